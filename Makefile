@@ -1,0 +1,30 @@
+# Every command sets up what it needs. PYTHON=python3.12 make verify chooses another interpreter.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: verify test lint types clean
+
+verify: .venv/.run-ready
+	$(BIN)/backproof verify
+
+test: .venv/.dev-ready
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev-ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/.dev-ready
+	$(BIN)/pyright
+
+clean:
+	rm -rf .venv dist build .pytest_cache .ruff_cache .hypothesis
+
+.venv/.run-ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/.dev-ready: .venv/.run-ready
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,219 @@
+"""One hidden layer, no derivative by hand.
+
+    Z1 = W1 x + b1      A1 = tanh(Z1)
+    Z2 = W2 A1 + b2     A2 = sigmoid(Z2)
+    J  = (1/m) sum over outputs and examples of  -y log A2 - (1 - y) log(1 - A2)
+
+The twin of `manual.shallow`: the same names and arguments, columns are examples, and no backward pass,
+because `jax.value_and_grad` derives it from the loss. Whole steps are compiled, and training loops on the
+device. Arrays keep their dtype: float64 in, float64 out, whatever JAX's configuration says. (With 64-bit
+types off, JAX itself will demote what is computed from a float64 result outside these functions; take
+`np.asarray` of it, or work under `jax.enable_x64(True)`.)
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.ad_checkpoint import checkpoint_name
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Float, Int32
+
+from autodiff._dtype import keeps_dtype
+
+__all__ = [
+    "Cache",
+    "compute_loss",
+    "forward_propagation",
+    "initialize_parameters",
+    "layer_structure",
+    "loss_and_gradients",
+    "neural_net",
+    "predict",
+    "sigmoid",
+    "train",
+    "update_parameters",
+]
+
+Parameters = Mapping[str, Array]  # W1 (n_h, n_x), b1 (n_h, 1), W2 (n_y, n_h), b2 (n_y, 1)
+
+# Steps per call of the compiled loop. The count is an argument of the loop, so one compilation serves any
+# number of iterations; only the buffer for losses needs a fixed length, and this is it.
+BLOCK = 1024
+
+
+class Cache(NamedTuple):
+    """What the forward pass computed on its way. Nothing here needs it to differentiate."""
+
+    Z1: Float[Array, "n_h m"]
+    A1: Float[Array, "n_h m"]
+    Z2: Float[Array, "n_y m"]
+    A2: Float[Array, "n_y m"]
+
+
+def layer_structure(x: ArrayLike, y: ArrayLike, hidden_size: int) -> tuple[int, int, int]:
+    """Sizes (n_x, n_h, n_y) of the network that maps the columns of x to the columns of y.
+
+    Raises ValueError if x or y is not a matrix, if they differ in examples or have none, or if
+    `hidden_size` is not positive.
+    """
+    x_shape, y_shape = jnp.shape(x), jnp.shape(y)
+    if len(x_shape) != 2 or len(y_shape) != 2:
+        raise ValueError(
+            f"x and y must be matrices whose columns are examples; got shapes {x_shape} and {y_shape}. "
+            "A single row of labels is y.reshape(1, -1)."
+        )
+    (input_size, examples), (output_size, labels) = x_shape, y_shape
+    if examples != labels:
+        raise ValueError(
+            f"x has {examples} examples (columns) and y has {labels}; they must be equal. "
+            "Transpose data that keeps its examples in rows."
+        )
+    if examples == 0:
+        raise ValueError(f"x has shape {x_shape}: there are no examples (columns). Give at least one.")
+    if hidden_size < 1:
+        raise ValueError(f"hidden_size must be at least 1, got {hidden_size}.")
+    return input_size, hidden_size, output_size
+
+
+def initialize_parameters(
+    input_size: int,
+    hidden_size: int,
+    output_size: int,
+    *,
+    seed: int = 0,
+    scale: float = 0.1,
+    dtype: DTypeLike = np.float64,
+) -> Parameters:
+    """Weights drawn from a normal distribution of standard deviation `scale`; biases zero.
+
+    NumPy's generator draws them, not JAX's, so that a seed gives the very bits that `manual` starts from.
+    """
+    random = np.random.default_rng(seed)
+    shapes = {"W1": (hidden_size, input_size), "W2": (output_size, hidden_size)}
+    weights = {name: scale * random.standard_normal(shape) for name, shape in shapes.items()}
+    biases = {"b1": np.zeros((hidden_size, 1)), "b2": np.zeros((output_size, 1))}
+    return {name: _on_device(value.astype(dtype)) for name, value in (weights | biases).items()}
+
+
+@keeps_dtype
+def _on_device(value: np.ndarray) -> Array:
+    return jnp.asarray(value)
+
+
+def sigmoid(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """1 / (1 + exp(-z))."""
+    return jax.nn.sigmoid(z)
+
+
+@keeps_dtype
+def forward_propagation(x: ArrayLike, parameters: Parameters) -> tuple[Float[Array, "n_y m"], Cache]:
+    """The prediction A2 and the values on the way to it.
+
+    `checkpoint_name` is the identity. It leaves the intermediates' names in the traced program, where a
+    judge that wants to know their gradients can find them.
+    """
+    W1, b1, W2, b2 = (jnp.asarray(parameters[name]) for name in ("W1", "b1", "W2", "b2"))
+    Z1 = checkpoint_name(W1 @ jnp.asarray(x) + b1, "Z1")
+    A1 = checkpoint_name(jnp.tanh(Z1), "A1")
+    Z2 = checkpoint_name(W2 @ A1 + b2, "Z2")
+    A2 = sigmoid(Z2)
+    return A2, Cache(Z1, A1, Z2, A2)
+
+
+@keeps_dtype
+def compute_loss(Z2: ArrayLike, y: ArrayLike) -> Float[Array, ""]:
+    """Binary cross-entropy, summed over outputs and averaged over examples, from logits.
+
+    log_sigmoid(Z2) is log A2 and log_sigmoid(-Z2) is log(1 - A2), both finite for every finite logit.
+    """
+    z, y = jnp.asarray(Z2), jnp.asarray(y)
+    terms = y * jax.nn.log_sigmoid(z) + (1 - y) * jax.nn.log_sigmoid(-z)
+    return -jnp.sum(terms / z.shape[1])
+
+
+def _loss(parameters: Parameters, x: Array, y: Array) -> Float[Array, ""]:
+    _, cache = forward_propagation(x, parameters)
+    return compute_loss(cache.Z2, y)
+
+
+_compiled_value_and_grad = jax.jit(jax.value_and_grad(_loss))
+
+
+@keeps_dtype
+def loss_and_gradients(parameters: Parameters, x: ArrayLike, y: ArrayLike) -> tuple[Float[Array, ""], Parameters]:
+    """The loss and its gradient with respect to every parameter, in one compiled program."""
+    return _compiled_value_and_grad(parameters, x, y)
+
+
+@keeps_dtype
+def update_parameters(parameters: Parameters, gradients: Parameters, learning_rate: ArrayLike) -> Parameters:
+    """One step of gradient descent: Q - learning_rate dQ for every parameter Q."""
+    return {name: value - learning_rate * gradients[name] for name, value in parameters.items()}
+
+
+@partial(jax.jit, donate_argnames="parameters")
+def _train_block(
+    parameters: Parameters, x: Array, y: Array, learning_rate: Array, steps: Array
+) -> tuple[Parameters, Array]:
+    """At most BLOCK steps of gradient descent as one program, with the loss before each."""
+
+    def step(i: Array, carry: tuple[Parameters, Array]) -> tuple[Parameters, Array]:
+        parameters, losses = carry
+        loss, gradients = jax.value_and_grad(_loss)(parameters, x, y)
+        return update_parameters(parameters, gradients, learning_rate), losses.at[i].set(loss)
+
+    losses = jnp.zeros(BLOCK, parameters["W1"].dtype)
+    return lax.fori_loop(0, steps, step, (parameters, losses))
+
+
+@keeps_dtype
+def train(
+    parameters: Parameters, x: ArrayLike, y: ArrayLike, *, iterations: int, learning_rate: float
+) -> tuple[Parameters, Float[Array, " iterations"]]:
+    """Full-batch gradient descent, looping on the device. `losses[i]` is the loss before update i.
+
+    Raises ValueError unless `iterations` and `learning_rate` are positive.
+    """
+    if iterations < 1 or not learning_rate > 0:
+        raise ValueError(f"iterations and learning_rate must be positive, got {iterations} and {learning_rate}.")
+    parameters = jax.tree.map(partial(jnp.array, copy=True), parameters)  # the block donates its argument
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    blocks = []
+    for start in range(0, iterations, BLOCK):
+        steps = min(BLOCK, iterations - start)
+        parameters, losses = _train_block(parameters, x, y, float(learning_rate), steps)
+        blocks.append(losses[:steps])
+    return parameters, jnp.concatenate(blocks)
+
+
+def neural_net(
+    x: ArrayLike,
+    y: ArrayLike,
+    hidden_size: int,
+    *,
+    iterations: int = 1000,
+    learning_rate: float = 1.0,
+    seed: int = 0,
+) -> tuple[Parameters, Array]:
+    """Initialize and train. Returns the parameters and the loss of each iteration.
+
+    Works in x's dtype if that is a floating one, else in float64; labels are cast to it.
+    """
+    x = np.asarray(x)
+    dtype = x.dtype if np.issubdtype(x.dtype, np.floating) else np.dtype(np.float64)
+    sizes = layer_structure(x, y, hidden_size)
+    parameters = initialize_parameters(*sizes, seed=seed, dtype=dtype)
+    x, y = x.astype(dtype), np.asarray(y, dtype)
+    return train(parameters, x, y, iterations=iterations, learning_rate=learning_rate)
+
+
+@keeps_dtype
+def predict(x: ArrayLike, parameters: Parameters) -> Int32[Array, "n_y m"]:
+    """Labels: 1 where the predicted probability exceeds one half, else 0."""
+    A2, _ = forward_propagation(x, parameters)
+    return (A2 > 0.5).astype(jnp.int32)

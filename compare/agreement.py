@@ -1,0 +1,139 @@
+"""Two trees of arrays in, one verdict out. Leaves are matched by path, never by position."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import jax
+import numpy as np
+
+from compare.rounding import norm
+
+
+class Verdict(Enum):
+    AGREE = "agree"
+    DISAGREE = "disagree"
+    INCONCLUSIVE = "inconclusive"
+
+    def __bool__(self) -> bool:
+        raise TypeError("a verdict is not a truth value; compare it: verdict is Verdict.AGREE")
+
+    @staticmethod
+    def of(verdicts: "list[Verdict]") -> "Verdict":
+        """One wrong part makes the whole wrong; else one undecided part leaves it undecided."""
+        for verdict in (Verdict.DISAGREE, Verdict.INCONCLUSIVE):
+            if verdict in verdicts:
+                return verdict
+        return Verdict.AGREE
+
+
+@dataclass(frozen=True)
+class Row:
+    """One leaf. `norm` is the reference's Euclidean norm.
+
+    `worst_index` is the entry whose difference is the largest multiple of what rounding allows for it;
+    `error`, `allowed`, `manual_value` and `autodiff_value` are those of that entry. `message` is empty if
+    the leaf agrees.
+    """
+
+    path: str
+    verdict: Verdict
+    shape: tuple[int, ...]
+    dtype: str
+    norm: float
+    error: float = float("nan")
+    allowed: float = float("nan")
+    worst_index: tuple[int, ...] | None = None
+    manual_value: float | None = None
+    autodiff_value: float | None = None
+    message: str = ""
+
+
+def leaves_by_path(tree: Any) -> dict[str, np.ndarray]:
+    """Leaves as NumPy arrays under names such as `W1` or `0.weight`; the tree itself is called `value`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator=".") or "value": np.asarray(leaf) for path, leaf in leaves
+    }
+
+
+def compare_trees(manual: Any, expected: Any, reference: Any, allowed: Any) -> list[Row]:
+    """One row a leaf, in the order of `expected`; leaves that only the manual side has come last.
+
+    `expected` has the structure, shapes and dtypes that `manual` must have. `reference` holds the right
+    values, in the same or a wider dtype, and `allowed` how far each entry may be from them.
+    """
+    ours, model, right, slack = map(leaves_by_path, (manual, expected, reference, allowed))
+    rows = [_compare_leaf(path, ours.get(path), model[path], right[path], slack[path]) for path in model]
+    return rows + [
+        Row(
+            path,
+            Verdict.DISAGREE,
+            leaf.shape,
+            str(leaf.dtype),
+            norm(leaf),
+            message="there should be no such leaf",
+        )
+        for path, leaf in ours.items()
+        if path not in model
+    ]
+
+
+def _compare_leaf(
+    path: str, manual: np.ndarray | None, expected: np.ndarray, reference: np.ndarray, allowed: np.ndarray
+) -> Row:
+    def row(verdict: Verdict, message: str = "", **values: Any) -> Row:
+        size = norm(reference)
+        return Row(path, verdict, expected.shape, str(expected.dtype), size, message=message, **values)
+
+    if manual is None:
+        return row(Verdict.DISAGREE, "missing on the manual side")
+    if manual.shape != expected.shape:
+        return row(Verdict.DISAGREE, f"shape is {manual.shape}, expected {expected.shape}")
+    if manual.dtype != expected.dtype:
+        return row(Verdict.DISAGREE, f"dtype is {manual.dtype}, expected {expected.dtype}")
+    if not np.isfinite(reference).all():
+        where = _first(~np.isfinite(reference))
+        return row(Verdict.INCONCLUSIVE, f"the reference is {reference[where]} at {_at(where)}")
+    if not np.isfinite(manual).all():
+        where = _first(~np.isfinite(manual))
+        return row(Verdict.DISAGREE, f"{manual[where]} at {_at(where)}, where {reference[where]:.6g} is expected")
+    if manual.size == 0:
+        return row(Verdict.AGREE, error=0.0, allowed=0.0)
+    error = np.abs(np.asarray(manual, np.float64) - reference)
+    worst = tuple(int(i) for i in np.unravel_index(np.argmax(error / allowed), error.shape))
+    agree = bool((error <= allowed).all())  # this way round, so that NaN is not agreement
+    ours, right = float(manual[worst]), float(reference[worst])
+    return row(
+        Verdict.AGREE if agree else Verdict.DISAGREE,
+        "" if agree else f"{ours:.9g} at {_at(worst)}, where {right:.9g} is expected",
+        error=float(error[worst]),
+        allowed=float(allowed[worst]),
+        worst_index=worst,
+        manual_value=ours,
+        autodiff_value=right,
+    )
+
+
+def _first(mask: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argwhere(mask)[0])
+
+
+def _at(index: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, index))}]" if index else "its only entry"
+
+
+def plain(value: Any) -> Any:
+    """Reports as JSON knows them: enums by value, arrays and tuples as lists, NaN and infinity as text."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value

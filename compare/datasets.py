@@ -1,0 +1,145 @@
+"""Where data comes from: sets bundled with scikit-learn, sets made from a seed, and the user's own file."""
+
+import csv
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from compare.problem import BadInput, Problem
+
+Rows = tuple[np.ndarray, np.ndarray]  # x (examples, features), y (examples,) or (examples, outputs)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows by seed, and the hidden size and learning rate with which the network learns them well."""
+
+    rows: Callable[[int], Rows]
+    hidden: int
+    learning_rate: float
+
+
+def load(name: str, *, seed: int = 0) -> Problem:
+    """The data set called `name` in DATASETS, or the file at that path (.csv or .npz).
+
+    In a CSV file with a header, the column named `y` holds the labels, or else the last one. In an .npz
+    file, `x` is (examples, features) and `y` (examples,) or (examples, outputs). Raises BadInput.
+    """
+    if name in DATASETS:
+        x, y = DATASETS[name].rows(seed)
+    elif Path(name).suffix.lower() in _READERS:
+        x, y = _READERS[Path(name).suffix.lower()](Path(name))
+    else:
+        raise BadInput(
+            f"no dataset is called {name!r}; there are {', '.join(DATASETS)}, or give the path of a .csv or .npz file."
+        )
+    return Problem.from_rows(name, x, y, seed=seed)
+
+
+# ---------------------------------------------------------------------------------------- files
+
+
+def _read_csv(path: Path) -> Rows:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [(line, row) for line, row in enumerate(csv.reader(file), start=1) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{path}: cannot be read as CSV: {error}.") from error
+    if len(lines) < 2:
+        raise BadInput(f"{path}: a header line and at least one example are needed, found {len(lines)} lines.")
+    (_, header), *examples = lines
+    if len(header) < 2:
+        raise BadInput(f"{path}: one column only; at least one feature and one label column are needed.")
+    if all(_is_number(cell) for cell in header):
+        raise BadInput(f"{path}: the first line holds numbers only; it must be a header that names the columns.")
+    table = np.empty((len(examples), len(header)))
+    for i, (line, row) in enumerate(examples):
+        if len(row) != len(header):
+            raise BadInput(f"{path}, line {line}: {len(row)} cells where the header names {len(header)} columns.")
+        for j, cell in enumerate(row):
+            if not _is_number(cell):
+                raise BadInput(
+                    f"{path}, line {line}, column {header[j]!r}: {cell!r} is not a number. "
+                    "Encode text as numbers, or drop the column."
+                )
+            table[i, j] = float(cell)
+    label = header.index("y") if "y" in header else len(header) - 1
+    return np.delete(table, label, axis=1), table[:, label]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_npz(path: Path) -> Rows:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in ("x", "y") if name not in file]
+            if missing:
+                raise BadInput(
+                    f"{path}: holds {', '.join(file.files) or 'nothing'}, but arrays named x and y are needed."
+                )
+            return file["x"], file["y"]
+    except BadInput:
+        raise
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        hint = " Pickled objects are never loaded; save plain arrays." if "pickle" in str(error) else ""
+        raise BadInput(f"{path}: cannot be read as .npz: {error}.{hint}") from error
+
+
+_READERS: dict[str, Callable[[Path], Rows]] = {".csv": _read_csv, ".npz": _read_npz}
+
+
+# ------------------------------------------------------------------------------- bundled and made
+
+
+def _breast_cancer(seed: int) -> Rows:
+    """Wisconsin diagnostic breast cancer (UCI): 569 patients, 30 measurements; 1 is benign."""
+    from sklearn.datasets import load_breast_cancer  # imported late: it takes a second
+
+    x, y = load_breast_cancer(return_X_y=True)
+    return np.asarray(x), np.asarray(y)
+
+
+def _digits(seed: int) -> Rows:
+    """Handwritten digits (UCI): 1,797 images of 8x8 pixels; ten outputs, one for each digit."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    return np.asarray(x), np.eye(10)[np.asarray(y)]
+
+
+def _moons(seed: int) -> Rows:
+    """Two interleaving half circles with noise."""
+    from sklearn.datasets import make_moons
+
+    x, y = make_moons(n_samples=400, noise=0.2, random_state=seed)
+    return np.asarray(x), np.asarray(y)
+
+
+def _flower(seed: int) -> Rows:
+    """The planar set of Ng's course: the rose r = 4 sin(4 t) with noise, its two halves as the classes."""
+    random = np.random.default_rng(seed)
+    half_turn, petals, radius, noise, per_class = 3.12, 4, 4.0, 0.2, 200
+    halves = []
+    for half in (0, 1):
+        t = np.linspace(half * half_turn, (half + 1) * half_turn, per_class)
+        t = t + noise * random.standard_normal(per_class)
+        r = radius * np.sin(petals * t) + noise * random.standard_normal(per_class)
+        halves.append(np.stack([r * np.sin(t), r * np.cos(t)], axis=1))
+    return np.concatenate(halves), np.repeat([0.0, 1.0], per_class)
+
+
+DATASETS = {
+    "breast-cancer": Dataset(_breast_cancer, hidden=16, learning_rate=0.3),
+    "digits": Dataset(_digits, hidden=32, learning_rate=1.0),
+    "moons": Dataset(_moons, hidden=8, learning_rate=1.0),
+    "flower": Dataset(_flower, hidden=8, learning_rate=1.0),
+}

@@ -1,0 +1,71 @@
+"""Results on disk: a path is tried before the work starts, and a file appears whole or not at all."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from compare.problem import BadInput
+
+
+def check_writable(path: Path) -> None:
+    """Raises BadInput unless a file can be put at `path`. Leaves nothing behind."""
+    if path.is_dir():
+        raise BadInput(f"{path} is a directory; give the path of a file.")
+    if not path.parent.is_dir():
+        raise BadInput(f"{path} cannot be written: there is no directory {path.parent}. Make it first.")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def check_plottable(path: Path) -> None:
+    """As `check_writable`, and the suffix must name a format that plots come in."""
+    check_writable(path)
+    if path.suffix.lower() not in PLOT_FORMATS:
+        raise BadInput(f"{path}: plots are written as {', '.join(PLOT_FORMATS)}; {path.suffix!r} is none of them.")
+
+
+def write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    _put(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+PLOT_FORMATS = (".png", ".svg", ".pdf")
+
+
+def plot_run(path: Path, title: str, losses: dict[str, tuple[list[int], list[float]]], drift: Any) -> None:
+    """Loss of both sides, and drift over the distance travelled, over steps."""
+    from matplotlib.figure import Figure  # imported late: only this needs it
+
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    for (name, (steps, values)), style in zip(losses.items(), ("-", "--"), strict=True):
+        above.plot(steps, values, style, label=name)
+    above.set(title=title, ylabel="loss", yscale="log")
+    above.legend()
+    positive = [(step, value) for step, value in zip(drift.steps, drift.values, strict=True) if value > 0]
+    below.plot([step for step, _ in positive], [value for _, value in positive], color="tab:red")
+    below.set(xlabel="step", ylabel="drift / distance travelled")
+    if positive:
+        below.set_yscale("log")
+    kind = path.suffix.lower().removeprefix(".")
+    _put(path, lambda temporary: figure.savefig(temporary, format=kind, dpi=150))
+
+
+def _put(path: Path, write: Callable[[Path], Any]) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes files private; ours are ordinary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,78 @@
+"""Time per training step of both sides, taken in turns, results awaited, compilation apart."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+ROUNDS = 5
+ROUND_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds per step: the median of the rounds, the fastest and the slowest."""
+
+    median: float
+    fastest: float
+    slowest: float
+
+    def __str__(self) -> str:
+        return f"{_readable(self.median)} ({_readable(self.fastest)} to {_readable(self.slowest)})"
+
+
+@dataclass(frozen=True)
+class TrainingTimes:
+    manual: StepTime
+    autodiff: StepTime
+    compilation: float  # seconds of autodiff's first call beyond what the same call takes afterwards
+
+    def __str__(self) -> str:
+        ratio = self.manual.median / self.autodiff.median
+        faster = f"JAX is {ratio:.1f} times as fast" if ratio >= 1 else f"NumPy is {1 / ratio:.1f} times as fast"
+        return (
+            f"manual {self.manual}, autodiff {self.autodiff} after {self.compilation:.2f} s of compilation; "
+            f"{faster}. Medians of {ROUNDS} rounds in turns, fastest and slowest in brackets."
+        )
+
+
+def time_training(manual: Callable[[int], Any], autodiff: Callable[[int], Any]) -> TrainingTimes:
+    """Time `side(steps)`, which trains for that many steps and returns JAX or NumPy arrays.
+
+    `autodiff` must not have been called before, or its compilation is not seen. Rounds alternate between
+    the sides, so that a change in the machine's speed meets both; a round lasts about ROUND_SECONDS.
+    """
+    first = _seconds(autodiff, 1)
+    compilation = max(first - _seconds(autodiff, 1), 0.0)
+    sides = {"manual": manual, "autodiff": autodiff}
+    steps = {name: _steps_in_a_round(side) for name, side in sides.items()}
+    rounds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(ROUNDS):
+        for name, side in sides.items():
+            rounds[name].append(_seconds(side, steps[name]) / steps[name])
+    times = {name: StepTime(statistics.median(seconds), min(seconds), max(seconds)) for name, seconds in rounds.items()}
+    return TrainingTimes(**times, compilation=compilation)
+
+
+def _steps_in_a_round(side: Callable[[int], Any]) -> int:
+    """Double until a call is long enough to measure, then scale it to a round."""
+    steps = 1
+    while (seconds := _seconds(side, steps)) < ROUND_SECONDS / 8:
+        steps *= 2
+    return max(1, round(steps * ROUND_SECONDS / seconds))
+
+
+def _seconds(side: Callable[[int], Any], steps: int) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(side(steps))
+    return time.perf_counter() - start
+
+
+def _readable(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"

@@ -1,0 +1,208 @@
+"""The main job: one network, one problem, both sides, every gradient and every step of training."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from itertools import repeat
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import autodiff
+import manual
+from compare.agreement import Verdict, plain
+from compare.datasets import DATASETS, load
+from compare.gradients import GradientReport, check_gradients
+from compare.platform import on_platform, precise
+from compare.problem import BadInput, Problem
+from compare.rendering import plain_text
+from compare.timing import TrainingTimes, time_training
+from compare.trajectories import TrajectoryReport, check_trajectory
+
+DTYPES = ("float64", "float32")
+
+Progress = Callable[[str, int], None]  # (what is being done, how many steps of it are done)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to verify. `hidden` and `learning_rate` default to what suits the dataset."""
+
+    dataset: str = "breast-cancer"
+    hidden: int | None = None
+    iterations: int = 1000
+    learning_rate: float | None = None
+    scale: float = 0.1
+    seed: int = 0
+    dtype: str = "float64"
+    platform: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise BadInput(f"no dtype is called {self.dtype!r}; there are {', '.join(DTYPES)}.")
+        for name in ("hidden", "iterations", "learning_rate", "scale"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise BadInput(f"{name.replace('_', ' ')} must be positive and finite, got {value}.")
+        if self.seed < 0:
+            raise BadInput(f"seed must not be negative, got {self.seed}.")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything that `backproof verify` prints."""
+
+    settings: Settings
+    problem: Problem
+    device: str
+    gradients: GradientReport
+    trajectory: TrajectoryReport
+    losses: dict[str, np.ndarray]
+    accuracy: dict[str, float | None]
+    times: TrainingTimes
+
+    @property
+    def verdict(self) -> Verdict:
+        return Verdict.of([self.gradients.verdict, self.trajectory.verdict])
+
+    @property
+    def sentence(self) -> str:
+        if self.verdict is Verdict.AGREE:
+            steps = self.trajectory.steps
+            return f"AGREE: by hand and by JAX, every gradient and all {steps} steps of training are the same."
+        culprit = self.gradients if self.gradients.verdict is self.verdict else self.trajectory
+        return f"{self.verdict.name}: {culprit.sentence}"
+
+    def to_dict(self) -> dict[str, Any]:
+        problem = {
+            "name": self.problem.name,
+            "features": self.problem.train_x.shape[0],
+            "outputs": self.problem.train_y.shape[0],
+            "train_examples": self.problem.train_x.shape[1],
+            "test_examples": self.problem.test_x.shape[1],
+        }
+        return plain(
+            {
+                "verdict": self.verdict,
+                "settings": asdict(self.settings),
+                "problem": problem,
+                "device": self.device,
+                "gradients": self.gradients.to_dict(),
+                "trajectory": self.trajectory.to_dict(),
+                "losses": {
+                    name: dict(zip(("steps", "values"), self.loss_curve(name), strict=True)) for name in self.losses
+                },
+                "accuracy": self.accuracy,
+                "seconds_per_step": {
+                    "manual": asdict(self.times.manual),
+                    "autodiff": asdict(self.times.autodiff),
+                },
+                "compilation_seconds": self.times.compilation,
+                "versions": {"numpy": np.__version__, "jax": jax.__version__},
+            }
+        )
+
+    def loss_curve(self, side: str, points: int = 1000) -> tuple[list[int], list[float]]:
+        """At most `points` of the losses, evenly spaced, the first and the last among them."""
+        losses = self.losses[side]
+        steps = np.unique(np.linspace(0, len(losses) - 1, min(points, len(losses))).round().astype(int))
+        return steps.tolist(), losses[steps].tolist()
+
+    def __str__(self) -> str:
+        s = self.settings
+        lines = [
+            str(self.problem),
+            f"network: {s.hidden} hidden units (tanh), sigmoid outputs; {s.dtype} on {self.device}; "
+            f"{s.iterations} iterations at learning rate {s.learning_rate:g}, scale {s.scale:g}, seed {s.seed}",
+        ]
+        finals = ", ".join(f"{side} {losses[-1]:.9g}" for side, losses in self.losses.items())
+        first = float(self.losses["manual"][0])
+        known = [f"{side} {value:.4f}" for side, value in self.accuracy.items() if value is not None]
+        return "\n".join(
+            [
+                *lines,
+                "",
+                plain_text("Gradients at the start", str(self.gradients)),
+                "",
+                plain_text("Training", str(self.trajectory)),
+                "",
+                f"Loss: from {first:.6g} to {finals}",
+                f"Held-out accuracy: {', '.join(known) or 'none held out'}",
+                f"Time per step: {self.times}",
+                "",
+                self.sentence,
+            ]
+        )
+
+
+def shallow_loss(parameters: Any, x: Any, y: Any) -> jax.Array:
+    """The loss that JAX differentiates, from the parts that `autodiff` offers."""
+    _, cache = autodiff.forward_propagation(x, parameters)
+    return autodiff.compute_loss(cache.Z2, y)
+
+
+def verify(settings: Settings, progress: Progress = lambda what, steps: None) -> Result:
+    """Compare both sides on a problem. Raises BadInput for settings or data that cannot be worked with."""
+    with on_platform(settings.platform) as device:
+        progress("loading data", 0)
+        problem = load(settings.dataset, seed=settings.seed).astype(np.dtype(settings.dtype))
+        usual = DATASETS.get(settings.dataset, DATASETS["breast-cancer"])
+        hidden, rate = settings.hidden or usual.hidden, settings.learning_rate or usual.learning_rate
+        settings = replace(settings, hidden=hidden, learning_rate=rate)
+        with precise(problem.train_x):
+            return _verify(settings, problem, hidden, rate, device, progress)
+
+
+def _verify(settings: Settings, problem: Problem, hidden: int, rate: float, device: Any, progress: Progress) -> Result:
+    x, y = problem.train_x, problem.train_y
+    sizes = manual.layer_structure(x, y, hidden)
+    start = manual.initialize_parameters(*sizes, seed=settings.seed, scale=settings.scale, dtype=x.dtype)
+
+    progress("checking gradients", 0)
+    gradients = check_gradients(manual.loss_and_gradients, shallow_loss, start, x, y)
+
+    device_x, device_y = jnp.asarray(x), jnp.asarray(y)
+
+    def manual_step(parameters: Any) -> Any:
+        _, gradients = manual.loss_and_gradients(parameters, x, y)
+        return manual.update_parameters(parameters, gradients, rate)
+
+    @jax.jit
+    def compiled_step(parameters: Any, x: Any, y: Any) -> Any:
+        _, gradients = autodiff.loss_and_gradients(parameters, x, y)
+        return autodiff.update_parameters(parameters, gradients, rate)
+
+    def autodiff_step(parameters: Any) -> Any:
+        return compiled_step(parameters, device_x, device_y)
+
+    trajectory = check_trajectory(
+        manual_step,
+        autodiff_step,
+        start,
+        repeat((), settings.iterations),
+        progress=lambda step: progress("comparing training", step),
+    )
+
+    def train_manually(steps: int) -> Any:
+        return manual.train(start, x, y, iterations=steps, learning_rate=rate)
+
+    device_start = jax.tree.map(jnp.asarray, start)
+
+    def train_by_autodiff(steps: int) -> Any:
+        return autodiff.train(device_start, device_x, device_y, iterations=steps, learning_rate=rate)
+
+    progress("timing both sides", 0)
+    times = time_training(train_manually, train_by_autodiff)
+    progress("training both sides", 0)
+    trained, losses, accuracy = {}, {}, {}
+    for side, train, predict in (
+        ("manual", train_manually, manual.predict),
+        ("autodiff", train_by_autodiff, autodiff.predict),
+    ):
+        trained[side], losses[side] = train(settings.iterations)
+        losses[side] = np.asarray(losses[side])
+        right = np.asarray(predict(problem.test_x, trained[side])) == problem.test_y
+        accuracy[side] = float(right.all(axis=0).mean()) if right.size else None
+    place = device.platform if device.platform == "cpu" else f"{device.platform} ({device.device_kind})"
+    return Result(settings, problem, place, gradients, trajectory, losses, accuracy, times)

@@ -1,0 +1,226 @@
+"""One hidden layer, every derivative by hand.
+
+    Z1 = W1 x + b1      A1 = tanh(Z1)
+    Z2 = W2 A1 + b2     A2 = sigmoid(Z2)
+    J  = (1/m) sum over outputs and examples of  -y log A2 - (1 - y) log(1 - A2)
+
+Symbols, once: n_x features, n_h hidden units, n_y outputs, m examples. Columns are examples, as in the
+notebook that this project began with, so x is (n_x, m) and y is (n_y, m). Everywhere, dQ means dJ/dQ, the
+gradient of the loss itself; in texts that follow Ng, dZ means m dJ/dZ and the factor 1/m comes later.
+
+Functions keep the floating dtype they are given, hold no state and never modify an argument.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int32
+from numpy.typing import ArrayLike, DTypeLike
+
+__all__ = [
+    "Cache",
+    "backpropagation",
+    "compute_loss",
+    "forward_propagation",
+    "initialize_parameters",
+    "layer_structure",
+    "loss_and_gradients",
+    "neural_net",
+    "predict",
+    "sigmoid",
+    "train",
+    "update_parameters",
+]
+
+Parameters = dict[str, np.ndarray]  # W1 (n_h, n_x), b1 (n_h, 1), W2 (n_y, n_h), b2 (n_y, 1)
+
+
+class Cache(NamedTuple):
+    """What the forward pass leaves for the backward pass."""
+
+    Z1: Float[np.ndarray, "n_h m"]
+    A1: Float[np.ndarray, "n_h m"]
+    Z2: Float[np.ndarray, "n_y m"]
+    A2: Float[np.ndarray, "n_y m"]
+
+
+def layer_structure(x: np.ndarray, y: np.ndarray, hidden_size: int) -> tuple[int, int, int]:
+    """Sizes (n_x, n_h, n_y) of the network that maps the columns of x to the columns of y.
+
+    Raises ValueError if x or y is not a matrix, if they differ in examples or have none, or if
+    `hidden_size` is not positive.
+    """
+    if x.ndim != 2 or y.ndim != 2:
+        raise ValueError(
+            f"x and y must be matrices whose columns are examples; got shapes {x.shape} and {y.shape}. "
+            "A single row of labels is y.reshape(1, -1)."
+        )
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(
+            f"x has {x.shape[1]} examples (columns) and y has {y.shape[1]}; they must be equal. "
+            "Transpose data that keeps its examples in rows."
+        )
+    if x.shape[1] == 0:
+        raise ValueError(f"x has shape {x.shape}: there are no examples (columns). Give at least one.")
+    if hidden_size < 1:
+        raise ValueError(f"hidden_size must be at least 1, got {hidden_size}.")
+    return x.shape[0], hidden_size, y.shape[0]
+
+
+def initialize_parameters(
+    input_size: int,
+    hidden_size: int,
+    output_size: int,
+    *,
+    seed: int = 0,
+    scale: float = 0.1,
+    dtype: DTypeLike = np.float64,
+) -> Parameters:
+    """Weights drawn from a normal distribution of standard deviation `scale`; biases zero.
+
+    They are drawn in float64, W1 before W2, and then cast, so that a seed means the same network in every
+    dtype, and the same on both sides of this project.
+    """
+    random = np.random.default_rng(seed)
+    W1 = scale * random.standard_normal((hidden_size, input_size))
+    W2 = scale * random.standard_normal((output_size, hidden_size))
+    return {
+        "W1": W1.astype(dtype),
+        "b1": np.zeros((hidden_size, 1), dtype),
+        "W2": W2.astype(dtype),
+        "b2": np.zeros((output_size, 1), dtype),
+    }
+
+
+def sigmoid(z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """1 / (1 + exp(-z)), written so that exp never sees a positive number and cannot overflow."""
+    t = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1, t) / (1 + t)
+
+
+def forward_propagation(
+    x: Float[np.ndarray, "n_x m"], parameters: Parameters
+) -> tuple[Float[np.ndarray, "n_y m"], Cache]:
+    """The prediction A2 and everything that the backward pass needs."""
+    W1, b1, W2, b2 = (parameters[name] for name in ("W1", "b1", "W2", "b2"))
+    Z1 = W1 @ x + b1
+    A1 = np.tanh(Z1)
+    Z2 = W2 @ A1 + b2
+    A2 = sigmoid(Z2)
+    return A2, Cache(Z1, A1, Z2, A2)
+
+
+def compute_loss(Z2: Float[np.ndarray, "n_y m"], y: Float[np.ndarray, "n_y m"]) -> np.floating:
+    """Binary cross-entropy, summed over outputs and averaged over examples.
+
+    With A2 = sigmoid(Z2), each term -y log A2 - (1 - y) log(1 - A2) equals
+
+        max(Z2, 0) - y Z2 + log(1 + exp(-|Z2|)),
+
+    which is finite for every finite logit; the form with A2 meets log 0 as soon as A2 rounds to 0 or 1.
+    The terms are divided by m before they are summed, so that the sum overflows only if the loss does.
+    """
+    m = Z2.shape[1]
+    terms = np.maximum(Z2, 0) - y * Z2 + np.log1p(np.exp(-np.abs(Z2)))
+    return np.sum(terms / m)
+
+
+def backpropagation(
+    parameters: Parameters,
+    cache: Cache,
+    x: Float[np.ndarray, "n_x m"],
+    y: Float[np.ndarray, "n_y m"],
+    *,
+    intermediates: dict[str, np.ndarray] | None = None,
+) -> Parameters:
+    """The page of formulas: gradients of the loss, from the output back to the input.
+
+        J wrt Z2   dJ/dZ2 = (A2 - y) / m, because the sigmoid's derivative A2 (1 - A2) cancels against
+                   dJ/dA2 = (A2 - y) / (A2 (1 - A2)) / m
+        Z2 = W2 A1 + b2    each example contributes dZ2 A1^T to dW2 and dZ2 to db2; it reaches A1 through W2^T
+        A1 = tanh(Z1)      tanh' = 1 - tanh^2, which the forward pass has already computed
+        Z1 = W1 x + b1     as for Z2
+
+    Returns a dict with the keys, shapes and dtypes of `parameters`. A dict given as `intermediates` also
+    receives dJ/dZ2, dJ/dA1 and dJ/dZ1 under the names Z2, A1 and Z1: what a judge needs to say where a
+    fault begins. Source: Rumelhart, Hinton and Williams, "Learning representations by back-propagating
+    errors", Nature 323 (1986).
+    """
+    W2 = parameters["W2"]
+    A1, A2 = cache.A1, cache.A2
+    m = x.shape[1]
+
+    dZ2 = (A2 - y) / m
+    dW2 = dZ2 @ A1.T
+    db2 = np.sum(dZ2, axis=1, keepdims=True)
+    dA1 = W2.T @ dZ2
+    dZ1 = dA1 * (1 - A1**2)
+    dW1 = dZ1 @ x.T
+    db1 = np.sum(dZ1, axis=1, keepdims=True)
+
+    if intermediates is not None:
+        intermediates |= {"Z2": dZ2, "A1": dA1, "Z1": dZ1}
+    return {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
+
+
+def loss_and_gradients(
+    parameters: Parameters, x: Float[np.ndarray, "n_x m"], y: Float[np.ndarray, "n_y m"]
+) -> tuple[np.floating, Parameters]:
+    """The loss and its gradient with respect to every parameter, in one forward and one backward pass."""
+    _, cache = forward_propagation(x, parameters)
+    return compute_loss(cache.Z2, y), backpropagation(parameters, cache, x, y)
+
+
+def update_parameters(parameters: Parameters, gradients: Parameters, learning_rate: float) -> Parameters:
+    """One step of gradient descent: Q - learning_rate dQ for every parameter Q."""
+    learning_rate = float(learning_rate)  # a NumPy scalar would promote float32 parameters
+    return {name: value - learning_rate * gradients[name] for name, value in parameters.items()}
+
+
+def train(
+    parameters: Parameters,
+    x: Float[np.ndarray, "n_x m"],
+    y: Float[np.ndarray, "n_y m"],
+    *,
+    iterations: int,
+    learning_rate: float,
+) -> tuple[Parameters, Float[np.ndarray, " iterations"]]:
+    """Full-batch gradient descent. `losses[i]` is the loss before update i.
+
+    Raises ValueError unless `iterations` and `learning_rate` are positive.
+    """
+    if iterations < 1 or not learning_rate > 0:
+        raise ValueError(f"iterations and learning_rate must be positive, got {iterations} and {learning_rate}.")
+    losses = np.empty(iterations, dtype=parameters["W1"].dtype)
+    for i in range(iterations):
+        losses[i], gradients = loss_and_gradients(parameters, x, y)
+        parameters = update_parameters(parameters, gradients, learning_rate)
+    return parameters, losses
+
+
+def neural_net(
+    x: ArrayLike,
+    y: ArrayLike,
+    hidden_size: int,
+    *,
+    iterations: int = 1000,
+    learning_rate: float = 1.0,
+    seed: int = 0,
+) -> tuple[Parameters, np.ndarray]:
+    """Initialize and train: the notebook's last cell. Returns the parameters and the loss of each iteration.
+
+    Works in x's dtype if that is a floating one, else in float64; labels are cast to it.
+    """
+    x_array: Any = np.asarray(x)
+    if not np.issubdtype(x_array.dtype, np.floating):
+        x_array = x_array.astype(np.float64)
+    y_array = np.asarray(y, dtype=x_array.dtype)
+    sizes = layer_structure(x_array, y_array, hidden_size)
+    parameters = initialize_parameters(*sizes, seed=seed, dtype=x_array.dtype)
+    return train(parameters, x_array, y_array, iterations=iterations, learning_rate=learning_rate)
+
+
+def predict(x: Float[np.ndarray, "n_x m"], parameters: Parameters) -> Int32[np.ndarray, "n_y m"]:
+    """Labels: 1 where the predicted probability exceeds one half, else 0."""
+    A2, _ = forward_propagation(x, parameters)
+    return (A2 > 0.5).astype(np.int32)
