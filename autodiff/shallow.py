@@ -147,6 +147,7 @@ _compiled_value_and_grad = jax.jit(jax.value_and_grad(_loss))
 @keeps_dtype
 def loss_and_gradients(parameters: Parameters, x: ArrayLike, y: ArrayLike) -> tuple[Float[Array, ""], Parameters]:
     """The loss and its gradient with respect to every parameter, in one compiled program."""
+    layer_structure(x, y, jnp.shape(parameters["W1"])[0])
     return _compiled_value_and_grad(parameters, x, y)
 
 
@@ -187,8 +188,9 @@ def train(
     for start in range(0, iterations, BLOCK):
         steps = min(BLOCK, iterations - start)
         parameters, losses = _train_block(parameters, x, y, float(learning_rate), steps)
-        blocks.append(losses[:steps])
-    return parameters, jnp.concatenate(blocks)
+        blocks.append(losses)
+    # Cut to length on the host: on the device, every new length would be a new program to compile.
+    return parameters, jnp.asarray(np.concatenate(blocks)[:iterations])
 
 
 def neural_net(

@@ -227,5 +227,7 @@ def _allowance(value: np.ndarray, deviation: np.ndarray, unit: float, tiny: floa
 
 
 def norm(array: np.ndarray) -> float:
-    """The Euclidean norm, in float64 whatever the dtype."""
-    return float(np.linalg.norm(np.asarray(array, np.float64).ravel()))
+    """The Euclidean norm, in float64 whatever the dtype, scaled so that no square overflows."""
+    wide = np.abs(np.asarray(array, np.float64).ravel())
+    largest = wide.max(initial=0.0)
+    return float(largest * np.linalg.norm(wide / largest)) if 0 < largest < np.inf else float(largest)

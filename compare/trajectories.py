@@ -40,8 +40,8 @@ class ParameterPath:
     """How one parameter fared over the run. Lengths are Euclidean norms.
 
     `distance` is the length of the reference's path; `drift` how far the free runs ended apart, and
-    `largest_drift` the largest drift over distance at any step; `step_error` the largest error of a
-    restarted step over what rounding allows for it (so 1 is the limit). `wrong_step` is the first step
+    `largest_drift` the largest drift over distance at any step; `step_error` the largest error of any entry in
+    a restarted step. `wrong_step` is the first step
     (from 1) that was wrong by itself, `adrift_step` the first at which the free runs were too far apart or
     could not be compared.
     """
@@ -137,7 +137,7 @@ class TrajectoryReport:
                 f"{row.distance:.3g}",
                 f"{row.drift:.1e}",
                 f"{row.largest_drift:.1e}",
-                f"{100 * row.step_error:.0f}% of allowed",
+                f"{row.step_error:.1e}",
                 row.verdict.value,
             )
             for row in self.rows
@@ -210,7 +210,7 @@ def _judge_alone(autodiff_step: Step, before: Any, batch: Any, restarted: Any, r
     rows = compare_trees(restarted, reference, reference, stored)
     if all(row.verdict is Verdict.AGREE for row in rows):
         return rows
-    dtype = jnp.result_type(*jax.tree.leaves(before))
+    dtype = np.result_type(*jax.tree.leaves(before))
     right, allowed = measure(autodiff_step, before, *batch, dtype=dtype)
     return compare_trees(restarted, reference, right, allowed)
 
@@ -243,7 +243,7 @@ def _follow(
             distance=distance,
             drift=drift,
             largest_drift=max(row.largest_drift, drift / distance if distance else 0.0),
-            step_error=max(row.step_error, judged.error / judged.allowed if judged.allowed else 0.0),
+            step_error=max(row.step_error, judged.error),
             adrift_step=row.adrift_step or (step if adrift else None),
         )
     return followed

@@ -14,7 +14,7 @@ Functions keep the floating dtype they are given, hold no state and never modify
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Int32, Num
 from numpy.typing import ArrayLike, DTypeLike
 
 __all__ = [
@@ -164,9 +164,14 @@ def backpropagation(
 
 
 def loss_and_gradients(
-    parameters: Parameters, x: Float[np.ndarray, "n_x m"], y: Float[np.ndarray, "n_y m"]
+    parameters: Parameters, x: Float[np.ndarray, "n_x m"], y: Num[np.ndarray, "n_y labels"]
 ) -> tuple[np.floating, Parameters]:
-    """The loss and its gradient with respect to every parameter, in one forward and one backward pass."""
+    """The loss and its gradient with respect to every parameter, in one forward and one backward pass.
+
+    Labels are cast to x's dtype: integer ones would promote float32 work to float64.
+    """
+    layer_structure(x, y, parameters["W1"].shape[0])
+    y = y.astype(x.dtype, copy=False)
     _, cache = forward_propagation(x, parameters)
     return compute_loss(cache.Z2, y), backpropagation(parameters, cache, x, y)
 

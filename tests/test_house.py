@@ -1,0 +1,96 @@
+"""The rules of the house, one test each."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import autodiff
+import manual
+
+ROOT = Path(__file__).parent.parent
+SIDES = ("manual", "autodiff")
+
+
+def imported_packages(path):
+    """Top-level names of everything that a file imports, at any depth of its code."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute in this project"
+            yield (node.module or "").split(".")[0]
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_sides_import_neither_each_other_nor_the_judge(side):
+    forbidden = {*SIDES, "compare"} - {side}
+    for path in (ROOT / side).rglob("*.py"):
+        assert not forbidden & set(imported_packages(path)), path
+
+
+def test_manual_leaves_jax_unloaded():
+    script = "import manual, sys; assert not [name for name in sys.modules if name.split('.')[0] in ('jax', 'jaxlib')]"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("package", [*SIDES, "compare"])
+def test_importing_changes_no_global_state(package):
+    script = f"""
+import os, warnings
+import numpy as np, jax
+before = (np.geterr(), np.get_printoptions(), dict(jax.config.values), dict(os.environ), list(warnings.filters))
+import {package}
+after = (np.geterr(), np.get_printoptions(), dict(jax.config.values), dict(os.environ), list(warnings.filters))
+assert before == after
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def public_modules(package):
+    return {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
+
+
+def test_the_mirror_has_the_same_modules():
+    assert public_modules(manual) == public_modules(autodiff)
+
+
+def mirrored_names(module):
+    """Public names, but what belongs to the backward pass: `*_backward`, and `backpropagation` in `shallow`."""
+    return {name for name in module.__all__ if not name.endswith("_backward") and name != "backpropagation"}
+
+
+@pytest.mark.parametrize("name", ["", *sorted(public_modules(manual))])
+def test_the_mirror_has_the_same_names_and_arguments(name):
+    ours, theirs = (importlib.import_module(f"{side}.{name}".rstrip(".")) for side in SIDES)
+    assert mirrored_names(ours) == mirrored_names(theirs)
+    for public in mirrored_names(ours):
+        ours_here, theirs_here = getattr(ours, public), getattr(theirs, public)
+        assert list(inspect.signature(ours_here).parameters) == list(inspect.signature(theirs_here).parameters), public
+        assert inspect.getdoc(ours_here), public
+        assert inspect.getdoc(theirs_here), public
+
+
+@pytest.mark.parametrize("side", [manual, autodiff])
+def test_the_package_offers_all_that_its_modules_do(side):
+    for name in public_modules(side):
+        module = importlib.import_module(f"{side.__name__}.{name}")
+        assert set(module.__all__) <= set(side.__all__)
+
+
+def test_every_module_has_its_tests():
+    modules = {path.stem for package in (*SIDES, "compare") for path in (ROOT / package).glob("*.py")}
+    named = {"main" if module == "__main__" else module for module in modules if module != "__init__"}
+    tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+    assert named - {module for module in named if module.startswith("_")} <= tested
+
+
+def test_no_file_outgrows_a_sitting():
+    for package in (*SIDES, "compare"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path

@@ -1,0 +1,159 @@
+"""Training runs: drift and error told apart, faults found at the step and in the parameter that have them."""
+
+from itertools import repeat
+
+import jax
+import numpy as np
+import pytest
+
+import autodiff
+import manual
+from compare import TrajectoryMismatch, Verdict, assert_trajectory_agrees, check_trajectory
+from compare.trajectories import Curve
+from tests.helpers import network
+
+RATE = 0.5
+STEPS = 60
+
+
+def manual_step(parameters, x, y):
+    _, gradients = manual.loss_and_gradients(parameters, x, y)
+    return manual.update_parameters(parameters, gradients, RATE)
+
+
+@jax.jit
+def autodiff_step(parameters, x, y):
+    _, gradients = autodiff.loss_and_gradients(parameters, x, y)
+    return autodiff.update_parameters(parameters, gradients, RATE)
+
+
+def check(step, dtype=np.float64, steps=STEPS):
+    parameters, x, y = network(0, 3, 4, 2, 20, dtype=dtype)
+    return check_trajectory(step, autodiff_step, parameters, repeat((x, y), steps))
+
+
+@pytest.mark.parametrize(("dtype", "drift"), [(np.float64, 1e-13), (np.float32, 1e-5)])
+def test_right_steps_agree(dtype, drift):
+    report = check(manual_step, dtype)
+    assert report.verdict is Verdict.AGREE
+    assert report.steps == STEPS
+    assert 0 < report.largest_drift < drift
+    assert report.first_wrong is None
+    assert "60 steps agree" in str(report)
+
+
+def from_call(number, wrong):
+    """Right before the call of that number and `wrong` from then on. Each step but the first calls twice."""
+    calls = 0
+
+    def step(parameters, x, y):
+        nonlocal calls
+        calls += 1
+        return (wrong if calls >= number else manual_step)(parameters, x, y)
+
+    return step
+
+
+def frozen(parameters, x, y):
+    return manual_step(parameters, x, y) | {"b1": parameters["b1"]}
+
+
+def stale(parameters, x, y):
+    """W1's step is computed with the W2 of after the update."""
+    updated = manual_step(parameters, x, y)
+    return updated | {"W1": manual_step(parameters | {"W2": updated["W2"]}, x, y)["W1"]}
+
+
+def one_entry(parameters, x, y):
+    updated = manual_step(parameters, x, y)
+    W1 = updated["W1"].copy()
+    W1[1, 2] += 1e-9 * (W1[1, 2] - parameters["W1"][1, 2])
+    return updated | {"W1": W1}
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "leaf"),
+    [(frozen, 1, "b1"), (stale, 1, "W1"), (one_entry, 1, "W1"), (from_call(60, frozen), 31, "b1")],
+)
+def test_planted_faults_are_found_at_their_step_and_parameter(step, number, leaf):
+    report = check(step)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.first_wrong == leaf
+    assert report.wrong_step == number
+    assert f"Step {number} of {number} is wrong: {leaf}" in str(report)
+
+
+def test_a_frozen_parameter_never_passes_however_small_its_steps():
+    """Steps below one unit in the last place look right one by one; the drift gives them away."""
+
+    def crawl(parameters):
+        return parameters + 1e-8 * np.sign(parameters)
+
+    report = check_trajectory(lambda p: p, crawl, np.array([1.0], np.float32), repeat((), 50))
+    assert report.rows[0].distance == 0  # 1e-8 is lost in float32: nothing moved, and nothing is claimed
+    report = check_trajectory(lambda p: p, lambda p: p + 4e-16, np.array([1.0]), repeat((), 5000))
+    assert report.verdict is not Verdict.AGREE
+
+
+def test_chaos_is_no_fault():
+    """The logistic map doubles differences at each step: every step is right, the runs are not comparable."""
+
+    def logistic_map(x):
+        return 3.9 * x * (1 - x)
+
+    def the_same_otherwise(x):
+        return 3.9 * (x * (1 - x))
+
+    report = check_trajectory(the_same_otherwise, logistic_map, np.array([0.3]), repeat((), 200))
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.wrong_step is None
+    assert "Every step is right by itself" in str(report)
+
+
+def test_what_is_not_finite_is_not_agreement():
+    with np.errstate(over="ignore"):
+        report = check_trajectory(lambda p: p * 1e200, lambda p: p * 1e200, np.array([1.0]), repeat((), 5))
+    assert report.verdict is Verdict.INCONCLUSIVE
+    report = check_trajectory(lambda p: p * np.nan, lambda p: p * 2, np.array([1.0]), repeat((), 5))
+    assert report.verdict is Verdict.DISAGREE
+
+
+@pytest.mark.parametrize("wrong", [lambda p: {"a": p["a"]}, lambda p: p | {"b": p["b"].astype(np.float32)}])
+def test_structure_and_dtype_come_first(wrong):
+    start = {"a": np.ones(2), "b": np.ones(3)}
+    report = check_trajectory(wrong, lambda p: p, start, repeat((), 3))
+    assert report.verdict is Verdict.DISAGREE
+    assert report.first_wrong == "b"
+    assert report.steps == 1
+
+
+def test_no_batches_is_an_error():
+    with pytest.raises(ValueError, match="batches is empty"):
+        check(manual_step, steps=0)
+
+
+def test_batches_may_be_a_generator_and_differ():
+    parameters, x, y = network(0, 3, 4, 2, 20)
+    batches = ((x[:, i : i + 5], y[:, i : i + 5]) for i in range(0, 20, 5))
+    assert_trajectory_agrees(manual_step, autodiff_step, parameters, batches)
+
+
+def test_the_assertion_and_the_report():
+    parameters, x, y = network(0, 3, 4, 2, 20)
+    with pytest.raises(TrajectoryMismatch, match="b1") as caught:
+        assert_trajectory_agrees(frozen, autodiff_step, parameters, repeat((x, y), 3))
+    report = caught.value.report
+    assert report.to_dict()["wrong_step"] == 1
+    assert "<table>" in report._repr_html_()
+    with pytest.raises(TypeError, match=r"look at report\.verdict"):
+        bool(report)
+
+
+def test_records_stay_bounded_however_long_the_run():
+    curve = Curve(capacity=100)
+    for step in range(1, 100_001):
+        curve.add(step, float(step))
+    assert len(curve.steps) < 100
+    assert curve.steps == [int(value) for value in curve.values]
+    assert np.ptp(np.diff(curve.steps)) == 0  # evenly spaced
+    assert curve.steps[-1] > 95_000
