@@ -1,4 +1,4 @@
-"""Two trees of arrays in, one verdict out. Leaves are matched by path, never by position."""
+"""Two trees of arrays in, one verdict out, and the words for it. Leaves are matched by path, never by position."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,12 +50,34 @@ class Row:
     message: str = ""
 
 
+@dataclass(frozen=True)
+class Diagnosis:
+    """A cause. `path` is the leaf or intermediate (None for the whole), `factor` the number in it, if any."""
+
+    path: str | None
+    kind: str
+    message: str
+    factor: float | None = None
+
+
+def as_array(value: Any) -> np.ndarray:
+    """Anything that NumPy can read, wherever it lives: lists, JAX, PyTorch, or by DLPack from a device.
+
+    Raises TypeError for what holds no numbers.
+    """
+    try:
+        array = np.asarray(value)
+    except TypeError:  # CuPy refuses to copy to the host without being asked
+        array = np.from_dlpack(value, device="cpu", copy=True)
+    if array.dtype == object:
+        raise TypeError(f"a leaf is {type(value).__name__}: {value!r:.60}; leaves must be arrays or numbers.")
+    return array
+
+
 def leaves_by_path(tree: Any) -> dict[str, np.ndarray]:
     """Leaves as NumPy arrays under names such as `W1` or `0.weight`; the tree itself is called `value`."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator=".") or "value": np.asarray(leaf) for path, leaf in leaves
-    }
+    return {jax.tree_util.keystr(path, simple=True, separator=".") or "value": as_array(leaf) for path, leaf in leaves}
 
 
 def compare_trees(manual: Any, expected: Any, reference: Any, allowed: Any) -> list[Row]:
@@ -102,7 +124,8 @@ def _compare_leaf(
     if manual.size == 0:
         return row(Verdict.AGREE, error=0.0, allowed=0.0)
     error = np.abs(np.asarray(manual, np.float64) - reference)
-    worst = tuple(int(i) for i in np.unravel_index(np.argmax(error / allowed), error.shape))
+    excess = error / np.maximum(allowed, np.finfo(np.float64).tiny)
+    worst = tuple(int(i) for i in np.unravel_index(np.argmax(excess), error.shape))
     agree = bool((error <= allowed).all())  # this way round, so that NaN is not agreement
     ours, right = float(manual[worst]), float(reference[worst])
     return row(

@@ -1,102 +1,154 @@
-"""Gradients by hand against gradients by JAX, leaf by leaf."""
+"""Gradients by hand against gradients by JAX: at the caller's point, at others, and where and why they part."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, NoReturn
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
 
-from compare.agreement import Row, Verdict, compare_trees, plain
+from compare import probes as probing
+from compare.agreement import Verdict, as_array
+from compare.blame import explain, fits_its_loss, side_at_fault
+from compare.conduct import HARMLESS, Watched
+from compare.kinks import kink
+from compare.localize import backward_order, find_taps
 from compare.platform import precise
-from compare.rendering import html_table, plain_text, table
-from compare.rounding import measure
-
-HEADERS = ("gradient", "shape", "dtype", "norm", "difference", "allowed", "verdict")
-
-
-class GradientMismatch(AssertionError):
-    """The two sides do not agree, or could not be compared. `report` has the details."""
-
-    def __init__(self, report: "GradientReport") -> None:
-        super().__init__(f"\n{report}")
-        self.report = report
-
-
-@dataclass(frozen=True)
-class GradientReport:
-    """What came out of comparing a loss and its gradients. The first row is the loss itself."""
-
-    verdict: Verdict
-    rows: list[Row]
-
-    @property
-    def first_wrong(self) -> str | None:
-        """The path of the first row that does not agree."""
-        return next((row.path for row in self.rows if row.verdict is not Verdict.AGREE), None)
-
-    @property
-    def sentence(self) -> str:
-        if self.verdict is Verdict.AGREE:
-            return "The loss and every gradient agree to within rounding."
-        row = next(row for row in self.rows if row.verdict is self.verdict)
-        start = "The two sides disagree" if self.verdict is Verdict.DISAGREE else "No verdict is possible"
-        return f"{start}: {row.path}: {row.message}."
-
-    def cells(self) -> list[tuple[str, ...]]:
-        return [
-            (
-                row.path,
-                "x".join(map(str, row.shape)) or "scalar",
-                row.dtype,
-                f"{row.norm:.3g}",
-                f"{row.error:.1e}",
-                f"{row.allowed:.1e}",
-                row.verdict.value,
-            )
-            for row in self.rows
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        return plain({"verdict": self.verdict, "first_wrong": self.first_wrong, "rows": list(map(asdict, self.rows))})
-
-    def __str__(self) -> str:
-        return plain_text(self.sentence, table(HEADERS, self.cells()))
-
-    def _repr_html_(self) -> str:
-        return html_table(self.sentence, HEADERS, self.cells())
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError("a report is not a truth value; look at report.verdict, or call assert_gradients_agree")
+from compare.point import Check, Point
+from compare.report import GradientMismatch, GradientReport
 
 
 def check_gradients(
-    loss_and_gradients: Callable[..., Any], loss: Callable[..., Any], parameters: Any, *args: Any
+    loss_and_gradients: Callable[..., Any],
+    loss: Callable[..., Any],
+    parameters: Any,
+    *args: Any,
+    seed: int = 0,
+    probes: bool | Sequence[probing.Probe] = True,
+    references: bool = True,
 ) -> GradientReport:
     """Compare gradients derived by hand with those that JAX derives from `loss`.
 
-    `loss_and_gradients(parameters, *args) -> (loss, gradients)` is the side derived by hand: NumPy, or
-    anything whose results `np.asarray` takes. `loss(parameters, *args) -> scalar` must be traceable by JAX.
-    `gradients` must have the structure, shapes and dtypes of `parameters`, any pytree of arrays.
+    `loss_and_gradients(parameters, *args) -> (loss, gradients)` is the side derived by hand. It gets NumPy arrays
+    and may return anything that `np.asarray` or DLPack reads. `loss(parameters, *args) -> scalar` must be
+    traceable by JAX. `gradients` must have the structure, shapes and dtypes of `parameters`, any pytree of
+    arrays; `args` are not differentiated and may hold anything.
 
-    The reference is JAX's gradient in float64. Every entry is held against what rounding in the parameters'
-    dtype allows for it at this point (`compare.rounding`), and so is the loss.
+    If it returns a third value, a dict of gradients with respect to intermediates, these are compared with those
+    of the values that `loss` marks with `tap` under the same names, and a fault is located among them.
+
+    The reference is JAX's gradient in float64. Every entry is held against what rounding in the parameters' dtype
+    allows for it (`compare.rounding`). `probes` looks at other points too (`compare.probes`): True for the usual
+    ones, False for none, or a sequence of your own. `references` asks finite differences and complex steps which
+    side is wrong, and whether both are. Memory is bounded by a few times that of the gradient itself.
+
+    DISAGREE is said only where a correct gradient cannot be; INCONCLUSIVE if the loss is not finite, the point
+    is a kink, or the loss contradicts both sides. Raises TypeError if what is returned holds no gradients, and
+    ValueError if there is nothing to differentiate.
     """
-    parameters = jax.tree.map(np.asarray, parameters)
-    manual = loss_and_gradients(jax.tree.map(np.copy, parameters), *args)
-    dtype = np.result_type(*jax.tree.leaves(parameters))  # not jnp's, which knows no float64 unless told to
+    parameters = jax.tree.map(lambda leaf: np.array(as_array(leaf)), parameters)
+    args = jax.tree.map(lambda leaf: np.array(as_array(leaf)) if hasattr(leaf, "__array__") else leaf, args)
+    if not jax.tree.leaves(parameters):
+        raise ValueError("parameters holds no arrays: there is nothing to differentiate.")
+    dtype = np.result_type(*jax.tree.leaves(parameters))
+    if not jax.numpy.issubdtype(dtype, np.inexact):
+        raise ValueError(f"parameters must be floating-point numbers, got {dtype}.")
     with precise(parameters, args):
-        (right_loss, right_gradients), (loss_slack, gradient_slack) = measure(
-            loss, parameters, *args, dtype=dtype, gradient=True
-        )
-        rows = compare_trees(
-            {"loss": manual[0]},
-            {"loss": right_loss.astype(dtype)},
-            {"loss": right_loss},
-            {"loss": loss_slack},
-        )
-        rows += compare_trees(manual[1], parameters, right_gradients, gradient_slack)
-    return GradientReport(Verdict.of([row.verdict for row in rows]), rows)
+        names = _argument_names(loss_and_gradients, len(args))
+        watched = Watched(loss_and_gradients, names)
+        taps = find_taps(loss, parameters, *args)
+        check = Check(watched, loss, dtype, backward_order(loss, parameters, *args), taps, names, seed)
+        return _check(check, parameters, args, _chosen(probes), references)
+
+
+def _chosen(probes: bool | Sequence[probing.Probe]) -> Sequence[probing.Probe]:
+    if isinstance(probes, bool):
+        return probing.DEFAULT if probes else ()
+    return probes
+
+
+def _check(
+    check: Check, parameters: Any, args: tuple[Any, ...], probes: Sequence[probing.Probe], references: bool
+) -> GradientReport:
+    here = check.at(parameters, args)
+    answer = (here.loss, here.gradients, here.intermediates)[: 3 if here.intermediates else 2]
+    check.by_hand.same_again(answer, parameters, *args, after="at once")
+    point, probe, notes, seen = here, None, [], {}
+    if here.verdict is Verdict.DISAGREE:
+        note = kink(check, here)
+        if note:
+            rows = [replace(row, verdict=Verdict.INCONCLUSIVE) if row.path in here.wrong else row for row in here.rows]
+            return GradientReport(Verdict.INCONCLUSIVE, rows, notes=[note])
+    elif here.verdict is Verdict.AGREE:
+        random = np.random.default_rng(check.seed)
+        for candidate in probes:
+            other, outcome = _probe(check, candidate, parameters, args, random)
+            seen[candidate.name] = outcome
+            if other is not None and other.verdict is Verdict.DISAGREE and not kink(check, other):
+                point, probe = other, candidate.name
+                break
+        if seen:
+            check.by_hand.same_again(answer, parameters, *args, after="after other calls")
+    verdict = point.verdict
+    misconduct = check.by_hand.diagnoses
+    diagnoses, first_wrong, wrong_side, opinions = list(misconduct), None, None, {}
+    if verdict is Verdict.DISAGREE:
+        first_wrong, causes = explain(check, point)
+        diagnoses += causes
+        if any(note.kind not in HARMLESS for note in misconduct):
+            wrong_side = "manual"
+        elif references:
+            wrong_side, opinions, more = side_at_fault(check, point, first_wrong)
+            notes += more
+    elif any(note.kind not in HARMLESS for note in misconduct):
+        verdict, wrong_side = Verdict.DISAGREE, "manual"
+    elif verdict is Verdict.INCONCLUSIVE:
+        row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
+        notes.append(f"{row.path}: {row.message}. Look at a point where the loss is finite, or write it from logits.")
+    elif references:
+        opinions = fits_its_loss(check, here)
+        if not all(opinion.consistent for opinion in opinions.values()):
+            verdict = Verdict.INCONCLUSIVE
+            notes.append(
+                "both sides agree with each other but not with the loss itself, by finite differences: is there a "
+                "stop_gradient, a custom derivative or a jump in the loss?"
+            )
+    notes += [f"the probe {name!r} says nothing: {outcome}" for name, outcome in seen.items() if outcome not in DECIDED]
+    rows = point.rows
+    return GradientReport(verdict, rows, first_wrong, diagnoses, wrong_side, probe, seen, opinions, notes)
+
+
+DECIDED = {"agree", "disagree", "does not apply"}
+
+
+def _probe(
+    check: Check, probe: probing.Probe, parameters: Any, args: tuple[Any, ...], random: np.random.Generator
+) -> tuple[Point | None, str]:
+    """The point and what it showed, in a word or a sentence."""
+    moved = probe.move(parameters, args, random)
+    if moved is None:
+        return None, "does not apply"
+    try:
+        with np.errstate(all="ignore"):  # overflow is looked for here, and reported as what it does
+            point = check.at(*moved)
+    except Exception as error:  # whatever the code under test raises where its caller never was
+        return None, f"the hand-written side raised {type(error).__name__}: {error}"
+    if point.verdict is Verdict.INCONCLUSIVE:
+        row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
+        return point, f"{row.path}: {row.message}"
+    return point, point.verdict.value
+
+
+def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
+    """What the function calls its arguments, for messages."""
+    try:
+        signature = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a builtin, a C function
+        signature = ()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = [parameter.name for parameter in signature if parameter.kind in positional][: count + 1]
+    return found + ["parameters", *(f"argument {i}" for i in range(1, count + 1))][len(found) :]
 
 
 def assert_gradients_agree(*args: Any, **options: Any) -> None:

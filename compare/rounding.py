@@ -29,11 +29,11 @@ from jax import lax
 
 from compare.tracing import Rule, interpreted, largest_value, run
 
-SAMPLES = 8
-# Allowed: this many standard deviations. A leaf may have a million entries, eight samples estimate a deviation
+SAMPLES = 4
+# Allowed: this many standard deviations. A leaf may have a million entries, four samples estimate a deviation
 # to about a quarter, and another program may round several times where JAX rounds once.
 DEVIATIONS = 16.0
-# Entries of a leaf share a part of their noise estimate, so that none is judged by eight lucky draws.
+# Entries of a leaf share a part of their noise estimate, so that none is judged by four lucky draws.
 SHARED = 1 / 8
 
 

@@ -31,18 +31,21 @@ def evaluate(jaxpr: Jaxpr, constants: list[Any], arguments: list[Any], rule: Rul
 
     for equation in jaxpr.eqns:
         inputs = [read(atom) for atom in equation.invars]
-        inner = equation.params.get("jaxpr") if equation.primitive.name in _CALLS else None
-        if inner is None:
-            outputs = rule(equation, inputs)
-        elif isinstance(inner, core.ClosedJaxpr):
-            outputs = evaluate(inner.jaxpr, inner.consts, inputs, rule)
-        else:
-            outputs = evaluate(inner, [], inputs, rule)
+        inner = called_program(equation)
+        outputs = rule(equation, inputs) if inner is None else evaluate(*inner, inputs, rule)
         values.update(zip(equation.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
 _CALLS = {"jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "core_call"}
+
+
+def called_program(equation: Any) -> tuple[Jaxpr, list[Any]] | None:
+    """The program and its constants, if the operation is a plain call of one."""
+    if equation.primitive.name not in _CALLS:
+        return None
+    inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+    return (inner.jaxpr, inner.consts) if isinstance(inner, core.ClosedJaxpr) else (inner, [])
 
 
 def run(equation: Any, inputs: list[Any]) -> list[Any]:

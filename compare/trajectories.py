@@ -1,169 +1,33 @@
 """Whole training runs, step by step: both sides running free, and the manual side restarted at every step.
 
-Running free shows the drift between the two runs, which also grows when rounding errors feed on themselves.
-Restarting the manual side from the reference's parameters shows the error of each step alone. So a wrong
-step and a chaotic problem are told apart. Only the current parameters are kept, never a history of them.
+Restarting the manual side from the reference's parameters shows the error of each step alone, which is held
+against what rounding allows for that step. Running free shows the drift between the two runs, which also grows
+when rounding errors feed on themselves; how fast they do is measured by a twin, a third run of the reference
+whose start differs by one unit in the last place. So a wrong step, a bias too small to see in one step and a
+chaotic problem are told apart. Only the current parameters are kept, never a history of them.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NoReturn
+from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.agreement import Row, Verdict, compare_trees, leaves_by_path, plain
+from compare.agreement import Row, Verdict, as_array, compare_trees
+from compare.gradients import check_gradients
 from compare.platform import precise
-from compare.rendering import html_table, plain_text, table
 from compare.rounding import measure, norm, unit_roundoff
+from compare.steps import Step, both_leaves, explain_step
+from compare.trajectory_report import CHAOS, Curve, ParameterPath, TrajectoryMismatch, TrajectoryReport
 
-Step = Callable[..., Any]  # step(parameters, *batch) -> parameters
-
-# In units of u, how far apart two free runs may be, over the distance travelled, before we call the run
-# unstable: a thousand steps whose errors all add up. Storing a parameter rounds too, like a random walk.
-DRIFT = 8192
-
-HEADERS = ("parameter", "shape", "travelled", "drift", "drift/travelled", "step error", "verdict")
-
-
-class TrajectoryMismatch(AssertionError):
-    """The two runs do not agree, or could not be compared. `report` has the details."""
-
-    def __init__(self, report: "TrajectoryReport") -> None:
-        super().__init__(f"\n{report}")
-        self.report = report
-
-
-@dataclass(frozen=True)
-class ParameterPath:
-    """How one parameter fared over the run. Lengths are Euclidean norms.
-
-    `distance` is the length of the reference's path; `drift` how far the free runs ended apart, and
-    `largest_drift` the largest drift over distance at any step; `step_error` the largest error of any entry in
-    a restarted step. `wrong_step` is the first step
-    (from 1) that was wrong by itself, `adrift_step` the first at which the free runs were too far apart or
-    could not be compared.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    distance: float = 0.0
-    drift: float = 0.0
-    largest_drift: float = 0.0
-    step_error: float = 0.0
-    wrong_step: int | None = None
-    adrift_step: int | None = None
-    message: str = ""
-
-    @property
-    def verdict(self) -> Verdict:
-        if self.wrong_step is not None:
-            return Verdict.DISAGREE
-        return Verdict.AGREE if self.adrift_step is None else Verdict.INCONCLUSIVE
-
-
-@dataclass
-class Curve:
-    """A record of bounded length: when full, it drops every other point and then takes half as many."""
-
-    capacity: int = 1000
-    every: int = 1
-    steps: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-
-    def add(self, step: int, value: float) -> None:
-        if step % self.every:
-            return
-        self.steps.append(step)
-        self.values.append(value)
-        if len(self.steps) == self.capacity:
-            self.every *= 2
-            kept = [i for i, step in enumerate(self.steps) if step % self.every == 0]
-            self.steps, self.values = [self.steps[i] for i in kept], [self.values[i] for i in kept]
-
-
-@dataclass(frozen=True)
-class TrajectoryReport:
-    """What came out of comparing two training runs; `drift` is the largest drift over distance, over steps."""
-
-    steps: int
-    rows: list[ParameterPath]
-    drift: Curve
-
-    @property
-    def verdict(self) -> Verdict:
-        return Verdict.of([row.verdict for row in self.rows])
-
-    @property
-    def wrong_step(self) -> int | None:
-        """The first step (from 1) that was wrong by itself."""
-        return min((row.wrong_step for row in self.rows if row.wrong_step is not None), default=None)
-
-    @property
-    def first_wrong(self) -> str | None:
-        """The parameter that was wrong first."""
-        step = self.wrong_step
-        return next((row.path for row in self.rows if step is not None and row.wrong_step == step), None)
-
-    @property
-    def largest_drift(self) -> float:
-        return max((row.largest_drift for row in self.rows), default=0.0)
-
-    @property
-    def sentence(self) -> str:
-        if self.verdict is Verdict.AGREE:
-            return (
-                f"{self.steps} steps agree; the free runs never drifted apart by more than "
-                f"{self.largest_drift:.1e} of the distance travelled."
-            )
-        if self.verdict is Verdict.DISAGREE:
-            row = next(row for row in self.rows if row.path == self.first_wrong)
-            return f"Step {row.wrong_step} of {self.steps} is wrong: {row.path}: {row.message}."
-        row = min((row for row in self.rows if row.adrift_step), key=lambda row: row.adrift_step or 0)
-        if row.message:
-            return f"No verdict is possible from step {row.adrift_step} on: {row.path}: {row.message}."
-        return (
-            f"Every step is right by itself, but from step {row.adrift_step} on the free runs are further apart "
-            f"({row.path}: {row.largest_drift:.1e} of the distance travelled) than rounding explains in a stable "
-            "run. Try fewer iterations or a smaller learning rate."
-        )
-
-    def cells(self) -> list[tuple[str, ...]]:
-        return [
-            (
-                row.path,
-                "x".join(map(str, row.shape)) or "scalar",
-                f"{row.distance:.3g}",
-                f"{row.drift:.1e}",
-                f"{row.largest_drift:.1e}",
-                f"{row.step_error:.1e}",
-                row.verdict.value,
-            )
-            for row in self.rows
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        return plain(
-            {
-                "verdict": self.verdict,
-                "steps": self.steps,
-                "first_wrong": self.first_wrong,
-                "wrong_step": self.wrong_step,
-                "largest_drift": self.largest_drift,
-                "rows": [asdict(row) | {"verdict": row.verdict} for row in self.rows],
-                "drift": {"steps": self.drift.steps, "values": self.drift.values},
-            }
-        )
-
-    def __str__(self) -> str:
-        return plain_text(self.sentence, table(HEADERS, self.cells()))
-
-    def _repr_html_(self) -> str:
-        return html_table(self.sentence, HEADERS, self.cells())
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError("a report is not a truth value; look at report.verdict, or call assert_trajectory_agrees")
+# Two free runs may be apart by this many times what the twin has been, ...
+TWIN = 32.0
+# ... and by this many u of the distance travelled: every step rounds, and the errors may all have one sign.
+TRAVEL = 64.0
+# A drift beyond that by this factor is a fault if the twin shows no chaos.
+SYSTEMATIC = 100.0
 
 
 def check_trajectory(
@@ -172,28 +36,39 @@ def check_trajectory(
     parameters: Any,
     batches: Iterable[tuple[Any, ...]],
     *,
+    state: Any = None,
+    loss_and_gradients: Callable[..., Any] | None = None,
+    loss: Callable[..., Any] | None = None,
+    seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> TrajectoryReport:
     """Follow two training runs from the same parameters through the same batches.
 
-    `step(parameters, *batch) -> parameters`, on the manual side with NumPy arrays (or what `np.asarray`
-    takes), on the other with JAX. The comparison ends at the first step that is wrong by itself or cannot be
-    judged: after it there is nothing left to learn from. `progress` is called with the number of each finished step.
-    Raises ValueError if there are no batches.
+    `step(parameters, *batch) -> parameters`, on the manual side with NumPy arrays (or what `np.asarray` takes), on
+    the other with JAX. With `state`, any tree that is not None, `step(parameters, state, *batch) -> (parameters,
+    state)`; both sides must keep it in the same structure, and it is compared like the parameters. The comparison
+    ends at the first step that is wrong or cannot be judged: after it there is nothing left to learn from.
+
+    With `loss_and_gradients` and `loss`, as for `check_gradients`, the gradients at a wrong step are checked too, so
+    that a wrong update rule and a wrong gradient are told apart. `progress` is called with the number of each
+    finished step. Raises ValueError if there are no batches.
     """
-    free = reference = jax.tree.map(np.asarray, parameters)
-    rows = {path: ParameterPath(path, leaf.shape) for path, leaf in leaves_by_path(reference).items()}
-    drift = Curve()
-    step = 0
+    own_step, reference_step = _with_state(manual_step, state), _with_state(autodiff_step, state)
+    start = jax.tree.map(lambda leaf: np.array(as_array(leaf)), (parameters, {} if state is None else state))
+    free = reference = start
+    twin = (_one_place_away(start[0], seed), start[1])
+    rows = {path: ParameterPath(path, leaf.shape) for path, leaf in both_leaves(start).items()}
+    drift, step, before, batch, alone = Curve(), 0, start, (), []
     for step, batch in enumerate(batches, start=1):
         before = reference
-        restarted = manual_step(jax.tree.map(np.copy, before), *batch)
+        restarted = own_step(jax.tree.map(np.copy, before), *batch)
         # The two runs start from the same place, so the first free step is the first restarted one.
-        free = restarted if step == 1 else manual_step(free, *batch)
+        free = restarted if step == 1 else own_step(free, *batch)
         with precise(before, batch):
-            reference = jax.tree.map(np.asarray, autodiff_step(before, *batch))
-            alone = _judge_alone(autodiff_step, before, batch, restarted, reference)
-        rows = _follow(rows, step, alone, before, reference, free)
+            reference = jax.tree.map(np.asarray, reference_step(before, *batch))
+            twin = jax.tree.map(np.asarray, reference_step(twin, *batch))
+            alone = _judge_alone(reference_step, before, batch, restarted, reference)
+        rows = _follow(rows, step, alone, before, reference, free, twin)
         drift.add(step, max((row.largest_drift for row in rows.values()), default=0.0))
         if progress:
             progress(step)
@@ -201,28 +76,55 @@ def check_trajectory(
             break
     if step == 0:
         raise ValueError("batches is empty: there is no step to compare. Give at least one batch.")
-    return TrajectoryReport(step, list(rows.values()), drift)
+    diagnoses, gradients = [], None
+    if Verdict.of([row.verdict for row in rows.values()]) is Verdict.DISAGREE:
+        with precise(before, batch):
+            diagnoses = explain_step(own_step, reference_step, before, batch, alone, step)
+        if loss_and_gradients is not None and loss is not None:
+            gradients = check_gradients(loss_and_gradients, loss, before[0], *batch, probes=False)
+    return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients)
 
 
-def _judge_alone(autodiff_step: Step, before: Any, batch: Any, restarted: Any, reference: Any) -> list[Row]:
+def _with_state(step: Step, state: Any) -> Step:
+    """The step as a function of (parameters, state), which it returns; the state is empty if there is none."""
+    if state is not None:
+        return lambda both, *batch: tuple(step(*both, *batch))
+    return lambda both, *batch: (step(both[0], *batch), {})
+
+
+def _one_place_away(parameters: Any, seed: int) -> Any:
+    random = np.random.default_rng(seed)
+
+    def neighbor(leaf: np.ndarray) -> np.ndarray:
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return leaf
+        direction = np.where(random.random(leaf.shape) < 0.5, -1, 1)
+        return (leaf * (1 + 2 * unit_roundoff(leaf.dtype) * direction)).astype(leaf.dtype)
+
+    return jax.tree.map(neighbor, parameters)
+
+
+def _judge_alone(reference_step: Step, before: Any, batch: Any, restarted: Any, reference: Any) -> list[Row]:
     """One step by itself. Storing a result rounds it on both sides; most steps differ by no more than that."""
-    stored = jax.tree.map(_storage_allowance, reference)
-    rows = compare_trees(restarted, reference, reference, stored)
+    ours, theirs = both_leaves(restarted), both_leaves(reference)
+    rows = compare_trees(ours, theirs, theirs, {path: _storage_allowance(leaf) for path, leaf in theirs.items()})
     if all(row.verdict is Verdict.AGREE for row in rows):
         return rows
-    dtype = np.result_type(*jax.tree.leaves(before))
-    right, allowed = measure(autodiff_step, before, *batch, dtype=dtype)
-    return compare_trees(restarted, reference, right, allowed)
+    dtype = np.result_type(*jax.tree.leaves(before[0]))
+    right, allowed = measure(reference_step, before, *batch, dtype=dtype)
+    return compare_trees(ours, theirs, both_leaves(right), both_leaves(allowed))
 
 
 def _storage_allowance(leaf: np.ndarray) -> np.ndarray:
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return np.zeros(leaf.shape)
     return 2 * unit_roundoff(leaf.dtype) * np.abs(leaf) + float(jnp.finfo(leaf.dtype).tiny)
 
 
 def _follow(
-    rows: dict[str, ParameterPath], step: int, alone: list[Row], before: Any, reference: Any, free: Any
+    rows: dict[str, ParameterPath], step: int, alone: list[Row], before: Any, reference: Any, free: Any, twin: Any
 ) -> dict[str, ParameterPath]:
-    befores, references, frees = map(leaves_by_path, (before, reference, free))
+    befores, references, frees, twins = map(both_leaves, (before, reference, free, twin))
     followed = dict(rows)
     for judged in alone:
         path = judged.path
@@ -234,19 +136,36 @@ def _follow(
             followed[path] = replace(row, adrift_step=row.adrift_step or step, message=judged.message)
             continue
         after = references[path]
-        distance = row.distance + norm(after - befores[path])
-        drift = norm(np.asarray(frees[path], np.float64) - after)
+        if not jnp.issubdtype(after.dtype, jnp.inexact):
+            continue
         u = unit_roundoff(after.dtype)
-        adrift = not drift <= DRIFT * u * distance + 2 * u * step**0.5 * norm(after)
-        followed[path] = replace(
+        distance = row.distance + norm(_difference(after, befores[path]))
+        drift = norm(_difference(frees[path], after))
+        twin_drift = max(row.twin, norm(_difference(twins[path], after)))
+        allowed = TWIN * twin_drift + TRAVEL * u * distance + 4 * u * step**0.5 * norm(after)
+        row = replace(
             row,
             distance=distance,
             drift=drift,
+            allowed=allowed,
+            twin=twin_drift,
             largest_drift=max(row.largest_drift, drift / distance if distance else 0.0),
             step_error=max(row.step_error, judged.error),
-            adrift_step=row.adrift_step or (step if adrift else None),
         )
+        if drift > SYSTEMATIC * allowed and allowed < CHAOS * distance:
+            message = (
+                f"each step is within rounding, but they all err the same way: the free run is off by "
+                f"{drift / distance:.1e} of the distance travelled"
+            )
+            row = replace(row, wrong_step=step, message=message)
+        elif not drift <= allowed:
+            row = replace(row, adrift_step=row.adrift_step or step)
+        followed[path] = row
     return followed
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(a, np.float64) - np.asarray(b, np.float64)
 
 
 def assert_trajectory_agrees(*args: Any, **options: Any) -> None:

@@ -13,12 +13,14 @@ import autodiff
 import manual
 from compare.agreement import Verdict, plain
 from compare.datasets import DATASETS, load
-from compare.gradients import GradientReport, check_gradients
+from compare.gradients import check_gradients
 from compare.platform import on_platform, precise
 from compare.problem import BadInput, Problem
 from compare.rendering import plain_text
+from compare.report import GradientReport
 from compare.timing import TrainingTimes, time_training
-from compare.trajectories import TrajectoryReport, check_trajectory
+from compare.trajectories import check_trajectory
+from compare.trajectory_report import TrajectoryReport
 
 DTYPES = ("float64", "float32")
 
@@ -72,7 +74,7 @@ class Result:
             steps = self.trajectory.steps
             return f"AGREE: by hand and by JAX, every gradient and all {steps} steps of training are the same."
         culprit = self.gradients if self.gradients.verdict is self.verdict else self.trajectory
-        return f"{self.verdict.name}: {culprit.sentence}"
+        return culprit.sentence
 
     def to_dict(self) -> dict[str, Any]:
         problem = {
@@ -136,6 +138,14 @@ class Result:
         )
 
 
+def shallow_by_hand(parameters: Any, x: Any, y: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """The loss, its gradients, and those of the intermediates, so that a fault can be located among them."""
+    _, cache = manual.forward_propagation(x, parameters)
+    intermediates: dict[str, Any] = {}
+    gradients = manual.backpropagation(parameters, cache, x, y, intermediates=intermediates)
+    return manual.compute_loss(cache.Z2, y), gradients, intermediates
+
+
 def shallow_loss(parameters: Any, x: Any, y: Any) -> jax.Array:
     """The loss that JAX differentiates, from the parts that `autodiff` offers."""
     _, cache = autodiff.forward_propagation(x, parameters)
@@ -160,7 +170,7 @@ def _verify(settings: Settings, problem: Problem, hidden: int, rate: float, devi
     start = manual.initialize_parameters(*sizes, seed=settings.seed, scale=settings.scale, dtype=x.dtype)
 
     progress("checking gradients", 0)
-    gradients = check_gradients(manual.loss_and_gradients, shallow_loss, start, x, y)
+    gradients = check_gradients(shallow_by_hand, shallow_loss, start, x, y)
 
     device_x, device_y = jnp.asarray(x), jnp.asarray(y)
 

@@ -1,0 +1,34 @@
+"""What may be wrong with a gradient, one function for each way.
+
+Each yields a diagnosis if what came is, to rounding, what it would be if the cause were this one. So a name is
+never given for a mere likeness; the last ones describe what is wrong where nothing explains it.
+"""
+
+from collections.abc import Callable, Iterator
+
+from compare.agreement import Diagnosis
+from compare.evidence import Evidence
+from compare.hypotheses.arrangement import permutation, shift, transpose
+from compare.hypotheses.constants import constant_factor
+from compare.hypotheses.entries import clipping, few_entries, lost_repeats, precision, zeros
+from compare.hypotheses.factors import elementwise_factor, otherwise, weight_decay
+from compare.hypotheses.sums import broadcast, missing_sum, wrong_axis
+
+# In order: what explains most by least comes first. The last ones describe rather than explain.
+HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
+    zeros,
+    constant_factor,
+    transpose,
+    shift,
+    missing_sum,
+    wrong_axis,
+    elementwise_factor,
+    otherwise,
+    weight_decay,
+    permutation,
+    lost_repeats,
+    broadcast,
+    clipping,
+    few_entries,
+    precision,
+]

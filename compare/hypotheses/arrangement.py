@@ -1,0 +1,52 @@
+"""The right numbers in the wrong order: transposed, shifted, permuted."""
+
+from collections.abc import Iterator
+from itertools import permutations
+
+import numpy as np
+
+from compare.agreement import Diagnosis
+from compare.evidence import SLACK, Evidence, in_words
+
+
+def transpose(e: Evidence) -> Iterator[Diagnosis]:
+    if e.right.ndim < 2:
+        return
+    for axes in list(permutations(range(e.right.ndim)))[1:]:
+        if e.explains(e.right.transpose(axes)):
+            yield e.says("transpose", f"it is transposed: axes {axes} of what it should be.")
+            return
+    turned = e.right.T.reshape(e.right.shape)
+    if e.explains(turned):
+        yield e.says("transpose", "its entries are those of the transpose, reshaped: a reshape where a .T belongs.")
+
+
+def shift(e: Evidence) -> Iterator[Diagnosis]:
+    for axis in range(e.right.ndim):
+        n = e.right.shape[axis]
+        for k in [k for step in range(1, min(n, 9)) for k in (step, -step)]:
+            if e.explains(np.roll(e.right, k, axis)):
+                yield e.says("shift", f"it is shifted by {k} along axis {axis} (np.roll of what it should be).")
+                return
+        if n > 1 and e.explains(np.flip(e.right, axis)):
+            yield e.says("permutation", f"axis {axis} is in reverse order.")
+            return
+
+
+def permutation(e: Evidence) -> Iterator[Diagnosis]:
+    """The same numbers in another order: whole rows along an axis, or single entries."""
+    for axis in range(e.right.ndim):
+        came = np.moveaxis(e.came, axis, 0).reshape(e.right.shape[axis], -1)
+        right = np.moveaxis(e.right, axis, 0).reshape(came.shape)
+        slack = SLACK * np.moveaxis(e.allowed, axis, 0).reshape(came.shape).max(axis=0)
+        if len(right) > 512:
+            continue
+        match = [np.flatnonzero((np.abs(right - row) <= slack).all(axis=1)) for row in came]
+        found = [int(m[0]) for m in match if len(m)]
+        if len(found) == len(right) and sorted(found) == list(range(len(right))):
+            yield e.says("permutation", f"the entries along axis {axis} are in another order: {in_words(found)}.")
+            return
+    order, model = np.argsort(e.came, axis=None), np.argsort(e.right, axis=None)
+    difference = np.abs(e.came.ravel()[order] - e.right.ravel()[model])
+    if e.right.size > 2 and (difference <= SLACK * e.allowed.ravel()[model]).all():
+        yield e.says("permutation", "it holds the right numbers in the wrong places.")

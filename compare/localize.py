@@ -1,0 +1,170 @@
+"""Where the two sides part: gradients of the values in between, and each backward step judged alone.
+
+`tap(name, value)` marks a value in a JAX function. A check then knows the loss's gradient with respect to it,
+and can do two things with the gradients of the same name that the hand-written side offers:
+
+- compare them, as if they were parameters;
+- put them in the place of its own while it goes backward. Every gradient that JAX finds then is what the
+  hand-written side should have found from its own, possibly wrong, gradients further down. Whatever still
+  differs is wrong by itself, so that one fault is blamed once.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+from jax.extend import core
+
+from compare.tracing import Rule, called_program, interpreted, run
+
+LOSS = "loss"
+
+
+def tap(name: str, value: Any) -> Any:
+    """Mark `value` as an intermediate called `name`. Returns it unchanged; does nothing outside a check.
+
+    A name may be used once in a function. Inside `lax.scan`, `while_loop` or `cond` a mark is not seen, because
+    there is no one value to compare; mark what goes in or comes out.
+    """
+    return checkpoint_name(value, name)
+
+
+def find_taps(loss: Callable[..., Any], parameters: Any, *args: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """The marked values of `loss(parameters, *args)`, in the order of the forward pass.
+
+    Raises ValueError if a name marks two values.
+    """
+    found: dict[str, jax.ShapeDtypeStruct] = {}
+
+    def look(equation: Any, inputs: list[Any]) -> list[Any]:
+        if equation.primitive.name == "name":
+            name = equation.params["name"]
+            if name in found:
+                raise ValueError(f"the name {name!r} marks two values in the loss; give each tap a name of its own.")
+            found[name] = jax.ShapeDtypeStruct(inputs[0].shape, inputs[0].dtype)
+        return run(equation, inputs)
+
+    jax.eval_shape(interpreted(loss, look), parameters, *args)
+    return found
+
+
+def backward_order(loss: Callable[..., Any], parameters: Any, *args: Any) -> list[str]:
+    """Names of the loss, the taps and the parameters, in the order in which a backward pass reaches them.
+
+    A parameter follows the tap through which the last part of its gradient arrives.
+    """
+    closed = jax.make_jaxpr(loss)(parameters, *args)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(parameters)
+    paths = [jax.tree_util.keystr(path, simple=True, separator=".") or "value" for path, _ in leaves]
+    position: dict[str, float] = {LOSS: float("inf")}
+    nearest: dict[str, list[str]] = {path: [] for path in paths}
+
+    def walk(jaxpr: Any, sources: list[frozenset[str]]) -> list[frozenset[str]]:
+        reach: dict[Any, frozenset[str]] = dict(zip(jaxpr.invars, sources, strict=True))
+
+        def of(atom: Any) -> frozenset[str]:
+            return frozenset() if isinstance(atom, core.Literal) else reach.get(atom, frozenset())
+
+        for equation in jaxpr.eqns:
+            inputs = [of(atom) for atom in equation.invars]
+            inner = called_program(equation)
+            if inner is not None:
+                outputs = walk(inner[0], inputs)
+            elif equation.primitive.name == "name":
+                name = equation.params["name"]
+                position[name] = len(position)
+                for path in inputs[0]:
+                    nearest[path].append(name)
+                outputs = [frozenset()]
+            else:
+                outputs = [frozenset().union(*inputs)] * len(equation.outvars)
+            reach.update(zip(equation.outvars, outputs, strict=True))
+        return [of(atom) for atom in jaxpr.outvars]
+
+    sources = [frozenset({path}) for path in paths] + [frozenset()] * (len(closed.jaxpr.invars) - len(paths))
+    (open_paths,) = walk(closed.jaxpr, sources)
+    for path in open_paths:
+        nearest[path].append(LOSS)
+    for path in paths:
+        position[path] = min((position[name] for name in nearest[path]), default=0.0) - 0.5
+    return sorted(position, key=lambda name: -position[name])
+
+
+@functools.lru_cache(maxsize=128)
+def with_offsets(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """`(parameters, offsets), *args -> loss`, each tapped value moved by the offset of its name.
+
+    At zero offsets, the gradient with respect to them is that of the tapped values.
+    """
+
+    def moved(inputs: tuple[Any, dict[str, Any]], *args: Any) -> Any:
+        parameters, offsets = inputs
+        return interpreted(loss, _at_taps(offsets, lambda name, value: value + offsets[name]))(parameters, *args)
+
+    return moved
+
+
+@functools.lru_cache(maxsize=128)
+def with_upstream(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """`(parameters, offsets), upstream, *args -> loss`, whose backward pass is cut at every tap.
+
+    What arrives at a tap becomes the gradient of its offset; what goes on from there is `upstream[name]`.
+    """
+
+    def cut(inputs: tuple[Any, dict[str, Any]], upstream: dict[str, Any], *args: Any) -> Any:
+        parameters, offsets = inputs
+        rule = _at_taps(offsets, lambda name, value: _cut(value, offsets[name], upstream[name]))
+        return interpreted(loss, rule)(parameters, *args)
+
+    return cut
+
+
+def _at_taps(names: Any, change: Callable[[str, Any], Any]) -> Rule:
+    def rule(equation: Any, inputs: list[Any]) -> list[Any]:
+        name = equation.params["name"] if equation.primitive.name == "name" else ""
+        return [change(name, inputs[0])] if name in names else run(equation, inputs)
+
+    return rule
+
+
+@jax.custom_vjp
+def _cut(value: Any, offset: Any, upstream: Any) -> Any:
+    return value
+
+
+def _cut_forward(value: Any, offset: Any, upstream: Any) -> tuple[Any, Any]:
+    return value, upstream
+
+
+def _cut_backward(upstream: Any, gradient: Any) -> tuple[Any, Any, Any]:
+    return upstream, gradient, jnp.zeros_like(upstream)
+
+
+_cut.defvjp(_cut_forward, _cut_backward)
+
+
+@functools.lru_cache(maxsize=128)
+def tapped_values(loss: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    """`parameters, *args -> {name: value}` of the marked values."""
+
+    @jax.jit
+    def values(parameters: Any, *args: Any) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+
+        def keep(equation: Any, inputs: list[Any]) -> list[Any]:
+            if equation.primitive.name == "name":
+                seen[equation.params["name"]] = inputs[0]
+            return run(equation, inputs)
+
+        interpreted(loss, keep)(parameters, *args)
+        return seen
+
+    return values
+
+
+def zero_offsets(taps: dict[str, jax.ShapeDtypeStruct]) -> dict[str, np.ndarray]:
+    return {name: np.zeros(tap.shape, tap.dtype) for name, tap in taps.items()}

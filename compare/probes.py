@@ -1,0 +1,116 @@
+"""Other points to look at: what one friendly point hides.
+
+A probe makes another point from the caller's. Parameters are scaled, so that activations saturate or nearly
+vanish, or moved, so that what starts at 0 or 1 (a bias, a gain) is there. Data are permuted and scaled, ids
+repeated, and one example is taken alone.
+
+What a probe may do to the arguments is limited by what they may mean. Only arrays that hold numbers of both
+signs are taken for data; everything between 0 and 1 may be labels, probabilities or masks, and stays as it is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+Arguments = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """`move(parameters, args, random) -> (parameters, args)`, or None where it does not apply."""
+
+    name: str
+    move: Callable[[Any, Arguments, np.random.Generator], tuple[Any, Arguments] | None]
+
+
+def _floating(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray) and np.issubdtype(leaf.dtype, np.inexact) and leaf.size > 0
+
+
+def _scaled_parameters(factor: float) -> Callable[..., Any]:
+    def move(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
+        """Also moved a little: zeros, which scaling leaves alone, hide what multiplies them."""
+
+        def scaled(leaf: Any) -> Any:
+            if not _floating(leaf):
+                return leaf
+            noise = 0.1 * _size(leaf) * random.standard_normal(leaf.shape)
+            return (factor * (leaf + noise)).astype(leaf.dtype)
+
+        return jax.tree.map(scaled, parameters), args
+
+    return move
+
+
+def _size(leaf: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(leaf, dtype=np.float64)))) or 1.0
+
+
+def _is_data(leaf: Any) -> bool:
+    return _floating(leaf) and bool((leaf < 0).any()) and bool((leaf > 0).any())
+
+
+def _is_ids(leaf: Any) -> bool:
+    """Integers in no order: sorted ones may be offsets, which must stay sorted."""
+    return (
+        isinstance(leaf, np.ndarray)
+        and np.issubdtype(leaf.dtype, np.integer)
+        and leaf.size > 2
+        and bool((np.diff(leaf.ravel()) < 0).any())
+    )
+
+
+def _scaled_data(factor: float) -> Callable[..., Any]:
+    def move(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
+        if not any(map(_is_data, jax.tree.leaves(args))):
+            return None
+
+        def scaled(leaf: Any) -> Any:
+            if not _is_data(leaf):
+                return leaf
+            return (factor * random.permutation(leaf, axis=-1)).astype(leaf.dtype)
+
+        return parameters, jax.tree.map(scaled, args)
+
+    return move
+
+
+def _repeated_ids(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
+    if not any(map(_is_ids, jax.tree.leaves(args))):
+        return None
+
+    def drawn(leaf: Any) -> Any:
+        return random.choice(leaf.ravel()[: max(2, leaf.size // 2)], leaf.shape) if _is_ids(leaf) else leaf
+
+    return parameters, jax.tree.map(drawn, args)
+
+
+DEFAULT = (
+    Probe("parameters x 10", _scaled_parameters(10)),
+    Probe("parameters x 1000", _scaled_parameters(1000)),
+    Probe("parameters / 100", _scaled_parameters(0.01)),
+    Probe("other data, x 3", _scaled_data(3)),
+    Probe("repeated ids", _repeated_ids),
+)
+
+
+def first_example(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
+    """The first example alone, along the first or the last axis, whichever the arrays have in common.
+
+    Not among the defaults, because another shape means another compilation; add ONE_EXAMPLE to ask for it.
+    """
+    arrays = [leaf for leaf in jax.tree.leaves(args) if isinstance(leaf, np.ndarray) and leaf.ndim]
+    axis = next((axis for axis in (0, -1) if len({array.shape[axis] for array in arrays}) == 1), None)
+    if axis is None or len(arrays) < 2:
+        return None
+
+    def first(leaf: Any) -> Any:
+        return np.take(leaf, [0], axis) if isinstance(leaf, np.ndarray) and leaf.ndim else leaf
+
+    return parameters, jax.tree.map(first, args)
+
+
+ONE_EXAMPLE = Probe("the first example alone", first_example)

@@ -1,0 +1,126 @@
+"""What a check of gradients found, for people, for programs and for notebooks."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NoReturn
+
+from compare.agreement import Diagnosis, Row, Verdict, plain
+from compare.references import Derivative
+from compare.rendering import html_table, plain_text, table
+
+HEADERS = ("gradient", "shape", "dtype", "norm", "difference", "allowed", "verdict")
+
+Side = Literal["manual", "autodiff", "loss"]
+
+BLAME = {
+    "manual": "The hand-written side is wrong: its gradient does not fit the loss.",
+    "autodiff": "The JAX side is wrong: its gradient does not fit its own loss (a custom derivative?).",
+    "loss": "It is a loss that is wrong: the two sides do not compute the same one.",
+}
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """What came out of comparing a loss and its gradients.
+
+    `rows` has one row for the loss, one for each intermediate and one for each parameter. `first_wrong` is the
+    first wrong quantity in backward order, judged alone; `probe` names the point that showed the fault if it was
+    not the caller's; `notes` say what could not be done and why.
+    """
+
+    verdict: Verdict
+    rows: list[Row]
+    first_wrong: str | None = None
+    diagnoses: list[Diagnosis] = field(default_factory=list)
+    wrong_side: Side | None = None
+    probe: str | None = None
+    probes: dict[str, str] = field(default_factory=dict)
+    references: dict[str, Derivative] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def sentence(self) -> str:
+        """The line that a person wants first."""
+        if self.verdict is Verdict.AGREE:
+            return "AGREE: the loss and every gradient are the same to within rounding."
+        if self.verdict is Verdict.INCONCLUSIVE:
+            return f"INCONCLUSIVE: {self.notes[0] if self.notes else 'nothing could be compared.'}"
+        at = f" (at the probe {self.probe!r})" if self.probe else ""
+        what = self.diagnoses[0] if self.diagnoses else None
+        if what is not None:
+            subject = f"{self.subject(what.path)}: " if what.path and what.kind not in CONDUCT else ""
+            return f"DISAGREE{at}: {subject}{what.message}"
+        row = next((row for row in self.rows if row.path == self.first_wrong), None)
+        message = row.message if row else "see the table"
+        return f"DISAGREE{at}: {self.subject(self.first_wrong)}: {message}."
+
+    def subject(self, path: str | None) -> str:
+        return "the loss" if path == "loss" else f"the gradient of {path}"
+
+    def lines(self) -> list[str]:
+        """Everything but the table, in the order of its use."""
+        lines = [self.sentence]
+        lines += [f"Also: {self.subject(d.path) + ': ' if d.path else ''}{d.message}" for d in self.diagnoses[1:]]
+        if self.wrong_side:
+            lines.append(BLAME[self.wrong_side])
+        wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE and row.path != self.first_wrong]
+        if self.first_wrong and wrong:
+            follow = f"Begin there: {', '.join(wrong)} may only follow from it."
+            lines.append(follow)
+        first = self.notes[1:] if self.verdict is Verdict.INCONCLUSIVE else self.notes
+        return lines + [f"Note: {note}" for note in first]
+
+    def cells(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                row.path,
+                "x".join(map(str, row.shape)) or "scalar",
+                row.dtype,
+                f"{row.norm:.3g}",
+                f"{row.error:.1e}",
+                f"{row.allowed:.1e}",
+                row.verdict.value,
+            )
+            for row in self.rows
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        return plain(
+            {
+                "verdict": self.verdict,
+                "sentence": self.sentence,
+                "first_wrong": self.first_wrong,
+                "wrong_side": self.wrong_side,
+                "probe": self.probe,
+                "diagnoses": list(map(asdict, self.diagnoses)),
+                "rows": list(map(asdict, self.rows)),
+                "probes": self.probes,
+                "references": {name: asdict(value) for name, value in self.references.items()},
+                "notes": self.notes,
+            }
+        )
+
+    def __str__(self) -> str:
+        return plain_text(*self.lines(), table(HEADERS, self.cells()))
+
+    def _repr_html_(self) -> str:
+        return html_table(" ".join(self.lines()), HEADERS, self.cells())
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a report is not a truth value; look at report.verdict, or call assert_gradients_agree")
+
+
+CONDUCT = {
+    "modifies-arguments",
+    "shared-buffer",
+    "depends-on-earlier-calls",
+    "not-deterministic",
+    "view-of-parameters",
+}
+
+
+class GradientMismatch(AssertionError):
+    """The two sides do not agree, or could not be compared. `report` has the details."""
+
+    def __init__(self, report: GradientReport) -> None:
+        super().__init__(f"\n{report}")
+        self.report = report

@@ -1,0 +1,190 @@
+"""What a comparison of two training runs found."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NoReturn
+
+from compare.agreement import Diagnosis, Verdict, plain
+from compare.rendering import html_table, plain_text, table
+from compare.report import GradientReport
+
+# If rounding alone may make this much of the distance travelled, the free runs tell nothing.
+CHAOS = 1e-2
+
+HEADERS = ("parameter", "shape", "travelled", "drift", "drift/travelled", "step error", "verdict")
+
+
+class TrajectoryMismatch(AssertionError):
+    """The two runs do not agree, or could not be compared. `report` has the details."""
+
+    def __init__(self, report: "TrajectoryReport") -> None:
+        super().__init__(f"\n{report}")
+        self.report = report
+
+
+@dataclass(frozen=True)
+class ParameterPath:
+    """How one parameter fared over the run. Lengths are Euclidean norms.
+
+    `distance` is the length of the reference's path, `drift` how far the free runs ended apart and `allowed` how far
+    they might have, `twin` how far the twin was from the reference at most; `largest_drift` the largest drift over
+    distance at any step; `step_error` the largest error of any entry in a restarted step. `wrong_step` is the first
+    step (from 1) that was wrong, `adrift_step` the first at which the free runs were too far apart or could not be
+    compared.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    distance: float = 0.0
+    drift: float = 0.0
+    largest_drift: float = 0.0
+    allowed: float = 0.0
+    twin: float = 0.0
+    step_error: float = 0.0
+    wrong_step: int | None = None
+    adrift_step: int | None = None
+    message: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.wrong_step is not None:
+            return Verdict.DISAGREE
+        return Verdict.AGREE if self.adrift_step is None and not self.chaotic else Verdict.INCONCLUSIVE
+
+    @property
+    def chaotic(self) -> bool:
+        return self.allowed > CHAOS * self.distance > 0
+
+
+@dataclass
+class Curve:
+    """A record of bounded length: when full, it drops every other point and then takes half as many."""
+
+    capacity: int = 1000
+    every: int = 1
+    steps: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    def add(self, step: int, value: float) -> None:
+        if step % self.every:
+            return
+        self.steps.append(step)
+        self.values.append(value)
+        if len(self.steps) == self.capacity:
+            self.every *= 2
+            kept = [i for i, step in enumerate(self.steps) if step % self.every == 0]
+            self.steps, self.values = [self.steps[i] for i in kept], [self.values[i] for i in kept]
+
+
+@dataclass(frozen=True)
+class TrajectoryReport:
+    """What came out of comparing two training runs.
+
+    `drift` is the largest drift over distance, over steps. `diagnoses` say why the first wrong step is wrong;
+    `gradients` is the check of the gradients there, if the caller gave the means for it.
+    """
+
+    steps: int
+    rows: list[ParameterPath]
+    drift: Curve
+    diagnoses: list[Diagnosis] = field(default_factory=list)
+    gradients: GradientReport | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        return Verdict.of([row.verdict for row in self.rows])
+
+    @property
+    def wrong_step(self) -> int | None:
+        """The first step (from 1) that was wrong by itself."""
+        return min((row.wrong_step for row in self.rows if row.wrong_step is not None), default=None)
+
+    @property
+    def first_wrong(self) -> str | None:
+        """The parameter that was wrong first."""
+        step = self.wrong_step
+        return next((row.path for row in self.rows if step is not None and row.wrong_step == step), None)
+
+    @property
+    def wrong_side(self) -> Literal["manual", "autodiff", "loss"] | None:
+        """The side at fault, if the gradients at the first wrong step tell."""
+        return None if self.gradients is None else self.gradients.wrong_side
+
+    @property
+    def largest_drift(self) -> float:
+        return max((row.largest_drift for row in self.rows), default=0.0)
+
+    @property
+    def sentence(self) -> str:
+        if self.verdict is Verdict.AGREE:
+            return (
+                f"AGREE: {self.steps} steps are the same; the free runs never drifted apart by more than "
+                f"{self.largest_drift:.1e} of the distance travelled."
+            )
+        if self.verdict is Verdict.DISAGREE:
+            row = next(row for row in self.rows if row.path == self.first_wrong)
+            what = self.diagnoses[0].message if self.diagnoses else f"{row.message}."
+            return f"DISAGREE: step {row.wrong_step} of {self.steps}, {row.path}: {what}"
+        row = next(row for row in self.rows if row.verdict is Verdict.INCONCLUSIVE)
+        if row.message:
+            return f"INCONCLUSIVE: step {row.adrift_step}, {row.path}: {row.message}."
+        if row.chaotic:
+            return (
+                f"INCONCLUSIVE: every step is right by itself, but rounding alone may put the free runs "
+                f"{row.allowed / row.distance:.1e} of the distance travelled apart ({row.path}), as a twin shows that "
+                "starts one unit in the last place away. Try fewer iterations, a smaller learning rate or float64."
+            )
+        return (
+            f"INCONCLUSIVE: every step is right by itself, but from step {row.adrift_step} on the free runs are "
+            f"further apart ({row.path}: {row.drift:.1e}) than rounding explains ({row.allowed:.1e})."
+        )
+
+    def lines(self) -> list[str]:
+        lines = [self.sentence, *(f"Also: {d.path}: {d.message}" for d in self.diagnoses[1:])]
+        if self.gradients is not None:
+            right = self.gradients.verdict is Verdict.AGREE
+            lines.append(
+                "The gradients at that step agree: it is the update rule that is wrong."
+                if right
+                else f"The gradients at that step: {self.gradients.sentence}"
+            )
+        return lines
+
+    def cells(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                row.path,
+                "x".join(map(str, row.shape)) or "scalar",
+                f"{row.distance:.3g}",
+                f"{row.drift:.1e}",
+                f"{row.largest_drift:.1e}",
+                f"{row.step_error:.1e}",
+                row.verdict.value,
+            )
+            for row in self.rows
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        return plain(
+            {
+                "verdict": self.verdict,
+                "sentence": self.sentence,
+                "steps": self.steps,
+                "first_wrong": self.first_wrong,
+                "wrong_step": self.wrong_step,
+                "wrong_side": self.wrong_side,
+                "diagnoses": list(map(asdict, self.diagnoses)),
+                "largest_drift": self.largest_drift,
+                "rows": [asdict(row) | {"verdict": row.verdict} for row in self.rows],
+                "drift": {"steps": self.drift.steps, "values": self.drift.values},
+                "gradients": None if self.gradients is None else self.gradients.to_dict(),
+            }
+        )
+
+    def __str__(self) -> str:
+        return plain_text(*self.lines(), table(HEADERS, self.cells()))
+
+    def _repr_html_(self) -> str:
+        return html_table(" ".join(self.lines()), HEADERS, self.cells())
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a report is not a truth value; look at report.verdict, or call assert_trajectory_agrees")

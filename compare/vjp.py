@@ -1,0 +1,91 @@
+"""A hand-written forward and backward pair against JAX's vector-Jacobian product of the same function.
+
+The pair is turned into a loss, the inner product of the value with a random cotangent, so that everything that
+`check_gradients` knows about losses is known about it: probes, rounding, causes, conduct.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compare.agreement import Verdict, as_array
+from compare.gradients import check_gradients
+from compare.report import GradientMismatch, GradientReport
+
+
+@dataclass(frozen=True)
+class _Contracted:
+    """`(floating inputs), cotangent, other inputs -> <cotangent, function(*inputs)>`; equal if the function is.
+
+    A class and not a closure, so that checking a function again finds it compiled.
+    """
+
+    function: Callable[..., Any]
+    places: tuple[bool, ...]
+
+    def __call__(self, inputs: tuple[Any, ...], cotangent: Any, others: dict[str, Any]) -> Any:
+        value = self.function(*_merged(self.places, inputs, others))
+        products = jax.tree.map(lambda v, c: jnp.sum(v * jnp.asarray(c).astype(v.dtype)), value, cotangent)
+        return sum(jax.tree.leaves(products))
+
+
+def _merged(places: tuple[bool, ...], inputs: tuple[Any, ...], others: dict[str, Any]) -> list[Any]:
+    floating, rest = iter(inputs), iter(others.values())
+    return [next(floating) if place else next(rest) for place in places]
+
+
+def check_vjp(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    function: Callable[..., Any],
+    *inputs: Any,
+    seed: int = 0,
+    **options: Any,
+) -> GradientReport:
+    """Compare a hand-written `backward` with the vector-Jacobian product that JAX derives from `function`.
+
+    `forward(*inputs) -> (value, cache)` and `backward(output_gradient, cache) -> gradient`, or a tuple with one
+    gradient for each floating-point input, in order (or one for every input, with None for the others).
+    `function(*inputs) -> value` must be traceable by JAX. Inputs that are not floating-point arrays pass through.
+
+    The output gradient is drawn from `seed`, of both signs and never ones, which hide transposes, sums and all of
+    batch normalization. In the report, the loss is its inner product with the value, and leaves are numbered by
+    input. Options and errors are those of `check_gradients`.
+    """
+    arrays = [np.array(as_array(x)) if hasattr(x, "__array__") or isinstance(x, float) else x for x in inputs]
+    places = tuple(isinstance(x, np.ndarray) and jnp.issubdtype(x.dtype, jnp.inexact) for x in arrays)
+    if not any(places):
+        raise ValueError("none of the inputs is a floating-point array: there is nothing to differentiate.")
+    floating = tuple(x for x, place in zip(arrays, places, strict=True) if place)
+    others = {f"input {i}": x for i, (x, place) in enumerate(zip(arrays, places, strict=True)) if not place}
+    value, _ = forward(*(np.copy(x) if isinstance(x, np.ndarray) else x for x in arrays))
+    random = np.random.default_rng(seed)
+
+    def cotangent_of(leaf: Any) -> np.ndarray:
+        array = as_array(leaf)
+        return random.standard_normal(array.shape).astype(array.dtype)
+
+    cotangent = jax.tree.map(cotangent_of, value)
+
+    def by_hand(inputs: tuple[Any, ...], cotangent: Any, others: dict[str, Any]) -> tuple[Any, Any]:
+        value, cache = forward(*_merged(places, inputs, others))
+        gradients = backward(cotangent, cache)
+        if not isinstance(gradients, tuple | list):
+            gradients = (gradients,)
+        if len(gradients) == len(places):
+            gradients = tuple(g for g, place in zip(gradients, places, strict=True) if place)
+        terms = jax.tree.map(lambda v, c: np.sum(as_array(v) * c), value, cotangent)
+        return sum(jax.tree.leaves(terms)), tuple(gradients)
+
+    return check_gradients(by_hand, _Contracted(function, places), floating, cotangent, others, seed=seed, **options)
+
+
+def assert_vjp_agrees(*args: Any, **options: Any) -> None:
+    """`check_vjp`, but raise GradientMismatch unless the verdict is AGREE."""
+    report = check_vjp(*args, **options)
+    if report.verdict is not Verdict.AGREE:
+        raise GradientMismatch(report)
