@@ -23,7 +23,7 @@ class Watched:
         self.function = function
         self.names = names
         self.notes: dict[tuple[str, str], Diagnosis] = {}
-        self._last: tuple[list[np.ndarray], list[np.ndarray]] | None = None
+        self._last: dict[str, np.ndarray] = {}  # kept, so that their memory is not given out again
 
     def __call__(self, parameters: Any, *args: Any) -> Any:
         given = jax.tree.map(_own, (parameters, *args))
@@ -39,21 +39,21 @@ class Watched:
         return copied
 
     def _look_at_memory(self, result: Any, parameters: Any) -> None:
-        arrays = [array for array in map(as_array, jax.tree.leaves(result)) if array.ndim]
-        if self._last is not None:
-            earlier, copies = self._last
-            if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(earlier, copies, strict=True)):
+        arrays = {path: array for path, array in leaves_by_path(result).items() if array.ndim}
+        for path, array in arrays.items():
+            before = self._last.get(path)
+            if before is not None and np.may_share_memory(array, before):
                 self._note(
                     "shared-buffer",
                     None,
-                    "it returns the same memory at every call: an earlier result changed when it was called again. "
+                    "it returns the same memory at every call: an earlier result changes when it is called again. "
                     "Return fresh arrays, or copies.",
                 )
-        self._last = arrays, [array.copy() for array in arrays]
+        self._last = arrays
         held = leaves_by_path(parameters)
-        for name, leaf in leaves_by_path(result).items():
+        for name, array in arrays.items():
             for path, parameter in held.items():
-                if leaf.ndim and np.shares_memory(leaf, parameter):
+                if np.may_share_memory(array, parameter) and np.shares_memory(array, parameter):
                     self._note(
                         "view-of-parameters",
                         path,
@@ -68,10 +68,10 @@ class Watched:
         changed = [path for path, same in _same(first, again).items() if not same]
         if not changed:
             return
-        third = self(parameters, *args)
-        steady = all(_same(again, third).values()) or all(_same(first, third).values())
+        third, fourth = self(parameters, *args), self(parameters, *args)
         ratio = _common_ratio(first, again)
-        if steady or ratio is not None:
+        steady = all(_same(again, third).values()) or all(_same(first, third).values())
+        if steady or ratio is not None or _grows_evenly(again, third, fourth):
             more = f"; it was {ratio:g} times the first: does it accumulate?" if ratio is not None else "."
             message = f"called again with the same arguments {after}, it answers differently: it depends on earlier "
             self._note("depends-on-earlier-calls", None, message + "calls" + more)
@@ -111,6 +111,12 @@ def _same(before: Any, after: Any) -> dict[str, bool]:
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:
     return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+
+
+def _grows_evenly(second: Any, third: Any, fourth: Any) -> bool:
+    """Whether each call added the same again, as an accumulated gradient does."""
+    series = zip(*(leaves_by_path(result).values() for result in (second, third, fourth)), strict=True)
+    return all(a.shape == b.shape == c.shape and np.allclose(b - a, c - b, rtol=1e-6, atol=1e-12) for a, b, c in series)
 
 
 def _common_ratio(first: Any, again: Any) -> float | None:

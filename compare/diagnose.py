@@ -9,6 +9,8 @@ from compare.hypotheses import HYPOTHESES
 
 def diagnose(evidence: Evidence) -> list[Diagnosis]:
     """The causes that explain the difference, the simplest first; empty if none does."""
+    if not evidence.wrong.any():
+        return []
     for hypothesis in HYPOTHESES:
         found = list(hypothesis(evidence))
         if found:

@@ -9,7 +9,7 @@ import numpy as np
 from compare.agreement import Row, Verdict, compare_trees, leaves_by_path
 from compare.conduct import Watched
 from compare.localize import LOSS, with_offsets, zero_offsets
-from compare.rounding import measure
+from compare.rounding import CONFIRMED, SAMPLES, measure
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Check:
     names: list[str]
     seed: int
 
-    def at(self, parameters: Any, args: tuple[Any, ...]) -> Point:
-        """Evaluate both sides and compare."""
+    def at(self, parameters: Any, args: tuple[Any, ...], samples: int = SAMPLES) -> Point:
+        """Evaluate both sides and compare. A disagreement is looked at again with more samples before it is one."""
         result = self.by_hand(parameters, *args)
         if not isinstance(result, tuple | list) or len(result) not in (2, 3):
             raise TypeError(
@@ -57,12 +57,28 @@ class Check:
         loss, gradients = result[0], result[1]
         given = leaves_by_path(result[2]) if len(result) == 3 else {}
         taps = {name: tap for name, tap in self.taps.items() if name in given}
+        point = self._compared(parameters, args, loss, gradients, given, taps, samples)
+        if point.verdict is Verdict.DISAGREE and samples < CONFIRMED:
+            point = self._compared(parameters, args, loss, gradients, given, taps, CONFIRMED)
+        return point
+
+    def _compared(
+        self,
+        parameters: Any,
+        args: tuple[Any, ...],
+        loss: Any,
+        gradients: Any,
+        given: dict[str, np.ndarray],
+        taps: dict[str, Any],
+        samples: int,
+    ) -> Point:
         (right_loss, (right, right_taps)), (slack, (slacks, tap_slacks)) = measure(
             with_offsets(self.loss),
             (parameters, zero_offsets(taps)),
             *args,
             dtype=self.dtype,
             gradient=True,
+            samples=samples,
             seed=self.seed,
         )
         rows = compare_trees({LOSS: loss}, {LOSS: right_loss.astype(self.dtype)}, {LOSS: right_loss}, {LOSS: slack})

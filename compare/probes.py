@@ -1,8 +1,7 @@
 """Other points to look at: what one friendly point hides.
 
-A probe makes another point from the caller's. Parameters are scaled, so that activations saturate or nearly
-vanish, or moved, so that what starts at 0 or 1 (a bias, a gain) is there. Data are permuted and scaled, ids
-repeated, and one example is taken alone.
+A probe makes another point from the caller's. Parameters are scaled, so that activations saturate, and moved, so
+that what starts at 0 or 1 (a bias, a gain) is there no longer. Data are permuted and scaled, and ids repeated.
 
 What a probe may do to the arguments is limited by what they may mean. Only arrays that hold numbers of both
 signs are taken for data; everything between 0 and 1 may be labels, probabilities or masks, and stays as it is.
@@ -63,19 +62,17 @@ def _is_ids(leaf: Any) -> bool:
     )
 
 
-def _scaled_data(factor: float) -> Callable[..., Any]:
-    def move(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
-        if not any(map(_is_data, jax.tree.leaves(args))):
-            return None
+def _other_data(args: Arguments, random: np.random.Generator) -> Arguments:
+    def other(leaf: Any) -> Any:
+        return (3 * random.permutation(leaf, axis=-1)).astype(leaf.dtype) if _is_data(leaf) else leaf
 
-        def scaled(leaf: Any) -> Any:
-            if not _is_data(leaf):
-                return leaf
-            return (factor * random.permutation(leaf, axis=-1)).astype(leaf.dtype)
+    return jax.tree.map(other, args)
 
-        return parameters, jax.tree.map(scaled, args)
 
-    return move
+def _scaled_data(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
+    """The middle of the road between ordinary and saturated, at data that the caller did not choose."""
+    moved, _ = _scaled_parameters(10)(parameters, args, random)
+    return moved, _other_data(args, random)
 
 
 def _repeated_ids(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
@@ -89,10 +86,8 @@ def _repeated_ids(parameters: Any, args: Arguments, random: np.random.Generator)
 
 
 DEFAULT = (
-    Probe("parameters x 10", _scaled_parameters(10)),
+    Probe("parameters x 10, other data", _scaled_data),
     Probe("parameters x 1000", _scaled_parameters(1000)),
-    Probe("parameters / 100", _scaled_parameters(0.01)),
-    Probe("other data, x 3", _scaled_data(3)),
     Probe("repeated ids", _repeated_ids),
 )
 
@@ -114,3 +109,4 @@ def first_example(parameters: Any, args: Arguments, random: np.random.Generator)
 
 
 ONE_EXAMPLE = Probe("the first example alone", first_example)
+SMALL = Probe("parameters / 100", _scaled_parameters(0.01))

@@ -21,7 +21,7 @@ import numpy as np
 
 from compare.tracing import evaluate, run
 
-STEPS = 10
+STEPS = 6
 SHRINK = 2.0
 LARGEST = (2.0**-5, 2.0**-15)  # first steps to try, relative to the parameters' size; the second for rough losses
 MARGIN = 10.0  # how many error estimates an analytic derivative may be away
@@ -161,16 +161,17 @@ def _taylor_slope(values: np.ndarray, steps: np.ndarray, start: float, slope: fl
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _batched(loss: Callable[..., Any], parameters: Any, direction: Any, steps: Any, *args: Any) -> Any:
-    return jax.lax.map(lambda h: loss(jax.tree.map(lambda p, d: p + h * d, parameters, direction), *args), steps)
+def _loss_at(loss: Callable[..., Any], parameters: Any, direction: Any, step: Any, *args: Any) -> Any:
+    return loss(jax.tree.map(lambda p, d: p + step * d, parameters, direction), *args)
 
 
 def jax_losses(loss: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
-    """The losses along a direction, by JAX in float64 and in one call."""
+    """The losses along a direction, by JAX in float64."""
 
     def losses(parameters: Any, direction: Any, steps: np.ndarray) -> np.ndarray:
         with jax.enable_x64(True):
-            return np.asarray(_batched(loss, parameters, direction, steps, *args))
+            values = [_loss_at(loss, parameters, direction, float(step), *args) for step in steps]
+            return np.array(values, np.float64)
 
     return losses
 

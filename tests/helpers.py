@@ -2,9 +2,10 @@
 
 import jax
 import numpy as np
+from numpy.typing import DTypeLike
 
 
-def network(seed, n_x, n_h, n_y, m, scale=0.5, dtype=np.float64):
+def network(seed, n_x, n_h, n_y, m, scale=0.5, dtype: DTypeLike = np.float64):
     """Random parameters (biases too, which start at zero and would hide faults), data and labels."""
     random = np.random.default_rng(seed)
     shapes = {"W1": (n_h, n_x), "b1": (n_h, 1), "W2": (n_y, n_h), "b2": (n_y, 1)}

@@ -9,7 +9,7 @@ import pytest
 import autodiff
 import manual
 from compare import TrajectoryMismatch, Verdict, assert_trajectory_agrees, check_trajectory
-from compare.trajectories import Curve
+from compare.trajectory_report import Curve
 from tests.helpers import network
 
 RATE = 0.5
@@ -39,7 +39,7 @@ def test_right_steps_agree(dtype, drift):
     assert report.steps == STEPS
     assert 0 < report.largest_drift < drift
     assert report.first_wrong is None
-    assert "60 steps agree" in str(report)
+    assert "AGREE: 60 steps are the same" in str(report)
 
 
 def from_call(number, wrong):
@@ -80,7 +80,7 @@ def test_planted_faults_are_found_at_their_step_and_parameter(step, number, leaf
     assert report.verdict is Verdict.DISAGREE
     assert report.first_wrong == leaf
     assert report.wrong_step == number
-    assert f"Step {number} of {number} is wrong: {leaf}" in str(report)
+    assert f"DISAGREE: step {number} of {number}, {leaf}: " in str(report)
 
 
 def test_a_frozen_parameter_never_passes_however_small_its_steps():
@@ -107,7 +107,7 @@ def test_chaos_is_no_fault():
     report = check_trajectory(the_same_otherwise, logistic_map, np.array([0.3]), repeat((), 200))
     assert report.verdict is Verdict.INCONCLUSIVE
     assert report.wrong_step is None
-    assert "Every step is right by itself" in str(report)
+    assert "every step is right by itself" in str(report)
 
 
 def test_what_is_not_finite_is_not_agreement():

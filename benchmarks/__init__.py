@@ -1,0 +1,1 @@
+"""How well the judge judges: planted faults, correct networks, and other people's checkers beside it."""

@@ -1,0 +1,55 @@
+"""The notebook's network as a table of lines, any of which a fault may replace.
+
+Each line is a function of the values before it: `v.x`, `v.W1`, ..., `v.m`, `v.n_y`. `dQ` is dJ/dQ.
+"""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+import manual
+
+Values = Any  # a namespace whose attributes are the values computed so far
+Line = Callable[[Values], Any]
+ByHand = Callable[..., tuple[Any, dict[str, Any], dict[str, Any]]]
+
+LINES: dict[str, Line] = {
+    "Z1": lambda v: v.W1 @ v.x + v.b1,
+    "A1": lambda v: np.tanh(v.Z1),
+    "Z2": lambda v: v.W2 @ v.A1 + v.b2,
+    "A2": lambda v: manual.sigmoid(v.Z2),
+    "J": lambda v: manual.compute_loss(v.Z2, v.y),
+    "dZ2": lambda v: (v.A2 - v.y) / v.m,
+    "dW2": lambda v: v.dZ2 @ v.A1.T,
+    "db2": lambda v: np.sum(v.dZ2, axis=1, keepdims=True),
+    "dA1": lambda v: v.W2.T @ v.dZ2,
+    "dZ1": lambda v: v.dA1 * (1 - v.A1**2),
+    "dW1": lambda v: v.dZ1 @ v.x.T,
+    "db1": lambda v: np.sum(v.dZ1, axis=1, keepdims=True),
+    "gradients": lambda v: {"W1": v.dW1, "b1": v.db1, "W2": v.dW2, "b2": v.db2},
+}
+
+# The order in which a fault shows: what comes later is computed from what comes earlier.
+BACKWARD_ORDER = ("loss", "Z2", "W2", "b2", "A1", "Z1", "W1", "b1")
+
+
+def by_hand(**replaced: Line) -> ByHand:
+    """(parameters, x, y) -> (loss, gradients, intermediate gradients), with some lines replaced."""
+    unknown = replaced.keys() - LINES.keys()
+    if unknown:
+        raise ValueError(f"no line is called {', '.join(sorted(unknown))}; there are {', '.join(LINES)}.")
+    lines = LINES | replaced
+
+    def loss_and_gradients(parameters: Any, x: Any, y: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        v = SimpleNamespace(**parameters, x=x, y=y, m=x.shape[1], n_y=y.shape[0])
+        with np.errstate(all="ignore"):  # some faults overflow, and that is their point
+            for name, line in lines.items():
+                setattr(v, name, line(v))
+        return v.J, v.gradients, {"Z2": v.dZ2, "A1": v.dA1, "Z1": v.dZ1}
+
+    return loss_and_gradients
+
+
+correct = by_hand()

@@ -1,0 +1,283 @@
+"""Each hypothesis names the cause that it is for, with its factor, and stays silent where there is another or none."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compare.diagnose import diagnose, shape_or_dtype
+from compare.evidence import Evidence
+
+SHAPE = (4, 6)
+RANDOM = np.random.default_rng(0)
+RIGHT = RANDOM.standard_normal(SHAPE)
+TERMS = RANDOM.standard_normal((*SHAPE, 5))  # RIGHT is not their sum; SUMMED is
+SUMMED = TERMS.sum(axis=2)
+A1 = np.tanh(RANDOM.standard_normal(SHAPE))
+PARAMETER = RANDOM.standard_normal(SHAPE)
+OTHERWISE = RANDOM.standard_normal(SHAPE)
+IDS = np.array([3, 1, 3, 0])
+
+
+def evidence(came, right=RIGHT, **known):
+    return Evidence("W", np.asarray(came), np.asarray(right), 1e-14 * np.abs(right) + 1e-300, **known)
+
+
+def named(came, right=RIGHT, **known):
+    """(kind, factor, message) of the only diagnosis."""
+    with np.errstate(all="ignore"):
+        (diagnosis,) = diagnose(evidence(came, right, **known))
+    assert diagnosis.path == "W"
+    return diagnosis.kind, diagnosis.factor, diagnosis.message
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), shape=st.sampled_from([(4, 6), (5, 5), (7,), (3, 1), (2, 3, 4)]))
+def test_an_array_that_has_nothing_to_do_with_it_gets_no_name(seed, shape):
+    """However much is known: sizes, factors, sums, a parameter. Two numbers alone are always a multiple."""
+    random = np.random.default_rng(seed)
+    draw = random.standard_normal
+    e = evidence(
+        draw(shape),
+        draw(shape),
+        sizes={"x.shape[0]": 4, "x.shape[1]": 12},
+        scalars={"rate": 0.1},
+        factors={"A1": draw(shape), "1 - A1**2": 1 - draw(shape) ** 2},
+        thresholds={"Z1": draw(shape)},
+        summands={"Z1": draw((*shape, 5))},
+        alternatives={("stale", "old"): draw(shape)},
+        parameter=draw(shape),
+        ids={"ids": np.arange(3)},
+    )
+    with np.errstate(all="ignore"):
+        assert diagnose(e) == []
+
+
+# --------------------------------------------------------------------------------------- factors
+
+SIZES = {"x.shape[1]": 12, "W.shape[0]": 7}
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (1 / 12, "1/12, one over x.shape[1]"),
+        (12, "12, x.shape[1]"),
+        (12 / 11, "n/(n-1) for n = x.shape[1] = 12"),
+        (7**-0.5, "one over the square root of 7, W.shape[0]"),
+        (2, "two"),
+        (-0.5, "minus one half"),
+        (1 / np.log(2), "1/log 2"),
+        (0.3, "the argument rate"),
+        (1 / 0.3, "one over the argument rate"),
+    ],
+)
+def test_a_constant_factor_is_named(factor, words):
+    kind, found, message = named(factor * RIGHT, sizes=SIZES, scalars={"rate": 0.3})
+    assert kind == "factor"
+    assert found == pytest.approx(factor, rel=1e-12)
+    assert words in message
+
+
+@settings(max_examples=50, deadline=None)
+@given(factor=st.floats(1e-3, 1e6).filter(lambda c: abs(c - 1) > 1e-9), negative=st.booleans())
+def test_any_constant_factor_is_found_and_a_near_one_is_not(factor, negative):
+    c = -factor if negative else factor
+    kind, found, _ = named(c * RIGHT)
+    assert kind in ("factor", "sign")
+    assert found == pytest.approx(c, rel=1e-12)
+    spoilt = c * RIGHT
+    spoilt[1, 2] *= 1 + 1e-9
+    with np.errstate(all="ignore"):
+        assert all(diagnosis.kind not in ("factor", "sign") for diagnosis in diagnose(evidence(spoilt)))
+
+
+def test_the_sign():
+    kind, factor, message = named(-RIGHT)
+    assert (kind, factor) == ("sign", -1.0)
+    assert "exactly minus" in message
+
+
+def test_a_single_number_is_a_multiple_of_another_only_for_a_reason():
+    assert named(np.array([24.0]), np.array([2.0]), sizes=SIZES)[0] == "factor"
+    assert diagnose(evidence(np.array([2.6812]), np.array([2.0]), sizes=SIZES)) == []
+
+
+# ----------------------------------------------------------------------------------- arrangement
+
+SQUARE = RANDOM.standard_normal((5, 5))
+
+
+@pytest.mark.parametrize(
+    ("came", "right", "kind"),
+    [
+        (SQUARE.T, SQUARE, "transpose"),
+        (RIGHT.T.reshape(SHAPE), RIGHT, "transpose"),
+        (np.roll(RIGHT, 1, axis=1), RIGHT, "shift"),
+        (np.roll(RIGHT, -2, axis=0), RIGHT, "shift"),
+        (RIGHT[::-1], RIGHT, "permutation"),
+        (RIGHT[:, [2, 0, 1, 5, 4, 3]], RIGHT, "permutation"),
+        (RANDOM.permutation(RIGHT.ravel()).reshape(SHAPE), RIGHT, "permutation"),
+    ],
+)
+def test_the_right_numbers_in_the_wrong_places(came, right, kind):
+    assert named(came, right)[0] == kind
+
+
+# ------------------------------------------------------------------------------------------ sums
+
+
+@pytest.mark.parametrize(
+    ("came", "kind", "words"),
+    [
+        (TERMS[:, :, 0], "missing-sum", "the first entry of dZ along axis 2"),
+        (TERMS[:, :, -1], "missing-sum", "the last entry of dZ along axis 2"),
+        (TERMS[:, :, :-1].sum(axis=2), "missing-sum", "the last entry of dZ along axis 2 is left out"),
+    ],
+)
+def test_sums_that_went_wrong(came, kind, words):
+    terms = np.moveaxis(TERMS, 2, 0)  # sums over the first axes are the ones that biases need
+    words = words.replace("axis 2", "axis 0")
+    found = named(came, SUMMED, summands={"Z": terms})
+    assert found[0] == kind
+    assert words in found[2]
+
+
+def test_sums_over_too_many_axes_and_over_the_wrong_one():
+    terms = RANDOM.standard_normal((5, 5))
+    right = terms.sum(axis=1)
+    found = named(np.full(5, terms.sum()), right, summands={"Z": terms})
+    assert found[0] == "broadcast"
+    assert "sum over axis 1 only" in found[2]
+    found = named(terms.sum(axis=0), right, summands={"Z": terms})
+    assert found[0] == "missing-sum"
+    assert "summed over axis 0, and should be over axis 1" in found[2]
+
+
+def test_one_value_where_different_ones_belong():
+    assert "the mean of what should be there" in named(np.full(SHAPE, RIGHT.mean()))[2]
+    columns = np.ones(SHAPE) * RIGHT.sum(axis=1, keepdims=True)
+    kind, _, message = named(columns)
+    assert kind == "broadcast"
+    assert "all along axis 1: the sum" in message
+    assert named(np.full(SHAPE, 0.123))[0] == "broadcast"
+
+
+# --------------------------------------------------------------------------- factors and added terms
+
+DERIVATIVE = 1 - A1**2
+FACTORS = {"A1": A1, "1 - A1**2": DERIVATIVE, "1 - A1": 1 - A1}
+
+
+@pytest.mark.parametrize(
+    ("came", "kind", "words"),
+    [
+        (RIGHT, "missing-factor", "the factor 1 - A1**2 is missing"),
+        (RIGHT * DERIVATIVE**2, "extra-factor", "multiplied by 1 - A1**2 once too often"),
+        (RIGHT * (1 - A1), "wrong-factor", "the factor is 1 - A1 where 1 - A1**2 belongs"),
+    ],
+)
+def test_elementwise_factors(came, kind, words):
+    found = named(came, RIGHT * DERIVATIVE, factors=FACTORS)
+    assert found[0] == kind
+    assert words in found[2]
+
+
+@pytest.mark.parametrize("decay", [1e-6, 1e-3, -0.5])
+def test_weight_decay(decay):
+    kind, factor, _ = named(RIGHT + decay * PARAMETER, parameter=PARAMETER)
+    assert kind == "weight-decay"
+    assert factor == pytest.approx(decay, rel=1e-6)
+
+
+def test_what_it_would_be_if_something_before_had_been_otherwise():
+    found = named(OTHERWISE, alternatives={("transpose", "it is computed with the transpose of W2."): OTHERWISE})
+    assert found == ("transpose", None, "it is computed with the transpose of W2.")
+
+
+# --------------------------------------------------------------------------------------- entries
+
+
+def placed(index, value):
+    came = RIGHT.copy()
+    came[index] = value
+    return came
+
+
+@pytest.mark.parametrize(
+    ("came", "words"),
+    [
+        (0 * RIGHT, "zero everywhere"),
+        (placed(2, 0.0), "at 2 of axis 0"),
+        (np.where(PARAMETER < -0.5, 0, RIGHT), "zero where Z is below about -0."),
+    ],
+)
+def test_zeros(came, words):
+    kind, _, message = named(came, thresholds={"Z": PARAMETER})
+    assert kind == "zeros"
+    assert words in message
+
+
+def test_a_reference_of_zeros_is_worth_a_question():
+    assert "does the JAX side stop this gradient?" in named(RIGHT, 0 * RIGHT)[2]
+
+
+def test_rows_of_repeated_ids():
+    came = placed(3, RIGHT[3] / 3.7)
+    kind, _, message = named(came, ids={"ids": IDS})
+    assert kind == "lost-repeats"
+    assert "np.add.at" in message
+    other_row = placed(1, RIGHT[1] / 3.7)  # a row that no id names twice
+    assert all(diagnosis.kind != "lost-repeats" for diagnosis in diagnose(evidence(other_row, ids={"ids": IDS})))
+
+
+def test_clipping():
+    kind, factor, _ = named(np.clip(RIGHT, -0.5, 0.5))
+    assert kind == "clipping"
+    assert factor == pytest.approx(0.5)
+    small = np.array([1e-9, 2e-9, -3e-10, 0.2])
+    came = np.array([1e-7, 1e-7, -1e-7, 0.2])
+    assert named(came, small)[:2] == ("clipping", pytest.approx(1e-7))
+
+
+@pytest.mark.parametrize("narrow", ["float16", "float32"])
+def test_precision_lost_in_storage(narrow):
+    kind, _, message = named(RIGHT.astype(narrow).astype(np.float64))
+    assert kind == "precision"
+    assert narrow in message
+
+
+def test_precision_lost_on_the_way():
+    noise = 1 + 2e-7 * np.random.default_rng(1).standard_normal(SHAPE)
+    assert named(RIGHT * noise)[0] == "precision"
+    assert diagnose(evidence(RIGHT * (1 + 1e4 * (noise - 1)))) == []  # much larger than float32 makes it
+
+
+def test_single_entries():
+    kind, _, message = named(placed((1, 2), RIGHT[1, 2] * (1 + 1e-9)))
+    assert kind == "single-entry"
+    assert "[1, 2]" in message
+    assert "1.000000001 times" in message
+
+
+# --------------------------------------------------------------------------------- shape and dtype
+
+
+@pytest.mark.parametrize(
+    ("came", "kind", "words"),
+    [
+        (RIGHT.T, "shape", "It is the transpose's shape."),
+        (RIGHT.ravel(), "shape", "keepdims=True"),
+        (RIGHT[:2], "shape", "the shape is (2, 6) and should be (4, 6)."),
+        (RIGHT.astype(np.float32), "dtype", "float32 and should be float64"),
+    ],
+)
+def test_shape_and_dtype(came, kind, words):
+    diagnosis = shape_or_dtype("W", came, RIGHT)
+    assert diagnosis is not None
+    assert diagnosis.kind == kind
+    assert words in diagnosis.message
+
+
+def test_the_right_shape_and_dtype_say_nothing():
+    assert shape_or_dtype("W", 2 * RIGHT, RIGHT) is None

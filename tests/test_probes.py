@@ -1,0 +1,127 @@
+"""Probes move what may be moved, and leave alone what would lose its meaning."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from compare import ONE_EXAMPLE, Probe, Verdict, check_gradients
+from compare.probes import DEFAULT
+
+RANDOM = np.random.default_rng(0)
+PARAMETERS = {"w": RANDOM.standard_normal((3, 4)), "b": np.zeros(4), "steps": np.array(7)}
+DATA = RANDOM.standard_normal((3, 10))
+UNTOUCHED = {
+    "labels": (RANDOM.random((2, 10)) < 0.5).astype(float),
+    "probabilities": RANDOM.random(10),
+    "positive numbers": RANDOM.random(10) * 5,
+    "sorted offsets": np.array([0, 3, 3, 7, 10]),
+    "a mask": RANDOM.random(10) < 0.5,
+    "a scalar": np.array(0.1),
+    "no array": "relu",
+    "nothing": np.zeros((0, 3)),
+}
+IDS = np.array([4, 0, 6, 2, 5, 1])
+
+
+def points(*args):
+    """The points of the usual probes that apply."""
+    for probe in DEFAULT:
+        moved = probe.move(PARAMETERS, args, np.random.default_rng(1))
+        if moved is not None:
+            yield probe.name, *moved
+
+
+@pytest.mark.parametrize("name", UNTOUCHED)
+def test_what_may_be_labels_masks_or_offsets_stays_as_it_is(name):
+    for _, _, (data, kept) in points(DATA, UNTOUCHED[name]):
+        assert data.shape == DATA.shape
+        np.testing.assert_array_equal(kept, UNTOUCHED[name])
+
+
+def test_shapes_dtypes_and_the_caller_s_own_arrays_stay_as_they_are():
+    before = jax.tree.map(np.copy, (PARAMETERS, DATA, IDS))
+    for parameters, args in [(p, a) for _, p, a in points(DATA.astype(np.float32), IDS)]:
+        for moved, given in zip(
+            jax.tree.leaves((parameters, args)), jax.tree.leaves((PARAMETERS, DATA, IDS)), strict=True
+        ):
+            assert moved.shape == given.shape
+        assert args[0].dtype == np.float32
+        assert parameters["steps"] == 7
+    assert jax.tree.all(jax.tree.map(np.array_equal, before, (PARAMETERS, DATA, IDS)))
+
+
+def test_data_are_others_and_larger_at_some_probe():
+    sizes = [np.abs(data).max() / np.abs(DATA).max() for _, _, (data,) in points(DATA)]
+    assert max(sizes) == pytest.approx(3)
+    assert any(not np.array_equal(np.sign(data), np.sign(DATA)) for _, _, (data,) in points(DATA))
+
+
+def test_parameters_are_driven_to_saturation_and_zeros_are_moved():
+    largest = max(np.abs(parameters["w"]).max() for _, parameters, _ in points(DATA))
+    assert largest > 100 * np.abs(PARAMETERS["w"]).max()
+    assert any(parameters["b"].all() for _, parameters, _ in points(DATA))
+
+
+def test_ids_are_repeated_and_stay_among_those_given():
+    found = [ids for name, _, (ids,) in points(IDS) if name == "repeated ids"]
+    assert len(found) == 1
+    assert len(np.unique(found[0])) < len(found[0])
+    assert set(found[0].tolist()) <= set(IDS.tolist())
+    assert not [name for name, *_ in points(DATA) if name == "repeated ids"]
+
+
+def test_the_first_example_alone():
+    def alone(*args):
+        return ONE_EXAMPLE.move(PARAMETERS, args, RANDOM)
+
+    assert [leaf.shape for leaf in (alone(DATA, np.ones((2, 10))) or ((), ()))[1]] == [(3, 1), (2, 1)]
+    assert [leaf.shape for leaf in (alone(DATA.T, np.ones(10)) or ((), ()))[1]] == [(1, 3), (1,)]
+    assert alone(DATA, np.ones((4, 5))) is None  # no axis in common: which would be the examples?
+    assert alone(DATA) is None
+
+
+# ------------------------------------------------------------------------------------ in a check
+
+
+def loss(w, x):
+    return jnp.sum(x * w**2)
+
+
+def right(w, x):
+    return np.sum(x * w**2), 2 * w * x
+
+
+def clipped(w, x):
+    return np.sum(x * w**2), np.clip(2 * w * x, -50, 50)
+
+
+W, X = np.array([0.5, -1.0, 2.0]), np.array([1.0, -2.0, 0.5])
+
+
+def test_a_fault_that_only_a_probe_shows_is_reported_with_the_probe():
+    assert check_gradients(clipped, loss, W, X, probes=False).verdict is Verdict.AGREE
+    report = check_gradients(clipped, loss, W, X)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.probe == DEFAULT[0].name
+    assert f"at the probe {report.probe!r}" in report.sentence
+    assert report.probes[DEFAULT[0].name] == "disagree"
+
+
+def test_probes_of_the_caller_take_the_place_of_ours():
+    sixty = Probe("sixty", lambda parameters, args, random: (60 * parameters, args))
+    none = Probe("none", lambda parameters, args, random: None)
+    report = check_gradients(clipped, loss, W, X, probes=[none, sixty])
+    assert report.probes == {"none": "does not apply", "sixty": "disagree"}
+    assert report.probe == "sixty"
+
+
+def test_a_function_that_refuses_a_probe_is_not_blamed():
+    def careful(w, x):
+        if np.abs(w).max() > 3:
+            raise ValueError("weights are too large")
+        return right(w, x)
+
+    report = check_gradients(careful, loss, W, X)
+    assert report.verdict is Verdict.AGREE
+    assert any("raised ValueError: weights are too large" in note for note in report.notes)

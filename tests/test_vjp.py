@@ -1,0 +1,241 @@
+"""check_vjp on layers by hand: right ones pass, wrong ones are caught, whatever computes them and in which dtype."""
+
+import ctypes
+import shutil
+import subprocess
+
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from compare import GradientMismatch, Verdict, assert_vjp_agrees, check_vjp
+
+EPSILON = 1e-5
+
+
+def drawn(*shapes, dtype="float64"):
+    random = np.random.default_rng(0)
+    return [random.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+# --------------------------------------------------------------------------------- normalization
+
+
+def layer_norm(x, gain):
+    centered = x - jnp.mean(x, axis=-1, keepdims=True)
+    return gain * centered / jnp.sqrt(jnp.mean(centered**2, axis=-1, keepdims=True) + EPSILON)
+
+
+def layer_norm_forward(x, gain):
+    centered = x - x.mean(axis=-1, keepdims=True)
+    sigma = np.sqrt((centered**2).mean(axis=-1, keepdims=True) + EPSILON)
+    normal = centered / sigma
+    return gain * normal, (normal, sigma, gain)
+
+
+def layer_norm_backward(output_gradient, cache):
+    normal, sigma, gain = cache
+    d_normal = output_gradient * gain
+    along = (d_normal * normal).mean(axis=-1, keepdims=True)
+    d_x = (d_normal - d_normal.mean(axis=-1, keepdims=True) - normal * along) / sigma
+    return d_x, (output_gradient * normal).sum(axis=0)
+
+
+def sigma_constant(output_gradient, cache):
+    """As if the standard deviation did not depend on x."""
+    normal, sigma, gain = cache
+    d_normal = output_gradient * gain
+    d_x = (d_normal - d_normal.mean(axis=-1, keepdims=True)) / sigma
+    return d_x, (output_gradient * normal).sum(axis=0)
+
+
+def test_layer_normalization():
+    inputs = drawn((5, 6), (6,))
+    assert_vjp_agrees(layer_norm_forward, layer_norm_backward, layer_norm, *inputs)
+    report = check_vjp(layer_norm_forward, sigma_constant, layer_norm, *inputs)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.first_wrong == "0"  # x; the gain's gradient is right
+    assert report.wrong_side == "manual"
+    assert [row.path for row in report.rows if row.verdict is Verdict.DISAGREE] == ["0"]
+    with pytest.raises(GradientMismatch, match="the gradient of 0"):
+        assert_vjp_agrees(layer_norm_forward, sigma_constant, layer_norm, *inputs)
+
+
+def batch_norm(x):
+    return (x - jnp.mean(x, axis=0)) / jnp.sqrt(jnp.var(x, axis=0) + EPSILON)
+
+
+def batch_norm_forward(x):
+    sigma = np.sqrt(x.var(axis=0) + EPSILON)
+    normal = (x - x.mean(axis=0)) / sigma
+    return normal, (normal, sigma)
+
+
+def batch_norm_backward(output_gradient, cache):
+    normal, sigma = cache
+    along = (output_gradient * normal).mean(axis=0)
+    return (output_gradient - output_gradient.mean(axis=0) - normal * along) / sigma
+
+
+def test_a_fault_that_an_output_gradient_of_ones_would_hide():
+    """The columns of a normalized batch sum to zero, so for ones any gradient of zero is right."""
+    (x,) = drawn((5, 6))
+    value, cache = batch_norm_forward(x)
+    np.testing.assert_allclose(batch_norm_backward(np.ones_like(value), cache), 0, atol=1e-12)
+    assert_vjp_agrees(batch_norm_forward, batch_norm_backward, batch_norm, x)
+    report = check_vjp(batch_norm_forward, lambda dy, cache: np.zeros_like(dy), batch_norm, x)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.diagnoses[0].kind == "zeros"
+
+
+# ------------------------------------------------------------------------- inputs that are no numbers
+
+
+def look_up(table, ids):
+    return table[ids] ** 2
+
+
+def look_up_forward(table, ids):
+    return table[ids] ** 2, (table, ids)
+
+
+def look_up_backward(output_gradient, cache):
+    table, ids = cache
+    gradient = np.zeros_like(table)
+    np.add.at(gradient, ids, 2 * table[ids] * output_gradient)
+    return gradient
+
+
+def overwriting(output_gradient, cache):
+    table, ids = cache
+    gradient = np.zeros_like(table)
+    gradient[ids] += 2 * table[ids] * output_gradient  # += with repeated ids keeps the last one only
+    return gradient
+
+
+def test_an_embedding_that_overwrites_repeated_rows_shows_at_the_probe_that_repeats_them():
+    (table,) = drawn((7, 3))
+    ids = np.array([4, 0, 6, 2])  # none twice: at the caller's point there is nothing to see
+    assert_vjp_agrees(look_up_forward, look_up_backward, look_up, table, ids)
+    assert check_vjp(look_up_forward, overwriting, look_up, table, ids, probes=False).verdict is Verdict.AGREE
+    report = check_vjp(look_up_forward, overwriting, look_up, table, ids)
+    assert report.verdict is Verdict.DISAGREE
+    assert "repeated ids" in (report.probe or "")
+    assert report.diagnoses[0].kind == "lost-repeats"
+    assert "np.add.at" in report.sentence
+
+
+def test_integer_inputs_pass_through_and_may_have_a_gradient_of_none():
+    (table,) = drawn((7, 3))
+    ids = np.array([4, 0, 6, 2])
+
+    def forward(table, ids):
+        assert ids.dtype.kind == "i"
+        return look_up_forward(table, ids)
+
+    def backward(output_gradient, cache):
+        return look_up_backward(output_gradient, cache), None
+
+    report = check_vjp(forward, backward, look_up, table, ids)
+    assert report.verdict is Verdict.AGREE
+    assert [row.path for row in report.rows] == ["loss", "0"]
+
+
+def test_inputs_without_a_floating_point_array_are_an_error():
+    with pytest.raises(ValueError, match="none of the inputs is a floating-point array"):
+        check_vjp(look_up_forward, look_up_backward, look_up, np.arange(3), np.arange(2))
+
+
+# ------------------------------------------------------------------ other precisions, other authors
+
+
+def gate(x, w):
+    return x * w**2
+
+
+def gate_forward(x, w):
+    return x * w**2, (x, w)
+
+
+def gate_backward(output_gradient, cache):
+    x, w = cache
+    return output_gradient * w**2, 2 * output_gradient * x * w
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_half_precisions(dtype):
+    inputs = drawn((3, 4), (3, 4), dtype=dtype)
+    report = check_vjp(gate_forward, gate_backward, gate, *inputs)
+    assert report.verdict is Verdict.AGREE, str(report)
+    assert {row.dtype for row in report.rows} == {np.dtype(dtype).name}
+
+    def doubled(output_gradient, cache):
+        d_x, d_w = gate_backward(output_gradient, cache)
+        return d_x, 2 * d_w
+
+    report = check_vjp(gate_forward, doubled, gate, *inputs)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.first_wrong == "1"
+
+    def promoting(output_gradient, cache):
+        return tuple(gradient.astype(np.float32) for gradient in gate_backward(output_gradient, cache))
+
+    report = check_vjp(gate_forward, promoting, gate, *inputs)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.diagnoses[0].kind == "dtype"
+
+
+GATE_IN_C = """
+void gate_backward(int n, const double *dy, const double *x, const double *w, double *dx, double *dw) {
+    for (int i = 0; i < n; i++) {
+        dx[i] = dy[i] * w[i] * w[i];
+        dw[i] = SIGN 2 * dy[i] * x[i] * w[i];
+    }
+}
+"""
+
+
+def backward_in_c(folder, sign):
+    """The backward pass of a C library. `sign` is "" or "-"."""
+    source, library = folder / "gate.c", folder / f"gate{len(sign)}.so"
+    source.write_text(GATE_IN_C.replace("SIGN", sign), encoding="utf-8")
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
+    function = ctypes.CDLL(str(library)).gate_backward
+    array = np.ctypeslib.ndpointer(np.float64, flags="C_CONTIGUOUS")
+    function.argtypes, function.restype = [ctypes.c_int, *[array] * 5], None
+
+    def backward(output_gradient, cache):
+        x, w = cache
+        d_x, d_w = np.empty_like(x), np.empty_like(w)
+        function(x.size, output_gradient, x, w, d_x, d_w)
+        return d_x, d_w
+
+    return backward
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler on this machine")
+def test_a_c_library(tmp_path):
+    inputs = drawn((3, 4), (3, 4))
+    assert_vjp_agrees(gate_forward, backward_in_c(tmp_path, ""), gate, *inputs)
+    report = check_vjp(gate_forward, backward_in_c(tmp_path, "-"), gate, *inputs)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.first_wrong == "1"
+    assert report.diagnoses[0].kind == "sign"
+
+
+def test_pytorch_tensors_from_the_hand_written_side():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+    def forward(x, w):
+        x, w = torch.from_numpy(x), torch.from_numpy(w)
+        return x * w**2, (x, w)
+
+    def backward(output_gradient, cache):
+        return gate_backward(torch.from_numpy(output_gradient), cache)
+
+    inputs = drawn((3, 4), (3, 4))
+    report = check_vjp(forward, backward, gate, *inputs)
+    assert report.verdict is Verdict.AGREE, str(report)
+    report = check_vjp(forward, lambda dy, cache: backward(dy, cache)[::-1], gate, *inputs)
+    assert report.verdict is Verdict.DISAGREE
