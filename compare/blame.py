@@ -24,8 +24,11 @@ from compare.references import (
 from compare.rounding import measure, unit_roundoff
 
 
-def explain(check: Check, point: Point) -> tuple[str | None, list[Diagnosis]]:
-    """The first wrong quantity in backward order, each judged given what came before it, and all causes found."""
+def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | None, list[Diagnosis]]:
+    """The first wrong quantity in backward order, each judged given what came before it, and all causes found.
+
+    If `side`, the one at fault, is "autodiff", causes say how JAX's gradient differs from the hand-written one.
+    """
     right, slack, rows = judge_alone(check, point)
     wrong = [row.path for row in rows if row.verdict is Verdict.DISAGREE]
     came = {LOSS: point.loss, **point.intermediates, **leaves_by_path(point.gradients)}
@@ -48,7 +51,8 @@ def explain(check: Check, point: Point) -> tuple[str | None, list[Diagnosis]]:
             causes.append(Diagnosis(path, "non-finite", f"{row.message}: an overflow, a log 0 or a 0/0 on the way."))
         else:
             with np.errstate(all="ignore"):
-                causes += diagnose(gather(check, point, path, value, right[path], slack[path]))
+                both = (right[path], value) if side == "autodiff" else (value, right[path])
+                causes += diagnose(gather(check, point, path, *both, slack[path]))
     first = wrong[0] if wrong else next((row.path for row in point.rows if row.verdict is Verdict.DISAGREE), None)
     # A wrong loss explains nothing about a gradient that is wrong by itself: name the gradient's cause first.
     return first, sorted(causes, key=lambda cause: cause.path != first)

@@ -102,6 +102,8 @@ def _check(
         elif references:
             wrong_side, opinions, more = side_at_fault(check, point, first_wrong)
             notes += more
+            if wrong_side == "autodiff":
+                _, diagnoses = explain(check, point, wrong_side)
     elif any(note.kind not in HARMLESS for note in misconduct):
         verdict, wrong_side = Verdict.DISAGREE, "manual"
     elif verdict is Verdict.INCONCLUSIVE:

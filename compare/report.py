@@ -54,13 +54,15 @@ class GradientReport:
         return f"DISAGREE{at}: {self.subject(self.first_wrong)}: {message}."
 
     def subject(self, path: str | None) -> str:
-        return "the loss" if path == "loss" else f"the gradient of {path}"
+        if path == "loss":
+            return "the loss"
+        return f"JAX's gradient of {path}" if self.wrong_side == "autodiff" else f"the gradient of {path}"
 
     def lines(self) -> list[str]:
         """Everything but the table, in the order of its use."""
         lines = [self.sentence]
         lines += [f"Also: {self.subject(d.path) + ': ' if d.path else ''}{d.message}" for d in self.diagnoses[1:]]
-        if self.wrong_side:
+        if self.wrong_side and not any(d.kind in CONDUCT - {"view-of-parameters"} for d in self.diagnoses):
             lines.append(BLAME[self.wrong_side])
         wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE and row.path != self.first_wrong]
         if self.first_wrong and wrong:

@@ -61,15 +61,15 @@ SIZES = {"x.shape[1]": 12, "W.shape[0]": 7}
 @pytest.mark.parametrize(
     ("factor", "words"),
     [
-        (1 / 12, "1/12, one over x.shape[1]"),
+        (1 / 12, "1 / x.shape[1]"),
         (12, "12, x.shape[1]"),
         (12 / 11, "n/(n-1) for n = x.shape[1] = 12"),
-        (7**-0.5, "one over the square root of 7, W.shape[0]"),
+        (7**-0.5, "1 / the square root of W.shape[0]"),
         (2, "two"),
-        (-0.5, "minus one half"),
+        (-0.5, "-1 / 2"),
         (1 / np.log(2), "1/log 2"),
         (0.3, "the argument rate"),
-        (1 / 0.3, "one over the argument rate"),
+        (1 / 0.3, "1 / the argument rate"),
     ],
 )
 def test_a_constant_factor_is_named(factor, words):
@@ -281,3 +281,11 @@ def test_shape_and_dtype(came, kind, words):
 
 def test_the_right_shape_and_dtype_say_nothing():
     assert shape_or_dtype("W", 2 * RIGHT, RIGHT) is None
+
+
+def test_what_differs_by_nothing_but_a_little_noise_is_no_permutation_and_no_factor():
+    """Just beyond the allowance, within what a hypothesis forgives: `1 times` and `the order 0, 1, 2` say nothing."""
+    random = np.random.default_rng(2)
+    for came in (RIGHT * (1 + 2e-14), RIGHT * (1 + 3e-14 * random.choice([-1, 1], SHAPE))):
+        assert evidence(came).wrong.any()
+        assert all(d.kind not in ("factor", "permutation", "transpose", "shift") for d in diagnose(evidence(came)))

@@ -88,3 +88,95 @@ def test_a_correct_network_is_never_blamed(name, seed, exponent):
     report = check_gradients(*ACTIVATIONS[name], *problem)
     assert report.verdict is Verdict.AGREE, str(report)
     assert not report.diagnoses
+
+
+# -------------------------------------------------------------------- correct code of other sorts
+
+# Each meets rounding, or infinity, in an operation that the notebook's network does not have.
+
+
+def attention_loss(q, k, mask):
+    return jnp.sum(jax.nn.softmax(jnp.where(mask, q @ k.T, -jnp.inf)) @ k)
+
+
+def attention_by_hand(q, k, mask):
+    scores = np.where(mask, q @ k.T, -np.inf)
+    e = np.exp(scores - scores.max(axis=1, keepdims=True))
+    P = e / e.sum(axis=1, keepdims=True)
+    dP = np.ones_like(q) @ k.T
+    dS = P * (dP - (P * dP).sum(axis=1, keepdims=True))
+    return np.sum(P @ k), dS @ k
+
+
+def embedding_loss(table, ids):
+    return jnp.sum(jnp.tanh(table[ids]))
+
+
+def embedding_by_hand(table, ids):
+    """Adds the contributions in reverse order, as right as any other."""
+    gradient, values = np.zeros_like(table), np.tanh(table[ids])
+    np.add.at(gradient, ids[::-1], (1 - values**2)[::-1])
+    return values.sum(), gradient
+
+
+def recurrent_loss(w, xs):
+    def step(h, x):
+        h = jnp.tanh(w @ h + x)
+        return h, h
+
+    _, hs = jax.lax.scan(step, jnp.zeros_like(xs[0]), xs)
+    return jnp.sum(hs**2) / 2
+
+
+def recurrent_by_hand(w, xs):
+    hs = [np.zeros_like(xs[0])]
+    for x in xs:
+        hs.append(np.tanh(w @ hs[-1] + x))
+    dw, dh = np.zeros_like(w), np.zeros_like(hs[0])
+    for before, h in zip(hs[-2::-1], hs[:0:-1], strict=True):
+        dz = (dh + h) * (1 - h**2)
+        dw += np.outer(dz, before)
+        dh = w.T @ dz
+    return np.sum(np.square(hs)) / 2, dw
+
+
+def convolution_loss(kernel, x):
+    return jnp.sum(jax.lax.conv(x, kernel, (1, 1), "VALID") ** 3)
+
+
+def convolution_by_hand(kernel, x):
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[2:], axis=(2, 3))
+    out = np.einsum("nchwij,ocij->nohw", windows, kernel)
+    return np.sum(out**3), np.einsum("nohw,nchwij->ocij", 3 * out**2, windows)
+
+
+OTHERS = {
+    "attention under a mask of -inf": (
+        attention_by_hand,
+        attention_loss,
+        lambda random: (*random.standard_normal((2, 4, 3)), np.tril(np.ones((4, 4), bool))),
+    ),
+    "an embedding of many repeats in float32": (
+        embedding_by_hand,
+        embedding_loss,
+        lambda random: (random.standard_normal((5, 3)).astype(np.float32), random.integers(0, 5, 2000)),
+    ),
+    "sixty steps in a loop": (
+        recurrent_by_hand,
+        recurrent_loss,
+        lambda random: (1.5 * random.standard_normal((3, 3)), random.standard_normal((60, 3))),
+    ),
+    "a convolution in float32": (
+        convolution_by_hand,
+        convolution_loss,
+        lambda random: tuple(random.standard_normal(s).astype(np.float32) for s in ((2, 3, 2, 2), (2, 3, 5, 4))),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_correct_code_of_other_sorts_is_not_blamed(name):
+    by_hand, loss, draw = OTHERS[name]
+    for seed in range(4):
+        report = check_gradients(by_hand, loss, *draw(np.random.default_rng(seed)))
+        assert report.verdict is Verdict.AGREE, str(report)

@@ -16,7 +16,7 @@ def row(path, verdict, message=""):
 
 RIGHT = [row("loss", Verdict.AGREE), row("W2", Verdict.AGREE)]
 WRONG = [row("loss", Verdict.AGREE), row("Z2", Verdict.DISAGREE, "0.5 at [1, 2], where 0.75 is expected")]
-FACTOR = Diagnosis("Z2", "factor", "it is 12 times what it should be, which is 12, x.shape[1].", 12.0)
+FACTOR = Diagnosis("Z2", "factor", "it is 12 times what it should be (12 = x.shape[1]).", 12.0)
 
 
 def first_line(report):
@@ -36,12 +36,11 @@ def first_line(report):
         ),
         (
             GradientReport(Verdict.DISAGREE, WRONG, "Z2", [FACTOR], "manual"),
-            "DISAGREE: the gradient of Z2: it is 12 times what it should be, which is 12, x.shape[1].",
+            "DISAGREE: the gradient of Z2: it is 12 times what it should be (12 = x.shape[1]).",
         ),
         (
             GradientReport(Verdict.DISAGREE, WRONG, "Z2", [FACTOR], "manual", probe="x 10"),
-            "DISAGREE (at the probe 'x 10'): the gradient of Z2: "
-            "it is 12 times what it should be, which is 12, x.shape[1].",
+            "DISAGREE (at the probe 'x 10'): the gradient of Z2: it is 12 times what it should be (12 = x.shape[1]).",
         ),
         (
             GradientReport(Verdict.DISAGREE, WRONG, "Z2"),

@@ -22,7 +22,7 @@ def constant_factor(e: Evidence) -> Iterator[Diagnosis]:
     named = name_factor(c, e)
     if e.right.size == 1 and named is None:
         return  # one number is always a multiple of another: only a known one is a cause
-    known = f", which is {named}" if named else ""
+    known = f" ({c:.6g} = {named})" if named and named != f"{c:.6g}" else ""
     yield e.says("factor", f"it is {c:.10g} times what it should be{known}.", c)
 
 
@@ -33,28 +33,28 @@ def name_factor(c: float, e: Evidence) -> str | None:
         if n < 2:
             continue
         candidates |= {
-            f"1/{n}, one over {name}": 1 / n,
-            f"{n}, {name}": n,
-            f"n/(n-1) for n = {name} = {n}": n / (n - 1),
-            f"(n-1)/n for n = {name} = {n}": (n - 1) / n,
-            f"one over the square root of {n}, {name}": n**-0.5,
-            f"the square root of {n}, {name}": n**0.5,
-            f"1/{n}**2, one over the square of {name}": n**-2.0,
+            name: n,
+            f"1 / {name}": 1 / n,
+            f"n / (n - 1) for n = {name}": n / (n - 1),
+            f"(n - 1) / n for n = {name}": (n - 1) / n,
+            f"the square root of {name}": n**0.5,
+            f"1 / the square root of {name}": n**-0.5,
+            f"1 / {name} squared": n**-2.0,
         }
     for name, value in e.scalars.items():
         if value not in (0, 1):
-            candidates |= {f"the argument {name}": value, f"one over the argument {name}": 1 / value}
+            candidates |= {f"the argument {name}": value, f"1 / the argument {name}": 1 / value}
     candidates |= {
-        "two": 2,
-        "one half": 0.5,
-        "one third": 1 / 3,
-        "three": 3,
-        "four": 4,
-        "a quarter": 0.25,
-        "1/log 2": 1 / np.log(2),
+        "2": 2,
+        "1 / 2": 0.5,
+        "1 / 3": 1 / 3,
+        "3": 3,
+        "4": 4,
+        "1 / 4": 0.25,
+        "1 / log 2": 1 / np.log(2),
     }
     tolerance = max(1e-9, 8 * float(np.median(e.allowed / np.maximum(np.abs(e.right), 1e-300))) if e.right.size else 0)
-    for sign, prefix in ((1, ""), (-1, "minus ")):
+    for sign, prefix in ((1, ""), (-1, "-")):
         for name, value in candidates.items():
             if np.isclose(c, sign * value, rtol=min(tolerance, 1e-3), atol=0):
                 return prefix + name

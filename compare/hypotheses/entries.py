@@ -19,7 +19,7 @@ def zeros(e: Evidence) -> Iterator[Diagnosis]:
         yield e.says("zeros", "it is zero everywhere: no gradient arrives.")
         return
     where = _pattern(wrong)
-    for name, values in e.thresholds.items():
+    for name, values in sorted(e.thresholds.items(), key=lambda item: item[0] != e.path):  # its own value first
         if values.shape != wrong.shape:
             continue
         for side, inside, outside in (
