@@ -1,19 +1,18 @@
 """The command. Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive, 130 interrupted."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from compare.agreement import Verdict
-from compare.problem import BadInput
-
-EXIT_STATUS = {Verdict.AGREE: 0, Verdict.DISAGREE: 1, Verdict.INCONCLUSIVE: 3}
+EXIT_STATUS = {"agree": 0, "disagree": 1, "inconclusive": 3}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -57,52 +56,92 @@ def verify(
 
     Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
     """
-    # Imported late, so that --help and mistakes in usage are answered at once: JAX takes a second to load.
-    from compare.output import check_plottable, check_writable, plot_run, write_json
-    from compare.verify import Settings
-    from compare.verify import verify as run
+    with _reported() as stage:
+        # Imported late, so that --help and mistakes in usage are answered at once: JAX takes a second to load.
+        from compare.output import check_plottable, check_writable, plot_run, write_json
+        from compare.problem import BadInput
+        from compare.verify import Settings
+        from compare.verify import verify as run
 
-    with _reported() as say:
         settings = Settings(dataset, hidden, iterations, learning_rate, scale, seed, dtype, platform)
         if json:
             check_writable(json)
         if plot:
             check_plottable(plot)
-        with _progress_bar(iterations, say) as progress:
+        if json and plot and json.resolve() == plot.resolve():
+            raise BadInput(f"{plot} is given for both --json and --plot; give two paths.")
+        with _progress_bar(iterations, stage) as progress:
             result = run(settings, progress)
-        Console(highlight=False).print(str(result), markup=False, soft_wrap=True)
         if json:
             write_json(json, result.to_dict())
+            stage.written.append(json)
         if plot:
             losses = {side: result.loss_curve(side) for side in result.losses}
             plot_run(plot, str(result.problem), losses, result.trajectory.drift)
-    raise typer.Exit(EXIT_STATUS[result.verdict])
+            stage.written.append(plot)
+        _print(str(result))
+    raise typer.Exit(EXIT_STATUS[result.verdict.value])
+
+
+def _print(text: str) -> None:
+    """On stdout, whatever it can show; if its reader has gone, the files and the exit status remain."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        # What is still buffered would be written, and fail, once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Stage:
     """What is being done and how much of it is done, for the bar and for the last words after Ctrl-C."""
 
-    text = "starting"
+    def __init__(self) -> None:
+        self.text = "starting"
+        self.interrupted = False
+        self.written: list[Path] = []
 
     def say(self, what: str, steps: int) -> None:
+        if self.interrupted:  # and what was raised then came to nothing, in a destructor or a hook of JAX
+            raise KeyboardInterrupt
         self.text = f"{what}, {steps} steps done" if steps else what
+
+    def interrupt(self, *_: Any) -> None:
+        self.interrupted = True
+        raise KeyboardInterrupt
 
 
 @contextmanager
 def _reported() -> Iterator[_Stage]:
     """Bad input ends with one line and status 2, an interruption with one line and status 130."""
     stage = _Stage()
+    before = signal.signal(signal.SIGINT, stage.interrupt)
     try:
         yield stage
-    except BadInput as error:
-        typer.echo(f"backproof: {error}", err=True)
+    except (Exception, KeyboardInterrupt) as error:
+        if stage.interrupted or isinstance(error, KeyboardInterrupt):
+            written = f"only {', '.join(map(str, stage.written))} was" if stage.written else "nothing was"
+            typer.echo(f"backproof: interrupted while {stage.text}; {written} written", err=True)
+            raise typer.Exit(130) from None
+        message = _said_of(error)
+        if message is None:
+            raise
+        typer.echo(f"backproof: {message}", err=True)
         raise typer.Exit(2) from None
-    except OSError as error:
-        typer.echo(f"backproof: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        typer.echo(f"backproof: interrupted while {stage.text}; nothing was written", err=True)
-        raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _said_of(error: BaseException) -> str | None:
+    from compare.problem import BadInput
+
+    if isinstance(error, BadInput):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"this does not fit into memory: {error}. Try fewer hidden units or less data."
+    if isinstance(error, OSError):
+        return f"{error.filename or 'input or output'}: {error.strerror or error}"
+    return None
 
 
 @contextmanager
@@ -121,7 +160,15 @@ def _progress_bar(iterations: int, stage: _Stage) -> Iterator[Callable[[str, int
 
 
 def main() -> None:
-    app(prog_name="backproof")
+    try:
+        app(prog_name="backproof")
+    except SystemExit as end:
+        if end.code == 130:
+            # Interrupted while it compiles, JAX crashes when Python takes it down; so leave without that.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(130)
+        raise
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from compare.rounding import norm
@@ -120,6 +121,9 @@ def _compare_leaf(
         return row(Verdict.INCONCLUSIVE, f"the reference is {reference[where]} at {_at(where)}")
     if not np.isfinite(manual).all():
         where = _first(~np.isfinite(manual))
+        if np.abs(reference).max() > float(jnp.finfo(expected.dtype).max):
+            size = np.abs(reference).max()
+            return row(Verdict.INCONCLUSIVE, f"the right values reach {size:.3g}, which {expected.dtype} cannot hold")
         return row(Verdict.DISAGREE, f"{manual[where]} at {_at(where)}, where {reference[where]:.6g} is expected")
     if manual.size == 0:
         return row(Verdict.AGREE, error=0.0, allowed=0.0)

@@ -2,6 +2,7 @@
 
 import csv
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,16 +46,20 @@ def load(name: str, *, seed: int = 0) -> Problem:
 def _read_csv(path: Path) -> Rows:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [(line, row) for line, row in enumerate(csv.reader(file), start=1) if row]
+            reader = csv.reader(file)
+            lines = [(reader.line_num, row) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(f"{path}: cannot be read as CSV: {error}.") from error
     if len(lines) < 2:
-        raise BadInput(f"{path}: a header line and at least one example are needed, found {len(lines)} lines.")
+        raise BadInput(f"{path}: a header line and at least one example are needed, the file has {len(lines)} of them.")
     (_, header), *examples = lines
+    header = [name.strip() for name in header]
     if len(header) < 2:
         raise BadInput(f"{path}: one column only; at least one feature and one label column are needed.")
     if all(_is_number(cell) for cell in header):
         raise BadInput(f"{path}: the first line holds numbers only; it must be a header that names the columns.")
+    if header.count("y") > 1:
+        raise BadInput(f"{path}: {header.count('y')} columns are called 'y'; only one can hold the labels.")
     table = np.empty((len(examples), len(header)))
     for i, (line, row) in enumerate(examples):
         if len(row) != len(header):
@@ -80,18 +85,25 @@ def _is_number(cell: str) -> bool:
 
 def _read_npz(path: Path) -> Rows:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in ("x", "y") if name not in file]
-            if missing:
-                raise BadInput(
-                    f"{path}: holds {', '.join(file.files) or 'nothing'}, but arrays named x and y are needed."
-                )
-            return file["x"], file["y"]
+        with path.open("rb") as file:  # opened here, because NumPy leaves a file open that is no good archive
+            if not zipfile.is_zipfile(file):
+                raise BadInput(f"{path}: cannot be read as .npz: it is not an archive such as numpy.savez writes.")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                missing = [name for name in ("x", "y") if name not in archive]
+                if missing:
+                    raise BadInput(
+                        f"{path}: holds {', '.join(archive.files) or 'nothing'}, but arrays named x and y are needed."
+                    )
+                x, y = archive["x"], archive["y"]
     except BadInput:
         raise
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         hint = " Pickled objects are never loaded; save plain arrays." if "pickle" in str(error) else ""
         raise BadInput(f"{path}: cannot be read as .npz: {error}.{hint}") from error
+    if not (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)):
+        raise BadInput(f"{path}: x and y are not both arrays such as numpy.savez writes.")
+    return x, y
 
 
 _READERS: dict[str, Callable[[Path], Rows]] = {".csv": _read_csv, ".npz": _read_npz}

@@ -9,14 +9,15 @@ import jax
 import numpy as np
 
 from compare import probes as probing
-from compare.agreement import Verdict, as_array
+from compare.agreement import Verdict, as_array, leaves_by_path
 from compare.blame import explain, fits_its_loss, side_at_fault
 from compare.conduct import HARMLESS, Watched
-from compare.kinks import kink
+from compare.kinks import beside, kink
 from compare.localize import backward_order, find_taps
 from compare.platform import precise
 from compare.point import Check, Point
 from compare.report import GradientMismatch, GradientReport
+from compare.tracing import as_it_is_now
 
 
 def check_gradients(
@@ -33,7 +34,7 @@ def check_gradients(
     `loss_and_gradients(parameters, *args) -> (loss, gradients)` is the side derived by hand. It gets NumPy arrays
     and may return anything that `np.asarray` or DLPack reads. `loss(parameters, *args) -> scalar` must be
     traceable by JAX. `gradients` must have the structure, shapes and dtypes of `parameters`, any pytree of
-    arrays; `args` are not differentiated and may hold anything.
+    arrays; `args`, arrays or numbers in any tree, are not differentiated.
 
     If it returns a third value, a dict of gradients with respect to intermediates, these are compared with those
     of the values that `loss` marks with `tap` under the same names, and a fault is located among them.
@@ -48,18 +49,36 @@ def check_gradients(
     ValueError if there is nothing to differentiate.
     """
     parameters = jax.tree.map(lambda leaf: np.array(as_array(leaf)), parameters)
-    args = jax.tree.map(lambda leaf: np.array(as_array(leaf)) if hasattr(leaf, "__array__") else leaf, args)
+    args = jax.tree.map(_argument, args)
     if not jax.tree.leaves(parameters):
         raise ValueError("parameters holds no arrays: there is nothing to differentiate.")
+    for path, leaf in leaves_by_path(parameters).items():
+        if not jax.numpy.issubdtype(leaf.dtype, np.inexact):
+            raise ValueError(
+                f"parameters must be floating-point numbers, but {path} is {leaf.dtype}. Make it an argument."
+            )
     dtype = np.result_type(*jax.tree.leaves(parameters))
-    if not jax.numpy.issubdtype(dtype, np.inexact):
-        raise ValueError(f"parameters must be floating-point numbers, got {dtype}.")
     with precise(parameters, args):
         names = _argument_names(loss_and_gradients, len(args))
         watched = Watched(loss_and_gradients, names)
-        taps = find_taps(loss, parameters, *args)
-        check = Check(watched, loss, dtype, backward_order(loss, parameters, *args), taps, names, seed)
+        result = jax.eval_shape(loss, parameters, *args)
+        if not hasattr(result, "shape") or result.shape or not jax.numpy.issubdtype(result.dtype, np.inexact):
+            raise TypeError(f"loss must return one floating-point number, but it returns {result}. Sum or average it.")
+        current = as_it_is_now(loss, parameters, *args)
+        taps = find_taps(current, parameters, *args)
+        check = Check(watched, current, dtype, backward_order(current, parameters, *args), taps, names, seed)
         return _check(check, parameters, args, _chosen(probes), references)
+
+
+def _argument(leaf: Any) -> Any:
+    """Arrays as NumPy's, whoever made them; numbers and JAX's random keys as they are."""
+    if isinstance(leaf, str | bytes) or callable(leaf):
+        raise TypeError(
+            f"args must be arrays, numbers or trees of them, got {leaf!r:.60}; bind others with functools.partial."
+        )
+    if isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return leaf
+    return np.array(as_array(leaf)) if hasattr(leaf, "__array__") or hasattr(leaf, "__dlpack__") else leaf
 
 
 def _chosen(probes: bool | Sequence[probing.Probe]) -> Sequence[probing.Probe]:
@@ -111,6 +130,11 @@ def _check(
         notes.append(f"{row.path}: {row.message}. Look at a point where the loss is finite, or write it from logits.")
     elif references:
         opinions = fits_its_loss(check, here)
+        if not all(opinion.consistent for opinion in opinions.values()):
+            # At a kink that both sides call by the same name, no difference tells: look beside it.
+            near = beside(check, here)
+            if near is not None:
+                opinions = fits_its_loss(check, near)
         if not all(opinion.consistent for opinion in opinions.values()):
             verdict = Verdict.INCONCLUSIVE
             notes.append(

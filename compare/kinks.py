@@ -8,7 +8,7 @@ import numpy as np
 from compare.agreement import Verdict, leaves_by_path
 from compare.localize import LOSS
 from compare.point import Check, Point
-from compare.references import wide
+from compare.references import wide, widened_argument
 
 
 def kink(check: Check, point: Point) -> str | None:
@@ -37,6 +37,16 @@ def kink(check: Check, point: Point) -> str | None:
     )
 
 
+def beside(check: Check, point: Point) -> Point | None:
+    """A point a little away where both sides agree, or None."""
+    random = np.random.default_rng(check.seed)
+    try:
+        near = check.at(_jittered(point.parameters, random), _jittered(point.args, random))
+    except Exception:  # the code under test may refuse what its caller never gave
+        return None
+    return near if near.verdict is Verdict.AGREE else None
+
+
 def _jittered(tree: Any, random: np.random.Generator, step: float | None = None) -> Any:
     def jitter(leaf: Any) -> Any:
         if not isinstance(leaf, np.ndarray) or leaf.dtype.kind != "f" or np.isin(leaf, (0, 1)).all():
@@ -58,7 +68,10 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
     gradient = jax.jit(jax.grad(check.loss))
     with jax.enable_x64(True):
         near = [
-            leaves_by_path(gradient(_jittered(wide(point.parameters), random, 1e-7), *point.args)) for _ in range(48)
+            leaves_by_path(
+                gradient(_jittered(wide(point.parameters), random, 1e-7), *jax.tree.map(widened_argument, point.args))
+            )
+            for _ in range(48)
         ]
     came = leaves_by_path(point.gradients)
     entries = [

@@ -12,12 +12,14 @@ from compare.problem import BadInput
 
 def check_writable(path: Path) -> None:
     """Raises BadInput unless a file can be put at `path`. Leaves nothing behind."""
-    if path.is_dir():
-        raise BadInput(f"{path} is a directory; give the path of a file.")
-    if not path.parent.is_dir():
-        raise BadInput(f"{path} cannot be written: there is no directory {path.parent}. Make it first.")
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        if path.is_dir():
+            raise BadInput(f"{path} is a directory; give the path of a file.")
+        if path.exists() and not path.is_file():
+            raise BadInput(f"{path} is not a regular file, and only such a file can be replaced.")
+        if not path.parent.is_dir():
+            raise BadInput(f"{path} cannot be written: there is no directory {path.parent}. Make it first.")
+        with tempfile.TemporaryFile(dir=_target(path).parent):
             pass
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror}.") from error
@@ -46,7 +48,10 @@ def plot_run(path: Path, title: str, losses: dict[str, tuple[list[int], list[flo
     above, below = figure.subplots(2, 1, sharex=True)
     for (name, (steps, values)), style in zip(losses.items(), ("-", "--"), strict=True):
         above.plot(steps, values, style, label=name)
-    above.set(title=title, ylabel="loss", yscale="log")
+    above.set_title(title, parse_math=False)  # file names may hold dollar signs
+    above.set(ylabel="loss")
+    if any(value > 0 for _, values in losses.values() for value in values):
+        above.set_yscale("log")
     above.legend()
     positive = [(step, value) for step, value in zip(drift.steps, drift.values, strict=True) if value > 0]
     below.plot([step for step, _ in positive], [value for _, value in positive], color="tab:red")
@@ -57,8 +62,14 @@ def plot_run(path: Path, title: str, losses: dict[str, tuple[list[int], list[flo
     _put(path, lambda temporary: figure.savefig(temporary, format=kind, dpi=150))
 
 
+def _target(path: Path) -> Path:
+    """Where a link leads, so that the file behind it is replaced and not the link."""
+    return path.resolve()
+
+
 def _put(path: Path, write: Callable[[Path], Any]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    path = _target(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".backproof.")  # path.name would make it too long
     os.close(handle)
     temporary = Path(name)
     try:

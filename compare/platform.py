@@ -20,13 +20,19 @@ def on_platform(platform: str) -> Iterator[Any]:
     try:
         device = jax.devices(platform)[0]
     except RuntimeError as error:
-        present = ", ".join(sorted({device.platform for device in jax.devices()}))
         raise BadInput(
-            f"this machine has no {platform} that JAX can use; it sees: {present}. "
+            f"this machine has no {platform} that JAX can use; it sees: {_present()}. "
             f"If there is one, install JAX's plugin for it."
         ) from error
     with jax.default_device(device):
         yield device
+
+
+def _present() -> str:
+    try:
+        return ", ".join(sorted({device.platform for device in jax.devices()}))
+    except RuntimeError as error:
+        return f"nothing ({error})"
 
 
 @contextmanager
@@ -39,6 +45,6 @@ def precise(*trees: Any) -> Iterator[None]:
     """
     with ExitStack() as stack:
         stack.enter_context(jax.default_matmul_precision("highest"))
-        if any(np.asarray(leaf).dtype == np.float64 for leaf in jax.tree.leaves(trees)):
+        if any(getattr(leaf, "dtype", None) == np.float64 for leaf in jax.tree.leaves(trees)):
             stack.enter_context(jax.enable_x64(True))
         yield

@@ -37,9 +37,7 @@ class Problem:
         order = np.random.default_rng(seed).permutation(len(x))
         held_out = order[::4] if len(x) >= 8 else order[:0]
         training = np.setdiff1d(order, held_out)
-        mean, deviation = x[training].mean(axis=0), x[training].std(axis=0)
-        # A constant feature carries nothing: it becomes 0 instead of 0/0.
-        x = (x - mean) / np.where(deviation > 0, deviation, 1)
+        x = _standardized(name, x, training)
         parts = (part[rows].T for rows in (training, held_out) for part in (x, y))
         return cls(name, *(np.ascontiguousarray(part) for part in parts))
 
@@ -54,6 +52,26 @@ class Problem:
             f"{self.name}: {features} features, {outputs} output{'s' if outputs > 1 else ''}, "
             f"{examples} examples to train on, {self.test_x.shape[1]} held out"
         )
+
+
+def _standardized(name: str, x: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """Mean 0 and deviation 1 on the training rows; 0 throughout where they do not differ."""
+    # By the largest entry first, so that no square over- or underflows; centered twice, because the first mean
+    # is itself rounded, and a constant must be seen to be one.
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest = np.abs(x[training]).max(axis=0)
+        x = x / np.where(largest > 0, largest, 1)
+        x = x - x[training].mean(axis=0)
+        x = x - x[training].mean(axis=0)
+        deviation = x[training].std(axis=0)
+        x = np.where(deviation > 0, x / np.where(deviation > 0, deviation, 1), 0)
+    if not np.isfinite(x).all():
+        row, column = np.argwhere(~np.isfinite(x))[0]
+        raise BadInput(
+            f"{name}: x at example {row}, column {column} (counted from 0) is too far from the training examples "
+            "to be put on their scale. Remove it, or rescale the column."
+        )
+    return x
 
 
 def _checked(name: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -165,12 +165,19 @@ def _loss_at(loss: Callable[..., Any], parameters: Any, direction: Any, step: An
     return loss(jax.tree.map(lambda p, d: p + step * d, parameters, direction), *args)
 
 
+def widened_argument(leaf: Any) -> Any:
+    """In float64 if it is floating: a loss may demand one dtype for all that it is given."""
+    floating = isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)
+    return leaf.astype(np.float64) if floating else leaf
+
+
 def jax_losses(loss: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
     """The losses along a direction, by JAX in float64."""
 
     def losses(parameters: Any, direction: Any, steps: np.ndarray) -> np.ndarray:
         with jax.enable_x64(True):
-            values = [_loss_at(loss, parameters, direction, float(step), *args) for step in steps]
+            wide_args = jax.tree.map(widened_argument, args)
+            values = [_loss_at(loss, parameters, direction, float(step), *wide_args) for step in steps]
             return np.array(values, np.float64)
 
     return losses
@@ -190,6 +197,7 @@ def complex_step(loss: Callable[..., Any], parameters: Any, direction: Any, *arg
     h = 1e-30
     try:
         with jax.enable_x64(True):
+            args = jax.tree.map(widened_argument, args)
             traced = jax.make_jaxpr(loss)(parameters, *args)
             turned = jax.tree.map(lambda p, d: jnp.asarray(p) + 1j * h * d, parameters, direction)
             (value,) = evaluate(traced.jaxpr, traced.consts, jax.tree.leaves((turned, *args)), _analytic)

@@ -62,8 +62,10 @@ class GradientReport:
         """Everything but the table, in the order of its use."""
         lines = [self.sentence]
         lines += [f"Also: {self.subject(d.path) + ': ' if d.path else ''}{d.message}" for d in self.diagnoses[1:]]
-        if self.wrong_side and not any(d.kind in CONDUCT - {"view-of-parameters"} for d in self.diagnoses):
+        if self.wrong_side and self.references:
             lines.append(BLAME[self.wrong_side])
+        elif self.wrong_side == "manual" and self.probe:
+            lines.append("At your own point it is right; the probe is where it is not.")
         wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE and row.path != self.first_wrong]
         if self.first_wrong and wrong:
             follow = f"Begin there: {', '.join(wrong)} may only follow from it."

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from compare.tracing import Rule, interpreted, largest_value, run
+from compare.tracing import Rule, evaluate, interpreted, largest_value, run
 
 SAMPLES = 2
 CONFIRMED = 16  # before anything is blamed
@@ -79,8 +79,10 @@ def rounding_noise(noise: _Noise, unit: float) -> Rule:
     """Move every result by what its rounding may be."""
 
     def rule(equation: Any, inputs: list[Any]) -> list[Any]:
-        outputs = run(equation, inputs)
         name = equation.primitive.name
+        if name == "scan":
+            return _noisy_scan(equation, inputs, noise, unit)
+        outputs = run(equation, inputs)
         if name in _EXACT:
             return outputs
         moved = []
@@ -88,11 +90,42 @@ def rounding_noise(noise: _Noise, unit: float) -> Rule:
             if _is_floating(output):
                 u = max(unit, unit_roundoff(output.dtype))
                 scale = _SUMS[name](equation, inputs, output) if name in _SUMS else jnp.abs(output)
-                output = output + u * _ULPS.get(name, 1) * scale * noise.like(output)
+                noisy = output + u * _ULPS.get(name, 1) * scale * noise.like(output)
+                output = jnp.where(jnp.isfinite(output), noisy, output)  # infinity, of a mask, has no last place
             moved.append(output)
         return moved
 
     return rule
+
+
+def _scanned(equation: Any, inputs: list[Any], extra: Any, turn: Callable[[Any, Any, list[Any]], Any]) -> Any:
+    """Run a loop of known length with `turn(number, extra of the turn, values) -> (outputs, more)` as its body.
+
+    Returns (outputs, more of all turns, stacked).
+    """
+    parameters = equation.params
+    fixed, carried = parameters["num_consts"], parameters["num_carry"]
+    constants, start, items = inputs[:fixed], inputs[fixed : fixed + carried], inputs[fixed + carried :]
+
+    def body(carry: list[Any], item: Any) -> Any:
+        number, own, values = item
+        outputs, more = turn(number, own, [*constants, *carry, *values])
+        return outputs[:carried], (outputs[carried:], more)
+
+    numbers = jnp.arange(parameters["length"])
+    last, (stacked, more) = lax.scan(body, start, (numbers, extra, items), reverse=parameters["reverse"])
+    return [*last, *stacked], more
+
+
+def _noisy_scan(equation: Any, inputs: list[Any], noise: _Noise, unit: float) -> list[Any]:
+    """A loop with noise in every turn, and other draws in each."""
+    body = equation.params["jaxpr"]
+
+    def turn(number: Any, _: Any, values: list[Any]) -> Any:
+        rule = rounding_noise(_Noise(noise.pool, noise.sample + 211 * (number + 1)), unit)
+        return evaluate(body.jaxpr, body.consts, values, rule), None
+
+    return _scanned(equation, inputs, None, turn)[0]
 
 
 def _products(equation: Any, inputs: list[Any], output: Any) -> Any:
@@ -113,7 +146,15 @@ def _sums(equation: Any, inputs: list[Any], output: Any) -> Any:
     return terms**0.5 * (jnp.sqrt(squares) + jnp.abs(output))
 
 
+def _by_squares(equation: Any, inputs: list[Any], output: Any) -> Any:
+    """The same for any other operation that adds products of its inputs: done again to their squares, and to ones."""
+    squares = run(equation, [value**2 if _is_floating(value) else value for value in inputs])[0]
+    terms = run(equation, [jnp.ones_like(value) if _is_floating(value) else value for value in inputs])[0]
+    return jnp.sqrt(terms) * (jnp.sqrt(squares) + jnp.abs(output))
+
+
 _SUMS: dict[str, Callable[..., Any]] = {"dot_general": _products, "reduce_sum": _sums}
+_SUMS |= dict.fromkeys(("conv_general_dilated", "cumsum", "reduce_window_sum", "scatter-add"), _by_squares)
 # Elementary functions are good to a few units in the last place; the rest to half of one.
 _ULPS = dict.fromkeys(("exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "erf", "erf_inv", "pow"), 4)
 _ULPS |= dict.fromkeys(("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "erfc"), 4)
@@ -126,9 +167,22 @@ _EXACT = {
 
 
 def collect_slopes(slopes: list[Any]) -> Rule:
-    """Append the largest slope of every smooth elementwise function, by every argument it has."""
+    """Append the largest slope of every smooth elementwise function, by every argument it has.
+
+    A loop appends one list, of the slopes in it, stacked over its turns.
+    """
 
     def rule(equation: Any, inputs: list[Any]) -> list[Any]:
+        if equation.primitive.name == "scan":
+            body = equation.params["jaxpr"]
+
+            def turn(number: Any, _: Any, values: list[Any]) -> Any:
+                inner: list[Any] = []
+                return evaluate(body.jaxpr, body.consts, values, collect_slopes(inner)), inner
+
+            outputs, stacked = _scanned(equation, inputs, None, turn)
+            slopes.append(stacked)
+            return outputs
         outputs = run(equation, inputs)
         slopes.extend(_largest_slope(equation, inputs, i) for i in _bendable(equation, inputs, outputs))
         return outputs
@@ -141,9 +195,17 @@ def bend_slopes(bends: list[Any]) -> Rule:
     remaining = iter(bends)
 
     def rule(equation: Any, inputs: list[Any]) -> list[Any]:
+        if equation.primitive.name == "scan":
+            body = equation.params["jaxpr"]
+
+            def turn(number: Any, own: Any, values: list[Any]) -> Any:
+                return evaluate(body.jaxpr, body.consts, values, bend_slopes(own)), None
+
+            return _scanned(equation, inputs, next(remaining), turn)[0]
         outputs = run(equation, inputs)
         for i in _bendable(equation, inputs, outputs):
-            outputs = [outputs[0] + next(remaining) * (inputs[i] - lax.stop_gradient(inputs[i]))]
+            finite = jnp.where(jnp.isfinite(inputs[i]), inputs[i], 0)  # infinity - infinity is no zero
+            outputs = [outputs[0] + next(remaining) * (finite - lax.stop_gradient(finite))]
         return outputs
 
     return rule
@@ -208,7 +270,7 @@ def _add_sample(
 ) -> Any:
     """`squares`, increased by the square of how far noise moves the result."""
     noise = _Noise(pool, sample)
-    bends = [unit * slope * noise.like(slope) for slope in slopes]
+    bends = jax.tree.map(lambda slope: unit * slope * noise.like(slope), slopes)
 
     def bent(*args: Any) -> Any:
         return interpreted(function, bend_slopes(bends))(*args)

@@ -1,5 +1,6 @@
 """A JAX function as the list of elementary operations that it is, each to be done as a rule says."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -69,3 +70,37 @@ def _programs(equation: Any) -> list[Jaxpr]:
         for leaf in leaves
         if isinstance(leaf, core.ClosedJaxpr | core.Jaxpr)
     ]
+
+
+class _Frozen:
+    """A function as it was when it was last traced: another object once it traces to another program."""
+
+    def __init__(self, function: Callable[..., Any], program: str) -> None:
+        self.function, self.program = function, program
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*args)
+
+
+_seen: weakref.WeakKeyDictionary[Any, _Frozen] = weakref.WeakKeyDictionary()
+
+
+def as_it_is_now(function: Callable[..., Any], *args: Any) -> Callable[..., Any]:
+    """`function` under an identity that is the same as before if, and only if, it still traces to the same program.
+
+    What is compiled is kept by identity. A function that reads a global that has changed since is another function.
+    """
+
+    def anew(*args: Any) -> Any:  # a new object: JAX keeps traces by identity, too
+        return function(*args)
+
+    traced = jax.make_jaxpr(anew)(*args)
+    constants = [hash(np.asarray(constant).tobytes()) for constant in traced.consts]
+    program = f"{traced.jaxpr} {constants}"
+    try:
+        known = _seen.get(function)
+        if known is None or known.program != program:
+            known = _seen[function] = _Frozen(function, program)
+    except TypeError:  # not hashable, or without weak references: compiled anew each time
+        return _Frozen(function, program)
+    return known

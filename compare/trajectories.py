@@ -61,9 +61,9 @@ def check_trajectory(
     drift, step, before, batch, alone = Curve(), 0, start, (), []
     for step, batch in enumerate(batches, start=1):
         before = reference
-        restarted = own_step(jax.tree.map(np.copy, before), *batch)
+        restarted = _owned(own_step(_owned(before), *_owned(batch)))
         # The two runs start from the same place, so the first free step is the first restarted one.
-        free = restarted if step == 1 else own_step(free, *batch)
+        free = restarted if step == 1 else _owned(own_step(free, *_owned(batch)))
         with precise(before, batch):
             reference = jax.tree.map(np.asarray, reference_step(before, *batch))
             twin = jax.tree.map(np.asarray, reference_step(twin, *batch))
@@ -83,6 +83,11 @@ def check_trajectory(
         if loss_and_gradients is not None and loss is not None:
             gradients = check_gradients(loss_and_gradients, loss, before[0], *batch, probes=False)
     return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients)
+
+
+def _owned(tree: Any) -> Any:
+    """A copy: the hand-written side may write to what it gets, and hand out the same memory again."""
+    return jax.tree.map(lambda leaf: np.array(as_array(leaf)) if hasattr(leaf, "__array__") else leaf, tree)
 
 
 def _with_state(step: Step, state: Any) -> Step:
@@ -146,9 +151,9 @@ def _follow(
         distance = row.distance + norm(_difference(after, befores[path]))
         drift = norm(_difference(frees[path], after))
         twin_drift = max(row.twin, norm(_difference(twins[path], after)))
-        # The errors of single steps, each found to be rounding, add up like a random walk.
-        step_error = max(row.step_error, judged.error)
-        walk = (8 * step_error * after.size**0.5 + 4 * u * norm(after)) * step**0.5
+        # What was allowed for single steps adds up like a random walk.
+        slack = max(row.slack, judged.allowed)
+        walk = (slack * after.size**0.5 + 4 * u * norm(after)) * step**0.5
         allowed = TWIN * twin_drift + TRAVEL * u * distance + walk
         row = replace(
             row,
@@ -157,7 +162,8 @@ def _follow(
             allowed=allowed,
             twin=twin_drift,
             largest_drift=max(row.largest_drift, drift / distance if distance else 0.0),
-            step_error=step_error,
+            step_error=max(row.step_error, judged.error),
+            slack=slack,
         )
         if drift > SYSTEMATIC * allowed and allowed < CHAOS * distance:
             message = (
@@ -165,8 +171,8 @@ def _follow(
                 f"{drift / distance:.1e} of the distance travelled"
             )
             row = replace(row, wrong_step=step, message=message)
-        elif not drift <= allowed:
-            row = replace(row, adrift_step=row.adrift_step or step)
+        else:  # runs that find together again were not adrift
+            row = replace(row, adrift_step=None if drift <= allowed else row.adrift_step or step)
         followed[path] = row
     return followed
 

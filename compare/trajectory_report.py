@@ -27,7 +27,8 @@ class ParameterPath:
 
     `distance` is the length of the reference's path, `drift` how far the free runs ended apart and `allowed` how far
     they might have, `twin` how far the twin was from the reference at most; `largest_drift` the largest drift over
-    distance at any step; `step_error` the largest error of any entry in a restarted step. `wrong_step` is the first
+    distance at any step; `step_error` the largest error of any entry in a restarted step and `slack` what
+    was allowed for it. `wrong_step` is the first
     step (from 1) that was wrong, `adrift_step` the first at which the free runs were too far apart or could not be
     compared.
     """
@@ -39,6 +40,7 @@ class ParameterPath:
     largest_drift: float = 0.0
     allowed: float = 0.0
     twin: float = 0.0
+    slack: float = 0.0
     step_error: float = 0.0
     wrong_step: int | None = None
     adrift_step: int | None = None

@@ -22,6 +22,7 @@ from compare.timing import TrainingTimes, time_training
 from compare.trajectories import check_trajectory
 from compare.trajectory_report import TrajectoryReport
 
+LARGEST = 2**40  # beyond this, sizes overflow before memory runs out
 DTYPES = ("float64", "float32")
 
 Progress = Callable[[str, int], None]  # (what is being done, how many steps of it are done)
@@ -49,6 +50,11 @@ class Settings:
                 raise BadInput(f"{name.replace('_', ' ')} must be positive and finite, got {value}.")
         if self.seed < 0:
             raise BadInput(f"seed must not be negative, got {self.seed}.")
+        if self.seed >= 2**32:
+            raise BadInput(f"seed must be below 2**32 = 4294967296, got {self.seed}.")
+        for name in ("hidden", "iterations"):
+            if (getattr(self, name) or 0) > LARGEST:
+                raise BadInput(f"{name} must be at most {LARGEST}, got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ def shift(e: Evidence) -> Iterator[Diagnosis]:
 
 def permutation(e: Evidence) -> Iterator[Diagnosis]:
     """The same numbers in another order: whole rows along an axis, or single entries."""
+    if e.explains(e.right):
+        return
     for axis in range(e.right.ndim):
         came = np.moveaxis(e.came, axis, 0).reshape(e.right.shape[axis], -1)
         right = np.moveaxis(e.right, axis, 0).reshape(came.shape)

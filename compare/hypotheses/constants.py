@@ -14,7 +14,7 @@ def constant_factor(e: Evidence) -> Iterator[Diagnosis]:
     weight = weight / weight.max(initial=1e-300)
     bottom = float(np.sum((weight * e.right) ** 2))
     c = float(np.sum(weight**2 * e.came * e.right)) / bottom if bottom > 0 else 0.0
-    if c == 0 or np.count_nonzero(e.right) < 1 or not e.explains(c * e.right, abs(c)):
+    if c == 0 or np.count_nonzero(e.right) < 1 or e.explains(e.right) or not e.explains(c * e.right, abs(c)):
         return
     if np.isclose(c, -1, rtol=1e-6):
         yield e.says("sign", "the sign is wrong: it is exactly minus what it should be.", -1.0)
@@ -23,7 +23,8 @@ def constant_factor(e: Evidence) -> Iterator[Diagnosis]:
     if e.right.size == 1 and named is None:
         return  # one number is always a multiple of another: only a known one is a cause
     known = f" ({c:.6g} = {named})" if named and named != f"{c:.6g}" else ""
-    yield e.says("factor", f"it is {c:.10g} times what it should be{known}.", c)
+    amount = f"{c:.10g}" if abs(c - 1) > 1e-6 else f"1 {'+' if c > 1 else '-'} {abs(c - 1):.3g}"
+    yield e.says("factor", f"it is {amount} times what it should be{known}.", c)
 
 
 def name_factor(c: float, e: Evidence) -> str | None:
