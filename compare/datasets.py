@@ -51,7 +51,7 @@ def _read_csv(path: Path) -> Rows:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(f"{path}: cannot be read as CSV: {error}.") from error
     if len(lines) < 2:
-        raise BadInput(f"{path}: a header line and at least one example are needed, the file has {len(lines)} of them.")
+        raise BadInput(f"{path}: a header line and at least one example are needed, found {len(lines)} lines.")
     (_, header), *examples = lines
     header = [name.strip() for name in header]
     if len(header) < 2:

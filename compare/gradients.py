@@ -55,7 +55,7 @@ def check_gradients(
     for path, leaf in leaves_by_path(parameters).items():
         if not jax.numpy.issubdtype(leaf.dtype, np.inexact):
             raise ValueError(
-                f"parameters must be floating-point numbers, but {path} is {leaf.dtype}. Make it an argument."
+                f"parameters must be floating-point numbers, got {leaf.dtype} at {path}. Make it an argument."
             )
     dtype = np.result_type(*jax.tree.leaves(parameters))
     with precise(parameters, args):

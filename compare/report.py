@@ -62,7 +62,8 @@ class GradientReport:
         """Everything but the table, in the order of its use."""
         lines = [self.sentence]
         lines += [f"Also: {self.subject(d.path) + ': ' if d.path else ''}{d.message}" for d in self.diagnoses[1:]]
-        if self.wrong_side and self.references:
+        plain = any(d.kind in SELF_EVIDENT for d in self.diagnoses)
+        if self.wrong_side and not plain:
             lines.append(BLAME[self.wrong_side])
         elif self.wrong_side == "manual" and self.probe:
             lines.append("At your own point it is right; the probe is where it is not.")
@@ -120,6 +121,10 @@ CONDUCT = {
     "not-deterministic",
     "view-of-parameters",
 }
+
+
+# Faults of the hand-written side that no reference has to be asked about.
+SELF_EVIDENT = (CONDUCT - {"view-of-parameters"}) | {"shape", "dtype", "missing-leaf", "non-finite"}
 
 
 class GradientMismatch(AssertionError):

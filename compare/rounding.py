@@ -25,9 +25,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from compare.tracing import Rule, evaluate, interpreted, largest_value, run
+from compare.noise import Noise, bend_slopes, collect_slopes, is_floating, pool, rounding_noise, unit_roundoff
+from compare.tracing import interpreted, largest_value
 
 SAMPLES = 2
 CONFIRMED = 16  # before anything is blamed
@@ -36,212 +36,6 @@ CONFIRMED = 16  # before anything is blamed
 DEVIATIONS = 16.0
 # Entries of a leaf share a part of their noise estimate, so that none is judged by two lucky draws.
 SHARED = 1 / 4
-
-
-def unit_roundoff(dtype: Any) -> float:
-    return float(jnp.finfo(dtype).eps) / 2
-
-
-# --------------------------------------------------------------------------------------------- noise
-
-
-SPREAD = 4096
-
-
-class _Noise:
-    """Draws of variance 1: windows of one random pool, each beginning elsewhere.
-
-    A pool instead of a draw for each operation, because a generator takes far longer to compile, and to run, than the
-    operation it stands beside. Samples differ in where their windows begin.
-    """
-
-    def __init__(self, pool: Any, sample: Any) -> None:
-        self.pool, self.sample = pool, sample
-        self.windows = 0
-
-    def like(self, value: Any) -> Any:
-        self.windows += 1
-        start = (1597 * self.windows + 2731 * self.sample) % SPREAD
-        window = lax.dynamic_slice(self.pool, (start,), (value.size,))
-        return window.reshape(value.shape).astype(value.dtype)
-
-
-@functools.lru_cache(maxsize=8)
-def _pool(size: int) -> np.ndarray:
-    return np.random.default_rng(0).uniform(-(3**0.5), 3**0.5, size + SPREAD)
-
-
-def _is_floating(value: Any) -> bool:
-    return jnp.issubdtype(jnp.result_type(value), jnp.floating)
-
-
-def rounding_noise(noise: _Noise, unit: float) -> Rule:
-    """Move every result by what its rounding may be."""
-
-    def rule(equation: Any, inputs: list[Any]) -> list[Any]:
-        name = equation.primitive.name
-        if name == "scan":
-            return _noisy_scan(equation, inputs, noise, unit)
-        outputs = run(equation, inputs)
-        if name in _EXACT:
-            return outputs
-        moved = []
-        for output in outputs:
-            if _is_floating(output):
-                u = max(unit, unit_roundoff(output.dtype))
-                scale = _SUMS[name](equation, inputs, output) if name in _SUMS else jnp.abs(output)
-                noisy = output + u * _ULPS.get(name, 1) * scale * noise.like(output)
-                output = jnp.where(jnp.isfinite(output), noisy, output)  # infinity, of a mask, has no last place
-            moved.append(output)
-        return moved
-
-    return rule
-
-
-def _scanned(equation: Any, inputs: list[Any], extra: Any, turn: Callable[[Any, Any, list[Any]], Any]) -> Any:
-    """Run a loop of known length with `turn(number, extra of the turn, values) -> (outputs, more)` as its body.
-
-    Returns (outputs, more of all turns, stacked).
-    """
-    parameters = equation.params
-    fixed, carried = parameters["num_consts"], parameters["num_carry"]
-    constants, start, items = inputs[:fixed], inputs[fixed : fixed + carried], inputs[fixed + carried :]
-
-    def body(carry: list[Any], item: Any) -> Any:
-        number, own, values = item
-        outputs, more = turn(number, own, [*constants, *carry, *values])
-        return outputs[:carried], (outputs[carried:], more)
-
-    numbers = jnp.arange(parameters["length"])
-    last, (stacked, more) = lax.scan(body, start, (numbers, extra, items), reverse=parameters["reverse"])
-    return [*last, *stacked], more
-
-
-def _noisy_scan(equation: Any, inputs: list[Any], noise: _Noise, unit: float) -> list[Any]:
-    """A loop with noise in every turn, and other draws in each."""
-    body = equation.params["jaxpr"]
-
-    def turn(number: Any, _: Any, values: list[Any]) -> Any:
-        rule = rounding_noise(_Noise(noise.pool, noise.sample + 211 * (number + 1)), unit)
-        return evaluate(body.jaxpr, body.consts, values, rule), None
-
-    return _scanned(equation, inputs, None, turn)[0]
-
-
-def _products(equation: Any, inputs: list[Any], output: Any) -> Any:
-    """|a| |b| + sqrt(n) |a.b| for a product of arrays contracted over n terms."""
-    numbers = equation.params["dimension_numbers"]
-    (left, right), _ = numbers
-    a, b = (
-        jnp.sqrt(jnp.sum(value**2, axis=axes, keepdims=True)) for value, axes in zip(inputs, (left, right), strict=True)
-    )
-    terms = float(np.prod([inputs[0].shape[axis] for axis in left]))
-    return lax.dot_general(a, b, numbers, precision="highest") + terms**0.5 * jnp.abs(output)
-
-
-def _sums(equation: Any, inputs: list[Any], output: Any) -> Any:
-    """The same for a plain sum, whose second factor is 1."""
-    terms = inputs[0].size / max(output.size, 1)
-    squares = jnp.sum(inputs[0] ** 2, axis=equation.params["axes"])
-    return terms**0.5 * (jnp.sqrt(squares) + jnp.abs(output))
-
-
-def _by_squares(equation: Any, inputs: list[Any], output: Any) -> Any:
-    """The same for any other operation that adds products of its inputs: done again to their squares, and to ones."""
-    squares = run(equation, [value**2 if _is_floating(value) else value for value in inputs])[0]
-    terms = run(equation, [jnp.ones_like(value) if _is_floating(value) else value for value in inputs])[0]
-    return jnp.sqrt(terms) * (jnp.sqrt(squares) + jnp.abs(output))
-
-
-_SUMS: dict[str, Callable[..., Any]] = {"dot_general": _products, "reduce_sum": _sums}
-_SUMS |= dict.fromkeys(("conv_general_dilated", "cumsum", "reduce_window_sum", "scatter-add"), _by_squares)
-# Elementary functions are good to a few units in the last place; the rest to half of one.
-_ULPS = dict.fromkeys(("exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "erf", "erf_inv", "pow"), 4)
-_ULPS |= dict.fromkeys(("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "erfc"), 4)
-# Operations that move numbers or choose among them, and never round.
-_EXACT = {
-    "abs", "broadcast_in_dim", "concatenate", "copy", "copy_p", "dynamic_slice", "dynamic_update_slice",
-    "expand_dims", "gather", "iota", "max", "min", "name", "neg", "pad", "reduce_max", "reduce_min", "reshape",
-    "rev", "select_n", "sign", "slice", "sort", "squeeze", "stop_gradient", "transpose",
-}  # fmt: skip
-
-
-def collect_slopes(slopes: list[Any]) -> Rule:
-    """Append the largest slope of every smooth elementwise function, by every argument it has.
-
-    A loop appends one list, of the slopes in it, stacked over its turns.
-    """
-
-    def rule(equation: Any, inputs: list[Any]) -> list[Any]:
-        if equation.primitive.name == "scan":
-            body = equation.params["jaxpr"]
-
-            def turn(number: Any, _: Any, values: list[Any]) -> Any:
-                inner: list[Any] = []
-                return evaluate(body.jaxpr, body.consts, values, collect_slopes(inner)), inner
-
-            outputs, stacked = _scanned(equation, inputs, None, turn)
-            slopes.append(stacked)
-            return outputs
-        outputs = run(equation, inputs)
-        slopes.extend(_largest_slope(equation, inputs, i) for i in _bendable(equation, inputs, outputs))
-        return outputs
-
-    return rule
-
-
-def bend_slopes(bends: list[Any]) -> Rule:
-    """Add `bends`, in the order of `collect_slopes`, to those derivatives, and leave the values alone."""
-    remaining = iter(bends)
-
-    def rule(equation: Any, inputs: list[Any]) -> list[Any]:
-        if equation.primitive.name == "scan":
-            body = equation.params["jaxpr"]
-
-            def turn(number: Any, own: Any, values: list[Any]) -> Any:
-                return evaluate(body.jaxpr, body.consts, values, bend_slopes(own)), None
-
-            return _scanned(equation, inputs, next(remaining), turn)[0]
-        outputs = run(equation, inputs)
-        for i in _bendable(equation, inputs, outputs):
-            finite = jnp.where(jnp.isfinite(inputs[i]), inputs[i], 0)  # infinity - infinity is no zero
-            outputs = [outputs[0] + next(remaining) * (finite - lax.stop_gradient(finite))]
-        return outputs
-
-    return rule
-
-
-def _bendable(equation: Any, inputs: list[Any], outputs: list[Any]) -> list[int]:
-    if equation.primitive.name not in _SMOOTH or len(outputs) != 1:
-        return []
-    shape = outputs[0].shape
-    return [i for i, value in enumerate(inputs) if _is_floating(value) and jnp.shape(value) == shape]
-
-
-def _largest_slope(equation: Any, inputs: list[Any], i: int) -> Any:
-    """The largest |derivative| by input i halfway to zero and there, where it is finite.
-
-    Where the function is, its derivative moves with the rounding of what it is computed from.
-    """
-
-    def slope(t: float) -> Any:
-        scaled = [t * value if _is_floating(value) else value for value in inputs]
-
-        def alone(value: Any) -> Any:
-            return run(equation, [*scaled[:i], value, *scaled[i + 1 :]])[0]
-
-        _, tangent = jax.jvp(alone, (scaled[i],), (jnp.ones_like(scaled[i]),))
-        return jnp.where(jnp.isfinite(tangent), jnp.abs(tangent), 0)
-
-    return functools.reduce(jnp.maximum, [slope(t) for t in (0.5, 0.0)])
-
-
-# Functions whose derivative stays finite on the way to zero. custom_jvp_call: logaddexp, relu and the like.
-_SMOOTH = {"tanh", "logistic", "erf", "erfc", "exp", "exp2", "expm1", "log1p", "sin", "cos", "atan", "sinh"}
-_SMOOTH |= {"cosh", "asinh", "custom_jvp_call"}
-
-
-# ----------------------------------------------------------------------------------------- what is allowed
 
 
 # Two programs called from here, and not one with a loop inside: XLA runs the body of a loop on one core.
@@ -263,13 +57,13 @@ def _add_sample(
     unit: float,
     squares: Any,
     sample: Any,
-    pool: Any,
+    draws: Any,
     base: Any,
     slopes: list[Any],
     *args: Any,
 ) -> Any:
     """`squares`, increased by the square of how far noise moves the result."""
-    noise = _Noise(pool, sample)
+    noise = Noise(draws, sample)
     bends = jax.tree.map(lambda slope: unit * slope * noise.like(slope), slopes)
 
     def bent(*args: Any) -> Any:
@@ -305,19 +99,19 @@ def measure(
         wide = jax.tree.map(_widened, args)
         leaves, tree = jax.tree.flatten(wide)
         shapes = tuple(jax.ShapeDtypeStruct(np.shape(leaf), np.result_type(leaf)) for leaf in leaves)
-        pool = _pool(_pool_size(function, gradient, tree, shapes))
+        draws = pool(_pool_size(function, gradient, tree, shapes))
         wide = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, wide)
         result, slopes = _without_noise(function, gradient, *wide)
         squares = jax.tree.map(lambda value: jnp.zeros(jnp.shape(value), float), result)
         for sample in range(samples):
             number = 1009 * seed + sample
-            squares = _add_sample(function, gradient, unit, squares, number, pool, result, slopes, *wide)
+            squares = _add_sample(function, gradient, unit, squares, number, draws, result, slopes, *wide)
         allowed = _allowed(result, squares, samples, unit, float(jnp.finfo(dtype).tiny))
         return jax.tree.map(np.asarray, (result, allowed))
 
 
 def _widened(value: Any) -> Any:
-    return np.asarray(value, np.float64) if _is_floating(value) else value
+    return np.asarray(value, np.float64) if is_floating(value) else value
 
 
 @jax.jit
