@@ -215,6 +215,7 @@ def neural_net(
 
 
 @keeps_dtype
+@jax.jit
 def predict(x: ArrayLike, parameters: Parameters) -> Int32[Array, "n_y m"]:
     """Labels: 1 where the predicted probability exceeds one half, else 0."""
     A2, _ = forward_propagation(x, parameters)

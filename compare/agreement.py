@@ -1,5 +1,6 @@
 """Two trees of arrays in, one verdict out, and the words for it. Leaves are matched by path, never by position."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -77,8 +78,16 @@ def as_array(value: Any) -> np.ndarray:
 
 def leaves_by_path(tree: Any) -> dict[str, np.ndarray]:
     """Leaves as NumPy arrays under names such as `W1` or `0.weight`; the tree itself is called `value`."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator=".") or "value": as_array(leaf) for path, leaf in leaves}
+    leaves, structure = jax.tree.flatten(tree)
+    return {path: as_array(leaf) for path, leaf in zip(_paths(structure), leaves, strict=True)}
+
+
+@functools.lru_cache(maxsize=256)
+def _paths(structure: Any) -> list[str]:
+    """The names of a tree's leaves: found once for a structure, because training asks at every step."""
+    numbered = jax.tree.unflatten(structure, range(structure.num_leaves))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(numbered)
+    return [jax.tree_util.keystr(path, simple=True, separator=".") or "value" for path, _ in leaves]
 
 
 def compare_trees(manual: Any, expected: Any, reference: Any, allowed: Any) -> list[Row]:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 ROUNDS = 5
-ROUND_SECONDS = 0.1
+ROUND_SECONDS = 0.05
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from compare.rounding import CONFIRMED, SAMPLES, measure, norm, unit_roundoff
 from compare.steps import Step, both_leaves, explain_step
 from compare.trajectory_report import CHAOS, Curve, ParameterPath, TrajectoryMismatch, TrajectoryReport
 
+# For this many steps a measured allowance is taken as a guide to the next ones'.
+LATELY = 32
 # Two free runs may be apart by this many times what the twin has been, ...
 TWIN = 32.0
 # ... and by this many u of the distance travelled: every step rounds, and the errors may all have one sign.
@@ -59,6 +61,7 @@ def check_trajectory(
     twin = (_one_place_away(start[0], seed), start[1])
     rows = {path: ParameterPath(path, leaf.shape) for path, leaf in both_leaves(start).items()}
     drift, step, before, batch, alone = Curve(), 0, start, (), []
+    remembered = _Remembered()
     for step, batch in enumerate(batches, start=1):
         before = reference
         restarted = _owned(own_step(_owned(before), *_owned(batch)))
@@ -67,7 +70,7 @@ def check_trajectory(
         with precise(before, batch):
             reference = jax.tree.map(np.asarray, reference_step(before, *batch))
             twin = jax.tree.map(np.asarray, reference_step(twin, *batch))
-            alone = _judge_alone(reference_step, before, batch, restarted, reference)
+            alone = _judge_alone(reference_step, before, batch, restarted, reference, step, remembered)
         rows = _follow(rows, step, alone, before, reference, free, twin)
         drift.add(step, max((row.largest_drift for row in rows.values()), default=0.0))
         if progress:
@@ -109,16 +112,34 @@ def _one_place_away(parameters: Any, seed: int) -> Any:
     return jax.tree.map(neighbor, parameters)
 
 
-def _judge_alone(reference_step: Step, before: Any, batch: Any, restarted: Any, reference: Any) -> list[Row]:
-    """One step by itself. Storing a result rounds it on both sides; most steps differ by no more than that."""
+class _Remembered:
+    """What rounding allowed when it was last measured, for the steps that follow."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.allowed: dict[str, np.ndarray] = {}
+
+    def at(self, step: int, leaves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What is surely allowed now: the last places of what is stored, or a quarter of what was allowed lately."""
+        stored = {path: _storage_allowance(leaf) for path, leaf in leaves.items()}
+        if not self.allowed or step - self.step > LATELY:
+            return stored
+        return {path: np.maximum(slack, 0.25 * self.allowed[path]) for path, slack in stored.items()}
+
+
+def _judge_alone(
+    reference_step: Step, before: Any, batch: Any, restarted: Any, reference: Any, step: int, remembered: _Remembered
+) -> list[Row]:
+    """One step by itself. Most steps differ by no more than what is surely allowed; the others are measured."""
     ours, theirs = both_leaves(restarted), both_leaves(reference)
-    rows = compare_trees(ours, theirs, theirs, {path: _storage_allowance(leaf) for path, leaf in theirs.items()})
+    rows = compare_trees(ours, theirs, theirs, remembered.at(step, theirs))
     if all(row.verdict is Verdict.AGREE for row in rows):
         return rows
     dtype = np.result_type(*jax.tree.leaves(before[0]))
     for samples in (SAMPLES, CONFIRMED):  # a disagreement is looked at again before it is one
         right, allowed = measure(reference_step, before, *batch, dtype=dtype, samples=samples)
-        rows = compare_trees(ours, theirs, both_leaves(right), both_leaves(allowed))
+        remembered.step, remembered.allowed = step, both_leaves(allowed)
+        rows = compare_trees(ours, theirs, both_leaves(right), remembered.allowed)
         if all(row.verdict is Verdict.AGREE for row in rows):
             break
     return rows
