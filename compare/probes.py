@@ -109,4 +109,3 @@ def first_example(parameters: Any, args: Arguments, random: np.random.Generator)
 
 
 ONE_EXAMPLE = Probe("the first example alone", first_example)
-SMALL = Probe("parameters / 100", _scaled_parameters(0.01))
