@@ -19,9 +19,9 @@ from compare.references import (
     jax_losses,
     random_direction,
     slope_along,
-    wide,
 )
 from compare.rounding import measure, unit_roundoff
+from compare.tracing import widened
 
 
 def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | None, list[Diagnosis]]:
@@ -132,7 +132,7 @@ def opinions_on(
 ) -> dict[str, Derivative]:
     """What differences of each side's loss say of its gradient, along each direction."""
     opinions = {}
-    start, exact = wide(point.parameters), unit_roundoff(np.float64)
+    start, exact = widened(point.parameters), unit_roundoff(np.float64)
     for name, direction in directions.items():
         if "autodiff" in sides:
             losses, value = jax_losses(check.loss, point.args), point.right_loss
@@ -149,13 +149,10 @@ def opinions_on(
 def _hand_side(check: Check, point: Point) -> tuple[float, Any]:
     """The hand-written loss in float64 if it can work in it, else in its own dtype and with that one's roundoff."""
     function = check.by_hand.function
-    wide_args = jax.tree.map(
-        lambda leaf: leaf.astype(np.float64) if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f" else leaf,
-        point.args,
-    )
+    wide_args = widened(point.args)
     own = jax.tree.map(np.copy, wide_args)
     try:
-        value = np.asarray(function(jax.tree.map(np.copy, wide(point.parameters)), *own)[0])
+        value = np.asarray(function(jax.tree.map(np.copy, widened(point.parameters)), *own)[0])
         if value.dtype == np.float64:
             return unit_roundoff(np.float64), hand_losses(
                 lambda p: float(function(p, *jax.tree.map(np.copy, wide_args))[0])
@@ -175,7 +172,7 @@ def _by_complex_step(
 ) -> tuple[Any, Any, list[str]]:
     """The fault is too small for finite differences; complex steps, where they work, see it."""
     for name, direction in directions.items():
-        exact = complex_step(check.loss, wide(point.parameters), direction, *point.args)
+        exact = complex_step(check.loss, widened(point.parameters), direction, *point.args)
         rough = opinions[f"autodiff, {name}"]
         if exact is None or not abs(exact - rough.by_differences) <= rough.error:
             continue

@@ -1,5 +1,7 @@
 """What is known about one wrong quantity, and what may be said about its cause."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -8,6 +10,7 @@ import jax
 import numpy as np
 
 from compare.agreement import Diagnosis, leaves_by_path
+from compare.compiling import compiled
 from compare.localize import LOSS, tapped_values, with_upstream, zero_offsets
 from compare.point import Check, Point
 
@@ -98,12 +101,17 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
     )
 
 
+@functools.lru_cache(maxsize=128)
+def _backward(loss: Callable[..., Any]) -> Callable[..., Any]:
+    return compiled(jax.grad(with_upstream(loss)))
+
+
 def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str], np.ndarray]:
     """What a quantity would have been if something before it had been otherwise, by kind and in words."""
     if path == LOSS:
         return {}
     offsets = zero_offsets({name: check.taps[name] for name in point.intermediates})
-    backward = jax.jit(jax.grad(with_upstream(check.loss)))
+    backward = _backward(check.loss)
     upstream, parameters = point.intermediates, point.parameters
 
     def value(parameters: Any, upstream: Any) -> np.ndarray:

@@ -61,12 +61,11 @@ def check_gradients(
     with precise(parameters, args):
         names = _argument_names(loss_and_gradients, len(args))
         watched = Watched(loss_and_gradients, names)
-        result = jax.eval_shape(loss, parameters, *args)
+        current = as_it_is_now(loss, parameters, *args)
+        result = current.output
         if not hasattr(result, "shape") or result.shape or not jax.numpy.issubdtype(result.dtype, np.inexact):
             raise TypeError(f"loss must return one floating-point number, but it returns {result}. Sum or average it.")
-        current = as_it_is_now(loss, parameters, *args)
-        taps = find_taps(current, parameters, *args)
-        check = Check(watched, current, dtype, backward_order(current, parameters, *args), taps, names, seed)
+        check = Check(watched, current, dtype, backward_order(current, parameters), find_taps(current), names, seed)
         return _check(check, parameters, args, _chosen(probes), references)
 
 

@@ -1,14 +1,17 @@
 """Kinks and ties: points where a function has more than one derivative, and no choice of one is a fault."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from compare.agreement import Verdict, leaves_by_path
+from compare.compiling import compiled
 from compare.localize import LOSS
 from compare.point import Check, Point
-from compare.references import wide, widened_argument
+from compare.tracing import widened
 
 
 def kink(check: Check, point: Point) -> str | None:
@@ -58,6 +61,11 @@ def _jittered(tree: Any, random: np.random.Generator, step: float | None = None)
     return jax.tree.map(jitter, tree)
 
 
+@functools.lru_cache(maxsize=128)
+def _gradient(loss: Callable[..., Any]) -> Callable[..., Any]:
+    return compiled(jax.grad(loss))
+
+
 def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
     """Whether what came may be an average of the gradients right around the point.
 
@@ -65,12 +73,10 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
     directions all around. A pair is enough to refuse full gradients for both sides of a tie.
     """
     random = np.random.default_rng(check.seed)
-    gradient = jax.jit(jax.grad(check.loss))
+    gradient = _gradient(check.loss)
     with jax.enable_x64(True):
         near = [
-            leaves_by_path(
-                gradient(_jittered(wide(point.parameters), random, 1e-7), *jax.tree.map(widened_argument, point.args))
-            )
+            leaves_by_path(gradient(_jittered(widened(point.parameters), random, 1e-7), *widened(point.args)))
             for _ in range(48)
         ]
     came = leaves_by_path(point.gradients)

@@ -19,7 +19,8 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend import core
 
-from compare.tracing import Rule, called_program, interpreted, run
+from compare.compiling import compiled
+from compare.tracing import Program, Rule, called_program, equations, interpreted, run
 
 LOSS = "loss"
 
@@ -33,31 +34,27 @@ def tap(name: str, value: Any) -> Any:
     return checkpoint_name(value, name)
 
 
-def find_taps(loss: Callable[..., Any], parameters: Any, *args: Any) -> dict[str, jax.ShapeDtypeStruct]:
-    """The marked values of `loss(parameters, *args)`, in the order of the forward pass.
+def find_taps(loss: Program) -> dict[str, jax.ShapeDtypeStruct]:
+    """The marked values of a traced loss, in the order of the forward pass.
 
     Raises ValueError if a name marks two values.
     """
     found: dict[str, jax.ShapeDtypeStruct] = {}
-
-    def look(equation: Any, inputs: list[Any]) -> list[Any]:
+    for equation in equations(loss.closed.jaxpr):
         if equation.primitive.name == "name":
-            name = equation.params["name"]
+            name, value = equation.params["name"], equation.invars[0].aval
             if name in found:
                 raise ValueError(f"the name {name!r} marks two values in the loss; give each tap a name of its own.")
-            found[name] = jax.ShapeDtypeStruct(inputs[0].shape, inputs[0].dtype)
-        return run(equation, inputs)
-
-    jax.eval_shape(interpreted(loss, look), parameters, *args)
+            found[name] = jax.ShapeDtypeStruct(value.shape, value.dtype)
     return found
 
 
-def backward_order(loss: Callable[..., Any], parameters: Any, *args: Any) -> list[str]:
+def backward_order(loss: Program, parameters: Any) -> list[str]:
     """Names of the loss, the taps and the parameters, in the order in which a backward pass reaches them.
 
     A parameter follows the tap through which the last part of its gradient arrives.
     """
-    closed = jax.make_jaxpr(loss)(parameters, *args)
+    program = loss.closed.jaxpr
     leaves, _ = jax.tree_util.tree_flatten_with_path(parameters)
     paths = [jax.tree_util.keystr(path, simple=True, separator=".") or "value" for path, _ in leaves]
     position: dict[str, float] = {LOSS: float("inf")}
@@ -85,8 +82,8 @@ def backward_order(loss: Callable[..., Any], parameters: Any, *args: Any) -> lis
             reach.update(zip(equation.outvars, outputs, strict=True))
         return [of(atom) for atom in jaxpr.outvars]
 
-    sources = [frozenset({path}) for path in paths] + [frozenset()] * (len(closed.jaxpr.invars) - len(paths))
-    (open_paths,) = walk(closed.jaxpr, sources)
+    sources = [frozenset({path}) for path in paths] + [frozenset()] * (len(program.invars) - len(paths))
+    (open_paths,) = walk(program, sources)
     for path in open_paths:
         nearest[path].append(LOSS)
     for path in paths:
@@ -151,7 +148,7 @@ _cut.defvjp(_cut_forward, _cut_backward)
 def tapped_values(loss: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
     """`parameters, *args -> {name: value}` of the marked values."""
 
-    @jax.jit
+    @compiled
     def values(parameters: Any, *args: Any) -> dict[str, Any]:
         seen: dict[str, Any] = {}
 

@@ -24,49 +24,62 @@ SPREAD = 4096
 
 
 class Noise:
-    """Draws of variance 1: windows of one random pool, each beginning elsewhere.
+    """Draws of standard deviation `unit`: windows of one random pool, each beginning elsewhere.
 
     A pool instead of a draw for each operation, because a generator takes far longer to compile, and to run, than the
-    operation it stands beside. Samples differ in where their windows begin.
+    operation it stands beside. Samples differ in where the part of the pool that they use begins.
     """
 
-    def __init__(self, pool: Any, sample: Any) -> None:
-        self.pool, self.sample = pool, sample
+    def __init__(self, pool: Any, sample: Any, unit: Any) -> None:
+        self.pool, self.sample, self.unit = pool, sample, unit
+        self.part = unit * lax.dynamic_slice(pool, ((2731 * sample) % SPREAD,), (len(pool) - SPREAD,))
         self.windows = 0
 
     def like(self, value: Any) -> Any:
         self.windows += 1
-        start = (1597 * self.windows + 2731 * self.sample) % SPREAD
-        window = lax.dynamic_slice(self.pool, (start,), (value.size,))
-        return window.reshape(value.shape).astype(value.dtype)
+        start = (1597 * self.windows) % SPREAD
+        window = lax.reshape(lax.slice(self.part, (start,), (start + value.size,)), value.shape)
+        return lax.convert_element_type(window, value.dtype)
+
+    def of_a_turn(self, number: Any) -> "Noise":
+        """Other draws, for a turn of a loop."""
+        return Noise(self.pool, self.sample + 211 * (number + 1), self.unit)
 
 
 @functools.lru_cache(maxsize=8)
 def pool(size: int) -> np.ndarray:
-    return np.random.default_rng(0).uniform(-(3**0.5), 3**0.5, size + SPREAD)
+    return np.random.default_rng(0).uniform(-(3**0.5), 3**0.5, size + 2 * SPREAD)
 
 
 def is_floating(value: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(value), jnp.floating)
 
 
-def rounding_noise(noise: Noise, unit: float) -> Rule:
-    """Move every result by what its rounding may be."""
+def rounding_noise(noise: Noise) -> Rule:
+    """Move every result by what its rounding may be.
+
+    Written with lax, because tracing jax.numpy takes longer than running what is traced.
+    """
 
     def rule(equation: Any, inputs: list[Any]) -> list[Any]:
         name = equation.primitive.name
         if name == "scan":
-            return _noisy_scan(equation, inputs, noise, unit)
+            return _noisy_scan(equation, inputs, noise)
         outputs = run(equation, inputs)
         if name in _EXACT:
             return outputs
         moved = []
         for output in outputs:
             if is_floating(output):
-                u = max(unit, unit_roundoff(output.dtype))
-                scale = _SUMS[name](equation, inputs, output) if name in _SUMS else jnp.abs(output)
-                noisy = output + u * _ULPS.get(name, 1) * scale * noise.like(output)
-                output = jnp.where(jnp.isfinite(output), noisy, output)  # infinity, of a mask, has no last place
+                scale = _SUMS[name](equation, inputs, output) if name in _SUMS else lax.abs(output)
+                move = lax.mul(scale, noise.like(output))
+                if name in _ULPS:
+                    move = lax.mul(move, lax.full_like(move, _ULPS[name]))
+                if output.dtype != np.float64:  # rounded by the code itself, to less than the dtype under test
+                    own = unit_roundoff(output.dtype)
+                    move *= jnp.maximum(1, own / noise.unit).astype(output.dtype)
+                # Infinity, of a mask, has no last place.
+                output = lax.select(lax.is_finite(output), lax.add(output, move), output)
             moved.append(output)
         return moved
 
@@ -92,13 +105,12 @@ def _scanned(equation: Any, inputs: list[Any], extra: Any, turn: Callable[[Any, 
     return [*last, *stacked], more
 
 
-def _noisy_scan(equation: Any, inputs: list[Any], noise: Noise, unit: float) -> list[Any]:
+def _noisy_scan(equation: Any, inputs: list[Any], noise: Noise) -> list[Any]:
     """A loop with noise in every turn, and other draws in each."""
     body = equation.params["jaxpr"]
 
     def turn(number: Any, _: Any, values: list[Any]) -> Any:
-        rule = rounding_noise(Noise(noise.pool, noise.sample + 211 * (number + 1)), unit)
-        return evaluate(body.jaxpr, body.consts, values, rule), None
+        return evaluate(body.jaxpr, body.consts, values, rounding_noise(noise.of_a_turn(number))), None
 
     return _scanned(equation, inputs, None, turn)[0]
 

@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.tracing import evaluate, run
+from compare.compiling import compiled
+from compare.tracing import evaluate, run, widened
 
 STEPS = 6
 SHRINK = 2.0
@@ -79,10 +80,6 @@ def along_entry(parameters: Any, path: str, index: tuple[int, ...]) -> Any:
 
 def moved(parameters: Any, direction: Any, step: float) -> Any:
     return jax.tree.map(lambda p, d: np.asarray(p, np.float64) + step * d, parameters, direction)
-
-
-def wide(parameters: Any) -> Any:
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), parameters)
 
 
 def slope_along(gradient: Any, direction: Any) -> float:
@@ -160,15 +157,9 @@ def _taylor_slope(values: np.ndarray, steps: np.ndarray, start: float, slope: fl
     return float(np.polyfit(np.log(steps[seen]), np.log(remainders[seen]), 1)[0])
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compiled, static_argnums=0)
 def _loss_at(loss: Callable[..., Any], parameters: Any, direction: Any, step: Any, *args: Any) -> Any:
     return loss(jax.tree.map(lambda p, d: p + step * d, parameters, direction), *args)
-
-
-def widened_argument(leaf: Any) -> Any:
-    """In float64 if it is floating: a loss may demand one dtype for all that it is given."""
-    floating = isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)
-    return leaf.astype(np.float64) if floating else leaf
 
 
 def jax_losses(loss: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
@@ -176,9 +167,8 @@ def jax_losses(loss: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[Any
 
     def losses(parameters: Any, direction: Any, steps: np.ndarray) -> np.ndarray:
         with jax.enable_x64(True):
-            wide_args = jax.tree.map(widened_argument, args)
-            values = [_loss_at(loss, parameters, direction, float(step), *wide_args) for step in steps]
-            return np.array(values, np.float64)
+            start, way, *rest = jax.device_put(widened((parameters, direction, *args)))
+            return np.array([_loss_at(loss, start, way, float(step), *rest) for step in steps], np.float64)
 
     return losses
 
@@ -197,7 +187,7 @@ def complex_step(loss: Callable[..., Any], parameters: Any, direction: Any, *arg
     h = 1e-30
     try:
         with jax.enable_x64(True):
-            args = jax.tree.map(widened_argument, args)
+            args = widened(args)
             traced = jax.make_jaxpr(loss)(parameters, *args)
             turned = jax.tree.map(lambda p, d: jnp.asarray(p) + 1j * h * d, parameters, direction)
             (value,) = evaluate(traced.jaxpr, traced.consts, jax.tree.leaves((turned, *args)), _analytic)

@@ -26,8 +26,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.noise import Noise, bend_slopes, collect_slopes, is_floating, pool, rounding_noise, unit_roundoff
-from compare.tracing import interpreted, largest_value
+from compare.compiling import compiled
+from compare.noise import Noise, bend_slopes, collect_slopes, pool, rounding_noise, unit_roundoff
+from compare.tracing import interpreted, largest_value, widened
 
 SAMPLES = 2
 CONFIRMED = 16  # before anything is blamed
@@ -41,20 +42,21 @@ SHARED = 1 / 4
 # Two programs called from here, and not one with a loop inside: XLA runs the body of a loop on one core.
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _without_noise(function: Callable[..., Any], gradient: bool, *args: Any) -> tuple[Any, list[Any]]:
-    """The result, and the largest slopes on the way to it."""
+@functools.partial(compiled, static_argnums=(0, 1))
+def _without_noise(function: Callable[..., Any], gradient: bool, *args: Any) -> tuple[Any, list[Any], Any]:
+    """The result, the largest slopes on the way to it, and zeros like the result."""
     slopes: list[Any] = []
     if gradient:
         interpreted(function, collect_slopes(slopes))(*args)
-    return (jax.value_and_grad(function) if gradient else function)(*args), slopes
+    result = (jax.value_and_grad(function) if gradient else function)(*args)
+    return result, slopes, jax.tree.map(lambda value: jnp.zeros_like(value, float), result)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
+@functools.partial(compiled, static_argnums=(0, 1), donate_argnums=3)
 def _add_sample(
     function: Callable[..., Any],
     gradient: bool,
-    unit: float,
+    unit: Any,
     squares: Any,
     sample: Any,
     draws: Any,
@@ -63,13 +65,13 @@ def _add_sample(
     *args: Any,
 ) -> Any:
     """`squares`, increased by the square of how far noise moves the result."""
-    noise = Noise(draws, sample)
-    bends = jax.tree.map(lambda slope: unit * slope * noise.like(slope), slopes)
+    noise = Noise(draws, sample, unit)
+    bends = jax.tree.map(lambda slope: slope * noise.like(slope), slopes)
 
     def bent(*args: Any) -> Any:
         return interpreted(function, bend_slopes(bends))(*args)
 
-    noisy = interpreted(jax.value_and_grad(bent) if gradient else function, rounding_noise(noise, unit))
+    noisy = interpreted(jax.value_and_grad(bent) if gradient else function, rounding_noise(noise))
     return jax.tree.map(lambda total, moved, still: total + (moved - still) ** 2.0, squares, noisy(*args), base)
 
 
@@ -96,32 +98,25 @@ def measure(
     """
     unit = unit_roundoff(dtype)
     with jax.enable_x64(True):
-        wide = jax.tree.map(_widened, args)
+        wide = widened(args)
         leaves, tree = jax.tree.flatten(wide)
         shapes = tuple(jax.ShapeDtypeStruct(np.shape(leaf), np.result_type(leaf)) for leaf in leaves)
         draws = pool(_pool_size(function, gradient, tree, shapes))
-        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, wide)
-        result, slopes = _without_noise(function, gradient, *wide)
-        squares = jax.tree.map(lambda value: jnp.zeros(jnp.shape(value), float), result)
+        wide = jax.device_put(wide)  # once, and not for each run
+        result, slopes, squares = _without_noise(function, gradient, *wide)
         for sample in range(samples):
             number = 1009 * seed + sample
             squares = _add_sample(function, gradient, unit, squares, number, draws, result, slopes, *wide)
-        allowed = _allowed(result, squares, samples, unit, float(jnp.finfo(dtype).tiny))
-        return jax.tree.map(np.asarray, (result, allowed))
+        result, squares = jax.tree.map(np.asarray, (result, squares))
+    tiny = float(jnp.finfo(dtype).tiny)
 
+    def allowance(value: np.ndarray, square: np.ndarray) -> np.ndarray:
+        variance = square / samples
+        variance += SHARED**2 * (variance.mean() if variance.size else 0.0)
+        return DEVIATIONS * np.sqrt(variance) + (4 * unit * np.abs(value) + tiny)
 
-def _widened(value: Any) -> Any:
-    return np.asarray(value, np.float64) if is_floating(value) else value
-
-
-@jax.jit
-def _allowed(result: Any, squares: Any, samples: Any, unit: Any, tiny: Any) -> Any:
-    def allowance(value: Any, square: Any) -> Any:
-        own = square / samples
-        shared = SHARED**2 * (jnp.mean(own) if own.size else 0.0)
-        return DEVIATIONS * jnp.sqrt(own + shared) + 4 * unit * jnp.abs(value) + tiny
-
-    return jax.tree.map(allowance, result, squares)
+    with np.errstate(all="ignore"):  # what is not finite is reported by whoever compares
+        return result, jax.tree.map(allowance, result, squares)
 
 
 def norm(array: np.ndarray) -> float:

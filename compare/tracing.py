@@ -1,10 +1,11 @@
 """A JAX function as the list of elementary operations that it is, each to be done as a rule says."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
@@ -36,6 +37,16 @@ def evaluate(jaxpr: Jaxpr, constants: list[Any], arguments: list[Any], rule: Rul
         outputs = rule(equation, inputs) if inner is None else evaluate(*inner, inputs, rule)
         values.update(zip(equation.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def equations(jaxpr: Jaxpr) -> Iterator[Any]:
+    """The elementary operations in the order in which they are done. Calls are entered, loops are not."""
+    for equation in jaxpr.eqns:
+        inner = called_program(equation)
+        if inner is None:
+            yield equation
+        else:
+            yield from equations(inner[0])
 
 
 _CALLS = {"jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "core_call"}
@@ -72,21 +83,31 @@ def _programs(equation: Any) -> list[Jaxpr]:
     ]
 
 
-class _Frozen:
-    """A function as it was when it was last traced: another object once it traces to another program."""
+def widened(tree: Any) -> Any:
+    """Floating-point arrays in float64: references are computed in it, and a loss may demand one dtype throughout."""
 
-    def __init__(self, function: Callable[..., Any], program: str) -> None:
-        self.function, self.program = function, program
+    def wide(leaf: Any) -> Any:
+        floating = isinstance(leaf, np.ndarray | jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return np.asarray(leaf, np.float64) if floating else leaf
+
+    return jax.tree.map(wide, tree)
+
+
+class Program:
+    """A function as it was when it was last traced, and its trace: another object once it traces to another program."""
+
+    def __init__(self, function: Callable[..., Any], closed: core.ClosedJaxpr, output: Any, text: str) -> None:
+        self.function, self.closed, self.output, self.text = function, closed, output, text
 
     def __call__(self, *args: Any) -> Any:
         return self.function(*args)
 
 
-_seen: weakref.WeakKeyDictionary[Any, _Frozen] = weakref.WeakKeyDictionary()
+_seen: weakref.WeakKeyDictionary[Any, Program] = weakref.WeakKeyDictionary()
 
 
-def as_it_is_now(function: Callable[..., Any], *args: Any) -> Callable[..., Any]:
-    """`function` under an identity that is the same as before if, and only if, it still traces to the same program.
+def as_it_is_now(function: Callable[..., Any], *args: Any) -> Program:
+    """`function` at `args` in float64, under an identity that is the same as before if it still traces to the same.
 
     What is compiled is kept by identity. A function that reads a global that has changed since is another function.
     """
@@ -94,13 +115,14 @@ def as_it_is_now(function: Callable[..., Any], *args: Any) -> Callable[..., Any]
     def anew(*args: Any) -> Any:  # a new object: JAX keeps traces by identity, too
         return function(*args)
 
-    traced = jax.make_jaxpr(anew)(*args)
-    constants = [hash(np.asarray(constant).tobytes()) for constant in traced.consts]
-    program = f"{traced.jaxpr} {constants}"
+    with jax.enable_x64(True):
+        closed, output = jax.make_jaxpr(anew, return_shape=True)(*widened(args))
+    constants = [hash(np.asarray(constant).tobytes()) for constant in closed.consts]
+    text = f"{closed.jaxpr} {constants}"
     try:
         known = _seen.get(function)
-        if known is None or known.program != program:
-            known = _seen[function] = _Frozen(function, program)
+        if known is None or known.text != text:
+            known = _seen[function] = Program(function, closed, output, text)
     except TypeError:  # not hashable, or without weak references: compiled anew each time
-        return _Frozen(function, program)
+        return Program(function, closed, output, text)
     return known

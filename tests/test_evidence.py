@@ -9,6 +9,7 @@ from compare.conduct import Watched
 from compare.evidence import Evidence, gather, in_words
 from compare.localize import backward_order, find_taps
 from compare.point import Check
+from compare.tracing import as_it_is_now
 from compare.verify import shallow_loss
 from tests.helpers import network
 
@@ -63,7 +64,8 @@ def test_what_is_known_of_a_network():
     n_x, n_h, n_y, m = OBLONG
     function, args = by_hand(dZ1=lambda v: v.dA1), (x, y)
     with jax.enable_x64(True):
-        taps, order = find_taps(shallow_loss, parameters, *args), backward_order(shallow_loss, parameters, *args)
+        program = as_it_is_now(shallow_loss, parameters, *args)
+        taps, order = find_taps(program), backward_order(program, parameters)
         names = ["parameters", "x", "y"]
         check = Check(Watched(function, names), shallow_loss, np.dtype("float64"), order, taps, names, seed=0)
         point = check.at(parameters, args)

@@ -9,6 +9,7 @@ from benchmarks.backward import BACKWARD_ORDER, LINES, by_hand, correct
 from benchmarks.faults import OBLONG
 from compare import Verdict, check_gradients, tap
 from compare.localize import backward_order, find_taps, tapped_values, with_offsets, with_upstream, zero_offsets
+from compare.tracing import as_it_is_now
 from compare.verify import shallow_loss
 from tests.helpers import network
 
@@ -44,16 +45,16 @@ def test_a_tap_returns_what_it_got():
 
 
 def test_taps_are_found_in_the_order_of_the_forward_pass():
-    taps = find_taps(two_layers, W, X)
+    taps = find_taps(as_it_is_now(two_layers, W, X))
     assert list(taps) == ["hidden", "output"]
     assert all(value.shape == (2,) for value in taps.values())
-    assert find_taps(plain, W, X) == {}
+    assert find_taps(as_it_is_now(plain, W, X)) == {}
 
 
 @pytest.mark.parametrize("wrap", [jax.jit, jax.checkpoint], ids=["jit", "checkpoint"])
 def test_taps_are_found_inside_of_calls(wrap):
-    assert list(find_taps(wrap(two_layers), W, X)) == ["hidden", "output"]
-    assert backward_order(wrap(two_layers), W, X) == backward_order(two_layers, W, X)
+    assert list(find_taps(as_it_is_now(wrap(two_layers), W, X))) == ["hidden", "output"]
+    assert backward_order(as_it_is_now(wrap(two_layers), W, X), W) == backward_order(as_it_is_now(two_layers, W, X), W)
 
 
 def test_taps_inside_of_loops_and_branches_are_not_seen():
@@ -65,8 +66,8 @@ def test_taps_inside_of_loops_and_branches_are_not_seen():
         carry = jax.lax.cond(carry[0] > 0, lambda c: tap("positive", c), lambda c: tap("negative", c), carry)
         return jnp.sum(tap("end", carry))
 
-    assert list(find_taps(looping, W, X)) == ["end"]
-    assert backward_order(looping, W, X) == ["loss", "end", "value"]
+    assert list(find_taps(as_it_is_now(looping, W, X))) == ["end"]
+    assert backward_order(as_it_is_now(looping, W, X), W) == ["loss", "end", "value"]
 
 
 def test_a_name_that_marks_two_values_is_an_error():
@@ -74,22 +75,24 @@ def test_a_name_that_marks_two_values_is_an_error():
         return jnp.sum(tap("a", w @ tap("a", x)))
 
     with pytest.raises(ValueError, match="the name 'a' marks two values in the loss; give each tap a name of its own"):
-        find_taps(twice, W, X)
+        find_taps(as_it_is_now(twice, W, X))
     with pytest.raises(ValueError, match="marks two values"):
         check_gradients(lambda w, x: (0.0, w), twice, W, X)
 
 
 def test_the_backward_order_of_our_network():
-    assert backward_order(shallow_loss, *network(0, *OBLONG)) == list(BACKWARD_ORDER)
+    parameters, *args = network(0, *OBLONG)
+    assert backward_order(as_it_is_now(shallow_loss, parameters, *args), parameters) == list(BACKWARD_ORDER)
 
 
 def test_a_parameter_follows_the_tap_through_which_the_last_of_its_gradient_arrives():
-    assert backward_order(two_layers, W, X) == ["loss", "output", "hidden", "value"]
+    assert backward_order(as_it_is_now(two_layers, W, X), W) == ["loss", "output", "hidden", "value"]
 
     def skipping(p, x):
         return jnp.sum(tap("late", p["b"] * tap("early", p["a"] * x))) + jnp.sum(p["c"])
 
-    order = backward_order(skipping, {name: np.ones(2) for name in "abcd"}, X)
+    parameters = {name: np.ones(2) for name in "abcd"}
+    order = backward_order(as_it_is_now(skipping, parameters, X), parameters)
     assert order == ["loss", "c", "late", "b", "early", "a", "d"]  # d is used nowhere
 
 
@@ -98,7 +101,7 @@ def test_a_parameter_follows_the_tap_through_which_the_last_of_its_gradient_arri
 
 def test_offsets_give_the_gradients_of_tapped_values():
     with jax.enable_x64(True):
-        offsets = zero_offsets(find_taps(two_layers, W, X))
+        offsets = zero_offsets(find_taps(as_it_is_now(two_layers, W, X)))
         _, taps = jax.grad(with_offsets(two_layers))((W, offsets), X)
         values = tapped_values(two_layers)(W, X)
     hidden = np.tanh(W @ X)
@@ -110,7 +113,7 @@ def test_offsets_give_the_gradients_of_tapped_values():
 def test_a_cut_backward_pass_goes_on_from_what_it_is_given():
     upstream = {"output": np.array([1.0, 0.0]), "hidden": np.array([0.0, 1.0])}
     with jax.enable_x64(True):
-        offsets = zero_offsets(find_taps(two_layers, W, X))
+        offsets = zero_offsets(find_taps(as_it_is_now(two_layers, W, X)))
         w, taps = jax.grad(with_upstream(two_layers))((W, offsets), upstream, X)
     hidden = np.tanh(W @ X)
     np.testing.assert_allclose(taps["output"], 2 * W @ hidden, rtol=1e-14)  # not cut yet

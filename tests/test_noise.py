@@ -12,14 +12,14 @@ UNIT = unit_roundoff(np.float32)
 
 
 def noisy(function, *args, sample=0):
-    return interpreted(function, rounding_noise(Noise(pool(10_000), sample), UNIT))(*args)
+    return interpreted(function, rounding_noise(Noise(pool(10_000), sample, UNIT)))(*args)
 
 
 def test_draws_have_variance_one_and_differ_between_samples_and_operations():
-    draws = [Noise(pool(50_000), sample).like(jnp.zeros(50_000)) for sample in (0, 1)]
+    draws = [Noise(pool(50_000), sample, 1.0).like(jnp.zeros(50_000)) for sample in (0, 1)]
     assert np.var(draws[0]) == pytest.approx(1, rel=0.02)
     assert abs(np.corrcoef(*draws)[0, 1]) < 0.02
-    noise = Noise(pool(50_000), 0)
+    noise = Noise(pool(50_000), 0, 1.0)
     assert abs(np.corrcoef(noise.like(jnp.zeros(50_000)), noise.like(jnp.zeros(50_000)))[0, 1]) < 0.02
 
 

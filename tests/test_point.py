@@ -11,6 +11,7 @@ from compare.conduct import Watched
 from compare.localize import backward_order, find_taps
 from compare.platform import precise
 from compare.point import Check
+from compare.tracing import as_it_is_now
 from compare.verify import shallow_loss
 from tests.helpers import network
 
@@ -20,7 +21,8 @@ PARAMETERS, *ARGS = network(0, *OBLONG)
 def at(function):
     names = ["parameters", "x", "y"]
     with precise(PARAMETERS, *ARGS):
-        taps, order = find_taps(shallow_loss, PARAMETERS, *ARGS), backward_order(shallow_loss, PARAMETERS, *ARGS)
+        program = as_it_is_now(shallow_loss, PARAMETERS, *ARGS)
+        taps, order = find_taps(program), backward_order(program, PARAMETERS)
         check = Check(Watched(function, names), shallow_loss, np.dtype("float64"), order, taps, names, seed=0)
         return check.at(PARAMETERS, tuple(ARGS))
 

@@ -1,0 +1,43 @@
+"""Compilation for programs that are run a few times: most of a check of a small problem is XLA's optimization."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+SMALL = 2**15  # entries of the largest array up to which optimizing takes longer than it saves
+UNOPTIMIZED = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+}
+
+
+def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`jax.jit(function, **options)`, optimized only if an argument is large. Results differ in rounding at most."""
+    optimized = jax.jit(function, **options)
+
+    @functools.cache
+    def quick() -> Callable[..., Any]:
+        return jax.jit(function, compiler_options=_known_options(), **options)
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        largest = max((getattr(leaf, "size", 1) for leaf in jax.tree.leaves(args)), default=1)
+        return (quick() if largest <= SMALL and jax.default_backend() == "cpu" else optimized)(*args)
+
+    return call
+
+
+@functools.cache
+def _known_options() -> dict[str, Any]:
+    """Those of UNOPTIMIZED that this version of XLA knows: they are no stable interface, and refused if unknown."""
+    known = {}
+    for name, value in UNOPTIMIZED.items():
+        try:
+            jax.jit(lambda x: x, compiler_options={name: value}).lower(1.0).compile()
+        except Exception:  # of a type that is not public
+            continue
+        known[name] = value
+    return known
