@@ -93,56 +93,77 @@ def _check(
     answer = (here.loss, here.gradients, here.intermediates)[: 3 if here.intermediates else 2]
     if here.verdict is Verdict.DISAGREE or not probes:
         check.by_hand.same_again(answer, parameters, *args, after="at once")
-    point, probe, notes, seen = here, None, [], {}
     if here.verdict is Verdict.DISAGREE:
         note = kink(check, here)
         if note:
             rows = [replace(row, verdict=Verdict.INCONCLUSIVE) if row.path in here.wrong else row for row in here.rows]
             return GradientReport(Verdict.INCONCLUSIVE, rows, notes=[note])
-    elif here.verdict is Verdict.AGREE:
+    point, probe, seen = _probed(check, here, probes)
+    if seen:
+        check.by_hand.same_again(answer, parameters, *args, after="after other calls")
+    unfit = [note for note in check.by_hand.diagnoses if note.kind not in HARMLESS]
+    if point.verdict is Verdict.DISAGREE:
+        report = _blamed(check, point, bool(unfit), references)
+    elif unfit:
+        report = GradientReport(Verdict.DISAGREE, point.rows, wrong_side="manual")
+    elif point.verdict is Verdict.INCONCLUSIVE:
+        row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
+        note = f"{row.path}: {row.message}. Look at a point where the loss is finite, or write it from logits."
+        report = GradientReport(Verdict.INCONCLUSIVE, point.rows, notes=[note])
+    else:
+        report = _confirmed(check, point, references)
+    silent = [f"the probe {name!r} says nothing: {words}" for name, words in seen.items() if words not in DECIDED]
+    misconduct = [] if report.wrong_side == "autodiff" else check.by_hand.diagnoses
+    return replace(
+        report,
+        diagnoses=misconduct + report.diagnoses,
+        probe=probe,
+        probes=seen,
+        notes=report.notes + silent,
+    )
+
+
+def _probed(check: Check, here: Point, probes: Sequence[probing.Probe]) -> tuple[Point, str | None, dict[str, str]]:
+    """The caller's point, or the first other one at which the sides part; its name; and what each probe showed."""
+    seen: dict[str, str] = {}
+    if here.verdict is Verdict.AGREE:
         random = np.random.default_rng(check.seed)
         for candidate in probes:
-            other, outcome = _probe(check, candidate, parameters, args, random)
-            seen[candidate.name] = outcome
+            other, seen[candidate.name] = _probe(check, candidate, here.parameters, here.args, random)
             if other is not None and other.verdict is Verdict.DISAGREE and not kink(check, other):
-                point, probe = other, candidate.name
-                break
-        if seen:
-            check.by_hand.same_again(answer, parameters, *args, after="after other calls")
-    verdict = point.verdict
-    misconduct = check.by_hand.diagnoses
-    diagnoses, first_wrong, wrong_side, opinions = list(misconduct), None, None, {}
-    if verdict is Verdict.DISAGREE:
-        first_wrong, causes = explain(check, point)
-        diagnoses += causes
-        if any(note.kind not in HARMLESS for note in misconduct):
-            wrong_side = "manual"
-        elif references:
-            wrong_side, opinions, more = side_at_fault(check, point, first_wrong)
-            notes += more
-            if wrong_side == "autodiff":
-                _, diagnoses = explain(check, point, wrong_side)
-    elif any(note.kind not in HARMLESS for note in misconduct):
-        verdict, wrong_side = Verdict.DISAGREE, "manual"
-    elif verdict is Verdict.INCONCLUSIVE:
-        row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
-        notes.append(f"{row.path}: {row.message}. Look at a point where the loss is finite, or write it from logits.")
-    elif references:
-        opinions = fits_its_loss(check, here)
-        if not all(opinion.consistent for opinion in opinions.values()):
-            # At a kink that both sides call by the same name, no difference tells: look beside it.
-            near = beside(check, here)
-            if near is not None:
-                opinions = fits_its_loss(check, near)
-        if not all(opinion.consistent for opinion in opinions.values()):
-            verdict = Verdict.INCONCLUSIVE
-            notes.append(
-                "both sides agree with each other but not with the loss itself, by finite differences: is there a "
-                "stop_gradient, a custom derivative or a jump in the loss?"
-            )
-    notes += [f"the probe {name!r} says nothing: {outcome}" for name, outcome in seen.items() if outcome not in DECIDED]
-    rows = point.rows
-    return GradientReport(verdict, rows, first_wrong, diagnoses, wrong_side, probe, seen, opinions, notes)
+                return other, candidate.name, seen
+    return here, None, seen
+
+
+def _blamed(check: Check, point: Point, unfit: bool, references: bool) -> GradientReport:
+    """Where, why, and whose fault."""
+    first_wrong, causes = explain(check, point)
+    if unfit or not references:
+        side = "manual" if unfit else None
+        return GradientReport(Verdict.DISAGREE, point.rows, first_wrong, causes, side)
+    side, opinions, notes = side_at_fault(check, point, first_wrong)
+    if side == "autodiff":
+        _, causes = explain(check, point, side)
+    return GradientReport(Verdict.DISAGREE, point.rows, first_wrong, causes, side, references=opinions, notes=notes)
+
+
+def _confirmed(check: Check, here: Point, references: bool) -> GradientReport:
+    """Both sides agree: so does the loss, unless it cannot be differentiated as both sides did."""
+    if not references:
+        return GradientReport(Verdict.AGREE, here.rows)
+    opinions = fits_its_loss(check, here)
+    if not all(opinion.consistent for opinion in opinions.values()):
+        # At a kink that both sides call by the same name, no difference tells: look beside it.
+        near = beside(check, here)
+        if near is not None:
+            opinions = fits_its_loss(check, near)
+    if all(opinion.consistent for opinion in opinions.values()):
+        return GradientReport(Verdict.AGREE, here.rows, references=opinions)
+    note = (
+        "both sides agree with each other but not with the loss itself, by finite differences: is there a "
+        "stop_gradient, a custom derivative or a jump in the loss?"
+    )
+    return GradientReport(Verdict.INCONCLUSIVE, here.rows, references=opinions, notes=[note])
 
 
 DECIDED = {"agree", "disagree", "does not apply"}
