@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-SMALL = 2**15  # entries of the largest array up to which optimizing takes longer than it saves
+SMALL = 2**16  # entries of the largest array, up to which optimizing takes longer than it saves in a few runs
 UNOPTIMIZED = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,

@@ -71,7 +71,7 @@ def rounding_noise(noise: Noise) -> Rule:
         moved = []
         for output in outputs:
             if is_floating(output):
-                scale = _SUMS[name](equation, inputs, output) if name in _SUMS else lax.abs(output)
+                scale = _SCALES[name](equation, inputs, output) if name in _SCALES else lax.abs(output)
                 move = lax.mul(scale, noise.like(output))
                 if name in _ULPS:
                     move = lax.mul(move, lax.full_like(move, _ULPS[name]))
@@ -140,8 +140,15 @@ def _by_squares(equation: Any, inputs: list[Any], output: Any) -> Any:
     return jnp.sqrt(terms) * (jnp.sqrt(squares) + jnp.abs(output))
 
 
-_SUMS: dict[str, Callable[..., Any]] = {"dot_general": _products, "reduce_sum": _sums}
-_SUMS |= dict.fromkeys(("conv_general_dilated", "cumsum", "reduce_window_sum", "scatter-add"), _by_squares)
+def _beside_one(equation: Any, inputs: list[Any], output: Any) -> Any:
+    """Textbooks write expm1(x) as exp(x) - 1 and log1p(x) as log(1 + x), which round where 1 does."""
+    return lax.add(lax.abs(output), lax.full_like(output, 1))
+
+
+# What rounding is in proportion to, where that is not the result.
+_SCALES: dict[str, Callable[..., Any]] = {"dot_general": _products, "reduce_sum": _sums}
+_SCALES |= dict.fromkeys(("conv_general_dilated", "cumsum", "reduce_window_sum", "scatter-add"), _by_squares)
+_SCALES |= dict.fromkeys(("expm1", "log1p"), _beside_one)
 # Elementary functions are good to a few units in the last place; the rest to half of one.
 _ULPS = dict.fromkeys(("exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "erf", "erf_inv", "pow"), 4)
 _ULPS |= dict.fromkeys(("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "erfc"), 4)
