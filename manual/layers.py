@@ -1,0 +1,194 @@
+"""Layers without statistics: dense, embedding, dropout and flatten, with every derivative by hand.
+
+dy is the output gradient, dx the gradient of the input x, and so on. Leading dimensions are examples, as many as
+there are; the arrays of one call share a dtype, and work keeps it.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer, Num
+
+Array = Float[np.ndarray, "*shape"]
+
+
+class DenseCache(NamedTuple):
+    """`x` as a matrix of all examples, so that its gradients are one matrix product each."""
+
+    x: Float[np.ndarray, "rows inputs"]
+    weight: Float[np.ndarray, "inputs outputs"]
+    bias: Float[np.ndarray, " outputs"] | None
+
+
+def dense(
+    x: Float[np.ndarray, "*batch inputs"],
+    weight: Float[np.ndarray, "inputs outputs"],
+    bias: Float[np.ndarray, " outputs"] | None,
+) -> tuple[Float[np.ndarray, "*batch outputs"], DenseCache]:
+    """y = x W + b for every example; b is left out if it is None.
+
+    Raises ValueError if the shapes do not fit. (PyTorch and the literature that follows it store W transposed.)
+    """
+    if weight.ndim != 2 or x.shape[-1:] != weight.shape[:1]:
+        raise ValueError(
+            f"dense needs x (..., inputs) and weight (inputs, outputs), got {x.shape} and {weight.shape}. "
+            "A weight stored as (outputs, inputs) is to be transposed."
+        )
+    if bias is not None and bias.shape != weight.shape[1:]:
+        raise ValueError(
+            f"dense needs bias (outputs,) = {weight.shape[1:]} for weight {weight.shape}, got {bias.shape}."
+        )
+    rows = _matrix(x)
+    y = rows @ weight
+    if bias is not None:
+        y += bias
+    return y.reshape(*x.shape[:-1], weight.shape[1]), DenseCache(rows, weight, bias)
+
+
+def dense_backward(
+    output_gradient: Float[np.ndarray, "*batch outputs"], cache: DenseCache
+) -> tuple[
+    Float[np.ndarray, "*batch inputs"], Float[np.ndarray, "inputs outputs"], Float[np.ndarray, " outputs"] | None
+]:
+    """y_kj = sum over i of x_ki W_ij, plus b_j, for example k. What y_kj is sensitive to, it sends dy_kj to:
+
+        dx = dy W^T          x_ki reaches every output j of its own example, by W_ij
+        dW = x^T dy          W_ij is used by every example k, with x_ki
+        db = 1^T dy          b_j is used by every example, with 1
+
+    The last is a product with ones because BLAS sums the rows faster than np.sum, and in blocks, more exactly.
+    """
+    x, weight, bias = cache
+    dy = _matrix(output_gradient)
+    dx = dy @ weight.T
+    dweight = x.T @ dy
+    dbias = None if bias is None else np.ones(len(dy), dy.dtype) @ dy
+    return dx.reshape(*output_gradient.shape[:-1], len(weight)), dweight, dbias
+
+
+def _matrix(x: np.ndarray) -> np.ndarray:
+    """One row for each example. -1 would be ambiguous where the last axis is empty."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+class EmbeddingCache(NamedTuple):
+    ids: Integer[np.ndarray, "*ids"]
+    vocabulary: int
+
+
+def embedding(
+    weight: Float[np.ndarray, "vocabulary features"], ids: Integer[np.ndarray, "*ids"]
+) -> tuple[Float[np.ndarray, "*ids features"], EmbeddingCache]:
+    """y = W[ids]: one row of the table for every id.
+
+    Equal to a dense layer applied to one-hot rows. Raises ValueError for ids that are negative or beyond the table.
+    """
+    if weight.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(
+            f"embedding needs weight (vocabulary, features) and integer ids, got {weight.shape} and {ids.dtype} ids."
+        )
+    vocabulary = len(weight)
+    if ids.size and (ids.min() < 0 or ids.max() >= vocabulary):
+        outside = (ids < 0) | (ids >= vocabulary)
+        raise ValueError(
+            f"embedding: {np.count_nonzero(outside)} of {ids.size} ids are not rows of the table, the first is "
+            f"{ids[outside][0]}; ids must be from 0 to {vocabulary - 1}."
+        )
+    return np.take(weight, ids, axis=0), EmbeddingCache(ids, vocabulary)
+
+
+def embedding_backward(
+    output_gradient: Float[np.ndarray, "*ids features"], cache: EmbeddingCache
+) -> Float[np.ndarray, "vocabulary features"]:
+    """dW_v = sum of dy over the places whose id is v: a row used twice is moved twice. Ids have no gradient.
+
+    The entries to add to are numbered through the whole table, because np.add.at is many times faster in one dimension.
+    Sums of float16 gradients are kept in float32, where small terms are not lost beside large sums.
+    """
+    ids, vocabulary = cache
+    features = output_gradient.shape[-1]
+    dweight = np.zeros(vocabulary * features, np.result_type(output_gradient, np.float32))
+    entries = ids.astype(np.intp)[..., None] * features + np.arange(features)
+    np.add.at(dweight, entries.ravel(), output_gradient.ravel())
+    return dweight.reshape(vocabulary, features).astype(output_gradient.dtype, copy=False)
+
+
+class DropoutCache(NamedTuple):
+    mask: Bool[np.ndarray, "*shape"]
+    rate: float
+
+
+def dropout(
+    x: Array, mask: Num[np.ndarray, "*shape"] | Bool[np.ndarray, "*shape"], *, rate: float
+) -> tuple[Array, DropoutCache]:
+    """y = x mask / (1 - rate): each entry is kept (mask 1 or True) or dropped, and E[y] = x.
+
+    That is inverted dropout, as frameworks do it: at test time there is nothing to do. Srivastava et al. (JMLR 15,
+    2014) do not divide, and multiply the weights by 1 - rate at test time instead. As in PyTorch, a dropped entry
+    that is not finite becomes NaN. Raises ValueError unless rate is in [0, 1) and mask, of x's shape, holds 0 and 1.
+    """
+    rate = _rate(rate)
+    if mask.shape != x.shape:
+        raise ValueError(
+            f"dropout needs a mask of x's shape {x.shape}, got {mask.shape}. np.broadcast_to makes one that is "
+            "shared along an axis."
+        )
+    kept = mask.astype(bool, copy=False)
+    if mask.dtype != bool and not np.array_equal(kept, mask):
+        raise ValueError(
+            "dropout needs a mask of 0 and 1 (or booleans), got other numbers. A mask that is already divided by "
+            "1 - rate is to be given as mask > 0."
+        )
+    return _dropped(x, kept, rate), DropoutCache(kept, rate)
+
+
+def dropout_backward(output_gradient: Array, cache: DropoutCache) -> Array:
+    """dx = dy mask / (1 - rate), because y is x times a constant. The mask is data and has no gradient."""
+    return _dropped(output_gradient, cache.mask, cache.rate)
+
+
+def _dropped(x: np.ndarray, kept: np.ndarray, rate: float) -> np.ndarray:
+    y = x * kept
+    y /= 1 - rate
+    return y
+
+
+def dropout_mask(shape: tuple[int, ...], *, rate: float, seed: int) -> Bool[np.ndarray, "..."]:
+    """True, meaning kept, with probability 1 - rate, independently. A seed means the same mask on both sides."""
+    return np.random.default_rng(seed).random(shape) >= _rate(rate)
+
+
+def _rate(rate: float) -> float:
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate is the probability of dropping an entry and must be in [0, 1), got {rate}.")
+    return float(rate)  # with a NumPy scalar, float32 would be divided in float64
+
+
+class FlattenCache(NamedTuple):
+    shape: tuple[int, ...]
+
+
+def flatten(x: Float[np.ndarray, "batch ..."]) -> tuple[Float[np.ndarray, "batch features"], FlattenCache]:
+    """y = x with all axes but the first made one, in C order, as a copy. Raises ValueError if x has no axes."""
+    if x.ndim == 0:
+        raise ValueError("flatten needs x (batch, ...), got a single number.")
+    return x.reshape(len(x), math.prod(x.shape[1:])).copy(), FlattenCache(x.shape)
+
+
+def flatten_backward(
+    output_gradient: Float[np.ndarray, "batch features"], cache: FlattenCache
+) -> Float[np.ndarray, "batch ..."]:
+    """dx = dy in x's shape: nothing is computed, so every entry goes back to where it came from."""
+    return output_gradient.reshape(cache.shape).copy()
+
+
+Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
+
+LAYERS: dict[str, Rule] = {
+    "dense": (dense, dense_backward),
+    "embedding": (embedding, embedding_backward),
+    "dropout": (dropout, dropout_backward),
+    "flatten": (flatten, flatten_backward),
+}
