@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,20 +30,36 @@ def start(context: typer.Context) -> None:
 
 @app.command()
 def verify(
+    model: Annotated[
+        str, typer.Option(help="shallow, mlp, convnet, rnn, lstm, gru or gpt, each with defaults of its own.")
+    ] = "shallow",
+    op: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|all", help="Verify single ops of the catalog instead: names with commas between."),
+    ] = None,
     dataset: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME|PATH",
-            help="breast-cancer, digits, moons, flower; or a .csv with a header (labels in column y, or the "
-            "last one), or an .npz with x (examples, features) and y (examples,) or (examples, outputs).",
+            help="For shallow: breast-cancer (default), digits, moons, flower; or a .csv with a header (labels in "
+            "column y, or the last one), or an .npz with x (examples, features) and y (examples,) or "
+            "(examples, outputs).",
         ),
-    ] = "breast-cancer",
-    hidden: Annotated[int | None, typer.Option(help="Hidden units. Default: what suits the dataset.")] = None,
-    iterations: Annotated[int, typer.Option(help="Steps of full-batch gradient descent.")] = 1000,
-    learning_rate: Annotated[float | None, typer.Option(help="Step size. Default: what suits the dataset.")] = None,
-    scale: Annotated[float, typer.Option(help="Standard deviation of the initial weights.")] = 0.1,
+    ] = None,
+    hidden: Annotated[int | None, typer.Option(help="Hidden units, channels of the convnet, width of the gpt.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Hidden layers of the mlp, blocks of the gpt.")] = None,
+    heads: Annotated[int | None, typer.Option(help="Attention heads of the gpt.")] = None,
+    length: Annotated[int | None, typer.Option(help="Characters in a sequence.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Sizes of the gpt: gpt2-124m and so on, random weights.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Steps of training: 1000 for shallow, 200 for others.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Examples in a mini-batch. shallow takes them all.")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw. shallow uses sgd.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Step size. Default: what suits the data.")] = None,
+    scale: Annotated[float | None, typer.Option(help="For shallow: deviation of the initial weights, 0.1.")] = None,
     seed: Annotated[int, typer.Option(help="For the initial weights, the split and made data.")] = 0,
-    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    dtype: Annotated[str, typer.Option(help="float64 or float32. Ops are verified in both.")] = "float64",
     platform: Annotated[str, typer.Option(help="Where JAX works: cpu, gpu or tpu.")] = "cpu",
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
     plot: Annotated[
@@ -52,35 +69,82 @@ def verify(
 ) -> None:
     """Train one network on real data both ways and compare every gradient and every step.
 
-    The network is the notebook's: one hidden tanh layer, sigmoid outputs, binary cross-entropy.
+    The default network is the notebook's: one hidden tanh layer, sigmoid outputs, binary cross-entropy. With --op,
+    verify single ops at many shapes and options, one line each.
 
     Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
     """
+    chosen = {"dataset": dataset, "hidden": hidden, "layers": layers, "heads": heads, "length": length}
+    chosen |= {"preset": preset, "iterations": iterations, "batch": batch, "optimizer": optimizer}
+    chosen |= {"learning_rate": learning_rate, "scale": scale}
+    given = {option: value for option, value in chosen.items() if value is not None}
     with _reported() as stage:
         # Imported late, so that --help and mistakes in usage are answered at once: JAX takes a second to load.
         from compare.output import check_plottable, check_writable, plot_run, write_json
         from compare.problem import BadInput
-        from compare.verify import Settings
-        from compare.verify import verify as run
 
-        settings = Settings(dataset, hidden, iterations, learning_rate, scale, seed, dtype, platform)
         if json:
             check_writable(json)
         if plot:
             check_plottable(plot)
         if json and plot and json.resolve() == plot.resolve():
             raise BadInput(f"{plot} is given for both --json and --plot; give two paths.")
-        with _progress_bar(iterations, stage) as progress:
-            result = run(settings, progress)
+        if op is not None:
+            if given or plot or model != "shallow":
+                raise BadInput("--op takes no other options than --seed, --platform and --json.")
+            verdict, results = _verify_ops(op, seed, platform, stage)
+        else:
+            result = _run(model, given, seed, dtype, platform, stage)
+            verdict, results = result.verdict, result.to_dict()
         if json:
-            write_json(json, result.to_dict())
+            write_json(json, results)
             stage.written.append(json)
-        if plot:
-            losses = {side: result.loss_curve(side) for side in result.losses}
-            plot_run(plot, str(result.problem), losses, result.trajectory.drift)
-            stage.written.append(plot)
-        _print(str(result))
-    raise typer.Exit(EXIT_STATUS[result.verdict.value])
+        if op is None:
+            if plot:
+                losses = {side: result.loss_curve(side) for side in result.losses}
+                plot_run(plot, result.problem, losses, result.trajectory.drift)
+                stage.written.append(plot)
+            _print(str(result))
+    raise typer.Exit(EXIT_STATUS[verdict.value])
+
+
+def _run(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str, stage: "_Stage") -> Any:
+    if model == "shallow":
+        from compare.problem import BadInput
+        from compare.verify import Settings
+        from compare.verify import verify as run
+
+        foreign = given.keys() - {field.name for field in fields(Settings)}
+        if foreign:
+            raise BadInput(f"--{min(foreign)} does not apply to --model shallow.")
+        settings = Settings(**given, seed=seed, dtype=dtype, platform=platform)
+        with _progress_bar(settings.iterations, stage) as progress:
+            return run(settings, progress)
+    from compare.models import settled
+    from compare.verify_model import verify_model
+
+    with _progress_bar(settled(model, given)["iterations"], stage) as progress:
+        return verify_model(model, given, seed=seed, dtype=dtype, platform=platform, progress=progress)
+
+
+def _verify_ops(names: str, seed: int, platform: str, stage: "_Stage") -> tuple[Any, dict[str, Any]]:
+    """One line for each op as it is done; then the verdict of all."""
+    from compare.agreement import Verdict
+    from compare.ops import catalog, sweep
+    from compare.platform import on_platform
+
+    wanted = list(catalog()) if names == "all" else [name.strip() for name in names.split(",")]
+    results = []
+    with on_platform(platform):
+        for result in sweep(wanted, seed=seed):
+            results.append(result)
+            stage.say("verifying ops", len(results))
+            _print(str(result))
+    verdict = Verdict.of([result.verdict for result in results])
+    agreeing = sum(result.verdict is Verdict.AGREE for result in results)
+    checks = sum(result.checks for result in results)
+    _print(f"{verdict.name}: {agreeing} of {len(results)} ops agree with JAX and finite differences, {checks} checks.")
+    return verdict, {"verdict": verdict.value, "ops": [result.to_dict() for result in results]}
 
 
 def _print(text: str) -> None:

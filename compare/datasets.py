@@ -155,3 +155,23 @@ DATASETS = {
     "moons": Dataset(_moons, hidden=8, learning_rate=1.0),
     "flower": Dataset(_flower, hidden=8, learning_rate=1.0),
 }
+
+# ------------------------------------------------------------------------- for networks of the catalog
+
+
+def digit_images() -> tuple[np.ndarray, np.ndarray]:
+    """The digits as images (1797, 8, 8, 1) of mean 0 and deviation 1, and their classes, 0 to 9."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    x = np.asarray(x).reshape(-1, 8, 8, 1)
+    return (x - x.mean()) / x.std(), np.asarray(y)
+
+
+def characters() -> tuple[str, np.ndarray]:
+    """The help texts of Python's standard library: the alphabet that they use, and them as places in it."""
+    from pydoc_data.topics import topics
+
+    text = "\n".join(topics[name] for name in sorted(topics))
+    alphabet = "".join(sorted(set(text)))
+    return alphabet, np.searchsorted(list(alphabet), list(text))

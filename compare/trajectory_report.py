@@ -149,7 +149,15 @@ class TrajectoryReport:
                 if right
                 else f"The gradients at that step: {self.gradients.sentence}"
             )
+        hidden = len(self.rows) - len(self._shown)
+        if hidden:
+            lines.append(f"The state agrees too: {hidden} array{'s' if hidden > 1 else ''}, not shown.")
         return lines
+
+    @property
+    def _shown(self) -> list[ParameterPath]:
+        """All rows, but those of a state that agrees: an optimizer's would make the table three times as long."""
+        return [row for row in self.rows if not row.path.startswith("state.") or row.verdict is not Verdict.AGREE]
 
     def cells(self) -> list[tuple[str, ...]]:
         return [
@@ -162,7 +170,7 @@ class TrajectoryReport:
                 f"{row.step_error:.1e}",
                 row.verdict.value,
             )
-            for row in self.rows
+            for row in self._shown
         ]
 
     def to_dict(self) -> dict[str, Any]:

@@ -61,8 +61,11 @@ class Settings:
 class Result:
     """Everything that `backproof verify` prints."""
 
-    settings: Settings
-    problem: Problem
+    model: str
+    settings: dict[str, Any]
+    problem: str
+    sizes: dict[str, Any]  # of the problem, for JSON
+    network: str
     device: str
     gradients: GradientReport
     trajectory: TrajectoryReport
@@ -83,18 +86,13 @@ class Result:
         return culprit.sentence
 
     def to_dict(self) -> dict[str, Any]:
-        problem = {
-            "name": self.problem.name,
-            "features": self.problem.train_x.shape[0],
-            "outputs": self.problem.train_y.shape[0],
-            "train_examples": self.problem.train_x.shape[1],
-            "test_examples": self.problem.test_x.shape[1],
-        }
         return plain(
             {
                 "verdict": self.verdict,
-                "settings": asdict(self.settings),
-                "problem": problem,
+                "model": self.model,
+                "settings": self.settings,
+                "problem": self.sizes,
+                "network": self.network,
                 "device": self.device,
                 "gradients": self.gradients.to_dict(),
                 "trajectory": self.trajectory.to_dict(),
@@ -118,18 +116,13 @@ class Result:
         return steps.tolist(), losses[steps].tolist()
 
     def __str__(self) -> str:
-        s = self.settings
-        lines = [
-            str(self.problem),
-            f"network: {s.hidden} hidden units (tanh), sigmoid outputs; {s.dtype} on {self.device}; "
-            f"{s.iterations} iterations at learning rate {s.learning_rate:g}, scale {s.scale:g}, seed {s.seed}",
-        ]
         finals = ", ".join(f"{side} {losses[-1]:.9g}" for side, losses in self.losses.items())
         first = float(self.losses["manual"][0])
         known = [f"{side} {value:.4f}" for side, value in self.accuracy.items() if value is not None]
         return "\n".join(
             [
-                *lines,
+                self.problem,
+                self.network,
                 "",
                 plain_text("Gradients at the start", str(self.gradients)),
                 "",
@@ -220,5 +213,22 @@ def _verify(settings: Settings, problem: Problem, hidden: int, rate: float, devi
         losses[side] = np.asarray(losses[side])
         right = np.asarray(predict(problem.test_x, trained[side])) == problem.test_y
         accuracy[side] = float(right.all(axis=0).mean()) if right.size else None
-    place = device.platform if device.platform == "cpu" else f"{device.platform} ({device.device_kind})"
-    return Result(settings, problem, place, gradients, trajectory, losses, accuracy, times)
+    s, place = settings, name_of(device)
+    network = (
+        f"network: {hidden} hidden units (tanh), sigmoid outputs; {s.dtype} on {place}; "
+        f"{s.iterations} iterations at learning rate {rate:g}, scale {s.scale:g}, seed {s.seed}"
+    )
+    about = {
+        "name": problem.name,
+        "features": x.shape[0],
+        "outputs": y.shape[0],
+        "train_examples": x.shape[1],
+        "test_examples": problem.test_x.shape[1],
+    }
+    return Result(
+        "shallow", asdict(s), str(problem), about, network, place, gradients, trajectory, losses, accuracy, times
+    )
+
+
+def name_of(device: Any) -> str:
+    return device.platform if device.platform == "cpu" else f"{device.platform} ({device.device_kind})"

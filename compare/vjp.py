@@ -66,7 +66,8 @@ def check_vjp(
     if not any(places):
         raise ValueError("none of the inputs is a floating-point array: there is nothing to differentiate.")
     floating = tuple(x for x, place in zip(arrays, places, strict=True) if place)
-    others = {f"input {i}": x for i, (x, place) in enumerate(zip(arrays, places, strict=True)) if not place}
+    digits = len(str(len(arrays)))  # so that the names sort as the inputs do: JAX goes through a dict by its keys
+    others = {f"input {i:0{digits}}": x for i, (x, place) in enumerate(zip(arrays, places, strict=True)) if not place}
     value, _ = forward(*(np.copy(x) if isinstance(x, np.ndarray) else x for x in arrays))
     random = np.random.default_rng([seed, COTANGENTS])
 

@@ -117,3 +117,14 @@ def test_a_record_of_drift_is_short_evenly_spaced_and_up_to_date(length):
     assert curve.values == [0.5 * step for step in curve.steps]
     assert len({b - a for a, b in zip(curve.steps, curve.steps[1:], strict=False)}) <= 1
     assert length - curve.steps[-1] < curve.every
+
+
+def test_a_state_that_agrees_is_counted_and_not_shown():
+    rows = [ParameterPath(path, (2,), distance=1.0) for path in ("W", "state.step", "state.velocity.W")]
+    text = str(TrajectoryReport(3, rows, Curve()))
+    assert "The state agrees too: 2 arrays, not shown." in text
+    assert "state.velocity" not in text
+    wrong = [*rows[:2], replace(rows[2], wrong_step=2, message="off")]
+    text = str(TrajectoryReport(3, wrong, Curve()))
+    assert "1 array, not shown" in text
+    assert "state.velocity.W" in text
