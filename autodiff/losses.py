@@ -1,0 +1,155 @@
+"""Loss functions in JAX, forward only. The twin of `manual.losses`: the same names, arguments and conventions.
+
+Targets are data, cast to the dtype of the first argument, and closed over: gradients are with respect to that alone.
+What a target holds cannot be checked under jit: where `manual` raises ValueError, value and gradient are NaN here.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Integer, Shaped
+
+Targets = Shaped[Array | np.ndarray, "*targets"]
+Value = Float[Array, "*terms"]
+
+
+def _checked_targets(name: str, predictions: Array, targets: Targets, reduction: str) -> Array:
+    _check_reduction(reduction)
+    if jnp.shape(targets) != predictions.shape:
+        raise ValueError(
+            f"{name} has shape {predictions.shape} and targets {jnp.shape(targets)}; they must be equal. "
+            "Reshape one of them: broadcasting would pair entries that do not belong together."
+        )
+    return jnp.asarray(targets, jnp.result_type(predictions))
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}.')
+
+
+def _reduced(terms: Array, reduction: str, count: int | Integer[Array, ""]) -> Value:
+    if reduction == "none":
+        return terms
+    total = jnp.sum(terms)
+    return total / jnp.maximum(count, 1) if reduction == "mean" else total
+
+
+def binary_cross_entropy(logits: Float[Array, "*shape"], targets: Targets, *, reduction: str = "mean") -> Value:
+    """-t log s - (1 - t) log(1 - s) with s = sigmoid(z), for each entry; 1 - s is sigmoid(-z)."""
+    t = _checked_targets("logits", logits, targets, reduction)
+    terms = -t * jax.nn.log_sigmoid(logits) - (1 - t) * jax.nn.log_sigmoid(-logits)
+    return _reduced(terms, reduction, terms.size)
+
+
+def cross_entropy(
+    logits: Float[Array, "*rows classes"],
+    targets: Targets,
+    *,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+) -> Value:
+    """-sum_c q_c log softmax(z)_c for each row, the classes on the last axis.
+
+    Targets are class indices, or probabilities q in a floating dtype, with 0 log 0 = 0. Smoothing mixes q with the
+    uniform distribution. Rows whose index is ignore_index add nothing and are not counted in a mean. Rows whose index
+    is no class are NaN, and so is their gradient.
+    """
+    _check_reduction(reduction)
+    targets = jnp.asarray(targets)
+    _check_classes(logits, targets, label_smoothing)
+    a = float(label_smoothing)
+    if jnp.issubdtype(targets.dtype, jnp.floating):
+        q = (1 - a) * targets.astype(jnp.result_type(logits)) + a / logits.shape[-1]
+        terms = -jnp.sum(jnp.where(q == 0, 0, q * jax.nn.log_softmax(logits)), axis=-1)
+        return _reduced(terms, reduction, terms.size)
+    ids = targets.astype(int)  # of 64 bits where they are on: unsigned bytes know no -100
+    counted = ids != ignore_index
+    logits = jnp.where(counted[..., None], logits, 0)
+    # The log-softmax at the index alone: with all of it in memory this takes twice as long. The largest logit cancels.
+    top = lax.stop_gradient(jnp.max(logits, axis=-1))
+    terms = jnp.log(jnp.sum(jnp.exp(logits - top[..., None]), axis=-1))
+    terms -= (1 - a) * (_at_index(logits, ids, counted) - top)
+    if a:
+        terms -= a * jnp.mean(logits - top[..., None], axis=-1)
+    return _reduced(jnp.where(counted, terms, 0), reduction, jnp.count_nonzero(counted))
+
+
+def _at_index(values: Array, ids: Integer[Array, "*rows"], counted: Bool[Array, "*rows"]) -> Array:
+    """values[..., ids], and NaN with a gradient of NaN where a counted id is outside: JAX would wrap or clip it."""
+    inside = (ids >= 0) & (ids < values.shape[-1])
+    found = jnp.take_along_axis(values, jnp.where(inside, ids, 0)[..., None], axis=-1)[..., 0]
+    return found * jnp.where(counted & ~inside, jnp.nan, 1).astype(values.dtype)
+
+
+def _check_classes(logits: Array, targets: Array, label_smoothing: float) -> None:
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be between 0 and 1, got {float(label_smoothing)}.")
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits must have classes on their last axis, got shape {logits.shape}.")
+    rows = logits.shape[:-1]
+    probabilities = jnp.issubdtype(targets.dtype, jnp.floating) and targets.shape == logits.shape
+    indices = jnp.issubdtype(targets.dtype, jnp.integer) and targets.shape == rows
+    if not (probabilities or indices):
+        raise ValueError(
+            f"targets are {targets.dtype} of shape {targets.shape}; logits of shape {logits.shape} need class indices "
+            f"(integers) of shape {rows}, or probabilities (floating) of shape {logits.shape}: cast one-hot rows to "
+            "logits.dtype."
+        )
+
+
+def mean_squared_error(predictions: Float[Array, "*shape"], targets: Targets, *, reduction: str = "mean") -> Value:
+    """(p - t)^2 for each entry."""
+    t = _checked_targets("predictions", predictions, targets, reduction)
+    return _reduced(jnp.square(predictions - t), reduction, t.size)
+
+
+def mean_absolute_error(predictions: Float[Array, "*shape"], targets: Targets, *, reduction: str = "mean") -> Value:
+    """|p - t| for each entry. At the kink, 0, the slope is 0; JAX has 1 for jnp.abs there, so it is d sign(d) here."""
+    d = predictions - _checked_targets("predictions", predictions, targets, reduction)
+    return _reduced(d * jnp.sign(d), reduction, d.size)
+
+
+def huber(
+    predictions: Float[Array, "*shape"], targets: Targets, *, delta: float = 1.0, reduction: str = "mean"
+) -> Value:
+    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = p - t. ValueError unless delta is positive."""
+    if not delta > 0:
+        raise ValueError(f"delta must be positive, got {delta}.")
+    d, delta = predictions - _checked_targets("predictions", predictions, targets, reduction), float(delta)
+    terms = jnp.where(jnp.abs(d) <= delta, jnp.square(d) / 2, delta * (jnp.abs(d) - delta / 2))
+    return _reduced(terms, reduction, terms.size)
+
+
+def hinge(scores: Float[Array, "*shape"], targets: Targets, *, margin: float = 1.0, reduction: str = "mean") -> Value:
+    """max(0, margin - t s) for targets of -1 and 1; NaN for others. At the kink the slope is 0."""
+    t = _checked_targets("scores", scores, targets, reduction)
+    t = jnp.where(jnp.abs(t) == 1, t, jnp.nan)
+    return _reduced(jax.nn.relu(float(margin) - t * scores), reduction, t.size)
+
+
+def kl_divergence(
+    log_predictions: Float[Array, "*rows classes"], targets: Targets, *, reduction: str = "mean"
+) -> Value:
+    """sum_c t_c (log t_c - log p_c) for each row, given log p, with 0 log 0 = 0. The mean is over rows."""
+    t = _checked_targets("log_predictions", log_predictions, targets, reduction)
+    if t.ndim == 0 or t.shape[-1] == 0:
+        raise ValueError(f"log_predictions must have classes on their last axis, got shape {t.shape}.")
+    cross = jnp.where(t == 0, 0, t * log_predictions)
+    terms = jnp.sum(jax.scipy.special.xlogy(t, t) - cross, axis=-1)
+    return _reduced(terms, reduction, terms.size)
+
+
+LOSSES: dict[str, Callable[..., Array]] = {
+    "binary_cross_entropy": binary_cross_entropy,
+    "cross_entropy": cross_entropy,
+    "mean_squared_error": mean_squared_error,
+    "mean_absolute_error": mean_absolute_error,
+    "huber": huber,
+    "hinge": hinge,
+    "kl_divergence": kl_divergence,
+}

@@ -1,0 +1,300 @@
+"""Loss functions, with every derivative by hand.
+
+An op is `name(predictions, targets, *, options) -> (value, cache)`, and `name_backward(output_gradient, cache)` is the
+gradient with respect to the first argument alone: targets are data, and are cast to its dtype. A classifier's losses
+take logits, and are finite and silent however far these saturate.
+
+A loss is first an array of terms: one per entry or, in cross_entropy and kl_divergence, whose classes stand on the
+last axis, one per row. `reduction="none"` gives that array, "sum" and "mean" its sum and mean; the output gradient
+has the shape of the value. The factor 1/n of a mean appears once, in the backward. A mean of no terms is 0, and its
+gradient 0, where PyTorch and JAX have NaN. Symbols: z logits, p predictions, t targets, dy the output gradient.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+from manual.activations import sigmoid as _sigmoid
+
+Array = Float[np.ndarray, "*shape"]
+Rows = Float[np.ndarray, "*rows classes"]
+Targets = Shaped[np.ndarray, "*targets"]
+Value = Float[np.ndarray, "*terms"] | np.floating | float
+
+
+def _checked_targets(name: str, predictions: Array, targets: Targets, reduction: str) -> Array:
+    _check_reduction(reduction)
+    t = np.asarray(targets, predictions.dtype)
+    if t.shape != predictions.shape:
+        raise ValueError(
+            f"{name} has shape {predictions.shape} and targets {t.shape}; they must be equal. "
+            "Reshape one of them: broadcasting would pair entries that do not belong together."
+        )
+    return t
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}.')
+
+
+def _reduced(terms: Array, reduction: str, count: int) -> Value:
+    """The value. Of the terms, `count` count; the others are 0."""
+    if reduction == "none":
+        return terms
+    if reduction == "sum":
+        return np.sum(terms)
+    return np.mean(terms) * (terms.size / count) if count else terms.dtype.type(0)
+
+
+def _per_term(output_gradient: Value, reduction: str, terms: Array, count: int) -> Any:
+    """The gradient with respect to the terms, or one scalar for all; `terms` says of which shape and dtype they are."""
+    dy = np.asarray(output_gradient, terms.dtype)  # a NumPy scalar of another dtype would promote the gradient
+    expected = terms.shape if reduction == "none" else ()
+    if dy.shape != expected:
+        raise ValueError(f"output_gradient has shape {dy.shape}; of reduction={reduction!r} {expected} is expected.")
+    return dy * (1 / max(count, 1)) if reduction == "mean" else dy
+
+
+class LogitsCache(NamedTuple):
+    z: Float[np.ndarray, "*shape"]
+    t: Float[np.ndarray, "*shape"]
+    reduction: str
+
+
+def binary_cross_entropy(logits: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, LogitsCache]:
+    """-t log s - (1 - t) log(1 - s) with s = sigmoid(z), which is max(z, 0) - t z + log(1 + exp(-|z|)).
+
+    Targets are labels 0 and 1 or probabilities; that they lie between is not checked. The mean is over all entries,
+    as in PyTorch; `shallow.compute_loss` sums over the outputs of an example, and optax returns the terms.
+    """
+    z, t = logits, _checked_targets("logits", logits, targets, reduction)
+    terms = np.maximum(z, 0) - t * z + np.log1p(np.exp(-np.abs(z)))
+    return _reduced(terms, reduction, z.size), LogitsCache(z, t, reduction)
+
+
+def binary_cross_entropy_backward(output_gradient: Value, cache: LogitsCache) -> Array:
+    """dz = dy (s - t): s's derivative, s (1 - s), cancels against (s - t) / (s (1 - s))."""
+    z, t, reduction = cache
+    dz, _ = _sigmoid(z)
+    dz -= t
+    dz *= _per_term(output_gradient, reduction, z, z.size)
+    return dz
+
+
+class CrossEntropyCache(NamedTuple):
+    """The exponentials are one division away from the softmax: the backward makes it in the gradient's own memory."""
+
+    exponentials: Float[np.ndarray, "*rows classes"]  # of z, less its maximum
+    sums: Float[np.ndarray, "*rows 1"]
+    t: Shaped[np.ndarray, "*targets"]  # indices, 0 where ignored, or probabilities, smoothed
+    counted: Bool[np.ndarray, "*rows"]
+    label_smoothing: float
+    reduction: str
+
+
+def cross_entropy(
+    logits: Rows,
+    targets: Targets,
+    *,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+) -> tuple[Value, CrossEntropyCache]:
+    """-sum_c q_c log softmax(z)_c = T log(sum_c exp(z_c)) - sum_c q_c z_c for each row of logits, with T = sum_c q_c.
+
+    Targets are class indices of shape logits.shape[:-1], so that q = [c = t], or probabilities q of logits' shape in a
+    floating dtype, with 0 log 0 = 0. Label smoothing a mixes q with the uniform distribution, (1 - a) q + a / classes:
+    Szegedy et al. (2016), section 7. Rows whose index is ignore_index add nothing, whatever their logits, and are not
+    counted in a mean; if all are, it is 0 (PyTorch: NaN). Raises ValueError for other indices outside the classes.
+
+    PyTorch has the classes on axis 1; there, too, a mean divides by the rows that count. optax returns the terms.
+    """
+    _check_reduction(reduction)
+    a = float(label_smoothing)
+    t, counted = _checked_classes(logits, targets, a, ignore_index)
+    z = logits - np.max(logits, axis=-1, keepdims=True)
+    if t.ndim < z.ndim:
+        total, expected = 1, (1 - a) * np.take_along_axis(z, t[..., None], axis=-1)[..., 0]
+        if a:
+            expected += a * np.mean(z, axis=-1)
+    else:
+        products = np.multiply(t, z, where=t != 0, out=np.zeros_like(z))  # where z is -inf, 0 z would be NaN
+        total, expected = np.sum(t, axis=-1), np.sum(products, axis=-1)
+    exponentials = np.exp(z, out=z)
+    sums = np.sum(exponentials, axis=-1, keepdims=True)
+    terms = np.where(counted, total * np.log(sums[..., 0]) - expected, 0)
+    cache = CrossEntropyCache(exponentials, sums, t, counted, a, reduction)
+    return _reduced(terms, reduction, int(np.count_nonzero(counted))), cache
+
+
+def _checked_classes(logits: Array, targets: Targets, a: float, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices or smoothed probabilities, and the rows that count."""
+    if not 0 <= a <= 1:
+        raise ValueError(f"label_smoothing must be between 0 and 1, got {a}.")
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits must have classes on their last axis, got shape {logits.shape}.")
+    t, rows, classes = np.asarray(targets), logits.shape[:-1], logits.shape[-1]
+    if np.issubdtype(t.dtype, np.floating) and t.shape == logits.shape:
+        t = t.astype(logits.dtype, copy=False)
+        return (1 - a) * t + a / classes if a else t, np.ones(rows, bool)
+    if not np.issubdtype(t.dtype, np.integer) or t.shape != rows:
+        raise ValueError(
+            f"targets are {t.dtype} of shape {t.shape}; logits of shape {logits.shape} need class indices (integers) "
+            f"of shape {rows}, or probabilities (floating) of shape {logits.shape}: cast one-hot rows to logits.dtype."
+        )
+    counted = np.asarray(t != ignore_index)
+    outside = counted & ((t < 0) | (t >= classes))
+    if outside.any():
+        raise ValueError(
+            f"targets hold the index {t[outside][0]}, but there are {classes} classes: 0 to {classes - 1}. "
+            f"Mark what is to be ignored with ignore_index, now {ignore_index}."
+        )
+    return np.where(counted, t, 0), counted
+
+
+def cross_entropy_backward(output_gradient: Value, cache: CrossEntropyCache) -> Rows:
+    """dz_c = dy (T softmax_c - q_c), because d log(sum exp z)/dz_c = softmax_c = exp(z_c) / sum exp z; 0 where ignored.
+
+    For an index, T = 1, and q is 1 - a at the index and a / classes more everywhere.
+    """
+    exponentials, sums, t, counted, a, reduction = cache
+    dy = _per_term(output_gradient, reduction, sums[..., 0], int(np.count_nonzero(counted)))[..., None]
+    if t.ndim < exponentials.ndim:
+        dz = exponentials * (dy / sums)
+        at_index = np.take_along_axis(dz, t[..., None], axis=-1)
+        np.put_along_axis(dz, t[..., None], at_index - (1 - a) * dy, axis=-1)
+        if a:
+            dz -= a / dz.shape[-1] * dy
+    else:
+        dz = exponentials * (dy * np.sum(t, axis=-1, keepdims=True) / sums)
+        dz -= dy * t
+    dz[~counted] = 0
+    return dz
+
+
+class ErrorCache(NamedTuple):
+    d: Float[np.ndarray, "*shape"]  # p - t
+    reduction: str
+
+
+def mean_squared_error(predictions: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, ErrorCache]:
+    """d^2 with d = p - t, without the 1/2 that some textbooks and `optax.l2_loss` have."""
+    d = predictions - _checked_targets("predictions", predictions, targets, reduction)
+    return _reduced(d**2, reduction, d.size), ErrorCache(d, reduction)
+
+
+def mean_squared_error_backward(output_gradient: Value, cache: ErrorCache) -> Array:
+    """dp = 2 dy d."""
+    d, reduction = cache
+    return d * (2 * _per_term(output_gradient, reduction, d, d.size))
+
+
+def mean_absolute_error(predictions: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, ErrorCache]:
+    """|d| with d = p - t."""
+    d = predictions - _checked_targets("predictions", predictions, targets, reduction)
+    return _reduced(np.abs(d), reduction, d.size), ErrorCache(d, reduction)
+
+
+def mean_absolute_error_backward(output_gradient: Value, cache: ErrorCache) -> Array:
+    """dp = dy sign(d). At the kink, d = 0, the slope is 0."""
+    d, reduction = cache
+    return np.sign(d) * _per_term(output_gradient, reduction, d, d.size)
+
+
+class HuberCache(NamedTuple):
+    d: Float[np.ndarray, "*shape"]  # p - t
+    delta: float
+    reduction: str
+
+
+def huber(
+    predictions: Array, targets: Targets, *, delta: float = 1.0, reduction: str = "mean"
+) -> tuple[Value, HuberCache]:
+    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = p - t. Source: Huber (1964).
+
+    With m = min(|d|, delta), both are m (|d| - m / 2). PyTorch's smooth_l1_loss is this divided by delta.
+    Raises ValueError unless delta is positive.
+    """
+    if not delta > 0:
+        raise ValueError(f"delta must be positive, got {delta}.")
+    d = predictions - _checked_targets("predictions", predictions, targets, reduction)
+    m = np.minimum(np.abs(d), float(delta))
+    return _reduced(m * (np.abs(d) - 0.5 * m), reduction, d.size), HuberCache(d, float(delta), reduction)
+
+
+def huber_backward(output_gradient: Value, cache: HuberCache) -> Array:
+    """dp = dy d where |d| <= delta, else dy delta sign(d). There is no kink."""
+    d, delta, reduction = cache
+    return np.clip(d, -delta, delta) * _per_term(output_gradient, reduction, d, d.size)
+
+
+class HingeCache(NamedTuple):
+    terms: Float[np.ndarray, "*shape"]
+    t: Float[np.ndarray, "*shape"]
+    reduction: str
+
+
+def hinge(scores: Array, targets: Targets, *, margin: float = 1.0, reduction: str = "mean") -> tuple[Value, HingeCache]:
+    """max(0, margin - t s), for scores s and targets of -1 and 1. Source: Cortes and Vapnik (1995), margin 1.
+
+    Raises ValueError for other targets.
+    """
+    t = _checked_targets("scores", scores, targets, reduction)
+    wrong = np.abs(t) != 1
+    if wrong.any():
+        raise ValueError(f"targets of hinge must be -1 or 1, got {t[wrong][0]}. Labels y of 0 and 1 become 2 * y - 1.")
+    terms = np.maximum(float(margin) - t * scores, 0)
+    return _reduced(terms, reduction, t.size), HingeCache(terms, t, reduction)
+
+
+def hinge_backward(output_gradient: Value, cache: HingeCache) -> Array:
+    """ds = -dy t where t s < margin, which is where the term is positive, else 0. At the kink the slope is 0."""
+    terms, t, reduction = cache
+    return -t * (terms > 0) * _per_term(output_gradient, reduction, t, t.size)
+
+
+class KlDivergenceCache(NamedTuple):
+    t: Float[np.ndarray, "*rows classes"]
+    reduction: str
+
+
+def kl_divergence(
+    log_predictions: Rows, targets: Targets, *, reduction: str = "mean"
+) -> tuple[Value, KlDivergenceCache]:
+    """sum_c t_c (log t_c - log p_c) for each row, given log p, with 0 log 0 = 0. Source: Kullback and Leibler (1951).
+
+    The mean is over rows. PyTorch's "mean" divides by the entries, classes and all; its "batchmean" divides by the
+    first axis alone, and is this one where the rows are no more than that. optax returns the terms.
+    """
+    t = _checked_targets("log_predictions", log_predictions, targets, reduction)
+    if t.ndim == 0 or t.shape[-1] == 0:
+        raise ValueError(f"log_predictions must have classes on their last axis, got shape {t.shape}.")
+    some = t != 0
+    terms = np.log(t, where=some, out=np.zeros_like(t))
+    np.subtract(terms, log_predictions, where=some, out=terms)
+    terms *= t
+    sums = np.sum(terms, axis=-1)
+    return _reduced(np.asarray(sums), reduction, sums.size), KlDivergenceCache(t, reduction)
+
+
+def kl_divergence_backward(output_gradient: Value, cache: KlDivergenceCache) -> Rows:
+    """dlog p = -dy t: the term is linear in log p."""
+    t, reduction = cache
+    rows = t[..., 0]
+    return -t * _per_term(output_gradient, reduction, rows, rows.size)[..., None]
+
+
+Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
+
+LOSSES: dict[str, Rule] = {
+    "binary_cross_entropy": (binary_cross_entropy, binary_cross_entropy_backward),
+    "cross_entropy": (cross_entropy, cross_entropy_backward),
+    "mean_squared_error": (mean_squared_error, mean_squared_error_backward),
+    "mean_absolute_error": (mean_absolute_error, mean_absolute_error_backward),
+    "huber": (huber, huber_backward),
+    "hinge": (hinge, hinge_backward),
+    "kl_divergence": (kl_divergence, kl_divergence_backward),
+}
