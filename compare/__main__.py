@@ -89,23 +89,21 @@ def verify(
             check_plottable(plot)
         if json and plot and json.resolve() == plot.resolve():
             raise BadInput(f"{plot} is given for both --json and --plot; give two paths.")
-        if op is not None:
-            if given or plot or model != "shallow":
-                raise BadInput("--op takes no other options than --seed, --platform and --json.")
-            verdict, results = _verify_ops(op, seed, platform, stage)
-        else:
-            result = _run(model, given, seed, dtype, platform, stage)
-            verdict, results = result.verdict, result.to_dict()
-        if json:
-            write_json(json, results)
-            stage.written.append(json)
         if op is None:
-            if plot:
-                losses = {side: result.loss_curve(side) for side in result.losses}
-                plot_run(plot, result.problem, losses, result.trajectory.drift)
-                stage.written.append(plot)
-            _print(str(result))
-    raise typer.Exit(EXIT_STATUS[verdict.value])
+            result = _run(model, given, seed, dtype, platform, stage)
+        elif given or plot or model != "shallow":
+            raise BadInput("--op takes no other options than --seed, --platform and --json.")
+        else:
+            result = _sweep(op, seed, platform, stage)
+        if json:
+            write_json(json, result.to_dict())
+            stage.written.append(json)
+        if plot:
+            losses = {side: result.loss_curve(side) for side in result.losses}
+            plot_run(plot, result.problem, losses, result.trajectory.drift)
+            stage.written.append(plot)
+        _print(str(result))
+    raise typer.Exit(EXIT_STATUS[result.verdict.value])
 
 
 def _run(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str, stage: "_Stage") -> Any:
@@ -127,10 +125,9 @@ def _run(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str
         return verify_model(model, given, seed=seed, dtype=dtype, platform=platform, progress=progress)
 
 
-def _verify_ops(names: str, seed: int, platform: str, stage: "_Stage") -> tuple[Any, dict[str, Any]]:
-    """One line for each op as it is done; then the verdict of all."""
-    from compare.agreement import Verdict
-    from compare.ops import catalog, sweep
+def _sweep(names: str, seed: int, platform: str, stage: "_Stage") -> Any:
+    """One line for each op as it is done; the verdict of all is left to be printed."""
+    from compare.ops import Sweep, catalog, sweep
     from compare.platform import on_platform
 
     wanted = list(catalog()) if names == "all" else [name.strip() for name in names.split(",")]
@@ -138,13 +135,9 @@ def _verify_ops(names: str, seed: int, platform: str, stage: "_Stage") -> tuple[
     with on_platform(platform):
         for result in sweep(wanted, seed=seed):
             results.append(result)
-            stage.say("verifying ops", len(results))
+            stage.say(f"verifying ops, {len(results)} of {len(wanted)} done", 0)
             _print(str(result))
-    verdict = Verdict.of([result.verdict for result in results])
-    agreeing = sum(result.verdict is Verdict.AGREE for result in results)
-    checks = sum(result.checks for result in results)
-    _print(f"{verdict.name}: {agreeing} of {len(results)} ops agree with JAX and finite differences, {checks} checks.")
-    return verdict, {"verdict": verdict.value, "ops": [result.to_dict() for result in results]}
+    return Sweep(results)
 
 
 def _print(text: str) -> None:

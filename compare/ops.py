@@ -69,6 +69,29 @@ class OpResult:
         return plain({field.name: getattr(self, field.name) for field in fields(self)} | {"report": report})
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """All of them together."""
+
+    results: list[OpResult]
+
+    @property
+    def verdict(self) -> Verdict:
+        return Verdict.of([result.verdict for result in self.results])
+
+    def __str__(self) -> str:
+        agreeing = sum(result.verdict is Verdict.AGREE for result in self.results)
+        checks = sum(result.checks for result in self.results)
+        share = max((share for result in self.results for share in result.worst.values()), default=0.0)
+        return (
+            f"{self.verdict.name}: {agreeing} of {len(self.results)} ops agree with JAX and with finite differences, "
+            f"{checks} checks; the largest error is {share:.2g} of what rounding allows."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"verdict": self.verdict.value, "ops": [result.to_dict() for result in self.results]}
+
+
 def sweep(names: Iterable[str], *, seed: int = 0, dtypes: Sequence[str] = DTYPES) -> Iterator[OpResult]:
     """Verify ops at all their cases, in order. Raises BadInput for a name that no table holds."""
     known, cases = catalog(), all_cases(seed)

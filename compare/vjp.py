@@ -16,7 +16,6 @@ from compare.agreement import Verdict, as_array
 from compare.gradients import check_gradients
 from compare.report import GradientMismatch, GradientReport
 
-
 # A stream of its own: people draw their inputs from default_rng(0), and an output gradient equal to the input hides
 # transposes again.
 COTANGENTS = 1_000_003

@@ -1,0 +1,198 @@
+"""The kinds of layers that a network can have: the op of each, what it is called with, and its parameters.
+
+The options of a layer are those of its op (stride, epsilon) and those that shape its parameters (features, kernel):
+the keyword-only arguments of the two functions in its row. No list of them is kept.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import DTypeLike
+
+from manual import recurrent
+from manual.activations import ACTIVATIONS
+from manual.convolution import CONVOLUTION
+from manual.layers import LAYERS
+from manual.normalization import NORMALIZATION
+from manual.pooling import POOLING
+from manual.recurrent import RECURRENT
+
+Value = Float[np.ndarray, "..."]
+Shape = tuple[int, ...]
+
+
+class Leaf(NamedTuple):
+    """How a parameter starts: normal, with a variance in inverse proportion to `fan_in`; constant, where that is 0."""
+
+    shape: Shape
+    fan_in: int = 0
+    constant: float = 0.0
+
+
+Leaves = dict[str, Leaf]
+
+
+def constants(leaves: Leaves, dtype: DTypeLike = np.float64) -> dict[str, np.ndarray]:
+    return {name: np.full(leaf.shape, leaf.constant, dtype) for name, leaf in leaves.items()}
+
+
+def no_leaves(shape: Shape) -> Leaves:
+    return {}
+
+
+def dense_leaves(shape: Shape, *, features: int, bias: bool = True) -> Leaves:
+    return {"weight": Leaf((shape[-1], features), shape[-1])} | _bias(features, bias)
+
+
+def conv1d_leaves(shape: Shape, *, features: int, kernel: Any, groups: int = 1, bias: bool = True) -> Leaves:
+    return _convolution((*_taps(kernel, 1), shape[-1] // groups, features)) | _bias(features, bias)
+
+
+def conv2d_leaves(shape: Shape, *, features: int, kernel: Any, groups: int = 1, bias: bool = True) -> Leaves:
+    return _convolution((*_taps(kernel, 2), shape[-1] // groups, features)) | _bias(features, bias)
+
+
+def conv_transpose2d_leaves(shape: Shape, *, features: int, kernel: Any, groups: int = 1, bias: bool = True) -> Leaves:
+    """The weight is that of the convolution that goes the other way, from the features to the inputs."""
+    taps = math.prod(_taps(kernel, 2))
+    weight = Leaf((*_taps(kernel, 2), features // groups, shape[-1]), taps * shape[-1] // groups)
+    return {"weight": weight} | _bias(features, bias)
+
+
+def _convolution(shape: Shape) -> Leaves:
+    """Every output is made of all taps, of all channels in of its group."""
+    return {"weight": Leaf(shape, math.prod(shape[:-1]))}
+
+
+def _taps(kernel: Any, axes: int) -> Shape:
+    """One number as kernel is that many taps along every axis."""
+    taps = kernel if isinstance(kernel, tuple) else (kernel,) * axes
+    if len(taps) != axes:
+        raise ValueError(f"kernel must be one number, or one for each of {axes} axes, got {kernel}.")
+    return taps
+
+
+def _bias(features: int, wanted: bool) -> Leaves:
+    return {"bias": Leaf((features,))} if wanted else {}
+
+
+def gain(shape: Shape) -> Leaves:
+    return {"weight": Leaf(shape[-1:], constant=1)}
+
+
+def gain_and_bias(shape: Shape) -> Leaves:
+    return gain(shape) | {"bias": Leaf(shape[-1:])}
+
+
+def running_statistics(shape: Shape) -> Leaves:
+    return {"mean": Leaf(shape[-1:]), "variance": Leaf(shape[-1:], constant=1)}
+
+
+def embedding_leaves(shape: Shape, *, vocabulary: int, features: int) -> Leaves:
+    """Of the rows of the table, each output is made of one: that is a fan-in of 1."""
+    return {"weight": Leaf((vocabulary, features), 1)}
+
+
+def rnn_leaves(shape: Shape, *, features: int) -> Leaves:
+    return _recurrent(shape, features, 1) | _bias(features, True)
+
+
+def lstm_leaves(shape: Shape, *, features: int) -> Leaves:
+    return _recurrent(shape, features, 4) | _bias(4 * features, True)
+
+
+def gru_leaves(shape: Shape, *, features: int) -> Leaves:
+    biases = {name: Leaf((3 * features,)) for name in ("input_bias", "hidden_bias")}
+    return _recurrent(shape, features, 3) | biases
+
+
+def _recurrent(shape: Shape, features: int, gates: int) -> Leaves:
+    fans = {"input_weight": shape[-1], "hidden_weight": features}
+    return {name: Leaf((fan, gates * features), fan) for name, fan in fans.items()}
+
+
+class Kind(NamedTuple):
+    """A kind of layer: its op, and what that is called with.
+
+    `arguments` names them in order: x (or ids) is the input, state the zeros that a recurrence starts from; the
+    others are parameters, or given beside them: a mask, statistics. `axes` names the input's, with ... for any more.
+    """
+
+    forward: Callable[..., tuple[Any, Any]]
+    backward: Callable[..., Any]
+    arguments: str
+    axes: str
+    leaves: Callable[..., Leaves] = no_leaves
+    statistics: Callable[[Shape], Leaves] = no_leaves
+
+
+def _lstm(x: Any, hidden: Any, cell: Any, input_weight: Any, hidden_weight: Any, bias: Any) -> tuple[Value, Any]:
+    """The outputs alone: the last cell state is not passed on."""
+    (outputs, _), cache = recurrent.lstm(x, hidden, cell, input_weight, hidden_weight, bias)
+    return outputs, cache
+
+
+def _lstm_backward(output_gradient: Value, cache: Any) -> tuple[Any, ...]:
+    batch, _, features = output_gradient.shape
+    return recurrent.lstm_backward((output_gradient, np.zeros((batch, features), output_gradient.dtype)), cache)
+
+
+def _last(x: Value) -> tuple[Value, Shape]:
+    """y = x_T, the last of the times."""
+    if not x.shape[1]:
+        raise ValueError(f"there is no last time in x of shape {x.shape}.")
+    return x[:, -1].copy(), x.shape
+
+
+def _last_backward(output_gradient: Value, cache: Shape) -> Value:
+    """dx_T = dy, and nothing at the other times."""
+    dx = np.zeros(cache, output_gradient.dtype)
+    dx[:, -1] = output_gradient
+    return dx
+
+
+def _kept(x: Value, *, rate: float) -> tuple[Value, None]:
+    """Dropout without a mask."""
+    return x, None
+
+
+def _kept_backward(output_gradient: Value, cache: None) -> Value:
+    return output_gradient
+
+
+IMAGE, SIGNAL, SEQUENCE = "batch height width channels", "batch time channels", "batch time features"
+ANY, CHANNELS = "batch ...", "batch ... channels"
+
+KINDS: dict[str, Kind] = {
+    "dense": Kind(*LAYERS["dense"], "x weight bias", "batch ... features", dense_leaves),
+    "embedding": Kind(*LAYERS["embedding"], "weight ids", ANY, embedding_leaves),
+    "conv1d": Kind(*CONVOLUTION["conv1d"], "x weight bias", SIGNAL, conv1d_leaves),
+    "conv2d": Kind(*CONVOLUTION["conv2d"], "x weight bias", IMAGE, conv2d_leaves),
+    "conv_transpose2d": Kind(*CONVOLUTION["conv_transpose2d"], "x weight bias", IMAGE, conv_transpose2d_leaves),
+    "max_pool2d": Kind(*POOLING["max_pool2d"], "x", IMAGE),
+    "average_pool2d": Kind(*POOLING["average_pool2d"], "x", IMAGE),
+    "global_average_pool": Kind(*POOLING["global_average_pool"], "x", CHANNELS),
+    "flatten": Kind(*LAYERS["flatten"], "x", ANY),
+    "layer_norm": Kind(*NORMALIZATION["layer_norm"], "x weight bias", CHANNELS, gain_and_bias),
+    "rms_norm": Kind(*NORMALIZATION["rms_norm"], "x weight", CHANNELS, gain),
+    "batch_norm": Kind(*NORMALIZATION["batch_norm"], "x weight bias", CHANNELS, gain_and_bias, running_statistics),
+    "group_norm": Kind(*NORMALIZATION["group_norm"], "x weight bias", CHANNELS, gain_and_bias),
+    "dropout": Kind(*LAYERS["dropout"], "x mask", ANY),
+    "rnn": Kind(*RECURRENT["rnn"], "x state input_weight hidden_weight bias", SEQUENCE, rnn_leaves),
+    "lstm": Kind(_lstm, _lstm_backward, "x state state input_weight hidden_weight bias", SEQUENCE, lstm_leaves),
+    "gru": Kind(*RECURRENT["gru"], "x state input_weight hidden_weight input_bias hidden_bias", SEQUENCE, gru_leaves),
+    "last": Kind(_last, _last_backward, "x", "batch time ..."),
+    # swiglu is left out: it takes two inputs.
+    **{name: Kind(*rule, "x", ANY) for name, rule in ACTIVATIONS.items() if name != "swiglu"},
+}
+
+# What a layer is instead: with something given beside its parameters (True), or without (False).
+VARIANTS: dict[tuple[str, bool], Kind] = {
+    ("dropout", False): Kind(_kept, _kept_backward, "x", ANY),
+    ("batch_norm", True): Kind(*NORMALIZATION["batch_norm_inference"], "x weight bias mean variance", CHANNELS),
+}
+
+DATA = {"ids", "mask", "mean", "variance"}  # arguments without a gradient

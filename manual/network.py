@@ -1,0 +1,271 @@
+"""Networks from a description that can be stored: a list of layers, each a dict of JSON types.
+
+    [
+        {"kind": "conv2d", "features": 8, "kernel": 3, "padding": 1},
+        {"kind": "relu"},
+        {"kind": "max_pool2d", "window": 2},
+        {"kind": "flatten"},
+        {"kind": "dense", "features": 10},
+    ]
+
+The kinds are the rows of KINDS; `describe` shows what a description makes of an input. Parameters, and gradients like
+them, are a list with a dict for each layer, empty where a layer has none. Layers are batch-first, channels last; a
+recurrent layer starts from zeros and gives its outputs at all times, of which "last" keeps the last.
+
+Dropout drops where it is given a mask, and does nothing else; batch normalization takes the statistics of the batch,
+unless it is given running ones. So training is `masks` and no `statistics`, and evaluation the reverse.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from numpy.typing import DTypeLike
+
+from manual._description import Layer, beside_parameters, check_input, check_parameters, layers_of, leaves_of, located
+from manual._kinds import DATA, KINDS, VARIANTS, Leaf, Leaves, Shape, constants
+from manual.layers import dropout_mask
+from manual.losses import LOSSES
+from manual.normalization import update_running_statistics
+
+Description = Sequence[dict[str, Any]]
+Parameters = list[dict[str, np.ndarray]]
+Input = Shaped[np.ndarray, "..."]  # ids for an embedding, else floating
+Value = Float[np.ndarray, "..."]
+Masks = Mapping[int, np.ndarray]  # layer -> mask
+Statistics = Mapping[int, Mapping[str, np.ndarray]]  # layer -> mean and variance
+
+RELU_LIKE = ("relu", "leaky_relu", "elu", "gelu", "silu")  # about half of what arrives is cut off
+
+
+def initialize_parameters(
+    description: Description, input_shape: Sequence[int], *, seed: int = 0, dtype: DTypeLike = np.float64
+) -> Parameters:
+    """Weights from a normal distribution, biases 0, gains 1, for input of `input_shape`, the batch axis left out.
+
+    The variance is 1 / fan_in (LeCun et al., "Efficient BackProp", 1998), and 2 / fan_in in a layer that is directly
+    followed by one of RELU_LIKE (He et al., "Delving deep into rectifiers", 2015); fan_in is how many inputs make an
+    output: 1 in an embedding, the features in a recurrence. All is drawn in float64, layer by layer, and then cast: a
+    seed means the same network in every dtype, and the same on both sides of this project.
+    """
+    random = np.random.default_rng(seed)
+    plan = _plan(description, input_shape)
+    following = [place.layer.kind for place in plan[1:]] + [""]
+
+    def drawn(leaf: Leaf, gain: float) -> np.ndarray:
+        if not leaf.fan_in:
+            return np.full(leaf.shape, leaf.constant, dtype)
+        return (math.sqrt(gain / leaf.fan_in) * random.standard_normal(leaf.shape)).astype(dtype)
+
+    return [
+        {name: drawn(leaf, 2.0 if kind in RELU_LIKE else 1.0) for name, leaf in place.leaves.items()}
+        for place, kind in zip(plan, following, strict=True)
+    ]
+
+
+def initialize_statistics(
+    description: Description, input_shape: Sequence[int], *, dtype: DTypeLike = np.float64
+) -> dict[int, dict[str, np.ndarray]]:
+    """Running statistics of every batch normalization before any batch: mean 0 and variance 1."""
+    found = {place.layer.index: place.statistics for place in _plan(description, input_shape)}
+    return {i: constants(leaves, dtype) for i, leaves in found.items() if leaves}
+
+
+def draw_masks(
+    description: Description, input_shape: Sequence[int], batch_size: int, *, seed: int = 0
+) -> dict[int, np.ndarray]:
+    """A mask for every dropout layer, of its rate. The same seed gives the same masks on both sides."""
+    random = np.random.default_rng(seed)
+    return {
+        layer.index: dropout_mask((batch_size, *shape), rate=layer.options["rate"], seed=int(random.integers(2**63)))
+        for layer, _, _, shape in _plan(description, input_shape)
+        if layer.kind == "dropout"
+    }
+
+
+def describe(description: Description, input_shape: Sequence[int]) -> list[str]:
+    """One line for each layer: its number, kind, options, output shape without the batch, and number of parameters."""
+    cells = [
+        (
+            f"{layer.index}",
+            layer.kind,
+            ", ".join(f"{name}={value}" for name, value in layer.given.items()),
+            f"{shape}",
+            f"{sum(math.prod(leaf.shape) for leaf in leaves.values()):,}",
+        )
+        for layer, leaves, _, shape in _plan(description, input_shape)
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+class LayerCache(NamedTuple):
+    """What one layer leaves for its backward pass, and which that is. `inputs` name what it has gradients for."""
+
+    name: str
+    inputs: tuple[str, ...]
+    parameters: tuple[str, ...]
+    backward: Callable[..., Any]
+    cache: Any
+
+
+def apply(
+    parameters: Parameters,
+    x: Input,
+    *,
+    description: Description,
+    masks: Masks | None = None,
+    statistics: Statistics | None = None,
+) -> tuple[Value, list[LayerCache]]:
+    """The output of the last layer. `masks` and `statistics` are for some or all of the layers that take them.
+
+    Raises ValueError, with the number and kind of the layer, for what does not fit.
+    """
+    steps = list(_forward(parameters, x, description, masks, statistics))
+    value = steps[-1].value
+    return value.copy() if value is x else value, [step.cache for step in steps]
+
+
+def apply_backward(
+    output_gradient: Value, cache: list[LayerCache], *, intermediates: dict[str, np.ndarray] | None = None
+) -> Parameters:
+    """The chain rule: each layer turns the gradient of its output into those of its parameters and of its input.
+
+    The latter is the gradient of the output of the layer before; it stops at the data. A dict given as `intermediates`
+    receives it for every layer but the first, under names such as "2.conv2d.input", and the output gradient itself as
+    "logits": where one is wrong and the one before it right, the fault is in the backward of the layer in the name.
+    """
+    dy = output_gradient
+    marks, gradients = {"logits": dy}, []
+    for name, inputs, own, backward, layer_cache in reversed(cache):
+        found = backward(dy, layer_cache)
+        found = dict(zip(inputs, found if isinstance(found, tuple) else (found,), strict=True))
+        gradients.append({key: found[key] for key in own})
+        dy = marks[f"{name}.input"] = found.get("x", dy)
+    marks.popitem()  # the data's
+    if intermediates is not None:
+        intermediates |= marks
+    return gradients[::-1]
+
+
+def compute_loss(
+    parameters: Parameters,
+    x: Input,
+    targets: Input,
+    *,
+    description: Description,
+    loss: str = "cross_entropy",
+    masks: Masks | None = None,
+    statistics: Statistics | None = None,
+) -> np.floating:
+    """The loss alone: one of `manual.losses`, by name, of the output and the targets. Errors as for `apply`."""
+    forward, _ = _loss(loss)
+    value, _ = apply(parameters, x, description=description, masks=masks, statistics=statistics)
+    return forward(value, targets)[0]
+
+
+def loss_and_gradients(
+    parameters: Parameters,
+    x: Input,
+    targets: Input,
+    *,
+    description: Description,
+    loss: str = "cross_entropy",
+    masks: Masks | None = None,
+    statistics: Statistics | None = None,
+    intermediates: dict[str, np.ndarray] | None = None,
+) -> tuple[np.floating, Parameters]:
+    """The loss and its gradient with respect to every parameter; `intermediates` as for `apply_backward`."""
+    forward, backward = _loss(loss)
+    value, cache = apply(parameters, x, description=description, masks=masks, statistics=statistics)
+    total, loss_cache = forward(value, targets)
+    return total, apply_backward(backward(1.0, loss_cache), cache, intermediates=intermediates)
+
+
+def _loss(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    if name not in LOSSES:
+        raise ValueError(f"no loss is called {name!r}; there are {', '.join(LOSSES)}.")
+    return LOSSES[name]
+
+
+def update_statistics(
+    parameters: Parameters,
+    x: Input,
+    statistics: Statistics,
+    *,
+    description: Description,
+    momentum: float = 0.1,
+    masks: Masks | None = None,
+) -> dict[int, dict[str, np.ndarray]]:
+    """`statistics` after one more batch, which goes through the network as in training: that is one forward pass."""
+    layers = layers_of(description)
+    beside_parameters(layers, None, statistics)
+    new = {}
+    for i, step in enumerate(_forward(parameters, x, description, masks, None)):
+        if i in statistics:
+            old = statistics[i]
+            mean, variance = update_running_statistics(old["mean"], old["variance"], step.x, momentum=momentum)
+            new[i] = {"mean": mean, "variance": variance}
+    return new
+
+
+class _Step(NamedTuple):
+    x: Any
+    value: Any
+    cache: LayerCache
+
+
+def _forward(
+    parameters: Parameters, x: Any, description: Description, masks: Masks | None, statistics: Statistics | None
+) -> Iterator[_Step]:
+    """Layer after layer, each with what goes in and what comes out."""
+    layers = layers_of(description)
+    if len(parameters) != len(layers):
+        raise ValueError(
+            f"the description has {len(layers)} layers and parameters {len(parameters)} entries; there must be one "
+            "for each layer, empty where it has none."
+        )
+    beside = beside_parameters(layers, masks, statistics)
+    for layer, own in zip(layers, parameters, strict=True):
+        row = KINDS[layer.kind]
+        check_input(layer, row, x)
+        check_parameters(layer, leaves_of(layer, row, x.shape[1:]), own, x)
+        step = _call(layer, own, x, beside.get(layer.index, {}))
+        yield step
+        x = step.value
+
+
+def _call(layer: Layer, own: Mapping[str, np.ndarray], x: Any, beside: dict[str, Any]) -> _Step:
+    """Call the op of a layer. The state that a recurrence starts from is zeros, made here."""
+    row = VARIANTS.get((layer.kind, bool(beside)), KINDS[layer.kind])
+    arguments = row.arguments.split()
+    known = {"x": x, "ids": x, **own, **beside, "bias": own.get("bias")}
+    if "state" in arguments:
+        known["state"] = np.zeros((len(x), layer.sizes["features"]), x.dtype)
+    with located(layer):
+        value, cache = row.forward(*(known[name] for name in arguments), **layer.options)
+    inputs = tuple(name for name in arguments if name not in DATA)
+    return _Step(x, value, LayerCache(layer.name, inputs, tuple(own), row.backward, cache))
+
+
+class _Place(NamedTuple):
+    layer: Layer
+    leaves: Leaves
+    statistics: Leaves
+    shape: Shape  # of the output
+
+
+def _plan(description: Description, input_shape: Sequence[int]) -> list[_Place]:
+    """What every layer has, and makes of the shape before it: an empty batch goes through to see."""
+    layers = layers_of(description)
+    x = np.zeros((0, *input_shape), np.int64 if "ids" in KINDS[layers[0].kind].arguments else np.float64)
+    places = []
+    for layer in layers:
+        row, shape = KINDS[layer.kind], x.shape[1:]
+        check_input(layer, row, x)
+        leaves, statistics = leaves_of(layer, row, shape), row.statistics(shape)
+        x = _call(layer, constants(leaves), x, constants(statistics)).value
+        places.append(_Place(layer, leaves, statistics, x.shape[1:]))
+    return places
