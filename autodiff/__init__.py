@@ -1,5 +1,20 @@
 """The same networks in JAX, forward only; every gradient by automatic differentiation."""
 
+from autodiff import (
+    activations,
+    attention,
+    convolution,
+    layers,
+    losses,
+    network,
+    normalization,
+    optimizers,
+    pooling,
+    recurrent,
+    schedules,
+    training,
+    transformer,
+)
 from autodiff.shallow import (
     Cache,
     compute_loss,
@@ -16,14 +31,27 @@ from autodiff.shallow import (
 
 __all__ = [
     "Cache",
+    "activations",
+    "attention",
     "compute_loss",
+    "convolution",
     "forward_propagation",
     "initialize_parameters",
     "layer_structure",
+    "layers",
     "loss_and_gradients",
+    "losses",
+    "network",
     "neural_net",
+    "normalization",
+    "optimizers",
+    "pooling",
     "predict",
+    "recurrent",
+    "schedules",
     "sigmoid",
     "train",
+    "training",
+    "transformer",
     "update_parameters",
 ]

@@ -1,5 +1,20 @@
 """Backprop derived by hand, in NumPy. Knows nothing of JAX."""
 
+from manual import (
+    activations,
+    attention,
+    convolution,
+    layers,
+    losses,
+    network,
+    normalization,
+    optimizers,
+    pooling,
+    recurrent,
+    schedules,
+    training,
+    transformer,
+)
 from manual.shallow import (
     Cache,
     backpropagation,
@@ -17,15 +32,28 @@ from manual.shallow import (
 
 __all__ = [
     "Cache",
+    "activations",
+    "attention",
     "backpropagation",
     "compute_loss",
+    "convolution",
     "forward_propagation",
     "initialize_parameters",
     "layer_structure",
+    "layers",
     "loss_and_gradients",
+    "losses",
+    "network",
     "neural_net",
+    "normalization",
+    "optimizers",
+    "pooling",
     "predict",
+    "recurrent",
+    "schedules",
     "sigmoid",
     "train",
+    "training",
+    "transformer",
     "update_parameters",
 ]

@@ -60,27 +60,59 @@ def test_the_mirror_has_the_same_modules():
     assert public_modules(manual) == public_modules(autodiff)
 
 
+def public_names(module):
+    """What a module defines for its users: `__all__`, or all that it defines without an underscore."""
+    if hasattr(module, "__all__"):
+        return set(module.__all__)
+    own = {name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__}
+    return {name for name in own | tables(module) if not name.startswith("_")}
+
+
+def tables(module):
+    return {name for name, value in vars(module).items() if name.isupper() and isinstance(value, dict)}
+
+
 def mirrored_names(module):
-    """Public names, but what belongs to the backward pass: `*_backward`, and `backpropagation` in `shallow`."""
-    return {name for name in module.__all__ if not name.endswith("_backward") and name != "backpropagation"}
+    """Public names, but what belongs to the backward pass: caches, `*_backward`, and `backpropagation` in `shallow`."""
+    if module.__name__.endswith(".shallow") or "." not in module.__name__:
+        return public_names(module) - {"backpropagation"}  # its cache is what its forward pass returns, on both sides
+    return {name for name in public_names(module) if not name.endswith(("_backward", "Cache"))}
+
+
+def mirrored_arguments(function):
+    """Names, kinds and defaults; `intermediates` are what the backward pass has on its way."""
+    parameters = inspect.signature(function).parameters.values()
+    return [(p.name, p.kind, p.default) for p in parameters if p.name != "intermediates"]
 
 
 @pytest.mark.parametrize("name", ["", *sorted(public_modules(manual))])
 def test_the_mirror_has_the_same_names_and_arguments(name):
     ours, theirs = (importlib.import_module(f"{side}.{name}".rstrip(".")) for side in SIDES)
     assert mirrored_names(ours) == mirrored_names(theirs)
-    for public in mirrored_names(ours):
+    for public in sorted(mirrored_names(ours)):
         ours_here, theirs_here = getattr(ours, public), getattr(theirs, public)
-        assert list(inspect.signature(ours_here).parameters) == list(inspect.signature(theirs_here).parameters), public
-        assert inspect.getdoc(ours_here), public
-        assert inspect.getdoc(theirs_here), public
+        if isinstance(ours_here, dict):
+            assert list(ours_here) == list(theirs_here), public
+        elif inspect.isfunction(ours_here):
+            assert mirrored_arguments(ours_here) == mirrored_arguments(theirs_here), public
+            assert inspect.getdoc(ours_here), public
+            assert inspect.getdoc(theirs_here), public
+
+
+@pytest.mark.parametrize("name", sorted(public_modules(manual)))
+def test_a_table_holds_every_op_of_its_module(name):
+    module = importlib.import_module(f"manual.{name}")
+    backward = {public.removesuffix("_backward") for public in public_names(module) if public.endswith("_backward")}
+    rows = getattr(module, name.upper(), None)
+    if rows is not None and backward:
+        assert set(rows) == backward
+        assert all(rows[row] == (getattr(module, row), getattr(module, f"{row}_backward")) for row in rows)
 
 
 @pytest.mark.parametrize("side", [manual, autodiff])
-def test_the_package_offers_all_that_its_modules_do(side):
-    for name in public_modules(side):
-        module = importlib.import_module(f"{side.__name__}.{name}")
-        assert set(module.__all__) <= set(side.__all__)
+def test_the_package_offers_the_first_network_and_all_modules(side):
+    assert set(importlib.import_module(f"{side.__name__}.shallow").__all__) <= set(side.__all__)
+    assert public_modules(side) <= set(vars(side))
 
 
 def test_every_module_has_its_tests():

@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from compare.__main__ import app
+from compare.ops import catalog
+from manual.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,14 +32,26 @@ def test_the_main_job_prints_what_is_shown():
 
 
 def test_the_example_finds_the_missing_factor_as_shown(capsys):
-    (code,) = blocks("python")
+    code = blocks("python")[-1]
     exec(compile(code, "README.md", "exec"), {})
     assert shape(capsys.readouterr().out) == shape(blocks("text")[1])
 
 
 def test_the_example_is_about_eight_lines():
-    statements = [line for line in blocks("python")[0].splitlines() if line.strip() and "import" not in line]
+    statements = [line for line in blocks("python")[-1].splitlines() if line.strip() and "import" not in line]
     assert len(statements) <= 8
+
+
+def test_the_example_of_an_op_runs():
+    names: dict = {}
+    exec(compile(blocks("python")[0], "README.md", "exec"), names)
+    assert names["dx"].shape == names["x"].shape
+
+
+def test_the_table_names_every_op_and_optimizer():
+    table = re.search(r"\| module \| ops \|.*?\n\n", README, flags=re.DOTALL)
+    assert table is not None
+    assert {*catalog(), *OPTIMIZERS} <= set(re.findall(r"\w+", table[0]))
 
 
 @pytest.mark.parametrize("target", re.findall(r"^make (\w+)", README, flags=re.MULTILINE))
@@ -53,5 +67,5 @@ def test_links_lead_somewhere(link):
 def test_options_exist():
     # A terminal's width would break option names across lines.
     help_text = CliRunner().invoke(app, ["verify", "--help"], env={"COLUMNS": "200"}).stdout
-    for option in set(re.findall(r"--[a-z-]+", README)) - {"--help"}:
+    for option in set(re.findall(r"--[a-z][a-z-]*", README)) - {"--help"}:
         assert option in help_text

@@ -1,0 +1,181 @@
+"""The three contractions of which every convolution here is made, on images (batch, height, width, channels).
+
+    correlate         y[n, h, w, o]  = sum over i, j, c of  x[n, h s + i d - p, w s + j d - p, c] W[i, j, c, o]
+    input_gradient    what gets x back from y: its adjoint for fixed W
+    weight_gradient   its adjoint for fixed x
+
+(s the stride, d the dilation, p the padding, all of them by axis; with groups, c and o are of the same group.)
+
+A window of x laid out as a row makes each of them a matrix product: with one row for each window, y = columns W,
+dW = columns^T dy and dcolumns = dy W^T. All columns together are as large as x times the taps of the kernel, which
+costs more to write to memory than BLAS needs for the product. So they are made and used tile by tile, each small
+enough for the cache: with 3x3 kernels in little more than half the time of one big product, and in hardly any memory.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from manual._blocks import PARALLEL, available_threads
+from manual._windows import Pads, Pair, padded, unpadded
+
+TILE_BYTES = 1 << 21  # of columns at a time
+TILE_ROWS = 4  # but at least so many windows for each channel that a product yields, which reads all of W
+
+
+class Geometry(NamedTuple):
+    """How the windows of a convolution lie on its input."""
+
+    size: Pair  # of the input
+    out: Pair  # how many windows
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    pads: Pads
+    groups: int
+
+
+def correlate(x: np.ndarray, weight: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """y = columns W, for each group."""
+    dtype = np.result_type(x, weight)
+    windows, y = _windows(x, geometry), np.empty((len(x), *geometry.out, weight.shape[3]), dtype)
+    if _is_depthwise(weight, geometry):
+        _shared_out(lambda n: _sum("gnhwijc,ijcg->nhwg", windows[:, n], weight, y[n]), windows)
+        return y
+    matrices = _matrices(weight, geometry)
+    for batch, rows in _tiles(windows, weight):
+        np.matmul(_columns(windows[:, batch, rows]), matrices, out=_grouped(y[batch, rows], geometry))
+    return y
+
+
+def weight_gradient(x: np.ndarray, dy: np.ndarray, weight: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """dW = columns^T dy, for each group; float16 is summed in float32."""
+    windows, dtype = _windows(x, geometry), _wide(weight.dtype)
+    if _is_depthwise(weight, geometry):
+        spec = f"gnhwijc,nhwg->n{'h' if geometry.out[0] < geometry.out[1] else 'w'}ijcg"
+        sums = np.empty((len(x), min(geometry.out), *weight.shape), dtype)  # one long sum would lose digits
+        _shared_out(lambda n: _sum(spec, windows[:, n], dy[n], sums[n]), windows)
+        dweight = sums.sum(axis=(0, 1))
+    else:
+        dmatrices = np.zeros(_matrices(weight, geometry).shape, dtype)
+        for batch, rows in _tiles(windows, weight):
+            dmatrices += _columns(windows[:, batch, rows]).mT @ _grouped(dy[batch, rows], geometry)
+        dweight = dmatrices.swapaxes(0, 1).reshape(weight.shape)
+    return dweight.astype(weight.dtype, copy=False)
+
+
+def input_gradient(dy: np.ndarray, weight: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """dx[n, h s + i d - p, w s + j d - p, c] += sum over o of dy[n, h, w, o] W[i, j, c, o], the adjoint of correlate.
+
+    At stride 1 every entry of dx is a sum over a full window of dy again, read backwards: a correlation with the
+    kernel turned by 180 degrees, inputs and outputs exchanged. That is as fast as the forward pass, but its columns are
+    of dy; where dy is much the deeper, and at other strides, dcolumns = dy W^T are added to where they were read.
+    """
+    depth, outputs = weight.shape[2:]
+    if geometry.stride == (1, 1) and outputs <= 2 * depth * geometry.groups:
+        return correlate(dy, *_turned(weight, geometry))
+    (top, bottom), (left, right) = geometry.pads
+    (height, width), dtype = geometry.size, np.result_type(dy, weight)
+    dx = np.zeros((len(dy), top + height + bottom, left + width + right, depth * geometry.groups), _wide(dtype))
+    targets, transposed = _view(_images(dx, geometry.groups), geometry, writeable=True), _matrices(weight, geometry).mT
+    for batch, rows in _tiles(targets, weight):
+        target, part = targets[:, batch, rows], dy[batch, rows]
+        if _is_depthwise(weight, geometry):
+            columns = np.moveaxis(part[:, :, :, None, None, None] * weight, -1, 0)
+        else:
+            columns = (_grouped(part, geometry) @ transposed).reshape(target.shape)
+        for tap in np.ndindex(geometry.kernel):
+            target[:, :, :, :, *tap] += columns[:, :, :, :, *tap]
+    return np.ascontiguousarray(unpadded(dx, geometry.pads), dtype)
+
+
+def _turned(weight: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, Geometry]:
+    """The kernel and the geometry for which `correlate` is the input gradient, at stride 1.
+
+    The first window over dy ends where x begins: dy is padded by what the kernel spans beyond its first tap, less x's
+    padding. Where that was more, the border is negative.
+    """
+    spans = (d * (k - 1) for d, k in zip(geometry.dilation, geometry.kernel, strict=True))
+    axes = zip(spans, geometry.pads, geometry.size, geometry.out, strict=True)
+    top, left = ((span - before, size - out + before) for span, (before, _), size, out in axes)
+    kh, kw, depth, outputs = weight.shape
+    turned = weight[::-1, ::-1].reshape(kh, kw, depth, geometry.groups, -1).swapaxes(2, 4)
+    kernel = turned.reshape(kh, kw, outputs // geometry.groups, depth * geometry.groups)
+    return kernel, geometry._replace(size=geometry.out, out=geometry.size, pads=(top, left))
+
+
+def _windows(x: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """The windows of x, for reading: (groups, batch, *out, *kernel, depth)."""
+    images = _images(padded(x, geometry.pads), geometry.groups)
+    if images.shape[-1] > 1:  # one group after the other, so that a row of a window is one run of memory
+        images = np.ascontiguousarray(images)
+    return _view(images, geometry)
+
+
+def _images(x: np.ndarray, groups: int) -> np.ndarray:
+    """(groups, batch, height, width, depth), without a copy."""
+    return np.moveaxis(x.reshape(*x.shape[:3], groups, x.shape[3] // groups), 3, 0)
+
+
+def _view(images: np.ndarray, geometry: Geometry, *, writeable: bool = False) -> np.ndarray:
+    """Every entry once for each window that it is in, without a copy."""
+    (g, n, h, w, c), (sh, sw), (dh, dw) = images.strides, geometry.stride, geometry.dilation
+    shape = (*images.shape[:2], *geometry.out, *geometry.kernel, images.shape[4])
+    return as_strided(images, shape, (g, n, h * sh, w * sw, h * dh, w * dw, c), writeable=writeable)
+
+
+def _tiles(windows: np.ndarray, weight: np.ndarray) -> Iterator[tuple[slice, slice]]:
+    """Slices of examples and of rows: whole examples if they are small, else rows of one."""
+    groups, batch, height, width, *window = windows.shape
+    bytes_per_row = width * groups * math.prod(window) * windows.itemsize
+    rows = max(TILE_BYTES // bytes_per_row, -(-TILE_ROWS * weight.shape[3] // width), 1)
+    examples = max(rows // height, 1)
+    for first in range(0, batch, examples):
+        for top in range(0, height, rows):
+            yield slice(first, first + examples), slice(top, top + rows)
+
+
+def _columns(windows: np.ndarray) -> np.ndarray:
+    """Windows as the rows of a matrix for each group: (groups, windows, taps x depth)."""
+    columns = windows.reshape(len(windows), math.prod(windows.shape[1:4]), -1)
+    return columns.astype(_wide(columns.dtype), copy=False)
+
+
+def _matrices(weight: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """W as one matrix for each group: (groups, taps x depth, outputs / groups)."""
+    matrices = weight.reshape(-1, geometry.groups, weight.shape[3] // geometry.groups).swapaxes(0, 1)
+    return matrices.astype(_wide(matrices.dtype), copy=False)
+
+
+def _grouped(y: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Outputs as one matrix for each group: (groups, windows, outputs / groups). No copy where y is contiguous."""
+    return y.reshape(-1, geometry.groups, y.shape[3] // geometry.groups).swapaxes(0, 1)
+
+
+def _is_depthwise(weight: np.ndarray, geometry: Geometry) -> bool:
+    """One channel in and one out for each group: too thin for matrix products."""
+    return weight.shape[2] == 1 and weight.shape[3] == geometry.groups > 1
+
+
+def _sum(spec: str, windows: np.ndarray, other: np.ndarray, out: np.ndarray) -> None:
+    np.einsum(spec, windows, other, out=out, dtype=_wide(out.dtype), casting="same_kind")
+
+
+def _shared_out(work: Callable[[slice], None], windows: np.ndarray) -> None:
+    """Do all examples, a share in each thread: unlike BLAS, einsum has no threads of its own."""
+    batch = windows.shape[1]
+    threads = min(available_threads(), batch)
+    if threads < 2 or windows.size < PARALLEL:
+        return work(slice(None))
+    ends = [batch * i // threads for i in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, map(slice, ends[:-1], ends[1:])))  # list: to raise what a thread raised
+
+
+def _wide(dtype: np.dtype) -> np.dtype:
+    """What sums are kept in: at least float32. BLAS knows no narrower type, either."""
+    return np.result_type(dtype, np.float32)

@@ -1,0 +1,43 @@
+"""Trees of arrays: dicts, lists, tuples and named tuples, nested in any way. None is a tree without leaves."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+Path = tuple[Any, ...]  # the keys, positions and field names that lead to a leaf
+
+
+def leaves_by_path(tree: Any, path: Path = ()) -> dict[Path, np.ndarray]:
+    """The leaves as arrays, in the tree's order. What is no container is a leaf."""
+    if tree is None:
+        return {}
+    if isinstance(tree, dict):
+        children = tree.items()
+    elif isinstance(tree, list | tuple):
+        children = zip(getattr(tree, "_fields", range(len(tree))), tree, strict=True)
+    else:
+        return {path: np.asarray(tree)}
+    return {at: leaf for key, child in children for at, leaf in leaves_by_path(child, (*path, key)).items()}
+
+
+def rebuilt(tree: Any, leaves: Iterator[Any]) -> Any:
+    """A tree of the same containers, with other leaves in the same order."""
+    if tree is None:
+        return None
+    if isinstance(tree, dict):
+        return {key: rebuilt(child, leaves) for key, child in tree.items()}
+    if isinstance(tree, list | tuple):
+        children = [rebuilt(child, leaves) for child in tree]
+        return type(tree)(*children) if hasattr(tree, "_fields") else type(tree)(children)
+    return next(leaves)
+
+
+def tree_map(function: Callable[[np.ndarray], Any], tree: Any) -> Any:
+    """The tree with `function` applied to each leaf."""
+    return rebuilt(tree, map(function, leaves_by_path(tree).values()))
+
+
+def dotted(path: Path) -> str:
+    """`layers.0.weight`, or `the only leaf`."""
+    return ".".join(map(str, path)) or "the only leaf"

@@ -1,0 +1,278 @@
+"""Convolutions, with every derivative by hand.
+
+Images are (batch, height, width, channels), sequences (batch, length, channels), and kernels hold a matrix (inputs,
+outputs) for every tap: HWIO, as in JAX and TensorFlow (PyTorch stores OIHW). As in all of these, what is called a
+convolution is a cross-correlation: the kernel is not turned over. dy is the output gradient, dx the input's.
+
+Options, each an integer or a pair (height, width): `stride` is the step from window to window, `padding` how many
+zeros are put before and after, `dilation` the step from tap to tap. `padding` may also be "valid", which is 0, or
+"same": as many zeros that there are ceil(size / stride) windows, and the odd one after, as in TensorFlow and JAX
+(PyTorch has it at stride 1 only). Windows that would reach over the end are dropped. With `groups`, inputs and outputs
+are divided into as many blocks of channels, and each block of outputs sees its own inputs only.
+
+The arrays of one call share a dtype, and work keeps it. A guide to the arithmetic: Dumoulin and Visin,
+"A guide to convolution arithmetic for deep learning", arXiv 1603.07285 (2016).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from manual._correlation import Geometry, correlate, input_gradient, weight_gradient
+from manual._windows import Pads, Pair, count, integer, pair
+
+Sequence = Float[np.ndarray, "batch length inputs"]
+NewSequence = Float[np.ndarray, "batch new_length outputs"]
+Images = Float[np.ndarray, "batch height width inputs"]
+NewImages = Float[np.ndarray, "batch new_height new_width outputs"]
+Kernel1d = Float[np.ndarray, "kernel inputs_per_group outputs"]
+Kernel2d = Float[np.ndarray, "kernel_height kernel_width inputs_per_group outputs"]
+TransposedKernel2d = Float[np.ndarray, "kernel_height kernel_width outputs_per_group outputs_of_conv2d"]
+Bias = Float[np.ndarray, " biases"]
+
+
+class Conv2dCache(NamedTuple):
+    """Inputs, no columns: to lay windows out again costs little, and to keep them the size of x for each tap."""
+
+    x: Images
+    weight: Kernel2d
+    has_bias: bool
+    geometry: Geometry
+
+
+def conv2d(
+    x: Images,
+    weight: Kernel2d,
+    bias: Bias | None,
+    *,
+    stride: int | Pair = 1,
+    padding: int | Pair | str = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+) -> tuple[NewImages, Conv2dCache]:
+    """y[n, h, w, o] = b[o] + sum over i, j, c of  x[n, h s + i d - p, w s + j d - p, c] W[i, j, c, o].
+
+    s, d and p are stride, dilation and padding, by axis; outside of x there is zero. With groups, c runs over the
+    inputs of o's group. The height of y is floor((height + 2 p - d (kernel - 1) - 1) / s) + 1, and so for the width.
+    Raises ValueError if channels, groups and bias do not fit, if an option is impossible, or if no window fits.
+    """
+    _check(x, weight, bias, groups, "(batch, height, width, inputs)", "(height, width, inputs / groups, outputs)")
+    kernel, size = weight.shape[:2], x.shape[1:3]
+    stride, dilation = pair("stride", stride, 1), pair("dilation", dilation, 1)
+    pads = _pads(padding, size, kernel, stride, dilation)
+    high, wide = map(count, size, kernel, stride, dilation, pads)
+    geometry = Geometry(size, (high, wide), kernel, stride, dilation, pads, groups)
+    y = _add(correlate(x, weight, geometry), bias)
+    return y, Conv2dCache(x, weight, bias is not None, geometry)
+
+
+def conv2d_backward(output_gradient: NewImages, cache: Conv2dCache) -> tuple[Images, Kernel2d, Bias | None]:
+    """What each entry of y passes back to each factor of its sum:
+
+        dx[n, h s + i d - p, w s + j d - p, c] += sum over o of        dy[n, h, w, o] W[i, j, c, o]
+        dW[i, j, c, o]                          = sum over n, h, w of  dy[n, h, w, o] x[n, h s + i d - p, ..., c]
+        db[o]                                   = sum over n, h, w of  dy[n, h, w, o]
+
+    dx is summed over all windows that an entry is in, and zero where there is none (a stride beyond the kernel, or an
+    end where no window fits); what falls on the padding is dropped. dx is `conv_transpose2d` of dy.
+    """
+    x, weight, has_bias, geometry = cache
+    dy = _checked(output_gradient, (len(x), *geometry.out, weight.shape[3]))
+    dx = input_gradient(dy, weight, geometry)
+    dweight = weight_gradient(x, dy, weight, geometry)
+    return dx, dweight, _bias_gradient(dy) if has_bias else None
+
+
+class Conv1dCache(NamedTuple):
+    """That of the same convolution of images one entry wide."""
+
+    images: Conv2dCache
+
+
+def conv1d(
+    x: Sequence,
+    weight: Kernel1d,
+    bias: Bias | None,
+    *,
+    stride: int = 1,
+    padding: int | str = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> tuple[NewSequence, Conv1dCache]:
+    """y[n, t, o] = b[o] + sum over i, c of  x[n, t s + i d - p, c] W[i, c, o]: `conv2d` of images one entry wide.
+
+    The length of y is floor((length + 2 p - d (kernel - 1) - 1) / s) + 1. Raises ValueError as conv2d does.
+    """
+    _check(x, weight, bias, groups, "(batch, length, inputs)", "(kernel, inputs / groups, outputs)")
+    y, cache = conv2d(
+        x[:, :, None],
+        weight[:, None],
+        bias,
+        stride=(integer("stride", stride, 1), 1),
+        padding=padding if isinstance(padding, str) else (integer("padding", padding, 0), 0),
+        dilation=(integer("dilation", dilation, 1), 1),
+        groups=groups,
+    )
+    return y[:, :, 0], Conv1dCache(cache)
+
+
+def conv1d_backward(output_gradient: NewSequence, cache: Conv1dCache) -> tuple[Sequence, Kernel1d, Bias | None]:
+    """As in `conv2d_backward`, with one axis less."""
+    dx, dweight, dbias = conv2d_backward(output_gradient[:, :, None], cache.images)
+    return dx[:, :, 0], dweight[:, 0], dbias
+
+
+class ConvTranspose2dCache(NamedTuple):
+    """As for conv2d. `geometry` is that of the convolution whose adjoint this is: its input is y."""
+
+    x: Images
+    weight: TransposedKernel2d
+    has_bias: bool
+    geometry: Geometry
+
+
+def conv_transpose2d(
+    x: Images,
+    weight: TransposedKernel2d,
+    bias: Bias | None,
+    *,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    output_padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+) -> tuple[NewImages, ConvTranspose2dCache]:
+    """y[n, h s + i d - p, w s + j d - p, o] = b[o] + (added up) sum over c of  x[n, h, w, c] W[i, j, o, c].
+
+    The adjoint of conv2d, up to the bias: y is what `conv2d_backward` gives as dx for dy = x, with the same weight and
+    options. So weight is (kernel height, kernel width, outputs / groups, inputs): the array of that conv2d, whose
+    inputs are the outputs here. (Keras stores it so, too; PyTorch has (inputs, outputs / groups, height, width).)
+
+    The height of y is (height - 1) s - 2 p + d (kernel - 1) + output_padding + 1, as in PyTorch. At a stride, several
+    heights give the same number of windows: output_padding, which adds rows at the end that only few windows reach,
+    or none, chooses one. It must be less than the stride or the dilation. Raises ValueError as conv2d does.
+    """
+    layout = "(height, width, outputs / groups, inputs)"
+    _check(x, weight, bias, groups, "(batch, height, width, inputs)", layout, transposed=True)
+    kernel, windows = weight.shape[:2], x.shape[1:3]
+    stride, dilation, pads = (
+        pair("stride", stride, 1),
+        pair("dilation", dilation, 1),
+        _both(pair("padding", padding, 0)),
+    )
+    more = pair("output_padding", output_padding, 0)
+    high, wide = map(_transposed_size, windows, kernel, stride, dilation, pads, more)
+    geometry = Geometry((high, wide), windows, kernel, stride, dilation, pads, groups)
+    y = _add(input_gradient(x, weight, geometry), bias)
+    return y, ConvTranspose2dCache(x, weight, bias is not None, geometry)
+
+
+def conv_transpose2d_backward(
+    output_gradient: NewImages, cache: ConvTranspose2dCache
+) -> tuple[Images, TransposedKernel2d, Bias | None]:
+    """The adjoint of an adjoint is the operation itself: dx = conv2d(dy, W).
+
+    Every term of y is a product of the same three indices as in conv2d, with x in the place of conv2d's output, so
+    dW[i, j, o, c] = sum over n, h, w of  x[n, h, w, c] dy[n, h s + i d - p, w s + j d - p, o], and db sums dy.
+    """
+    x, weight, has_bias, geometry = cache
+    dy = _checked(output_gradient, (len(x), *geometry.size, weight.shape[2] * geometry.groups))
+    dx = correlate(dy, weight, geometry)
+    dweight = weight_gradient(dy, x, weight, geometry)
+    return dx, dweight, _bias_gradient(dy) if has_bias else None
+
+
+def _add(y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    if bias is not None:
+        y += bias
+    return y
+
+
+def _bias_gradient(dy: np.ndarray) -> np.ndarray:
+    """Summed axis by axis, and in float32 at least: NumPy adds entry to entry here, and long sums would lose digits."""
+    total = dy.astype(np.result_type(dy, np.float32), copy=False)
+    for axis in (2, 1, 0):
+        total = total.sum(axis)
+    return total.astype(dy.dtype, copy=False)
+
+
+def _checked(dy: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Raises ValueError for an output gradient of another shape than y: windows over it would end beyond its memory."""
+    if dy.shape != shape:
+        raise ValueError(f"output_gradient must have the shape of y, {shape}, got {dy.shape}.")
+    return dy
+
+
+def _both(padding: Pair) -> Pads:
+    return (padding[0], padding[0]), (padding[1], padding[1])
+
+
+def _pads(padding: int | Pair | str, size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> Pads:
+    if padding == "valid":
+        return _both((0, 0))
+    if padding == "same":
+        high, wide = map(_same, size, kernel, stride, dilation)
+        return high, wide
+    if isinstance(padding, str):
+        raise ValueError(f'padding must be "same", "valid", an integer or a pair of them; got {padding!r}.')
+    return _both(pair("padding", padding, 0))
+
+
+def _same(size: int, kernel: int, stride: int, dilation: int) -> Pair:
+    """So many zeros that there are ceil(size / stride) windows; the odd one goes to the end."""
+    total = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
+    return total // 2, total - total // 2
+
+
+def _transposed_size(windows: int, kernel: int, stride: int, dilation: int, pads: Pair, more: int) -> int:
+    if more >= max(stride, dilation):
+        raise ValueError(
+            f"output_padding must be less than the stride or the dilation, got {more} with stride {stride} and "
+            f"dilation {dilation}. More rows than that no window would reach: pad the result instead."
+        )
+    size = (windows - 1) * stride - sum(pads) + dilation * (kernel - 1) + more + 1
+    if windows < 1 or size < 1:
+        raise ValueError(
+            f"{windows} windows of {dilation * (kernel - 1) + 1} with stride {stride} and padding {pads[0]} are the "
+            f"convolution of {size} entries; there must be at least one. Pad less."
+        )
+    return size
+
+
+def _check(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    groups: int,
+    x_layout: str,
+    weight_layout: str,
+    *,
+    transposed: bool = False,
+) -> None:
+    """Raises ValueError unless ranks, channels, groups and bias fit together."""
+    integer("groups", groups, 1)
+    if x.ndim != x_layout.count(",") + 1 or weight.ndim != x.ndim or 0 in weight.shape:
+        raise ValueError(
+            f"x must be {x_layout} and weight {weight_layout}, none of weight's axes empty; got {x.shape} and "
+            f"{weight.shape}."
+        )
+    divided, whole = weight.shape[-2], weight.shape[-1]
+    inputs, outputs = (whole, divided * groups) if transposed else (divided * groups, whole)
+    if whole % groups or x.shape[-1] != inputs:
+        raise ValueError(
+            f"x {x.shape} has {x.shape[-1]} channels, and weight {weight.shape}, which is {weight_layout}, takes "
+            f"{inputs} with groups={groups}; groups must also divide weight's last axis, {whole}."
+        )
+    if bias is not None and bias.shape != (outputs,):
+        raise ValueError(f"bias must be (outputs,) = ({outputs},), got {bias.shape}.")
+
+
+Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
+
+CONVOLUTION: dict[str, Rule] = {
+    "conv1d": (conv1d, conv1d_backward),
+    "conv2d": (conv2d, conv2d_backward),
+    "conv_transpose2d": (conv_transpose2d, conv_transpose2d_backward),
+}

@@ -1,0 +1,286 @@
+"""Optimizers: each is two pure functions, made by a factory that holds its constants.
+
+    state = optimizer.initialize(parameters)
+    parameters, state = optimizer.update(parameters, gradients, state)
+
+p is a parameter, g its gradient, rate the learning rate; everything is elementwise. Parameters are any tree of dicts,
+lists and tuples of floating-point arrays; gradients and each field of the state but `step`, the number of updates
+done, have the same paths, shapes and dtypes. A learning rate is a number or a schedule: a function of `step`, which
+is 0 at the first update.
+
+`update(..., donate=True)` reuses the memory of parameters and state for the result, as JAX's donation does: the
+caller must not use them afterwards, and no two of their leaves may share memory. It saves the time to find new memory.
+
+The formulas below see one cache-sized block at a time (`_blocks`), write p and the state in place, p last, and
+use a and b as scratch. Constants are Python floats, which never promote an array.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int32
+
+from manual._norm import norm, scaled
+from manual._trees import leaves_by_path
+from manual._update import LearningRate, decays, not_negative, update_rule
+
+Count = Int32[np.ndarray, ""]
+
+
+class Optimizer(NamedTuple):
+    """initialize(parameters) -> state; update(parameters, gradients, state, donate=False) -> (parameters, state)."""
+
+    initialize: Callable[[Any], Any]
+    update: Callable[..., tuple[Any, Any]]
+
+
+class SgdState(NamedTuple):
+    step: Count
+
+
+class MomentumState(NamedTuple):
+    step: Count
+    velocity: Any
+
+
+class AdagradState(NamedTuple):
+    step: Count
+    sum_of_squares: Any
+
+
+class RmspropState(NamedTuple):
+    step: Count
+    mean_square: Any
+
+
+class AdamState(NamedTuple):
+    step: Count
+    first_moment: Any
+    second_moment: Any
+
+
+def sgd(learning_rate: LearningRate, *, weight_decay: float = 0.0) -> Optimizer:
+    """Gradient descent.
+
+        p = p - rate (g + weight_decay p)
+
+    Source: Robbins and Monro (1951), who let the rate fall.
+    """
+    (weight_decay,) = not_negative(weight_decay=weight_decay)
+
+    def formula(p, g, a, b, *, t, rate):
+        g = _with_decay(g, p, weight_decay, a)
+        p -= np.multiply(g, rate, out=a)
+
+    return _optimizer(learning_rate, SgdState, formula)
+
+
+def momentum(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
+    """Heavy ball. Source: Polyak (1964); Sutskever et al. (2013), section 2.
+
+        v = beta v + (g + weight_decay p)
+        p = p - rate v
+
+    Sutskever et al. have the rate inside the velocity, v = beta v - rate g and p = p + v: the same while the rate is
+    constant, but here, as in PyTorch, a new rate also scales the steps remembered. No dampening: others multiply g
+    by 1 - beta, which amounts to a smaller rate.
+    """
+    (beta,), (weight_decay,) = decays(beta=beta), not_negative(weight_decay=weight_decay)
+
+    def formula(p, velocity, g, a, b, *, t, rate):
+        velocity *= beta
+        velocity += _with_decay(g, p, weight_decay, a)
+        p -= np.multiply(velocity, rate, out=a)
+
+    return _optimizer(learning_rate, MomentumState, formula)
+
+
+def nesterov(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
+    """Nesterov's accelerated gradient, seen from the point where it looks ahead. Source: Nesterov (1983).
+
+        g = g + weight_decay p
+        v = beta v + g
+        p = p - rate (g + beta v)
+
+    Sutskever et al. (2013) take the gradient at p + beta v and step from p. With q = p - rate beta v (v being minus
+    theirs over the rate) for that point, their recurrence is this one for q: Bengio et al. (2013), and PyTorch's form.
+    The two are the same path while the rate is constant.
+    """
+    (beta,), (weight_decay,) = decays(beta=beta), not_negative(weight_decay=weight_decay)
+
+    def formula(p, velocity, g, a, b, *, t, rate):
+        g = _with_decay(g, p, weight_decay, a)
+        velocity *= beta
+        velocity += g
+        np.multiply(velocity, beta, out=b)
+        b += g
+        p -= np.multiply(b, rate, out=b)
+
+    return _optimizer(learning_rate, MomentumState, formula)
+
+
+def adagrad(learning_rate: LearningRate, *, epsilon: float = 1e-10, initial_accumulator: float = 0.0) -> Optimizer:
+    """Rates that fall where gradients have been large. Source: Duchi, Hazan and Singer (2011), figure 1, diagonal form.
+
+        s = s + g^2                           starting at initial_accumulator
+        p = p - rate g / (sqrt(s) + epsilon)
+
+    The accumulator starts at 0 in PyTorch and at 0.1 in TensorFlow and optax, where epsilon is inside the root.
+    """
+    epsilon, start = not_negative(epsilon=epsilon, initial_accumulator=initial_accumulator)
+
+    def formula(p, s, g, a, b, *, t, rate):
+        s += np.square(g, out=a)
+        np.sqrt(s, out=a)
+        a += epsilon
+        np.divide(g, a, out=a)
+        p -= np.multiply(a, rate, out=a)
+
+    return _optimizer(learning_rate, AdagradState, formula, start=start, epsilon=epsilon)
+
+
+def rmsprop(learning_rate: LearningRate, *, decay: float = 0.99, epsilon: float = 1e-8) -> Optimizer:
+    """Gradients over their recent root mean square. Source: Tieleman and Hinton, Coursera lecture 6e (2012).
+
+        s = decay s + (1 - decay) g^2
+        p = p - rate g / (sqrt(s) + epsilon)
+
+    The lecture has decay 0.9 and no epsilon. PyTorch adds it outside the root, as here; TensorFlow and optax inside,
+    sqrt(s + epsilon), where the same number matters far more.
+    """
+    (decay,), (epsilon,) = decays(decay=decay), not_negative(epsilon=epsilon)
+
+    def formula(p, s, g, a, b, *, t, rate):
+        _average(s, np.square(g, out=a), decay, a)
+        np.sqrt(s, out=a)
+        a += epsilon
+        np.divide(g, a, out=a)
+        p -= np.multiply(a, rate, out=a)
+
+    return _optimizer(learning_rate, RmspropState, formula, epsilon=epsilon)
+
+
+def adam(learning_rate: LearningRate, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
+    """Momentum over root mean square, both corrected for their start at 0. Source: Kingma and Ba (2015), algorithm 1.
+
+        m = beta1 m + (1 - beta1) g
+        v = beta2 v + (1 - beta2) g^2
+        m^ = m / (1 - beta1^t)                       t = 1 at the first update
+        v^ = v / (1 - beta2^t)
+        p = p - rate m^ / (sqrt(v^) + epsilon)
+
+    The paper's faster form, rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon^), is the same only if
+    epsilon^ is epsilon sqrt(1 - beta2^t); TensorFlow leaves it constant, so its epsilon counts for more early on.
+    No weight decay: added to g it would be divided by sqrt(v^) too, for which see `adamw`.
+    """
+    return _adam(learning_rate, beta1, beta2, epsilon, 0.0)
+
+
+def adamw(
+    learning_rate: LearningRate,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.01,
+) -> Optimizer:
+    """Adam with weight decay outside the quotient. Source: Loshchilov and Hutter (2019), algorithm 2.
+
+        m, v, m^ and v^ as in `adam`
+        p = p - rate (m^ / (sqrt(v^) + epsilon) + weight_decay p)
+
+    As in PyTorch and optax, the rate multiplies the decay too. In the paper only the schedule's multiplier does and
+    not the rate at its head: to get that, divide weight_decay by that rate.
+    """
+    return _adam(learning_rate, beta1, beta2, epsilon, weight_decay)
+
+
+def _adam(learning_rate: LearningRate, beta1: float, beta2: float, epsilon: float, weight_decay: float) -> Optimizer:
+    beta1, beta2 = decays(beta1=beta1, beta2=beta2)
+    epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=weight_decay)
+
+    def formula(p, m, v, g, a, b, *, t, rate):
+        _average(m, g, beta1, a)
+        _average(v, np.square(g, out=a), beta2, a)
+        np.divide(v, 1 - beta2**t, out=a)  # v^
+        np.sqrt(a, out=a)
+        a += epsilon
+        np.divide(m, a, out=a)
+        a *= rate / (1 - beta1**t)  # a scalar is cheaper to correct than m
+        if weight_decay:
+            a += np.multiply(p, rate * weight_decay, out=b)
+        p -= a
+
+    return _optimizer(learning_rate, AdamState, formula, epsilon=epsilon)
+
+
+def _with_decay(g: np.ndarray, p: np.ndarray, weight_decay: float, out: np.ndarray) -> np.ndarray:
+    """g + weight_decay p, the gradient of the loss plus weight_decay / 2 |p|^2."""
+    return np.add(np.multiply(p, weight_decay, out=out), g, out=out) if weight_decay else g
+
+
+def _average(mean: np.ndarray, value: np.ndarray, decay: float, scratch: np.ndarray) -> None:
+    """mean = decay mean + (1 - decay) value."""
+    mean *= decay
+    mean += np.multiply(value, 1 - decay, out=scratch)
+
+
+def _optimizer(*rule: Any, **options: Any) -> Optimizer:
+    return Optimizer(*update_rule(*rule, **options))
+
+
+def global_norm(gradients: Any) -> np.floating:
+    """sqrt(sum g^2) over all entries of all leaves, in the widest of their dtypes.
+
+    It overflows only if the norm itself does, and is 0 for a tree without entries. Not finite if an entry is not.
+    """
+    dtypes = [leaf.dtype for leaf in leaves_by_path(gradients).values()]
+    return np.result_type(*dtypes or [np.float64]).type(norm(gradients))
+
+
+def clip_by_global_norm(gradients: Any, maximum: float) -> Any:
+    """g min(1, maximum / global_norm), so that the norm is at most `maximum` and the direction stays.
+
+    A norm that is not finite makes every entry NaN: an overflow must not pass for a small step. Gradients that need
+    no scaling are copied as they are. Source: Pascanu, Mikolov and Bengio (2013), algorithm 1. PyTorch adds 1e-6 to the
+    norm.
+    """
+    return scaled(gradients, _clipping_factor(gradients, maximum))
+
+
+def clipped(optimizer: Optimizer, maximum: float) -> Optimizer:
+    """The optimizer, given gradients clipped by their global norm."""
+    _check_maximum(maximum)
+
+    def update(parameters: Any, gradients: Any, state: Any, donate: bool = False) -> tuple[Any, Any]:
+        factor = _clipping_factor(gradients, maximum)
+        short = gradients if factor == 1 else scaled(gradients, factor)
+        return optimizer.update(parameters, short, state, donate=donate)
+
+    return Optimizer(optimizer.initialize, update)
+
+
+def _clipping_factor(gradients: Any, maximum: float) -> float:
+    _check_maximum(maximum)
+    size = norm(gradients)
+    if not math.isfinite(size):
+        return math.nan
+    return 1.0 if size <= maximum else maximum / size
+
+
+def _check_maximum(maximum: float) -> None:
+    if not maximum > 0:
+        raise ValueError(f"maximum must be a positive number, got {maximum}; it is the longest step's norm.")
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": sgd,
+    "momentum": momentum,
+    "nesterov": nesterov,
+    "adagrad": adagrad,
+    "rmsprop": rmsprop,
+    "adam": adam,
+    "adamw": adamw,
+}

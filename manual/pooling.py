@@ -1,0 +1,181 @@
+"""Pooling over windows and over whole images, with every derivative by hand.
+
+Images are (batch, height, width, channels), and every channel is pooled by itself. Options, each an integer or a pair
+(height, width): `window`; `stride`, the step from window to window, which is the window unless told otherwise;
+`padding`, how many rows and columns are put before and after, at most half the window, so that no window is padding
+alone. Windows that would reach over the end are dropped, as in PyTorch: entries that no window touches have no effect
+and a gradient of zero. dy is the output gradient, dx the input's. Work keeps its dtype.
+
+Every place in a window is a view of the image that has one entry for each window; these views are combined, one whole
+operation each. A batch is done in parts that stay in a core's cache meanwhile, which is twice as fast.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from manual._windows import Pads, Pair, count, padded, pair, unpadded
+
+PART_BYTES = 1 << 20  # of x at a time
+
+Images = Float[np.ndarray, "batch height width channels"]
+NewImages = Float[np.ndarray, "batch new_height new_width channels"]
+
+
+class _Geometry(NamedTuple):
+    window: Pair
+    stride: Pair
+    pads: Pads
+    out: Pair
+
+
+class MaxPool2dCache(NamedTuple):
+    """x and its maxima: which entry a maximum came from is seen by comparing, and costs nothing until it is asked."""
+
+    x: Images
+    y: NewImages
+    geometry: _Geometry
+
+
+def max_pool2d(
+    x: Images, *, window: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
+) -> tuple[NewImages, MaxPool2dCache]:
+    """y[n, h, w, c] = max over i, j of  x[n, h s + i - p, w s + j - p, c], with -inf outside of x.
+
+    Raises ValueError if an option is impossible or no window fits.
+    """
+    geometry = _geometry(x, window, stride, padding)
+    y = np.empty((len(x), *geometry.out, x.shape[3]), x.dtype)
+    for part in _parts(x.shape, x.itemsize):
+        largest = y[part]
+        largest[...] = -math.inf
+        for tap in _taps(padded(x[part], geometry.pads, -math.inf), geometry):
+            np.maximum(largest, tap, out=largest)
+    return y, MaxPool2dCache(x, y, geometry)
+
+
+def max_pool2d_backward(output_gradient: NewImages, cache: MaxPool2dCache) -> Images:
+    """dx[n, h s + i - p, w s + j - p, c] += dy[n, h, w, c] for the i, j where the maximum is.
+
+    Where it is at several, a tie, the first in row-major order of the window takes all, as in PyTorch and in XLA. The
+    padding takes part, so an input of -inf has no gradient from a window whose padding comes before it. A maximum of
+    NaN has no gradient, and a dy that is not finite makes NaN of all its window.
+    """
+    dy, (x, y, geometry) = output_gradient, cache
+    dx = np.empty(x.shape, dy.dtype)
+    for part in _parts(x.shape, x.itemsize):
+        image = padded(x[part], geometry.pads, -math.inf)
+        dimage = np.zeros(image.shape, dy.dtype)
+        free = np.ones(y[part].shape, np.bool_)  # windows whose maximum is still to be met
+        for tap, dtap in zip(_taps(image, geometry), _taps(dimage, geometry), strict=True):
+            here = tap == y[part]
+            here &= free
+            free ^= here
+            dtap += here * dy[part]  # np.where is half as fast
+        dx[part] = unpadded(dimage, geometry.pads)
+    return dx
+
+
+class AveragePool2dCache(NamedTuple):
+    """Shapes: a mean is linear, so no value is needed."""
+
+    shape: tuple[int, ...]
+    geometry: _Geometry
+
+
+def average_pool2d(
+    x: Images, *, window: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
+) -> tuple[NewImages, AveragePool2dCache]:
+    """y[n, h, w, c] = sum over i, j of  x[n, h s + i - p, w s + j - p, c] / (window height x window width).
+
+    Padding is zeros, which are counted: a window at the border is divided by its whole size, as by PyTorch's
+    count_include_pad=True, its default (TensorFlow and Keras divide by the entries that are there). Raises ValueError
+    as max_pool2d does.
+    """
+    geometry = _geometry(x, window, stride, padding)
+    y = np.empty((len(x), *geometry.out, x.shape[3]), x.dtype)
+    for part in _parts(x.shape, x.itemsize):
+        total = np.zeros(y[part].shape, np.result_type(x, np.float32))  # in float16 it could overflow, and y not
+        for tap in _taps(padded(x[part], geometry.pads), geometry):
+            total += tap
+        total /= math.prod(geometry.window)
+        y[part] = total
+    return y, AveragePool2dCache(x.shape, geometry)
+
+
+def average_pool2d_backward(output_gradient: NewImages, cache: AveragePool2dCache) -> Images:
+    """dx[n, h s + i - p, w s + j - p, c] += dy[n, h, w, c] / (window height x window width) for every i, j."""
+    dy, (shape, geometry) = output_gradient, cache
+    dx = np.empty(shape, dy.dtype)
+    for part in _parts(shape, dy.itemsize):
+        dimage = padded(np.zeros(dx[part].shape, np.result_type(dy, np.float32)), geometry.pads)
+        share = dy[part] / math.prod(geometry.window)
+        for dtap in _taps(dimage, geometry):
+            dtap += share
+        dx[part] = unpadded(dimage, geometry.pads)
+    return dx
+
+
+class GlobalAveragePoolCache(NamedTuple):
+    shape: tuple[int, ...]
+
+
+def global_average_pool(
+    x: Float[np.ndarray, "batch *size channels"],
+) -> tuple[Float[np.ndarray, "batch channels"], GlobalAveragePoolCache]:
+    """y[n, c] = mean of x[n, ..., c] over all axes between batch and channels: a sequence, an image, a volume.
+
+    Raises ValueError if there is nothing to average. Source: Lin, Chen and Yan, "Network in network" (ICLR 2014).
+    """
+    if x.ndim < 3 or 0 in x.shape[1:-1]:
+        raise ValueError(
+            f"x must be (batch, ..., channels) with at least one entry between batch and channels, got {x.shape}."
+        )
+    return x.mean(axis=tuple(range(1, x.ndim - 1))), GlobalAveragePoolCache(x.shape)
+
+
+def global_average_pool_backward(
+    output_gradient: Float[np.ndarray, "batch channels"], cache: GlobalAveragePoolCache
+) -> Float[np.ndarray, "batch *size channels"]:
+    """dx[n, ..., c] = dy[n, c] / size: every entry has the same share."""
+    batch, *size, channels = cache.shape
+    share = output_gradient / math.prod(size)
+    return np.broadcast_to(share.reshape(batch, *(1 for _ in size), channels), cache.shape).copy()
+
+
+def _geometry(x: np.ndarray, window: Any, stride: Any, padding: Any) -> _Geometry:
+    if x.ndim != 4:
+        raise ValueError(f"x must be (batch, height, width, channels), got {x.shape}.")
+    window, padding = pair("window", window, 1), pair("padding", padding, 0)
+    steps = window if stride is None else pair("stride", stride, 1)
+    if any(2 * p > k for p, k in zip(padding, window, strict=True)):
+        raise ValueError(f"padding must be at most half the window, got {padding} for {window}: pad the input instead.")
+    pads = (padding[0], padding[0]), (padding[1], padding[1])
+    high, wide = map(count, x.shape[1:3], window, steps, (1, 1), pads)
+    return _Geometry(window, steps, pads, (high, wide))
+
+
+def _taps(image: np.ndarray, geometry: _Geometry) -> Iterator[np.ndarray]:
+    """For every place in a window, row by row: the entries that all windows have there, as a view."""
+    (high, wide), (down, across) = geometry.out, geometry.stride
+    for i, j in np.ndindex(geometry.window):
+        rows, columns = (slice(k, k + n * s, s) for k, n, s in ((i, high, down), (j, wide, across)))
+        yield image[:, rows, columns]
+
+
+def _parts(shape: tuple[int, ...], itemsize: int) -> Iterator[slice]:
+    """Slices of so many examples as make PART_BYTES, or of one."""
+    examples = max(PART_BYTES // max(math.prod(shape[1:]) * itemsize, 1), 1)
+    return (slice(first, first + examples) for first in range(0, shape[0], examples))
+
+
+Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
+
+POOLING: dict[str, Rule] = {
+    "max_pool2d": (max_pool2d, max_pool2d_backward),
+    "average_pool2d": (average_pool2d, average_pool2d_backward),
+    "global_average_pool": (global_average_pool, global_average_pool_backward),
+}

@@ -1,0 +1,172 @@
+"""Training: mini-batches, gradients accumulated over micro-batches, and the loop.
+
+`loss_and_gradients(parameters, *batch) -> (loss, gradients)` is any function with gradients like its parameters; a
+batch is a tuple of arrays, whose first axis counts examples.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from manual._blocks import in_blocks
+from manual._trees import tree_map
+from manual.optimizers import Optimizer
+
+LossAndGradients = Callable[..., tuple[Any, Any]]
+
+
+def minibatches(
+    arrays: tuple[np.ndarray, ...], batch_size: int, *, seed: int = 0, epochs: int = 1, drop_last: bool = False
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Batches of `batch_size` examples, drawn without replacement; each epoch shuffles anew and has every example once.
+
+    The last batch of an epoch has the examples left over, or is left out with `drop_last`. The order depends on the
+    seed and the number of examples only, and is the same on both sides of this project. Raises ValueError at once if
+    the arrays are not a tuple of arrays with equal first axes, or if there would be no batch.
+    """
+    if not isinstance(arrays, tuple | list) or not arrays or any(np.ndim(array) == 0 for array in arrays):
+        raise ValueError(
+            f"arrays must be a tuple of arrays whose first axis counts examples, got {_kind(arrays)}. "
+            "A single one is (x,)."
+        )
+    lengths = {len(array) for array in arrays}
+    if len(lengths) > 1:
+        raise ValueError(f"arrays must have equal first axes, got {[np.shape(array) for array in arrays]}.")
+    (examples,) = lengths
+    if batch_size < 1 or epochs < 1:
+        raise ValueError(f"batch_size and epochs must be at least 1, got {batch_size} and {epochs}.")
+    if examples < (batch_size if drop_last else 1):
+        raise ValueError(
+            f"there are {examples} examples and batches have {batch_size}: no batch would be made. "
+            "Give more examples, or smaller batches."
+        )
+    stop = examples - examples % batch_size if drop_last else examples
+
+    def draw() -> Iterator[tuple[np.ndarray, ...]]:
+        random = np.random.default_rng(seed)
+        for _ in range(epochs):
+            order = random.permutation(examples)
+            for start in range(0, stop, batch_size):
+                chosen = order[start : start + batch_size]
+                yield tuple(array[chosen] for array in arrays)
+
+    return draw()
+
+
+def accumulate(
+    loss_and_gradients: LossAndGradients,
+    parameters: Any,
+    parts: Sequence[tuple[Any, ...]],
+    *,
+    weights: Iterable[Any] | None = None,
+) -> tuple[Any, Any]:
+    """The loss and gradients of a whole batch from its parts, with the memory that one part needs.
+
+        loss = sum_i w_i loss_i / sum_i w_i, and so for every gradient
+
+    If the loss is a mean over examples, w_i must be the number of examples in part i, which is the default: then parts
+    may be unequal. If it is a mean over something else, give the numbers of that: for a cross-entropy which
+    ignores some targets, the targets that count. For a loss that is a sum, multiply by the number of parts and give
+    equal weights. A part of weight 0 is left out. Statistics over the batch (batch norm) are the parts' own.
+    """
+    shares = _shares(parts, weights)
+    if len(parts) == 1:
+        return loss_and_gradients(parameters, *parts[0])
+    loss, total = 0.0, None
+    for part, share in zip(parts, shares, strict=True):
+        if share == 0:
+            continue
+        part_loss, gradients = loss_and_gradients(parameters, *part)
+        loss = loss + share * part_loss
+        total = _scaled(gradients, share) if total is None else _sum(total, gradients, share)
+    return loss, total
+
+
+def train(
+    loss_and_gradients: LossAndGradients,
+    parameters: Any,
+    batches: Iterable[Any],
+    optimizer: Optimizer,
+    *,
+    state: Any = None,
+    parts: int = 1,
+) -> tuple[Any, Any, np.ndarray]:
+    """One update a batch, which is a tuple of arrays. Returns (parameters, state, losses).
+
+    `losses[i]` is the loss before update i.
+    With `parts`, each batch is cut along its first axis into that many nearly equal micro-batches, weighted as the
+    default of `accumulate` does. `state` continues an earlier run. Parameters and state are copied once, and the copies
+    updated in their own memory. Raises ValueError if there are no batches, or a batch has fewer examples than parts.
+    """
+    parameters = tree_map(_copy, parameters)
+    state = optimizer.initialize(parameters) if state is None else tree_map(_copy, state)
+    losses = []
+    for batch in batches:
+        loss, gradients = accumulate(loss_and_gradients, parameters, _cut(batch, parts))
+        parameters, state = optimizer.update(parameters, gradients, state, donate=True)
+        losses.append(np.array(loss))
+    if not losses:
+        raise ValueError("batches is empty: there is nothing to train on. An iterator gives its batches only once.")
+    return parameters, state, np.stack(losses)
+
+
+def _copy(leaf: np.ndarray) -> np.ndarray:
+    return np.array(leaf, order="C")
+
+
+def _cut(batch: Any, parts: int) -> list[tuple[Any, ...]]:
+    if not isinstance(batch, tuple | list):
+        raise ValueError(f"a batch must be a tuple of arrays, got {_kind(batch)}. A single one is (x,).")
+    if parts < 1:
+        raise ValueError(f"parts must be at least 1, got {parts}.")
+    if parts == 1:
+        return [tuple(batch)]
+    examples = _examples(batch)
+    if examples < parts:
+        raise ValueError(f"a batch of {examples} examples cannot be cut into {parts} parts. Give fewer parts.")
+    bounds = [examples * i // parts for i in range(parts + 1)]
+    return [tuple(array[start:stop] for array in batch) for start, stop in pairwise(bounds)]
+
+
+def _examples(batch: Sequence[Any]) -> int:
+    lengths = {np.shape(array)[:1] for array in batch}
+    if len(lengths) != 1 or lengths == {()}:
+        raise ValueError(
+            "the arrays of a batch must have equal first axes, which count examples, to be cut or weighted; "
+            f"got shapes {[np.shape(array) for array in batch]}."
+        )
+    return lengths.pop()[0]
+
+
+def _shares(parts: Sequence[tuple[Any, ...]], weights: Iterable[Any] | None) -> list[float]:
+    """The weights, divided by their sum."""
+    if not len(parts):
+        raise ValueError("parts is empty: give at least one batch.")
+    if weights is None:
+        weights = [1] if len(parts) == 1 else [_examples(part) for part in parts]
+    numbers = [float(weight) for weight in weights]
+    if len(numbers) != len(parts):
+        raise ValueError(f"there are {len(parts)} parts and {len(numbers)} weights; give one to each part.")
+    if not (min(numbers) >= 0 and 0 < sum(numbers) < np.inf):
+        raise ValueError(f"weights must be finite, at least 0, and not all 0; got {numbers}.")
+    return [number / sum(numbers) for number in numbers]
+
+
+def _scaled(gradients: Any, share: float) -> Any:
+    def formula(g: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+        g *= share
+
+    return in_blocks(formula, {"gradients": gradients})[0]
+
+
+def _sum(total: Any, gradients: Any, share: float) -> Any:
+    def formula(total: np.ndarray, g: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+        total += np.multiply(g, share, out=a)
+
+    return in_blocks(formula, {"the first part": total}, {"another part": gradients}, donate=True)[0]
+
+
+def _kind(value: Any) -> str:
+    return f"an array of shape {value.shape}" if hasattr(value, "shape") else f"{value!r:.60}"
