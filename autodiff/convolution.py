@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 
 from autodiff._windows import Pair, must_fit, two, whole
 
-Sequence = Float[Array, "batch length inputs"]
-NewSequence = Float[Array, "batch new_length outputs"]
+Sequences = Float[Array, "batch length inputs"]
+NewSequences = Float[Array, "batch new_length outputs"]
 Images = Float[Array, "batch height width inputs"]
 NewImages = Float[Array, "batch new_height new_width outputs"]
 Kernel1d = Float[Array, "kernel inputs_per_group outputs"]
@@ -26,7 +26,7 @@ IMAGES = ("NHWC", "HWIO", "NHWC")
 
 
 def conv1d(
-    x: Sequence,
+    x: Sequences,
     weight: Kernel1d,
     bias: Bias | None,
     *,
@@ -34,7 +34,7 @@ def conv1d(
     padding: int | str = 0,
     dilation: int = 1,
     groups: int = 1,
-) -> NewSequence:
+) -> NewSequences:
     """y[n, t, o] = b[o] + sum over i, c of  x[n, t s + i d - p, c] W[i, c, o]. Raises ValueError as conv2d does."""
     _check(x, weight, groups, "(batch, length, inputs)", "(kernel, inputs / groups, outputs)")
     strides, dilations = (whole("stride", stride, 1),), (whole("dilation", dilation, 1),)

@@ -23,8 +23,8 @@ from jaxtyping import Float
 from manual._correlation import Geometry, correlate, input_gradient, weight_gradient
 from manual._windows import Pads, Pair, count, integer, pair
 
-Sequence = Float[np.ndarray, "batch length inputs"]
-NewSequence = Float[np.ndarray, "batch new_length outputs"]
+Sequences = Float[np.ndarray, "batch length inputs"]
+NewSequences = Float[np.ndarray, "batch new_length outputs"]
 Images = Float[np.ndarray, "batch height width inputs"]
 NewImages = Float[np.ndarray, "batch new_height new_width outputs"]
 Kernel1d = Float[np.ndarray, "kernel inputs_per_group outputs"]
@@ -92,7 +92,7 @@ class Conv1dCache(NamedTuple):
 
 
 def conv1d(
-    x: Sequence,
+    x: Sequences,
     weight: Kernel1d,
     bias: Bias | None,
     *,
@@ -100,7 +100,7 @@ def conv1d(
     padding: int | str = 0,
     dilation: int = 1,
     groups: int = 1,
-) -> tuple[NewSequence, Conv1dCache]:
+) -> tuple[NewSequences, Conv1dCache]:
     """y[n, t, o] = b[o] + sum over i, c of  x[n, t s + i d - p, c] W[i, c, o]: `conv2d` of images one entry wide.
 
     The length of y is floor((length + 2 p - d (kernel - 1) - 1) / s) + 1. Raises ValueError as conv2d does.
@@ -118,7 +118,7 @@ def conv1d(
     return y[:, :, 0], Conv1dCache(cache)
 
 
-def conv1d_backward(output_gradient: NewSequence, cache: Conv1dCache) -> tuple[Sequence, Kernel1d, Bias | None]:
+def conv1d_backward(output_gradient: NewSequences, cache: Conv1dCache) -> tuple[Sequences, Kernel1d, Bias | None]:
     """As in `conv2d_backward`, with one axis less."""
     dx, dweight, dbias = conv2d_backward(output_gradient[:, :, None], cache.images)
     return dx[:, :, 0], dweight[:, 0], dbias

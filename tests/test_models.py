@@ -56,6 +56,7 @@ def test_work_is_in_the_dtype_asked_for(name):
 def test_every_image_is_held_out_or_trained_on():
     model = made("mlp", batch=1348)
     x, _ = next(model.batches())
+    assert model.held_out is not None
     held, _ = model.held_out
     assert len(x) + len(held) == 1797
     both = np.concatenate([x, held]).reshape(1797, -1)
