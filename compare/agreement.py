@@ -125,10 +125,16 @@ def _compare_leaf(
         return row(Verdict.DISAGREE, f"shape is {manual.shape}, expected {expected.shape}")
     if manual.dtype != expected.dtype:
         return row(Verdict.DISAGREE, f"dtype is {manual.dtype}, expected {expected.dtype}")
+    if manual.size == 0:
+        return row(Verdict.AGREE, error=0.0, allowed=0.0)
     with np.errstate(all="ignore"):
-        error = np.abs(np.asarray(manual, np.float64) - reference)
-        finite = bool(np.isfinite(error.sum()))  # one pass; what is not finite is looked for only if something is
-    if not finite:
+        error = np.asarray(np.subtract(manual, reference, dtype=np.float64))
+        np.abs(error, out=error)
+        excess = np.asarray(np.maximum(allowed, np.finfo(np.float64).tiny))
+        np.divide(error, excess, out=excess)
+    worst = tuple(int(i) for i in np.unravel_index(np.argmax(excess), error.shape))  # NaN counts as the largest
+    agree = bool(excess[worst] <= 1)  # this way round, so that NaN is not agreement
+    if not agree:
         if not np.isfinite(reference).all():
             where = _first(~np.isfinite(reference))
             return row(Verdict.INCONCLUSIVE, f"the reference is {reference[where]} at {_at(where)}")
@@ -140,12 +146,6 @@ def _compare_leaf(
                     Verdict.INCONCLUSIVE, f"the right values reach {size:.3g}, which {expected.dtype} cannot hold"
                 )
             return row(Verdict.DISAGREE, f"{manual[where]} at {_at(where)}, where {reference[where]:.6g} is expected")
-    if manual.size == 0:
-        return row(Verdict.AGREE, error=0.0, allowed=0.0)
-    with np.errstate(all="ignore"):
-        excess = error / np.maximum(allowed, np.finfo(np.float64).tiny)
-    worst = tuple(int(i) for i in np.unravel_index(np.argmax(excess), error.shape))
-    agree = bool((error <= allowed).all())  # this way round, so that NaN is not agreement
     ours, right = float(manual[worst]), float(reference[worst])
     return row(
         Verdict.AGREE if agree else Verdict.DISAGREE,

@@ -26,8 +26,8 @@ class Watched:
         self._last: dict[str, np.ndarray] = {}  # kept, so that their memory is not given out again
 
     def __call__(self, parameters: Any, *args: Any) -> Any:
-        given = jax.tree.map(_own, (parameters, *args))
-        kept = jax.tree.map(_own, given)
+        kept = (parameters, *args)
+        given = jax.tree.map(_own, kept)
         result = self.function(*given)
         for name, before, after in zip(self.names, kept, given, strict=True):
             changed = [path for path, same in _same(before, after).items() if not same]

@@ -99,6 +99,8 @@ def _check(
             rows = [replace(row, verdict=Verdict.INCONCLUSIVE) if row.path in here.wrong else row for row in here.rows]
             return GradientReport(Verdict.INCONCLUSIVE, rows, notes=[note])
     point, probe, seen = _probed(check, here, probes)
+    # Before the hand-written side is called again: for a while after a product, a BLAS's threads may keep the cores.
+    report = _confirmed(check, point, references) if point.verdict is Verdict.AGREE else None
     if seen:
         check.by_hand.same_again(answer, parameters, *args, after="after other calls")
     unfit = [note for note in check.by_hand.diagnoses if note.kind not in HARMLESS]
@@ -106,12 +108,10 @@ def _check(
         report = _blamed(check, point, bool(unfit), references)
     elif unfit:
         report = GradientReport(Verdict.DISAGREE, point.rows, wrong_side="manual")
-    elif point.verdict is Verdict.INCONCLUSIVE:
+    elif report is None:
         row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
         note = f"{row.path}: {row.message}. Look at a point where the loss is finite, or write it from logits."
         report = GradientReport(Verdict.INCONCLUSIVE, point.rows, notes=[note])
-    else:
-        report = _confirmed(check, point, references)
     silent = [f"the probe {name!r} says nothing: {words}" for name, words in seen.items() if words not in DECIDED]
     misconduct = [] if report.wrong_side == "autodiff" else check.by_hand.diagnoses
     return replace(

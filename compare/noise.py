@@ -27,28 +27,34 @@ class Noise:
     """Draws of standard deviation `unit`: windows of one random pool, each beginning elsewhere.
 
     A pool instead of a draw for each operation, because a generator takes far longer to compile, and to run, than the
-    operation it stands beside. Samples differ in where the part of the pool that they use begins.
+    operation it stands beside. Samples differ in where the part of the pool that they use begins, turns of a loop
+    by a `shift`.
     """
 
-    def __init__(self, pool: Any, sample: Any, unit: Any) -> None:
-        self.pool, self.sample, self.unit = pool, sample, unit
-        self.part = unit * lax.dynamic_slice(pool, ((2731 * sample) % SPREAD,), (len(pool) - SPREAD,))
+    def __init__(self, part: Any, unit: Any, shift: Any = 0) -> None:
+        self.part, self.unit, self.shift = part, unit, shift
         self.windows = 0
 
     def like(self, value: Any) -> Any:
         self.windows += 1
-        start = (1597 * self.windows) % SPREAD
-        window = lax.reshape(lax.slice(self.part, (start,), (start + value.size,)), value.shape)
-        return lax.convert_element_type(window, value.dtype)
+        start = (1597 * self.windows + self.shift) % SPREAD
+        window = lax.reshape(lax.dynamic_slice_in_dim(self.part, start, value.size), value.shape)
+        return lax.convert_element_type(self.unit * window, value.dtype)
 
     def of_a_turn(self, number: Any) -> "Noise":
         """Other draws, for a turn of a loop."""
-        return Noise(self.pool, self.sample + 211 * (number + 1), self.unit)
+        return Noise(self.part, self.unit, self.shift + 211 * (number + 1))
 
 
 @functools.lru_cache(maxsize=8)
-def pool(size: int) -> np.ndarray:
+def _pool(size: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(-(3**0.5), 3**0.5, size + 2 * SPREAD)
+
+
+def draws(size: int, sample: int) -> np.ndarray:
+    """Of standard deviation 1, for values of up to `size` entries: the part of the pool that `sample` uses."""
+    begin = (2731 * sample) % SPREAD
+    return _pool(size)[begin : begin + size + SPREAD]
 
 
 def is_floating(value: Any) -> bool:
@@ -117,13 +123,19 @@ def _noisy_scan(equation: Any, inputs: list[Any], noise: Noise) -> list[Any]:
 
 def _products(equation: Any, inputs: list[Any], output: Any) -> Any:
     """|a| |b| + sqrt(n) |a.b| for a product of arrays contracted over n terms."""
-    numbers = equation.params["dimension_numbers"]
-    (left, right), _ = numbers
-    a, b = (
-        jnp.sqrt(jnp.sum(value**2, axis=axes, keepdims=True)) for value, axes in zip(inputs, (left, right), strict=True)
-    )
-    terms = float(np.prod([inputs[0].shape[axis] for axis in left]))
-    return lax.dot_general(a, b, numbers, precision="highest") + terms**0.5 * jnp.abs(output)
+    (contracted, batched) = equation.params["dimension_numbers"]
+    norms = []
+    for i, value in enumerate(inputs):
+        # As the product's own axes are laid out: batch, then the free ones of a, then those of b.
+        size = lax.sqrt(jnp.sum(lax.square(value), axis=contracted[i], keepdims=True))
+        free = [axis for axis in range(value.ndim) if axis not in (*contracted[i], *batched[i])]
+        size = lax.transpose(size, (*batched[i], *free, *contracted[i]))
+        kept = [value.shape[axis] for axis in (*batched[i], *free)]
+        other = output.ndim - len(kept)
+        place = len(batched[i]) if i else len(kept)
+        norms.append(lax.reshape(size, (*kept[:place], *(1,) * other, *kept[place:])))
+    terms = float(np.prod([inputs[0].shape[axis] for axis in contracted[0]]))
+    return norms[0] * norms[1] + terms**0.5 * lax.abs(output)
 
 
 def _sums(equation: Any, inputs: list[Any], output: Any) -> Any:
@@ -218,8 +230,8 @@ def _largest_slope(equation: Any, inputs: list[Any], i: int) -> Any:
     Where the function is, its derivative moves with the rounding of what it is computed from.
     """
 
-    def slope(t: float) -> Any:
-        scaled = [t * value if is_floating(value) else value for value in inputs]
+    def slope(shrunk: Callable[[Any], Any]) -> Any:
+        scaled = [shrunk(value) if is_floating(value) else value for value in inputs]
 
         def alone(value: Any) -> Any:
             return run(equation, [*scaled[:i], value, *scaled[i + 1 :]])[0]
@@ -227,7 +239,7 @@ def _largest_slope(equation: Any, inputs: list[Any], i: int) -> Any:
         _, tangent = jax.jvp(alone, (scaled[i],), (jnp.ones_like(scaled[i]),))
         return jnp.where(jnp.isfinite(tangent), jnp.abs(tangent), 0)
 
-    return functools.reduce(jnp.maximum, [slope(t) for t in (0.5, 0.0)])
+    return jnp.maximum(slope(lambda value: 0.5 * value), slope(jnp.zeros_like))
 
 
 # Functions whose derivative stays finite on the way to zero. custom_jvp_call: logaddexp, relu and the like.

@@ -57,9 +57,10 @@ class Check:
         loss, gradients = result[0], result[1]
         given = leaves_by_path(result[2]) if len(result) == 3 else {}
         taps = {name: tap for name, tap in self.taps.items() if name in given}
-        point = self._compared(parameters, args, loss, gradients, given, taps, samples)
-        if point.verdict is Verdict.DISAGREE and samples < CONFIRMED:
-            point = self._compared(parameters, args, loss, gradients, given, taps, CONFIRMED)
+        for more in sorted({samples, *CONFIRMED}):
+            point = self._compared(parameters, args, loss, gradients, given, taps, more)
+            if point.verdict is not Verdict.DISAGREE:
+                break
         return point
 
     def _compared(

@@ -27,11 +27,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from compare.compiling import compiled
-from compare.noise import Noise, bend_slopes, collect_slopes, pool, rounding_noise, unit_roundoff
+from compare.noise import Noise, bend_slopes, collect_slopes, draws, rounding_noise, unit_roundoff
 from compare.tracing import interpreted, largest_value, widened
 
-SAMPLES = 2
-CONFIRMED = 16  # before anything is blamed
+SAMPLES = 1
+CONFIRMED = (4, 16)  # before anything is blamed: first with a few more, which clears most
 # Allowed: this many standard deviations. A leaf may have a million entries, two samples estimate a deviation only
 # roughly (a disagreement is looked at again with more), and another program may round where JAX does not.
 DEVIATIONS = 16.0
@@ -43,40 +43,54 @@ SHARED = 1 / 4
 
 
 @functools.partial(compiled, static_argnums=(0, 1))
-def _without_noise(function: Callable[..., Any], gradient: bool, *args: Any) -> tuple[Any, list[Any], Any]:
-    """The result, the largest slopes on the way to it, and zeros like the result."""
+def _first_sample(function: Callable[..., Any], gradient: bool, unit: Any, part: Any, *args: Any) -> Any:
+    """The result, the largest slopes on the way to it, and the square of how far noise moves the result."""
     slopes: list[Any] = []
     if gradient:
         interpreted(function, collect_slopes(slopes))(*args)
     result = (jax.value_and_grad(function) if gradient else function)(*args)
-    return result, slopes, jax.tree.map(lambda value: jnp.zeros_like(value, float), result)
+    noisy = _noisy(function, gradient, Noise(part, unit), slopes, args)
+    return result, slopes, jax.tree.map(lambda moved, still: (moved - still) ** 2.0, noisy, result)
 
 
-@functools.partial(compiled, static_argnums=(0, 1), donate_argnums=3)
-def _add_sample(
+@functools.partial(compiled, static_argnums=(0, 1), donate_argnums=2)
+def _next_sample(
     function: Callable[..., Any],
     gradient: bool,
-    unit: Any,
     squares: Any,
-    sample: Any,
-    draws: Any,
-    base: Any,
+    unit: Any,
+    part: Any,
+    result: Any,
     slopes: list[Any],
     *args: Any,
 ) -> Any:
-    """`squares`, increased by the square of how far noise moves the result."""
-    noise = Noise(draws, sample, unit)
+    """`squares`, increased by another."""
+    noisy = _noisy(function, gradient, Noise(part, unit), slopes, args)
+    return jax.tree.map(lambda total, moved, still: total + (moved - still) ** 2.0, squares, noisy, result)
+
+
+def _noisy(function: Callable[..., Any], gradient: bool, noise: Noise, slopes: list[Any], args: Any) -> Any:
     bends = jax.tree.map(lambda slope: slope * noise.like(slope), slopes)
 
     def bent(*args: Any) -> Any:
         return interpreted(function, bend_slopes(bends))(*args)
 
-    noisy = interpreted(jax.value_and_grad(bent) if gradient else function, rounding_noise(noise))
-    return jax.tree.map(lambda total, moved, still: total + (moved - still) ** 2.0, squares, noisy(*args), base)
+    return interpreted(jax.value_and_grad(bent) if gradient else function, rounding_noise(noise))(*args)
+
+
+@functools.partial(compiled, donate_argnums=0)
+def _allowance(squares: Any, samples: Any, unit: Any, tiny: Any, result: Any) -> Any:
+    def of_leaf(square: Any, value: Any) -> Any:
+        variance = square / samples
+        if variance.size:
+            variance += SHARED**2 * variance.mean()
+        return DEVIATIONS * jnp.sqrt(variance) + (4 * unit * jnp.abs(value) + tiny)
+
+    return jax.tree.map(of_leaf, squares, result)
 
 
 @functools.lru_cache(maxsize=128)
-def _pool_size(function: Callable[..., Any], gradient: bool, tree: Any, shapes: tuple[Any, ...]) -> int:
+def _largest(function: Callable[..., Any], gradient: bool, tree: Any, shapes: tuple[Any, ...]) -> int:
     target = jax.value_and_grad(function) if gradient else function
     return largest_value(jax.make_jaxpr(target)(*jax.tree.unflatten(tree, shapes)).jaxpr)
 
@@ -101,29 +115,21 @@ def measure(
         wide = widened(args)
         leaves, tree = jax.tree.flatten(wide)
         shapes = tuple(jax.ShapeDtypeStruct(np.shape(leaf), np.result_type(leaf)) for leaf in leaves)
-        draws = pool(_pool_size(function, gradient, tree, shapes))
+        size = _largest(function, gradient, tree, shapes)
         wide = jax.device_put(wide)  # once, and not for each run
-        result, slopes, squares = _without_noise(function, gradient, *wide)
-        for sample in range(samples):
-            number = 1009 * seed + sample
-            squares = _add_sample(function, gradient, unit, squares, number, draws, result, slopes, *wide)
-        result, squares = jax.tree.map(np.asarray, (result, squares))
-    tiny = float(jnp.finfo(dtype).tiny)
-
-    def allowance(value: np.ndarray, square: np.ndarray) -> np.ndarray:
-        variance = square / samples
-        variance += SHARED**2 * (variance.mean() if variance.size else 0.0)
-        return DEVIATIONS * np.sqrt(variance) + (4 * unit * np.abs(value) + tiny)
-
-    with np.errstate(all="ignore"):  # what is not finite is reported by whoever compares
-        return result, jax.tree.map(allowance, result, squares)
+        first, *more = (draws(size, 1009 * seed + sample) for sample in range(samples))
+        result, slopes, squares = _first_sample(function, gradient, unit, first, *wide)
+        for part in more:
+            squares = _next_sample(function, gradient, squares, unit, part, result, slopes, *wide)
+        allowed = _allowance(squares, samples, unit, float(jnp.finfo(dtype).tiny), result)
+        return jax.tree.map(np.asarray, (result, allowed))
 
 
 def norm(array: np.ndarray) -> float:
     """The Euclidean norm, in float64 whatever the dtype, scaled where a square would overflow or vanish."""
     wide = np.asarray(array, np.float64).ravel()
     with np.errstate(over="ignore", under="ignore"):
-        plain = float(np.sqrt(wide @ wide))
+        plain = float(np.sqrt(np.add.reduce(np.square(wide))))  # no BLAS: its threads would spin where JAX's are to run
     if 1e-150 < plain < 1e150 or not wide.size:
         return plain
     largest = float(np.max(np.abs(wide)))

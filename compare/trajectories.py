@@ -136,7 +136,7 @@ def _judge_alone(
     if all(row.verdict is Verdict.AGREE for row in rows):
         return rows
     dtype = np.result_type(*jax.tree.leaves(before[0]))
-    for samples in (SAMPLES, CONFIRMED):  # a disagreement is looked at again before it is one
+    for samples in (SAMPLES, *CONFIRMED):  # a disagreement is looked at again before it is one
         right, allowed = measure(reference_step, before, *batch, dtype=dtype, samples=samples)
         remembered.step, remembered.allowed = step, both_leaves(allowed)
         rows = compare_trees(ours, theirs, both_leaves(right), remembered.allowed)

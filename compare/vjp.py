@@ -14,6 +14,7 @@ import numpy as np
 
 from compare.agreement import Verdict, as_array
 from compare.gradients import check_gradients
+from compare.localize import tap
 from compare.report import GradientMismatch, GradientReport
 
 # A stream of its own: people draw their inputs from default_rng(0), and an output gradient equal to the input hides
@@ -33,8 +34,14 @@ class _Contracted:
 
     def __call__(self, inputs: tuple[Any, ...], cotangent: Any, others: dict[str, Any]) -> Any:
         value = self.function(*_merged(self.places, inputs, others))
+        value = jax.tree_util.tree_map_with_path(_named, value)
         products = jax.tree.map(lambda v, c: jnp.sum(v * jnp.asarray(c).astype(v.dtype)), value, cotangent)
         return sum(jax.tree.leaves(products))
+
+
+def _named(path: Any, leaf: Any) -> Any:
+    """Marked, because many a derivative is written with the value: `1 - output**2`."""
+    return tap(f"output{jax.tree_util.keystr(path)}", leaf)
 
 
 def _merged(places: tuple[bool, ...], inputs: tuple[Any, ...], others: dict[str, Any]) -> list[Any]:

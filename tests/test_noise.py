@@ -5,22 +5,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compare.noise import Noise, bend_slopes, collect_slopes, pool, rounding_noise, unit_roundoff
+from compare.noise import Noise, bend_slopes, collect_slopes, draws, rounding_noise, unit_roundoff
 from compare.tracing import interpreted
 
 UNIT = unit_roundoff(np.float32)
 
 
 def noisy(function, *args, sample=0):
-    return interpreted(function, rounding_noise(Noise(pool(10_000), sample, UNIT)))(*args)
+    return interpreted(function, rounding_noise(Noise(draws(10_000, sample), UNIT)))(*args)
 
 
 def test_draws_have_variance_one_and_differ_between_samples_and_operations():
-    draws = [Noise(pool(50_000), sample, 1.0).like(jnp.zeros(50_000)) for sample in (0, 1)]
-    assert np.var(draws[0]) == pytest.approx(1, rel=0.02)
-    assert abs(np.corrcoef(*draws)[0, 1]) < 0.02
-    noise = Noise(pool(50_000), 0, 1.0)
-    assert abs(np.corrcoef(noise.like(jnp.zeros(50_000)), noise.like(jnp.zeros(50_000)))[0, 1]) < 0.02
+    value = jnp.zeros(50_000)
+    of_samples = [Noise(draws(50_000, sample), 1.0).like(value) for sample in (0, 1)]
+    assert np.var(of_samples[0]) == pytest.approx(1, rel=0.02)
+    noise = Noise(draws(50_000, 0), 1.0)
+    of_operations = [noise.like(value), noise.like(value)]
+    of_turns = [noise.of_a_turn(number).like(value) for number in (0, 1)]
+    for pair in (of_samples, of_operations, of_turns):
+        assert abs(np.corrcoef(*pair)[0, 1]) < 0.02
 
 
 def test_what_moves_numbers_moves_no_bits():
