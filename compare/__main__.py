@@ -1,17 +1,14 @@
 """The command. Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive, 130 interrupted."""
 
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from compare.terminal import Stage, progress_bar, reported, show
 
 EXIT_STATUS = {"agree": 0, "disagree": 1, "inconclusive": 3}
 
@@ -78,7 +75,7 @@ def verify(
     chosen |= {"preset": preset, "iterations": iterations, "batch": batch, "optimizer": optimizer}
     chosen |= {"learning_rate": learning_rate, "scale": scale}
     given = {option: value for option, value in chosen.items() if value is not None}
-    with _reported() as stage:
+    with reported() as stage:
         # Imported late, so that --help and mistakes in usage are answered at once: JAX takes a second to load.
         from compare.output import check_plottable, check_writable, plot_run, write_json
         from compare.problem import BadInput
@@ -102,11 +99,11 @@ def verify(
             losses = {side: result.loss_curve(side) for side in result.losses}
             plot_run(plot, result.problem, losses, result.trajectory.drift)
             stage.written.append(plot)
-        _print(str(result))
+        show(str(result))
     raise typer.Exit(EXIT_STATUS[result.verdict.value])
 
 
-def _run(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str, stage: "_Stage") -> Any:
+def _run(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str, stage: Stage) -> Any:
     if model == "shallow":
         from compare.problem import BadInput
         from compare.verify import Settings
@@ -116,16 +113,16 @@ def _run(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str
         if foreign:
             raise BadInput(f"--{min(foreign)} does not apply to --model shallow.")
         settings = Settings(**given, seed=seed, dtype=dtype, platform=platform)
-        with _progress_bar(settings.iterations, stage) as progress:
+        with progress_bar(settings.iterations, stage) as progress:
             return run(settings, progress)
     from compare.models import settled
     from compare.verify_model import verify_model
 
-    with _progress_bar(settled(model, given)["iterations"], stage) as progress:
+    with progress_bar(settled(model, given)["iterations"], stage) as progress:
         return verify_model(model, given, seed=seed, dtype=dtype, platform=platform, progress=progress)
 
 
-def _sweep(names: str, seed: int, platform: str, stage: "_Stage") -> Any:
+def _sweep(names: str, seed: int, platform: str, stage: Stage) -> Any:
     """One line for each op as it is done; the verdict of all is left to be printed."""
     from compare.ops import Sweep, catalog, sweep
     from compare.platform import on_platform
@@ -136,84 +133,8 @@ def _sweep(names: str, seed: int, platform: str, stage: "_Stage") -> Any:
         for result in sweep(wanted, seed=seed):
             results.append(result)
             stage.say(f"verifying ops, {len(results)} of {len(wanted)} done", 0)
-            _print(str(result))
+            show(str(result))
     return Sweep(results)
-
-
-def _print(text: str) -> None:
-    """On stdout, whatever it can show; if its reader has gone, the files and the exit status remain."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        print(text.encode(encoding, "replace").decode(encoding), flush=True)
-    except BrokenPipeError:
-        # What is still buffered would be written, and fail, once more at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class _Stage:
-    """What is being done and how much of it is done, for the bar and for the last words after Ctrl-C."""
-
-    def __init__(self) -> None:
-        self.text = "starting"
-        self.interrupted = False
-        self.written: list[Path] = []
-
-    def say(self, what: str, steps: int) -> None:
-        if self.interrupted:  # and what was raised then came to nothing, in a destructor or a hook of JAX
-            raise KeyboardInterrupt
-        self.text = f"{what}, {steps} steps done" if steps else what
-
-    def interrupt(self, *_: Any) -> None:
-        self.interrupted = True
-        raise KeyboardInterrupt
-
-
-@contextmanager
-def _reported() -> Iterator[_Stage]:
-    """Bad input ends with one line and status 2, an interruption with one line and status 130."""
-    stage = _Stage()
-    before = signal.signal(signal.SIGINT, stage.interrupt)
-    try:
-        yield stage
-    except (Exception, KeyboardInterrupt) as error:
-        if stage.interrupted or isinstance(error, KeyboardInterrupt):
-            written = f"only {', '.join(map(str, stage.written))} was" if stage.written else "nothing was"
-            typer.echo(f"backproof: interrupted while {stage.text}; {written} written", err=True)
-            raise typer.Exit(130) from None
-        message = _said_of(error)
-        if message is None:
-            raise
-        typer.echo(f"backproof: {message}", err=True)
-        raise typer.Exit(2) from None
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _said_of(error: BaseException) -> str | None:
-    from compare.problem import BadInput
-
-    if isinstance(error, BadInput):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return f"this does not fit into memory: {error}. Try fewer hidden units or less data."
-    if isinstance(error, OSError):
-        return f"{error.filename or 'input or output'}: {error.strerror or error}"
-    return None
-
-
-@contextmanager
-def _progress_bar(iterations: int, stage: _Stage) -> Iterator[Callable[[str, int], None]]:
-    """A bar on stderr if that is a terminal; in any case the stage is kept."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("starting", total=iterations)
-
-        def progress(what: str, steps: int) -> None:
-            stage.say(what, steps)
-            bar.update(task, description=what, completed=steps)
-
-        yield progress
 
 
 def main() -> None:

@@ -32,14 +32,14 @@ from compare.tracing import interpreted, largest_value, widened
 
 SAMPLES = 1
 CONFIRMED = (4, 16)  # before anything is blamed: first with a few more, which clears most
-# Allowed: this many standard deviations. A leaf may have a million entries, two samples estimate a deviation only
+# Allowed: this many standard deviations. A leaf may have a million entries, one sample estimates a deviation only
 # roughly (a disagreement is looked at again with more), and another program may round where JAX does not.
 DEVIATIONS = 16.0
-# Entries of a leaf share a part of their noise estimate, so that none is judged by two lucky draws.
+# Entries of a leaf share a part of their noise estimate, so that none is judged by a lucky draw.
 SHARED = 1 / 4
 
 
-# Two programs called from here, and not one with a loop inside: XLA runs the body of a loop on one core.
+# Programs called from here, and not one with a loop inside: XLA runs the body of a loop on one core.
 
 
 @functools.partial(compiled, static_argnums=(0, 1))

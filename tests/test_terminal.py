@@ -1,0 +1,75 @@
+"""Last words: what a command says, and with which status, when something stops it."""
+
+import contextlib
+import io
+import signal
+import sys
+
+import pytest
+import typer
+
+from compare.problem import BadInput
+from compare.terminal import progress_bar, reported, show
+
+
+def stopped(error, written=()):
+    """The exit status of a command that `error` stops."""
+    try:
+        with reported() as stage:
+            stage.say("training", 3)
+            stage.written.extend(written)
+            raise error
+    except typer.Exit as end:
+        return end.exit_code
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (BadInput("no such thing"), 2, "backproof: no such thing\n"),
+        (MemoryError("9 GiB"), 2, "backproof: this does not fit into memory: 9 GiB."),
+        (FileNotFoundError(2, "No such file", "a.csv"), 2, "backproof: a.csv: No such file\n"),
+        (KeyboardInterrupt(), 130, "backproof: interrupted while training, 3 steps done; nothing was written\n"),
+    ],
+)
+def test_what_stops_a_command_is_said_in_one_line(error, status, words, capsys):
+    assert stopped(error) == status
+    assert capsys.readouterr().err.startswith(words)
+
+
+def test_an_interruption_says_what_was_written(tmp_path, capsys):
+    assert stopped(KeyboardInterrupt(), [tmp_path / "out.json"]) == 130
+    assert "only " in capsys.readouterr().err
+
+
+def test_an_interruption_swallowed_on_its_way_comes_back():
+    before = signal.getsignal(signal.SIGINT)
+
+    def swallow_one():
+        with reported() as stage:
+            with contextlib.suppress(KeyboardInterrupt):  # as a destructor would
+                stage.interrupt()
+            stage.say("training", 4)
+
+    with pytest.raises(typer.Exit) as end:
+        swallow_one()
+    assert end.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_our_own_mistakes_are_not_hidden():
+    with pytest.raises(ZeroDivisionError), reported():
+        raise ZeroDivisionError
+
+
+def test_what_a_terminal_cannot_show_is_replaced(monkeypatch):
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", ascii_only)
+    show("a ≤ b")
+    assert ascii_only.buffer.getvalue() == b"a ? b\n"
+
+
+def test_the_bar_keeps_the_stage():
+    with reported() as stage, progress_bar(10, stage) as progress:
+        progress("training", 7)
+        assert stage.text == "training, 7 steps done"
