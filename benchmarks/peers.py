@@ -5,7 +5,8 @@ hand-written loss itself, so they cannot see that both are wrong together; the o
 A checker refuses by its verdict or by raising anything: an exception is noticed too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -111,9 +112,19 @@ def jax_check_grads(hand_written: HandWritten, parameters: Any, x: Any, y: Any) 
         return (jax.tree.map(lambda g: output_gradient * g, found),)
 
     network.defvjp(lambda parameters: (network(parameters), parameters), backward)
-    with jax.enable_x64(True):
+    with _x64_in_every_thread():  # callbacks run in threads of JAX's own
         check_grads(network, (jax.tree.map(jnp.asarray, parameters),), order=1, modes=("rev",))
     return True
+
+
+@contextmanager
+def _x64_in_every_thread() -> Iterator[None]:
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
 
 
 def hips_autograd(hand_written: HandWritten, parameters: Any, x: Any, y: Any) -> bool:
