@@ -119,7 +119,7 @@ def jax_check_grads(hand_written: HandWritten, parameters: Any, x: Any, y: Any) 
 
 @contextmanager
 def _x64_in_every_thread() -> Iterator[None]:
-    before = jax.config.jax_enable_x64
+    before = bool(jax.config.read("jax_enable_x64"))
     jax.config.update("jax_enable_x64", True)
     try:
         yield
