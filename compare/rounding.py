@@ -89,6 +89,10 @@ def _allowance(squares: Any, samples: Any, unit: Any, tiny: Any, result: Any) ->
     return jax.tree.map(of_leaf, squares, result)
 
 
+def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+
 @functools.lru_cache(maxsize=128)
 def _largest(function: Callable[..., Any], gradient: bool, tree: Any, shapes: tuple[Any, ...]) -> int:
     target = jax.value_and_grad(function) if gradient else function
@@ -112,11 +116,9 @@ def measure(
     """
     unit = unit_roundoff(dtype)
     with jax.enable_x64(True):
-        wide = widened(args)
-        leaves, tree = jax.tree.flatten(wide)
-        shapes = tuple(jax.ShapeDtypeStruct(np.shape(leaf), np.result_type(leaf)) for leaf in leaves)
-        size = _largest(function, gradient, tree, shapes)
-        wide = jax.device_put(wide)  # once, and not for each run
+        wide = jax.device_put(widened(args))  # once, and not for each run
+        leaves, tree = jax.tree.flatten(jax.tree.map(_shape_of, wide))
+        size = _largest(function, gradient, tree, tuple(leaves))
         first, *more = (draws(size, 1009 * seed + sample) for sample in range(samples))
         result, slopes, squares = _first_sample(function, gradient, unit, first, *wide)
         for part in more:

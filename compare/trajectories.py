@@ -61,6 +61,7 @@ def check_trajectory(
     twin = (_one_place_away(start[0], seed), start[1])
     rows = {path: ParameterPath(path, leaf.shape) for path, leaf in both_leaves(start).items()}
     drift, step, before, batch, alone = Curve(), 0, start, (), []
+    del start  # of huge models every copy counts
     remembered = _Remembered()
     for step, batch in enumerate(batches, start=1):
         before = reference
