@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,6 +59,16 @@ def verify(
     seed: Annotated[int, typer.Option(help="For the initial weights, the split and made data.")] = 0,
     dtype: Annotated[str, typer.Option(help="float64 or float32. Ops are verified in both.")] = "float64",
     platform: Annotated[str, typer.Option(help="Where JAX works: cpu, gpu or tpu.")] = "cpu",
+    devices: Annotated[
+        int | None,
+        typer.Option(help="Divide every batch among this many devices, made from the CPU's cores if it is a CPU."),
+    ] = None,
+    coordinator: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Of several processes: where process 0 is to be found.")
+    ] = None,
+    process_id: Annotated[int, typer.Option(help="Which of them this one is, from 0.")] = 0,
+    num_processes: Annotated[int, typer.Option(help="How many there are.")] = 1,
+    join_timeout: Annotated[int, typer.Option(help="Seconds to wait for all of them.")] = 30,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
     plot: Annotated[
         Path | None,
@@ -67,7 +78,8 @@ def verify(
     """Train one network on real data both ways and compare every gradient and every step.
 
     The default network is the notebook's: one hidden tanh layer, sigmoid outputs, binary cross-entropy. With --op,
-    verify single ops at many shapes and options, one line each.
+    verify single ops at many shapes and options, one line each. With --devices or --coordinator, compare what many
+    devices compute together, in one process or several, with one device and with the derivation by hand.
 
     Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
     """
@@ -79,6 +91,7 @@ def verify(
         # Imported late, so that --help and mistakes in usage are answered at once: JAX takes a second to load.
         from compare.output import check_plottable, check_writable, plot_run, write_json
         from compare.problem import BadInput
+        from compare.processes import Processes, is_child, joined, supervise
 
         if json:
             check_writable(json)
@@ -86,7 +99,19 @@ def verify(
             check_plottable(plot)
         if json and plot and json.resolve() == plot.resolve():
             raise BadInput(f"{plot} is given for both --json and --plot; give two paths.")
-        if op is None:
+        if devices is not None or coordinator is not None or num_processes != 1 or process_id:
+            if op or plot:
+                raise BadInput("--op and --plot do not apply to several devices.")
+            processes = None
+            if coordinator is not None:
+                processes = Processes(coordinator, process_id, num_processes, join_timeout)
+            elif num_processes != 1 or process_id:
+                raise BadInput("several processes need --coordinator HOST:PORT, the address of process 0.")
+            if not is_child():
+                raise typer.Exit(supervise(sys.argv[1:], devices if platform == "cpu" else None, processes))
+            with joined(processes) if processes else nullcontext():
+                result = _in_parallel(model, given, seed, dtype, platform, stage)
+        elif op is None:
             result = _run(model, given, seed, dtype, platform, stage)
         elif given or plot or model != "shallow":
             raise BadInput("--op takes no other options than --seed, --platform and --json.")
@@ -120,6 +145,13 @@ def _run(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str
 
     with progress_bar(settled(model, given)["iterations"], stage) as progress:
         return verify_model(model, given, seed=seed, dtype=dtype, platform=platform, progress=progress)
+
+
+def _in_parallel(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str, stage: Stage) -> Any:
+    from compare.verify_parallel import STEPS, verify_parallel
+
+    with progress_bar(given.get("iterations", STEPS), stage) as progress:
+        return verify_parallel(model, given, seed=seed, dtype=dtype, platform=platform, progress=progress)
 
 
 def _sweep(names: str, seed: int, platform: str, stage: Stage) -> Any:

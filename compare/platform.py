@@ -18,7 +18,7 @@ def on_platform(platform: str) -> Iterator[Any]:
     if platform not in PLATFORMS:
         raise BadInput(f"no platform is called {platform!r}; there are {', '.join(PLATFORMS)}.")
     try:
-        device = jax.devices(platform)[0]
+        device = jax.local_devices(backend=platform)[0]  # of several processes, each has its own
     except RuntimeError as error:
         raise BadInput(
             f"this machine has no {platform} that JAX can use; it sees: {_present()}. "

@@ -116,7 +116,7 @@ def measure(
     """
     unit = unit_roundoff(dtype)
     with jax.enable_x64(True):
-        wide = jax.device_put(widened(args))  # once, and not for each run
+        wide = jax.tree.map(lambda leaf: jax.device_put(widened(leaf)), args)  # once, and not for each run
         leaves, tree = jax.tree.flatten(jax.tree.map(_shape_of, wide))
         size = _largest(function, gradient, tree, tuple(leaves))
         first, *more = (draws(size, 1009 * seed + sample) for sample in range(samples))

@@ -42,6 +42,7 @@ def check_trajectory(
     loss_and_gradients: Callable[..., Any] | None = None,
     loss: Callable[..., Any] | None = None,
     seed: int = 0,
+    free: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> TrajectoryReport:
     """Follow two training runs from the same parameters through the same batches.
@@ -52,13 +53,14 @@ def check_trajectory(
     ends at the first step that is wrong or cannot be judged: after it there is nothing left to learn from.
 
     With `loss_and_gradients` and `loss`, as for `check_gradients`, the gradients at a wrong step are checked too, so
-    that a wrong update rule and a wrong gradient are told apart. `progress` is called with the number of each
+    that a wrong update rule and a wrong gradient are told apart. With `free=False` every step is judged by itself
+    only, from where the reference is, which takes half the memory. `progress` is called with the number of each
     finished step. Raises ValueError if there are no batches.
     """
     own_step, reference_step = _with_state(manual_step, state), _with_state(autodiff_step, state)
     start = jax.tree.map(lambda leaf: np.array(as_array(leaf)), (parameters, {} if state is None else state))
-    free = reference = start
-    twin = (_one_place_away(start[0], seed), start[1])
+    reference = start
+    ours, twin = (start, (_one_place_away(start[0], seed), start[1])) if free else (None, None)
     rows = {path: ParameterPath(path, leaf.shape) for path, leaf in both_leaves(start).items()}
     drift, step, before, batch, alone = Curve(), 0, start, (), []
     del start  # of huge models every copy counts
@@ -66,13 +68,15 @@ def check_trajectory(
     for step, batch in enumerate(batches, start=1):
         before = reference
         restarted = _owned(own_step(_owned(before), *_owned(batch)))
-        # The two runs start from the same place, so the first free step is the first restarted one.
-        free = restarted if step == 1 else _owned(own_step(free, *_owned(batch)))
+        if free:
+            # The two runs start from the same place, so the first free step is the first restarted one.
+            ours = restarted if step == 1 else _owned(own_step(ours, *_owned(batch)))
         with precise(before, batch):
             reference = jax.tree.map(np.asarray, reference_step(before, *batch))
-            twin = jax.tree.map(np.asarray, reference_step(twin, *batch))
+            if free:
+                twin = jax.tree.map(np.asarray, reference_step(twin, *batch))
             alone = _judge_alone(reference_step, before, batch, restarted, reference, step, remembered)
-        rows = _follow(rows, step, alone, before, reference, free, twin)
+        rows = _follow(rows, step, alone, before, reference, ours, twin)
         drift.add(step, max((row.largest_drift for row in rows.values()), default=0.0))
         if progress:
             progress(step)
@@ -86,7 +90,7 @@ def check_trajectory(
             diagnoses = explain_step(own_step, reference_step, before, batch, alone, step)
         if loss_and_gradients is not None and loss is not None:
             gradients = check_gradients(loss_and_gradients, loss, before[0], *batch, probes=False)
-    return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients)
+    return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients, free)
 
 
 def _owned(tree: Any) -> Any:
@@ -138,11 +142,13 @@ def _judge_alone(
         return rows
     dtype = np.result_type(*jax.tree.leaves(before[0]))
     for samples in (SAMPLES, *CONFIRMED):  # a disagreement is looked at again before it is one
-        right, allowed = measure(reference_step, before, *batch, dtype=dtype, samples=samples)
-        remembered.step, remembered.allowed = step, both_leaves(allowed)
-        rows = compare_trees(ours, theirs, both_leaves(right), remembered.allowed)
+        remembered.allowed = {}  # of huge models, one measurement fits into memory and two do not
+        right, allowed = map(both_leaves, measure(reference_step, before, *batch, dtype=dtype, samples=samples))
+        remembered.step, remembered.allowed = step, allowed
+        rows = compare_trees(ours, theirs, right, allowed)
         if all(row.verdict is Verdict.AGREE for row in rows):
             break
+        del right, allowed
     return rows
 
 
@@ -153,9 +159,10 @@ def _storage_allowance(leaf: np.ndarray) -> np.ndarray:
 
 
 def _follow(
-    rows: dict[str, ParameterPath], step: int, alone: list[Row], before: Any, reference: Any, free: Any, twin: Any
+    rows: dict[str, ParameterPath], step: int, alone: list[Row], before: Any, reference: Any, ours: Any, twin: Any
 ) -> dict[str, ParameterPath]:
-    befores, references, frees, twins = map(both_leaves, (before, reference, free, twin))
+    befores, references = both_leaves(before), both_leaves(reference)
+    frees, twins = (both_leaves(ours), both_leaves(twin)) if ours is not None else (references, references)
     followed = dict(rows)
     for judged in alone:
         path = judged.path
@@ -176,7 +183,7 @@ def _follow(
         # What was allowed for single steps adds up like a random walk.
         slack = max(row.slack, judged.allowed)
         walk = (slack * after.size**0.5 + 4 * u * norm(after)) * step**0.5
-        allowed = TWIN * twin_drift + TRAVEL * u * distance + walk
+        allowed = TWIN * twin_drift + TRAVEL * u * distance + walk if ours is not None else 0.0
         row = replace(
             row,
             distance=distance,

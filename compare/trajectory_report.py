@@ -82,7 +82,8 @@ class TrajectoryReport:
     """What came out of comparing two training runs.
 
     `drift` is the largest drift over distance, over steps. `diagnoses` say why the first wrong step is wrong;
-    `gradients` is the check of the gradients there, if the caller gave the means for it.
+    `gradients` is the check of the gradients there, if the caller gave the means for it. `free` says whether there
+    were free runs, and drift, at all.
     """
 
     steps: int
@@ -90,6 +91,7 @@ class TrajectoryReport:
     drift: Curve
     diagnoses: list[Diagnosis] = field(default_factory=list)
     gradients: GradientReport | None = None
+    free: bool = True
 
     @property
     def verdict(self) -> Verdict:
@@ -117,6 +119,8 @@ class TrajectoryReport:
 
     @property
     def sentence(self) -> str:
+        if self.verdict is Verdict.AGREE and not self.free:
+            return f"AGREE: {self.steps} steps are the same, each judged by itself, from where JAX's run was."
         if self.verdict is Verdict.AGREE:
             return (
                 f"AGREE: {self.steps} steps are the same; the free runs never drifted apart by more than "
@@ -185,6 +189,7 @@ class TrajectoryReport:
                 "diagnoses": list(map(asdict, self.diagnoses)),
                 "largest_drift": self.largest_drift,
                 "rows": [asdict(row) | {"verdict": row.verdict} for row in self.rows],
+                "free": self.free,
                 "drift": {"steps": self.drift.steps, "values": self.drift.values},
                 "gradients": None if self.gradients is None else self.gradients.to_dict(),
             }

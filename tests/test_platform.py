@@ -97,6 +97,7 @@ def test_a_jax_that_cannot_start_at_all_is_refused(monkeypatch):
         raise RuntimeError("Unable to initialize backend 'nonsense'")
 
     monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setattr(jax, "local_devices", lambda backend: devices(backend))
     with pytest.raises(BadInput, match="no cpu that JAX can use"), on_platform("cpu"):
         pass
 

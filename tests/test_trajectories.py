@@ -157,3 +157,25 @@ def test_records_stay_bounded_however_long_the_run():
     assert curve.steps == [int(value) for value in curve.values]
     assert np.ptp(np.diff(curve.steps)) == 0  # evenly spaced
     assert curve.steps[-1] > 95_000
+
+
+def test_steps_judged_by_themselves_need_no_free_runs():
+    parameters, x, y = network(0, 3, 4, 2, 20)
+    report = check_trajectory(manual_step, autodiff_step, parameters, repeat((x, y), 5), free=False)
+    assert report.verdict is Verdict.AGREE
+    assert report.largest_drift == 0
+    assert "5 steps are the same, each judged by itself" in str(report)
+    assert report.to_dict()["free"] is False
+    wrong = check_trajectory(frozen, autodiff_step, parameters, repeat((x, y), 5), free=False)
+    assert (wrong.verdict, wrong.wrong_step, wrong.first_wrong) == (Verdict.DISAGREE, 1, "b1")
+
+
+def test_chaos_does_not_matter_to_steps_judged_by_themselves():
+    """The larger the slope the further rounding carries two free runs apart: 200 steps of x -> 4 x (1 - x) for all."""
+    start = {"x": np.array([0.3, 0.6, 0.2])}
+
+    def step(p):
+        return {"x": 4 * p["x"] * (1 - p["x"])}
+
+    assert check_trajectory(step, jax.jit(step), start, repeat((), 200)).verdict is Verdict.INCONCLUSIVE
+    assert check_trajectory(step, jax.jit(step), start, repeat((), 200), free=False).verdict is Verdict.AGREE
