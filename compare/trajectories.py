@@ -9,6 +9,7 @@ chaotic problem are told apart. Only the current parameters are kept, never a hi
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -43,6 +44,7 @@ def check_trajectory(
     loss: Callable[..., Any] | None = None,
     seed: int = 0,
     free: bool = True,
+    entries: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> TrajectoryReport:
     """Follow two training runs from the same parameters through the same batches.
@@ -54,7 +56,8 @@ def check_trajectory(
 
     With `loss_and_gradients` and `loss`, as for `check_gradients`, the gradients at a wrong step are checked too, so
     that a wrong update rule and a wrong gradient are told apart. With `free=False` every step is judged by itself
-    only, from where the reference is, which takes half the memory. `progress` is called with the number of each
+    only, from where the reference is; with `entries`, only so many entries of a larger leaf, drawn at random, are held
+    against rounding. Both save memory where models are huge. `progress` is called with the number of each
     finished step. Raises ValueError if there are no batches.
     """
     own_step, reference_step = _with_state(manual_step, state), _with_state(autodiff_step, state)
@@ -64,7 +67,11 @@ def check_trajectory(
     rows = {path: ParameterPath(path, leaf.shape) for path, leaf in both_leaves(start).items()}
     drift, step, before, batch, alone = Curve(), 0, start, (), []
     del start  # of huge models every copy counts
-    remembered = _Remembered()
+    remembered, some = _Remembered(), partial(_some, entries, seed)
+
+    def judged_step(both: Any, *batch: Any) -> Any:
+        return some(reference_step(both, *batch))
+
     for step, batch in enumerate(batches, start=1):
         before = reference
         restarted = _owned(own_step(_owned(before), *_owned(batch)))
@@ -75,7 +82,7 @@ def check_trajectory(
             reference = jax.tree.map(np.asarray, reference_step(before, *batch))
             if free:
                 twin = jax.tree.map(np.asarray, reference_step(twin, *batch))
-            alone = _judge_alone(reference_step, before, batch, restarted, reference, step, remembered)
+            alone = _judge_alone(judged_step, before, batch, some(restarted), some(reference), step, remembered)
         rows = _follow(rows, step, alone, before, reference, ours, twin)
         drift.add(step, max((row.largest_drift for row in rows.values()), default=0.0))
         if progress:
@@ -91,6 +98,17 @@ def check_trajectory(
         if loss_and_gradients is not None and loss is not None:
             gradients = check_gradients(loss_and_gradients, loss, before[0], *batch, probes=False)
     return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients, free)
+
+
+def _some(entries: int | None, seed: int, tree: Any) -> Any:
+    """`entries` of every leaf that has more, always the same; by default all of all."""
+
+    def of(leaf: Any) -> Any:
+        if entries is None or leaf.size <= entries:
+            return leaf
+        return leaf.reshape(-1)[np.random.default_rng([seed, leaf.size]).integers(0, leaf.size, entries)]
+
+    return jax.tree.map(of, tree)
 
 
 def _owned(tree: Any) -> Any:

@@ -94,6 +94,7 @@ def _verify(
         islice(model.batches(), iterations),
         state=by_hand.initialize(start),
         free=small,
+        entries=None if small else ENTRIES,
         progress=lambda step: progress("comparing training", step),
     )
 
@@ -128,7 +129,8 @@ def _verify(
     )
 
 
-LARGE = 10_000_000  # parameters, from which on the gradients are checked at one point only
+LARGE = 10_000_000  # parameters, from which on the gradients are checked at one point only, and a step at
+ENTRIES = 10_000  # entries of each leaf
 
 
 def _accuracy(predict: Callable[..., Any], parameters: Any, held_out: Any) -> float | None:

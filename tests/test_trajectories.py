@@ -179,3 +179,16 @@ def test_chaos_does_not_matter_to_steps_judged_by_themselves():
 
     assert check_trajectory(step, jax.jit(step), start, repeat((), 200)).verdict is Verdict.INCONCLUSIVE
     assert check_trajectory(step, jax.jit(step), start, repeat((), 200), free=False).verdict is Verdict.AGREE
+
+
+def test_some_entries_of_each_leaf_may_stand_for_all():
+    parameters, x, y = network(0, 3, 40, 2, 20)
+
+    def off(parameters, x, y):
+        updated = manual_step(parameters, x, y)
+        return updated | {"W1": updated["W1"] * (1 + 1e-12)}
+
+    for step, verdict in ((manual_step, Verdict.AGREE), (off, Verdict.DISAGREE)):
+        report = check_trajectory(step, autodiff_step, parameters, repeat((x, y), 5), free=False, entries=10)
+        assert report.verdict is verdict
+        assert [row.shape for row in report.rows] == [(40, 3), (2, 40), (40, 1), (2, 1)]
