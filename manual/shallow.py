@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Float, Int32, Num
 from numpy.typing import ArrayLike, DTypeLike
 
+from manual._shallow_steps import Steps
+
 __all__ = [
     "Cache",
     "backpropagation",
@@ -192,15 +194,17 @@ def train(
 ) -> tuple[Parameters, Float[np.ndarray, " iterations"]]:
     """Full-batch gradient descent. `losses[i]` is the loss before update i.
 
-    Raises ValueError unless `iterations` and `learning_rate` are positive.
+    The steps are those of `loss_and_gradients` and `update_parameters`, to rounding, done without allocating anything
+    (`manual._shallow_steps`). Raises ValueError unless `iterations` and `learning_rate` are positive.
     """
     if iterations < 1 or not learning_rate > 0:
         raise ValueError(f"iterations and learning_rate must be positive, got {iterations} and {learning_rate}.")
+    layer_structure(x, y, parameters["W1"].shape[0])
+    steps = Steps(parameters, x, y.astype(x.dtype, copy=False))
     losses = np.empty(iterations, dtype=parameters["W1"].dtype)
     for i in range(iterations):
-        losses[i], gradients = loss_and_gradients(parameters, x, y)
-        parameters = update_parameters(parameters, gradients, learning_rate)
-    return parameters, losses
+        losses[i] = steps.step(float(learning_rate))
+    return steps.parameters(), losses
 
 
 def neural_net(

@@ -15,6 +15,7 @@ import autodiff
 import autodiff.shallow
 import compare
 import manual
+import manual._shallow_steps
 from compare.verify import shallow_loss
 from tests.helpers import network, on_device
 
@@ -148,16 +149,29 @@ def test_inputs_are_never_modified():
         assert np.array_equal(before[name], held[name])
 
 
-def test_training_is_the_update_applied_again_and_again():
-    parameters, x, y = network(5, 2, 3, 1, 20)
-    trained, losses = manual.train(parameters, x, y, iterations=4, learning_rate=0.5)
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), sizes=sizes, block=st.sampled_from([1, 2**20]), wide=st.booleans())
+def test_training_is_the_update_applied_again_and_again(seed, sizes, block, wide):
+    """To rounding: the loop adds a bias inside the product. In blocks of columns too, here of 64."""
+    n_x, n_h, n_y, m = sizes
+    dtype = np.float64 if wide else np.float32
+    parameters, x, y = network(seed, n_x, n_h, n_y, 40 * m, dtype=dtype)
+    kept = {name: value.copy() for name, value in parameters.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manual._shallow_steps, "BLOCK_BYTES", block)
+        trained, losses = manual.train(parameters, x, y, iterations=4, learning_rate=0.5)
     expected, p = [], parameters
     for _ in range(4):
         loss, gradients = manual.loss_and_gradients(p, x, y)
         expected.append(loss)
-        p = {name: p[name] - 0.5 * gradients[name] for name in NAMES}
-    assert np.array_equal(losses, expected)
-    assert all(np.array_equal(trained[name], p[name]) for name in NAMES)
+        p = manual.update_parameters(p, gradients, 0.5)
+    units = 64 * float(np.finfo(dtype).eps)
+    assert losses.dtype == dtype
+    np.testing.assert_allclose(losses, expected, rtol=units)
+    for name in NAMES:
+        assert (trained[name].dtype, trained[name].shape) == (p[name].dtype, p[name].shape)
+        assert np.abs(trained[name] - p[name]).max() <= units * max(1, np.abs(p[name]).max())
+        assert np.array_equal(parameters[name], kept[name])
 
 
 @pytest.mark.parametrize("iterations", [1, 1024, 1025, 2500])
