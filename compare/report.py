@@ -68,9 +68,9 @@ class GradientReport:
         elif self.wrong_side == "manual" and self.probe:
             lines.append("At your own point it is right; the probe is where it is not.")
         wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE and row.path != self.first_wrong]
-        if self.first_wrong and wrong:
-            follow = f"Begin there: {', '.join(wrong)} may only follow from it."
-            lines.append(follow)
+        misconduct = bool(self.diagnoses) and self.diagnoses[0].kind in CONDUCT
+        if self.first_wrong and wrong and not misconduct:
+            lines.append(f"Begin there: {', '.join(wrong)} may only follow from it.")
         first = self.notes[1:] if self.verdict is Verdict.INCONCLUSIVE else self.notes
         return lines + [f"Note: {note}" for note in first]
 

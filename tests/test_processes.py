@@ -13,7 +13,7 @@ import pytest
 from compare.problem import BadInput
 from compare.processes import Processes, _last_words, _run
 
-COMMAND = [sys.executable, "-m", "compare", "verify", "--model", "mlp", "--join-timeout", "60"]
+COMMAND = [sys.executable, "-m", "compare", "verify", "--join-timeout", "60"]
 
 
 def free_port():
@@ -51,14 +51,14 @@ def test_two_processes_agree_with_one_device_and_with_the_derivation(tmp_path):
         assert "[Gloo]" not in out
         found = json.loads(path.read_text())
         assert (found["verdict"], found["devices"], found["processes"]) == ("agree", 4, 2)
-        assert found["settings"]["batch"] % 4  # which does not divide evenly
+        assert found["settings"]["examples"] % 4  # which does not divide evenly
 
 
 def test_a_process_that_dies_ends_the_other_with_a_sentence():
     port = free_port()
     both = [start(i, port, "--iterations", "1000000") for i in (0, 1)]
     try:
-        time.sleep(12)  # both are at work by now, or still meeting: neither must hang
+        time.sleep(8)  # both are at work by now, or still meeting: neither must hang
         os.killpg(both[1].pid, signal.SIGKILL)
         _, err = both[0].communicate(timeout=90)
     finally:
