@@ -30,7 +30,8 @@ assert mesh.size == 8
 random = np.random.default_rng(0)
 
 # A batch that divides evenly, one that does not, one smaller than the mesh; by columns, in both dtypes.
-for examples, dtype, shards in ((64, np.float32, [0]), (61, np.float64, [0, 1]), (61, np.float32, [1]), (5, np.float64, [0])):
+cases = (64, np.float32, [0]), (61, np.float64, [0, 1]), (61, np.float32, [1]), (5, np.float64, [0])
+for examples, dtype, shards in cases:
     x = random.standard_normal((3, examples)).astype(dtype)
     y = (random.random((1, examples)) < 0.5).astype(dtype)
     start = manual.initialize_parameters(3, 16, 1, dtype=dtype)
