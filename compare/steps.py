@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from compare.agreement import Diagnosis, Row, Verdict, leaves_by_path
@@ -16,6 +17,7 @@ Step = Callable[..., Any]  # (parameters, state), *batch -> (parameters, state);
 
 # Usual decay rates of Adam's two moments.
 BETAS = [(0.9, 0.999), (0.9, 0.99), (0.9, 0.95), (0.9, 0.98), (0.8, 0.999), (0.5, 0.999)]
+from compare.noise import unit_roundoff
 
 
 def explain_step(
@@ -36,7 +38,8 @@ def explain_step(
         if not np.isfinite(moves[0]).all():
             continue
         # A step is known to the rounding of the parameter that it was added to.
-        eps = float(np.finfo(starts[path].dtype).eps) if starts[path].dtype.kind == "f" else 0.0
+        dtype = starts[path].dtype
+        eps = 2 * unit_roundoff(dtype) if jnp.issubdtype(dtype, jnp.floating) else 0.0
         rounding = 4 * eps * float(np.max(np.abs(start) + np.abs(moves[1]), initial=0.0))
         allowed = np.full(start.shape, max(row.allowed, rounding, 1e-300))
         came_by, right_by = moves

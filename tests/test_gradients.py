@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -114,3 +115,15 @@ def test_jax_is_left_as_it_was():
     before = dict(jax.config.values)
     compare.check_gradients(manual.loss_and_gradients, shallow_loss, *network(0, 4, 3, 2, 12))
     assert dict(jax.config.values) == before
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_a_fault_in_a_short_dtype_is_named(dtype):
+    p, x = np.linspace(1, 2, 6).astype(dtype), np.linspace(-1, 1, 6).astype(dtype)
+
+    def by_hand(p, x):
+        return np.sum(p * p * x).astype(dtype), (3 * p * x).astype(dtype)
+
+    report = check_gradients(by_hand, lambda p, x: jnp.sum(p * p * x), p, x, probes=False)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.diagnoses[0].kind == "factor"

@@ -6,6 +6,7 @@ import numpy as np
 
 from compare.agreement import Diagnosis
 from compare.evidence import Evidence, in_words
+from compare.noise import unit_roundoff
 
 
 def zeros(e: Evidence) -> Iterator[Diagnosis]:
@@ -87,7 +88,7 @@ def precision(e: Evidence) -> Iterator[Diagnosis]:
     """Errors of the size that a narrower type makes, in most of the entries that it can touch."""
     for narrow in (np.float16, np.float32):
         eps = float(np.finfo(narrow).eps)
-        if np.finfo(e.dtype).eps >= eps or not np.array_equal(e.came, e.came.astype(narrow)):
+        if 2 * unit_roundoff(e.dtype) >= eps or not np.array_equal(e.came, e.came.astype(narrow)):
             continue
         if (np.abs(e.came - e.right) <= eps * np.abs(e.right) + e.allowed).all():
             name = np.dtype(narrow).name
