@@ -11,13 +11,13 @@ import numpy as np
 from compare.agreement import Diagnosis, Row, Verdict, leaves_by_path
 from compare.diagnose import diagnose
 from compare.evidence import Evidence
+from compare.noise import unit_roundoff
 from compare.tracing import interpreted, run
 
 Step = Callable[..., Any]  # (parameters, state), *batch -> (parameters, state); or the caller's, without the pair
 
 # Usual decay rates of Adam's two moments.
 BETAS = [(0.9, 0.999), (0.9, 0.99), (0.9, 0.95), (0.9, 0.98), (0.8, 0.999), (0.5, 0.999)]
-from compare.noise import unit_roundoff
 
 
 def explain_step(
