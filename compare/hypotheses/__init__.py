@@ -11,7 +11,7 @@ from compare.evidence import Evidence
 from compare.hypotheses.arrangement import misplaced, permutation, shift, transpose
 from compare.hypotheses.constants import constant_factor
 from compare.hypotheses.entries import clipping, few_entries, lost_repeats, overwritten, precision, ties, zeros
-from compare.hypotheses.factors import elementwise_factor, line_factors, otherwise, weight_decay
+from compare.hypotheses.factors import elementwise_factor, line_factors, missing_mask, otherwise, weight_decay
 from compare.hypotheses.routes import another_quantity, missing_path, weighted_path
 from compare.hypotheses.sums import broadcast, missing_sum, wrong_axis
 
@@ -24,6 +24,7 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     missing_sum,
     wrong_axis,
     elementwise_factor,
+    missing_mask,
     missing_path,
     weighted_path,
     otherwise,

@@ -34,6 +34,15 @@ def _spreads(f: np.ndarray, right: np.ndarray) -> bool:
     return fits and f.size > 1 and bool(np.ptp(f) > 0)
 
 
+def missing_mask(e: Evidence) -> Iterator[Diagnosis]:
+    """It is right but where a mask is 0, and not 0 there."""
+    for name, f in e.factors.items():
+        zero = f == 0
+        if f.shape == e.right.shape and zero.any() and np.array_equal(zero, e.wrong) and not e.right[zero].any():
+            yield e.says("missing-factor", f"it is not 0 where {name} is: that factor is missing.")
+            return
+
+
 def line_factors(e: Evidence) -> Iterator[Diagnosis]:
     """Every row, or whatever stands along another axis, has a factor of its own."""
     for axis in range(e.right.ndim):

@@ -4,10 +4,20 @@ One module for each theme, with an `EXHIBITS` of its own. What is wrong is writt
 what each source says; no line is theirs.
 """
 
-from compare.museum import indexing, normalization, reductions, rms_norm, softmax
+from compare.museum import (
+    accumulation,
+    indexing,
+    libraries,
+    normalization,
+    optimizers,
+    reductions,
+    rms_norm,
+    sequences,
+    softmax,
+)
 from compare.museum.exhibit import Exhibit
 
-MODULES = (reductions, softmax, normalization, rms_norm, indexing)
+MODULES = (reductions, softmax, normalization, rms_norm, indexing, accumulation, sequences, optimizers, libraries)
 
 EXHIBITS: dict[str, Exhibit] = {name: exhibit for module in MODULES for name, exhibit in module.EXHIBITS.items()}
 

@@ -121,6 +121,7 @@ def trainer(
     *,
     shape: tuple[int, ...] = (16,),
     weights: tuple[np.ndarray, ...] = (),
+    examples: int = 200,
     steps: int = 80,
     rate: float = 0.3,
 ) -> Callable[[Any], list[float]]:
@@ -131,7 +132,7 @@ def trainer(
     """
 
     def train(version: Callable[..., Any]) -> list[float]:
-        x, y = digits()
+        x, y = digits(examples)
         width = int(np.prod(shape))
         probe, _ = forward(np.zeros((1, *shape)), *weights)
         start = {"W1": 0.15 * random(64, width), "b1": np.zeros(width), "W2": 0.15 * random(probe.size, 10)}
