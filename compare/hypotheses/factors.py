@@ -75,7 +75,7 @@ def line_factors(e: Evidence) -> Iterator[Diagnosis]:
 def _explains_quotient(e: Evidence, f: np.ndarray, g: np.ndarray) -> bool:
     """came = right g / f, checked as came f = right g so that zeros of f do no harm."""
     allowed = SLACK * (e.allowed * (np.abs(g) + 1) + 1e-14 * np.abs(e.came * f))
-    telling = np.abs(f) > 1e-3
+    telling = np.broadcast_to(np.abs(f) > 1e-3, e.wrong.shape)
     return bool((np.abs(e.came * f - e.right * g) <= allowed).all()) and bool(e.wrong[telling].any())
 
 

@@ -72,7 +72,8 @@ STALE_WEIGHTS = Exhibit(
 
 # ----------------------------------------------------------------------------------------------- Adam
 
-ADAM_RATE, FIRST, SECOND, TINY = 0.01, 0.9, 0.999, 1e-8
+ADAM_RATE, FIRST, SECOND = 0.01, 0.9, 0.999
+TINY = 1e-12  # 1e-8 would count where a bug makes the second moment a million times too small
 ZEROS = {name: np.zeros_like(value) for name, value in PARAMETERS.items()}
 
 

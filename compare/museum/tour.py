@@ -5,14 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from compare.agreement import Verdict, plain
 from compare.museum import EXHIBITS
 from compare.museum.exhibit import Exhibit, Report
 from compare.problem import BadInput
 from compare.rendering import plain_text, table
 
-HEADERS = ("exhibit", "what was wrong", "verdict", "first wrong", "original check")
-CHECKS = {True: "passes it", False: "fails", None: "-"}
+HEADERS = ("exhibit", "what was wrong", "verdict", "first wrong", "its own check")
+CHECKS = {True: "passes", False: "fails", None: "-"}
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -48,7 +50,7 @@ class Visit:
 
     def __str__(self) -> str:
         e = self.exhibit
-        check = "none is known." if e.check is None else f"{e.checked}. It {CHECKS[self.original_check]}."
+        check = "none is known." if e.check is None else f"{e.checked}. The bug {CHECKS[self.original_check]}."
         with_bug, without = self.curves
         scale = [min(with_bug + without), max(with_bug + without)]
         lines = [
@@ -140,6 +142,6 @@ def tour(progress: Callable[[str, int], None] = lambda what, done: None) -> Tour
 def sparkline(values: Sequence[float], scale: Sequence[float], width: int = 40) -> str:
     """The values as bars, as high as they are between the two ends of the scale."""
     low, high = scale
-    picked = [values[round(i * (len(values) - 1) / (width - 1))] for i in range(min(width, len(values)))]
+    picked = [values[i] for i in np.linspace(0, len(values) - 1, min(width, len(values))).round().astype(int)]
     span = (high - low) or 1.0
     return "".join(BARS[min(int((value - low) / span * len(BARS)), len(BARS) - 1)] for value in picked)
