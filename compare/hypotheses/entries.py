@@ -54,9 +54,11 @@ def overwritten(e: Evidence) -> Iterator[Diagnosis]:
     if (np.abs(e.right[wrong]) <= e.allowed[wrong]).any() or len(np.unique(e.came[wrong])) < wrong.sum():
         return  # a sum over nothing is 0, and a limit that many entries share is a clip
     for name, terms in e.known.items():
-        if terms.size < 2 or terms.size > 2**16:
+        if terms.size < 2:
             continue
-        nearest = np.abs(terms.ravel()[:, None] - e.came[wrong]).min(axis=0)
+        ordered = np.sort(terms, axis=None)
+        after = np.searchsorted(ordered, e.came[wrong]).clip(1, terms.size - 1)
+        nearest = np.minimum(*(np.abs(ordered[i] - e.came[wrong]) for i in (after - 1, after)))
         if (nearest <= SLACK * e.allowed[wrong]).all():
             yield e.says(
                 "lost-repeats",

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from compare.agreement import Diagnosis
-from compare.evidence import Evidence
+from compare.evidence import SLACK, Evidence
 from compare.hypotheses.constants import name_factor
 
 
@@ -59,9 +59,15 @@ def another_quantity(e: Evidence) -> Iterator[Diagnosis]:
         if e.explains(value):
             yield e.says("other-quantity", f"it is {name} itself, unchanged.")
             return
+    some = np.linspace(0, e.right.size - 1, min(e.right.size, 64)).astype(
+        int
+    )  # there are many pairs, and few fit there
+    came, slack = e.came.ravel()[some], SLACK * e.allowed.ravel()[some] + 1e-14 * np.abs(e.came.ravel()[some])
+    factors = {name: f for name, f in e.factors.items() if f.shape == e.right.shape and np.ptp(f) > 0}
     for name, value in same.items():
-        for factor, f in e.factors.items():
-            if f.shape == value.shape and np.ptp(f) > 0 and factor != name and e.explains(value * f):
+        for factor, f in factors.items():
+            near = (np.abs(value.ravel()[some] * f.ravel()[some] - came) <= 2 * slack).all()
+            if near and factor != name and e.explains(value * f):
                 yield e.says("other-quantity", f"it is {name} times {factor}, entry by entry, and nothing else.")
                 return
     for name, value in e.known.items():
