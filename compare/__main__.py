@@ -20,7 +20,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 def start(context: typer.Context) -> None:
     """Hand-derived backprop against JAX: do they agree, where do they part, how fast is each?
 
-    Start with `backproof verify`.
+    Start with `backproof verify`; `backproof museum` shows what goes wrong.
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -167,6 +167,38 @@ def _sweep(names: str, seed: int, platform: str, stage: Stage) -> Any:
             stage.say(f"verifying ops, {len(results)} of {len(wanted)} done", 0)
             show(str(result))
     return Sweep(results)
+
+
+@app.command()
+def museum(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One exhibit at length; all if left out.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
+) -> None:
+    """Show gradient bugs that were really shipped, and what the judge and the original check say of each.
+
+    Exit status: 0 if every bug shown is caught and every corrected version agrees, 1 if not, 2 bad input or usage.
+    """
+    with reported() as stage:
+        from compare.output import check_writable, write_json
+
+        if json:
+            check_writable(json)
+        from compare.museum import EXHIBITS
+        from compare.museum.tour import tour, visit
+
+        if name is None:
+            with progress_bar(len(EXHIBITS), stage) as progress:
+                result = tour(progress)
+        else:
+            stage.say(f"looking at {name}", 0)
+            result = visit(name)
+        if json:
+            write_json(json, result.to_dict())
+            stage.written.append(json)
+        show(str(result))
+    raise typer.Exit(0 if result.as_it_should_be else 1)
 
 
 def main() -> None:

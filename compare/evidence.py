@@ -11,7 +11,7 @@ import numpy as np
 
 from compare.agreement import Diagnosis, leaves_by_path
 from compare.compiling import compiled
-from compare.localize import LOSS, tapped_values, with_upstream, zero_offsets
+from compare.localize import LOSS, tapped_values, with_upstream, with_weights, zero_offsets
 from compare.point import Check, Point
 
 SLACK = 4.0  # times what rounding allows: a prediction has passed one more computation
@@ -24,7 +24,9 @@ class Evidence:
     `sizes` are dimensions by name (`x.shape[1]`), `scalars` other numbers by name; `factors` arrays that might
     stand as elementwise factors (`1 - A1**2`); `alternatives`, by kind and meaning, what it would have been if
     something before it had been otherwise; `summands` arrays whose sum over some axes the quantity may be;
-    `parameter` the parameter whose gradient it is; `ids` integer arguments that may pick rows.
+    `parameter` the parameter whose gradient it is; `ids` integer arguments that may pick rows; `paths`, by the name
+    of a marked value, what comes back through it; `known` arrays that may stand in its place: values, arguments and
+    other gradients.
     """
 
     path: str
@@ -40,6 +42,8 @@ class Evidence:
     parameter: np.ndarray | None = None
     dtype: np.dtype = field(default_factory=lambda: np.dtype(np.float64))
     ids: dict[str, np.ndarray] = field(default_factory=dict)
+    paths: dict[str, np.ndarray] = field(default_factory=dict)
+    known: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def wrong(self) -> np.ndarray:
@@ -70,6 +74,7 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
     sizes: dict[str, int] = {}
     scalars: dict[str, float] = {}
     ids: dict[str, np.ndarray] = {}
+    known: dict[str, np.ndarray] = {}
     for name, argument in arguments.items():
         for leaf_path, leaf in _readable_leaves(argument).items():
             label = name if leaf_path == "value" else f"{name}.{leaf_path}"
@@ -80,10 +85,14 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
                     sizes[f"{label}.shape[{axis}]"] = n
             if leaf.dtype.kind in "iu" and leaf.ndim:
                 ids[label] = leaf
+            if leaf.dtype.kind == "f" and leaf.ndim and not (name == check.names[0] and leaf_path == path):
+                known[label] = np.asarray(leaf, np.float64)
     values = {
         name: np.asarray(value) for name, value in tapped_values(check.loss)(point.parameters, *point.args).items()
     }
     parameters = leaves_by_path(point.parameters)
+    gradients = leaves_by_path(point.gradients) | point.intermediates
+    known = values | {f"d{name}": gradient for name, gradient in gradients.items() if name != path} | known
     return Evidence(
         path,
         np.asarray(came, np.float64) if np.asarray(came).dtype != np.float64 else np.asarray(came),
@@ -98,6 +107,8 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
         dtype=check.dtype,
         parameter=None if path not in parameters else np.asarray(parameters[path], np.float64),
         ids=ids,
+        paths=paths(check, point, path),
+        known=known,
     )
 
 
@@ -146,6 +157,34 @@ def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str],
     return found
 
 
+@functools.lru_cache(maxsize=128)
+def _weighted(loss: Callable[..., Any]) -> Callable[..., Any]:
+    return compiled(jax.grad(with_weights(loss)))
+
+
+def paths(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
+    """What comes back to a quantity through each marked value, and is part of its gradient."""
+    if path == LOSS or not check.taps:
+        return {}
+    cut = point.intermediates
+    offsets = zero_offsets({name: check.taps[name] for name in cut})
+    backward = _weighted(check.loss)
+
+    def value(upstream: Any, without: str | None = None) -> np.ndarray:
+        weights = {name: float(name != without) for name in check.taps.keys() - cut.keys()}
+        right, taps = backward((point.parameters, offsets), upstream, weights, *point.args)
+        return np.asarray((taps | leaves_by_path(right))[path])
+
+    with jax.enable_x64(True):
+        whole = value(cut)
+        parts = {
+            name: whole - value(cut | {name: 0 * cut[name]} if name in cut else cut, name)
+            for name in check.taps
+            if name != path
+        }
+    return {name: part for name, part in parts.items() if part.any()}
+
+
 def _readable_leaves(argument: Any) -> dict[str, np.ndarray]:
     arrays = jax.tree.map(lambda leaf: leaf if isinstance(leaf, np.ndarray | float | int) else None, argument)
     return leaves_by_path(arrays)
@@ -168,5 +207,15 @@ def _factors(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             f"1 - tanh({name})**2": 1 - np.tanh(v) ** 2,
             f"1 + {name}**2": 1 + v**2,
             f"sigmoid({name}) (1 - sigmoid({name}))": s * (1 - s),
+            f"sigmoid({name})": s,
+            f"silu'({name})": s * (1 + v * (1 - s)),
+            f"gelu'({name}) in its tanh form": _gelu_slope(v),
         }
     return factors
+
+
+def _gelu_slope(v: np.ndarray) -> np.ndarray:
+    """The derivative of v (1 + tanh(u)) / 2 with u = sqrt(2 / pi) (v + 0.044715 v**3)."""
+    root = np.sqrt(2 / np.pi)
+    bent = np.tanh(root * (v + 0.044715 * v**3))
+    return 0.5 * (1 + bent) + 0.5 * v * (1 - bent**2) * root * (1 + 3 * 0.044715 * v**2)

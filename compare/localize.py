@@ -120,6 +120,27 @@ def with_upstream(loss: Callable[..., Any]) -> Callable[..., Any]:
     return cut
 
 
+@functools.lru_cache(maxsize=128)
+def with_weights(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """`(parameters, offsets), upstream, weights, *args -> loss`, as `with_upstream`, and every tap that is not cut
+    weighted: what comes back through it is multiplied by `weights[name]`. At 0 it is a constant.
+    """
+
+    def weighted(
+        inputs: tuple[Any, dict[str, Any]], upstream: dict[str, Any], weights: dict[str, Any], *args: Any
+    ) -> Any:
+        parameters, offsets = inputs
+
+        def change(name: str, value: Any) -> Any:
+            if name in offsets:
+                return _cut(value, offsets[name], upstream[name])
+            return _weighted(value, weights[name])
+
+        return interpreted(loss, _at_taps({*offsets, *weights}, change))(parameters, *args)
+
+    return weighted
+
+
 def _at_taps(names: Any, change: Callable[[str, Any], Any]) -> Rule:
     def rule(equation: Any, inputs: list[Any]) -> list[Any]:
         name = equation.params["name"] if equation.primitive.name == "name" else ""
@@ -142,6 +163,14 @@ def _cut_backward(upstream: Any, gradient: Any) -> tuple[Any, Any, Any]:
 
 
 _cut.defvjp(_cut_forward, _cut_backward)
+
+
+@jax.custom_vjp
+def _weighted(value: Any, weight: Any) -> Any:
+    return value
+
+
+_weighted.defvjp(lambda value, weight: (value, weight), lambda weight, gradient: (weight * gradient, 0.0 * weight))
 
 
 @functools.lru_cache(maxsize=128)

@@ -77,11 +77,18 @@ def _bias_correction(e: Evidence, step: int) -> Iterator[Diagnosis]:
     ratio = float(np.median(e.came[telling] / e.right[telling]))
     for first, second in BETAS:
         one, two = 1 - first**step, 1 - second**step
+        next_one, next_two = 1 - first ** (step + 1), 1 - second ** (step + 1)
         for value, what in (
             (one / two**0.5, "neither moment is corrected for its start at zero"),
             (one, "the first moment is not corrected for its start at zero"),
             (two**-0.5, "the second moment is not corrected for its start at zero"),
             (one**2, "the first moment is multiplied by 1 - beta1**t, not divided by it"),
+            (one**2 / two, "both moments are multiplied by 1 - beta**t, not divided by it"),
+            (
+                one / (1 - first) * ((1 - second) / two) ** 0.5,
+                "both are divided by 1 - beta at every step, not 1 - beta**t",
+            ),
+            (one / next_one * (next_two / two) ** 0.5, "both are corrected for one step more than were taken"),
         ):
             near = np.allclose(e.came[telling], ratio * e.right[telling], rtol=1e-3, atol=0)
             if near and np.isclose(ratio, value, rtol=2e-4) and not np.isclose(value, 1, rtol=1e-2):

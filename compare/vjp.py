@@ -65,7 +65,8 @@ def check_vjp(
 
     The output gradient is drawn from `seed`, of both signs and never ones, which hide transposes, sums and all of
     batch normalization. In the report, the loss is its inner product with the value, and leaves are numbered by
-    input. Options and errors are those of `check_gradients`.
+    input. Options and errors are those of `check_gradients`. If the tuple has one more value, a dict, it holds
+    gradients of intermediates that `function` marks with `tap`, and a fault is located among them.
     """
     arrays = [np.array(as_array(x)) if hasattr(x, "__array__") or isinstance(x, float) else x for x in inputs]
     places = tuple(isinstance(x, np.ndarray) and jnp.issubdtype(x.dtype, jnp.inexact) for x in arrays)
@@ -83,15 +84,22 @@ def check_vjp(
 
     cotangent = jax.tree.map(cotangent_of, value)
 
-    def by_hand(inputs: tuple[Any, ...], cotangent: Any, others: dict[str, Any]) -> tuple[Any, Any]:
+    def by_hand(inputs: tuple[Any, ...], cotangent: Any, others: dict[str, Any]) -> tuple[Any, ...]:
         value, cache = forward(*_merged(places, inputs, others))
         gradients = backward(cotangent, cache)
         if not isinstance(gradients, tuple | list):
             gradients = (gradients,)
+        intermediates = {}
+        if (
+            len(gradients) > 1
+            and isinstance(gradients[-1], dict)
+            and len(gradients) - 1 in (len(floating), len(places))
+        ):
+            *gradients, intermediates = gradients
         if len(gradients) == len(places):
             gradients = tuple(g for g, place in zip(gradients, places, strict=True) if place)
         terms = jax.tree.map(lambda v, c: np.sum(as_array(v) * c), value, cotangent)
-        return sum(jax.tree.leaves(terms)), tuple(gradients)
+        return sum(jax.tree.leaves(terms)), tuple(gradients), intermediates
 
     return check_gradients(by_hand, _Contracted(function, places), floating, cotangent, others, seed=seed, **options)
 

@@ -103,6 +103,17 @@ def test_a_single_number_is_a_multiple_of_another_only_for_a_reason():
     assert diagnose(evidence(np.array([2.6812]), np.array([2.0]), sizes=SIZES)) == []
 
 
+def test_every_row_has_a_factor_of_its_own():
+    scales = np.array([[0.5], [2.0], [2.0], [-1.0]])
+    kind, _, message = named(scales * RIGHT)
+    assert kind == "line-factors"
+    assert "along axis 0" in message
+    assert "0.5, 2, -1" in message
+    weights = np.array([3.0, -1.0, 0.5, 2.0])
+    _, _, message = named(RIGHT * (weights[0] / weights)[:, None], known={"weights": weights})
+    assert "weights[0] stands for every entry of weights, along axis 0" in message
+
+
 # ----------------------------------------------------------------------------------- arrangement
 
 SQUARE = RANDOM.standard_normal((5, 5))
@@ -122,6 +133,17 @@ SQUARE = RANDOM.standard_normal((5, 5))
 )
 def test_the_right_numbers_in_the_wrong_places(came, right, kind):
     assert named(came, right)[0] == kind
+
+
+def test_the_right_amounts_in_the_wrong_places():
+    """Two rows of what should go to all of them; not what sums to zero, as every gradient of a norm does."""
+    came = np.zeros_like(RIGHT)
+    np.add.at(came, [0, 1, 0, 1], RIGHT)
+    kind, _, message = named(came)
+    assert kind == "misplaced"
+    assert "sums along axis 0 are right" in message
+    centered, other = (a - a.mean(axis=0) for a in (RIGHT, OTHERWISE))
+    assert diagnose(evidence(other, centered)) == []
 
 
 # ------------------------------------------------------------------------------------------ sums
@@ -183,6 +205,24 @@ def test_elementwise_factors(came, kind, words):
     assert words in found[2]
 
 
+def test_a_mask_that_is_missing():
+    """Where the mask is 1 nothing is wrong, so no quotient of entries tells."""
+    mask = (PARAMETER > 0).astype(float)
+    kind, _, message = named(RIGHT, RIGHT * mask, factors={"mask": mask})
+    assert kind == "missing-factor"
+    assert "not 0 where mask is" in message
+    spoilt = np.where(mask == 0, 0, RIGHT)
+    spoilt[0] += 1
+    assert diagnose(evidence(spoilt, RIGHT * mask, factors={"mask": mask})) == []
+
+
+def test_a_gain_that_is_missing():
+    gain = RANDOM.standard_normal(6)
+    kind, _, message = named(RIGHT, RIGHT * gain, known={"gain": gain})
+    assert kind == "missing-factor"
+    assert "the factor gain is missing" in message
+
+
 @pytest.mark.parametrize("decay", [1e-6, 1e-3, -0.5])
 def test_weight_decay(decay):
     kind, factor, _ = named(RIGHT + decay * PARAMETER, parameter=PARAMETER)
@@ -193,6 +233,49 @@ def test_weight_decay(decay):
 def test_what_it_would_be_if_something_before_had_been_otherwise():
     found = named(OTHERWISE, alternatives={("transpose", "it is computed with the transpose of W2."): OTHERWISE})
     assert found == ("transpose", None, "it is computed with the transpose of W2.")
+
+
+# ---------------------------------------------------------------------------------------- routes
+
+PATHS = {"mean": OTHERWISE, "variance": RANDOM.standard_normal(SHAPE), "noise": 1e-15 * PARAMETER}
+
+
+@pytest.mark.parametrize(
+    ("came", "kind", "factor", "words"),
+    [
+        (RIGHT - OTHERWISE, "missing-path", 0, "nothing comes back through mean: it is taken"),
+        (RIGHT - OTHERWISE - PATHS["variance"], "missing-path", 0, "through mean and variance: they are taken"),
+        (RIGHT + OTHERWISE, "path", 2, "through mean counts 2 times, and"),
+        (RIGHT - 2 * OTHERWISE, "path", -1, "through mean counts -1 times, and"),
+        (RIGHT + 11 * OTHERWISE, "path", 12, "counts 12 times (12 = x.shape[1])"),
+        (RIGHT + (1 / 12 - 1) * PATHS["variance"], "path", 1 / 12, "1 / x.shape[1]"),
+    ],
+)
+def test_paths_that_are_missing_or_count_more_than_once(came, kind, factor, words):
+    found = named(came, paths=PATHS, sizes=SIZES)
+    assert found[0] == kind
+    assert found[1] == pytest.approx(factor, abs=1e-12)
+    assert words in found[2]
+
+
+@pytest.mark.parametrize(
+    ("came", "words"),
+    [
+        (PARAMETER, "it is the value that the gradient is for"),
+        (OTHERWISE, "it is dy itself, unchanged"),
+        (OTHERWISE * DERIVATIVE, "it is dy times 1 - A1**2, entry by entry"),
+    ],
+)
+def test_another_quantity_in_its_place(came, words):
+    kind, _, message = named(came, known={"dy": OTHERWISE}, factors=FACTORS, parameter=PARAMETER)
+    assert kind == "other-quantity"
+    assert words in message
+
+
+def test_the_sum_of_another_quantity():
+    kind, _, message = named(RIGHT.sum(axis=0), OTHERWISE[0], known={"dW1": RIGHT})
+    assert kind == "other-quantity"
+    assert "the sum of dW1 over axis 0" in message
 
 
 # --------------------------------------------------------------------------------------- entries
@@ -229,6 +312,28 @@ def test_rows_of_repeated_ids():
     assert "np.add.at" in message
     other_row = placed(1, RIGHT[1] / 3.7)  # a row that no id names twice
     assert all(diagnosis.kind != "lost-repeats" for diagnosis in diagnose(evidence(other_row, ids={"ids": IDS})))
+
+
+def test_contributions_that_overwrite_each_other():
+    terms = RANDOM.standard_normal((7, 6))
+    right, came = np.zeros(SHAPE), np.zeros(SHAPE)
+    for row, term in zip([0, 1, 1, 2, 3, 3, 3], terms, strict=True):
+        right[row] += term
+        came[row] = term
+    kind, _, message = named(came, right, known={"dy": terms})
+    assert kind == "lost-repeats"
+    assert "12 wrong entries is a single entry of dy" in message
+    assert diagnose(evidence(came + (came != right), right, known={"dy": terms})) == []
+
+
+def test_ties():
+    """At a maximum that is attained twice; and not where an entry is wrong that is alone."""
+    x = np.array([[1.0, 3, 3, 2], [0, 5, 6, 7], [8, 8, 8, 4]])
+    first, all_equal = np.zeros_like(x), 1.5 * (x == x.max(axis=1, keepdims=True))
+    first[np.arange(3), x.argmax(axis=1)] = 1.5
+    assert named(all_equal, first, parameter=x)[0] == "ties"
+    all_equal[1, 0] = 1
+    assert all(d.kind != "ties" for d in diagnose(evidence(all_equal, first, parameter=x)))
 
 
 def test_clipping():

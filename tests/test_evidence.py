@@ -81,3 +81,8 @@ def test_what_is_known_of_a_network():
     # What W1's gradient would be if it came from dA1 in place of dZ1, which here is what did come.
     other = e.alternatives["wrong-factor", "it is computed from dA1, where dZ1 belongs."]
     np.testing.assert_allclose(other, point.intermediates["A1"] @ x.T, atol=1e-13)
+    # All of W1's gradient comes back through Z1, and nothing by another way; the others are cut off by it.
+    assert e.paths.keys() == {"Z1"}
+    np.testing.assert_allclose(e.paths["Z1"], point.intermediates["Z1"] @ x.T, atol=1e-13)
+    assert {"x", "parameters.W2", "dZ1", "dW2", "A1"} <= e.known.keys()
+    assert not {"dW1", "parameters.W1"} & e.known.keys()

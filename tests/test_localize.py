@@ -8,7 +8,15 @@ import pytest
 from benchmarks.backward import BACKWARD_ORDER, LINES, by_hand, correct
 from benchmarks.faults import OBLONG
 from compare import Verdict, check_gradients, tap
-from compare.localize import backward_order, find_taps, tapped_values, with_offsets, with_upstream, zero_offsets
+from compare.localize import (
+    backward_order,
+    find_taps,
+    tapped_values,
+    with_offsets,
+    with_upstream,
+    with_weights,
+    zero_offsets,
+)
 from compare.tracing import as_it_is_now
 from compare.verify import shallow_loss
 from tests.helpers import network
@@ -120,6 +128,19 @@ def test_a_cut_backward_pass_goes_on_from_what_it_is_given():
     np.testing.assert_allclose(taps["hidden"], W.T @ upstream["output"], rtol=1e-14)
     through_hidden = np.outer(upstream["hidden"] * (1 - hidden**2), X)
     np.testing.assert_allclose(w, np.outer(upstream["output"], hidden) + through_hidden, rtol=1e-14)
+
+
+def test_what_comes_back_through_a_tap_can_be_weighted():
+    """Through the tap that is cut it goes on from what is given; through the other, as often as its weight says."""
+    hidden, given = np.tanh(W @ X), np.array([1.0, 0.0])
+    with jax.enable_x64(True):
+        for weight in (0.0, 1.0, 2.0):
+            offsets, upstream = {"output": np.zeros(2)}, {"output": given}
+            inputs, weights = (W, offsets), {"hidden": weight}
+            w, taps = jax.grad(with_weights(two_layers))(inputs, upstream, weights, X)
+            np.testing.assert_allclose(taps["output"], 2 * W @ hidden, rtol=1e-14)
+            through_hidden = np.outer(W.T @ given * (1 - hidden**2), X)
+            np.testing.assert_allclose(w, np.outer(given, hidden) + weight * through_hidden, rtol=1e-14)
 
 
 # ---------------------------------------------------------------------------------- one fault, blamed once

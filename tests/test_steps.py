@@ -182,6 +182,37 @@ def test_bias_correction(options, words):
     assert words in report.sentence
 
 
+def otherwise_corrected(correct):
+    """Adam whose moments are corrected by `correct(moment, beta, t)`."""
+
+    def step(p, state, target):
+        _, kept = adam(p, state, target)
+        one, two = BETAS
+        hats = {
+            name: (correct(kept["m"][name], one, kept["t"]), correct(kept["v"][name], two, kept["t"])) for name in p
+        }
+        return {name: p[name] - RATE * m / (v**0.5 + EPSILON) for name, (m, v) in hats.items()}, kept
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("correct", "wrong_step", "words"),
+    [
+        (lambda moment, beta, t: moment * (1 - beta**t), 1, "both moments are multiplied by 1 - beta**t"),
+        (lambda moment, beta, t: moment / (1 - beta), 2, "divided by 1 - beta at every step"),
+        (lambda moment, beta, t: moment / (1 - beta ** (t + 1)), 1, "corrected for one step more"),
+    ],
+)
+def test_a_correction_that_is_another(correct, wrong_step, words):
+    report = check_state(otherwise_corrected(correct), jax_adam, ADAM_STATE)
+    assert report.wrong_step == wrong_step
+    assert report.diagnoses[0].kind == "bias-correction"
+    assert words in report.sentence
+    sound = otherwise_corrected(lambda moment, beta, t: moment / (1 - beta ** (t * 1.0)))
+    assert check_state(sound, jax_adam, ADAM_STATE).verdict is Verdict.AGREE
+
+
 def test_a_wrong_state_is_a_wrong_step_though_no_parameter_shows_it_yet():
     def forgets(p, velocity, target):
         moved, _ = momentum(p, velocity, target)

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from compare import GradientMismatch, Verdict, assert_vjp_agrees, check_vjp
+from compare import GradientMismatch, Verdict, assert_vjp_agrees, check_vjp, tap
 
 EPSILON = 1e-5
 
@@ -60,6 +60,48 @@ def test_layer_normalization():
     assert [row.path for row in report.rows if row.verdict is Verdict.DISAGREE] == ["0"]
     with pytest.raises(GradientMismatch, match="the gradient of 0"):
         assert_vjp_agrees(layer_norm_forward, sigma_constant, layer_norm, *inputs)
+
+
+def tapped_norm(x, gain):
+    deviation = tap("deviation", jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + EPSILON))
+    return tap("normal", x / deviation) * gain
+
+
+def tapped_forward(x, gain):
+    deviation = np.sqrt((x**2).mean(axis=-1, keepdims=True) + EPSILON)
+    return x / deviation * gain, (x, deviation, gain)
+
+
+def tapped_backward(*, wrong=1.0):
+    def backward(output_gradient, cache):
+        x, deviation, gain = cache
+        d_normal = output_gradient * gain
+        d_deviation = -wrong * np.sum(d_normal * x / deviation**2, axis=-1, keepdims=True)
+        d_x = d_normal / deviation + d_deviation * x / deviation / x.shape[1]
+        return d_x, np.sum(output_gradient * x / deviation, axis=0), {"normal": d_normal, "deviation": d_deviation}
+
+    return backward
+
+
+def test_a_backward_may_say_what_it_makes_of_intermediates():
+    inputs = drawn((5, 6), (6,))
+    assert_vjp_agrees(tapped_forward, tapped_backward(), tapped_norm, *inputs, probes=False)
+    report = check_vjp(tapped_forward, tapped_backward(wrong=2.0), tapped_norm, *inputs, probes=False)
+    assert report.first_wrong == "deviation"
+    assert report.diagnoses[0].factor == pytest.approx(2)
+    assert len(report.diagnoses) == 1  # x is right, given what arrives at it
+
+
+def test_a_path_that_is_left_out_is_named():
+    report = check_vjp(
+        tapped_forward,
+        lambda dy, c: tapped_backward(wrong=0.0)(dy, c)[:2],
+        tapped_norm,
+        *drawn((5, 6), (6,)),
+        probes=False,
+    )
+    assert [(d.path, d.kind) for d in report.diagnoses] == [("0", "missing-path")]
+    assert "through deviation" in report.diagnoses[0].message
 
 
 def batch_norm(x):

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 
 from compare.agreement import Diagnosis
 from compare.evidence import Evidence
-from compare.hypotheses.arrangement import permutation, shift, transpose
+from compare.hypotheses.arrangement import misplaced, permutation, shift, transpose
 from compare.hypotheses.constants import constant_factor
-from compare.hypotheses.entries import clipping, few_entries, lost_repeats, precision, zeros
-from compare.hypotheses.factors import elementwise_factor, otherwise, weight_decay
+from compare.hypotheses.entries import clipping, few_entries, lost_repeats, overwritten, precision, ties, zeros
+from compare.hypotheses.factors import elementwise_factor, line_factors, missing_mask, otherwise, weight_decay
+from compare.hypotheses.routes import another_quantity, missing_path, weighted_path
 from compare.hypotheses.sums import broadcast, missing_sum, wrong_axis
 
 # In order: what explains most by least comes first. The last ones describe rather than explain.
@@ -23,11 +24,19 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     missing_sum,
     wrong_axis,
     elementwise_factor,
+    missing_mask,
+    missing_path,
+    weighted_path,
     otherwise,
     weight_decay,
+    another_quantity,
     permutation,
+    ties,
     lost_repeats,
+    overwritten,
+    line_factors,
     broadcast,
+    misplaced,
     clipping,
     few_entries,
     precision,

@@ -1,7 +1,7 @@
-"""The right numbers in the wrong order: transposed, shifted, permuted."""
+"""The right numbers in the wrong order: transposed, shifted, permuted, misplaced."""
 
 from collections.abc import Iterator
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 
@@ -52,3 +52,20 @@ def permutation(e: Evidence) -> Iterator[Diagnosis]:
     difference = np.abs(e.came.ravel()[order] - e.right.ravel()[model])
     if e.right.size > 2 and (difference <= SLACK * e.allowed.ravel()[model]).all():
         yield e.says("permutation", "it holds the right numbers in the wrong places.")
+
+
+def misplaced(e: Evidence) -> Iterator[Diagnosis]:
+    """Sums along some axes are right, and more than noise: what arrives is right, where it arrives is not."""
+    for count in range(1, e.right.ndim + 1):
+        for axes in combinations(range(e.right.ndim), count):
+            right = e.right.sum(axes)
+            sizes, slack = np.abs(e.right).sum(axes), SLACK * e.allowed.sum(axes)
+            # A sum that cancels, as along the features of a norm, is right for every such gradient.
+            if right.size < 2 or not (np.abs(right) > 1e-9 * sizes + slack).all():
+                continue
+            if (np.abs(e.came.sum(axes) - right) <= slack).all():
+                label = f"axis {axes[0]}" if count == 1 else f"axes {axes}"
+                yield e.says(
+                    "misplaced", f"its sums along {label} are right: the right amounts go to wrong places there."
+                )
+                return

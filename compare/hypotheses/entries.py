@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from compare.agreement import Diagnosis
-from compare.evidence import Evidence, in_words
+from compare.evidence import SLACK, Evidence, in_words
 from compare.noise import unit_roundoff
 
 
@@ -45,6 +45,42 @@ def lost_repeats(e: Evidence) -> Iterator[Diagnosis]:
                 "lost-repeats",
                 f"only rows that {name} names more than once are wrong ({in_words(rows.tolist())}): contributions "
                 "overwrite each other instead of adding up; use np.add.at.",
+            )
+            return
+
+
+def overwritten(e: Evidence) -> Iterator[Diagnosis]:
+    """Every wrong entry is one of the numbers that should have been added up there."""
+    wrong = e.wrong
+    if (np.abs(e.right[wrong]) <= e.allowed[wrong]).any() or len(np.unique(e.came[wrong])) < wrong.sum():
+        return  # a sum over nothing is 0, and a limit that many entries share is a clip
+    for name, terms in e.known.items():
+        if terms.size < 2:
+            continue
+        ordered = np.sort(terms, axis=None)
+        after = np.searchsorted(ordered, e.came[wrong]).clip(1, terms.size - 1)
+        nearest = np.minimum(*(np.abs(ordered[i] - e.came[wrong]) for i in (after - 1, after)))
+        if (nearest <= SLACK * e.allowed[wrong]).all():
+            yield e.says(
+                "lost-repeats",
+                f"each of its {int(wrong.sum())} wrong entries is a single entry of {name}: contributions overwrite "
+                "each other instead of adding up.",
+            )
+            return
+
+
+def ties(e: Evidence) -> Iterator[Diagnosis]:
+    """Only entries whose value occurs more than once are wrong, as where a maximum is attained twice."""
+    candidates = ({} if e.parameter is None else {"its value": e.parameter}) | e.thresholds
+    for name, values in candidates.items():
+        if values.shape != e.right.shape:
+            continue
+        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+        tied = (counts > 1)[inverse].reshape(values.shape)
+        if not tied.all() and (tied | ~e.wrong).all():
+            yield e.says(
+                "ties",
+                f"only entries where {name} occurs more than once are wrong: more of them get a gradient than should.",
             )
             return
 

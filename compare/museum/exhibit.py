@@ -1,0 +1,74 @@
+"""What an exhibit is: one bug that was really shipped, beside its repair, and three things to do with either.
+
+A version is whatever the judge takes: a backward pass, a function that returns gradients, a training step. The faulty
+one and the sound one differ in a line or two, so that whoever reads an exhibit sees nothing but the bug.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compare.gradients import check_gradients
+from compare.report import GradientReport
+from compare.trajectories import check_trajectory
+from compare.trajectory_report import TrajectoryReport
+from compare.vjp import check_vjp
+
+Report = GradientReport | TrajectoryReport
+Judge = Callable[[Any], Report]
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """`wrong` and `right` are the lines in question, in our conventions; `source` is where the bug is public.
+
+    `judge`, `train` and `check` are each called with a version. `check` is the one that its project relied on, rebuilt
+    here, and None where nothing is known of one; `checked` says in words what it does.
+    """
+
+    title: str
+    source: str
+    wrong: str
+    right: str
+    unseen: str
+    lesson: str
+    faulty: Any
+    sound: Any
+    judge: Judge
+    train: Callable[[Any], Sequence[float]]
+    check: Callable[[Any], Any] | None = None
+    checked: str = ""
+
+    def report(self) -> Report:
+        """What the judge says of the bug."""
+        return self.judge(self.faulty)
+
+    def corrected(self) -> Report:
+        """What it says once the bug is mended."""
+        return self.judge(self.sound)
+
+    def original_check(self) -> bool | None:
+        """Whether the check that the project relied on passes the bug. None if no such check is known."""
+        return None if self.check is None else bool(self.check(self.faulty))
+
+    def training_curves(self) -> tuple[list[float], list[float]]:
+        """The losses of a small run with the bug, and of the same run without it."""
+        with_bug, without = (list(map(float, self.train(version))) for version in (self.faulty, self.sound))
+        return with_bug, without
+
+
+def by_gradients(loss: Callable[..., Any], parameters: Any, *args: Any, **options: Any) -> Judge:
+    """A version is `loss_and_gradients(parameters, *args)`. The situation shows the bug, so probes are not needed."""
+    options = {"probes": False} | options
+    return lambda version: check_gradients(version, loss, parameters, *args, **options)
+
+
+def by_vjp(forward: Callable[..., Any], function: Callable[..., Any], *inputs: Any, **options: Any) -> Judge:
+    """A version is `backward(output_gradient, cache)`, and `function` is `forward` in JAX."""
+    options = {"probes": False} | options
+    return lambda version: check_vjp(forward, version, function, *inputs, **options)
+
+
+def by_steps(step: Callable[..., Any], parameters: Any, batches: Sequence[tuple[Any, ...]], **options: Any) -> Judge:
+    """A version is a training step by hand, `step` the same one in JAX."""
+    return lambda version: check_trajectory(version, step, parameters, batches, **options)

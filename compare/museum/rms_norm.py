@@ -1,0 +1,96 @@
+"""RMS normalization and gains: three ways to lose a factor that is 1 when training begins."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from compare.localize import tap
+from compare.museum.exhibit import Exhibit, by_vjp
+from compare.museum.workshop import passes, random, trainer
+
+EPSILON = 1e-5
+
+
+def rms_norm(x, weight):
+    scale = 1 / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + EPSILON)
+    return x * scale * weight, (x, scale, weight)
+
+
+def rms_norm_in_jax(x, weight):
+    squares = tap("squares", x**2)
+    scale = 1 / jnp.sqrt(squares.mean(axis=-1, keepdims=True) + EPSILON)
+    return tap("normalized", x * scale) * weight
+
+
+def backward(
+    *,
+    dnormalized=lambda dy, weight: dy * weight,
+    dsquares=lambda slope, x: np.broadcast_to(slope, x.shape),
+    dweight=lambda dy, normalized: np.sum(dy * normalized, axis=0),
+):
+    """y = n w, n = x s, s = mean(x**2)**-0.5 for each row; back through each of them in turn."""
+
+    def pair(dy, cache):
+        x, scale, weight = cache
+        dn = dnormalized(dy, weight)
+        slope = -0.5 * scale**3 * np.mean(dn * x, axis=-1, keepdims=True)  # what each square of a row gets
+        dq = dsquares(slope, x)
+        return dn * scale + 2 * x * dq, dweight(dy, x * scale), {"normalized": dn, "squares": dq}
+
+    return pair
+
+
+SOUND = backward()
+judged = by_vjp(rms_norm, rms_norm_in_jax, random(4, 4), random(4))
+train = trainer(rms_norm, weights=(np.ones(16),), rate=0.2)
+
+WITHOUT_GAIN = Exhibit(
+    title="RMS norm's input gradient forgets the gain",
+    source="karpathy/llm.c, pull request 763, of a reviewer's own implementation",
+    wrong="dn = dy;            dx = scale * (dn - n * mean(dn * n))",
+    right="dn = dy * weight;   dx = scale * (dn - n * mean(dn * n))",
+    unseen="The gain starts at 1, and multiplying by 1 cannot be missed. Days were spent to find it.",
+    lesson="Never test at the initialization: move zeros and ones away from where they hide things.",
+    faulty=backward(dnormalized=lambda dy, weight: dy),
+    sound=SOUND,
+    judge=judged,
+    train=train,
+    check=lambda version: passes(version, rms_norm, (random(3, 5), np.ones(5)), cotangent=random(3, 5, seed=1)),
+    checked="compares with differences, at the initial gain of 1",
+)
+
+ALONG_COLUMNS = Exhibit(
+    title="RMS norm's correction of each row is spread along columns",
+    source="BobMcDear/attorch #17",
+    wrong="dx = scale * dn + 2 * x * slope          # slope: (rows,)",
+    right="dx = scale * dn + 2 * x * slope[:, None]",
+    unseen="If the two sizes of a block differ, it does not compile, and that was seen. If they are equal, it runs and "
+    "is wrong; no shape in the tests made them equal.",
+    lesson="Keep the summed axis (keepdims=True). Test with sizes that differ, and with sizes that are equal.",
+    faulty=backward(dsquares=lambda slope, x: np.broadcast_to(slope.T, x.shape)),
+    sound=SOUND,
+    judge=judged,
+    train=lambda version: trainer(rms_norm, weights=(np.ones(200),), shape=(200,), steps=40, rate=0.1)(version),
+)
+
+NO_WEIGHT_GRADIENT = Exhibit(
+    title="RMS norm returns no gradient for its gain",
+    source="unslothai/unsloth #4533, pull request 4550",
+    wrong="return dx, None",
+    right="return dx, sum(dy * n)",
+    unseen="Adapters were trained, and norms stay frozen then. In full fine-tuning the gains never moved.",
+    lesson="Look at whether each parameter moves. A frozen one costs little enough to stay unseen.",
+    faulty=backward(dweight=lambda dy, normalized: np.zeros(dy.shape[1])),
+    sound=SOUND,
+    judge=judged,
+    train=train,
+    check=lambda version: passes(
+        version, rms_norm, (random(3, 5), random(5)), cotangent=random(3, 5, seed=1), which=(0,)
+    ),
+    checked="compares the gradient of the input; the gain is frozen, as it is beside adapters",
+)
+
+EXHIBITS = {
+    "rms-norm-without-gain": WITHOUT_GAIN,
+    "rms-norm-along-columns": ALONG_COLUMNS,
+    "rms-norm-frozen-gain": NO_WEIGHT_GRADIENT,
+}

@@ -1,0 +1,125 @@
+"""Attention heads and time: which head, which step, and how many of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compare.museum.exhibit import Exhibit, by_vjp
+from compare.museum.workshop import descend, random
+
+# -------------------------------------------------------------------------------- heads-misassigned
+
+HEADS, KEY_HEADS = 6, 3  # each key head serves two query heads, h, h + 3
+
+
+def scores(q, k):
+    """Query head h reads key head h mod KEY_HEADS: (heads, time, features) each."""
+    return np.einsum("htd,hsd->hts", q, k[np.arange(HEADS) % KEY_HEADS]), (q, k)
+
+
+def scores_in_jax(q, k):
+    return jnp.einsum("htd,hsd->hts", q, k[np.arange(HEADS) % KEY_HEADS])
+
+
+def scores_backward(key_head):
+    def backward(dy, cache):
+        q, k = cache
+        dq = np.einsum("hts,hsd->htd", dy, k[np.arange(HEADS) % KEY_HEADS])
+        dk = np.zeros_like(k)
+        np.add.at(dk, key_head(np.arange(HEADS)), np.einsum("hts,htd->hsd", dy, q))
+        return dq, dk
+
+    return backward
+
+
+def train_scores(version, steps=60):
+    """Queries and keys are fitted to the scores of others."""
+    target, _ = scores(random(6, 2, 4, seed=1), random(3, 2, 4, seed=1))
+
+    def loss_and_gradients(p):
+        value, cache = scores(p["q"], p["k"])
+        dq, dk = version((value - target) / 10, cache)
+        return np.mean((value - target) ** 2), {"q": dq, "k": dk}
+
+    return descend(loss_and_gradients, {"q": random(6, 2, 4), "k": random(3, 2, 4)}, [()] * steps, 0.3)
+
+
+MISASSIGNED = Exhibit(
+    title="Grouped attention: backward divides heads among keys by the wrong count",
+    source="XunhaoLai/native-sparse-attention-triton #27",
+    wrong="key_head = head % queries_per_key",
+    right="key_head = head % key_heads",
+    unseen="If there are as many key heads as queries for each, the two counts are one number. (The project's kernel "
+    "left the other heads unwritten; here they are zero.)",
+    lesson="Give every size of a test another value, and two sizes of one value now and then.",
+    faulty=scores_backward(lambda head: head % (HEADS // KEY_HEADS)),
+    sound=scores_backward(lambda head: head % KEY_HEADS),
+    judge=by_vjp(scores, scores_in_jax, random(6, 2, 4), random(3, 2, 4)),
+    train=train_scores,
+)
+
+# --------------------------------------------------------------------------- averaged-over-time
+
+TIME = 40
+
+
+def running(x, u, w):
+    """h_t = tanh(u x_t + w h_(t-1)) from h = 0; the loss is half the sum of squares of all h, for sequences (time,)."""
+    h = [np.zeros_like(x[0])]
+    for x_t in x:
+        h.append(np.tanh(u * x_t + w * h[-1]))
+    return np.stack(h[1:]), (x, w, h)
+
+
+def running_in_jax(x, u, w):
+    def step(h, x_t):
+        h = jnp.tanh(u * x_t + w * h)
+        return h, h
+
+    return jax.lax.scan(step, jnp.zeros_like(x[0]), x)[1]
+
+
+def through_time(average):
+    def backward(dh, cache):
+        x, w, h = cache
+        dx, du, dw, carried = np.zeros_like(x), np.zeros_like(x[0]), np.zeros_like(w), np.zeros_like(x[0])
+        for t in reversed(range(len(x))):
+            dz = (dh[t] + carried) * (1 - h[t + 1] ** 2)
+            du, dw = du + dz * x[t], dw + dz * h[t]
+            dx[t], carried = dz * U, dz * w
+        return (dx, du / len(x), dw / len(x)) if average else (dx, du, dw)
+
+    return backward
+
+
+U, W = random(3), 0.5 * random(3, seed=1)
+
+
+def train_running(version, steps=60):
+    """The weights of three recurrent units are fitted to those of others."""
+    x = random(TIME, 3)
+    target, _ = running(x, 1.0 + U, 0.5 * W)
+
+    def loss_and_gradients(p):
+        value, cache = running(x, p["u"], p["w"])
+        _, du, dw = version((value - target) / 40, cache)
+        return np.mean((value - target) ** 2), {"u": du, "w": dw}
+
+    return descend(loss_and_gradients, {"u": U, "w": W}, [()] * steps, 0.5)
+
+
+AVERAGED_OVER_TIME = Exhibit(
+    title="A recurrent weight's gradient is averaged over time, its loss is summed",
+    source="datascience.stackexchange.com, question 30850",
+    wrong="dw = mean over t of dz_t * h_(t-1)",
+    right="dw = sum over t of dz_t * h_(t-1)",
+    unseen="A numerical check did show it, by ratios of about 39; the question was whether floating-point precision "
+    "could be to blame.",
+    lesson="Rounding has a size, and it can be measured. A factor is never rounding.",
+    faulty=through_time(average=True),
+    sound=through_time(average=False),
+    judge=by_vjp(running, running_in_jax, random(TIME, 3), U, W),
+    train=train_running,
+)
+
+EXHIBITS = {"heads-misassigned": MISASSIGNED, "averaged-over-time": AVERAGED_OVER_TIME}

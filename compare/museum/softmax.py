@@ -1,0 +1,256 @@
+"""Softmax, losses and activations: derivatives that are right for one companion only."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from compare.localize import tap
+from compare.museum.exhibit import Exhibit, by_gradients, by_vjp
+from compare.museum.workshop import (
+    SITUATION,
+    cross_entropy,
+    descend,
+    digits,
+    it_learns,
+    network,
+    one_hot,
+    passes,
+    random,
+    softmax,
+    train_network,
+    trainer,
+)
+
+Z = random(4, 3)
+TARGETS = one_hot(np.array([2, 0, 1, 1]), 3)
+
+
+# ---------------------------------------------------------------------------------- softmax-diagonal
+
+
+def forward(z):
+    p = softmax(z)
+    return p, p
+
+
+def softmax_in_jax(z):
+    e = jnp.exp(z - z.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def sound_softmax(dp, p):
+    return p * (dp - np.sum(p * dp, axis=-1, keepdims=True))
+
+
+def right_for_its_cross_entropy(version):
+    """The cross-entropy of its project also counts the classes that are not the target."""
+    p = softmax(Z)
+    dp = -TARGETS / p + (1 - TARGETS) / (1 - p)
+    return np.allclose(version(dp, p), p - TARGETS)
+
+
+judged = by_vjp(forward, softmax_in_jax, Z)
+trained = trainer(forward, shape=(16,), rate=3.0)
+
+DIAGONAL = Exhibit(
+    title="Softmax's derivative is p (1 - p), as if each output had an input of its own",
+    source="eriklindernoren/ML-From-Scratch #71, pull request 125",
+    wrong="dz = dp * p * (1 - p)",
+    right="dz = p * (dp - sum(p * dp))",
+    unseen="With its project's cross-entropy, -y/p + (1-y)/(1-p), it gives p - y: two errors cancel exactly. With a "
+    "squared loss nothing cancels.",
+    lesson="Check each backward pass alone, with a random output gradient, and not only the pair that is in use.",
+    faulty=lambda dp, p: dp * p * (1 - p),
+    sound=sound_softmax,
+    judge=judged,
+    train=trained,
+    check=right_for_its_cross_entropy,
+    checked="has its own cross-entropy behind it: together they give p - y",
+)
+
+COPIED = Exhibit(
+    title="Softmax's backward copies its output gradient",
+    source="pjreddie/darknet, pull request 96",
+    wrong="dz = dp",
+    right="dz = p * (dp - sum(p * dp))",
+    unseen="Right when the loss behind it already hands over p - y, as the fused one does; any other loss gets this.",
+    lesson="A fused derivative belongs to the pair. Neither half has it.",
+    faulty=lambda dp, p: dp.copy(),
+    sound=sound_softmax,
+    judge=judged,
+    train=trained,
+)
+
+# ------------------------------------------------------------------------------------ log-softmax
+
+
+def log_softmax(z):
+    shifted = z - z.max(axis=-1, keepdims=True)
+    y = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return y, y
+
+
+def log_softmax_in_jax(z):
+    shifted = z - z.max(axis=-1, keepdims=True)
+    return shifted - tap("normalizer", jnp.log(jnp.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def one_for_every_row(dy, y):
+    dnormalizer = np.ones((len(y), 1))
+    return dy + np.exp(y) * dnormalizer, {"normalizer": dnormalizer}
+
+
+def sound_log_softmax(dy, y):
+    dnormalizer = -dy.sum(axis=-1, keepdims=True)
+    return dy + np.exp(y) * dnormalizer, {"normalizer": dnormalizer}
+
+
+def right_for_the_likelihood(version):
+    """Behind it stands the negative log-likelihood: dy is -1 at the target and 0 elsewhere."""
+    y, cache = log_softmax(Z)
+    return np.allclose(version(-TARGETS, cache)[0], np.exp(y) - TARGETS)
+
+
+def train_likelihood(version, steps=80):
+    """Digits by their negative log-likelihood, the even ones weighing half of what the odd ones do."""
+    weights = np.where(np.arange(10) % 2, 1.0, 0.5)
+
+    def loss_and_gradients(p, x, y):
+        value, cache = log_softmax(x @ p["W"])
+        return -np.sum(weights * y * value) / len(x), {"W": x.T @ version(-weights * y, cache)[0]}
+
+    return descend(loss_and_gradients, {"W": np.zeros((64, 10))}, [digits()] * steps, 0.005)
+
+
+LOG_SOFTMAX = Exhibit(
+    title="Log-softmax's derivative is right only if the output gradient sums to -1",
+    source="mlpack/mlpack #2360, #3468 and #3470",
+    wrong="dz = dy + exp(y)",
+    right="dz = dy - exp(y) * sum(dy)",
+    unseen="The negative log-likelihood, which always stood behind it, does sum to -1. The Jacobian test handed "
+    "backward the input in the place of the output.",
+    lesson="A test that calls the code in another way than its users do tests something else.",
+    faulty=one_for_every_row,
+    sound=sound_log_softmax,
+    judge=by_vjp(log_softmax, log_softmax_in_jax, Z),
+    train=train_likelihood,
+    check=right_for_the_likelihood,
+    checked="has the negative log-likelihood behind it: together they give p - y",
+)
+
+# ----------------------------------------------------------------------------------- one-weight-for-all
+
+
+def token_losses(z, targets):
+    p = softmax(z)
+    return -np.log(p[np.arange(len(z)), targets]), (p, targets)
+
+
+def token_losses_in_jax(z, targets):
+    y = log_softmax_in_jax(z)
+    return -y[jnp.arange(len(z)), targets]
+
+
+def first_for_all(dlosses, cache):
+    p, targets = cache
+    return dlosses[0] * (p - one_hot(targets, p.shape[1]))
+
+
+def sound_token_losses(dlosses, cache):
+    p, targets = cache
+    return dlosses[:, None] * (p - one_hot(targets, p.shape[1]))
+
+
+def train_weighted(version, steps=80):
+    """Digits, the even ones weighing half of what the odd ones do, in an order that begins with an odd one."""
+    weights = np.where(np.arange(10) % 2, 1.0, 0.5)
+
+    def loss_and_gradients(p, x, y):
+        order = np.argsort(-(y @ weights), kind="stable")
+        x, y = x[order], y[order]
+        targets, weight = y.argmax(axis=1), y @ weights
+        losses, cache = token_losses(x @ p["W"], targets)
+        dz = version(weight / weight.sum(), cache)
+        return np.sum(weight * losses) / weight.sum(), {"W": x.T @ dz}
+
+    return descend(loss_and_gradients, {"W": np.zeros((64, 10))}, [digits()] * steps, 1.0)
+
+
+FIRST_WEIGHT = Exhibit(
+    title="Every token's gradient is weighted by the first token's",
+    source="linkedin/Liger-Kernel #968, pull request 1298",
+    wrong="dz = dlosses[0] * (p - y)",
+    right="dz = dlosses[:, None] * (p - y)",
+    unseen="If all tokens weigh the same, as under a mean or a sum, the first speaks for all.",
+    lesson="A uniform output gradient, ones above all, hides every mistake about which entry goes where.",
+    faulty=first_for_all,
+    sound=sound_token_losses,
+    judge=by_vjp(token_losses, token_losses_in_jax, random(5, 3), np.array([0, 2, 1, 1, 0])),
+    train=train_weighted,
+    check=lambda version: passes(version, token_losses, (random(5, 3), np.array([0, 2, 1, 1, 0]))),
+    checked="compares with differences, for an output gradient of ones",
+)
+
+# --------------------------------------------------------------------------------------- gelu-mixed
+
+
+def gelu(x):
+    """x sigmoid(1.702 x), an approximation of x times the normal distribution function."""
+    return x / (1 + np.exp(-1.702 * x)), x
+
+
+def gelu_in_jax(x):
+    x = tap("x", x)
+    return x / (1 + jnp.exp(-1.702 * x))
+
+
+def of_the_other_form(dy, x):
+    root = np.sqrt(2 / np.pi)
+    t = np.tanh(root * (x + 0.044715 * x**3))
+    return dy * (0.5 * (1 + t) + 0.5 * x * (1 - t**2) * root * (1 + 3 * 0.044715 * x**2))
+
+
+def sound_gelu(dy, x):
+    s = 1 / (1 + np.exp(-1.702 * x))
+    return dy * (s + 1.702 * x * s * (1 - s))
+
+
+GELU_MIXED = Exhibit(
+    title="GELU goes forward by one approximation and back by another",
+    source="MLSysBook/TinyTorch, commit 02364f8",
+    wrong="y = x * sigmoid(1.702 * x);  dx = dy * (derivative of the tanh form)",
+    right="y = x * sigmoid(1.702 * x);  dx = dy * (s + 1.702 * x * s * (1 - s)),  s = sigmoid(1.702 * x)",
+    unseen="Both approximate the same function, to a few percent. The tests asserted that a gradient exists.",
+    lesson="The derivative of an approximation is not the approximation of the derivative: differentiate what is run.",
+    faulty=of_the_other_form,
+    sound=sound_gelu,
+    judge=by_vjp(gelu, gelu_in_jax, 2 * random(4, 5)),
+    train=trainer(gelu),
+    check=lambda version: version(np.ones((4, 5)), random(4, 5)) is not None,
+    checked="asserts that the gradient is not None",
+)
+
+# --------------------------------------------------------------------------------------- lost-minus
+
+LOST_MINUS = Exhibit(
+    title="The loss has lost its minus sign, and the gradients have not",
+    source="the notebook that this project began with: docs/notebook.md, row minus-sign",
+    wrong="J = sum(y * log(P)) / m;   dZ2 = (P - y) / m",
+    right="J = -sum(y * log(P)) / m;  dZ2 = (P - y) / m",
+    unseen="The gradients are derived from the right loss, so the network learns; only the printed number rises.",
+    lesson="Nothing in gradient descent reads the loss. Look at it, or let a checker.",
+    faulty=network(J=lambda v: np.sum(v.y * np.log(softmax(v.Z2))) / v.m),
+    sound=network(),
+    judge=by_gradients(cross_entropy, *SITUATION),
+    train=train_network,
+    check=it_learns(lambda version: [abs(loss) for loss in train_network(version)]),
+    checked="trains, and sees the loss come closer to 0",
+)
+
+EXHIBITS = {
+    "softmax-diagonal": DIAGONAL,
+    "softmax-copied": COPIED,
+    "log-softmax": LOG_SOFTMAX,
+    "first-weight-for-all": FIRST_WEIGHT,
+    "gelu-mixed": GELU_MIXED,
+    "lost-minus": LOST_MINUS,
+}

@@ -1,0 +1,147 @@
+"""The museum on the terminal: all exhibits in a table, or one of them at length."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compare.agreement import Verdict, plain
+from compare.museum import EXHIBITS
+from compare.museum.exhibit import Exhibit, Report
+from compare.problem import BadInput
+from compare.rendering import plain_text, table
+
+HEADERS = ("exhibit", "what was wrong", "verdict", "first wrong", "its own check")
+CHECKS = {True: "passes", False: "fails", None: "-"}
+BARS = "▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Everything that an exhibit does, done."""
+
+    name: str
+    exhibit: Exhibit
+    report: Report
+    corrected: Report
+    original_check: bool | None
+    curves: tuple[list[float], list[float]]  # with the bug, without
+
+    @property
+    def caught(self) -> bool:
+        return self.report.verdict is Verdict.DISAGREE
+
+    @property
+    def explained(self) -> bool:
+        return bool(self.report.diagnoses)
+
+    @property
+    def as_it_should_be(self) -> bool:
+        return self.caught and self.explained and self.corrected.verdict is Verdict.AGREE
+
+    def cells(self) -> tuple[str, ...]:
+        verdict = self.report.verdict.value
+        if self.caught and self.corrected.verdict is not Verdict.AGREE:
+            verdict = f"{verdict}, and {self.corrected.verdict.value} when corrected"
+        first = self.report.first_wrong or "-"
+        return self.name, self.exhibit.title, verdict, first, CHECKS[self.original_check]
+
+    def __str__(self) -> str:
+        e = self.exhibit
+        check = "none is known." if e.check is None else f"{e.checked}. The bug {CHECKS[self.original_check]}."
+        with_bug, without = self.curves
+        scale = [min(with_bug + without), max(with_bug + without)]
+        lines = [
+            f"{self.name}: {e.title}",
+            f"Source: {e.source}",
+            "",
+            f"  wrong   {e.wrong}",
+            f"  right   {e.right}",
+            "",
+            f"Why nobody saw it: {e.unseen}",
+            f"The original check: {check}",
+            f"Lesson: {e.lesson}",
+            "",
+            "What the judge says",
+            str(self.report),
+            "",
+            f"With the right line: {self.corrected.sentence}",
+            "",
+            f"Loss over {len(with_bug)} steps of training",
+            f"  with the bug  {sparkline(with_bug, scale)}  {with_bug[0]:.3g} to {with_bug[-1]:.3g}",
+            f"  without       {sparkline(without, scale)}  {without[0]:.3g} to {without[-1]:.3g}",
+        ]
+        return plain_text(*lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        e = self.exhibit
+        texts = ("title", "source", "wrong", "right", "unseen", "lesson", "checked")
+        with_bug, without = self.curves
+        return plain(
+            {"name": self.name}
+            | {text: getattr(e, text) for text in texts}
+            | {
+                "report": self.report.to_dict(),
+                "corrected": self.corrected.to_dict(),
+                "original_check_passes": self.original_check,
+                "training": {"with_bug": with_bug, "without": without},
+                "as_it_should_be": self.as_it_should_be,
+            }
+        )
+
+
+def visit(name: str) -> Visit:
+    """Run one exhibit. Raises BadInput for a name that there is not."""
+    if name not in EXHIBITS:
+        near = difflib.get_close_matches(name, EXHIBITS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise BadInput(f"no exhibit is called {name!r}.{hint} `backproof museum` lists them.")
+    e = EXHIBITS[name]
+    return Visit(name, e, e.report(), e.corrected(), e.original_check(), e.training_curves())
+
+
+@dataclass(frozen=True)
+class Tour:
+    """All exhibits."""
+
+    visits: Sequence[Visit]
+
+    @property
+    def as_it_should_be(self) -> bool:
+        return all(visit.as_it_should_be for visit in self.visits)
+
+    @property
+    def sentence(self) -> str:
+        located = sum(visit.caught and visit.report.first_wrong is not None for visit in self.visits)
+        checks = [visit.original_check for visit in self.visits if visit.original_check is not None]
+        corrected = sum(visit.corrected.verdict is Verdict.AGREE for visit in self.visits)
+        return (
+            f"{len(self.visits)} bugs: {sum(visit.caught for visit in self.visits)} caught, {located} located, "
+            f"{sum(visit.explained for visit in self.visits)} explained; {corrected} agree when corrected; "
+            f"{sum(checks)} of {len(checks)} original checks pass the bug."
+        )
+
+    def __str__(self) -> str:
+        return plain_text(table(HEADERS, [visit.cells() for visit in self.visits], left=5), self.sentence)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"summary": self.sentence, "exhibits": [visit.to_dict() for visit in self.visits]}
+
+
+def tour(progress: Callable[[str, int], None] = lambda what, done: None) -> Tour:
+    """Run them all. `progress` is told what runs, and how many are done."""
+    visits = []
+    for done, name in enumerate(EXHIBITS):
+        progress(f"looking at {name}", done)
+        visits.append(visit(name))
+    return Tour(visits)
+
+
+def sparkline(values: Sequence[float], scale: Sequence[float], width: int = 40) -> str:
+    """The values as bars, as high as they are between the two ends of the scale."""
+    low, high = scale
+    picked = [values[i] for i in np.linspace(0, len(values) - 1, min(width, len(values))).round().astype(int)]
+    span = (high - low) or 1.0
+    return "".join(BARS[min(int((value - low) / span * len(BARS)), len(BARS) - 1)] for value in picked)

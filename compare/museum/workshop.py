@@ -1,0 +1,210 @@
+"""What several exhibits share: the two-layer network as a table of lines, training through a layer, simple checks.
+
+Batch-first: rows are examples. `dQ` is the gradient of the loss with respect to Q.
+"""
+
+import functools
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.datasets import load_digits
+
+from compare.localize import tap
+
+Line = Callable[[Any], Any]
+Gradients = Callable[..., tuple[Any, ...]]
+
+
+def random(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng([seed, *shape]).standard_normal(shape)
+
+
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    return np.eye(classes)[labels]
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+# -------------------------------------------------------------------------- the network and its loss
+
+LINES: dict[str, Line] = {
+    "Z1": lambda v: v.x @ v.W1 + v.b1,
+    "A1": lambda v: np.tanh(v.Z1),
+    "Z2": lambda v: v.A1 @ v.W2 + v.b2,
+    "J": lambda v: -np.sum(v.y * np.log(softmax(v.Z2))) / v.m,
+    "dZ2": lambda v: (softmax(v.Z2) - v.y) / v.m,
+    "dW2": lambda v: v.A1.T @ v.dZ2,
+    "db2": lambda v: v.dZ2.sum(axis=0),
+    "dA1": lambda v: v.dZ2 @ v.W2.T,
+    "dZ1": lambda v: v.dA1 * (1 - v.A1**2),
+    "dW1": lambda v: v.x.T @ v.dZ1,
+    "db1": lambda v: v.dZ1.sum(axis=0),
+}
+SQUARED: dict[str, Line] = {
+    "J": lambda v: np.sum((v.Z2 - v.y) ** 2) / (v.m * v.k),
+    "dZ2": lambda v: 2 * (v.Z2 - v.y) / (v.m * v.k),
+}
+
+
+def network(**replaced: Line) -> Gradients:
+    """(parameters, x, y) -> (loss, gradients, intermediate gradients), with some lines replaced. y is one-hot."""
+    lines = LINES | replaced
+
+    def loss_and_gradients(parameters: Any, x: Any, y: Any) -> tuple[Any, ...]:
+        v = SimpleNamespace(**parameters, x=x, y=y, m=len(x), k=y.shape[1])
+        for name, line in lines.items():
+            setattr(v, name, line(v))
+        return v.J, {name: getattr(v, f"d{name}") for name in parameters}, {"Z2": v.dZ2, "A1": v.dA1, "Z1": v.dZ1}
+
+    return loss_and_gradients
+
+
+def cross_entropy(parameters: Any, x: Any, y: Any) -> Any:
+    return -jnp.sum(y * jax.nn.log_softmax(_logits(parameters, x))) / len(x)
+
+
+def squared_error(parameters: Any, x: Any, y: Any) -> Any:
+    return jnp.mean((_logits(parameters, x) - y) ** 2)
+
+
+def _logits(parameters: Any, x: Any) -> Any:
+    Z1 = tap("Z1", x @ parameters["W1"] + parameters["b1"])
+    A1 = tap("A1", jnp.tanh(Z1))
+    return tap("Z2", A1 @ parameters["W2"] + parameters["b2"])
+
+
+def network_parameters(inputs: int, hidden: int, outputs: int, scale: float = 0.5) -> dict[str, np.ndarray]:
+    """Biases too: at zero they would hide faults."""
+    shapes = {"W1": (inputs, hidden), "b1": (hidden,), "W2": (hidden, outputs), "b2": (outputs,)}
+    return {name: scale * random(*shape) for name, shape in shapes.items()}
+
+
+# A situation small enough to read, with as many different sizes as it has axes.
+SITUATION = (network_parameters(5, 6, 3), random(7, 5), one_hot(np.array([0, 2, 1, 1, 0, 2, 2]), 3))
+
+
+# ------------------------------------------------------------------------------------------ training
+
+
+@functools.cache
+def digits(examples: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Images of digits, 8 by 8 and centered, and one-hot labels, from scikit-learn."""
+    x, labels = load_digits(return_X_y=True)
+    return x[:examples] / 16 - 0.3, one_hot(labels[:examples], 10)
+
+
+def descend(version: Gradients, parameters: Any, batches: Any, rate: float) -> list[float]:
+    """The losses of plain gradient descent, one for each batch."""
+    losses = []
+    for batch in batches:
+        loss, gradients = version(parameters, *batch)[:2]
+        parameters = {name: value - rate * gradients[name] for name, value in parameters.items()}
+        losses.append(float(loss))
+    return losses
+
+
+def train_network(version: Gradients, steps: int = 80, rate: float = 0.5) -> list[float]:
+    """The two-layer network on digits, all examples at every step."""
+    x, y = digits()
+    return descend(version, network_parameters(64, 16, 10, scale=0.15), [(x, y)] * steps, rate)
+
+
+def trainer(
+    forward: Callable[..., Any],
+    *,
+    shape: tuple[int, ...] = (16,),
+    weights: tuple[np.ndarray, ...] = (),
+    examples: int = 200,
+    steps: int = 80,
+    rate: float = 0.3,
+) -> Callable[[Any], list[float]]:
+    """Training of a network on digits that has the layer in its middle, behind a dense layer and before another.
+
+    `forward(x, *weights) -> (value, cache)` works on examples of `shape`; a version is its backward, which returns
+    one gradient for x and one for each weight.
+    """
+
+    def train(version: Callable[..., Any]) -> list[float]:
+        x, y = digits(examples)
+        width = int(np.prod(shape))
+        probe, _ = forward(np.zeros((1, *shape)), *weights)
+        start = {"W1": 0.15 * random(64, width), "b1": np.zeros(width), "W2": 0.15 * random(probe.size, 10)}
+        start |= {"b2": np.zeros(10)} | {f"w{i}": weight for i, weight in enumerate(weights)}
+
+        def loss_and_gradients(p: Any, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
+            own = [p[f"w{i}"] for i in range(len(weights))]
+            value, cache = forward((x @ p["W1"] + p["b1"]).reshape(len(x), *shape), *own)
+            flat = value.reshape(len(x), -1)
+            probabilities = softmax(flat @ p["W2"] + p["b2"])
+            dZ2 = (probabilities - y) / len(x)
+            found = version((dZ2 @ p["W2"].T).reshape(value.shape), cache)
+            dx, *dweights = found if isinstance(found, tuple) else (found,)
+            dZ1 = dx.reshape(len(x), width)
+            gradients = {"W1": x.T @ dZ1, "b1": dZ1.sum(axis=0), "W2": flat.T @ dZ2, "b2": dZ2.sum(axis=0)}
+            gradients |= {f"w{i}": gradient for i, gradient in enumerate(dweights[: len(weights)])}
+            return -np.sum(y * np.log(probabilities + 1e-300)) / len(x), gradients
+
+        return descend(loss_and_gradients, start, [(x, y)] * steps, rate)
+
+    return train
+
+
+# ------------------------------------------------------------------------------- checks that people rely on
+
+
+def it_learns(train: Callable[[Any], list[float]]) -> Callable[[Any], bool]:
+    """The check of many a tutorial: the loss is well below where it began."""
+
+    def check(version: Any) -> bool:
+        losses = train(version)
+        return losses[-1] < 0.7 * losses[0]
+
+    return check
+
+
+def differences(function: Callable[[np.ndarray], Any], at: np.ndarray, step: float = 1e-6) -> np.ndarray:
+    """The gradient of a number, by central differences, entry by entry."""
+    gradient = np.zeros_like(at)
+    for index in np.ndindex(at.shape):
+        moved = np.zeros_like(at)
+        moved[index] = step
+        gradient[index] = (function(at + moved) - function(at - moved)) / (2 * step)
+    return gradient
+
+
+def passes(
+    backward: Callable[..., Any],
+    forward: Callable[..., Any],
+    inputs: tuple[Any, ...],
+    *,
+    cotangent: Any = None,
+    which: tuple[int, ...] | None = None,
+    tolerance: float = 1e-5,
+) -> bool:
+    """A usual gradient check of a layer: central differences, an absolute and relative tolerance.
+
+    `cotangent` is all ones unless given, `which` the inputs whose gradients are compared: by default all
+    floating-point ones.
+    """
+    value, cache = forward(*inputs)
+    cotangent = np.ones_like(value) if cotangent is None else cotangent
+    found = backward(cotangent, cache)
+    found = found if isinstance(found, tuple) else (found,)
+    places = [i for i, x in enumerate(inputs) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+
+    def agrees(i: int) -> bool:
+        def number(moved: np.ndarray) -> Any:
+            return np.sum(forward(*(moved if j == i else x for j, x in enumerate(inputs)))[0] * cotangent)
+
+        right = differences(number, inputs[i])
+        ours = found[places.index(i)]
+        return np.shape(ours) == right.shape and np.allclose(ours, right, rtol=tolerance, atol=tolerance)
+
+    return all(agrees(i) for i in (places if which is None else which))

@@ -1,0 +1,184 @@
+"""Every exhibit: the bug is caught, located and explained, its repair agrees, and the check that passed it is run."""
+
+import functools
+import re
+
+import numpy as np
+import pytest
+
+from compare.agreement import Verdict
+from compare.conduct import HARMLESS
+from compare.museum import EXHIBITS, MODULES, libraries, tour
+from compare.museum.tour import Tour, sparkline, visit
+from compare.report import CONDUCT
+from tests.test_main import assert_no_traceback, assert_refused, invoke, strict
+
+# What the judge says first of each: where, and which kind of cause. None: it is the function's conduct.
+FOUND = {
+    "bias-mean": ("b2", "factor"),
+    "loss-averaged-alone": ("Z2", "factor"),
+    "mse-without-its-two": ("Z2", "factor"),
+    "averaged-twice": ("Z2", "factor"),
+    "one-bias-for-all": ("b1", "broadcast"),
+    "bias-from-weights": ("b1", "other-quantity"),
+    "bias-unsummed": ("2", "shape"),
+    "k-outputs": ("Z2", "factor"),
+    "softmax-diagonal": ("0", "other-quantity"),
+    "softmax-copied": ("0", "other-quantity"),
+    "log-softmax": ("normalizer", "broadcast"),
+    "first-weight-for-all": ("0", "line-factors"),
+    "gelu-mixed": ("0", "other-quantity"),
+    "lost-minus": ("loss", "sign"),
+    "batch-norm-constants": ("0", "missing-path"),
+    "batch-norm-summed": ("0", "path"),
+    "layer-norm-mean-twice": ("0", "path"),
+    "layer-norm-constant-deviation": ("0", "missing-path"),
+    "layer-norm-rows": ("mean", "broadcast"),
+    "layer-norm-overwrites": ("bias", "missing-sum"),
+    "rms-norm-without-gain": ("normalized", "missing-factor"),
+    "rms-norm-along-columns": ("squares", "transpose"),
+    "rms-norm-frozen-gain": ("1", "zeros"),
+    "embedding-repeats": ("W", "lost-repeats"),
+    "selected-keys-repeat": ("keys", "lost-repeats"),
+    "max-ties": ("0", "ties"),
+    "overlapping-windows": ("0", "lost-repeats"),
+    "conv-stride": ("0", "misplaced"),
+    "dropout-without-mask": ("0", "missing-factor"),
+    "gradient-cut": ("0", "missing-path"),
+    "returns-input": ("0", "other-quantity"),
+    "first-use-only": ("W", "missing-path"),
+    "never-cleared": (None, "depends-on-earlier-calls"),
+    "mean-of-means": ("Z2", "line-factors"),
+    "heads-misassigned": ("1", "misplaced"),
+    "averaged-over-time": ("1", "factor"),
+    "stale-weights": ("W1", "stale-read"),
+    "adam-multiplies": ("W1", "bias-correction"),
+    "adam-always-first": ("W1", "bias-correction"),
+    "adam-one-ahead": ("W1", "bias-correction"),
+    "negated-in-place": ("0", "single-entry"),
+}
+# Those with which nothing is learned, or hardly.
+UNTRAINABLE = {"averaged-twice"}
+
+seen = functools.cache(visit)  # an exhibit is run once, for all of these tests
+
+
+@pytest.mark.parametrize("name", EXHIBITS)
+def test_the_bug_is_caught_located_and_explained(name):
+    report = seen(name).report
+    assert report.verdict is Verdict.DISAGREE
+    first = report.diagnoses[0]
+    assert (report.first_wrong, first.kind) == FOUND[name], str(report)
+    assert first.path == report.first_wrong or first.kind in CONDUCT - HARMLESS
+
+
+@pytest.mark.parametrize("name", EXHIBITS)
+def test_its_repair_agrees(name):
+    assert seen(name).corrected.verdict is Verdict.AGREE, str(seen(name).corrected)
+
+
+@pytest.mark.parametrize("name", [name for name, exhibit in EXHIBITS.items() if exhibit.check])
+def test_the_check_that_its_project_relied_on_passes_it(name):
+    assert seen(name).original_check is True
+    assert EXHIBITS[name].checked
+
+
+def test_there_are_as_many_as_promised():
+    assert len(EXHIBITS) >= 30
+    assert sum(exhibit.check is not None for exhibit in EXHIBITS.values()) >= 20
+    assert len(EXHIBITS) == sum(len(module.EXHIBITS) for module in MODULES)
+    assert set(EXHIBITS) | {"negated-in-place"} == set(FOUND)
+    assert ("negated-in-place" in EXHIBITS) == libraries.shows()
+
+
+@pytest.mark.parametrize("name", EXHIBITS)
+def test_it_trains_plausibly(name):
+    with_bug, without = map(np.abs, seen(name).curves)  # one bug is the sign of the loss
+    assert np.isfinite(with_bug).all()
+    assert np.isfinite(without).all()
+    assert len(with_bug) == len(without) >= 40
+    assert without[-1] < without[0]
+    if name not in UNTRAINABLE:
+        assert with_bug[-1] < 0.9 * with_bug[0]
+
+
+@pytest.mark.parametrize("name", EXHIBITS)
+def test_the_same_again(name):
+    """Losses come from seeds and embedded data; a version keeps nothing from one run to the next."""
+    exhibit = EXHIBITS[name]
+    assert exhibit.training_curves() == seen(name).curves
+
+
+@pytest.mark.parametrize("name", EXHIBITS)
+def test_its_texts_are_there(name):
+    exhibit = EXHIBITS[name]
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
+    for text in (exhibit.title, exhibit.source, exhibit.wrong, exhibit.right, exhibit.unseen, exhibit.lesson):
+        assert text == text.strip()
+        assert text
+    assert exhibit.wrong != exhibit.right
+    assert exhibit.lesson.endswith(".")
+    assert bool(exhibit.check) == bool(exhibit.checked)
+
+
+# ------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def remembered(monkeypatch):
+    """The exhibits as they have been run already."""
+    monkeypatch.setattr(tour, "visit", seen)
+
+
+def test_the_list_ends_with_one_line(remembered, tmp_path):
+    result = invoke("museum", "--json", tmp_path / "museum.json")
+    assert_no_traceback(result)
+    assert result.exit_code == 0, result.stdout
+    for name in EXHIBITS:
+        assert re.search(rf"^ {name} .* disagree ", result.stdout, flags=re.MULTILINE), name
+    last = result.stdout.rstrip().splitlines()[-1]
+    assert re.fullmatch(
+        r"(\d+) bugs: \1 caught, \d+ located, \1 explained; \1 agree .*; (\d+) of \2 .* the bug\.", last
+    )
+    value = strict((tmp_path / "museum.json").read_text(encoding="utf-8"))
+    assert value["summary"] == last
+    assert [exhibit["name"] for exhibit in value["exhibits"]] == list(EXHIBITS)
+    assert all(exhibit["as_it_should_be"] for exhibit in value["exhibits"])
+
+
+def test_one_is_shown_at_length(remembered, tmp_path):
+    result = invoke("museum", "bias-mean", "--json", tmp_path / "bias.json")
+    assert_no_traceback(result)
+    assert result.exit_code == 0
+    exhibit = EXHIBITS["bias-mean"]
+    for text in (exhibit.title, exhibit.source, exhibit.wrong, exhibit.right, "The bug passes.", "1 / x.shape[0]"):
+        assert text in result.stdout
+    assert "without       █" in result.stdout
+    value = strict((tmp_path / "bias.json").read_text(encoding="utf-8"))
+    assert value["original_check_passes"] is True
+    assert value["report"]["verdict"] == "disagree"
+    assert value["corrected"]["verdict"] == "agree"
+    assert len(value["training"]["with_bug"]) == len(value["training"]["without"])
+
+
+def test_a_name_that_there_is_not_is_refused():
+    assert_refused(invoke("museum", "bias-meen"), "no exhibit is called 'bias-meen'. Did you mean bias-mean")
+    assert_refused(invoke("museum", "xyzzy"), "no exhibit is called 'xyzzy'. `backproof museum` lists them")
+
+
+def test_a_bug_that_escapes_ends_with_1(monkeypatch):
+    escaped = seen("bias-mean")
+    escaped = type(escaped)(escaped.name, escaped.exhibit, escaped.corrected, escaped.corrected, True, escaped.curves)
+    monkeypatch.setattr(tour, "visit", lambda name: escaped)
+    result = invoke("museum", "bias-mean")
+    assert_no_traceback(result)
+    assert result.exit_code == 1
+    assert not Tour([seen("lost-minus"), escaped]).as_it_should_be
+    assert "2 bugs: 1 caught, 1 located, 1 explained" in Tour([seen("lost-minus"), escaped]).sentence
+
+
+def test_sparklines_are_on_one_scale():
+    assert sparkline([0.0, 1.0], [0.0, 1.0]) == "▁█"
+    assert sparkline([2.0, 2.0], [2.0, 2.0]) == "▁▁"
+    assert len(sparkline(list(range(1000)), [0, 999])) == 40
+    assert sparkline([1.0], [0.0, 2.0]) == "▅"
