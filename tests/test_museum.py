@@ -60,7 +60,8 @@ FOUND = {
 # Those with which nothing is learned, or hardly.
 UNTRAINABLE = {"averaged-twice"}
 
-seen = functools.cache(visit)  # an exhibit is run once, for all of these tests
+pytestmark = pytest.mark.xdist_group("museum")  # in one process, so that ...
+seen = functools.cache(visit)  # ... an exhibit is run once, for all of these tests
 
 
 @pytest.mark.parametrize("name", EXHIBITS)

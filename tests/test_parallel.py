@@ -37,7 +37,7 @@ for examples, dtype, shards in cases:
     start = manual.initialize_parameters(3, 16, 1, dtype=dtype)
     for shard in map(bool, shards):
         spread = Parallel(shallow_loss, mesh, axis=1, shard=shard)
-        report = check_gradients(spread.loss_and_gradients, shallow_loss, start, x, y, probes=False)
+        report = check_gradients(spread.loss_and_gradients, shallow_loss, start, x, y, probes=False, references=False)
         assert report.verdict is Verdict.AGREE, report
     if examples == 61:  # against the derivation by hand too, entry by entry
         _, ours = manual.loss_and_gradients(start, x, y)
@@ -55,7 +55,7 @@ honest, compare.parallel.Split = compare.parallel.Split, Padded
 x, y = random.standard_normal((3, 61)), (random.random((1, 61)) < 0.5).astype(float)
 start = manual.initialize_parameters(3, 16, 1)
 faulty = Parallel(shallow_loss, mesh, axis=1)
-report = check_gradients(faulty.loss_and_gradients, shallow_loss, start, x, y, probes=False)
+report = check_gradients(faulty.loss_and_gradients, shallow_loss, start, x, y, probes=False, references=False)
 assert report.verdict is Verdict.DISAGREE, report
 compare.parallel.Split = honest
 
@@ -67,7 +67,8 @@ with jax.enable_x64(True):
     parts = [leaf.addressable_shards[0].data.size / leaf.size for leaf in jax.tree.leaves(placed)]
     assert min(parts) == 1 / 8, parts
     batch = next(model.batches())
-    report = check_gradients(spread.loss_and_gradients, model.loss, model.parameters, *batch, probes=False)
+    quick = {"probes": False, "references": False}
+    report = check_gradients(spread.loss_and_gradients, model.loss, model.parameters, *batch, **quick)
     assert report.verdict is Verdict.AGREE, report
 
     # Training stays on the devices; batches of two sizes, as at the end of an epoch.

@@ -58,7 +58,7 @@ def test_a_process_that_dies_ends_the_other_with_a_sentence():
     port = free_port()
     both = [start(i, port, "--iterations", "1000000") for i in (0, 1)]
     try:
-        time.sleep(8)  # both are at work by now, or still meeting: neither must hang
+        time.sleep(5)  # both are at work by now, or still meeting: neither must hang
         os.killpg(both[1].pid, signal.SIGKILL)
         _, err = both[0].communicate(timeout=90)
     finally:
@@ -69,14 +69,14 @@ def test_a_process_that_dies_ends_the_other_with_a_sentence():
 
 
 def test_nobody_at_the_coordinators_address():
-    alone = start(1, free_port(), "--join-timeout", "2")
+    alone = start(1, free_port(), "--join-timeout", "1")
     try:
         _, err = alone.communicate(timeout=60)
     finally:
         ended([alone])
     assert alone.returncode == 2
     assert "process 1 of 2 did not find all the others at 127.0.0.1:" in err
-    assert "within 2 s" in err
+    assert "within 1 s" in err
     assert err.count("\n") == 1
 
 
