@@ -2,16 +2,11 @@
 
 import os
 import sys
-from contextlib import nullcontext
-from dataclasses import fields
-from pathlib import Path
-from typing import Annotated, Any
 
 import typer
 
-from compare.terminal import Stage, progress_bar, reported, show
-
-EXIT_STATUS = {"agree": 0, "disagree": 1, "inconclusive": 3}
+from compare.commands.museum import museum
+from compare.commands.verify import verify
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -26,179 +21,8 @@ def start(context: typer.Context) -> None:
         print(context.get_help())
 
 
-@app.command()
-def verify(
-    model: Annotated[
-        str, typer.Option(help="shallow, mlp, convnet, rnn, lstm, gru or gpt, each with defaults of its own.")
-    ] = "shallow",
-    op: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|all", help="Verify single ops of the catalog instead: names with commas between."),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|PATH",
-            help="For shallow: breast-cancer (default), digits, moons, flower; or a .csv with a header (labels in "
-            "column y, or the last one), or an .npz with x (examples, features) and y (examples,) or "
-            "(examples, outputs).",
-        ),
-    ] = None,
-    hidden: Annotated[int | None, typer.Option(help="Hidden units, channels of the convnet, width of the gpt.")] = None,
-    layers: Annotated[int | None, typer.Option(help="Hidden layers of the mlp, blocks of the gpt.")] = None,
-    heads: Annotated[int | None, typer.Option(help="Attention heads of the gpt.")] = None,
-    length: Annotated[int | None, typer.Option(help="Characters in a sequence.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Sizes of the gpt: gpt2-124m and so on, random weights.")] = None,
-    iterations: Annotated[int | None, typer.Option(help="Steps of training: 1000 for shallow, 200 for others.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Examples in a mini-batch. shallow takes them all.")] = None,
-    optimizer: Annotated[
-        str | None, typer.Option(help="sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw. shallow uses sgd.")
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Step size. Default: what suits the data.")] = None,
-    scale: Annotated[float | None, typer.Option(help="For shallow: deviation of the initial weights, 0.1.")] = None,
-    seed: Annotated[int, typer.Option(help="For the initial weights, the split and made data.")] = 0,
-    dtype: Annotated[str, typer.Option(help="float64 or float32. Ops are verified in both.")] = "float64",
-    platform: Annotated[str, typer.Option(help="Where JAX works: cpu, gpu or tpu.")] = "cpu",
-    devices: Annotated[
-        int | None,
-        typer.Option(help="Divide every batch among this many devices, made from the CPU's cores if it is a CPU."),
-    ] = None,
-    coordinator: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Of several processes: where process 0 is to be found.")
-    ] = None,
-    process_id: Annotated[int, typer.Option(help="Which of them this one is, from 0.")] = 0,
-    num_processes: Annotated[int, typer.Option(help="How many there are.")] = 1,
-    join_timeout: Annotated[int, typer.Option(help="Seconds to wait for all of them.")] = 30,
-    json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="Draw loss and drift over steps (.png, .svg or .pdf)."),
-    ] = None,
-) -> None:
-    """Train one network on real data both ways and compare every gradient and every step.
-
-    The default network is the notebook's: one hidden tanh layer, sigmoid outputs, binary cross-entropy. With --op,
-    verify single ops at many shapes and options, one line each. With --devices or --coordinator, compare what many
-    devices compute together, in one process or several, with one device and with the derivation by hand.
-
-    Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
-    """
-    chosen = {"dataset": dataset, "hidden": hidden, "layers": layers, "heads": heads, "length": length}
-    chosen |= {"preset": preset, "iterations": iterations, "batch": batch, "optimizer": optimizer}
-    chosen |= {"learning_rate": learning_rate, "scale": scale}
-    given = {option: value for option, value in chosen.items() if value is not None}
-    with reported() as stage:
-        # Imported late, so that --help and mistakes in usage are answered at once: JAX takes a second to load.
-        from compare.output import check_plottable, check_writable, plot_run, write_json
-        from compare.problem import BadInput
-        from compare.processes import Processes, is_child, joined, supervise
-
-        if json:
-            check_writable(json)
-        if plot:
-            check_plottable(plot)
-        if json and plot and json.resolve() == plot.resolve():
-            raise BadInput(f"{plot} is given for both --json and --plot; give two paths.")
-        if devices is not None or coordinator is not None or num_processes != 1 or process_id:
-            if op or plot:
-                raise BadInput("--op and --plot do not apply to several devices.")
-            processes = None
-            if coordinator is not None:
-                processes = Processes(coordinator, process_id, num_processes, join_timeout)
-            elif num_processes != 1 or process_id:
-                raise BadInput("several processes need --coordinator HOST:PORT, the address of process 0.")
-            if not is_child():
-                raise typer.Exit(supervise(sys.argv[1:], devices if platform == "cpu" else None, processes))
-            with joined(processes) if processes else nullcontext():
-                result = _in_parallel(model, given, seed, dtype, platform, stage)
-        elif op is None:
-            result = _run(model, given, seed, dtype, platform, stage)
-        elif given or plot or model != "shallow":
-            raise BadInput("--op takes no other options than --seed, --platform and --json.")
-        else:
-            result = _sweep(op, seed, platform, stage)
-        if json:
-            write_json(json, result.to_dict())
-            stage.written.append(json)
-        if plot:
-            losses = {side: result.loss_curve(side) for side in result.losses}
-            plot_run(plot, result.problem, losses, result.trajectory.drift)
-            stage.written.append(plot)
-        show(str(result))
-    raise typer.Exit(EXIT_STATUS[result.verdict.value])
-
-
-def _run(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str, stage: Stage) -> Any:
-    if model == "shallow":
-        from compare.problem import BadInput
-        from compare.verify import Settings
-        from compare.verify import verify as run
-
-        foreign = given.keys() - {field.name for field in fields(Settings)}
-        if foreign:
-            raise BadInput(f"--{min(foreign)} does not apply to --model shallow.")
-        settings = Settings(**given, seed=seed, dtype=dtype, platform=platform)
-        with progress_bar(settings.iterations, stage) as progress:
-            return run(settings, progress)
-    from compare.models import settled
-    from compare.verify_model import verify_model
-
-    with progress_bar(settled(model, given)["iterations"], stage) as progress:
-        return verify_model(model, given, seed=seed, dtype=dtype, platform=platform, progress=progress)
-
-
-def _in_parallel(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str, stage: Stage) -> Any:
-    from compare.verify_parallel import STEPS, verify_parallel
-
-    with progress_bar(given.get("iterations", STEPS), stage) as progress:
-        return verify_parallel(model, given, seed=seed, dtype=dtype, platform=platform, progress=progress)
-
-
-def _sweep(names: str, seed: int, platform: str, stage: Stage) -> Any:
-    """One line for each op as it is done; the verdict of all is left to be printed."""
-    from compare.ops import Sweep, catalog, sweep
-    from compare.platform import on_platform
-
-    wanted = list(catalog()) if names == "all" else [name.strip() for name in names.split(",")]
-    results = []
-    with on_platform(platform):
-        for result in sweep(wanted, seed=seed):
-            results.append(result)
-            stage.say(f"verifying ops, {len(results)} of {len(wanted)} done", 0)
-            show(str(result))
-    return Sweep(results)
-
-
-@app.command()
-def museum(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One exhibit at length; all if left out.")
-    ] = None,
-    json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
-) -> None:
-    """Show gradient bugs that were really shipped, and what the judge and the original check say of each.
-
-    Exit status: 0 if every bug shown is caught and every corrected version agrees, 1 if not, 2 bad input or usage.
-    """
-    with reported() as stage:
-        from compare.output import check_writable, write_json
-
-        if json:
-            check_writable(json)
-        from compare.museum import EXHIBITS
-        from compare.museum.tour import tour, visit
-
-        if name is None:
-            with progress_bar(len(EXHIBITS), stage) as progress:
-                result = tour(progress)
-        else:
-            stage.say(f"looking at {name}", 0)
-            result = visit(name)
-        if json:
-            write_json(json, result.to_dict())
-            stage.written.append(json)
-        show(str(result))
-    raise typer.Exit(0 if result.as_it_should_be else 1)
+for command in (verify, museum):
+    app.command()(command)
 
 
 def main() -> None:
