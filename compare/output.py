@@ -58,6 +58,11 @@ def plot_run(path: Path, title: str, losses: dict[str, tuple[list[int], list[flo
     below.set(xlabel="step", ylabel="drift / distance travelled")
     if positive:
         below.set_yscale("log")
+    write_figure(path, figure)
+
+
+def write_figure(path: Path, figure: Any) -> None:
+    """A figure of matplotlib's, in the format that the suffix names."""
     kind = path.suffix.lower().removeprefix(".")
     _put(path, lambda temporary: figure.savefig(temporary, format=kind, dpi=150))
 

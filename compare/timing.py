@@ -21,7 +21,7 @@ class StepTime:
     slowest: float
 
     def __str__(self) -> str:
-        return f"{_readable(self.median)} ({_readable(self.fastest)} to {_readable(self.slowest)})"
+        return f"{readable(self.median)} ({readable(self.fastest)} to {readable(self.slowest)})"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _seconds(side: Callable[[int], Any], steps: int) -> float:
     return time.perf_counter() - start
 
 
-def _readable(seconds: float) -> str:
+def readable(seconds: float) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= 0.9995 * size:  # what rounds up to a thousand belongs to the next unit
             return f"{seconds / size:.3g} {unit}"

@@ -1,0 +1,182 @@
+"""The networks of `verify --model`: a training step with an optimizer, on the same mini-batch again and again.
+
+The size of a workload is the name of a model, its options those of `compare.models`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from compare.bench.workloads import Contestant, Runner, Workload
+
+# Our optimizers that PyTorch has too, with the same defaults.
+TORCH_OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sgd": ("SGD", {}),
+    "momentum": ("SGD", {"momentum": 0.9}),
+    "adam": ("Adam", {}),
+    "adamw": ("AdamW", {"weight_decay": 0.01}),
+}
+
+
+def _built(workload: Workload) -> tuple[Any, dict[str, Any], tuple[np.ndarray, ...]]:
+    """The model, all its options, and the batch."""
+    from compare.models import build
+
+    model, options = build(workload.size, workload.options, seed=workload.seed, dtype=workload.dtype)
+    return model, options, next(model.batches())
+
+
+def described(workload: Workload) -> str:
+    from compare.models import settled
+
+    options = settled(workload.size, workload.options)
+    told = {name: value for name, value in options.items() if value is not None and name != "iterations"}
+    return ", ".join(f"{name} {value}" for name, value in told.items())
+
+
+def traced(workload: Workload) -> Any:
+    import jax
+
+    model, _, batch = _built(workload)
+    return jax.make_jaxpr(jax.value_and_grad(model.loss))(model.parameters, *batch)
+
+
+def able(workload: Workload) -> list[str]:
+    from compare.models import settled
+
+    optimizer = settled(workload.size, workload.options)["optimizer"]
+    torch = workload.size == "gpt" and optimizer in TORCH_OPTIMIZERS
+    unable = {"autodiff-fast"} if workload.platform == "cpu" else set()
+    return [name for name in CONTESTANTS if name not in unable | (set() if torch else {"torch"})]
+
+
+def _parameters(tree: Any) -> dict[str, np.ndarray]:
+    from compare.agreement import leaves_by_path
+
+    return {path: np.asarray(leaf) for path, leaf in leaves_by_path(tree).items()}
+
+
+def _manual(workload: Workload) -> Runner:
+    from manual.optimizers import OPTIMIZERS
+
+    model, options, batch = _built(workload)
+    optimizer = OPTIMIZERS[options["optimizer"]](options["learning_rate"])
+    parameters, state = model.parameters, optimizer.initialize(model.parameters)
+
+    def run(steps: int) -> None:
+        nonlocal parameters, state
+        losses = []
+        for _ in range(steps):
+            loss, gradients = model.loss_and_gradients(parameters, *batch)
+            parameters, state = optimizer.update(parameters, gradients, state, donate=True)
+            losses.append(loss)
+
+    return Runner(run, lambda: _parameters(parameters))
+
+
+def _autodiff(workload: Workload) -> Runner:
+    """A compiled step that Python calls once for each, as `autodiff.training` does."""
+    import jax
+
+    from autodiff.optimizers import OPTIMIZERS
+    from compare.bench.shallow import on_device
+
+    model, options, batch = _built(workload)
+    optimizer = OPTIMIZERS[options["optimizer"]](options["learning_rate"])
+    (parameters, batch), transfer = on_device(model.parameters, batch)
+    state = optimizer.initialize(parameters)
+    value_and_grad = jax.value_and_grad(model.loss)
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def step(parameters: Any, state: Any, *batch: Any) -> Any:
+        loss, gradients = value_and_grad(parameters, *batch)
+        return *optimizer.update(parameters, gradients, state), loss
+
+    def run(steps: int) -> None:
+        nonlocal parameters, state
+        losses = []
+        for _ in range(steps):
+            parameters, state, loss = step(parameters, state, *batch)
+            losses.append(loss)
+        jax.block_until_ready((parameters, losses))
+
+    return Runner(run, lambda: _parameters(parameters), transfer)
+
+
+def _torch(workload: Workload) -> Runner:
+    """The GPT in PyTorch, eager, with its fused attention and optimizer."""
+    torch: Any = import_module("torch")
+    model, options, batch = _built(workload)
+    leaves: list[Any] = []
+
+    def tensors(tree: Any) -> Any:
+        if isinstance(tree, dict):
+            return {name: tensors(child) for name, child in tree.items()}
+        if isinstance(tree, list):
+            return [tensors(child) for child in tree]
+        leaves.append(torch.from_numpy(tree).requires_grad_())
+        return leaves[-1]
+
+    def arrays(tree: Any) -> Any:
+        if isinstance(tree, dict):
+            return {name: arrays(child) for name, child in tree.items()}
+        return [arrays(child) for child in tree] if isinstance(tree, list) else tree.detach().numpy()
+
+    parameters = tensors(model.parameters)
+    kind, keywords = TORCH_OPTIMIZERS[options["optimizer"]]
+    optimizer = getattr(torch.optim, kind)(leaves, lr=options["learning_rate"], fused=True, **keywords)
+    loss = _torch_gpt(torch, parameters, *map(torch.from_numpy, batch), heads=_heads(options))
+
+    def run(steps: int) -> None:
+        losses = []
+        for _ in range(steps):
+            optimizer.zero_grad(set_to_none=True)
+            value = loss()
+            value.backward()
+            optimizer.step()
+            losses.append(value.detach())
+
+    return Runner(run, lambda: _parameters(arrays(parameters)))
+
+
+def _heads(options: dict[str, Any]) -> int:
+    from manual.transformer import PRESETS
+
+    return PRESETS[options["preset"]]["heads"] if options["preset"] else options["heads"]
+
+
+def _torch_gpt(torch: Any, p: Any, ids: Any, targets: Any, *, heads: int) -> Callable[[], Any]:
+    """The loss of `manual.transformer`, by PyTorch's functions."""
+    functional = torch.nn.functional
+    (batch, time), width = ids.shape, p["token_embedding"].shape[1]
+
+    def norm(x: Any, p: Any) -> Any:
+        return functional.layer_norm(x, (width,), **p)
+
+    def dense(x: Any, p: Any) -> Any:
+        return torch.addmm(p["bias"], x.reshape(batch * time, -1), p["weight"]).view(batch, time, -1)
+
+    def loss() -> Any:
+        x = functional.embedding(ids, p["token_embedding"]) + p["position_embedding"][:time]
+        for block in p["blocks"]:
+            packed = dense(norm(x, block["norm1"]), block["qkv"])
+            q, k, v = packed.view(batch, time, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+            attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            x = x + dense(attended.transpose(1, 2), block["projection"])
+            active = functional.gelu(dense(norm(x, block["norm2"]), block["up"]), approximate="tanh")
+            x = x + dense(active, block["down"])
+        logits = functional.linear(norm(x, p["norm"]), p["token_embedding"])
+        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    return loss
+
+
+CONTESTANTS: dict[str, Contestant] = {
+    "manual": Contestant(_manual, "by hand in NumPy, the update in the parameters' own memory"),
+    "autodiff": Contestant(_autodiff, "by JAX, gradient and update in one compiled step"),
+    "autodiff-fast": Contestant(_autodiff, "the same, with the precision that JAX's products have by default"),
+    "torch": Contestant(_torch, "PyTorch, eager, with its fused attention and optimizer", "torch"),
+}

@@ -1,0 +1,111 @@
+"""Inside of a contestant's process: it prepares its work, then answers questions until nobody is there to ask."""
+
+import contextlib
+import os
+import re
+import resource
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compare.bench.workloads import FLOOR, Runner, Workload
+from compare.problem import BadInput
+
+SAMPLE = 10_000  # entries of an array that are looked at
+
+
+class Failed(RuntimeError):
+    """A contestant could not do its work."""
+
+
+def serve(workload: Workload, name: str, threads: int | None, connection: Any) -> None:
+    """Answer questions until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the connection
+    if threads is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # XLA takes all that it may run on
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError), ExitStack() as stack:
+        runner: Runner | None = None
+        while True:
+            question, *arguments = connection.recv()
+            try:
+                if question == "prepare":
+                    _settle(workload, name, stack)
+                    runner = _prepared(workload, name)
+                    answer = runner.transfer, runner.flops
+                else:
+                    assert runner is not None
+                    answer = _answer(runner, question, *arguments)
+            except BadInput as error:
+                answer = error
+            except Exception as error:  # whatever a peer does, the others go on
+                answer = Failed(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
+            connection.send(answer)
+
+
+def _settle(workload: Workload, name: str, stack: ExitStack) -> None:
+    """JAX's platform, precision and width, for those who have JAX. Compilers' remarks are not ours to show."""
+    if "torch" in name or name in ("sklearn", "hips", "page") or (name == "manual" and workload.kind == "shallow"):
+        return
+    import jax
+
+    from compare.platform import on_platform
+
+    stack.enter_context(on_platform("cpu" if name in (FLOOR, "manual") else workload.platform))
+    stack.enter_context(jax.enable_x64(workload.dtype == "float64"))
+    if name != "autodiff-fast":
+        stack.enter_context(jax.default_matmul_precision("highest"))
+
+
+def _prepared(workload: Workload, name: str) -> Runner:
+    if name == FLOOR:
+        from compare.bench import floor
+
+        return floor.prepare(workload)
+    return workload.module.CONTESTANTS[name].prepare(workload)
+
+
+def _answer(runner: Runner, question: str, *arguments: Any) -> Any:
+    if question == "run":
+        start = time.perf_counter()
+        runner.run(*arguments)
+        return time.perf_counter() - start
+    if question == "outcome":
+        return _sampled(runner.outcome())
+    if question == "peaks":
+        return _peak_memory(), _device_peak()
+    raise AssertionError(question)
+
+
+def _peak_memory() -> int:
+    """Bytes that this process had at most. `ru_maxrss` will do, but on Linux it begins with what the parent had."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        peak = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"), flags=re.MULTILINE)
+        if peak:
+            return 1024 * int(peak[1])
+    peak_so_far = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_so_far if sys.platform == "darwin" else 1024 * peak_so_far
+
+
+def _device_peak() -> int | None:
+    """Bytes on the accelerator, if JAX works on one and it tells."""
+    if "jax" not in sys.modules:
+        return None
+    import jax
+
+    (device,) = jax.device_put(0.0).devices()
+    statistics_ = device.memory_stats() if device.platform != "cpu" else None
+    return statistics_.get("peak_bytes_in_use") if statistics_ else None
+
+
+def _sampled(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """In float64; every n-th entry of what is large."""
+    return {
+        name: np.asarray(array).reshape(-1)[:: -(-np.size(array) // SAMPLE) or 1].astype(np.float64)
+        for name, array in arrays.items()
+    }

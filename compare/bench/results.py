@@ -1,0 +1,211 @@
+"""What a bench found: on the terminal, as JSON and back."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from compare.agreement import plain
+from compare.bench.turns import Measured
+from compare.bench.workloads import FLOOR
+from compare.problem import BadInput
+from compare.rendering import plain_text, table
+from compare.timing import readable
+
+FORMAT = 1  # of the JSON
+WORTH_TELLING = 0.02  # seconds: a first step takes longer than others without any compilation
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All contestants at one size. `flops` are the operations in its matrix products, 0 if it has none."""
+
+    size: str
+    about: str
+    flops: int
+    measured: dict[str, Measured]
+
+    def finished(self) -> list[str]:
+        return [name for name, m in self.measured.items() if m.failure is None]
+
+    def seconds(self, name: str) -> float:
+        """A step's, the median over the rounds."""
+        return statistics.median(self.measured[name].rounds)
+
+    def ratios(self, name: str, other: str) -> list[float] | None:
+        """How many times as long one takes as another, in each round; None if one of them is not there."""
+        if not {name, other} <= set(self.finished()):
+            return None
+        pairs = zip(self.measured[name].rounds, self.measured[other].rounds, strict=True)
+        return [mine / theirs for mine, theirs in pairs]
+
+    def ratio(self, name: str, other: str = FLOOR) -> float | None:
+        ratios = self.ratios(name, other)
+        return statistics.median(ratios) if ratios else None
+
+    def break_even(self) -> float | None:
+        """Steps after which JAX, with its compilation, is ahead of NumPy; None if that is never."""
+        if not {"manual", "autodiff"} <= set(self.finished()):
+            return None
+        gain = self.seconds("manual") - self.seconds("autodiff")
+        return self.measured["autodiff"].compilation / gain if gain > 0 else None
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        for name, m in self.measured.items():
+            if m.failure is not None:
+                yield name, f"failed: {m.failure}", *[""] * 6
+                continue
+            low, middle, high = quartiles(m.rounds)
+            ratio = self.ratio(name)
+            yield (
+                name,
+                readable(middle),
+                f"{readable(low)} to {readable(high)}",
+                f"{self.flops / middle / 1e9:.3g}" if self.flops else "",
+                "" if ratio is None else f"{ratio:.2f}",
+                f"{m.compilation:.2f} s" if m.compilation >= WORTH_TELLING else "",
+                _bytes(m.peak if m.device_peak is None else m.device_peak),
+                "" if m.error is None else f"{m.error:.0e}",
+            )
+
+    def __str__(self) -> str:
+        transfers = {name: m.transfer for name, m in self.measured.items() if m.transfer is not None}
+        moved = ", ".join(f"{name} {readable(seconds)}" for name, seconds in transfers.items())
+        parts: list[Any] = [f"{self.size}: {self.about}", table(HEADERS, list(self.rows()))]
+        return plain_text(*parts, *([f"Transfer of the data to the device: {moved}"] if moved else []))
+
+    def to_dict(self) -> dict[str, Any]:
+        def row(name: str) -> dict[str, Any]:
+            m = self.measured[name]
+            if m.failure is not None:
+                return asdict(m)
+            low, middle, high = quartiles(m.rounds)
+            derived = {"median": middle, "quartiles": [low, high], "ratio_to_floor": self.ratio(name)}
+            return asdict(m) | derived | {"gflops": self.flops / middle / 1e9 if self.flops else None}
+
+        return {
+            "size": self.size,
+            "about": self.about,
+            "flops": self.flops,
+            "contestants": {name: row(name) for name in self.measured},
+            "break_even_steps": self.break_even(),
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> "Cell":
+        known = Measured.__dataclass_fields__
+        measured = {
+            name: Measured(**{key: row[key] for key in known if key in row})
+            for name, row in value["contestants"].items()
+        }
+        return cls(value["size"], value["about"], value["flops"], measured)
+
+
+HEADERS = ("contestant", "a step", "middle half of rounds", "GFLOP/s", "x floor", "compilation", "peak memory", "error")
+
+
+@dataclass
+class Bench:
+    """A whole run; `cells` has what is finished. `settings` are those that figures depend on."""
+
+    settings: dict[str, Any]
+    environment: dict[str, str]
+    sizes: list[str]
+    cells: list[Cell] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        return [cell.size for cell in self.cells] == self.sizes
+
+    def lines(self) -> list[str]:
+        """What one wants to know in the end."""
+        both = [cell for cell in self.cells if cell.ratio("manual", "autodiff") is not None]
+        return ([self._overtaking(both)] if both else []) + self._means()
+
+    def _overtaking(self, cells: Sequence[Cell]) -> str:
+        """By work, from small to large: from where on JAX stays ahead."""
+        cells = sorted(cells, key=lambda cell: cell.flops or cell.seconds("manual"))
+        ahead = [bool((cell.ratio("manual", "autodiff") or 0) > 1) for cell in cells]
+        behind = [i for i, first in enumerate(ahead) if not first]
+        if not behind:
+            evens = [(cell.size, steps) for cell in cells if (steps := cell.break_even()) is not None]
+            size, steps = max(evens, key=lambda even: even[1])
+            least = min(evens, key=lambda even: even[1])
+            when = f"after {least[1]:,.0f} ({least[0]}) to {steps:,.0f} steps ({size})"
+            if len(cells) == 1:
+                return f"JAX is ahead of NumPy; with its compilation counted, after {steps:,.0f} steps."
+            return f"JAX is ahead of NumPy at every size; with its compilation counted, {when}."
+        if behind[-1] == len(cells) - 1:
+            slower = ", ".join(cells[i].size for i in behind)
+            return f"NumPy is ahead of JAX at {slower}" + ("." if len(behind) == len(cells) else "; JAX at the others.")
+        return f"JAX overtakes NumPy between {cells[behind[-1]].size} and {cells[behind[-1] + 1].size}."
+
+    def _means(self) -> list[str]:
+        """For many sizes that are different things, as ops are: one number for each rival."""
+        told = []
+        for rival in ("autodiff", "torch"):
+            ratios = [(r, cell.size) for cell in self.cells if (r := cell.ratio("manual", rival)) is not None]
+            if self.settings["kind"] == "ops" and len(ratios) > 1:
+                mean, worst = statistics.geometric_mean(r for r, _ in ratios), max(ratios)
+                told.append(
+                    f"manual takes {mean:.2f} times as long as {rival}, the geometric mean of {len(ratios)} ops; "
+                    f"at most {worst[0]:.2f} times ({worst[1]})."
+                )
+        return told
+
+    def table(self) -> Any:
+        """One line for each size: times, and the ratios of `manual` to its rivals."""
+        names = list(dict.fromkeys(name for cell in self.cells for name in cell.measured))
+        rivals = [name for name in names if name not in (FLOOR, "manual", "autodiff-fast")]
+
+        def row(cell: Cell) -> tuple[str, ...]:
+            times = (readable(cell.seconds(name)) if name in cell.finished() else "" for name in names)
+            ratios = (cell.ratio("manual", rival) for rival in rivals)
+            return cell.size, cell.about, *times, *("" if r is None else f"{r:.2f}" for r in ratios)
+
+        headers = ("op", "size", *names, *(f"manual / {rival}" for rival in rivals))
+        return table(headers, [row(cell) for cell in self.cells], left=2)
+
+    def __str__(self) -> str:
+        many = [self.table()] if self.settings["kind"] == "ops" else []
+        return plain_text(*many, *self.lines(), "", self.about())
+
+    def about(self) -> str:
+        told = ", ".join(f"{name} {value}" for name, value in (self.settings | self.environment).items() if value)
+        return f"Medians over rounds in turns; error: distance from float64 after 3 steps. {told}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return plain(
+            {
+                "format": FORMAT,
+                "complete": self.complete,
+                "settings": self.settings,
+                "environment": self.environment,
+                "sizes": self.sizes,
+                "cells": [cell.to_dict() for cell in self.cells],
+                "summary": self.lines(),
+            }
+        )
+
+    @classmethod
+    def from_dict(cls, value: Any, source: str) -> "Bench":
+        """Raises BadInput if it is not what `to_dict` made."""
+        try:
+            if value["format"] != FORMAT:
+                raise BadInput(f"{source} has format {value['format']} of bench results, and this is {FORMAT}.")
+            cells = [Cell.from_dict(cell) for cell in value["cells"]]
+            return cls(value["settings"], value["environment"], value["sizes"], cells)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BadInput(f"{source} has no results of `backproof bench --json` in it.") from error
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """The median, between the ends of the middle half."""
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high

@@ -1,0 +1,148 @@
+"""A whole run: one cell after another, each saved when it is finished."""
+
+import importlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from compare.bench.results import Bench, Cell
+from compare.bench.turns import measure
+from compare.bench.workloads import Workload, contestants
+from compare.environment import environment
+from compare.output import write_json
+from compare.platform import on_platform
+from compare.problem import BadInput
+from compare.verify import DTYPES
+
+ROUNDS = 9
+KINDS = ("shallow", "models", "ops")
+Progress = Callable[[str, int], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to time. `only` are the contestants, all that are installed if None; `threads` None leaves all theirs."""
+
+    kind: str
+    sizes: Sequence[str]
+    only: Sequence[str] | None = None
+    dtype: str = "float32"
+    platform: str = "cpu"
+    rounds: int = ROUNDS
+    threads: int | None = None
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise BadInput(f"no dtype is called {self.dtype!r}; there are {', '.join(DTYPES)}.")
+        if not self.sizes or len(set(self.sizes)) < len(self.sizes):
+            raise BadInput(f"sizes must be different ones, at least one; got {', '.join(self.sizes) or 'none'}.")
+        for name, value in (("rounds", self.rounds), ("threads", self.threads)):
+            if value is not None and not 1 <= value <= 10_000:
+                raise BadInput(f"--{name} must be from 1 to 10000, got {value}.")
+        if not 0 <= self.seed < 2**32:
+            raise BadInput(f"seed must be from 0 to 2**32 - 1 = 4294967295, got {self.seed}.")
+
+    def workload(self, size: str) -> Workload:
+        return Workload(self.kind, size, self.dtype, self.platform, self.seed, self.options)
+
+
+def settings_for(
+    sizes: str | None, model: str | None, op: str | None, given: dict[str, Any], **common: Any
+) -> Settings:
+    """As the command has them. Raises BadInput for what does not go together, or for what there is not."""
+    if sum(what is not None for what in (sizes, model, op)) > 1:
+        raise BadInput("--sizes, --model and --op are different things to time; give one of them.")
+    if model is None and given:
+        raise BadInput(f"--{min(given).replace('_', '-')} applies to --model only.")
+    if model is not None:
+        kind, names = "models", [model]
+    elif op is not None:
+        every = importlib.import_module("compare.bench.ops").SIZES
+        kind, names = "ops", list(every) if op == "all" else _split(op)
+    else:
+        kind, names = "shallow", _split(sizes or ",".join(importlib.import_module("compare.bench.shallow").SIZES))
+    settings = Settings(kind, names, options=given, **common)
+    for name in names:  # before anything is timed
+        workload = settings.workload(name)
+        workload.module.described(workload)
+        contestants(workload, settings.only)
+    return settings
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def bench(settings: Settings, *, path: Path | None = None, resume: bool = False, progress: Progress) -> Iterator[Bench]:
+    """The run after each of its cells, one more in it every time. At `path`, it is kept as far as it has come.
+
+    With `resume`, the cells that the file has are taken from there. Raises BadInput if they are not this run's.
+    """
+    with on_platform(settings.platform):
+        where = environment() | _versions(settings)
+    told = {name: value for name, value in asdict(settings).items() if name != "sizes"}
+    run = Bench(told, where, list(settings.sizes))
+    if resume and path is not None and path.exists():
+        run.cells = _earlier(run, path)
+        if run.cells:
+            yield run
+    for done, size in enumerate(settings.sizes):
+        if done < len(run.cells):
+            continue
+        workload = settings.workload(size)
+
+        def say(what: str, size: str = size, done: int = done) -> None:
+            progress(f"{size}: {what}", done)
+
+        names = contestants(workload, settings.only)
+        measured = measure(workload, names, rounds=settings.rounds, threads=settings.threads, progress=say)
+        run.cells.append(Cell(size, workload.module.described(workload), *measured))
+        if path is not None:
+            write_json(path, run.to_dict())
+        yield run
+
+
+def read(path: Path) -> Bench:
+    """Raises BadInput for what is no result of a bench."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not JSON"
+        raise BadInput(f"{path} cannot be read: {reason}. Give a file that `backproof bench --json` wrote.") from error
+    return Bench.from_dict(value, str(path))
+
+
+def _earlier(run: Bench, path: Path) -> list[Cell]:
+    """The cells of an interrupted run, which must have been one and the same."""
+    before = read(path)
+    for name, ours, theirs in (
+        ("sizes", run.sizes, before.sizes),
+        *((name, value, before.settings.get(name)) for name, value in run.to_dict()["settings"].items()),
+        *((name, value, before.environment.get(name)) for name, value in run.environment.items() if name != "date"),
+    ):
+        if ours != theirs:
+            raise BadInput(
+                f"{path} has a run with {name} {theirs}, and this one has {ours}: they cannot be one run. "
+                "Leave out --resume to begin anew."
+            )
+    return before.cells
+
+
+def _versions(settings: Settings) -> dict[str, str]:
+    """Of the packages that only some contestants need."""
+    found = {}
+    for size in settings.sizes:
+        workload = settings.workload(size)
+        table = workload.module.CONTESTANTS
+        for name in contestants(workload, settings.only):
+            if (needs := table[name].needs) and needs not in found:
+                try:
+                    found[needs] = version(needs)
+                except PackageNotFoundError:
+                    found[needs] = "of unknown version"
+    return found

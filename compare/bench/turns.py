@@ -1,0 +1,203 @@
+"""Contestants in processes of their own, timed in turns.
+
+Each has a process, where its memory can be told from that of others, and where its threads wait for nobody else's. All
+are kept alive together and take turns, round by round, so that a busy machine is busy for all of them. Between two
+turns there is a pause, in which the threads of the last one cease to spin on the cores that the next one needs.
+"""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from compare.bench.process import Failed, serve
+from compare.bench.workloads import FLOOR, Workload
+from compare.problem import BadInput
+
+ROUND_SECONDS = 0.2
+PAUSE = 0.05  # OpenBLAS lets its threads spin for about 25 ms after a product
+CHECKED = 3  # steps after which all must have come to the same
+LOOSE = 0.05  # of what the steps changed: who is further from the others does other work
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One contestant. Seconds per step in each round; `error` is how far its results are from those in float64."""
+
+    rounds: list[float]
+    compilation: float  # seconds of the first step beyond what one takes afterwards
+    transfer: float | None
+    peak: int  # bytes of memory that its process had at most
+    device_peak: int | None
+    error: float | None
+    failure: str | None = None
+
+
+def measure(
+    workload: Workload,
+    names: Sequence[str],
+    *,
+    rounds: int,
+    threads: int | None = None,
+    progress: Progress = lambda what: None,
+) -> tuple[int, dict[str, Measured]]:
+    """The operations in the matrix products of a step, and what was measured, by name.
+
+    The floor comes first, if there are products at all. A contestant that fails is named with its failure, and the
+    others go on. Raises Failed if the side by hand fails in float64, to which all are compared.
+    """
+    flops = 0
+    found: dict[str, Measured] = {}
+    with ExitStack() as stack:
+        progress("reference in float64")
+        reference = _reference(workload, threads)
+        ready: dict[str, Worker] = {}
+        for name in (FLOOR, *names):
+            progress(f"{name} gets ready")
+            worker = stack.enter_context(_process(workload, name, threads))
+            try:
+                worker.start(None if name == FLOOR else reference)
+            except Failed as failure:
+                found[name] = Measured([], 0.0, None, 0, None, None, str(failure))
+            else:
+                ready[name] = worker
+            if name == FLOOR:
+                flops = worker.flops
+        if not flops:
+            ready.pop(FLOOR, None)
+        order = list(ready)
+        for number in range(rounds):
+            progress(f"round {number + 1} of {rounds}")
+            for name in order:
+                ready[name].round()
+            order = order[1:] + order[:1]  # so that nobody always follows the same one
+        found |= {name: worker.finish() for name, worker in ready.items()}
+    return flops, {name: found[name] for name in (FLOOR, *names) if name in found}
+
+
+class Worker:
+    """A contestant's process, from outside."""
+
+    def __init__(self, name: str, connection: Any) -> None:
+        self.name, self.connection = name, connection
+        self.rounds: list[float] = []
+        self.steps = 1
+        self.compilation = 0.0
+        self.transfer: float | None = None
+        self.flops = 0
+        self.error: float | None = None
+
+    def start(self, reference: "Outcome | None") -> None:
+        """Make it ready, look at what it does, and find how many steps make a round."""
+        self.transfer, flops = self._ask("prepare")
+        if self.name == FLOOR:
+            self.flops = flops
+            if not flops:
+                return
+        first, *later = (self._ask("run", 1) for _ in range(CHECKED))
+        self.compilation = max(first - min(later), 0.0)
+        if reference is not None:
+            self.error = distance(self._ask("outcome"), reference)
+            if not self.error <= LOOSE:
+                raise Failed(
+                    f"it does other work: after {CHECKED} steps it is {self.error:.1g} of the way from where float64 is"
+                )
+        while (seconds := self._ask("run", self.steps)) < ROUND_SECONDS / 4 and self.steps < 2**30:
+            self.steps *= 2
+        self.steps = max(1, round(self.steps * ROUND_SECONDS / seconds))
+
+    def round(self) -> None:
+        time.sleep(PAUSE)
+        self.rounds.append(self._ask("run", self.steps) / self.steps)
+
+    def finish(self) -> Measured:
+        peak, device_peak = self._ask("peaks")
+        return Measured(self.rounds, self.compilation, self.transfer, peak, device_peak, self.error)
+
+    def _ask(self, *question: Any) -> Any:
+        try:
+            self.connection.send(question)
+            answer = self.connection.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise Failed("its process died; it may have run out of memory") from None
+        if isinstance(answer, Failed | BadInput):
+            raise answer
+        return answer
+
+
+# ---------------------------------------------------------------------------------- what came of it
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Some entries of each array, at the start (or none, for what has no start) and after `CHECKED` steps."""
+
+    after: dict[str, np.ndarray]
+    before: dict[str, np.ndarray]
+
+
+def distance(outcome: dict[str, np.ndarray], reference: Outcome) -> float:
+    """How far it is from the reference, as a share of how far that came: the largest of all arrays' together."""
+    if outcome.keys() != reference.after.keys():
+        raise Failed(f"it has results for {sorted(outcome)}, not {sorted(reference.after)}")
+    off = way = 0.0
+    for name, right in reference.after.items():
+        if outcome[name].shape != right.shape:
+            raise Failed(f"its {name} has {outcome[name].size} entries to compare, not {right.size}")
+        off += float(np.sum((outcome[name] - right) ** 2))
+        way += float(np.sum((right - reference.before.get(name, 0.0)) ** 2))
+    return float(np.sqrt(off / way)) if way else float(off > 0)
+
+
+def _reference(workload: Workload, threads: int | None) -> Outcome:
+    """By hand, in float64, in a process that ends with it."""
+    with _process(replace(workload, dtype="float64", platform="cpu"), "manual", threads) as worker:
+        worker._ask("prepare")
+        before = worker._ask("outcome")
+        for _ in range(CHECKED):
+            worker._ask("run", 1)
+        return Outcome(worker._ask("outcome"), before)
+
+
+# ------------------------------------------------------------------------------------ the processes
+
+
+@contextmanager
+def _process(workload: Workload, name: str, threads: int | None) -> Iterator[Worker]:
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(workload, name, threads, theirs), daemon=True)
+    with _threads_of_children(threads):
+        process.start()
+    theirs.close()
+    try:
+        yield Worker(name, ours)
+    finally:
+        ours.close()
+        process.join(2)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+@contextmanager
+def _threads_of_children(threads: int | None) -> Iterator[None]:
+    """OpenMP and BLAS read how many threads they may have once, from the environment that they are born into."""
+    if threads is None:
+        yield
+        return
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})

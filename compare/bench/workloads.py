@@ -1,0 +1,99 @@
+"""What is timed: some work of a given size, in plain data, so that it can be sent to the processes that do it."""
+
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from compare.problem import BadInput
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`kind` is the module here that knows its contestants; `size` is what tells it from others of its kind."""
+
+    kind: str
+    size: str
+    dtype: str = "float32"
+    platform: str = "cpu"
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def module(self) -> "Kind":
+        return importlib.import_module(f"compare.bench.{self.kind}")  # type: ignore[return-value]
+
+
+class Runner(NamedTuple):
+    """Work that is ready to go. `run(steps)` goes on where the last call ended, and returns when all is done.
+
+    `outcome()` has the arrays that came of it, by name: parameters after the steps so far, or a value with its
+    gradients. `transfer` is the seconds that the data took to the device, if there was such a way, and `flops` how many
+    operations a step has, if that is known.
+    """
+
+    run: Callable[[int], Any]
+    outcome: Callable[[], dict[str, np.ndarray]]
+    transfer: float | None = None
+    flops: int | None = None
+
+
+class Contestant(NamedTuple):
+    """One way of doing a workload. `needs` is the module without which it cannot be had."""
+
+    prepare: Callable[[Workload], Runner]
+    about: str
+    needs: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        return self.needs is None or find_spec(self.needs) is not None
+
+
+class Kind(Protocol):
+    """What a module of contestants offers."""
+
+    CONTESTANTS: dict[str, Contestant]
+
+    @staticmethod
+    def described(workload: Workload) -> str:
+        """What the size does not say."""
+        ...
+
+    @staticmethod
+    def traced(workload: Workload) -> Any:
+        """The program that JAX makes of the work, which is never run: its matrix products are the floor."""
+        ...
+
+    @staticmethod
+    def able(workload: Workload) -> list[str]:
+        """The contestants that can do it, in the order in which they are shown."""
+        ...
+
+
+FLOOR = "floor"
+
+
+def contestants(workload: Workload, only: Iterable[str] | None = None) -> list[str]:
+    """Who takes part: all who are installed, or those asked for. The floor always does.
+
+    Raises BadInput for a name that there is not, or a package that is not installed.
+    """
+    table, able = workload.module.CONTESTANTS, workload.module.able(workload)
+    if only is None:
+        return [name for name in able if table[name].installed]
+    chosen = list(dict.fromkeys(only))
+    for name in chosen:
+        if name not in able and name != FLOOR:
+            raise BadInput(f"no contestant for {workload.kind} is called {name!r}; there are {', '.join(able)}.")
+        if name in table and not table[name].installed:
+            raise BadInput(f"{name} needs {table[name].needs}, which is not installed: pip install 'backproof[peers]'.")
+    return [name for name in chosen if name != FLOOR]
+
+
+def absent(workload: Workload) -> list[str]:
+    """Who would take part if its package were installed."""
+    return [name for name in workload.module.able(workload) if not workload.module.CONTESTANTS[name].installed]
