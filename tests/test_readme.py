@@ -65,7 +65,16 @@ def test_links_lead_somewhere(link):
 
 
 def test_options_exist():
-    # A terminal's width would break option names across lines.
-    help_text = CliRunner().invoke(app, ["verify", "--help"], env={"COLUMNS": "200"}).stdout
-    for option in set(re.findall(r"--[a-z][a-z-]*", README)) - {"--help"}:
-        assert option in help_text
+    """Of every command; some are pip's."""
+    helps = {
+        # A terminal's width would break option names across lines.
+        command: CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
+        for command in ("verify", "bench", "museum")
+    }
+    shown = [line for line in README.splitlines() if "--" in line]
+    assert shown
+    for line in shown:
+        command = re.search(r"backproof (\w+)", line)
+        known = helps[command[1]] if command else " ".join(helps.values())
+        for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", line)) - {"--help"}:
+            assert option in known, line

@@ -1,7 +1,7 @@
 """PyTorch, which has other authors, on every op of the catalog that it has: the value and every gradient.
 
 Where one person reads one paper for both sides of this project, both may be wrong together. How PyTorch's functions
-are called is said in benchmarks/torch_ops.py. Its optimizers are in tests/test_optimizers.py.
+are called is said in compare/bench/torch_ops.py. Its optimizers are in tests/test_optimizers.py.
 """
 
 import inspect
@@ -11,8 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import ops as timed
-from benchmarks.torch_ops import NOT_IN_TORCH, TORCH_OPS, as_tensors
+from compare.bench.torch_ops import NOT_IN_TORCH, TORCH_OPS, as_tensors
 from compare.cases import Case, all_cases
 from compare.ops import DTYPES, catalog
 
@@ -73,10 +72,6 @@ def both_opinions(name):
 
 def test_an_op_is_pytorchs_or_there_is_a_reason():
     assert sorted([*TORCH_OPS, *NOT_IN_TORCH]) == sorted(CATALOG)
-
-
-def test_what_is_pytorchs_is_timed():
-    assert sorted(timed.SIZES) == sorted(TORCH_OPS)
 
 
 # Said of even kernels: that a copy is made of x.

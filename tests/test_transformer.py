@@ -475,21 +475,3 @@ def test_ids_and_targets_outside_the_vocabulary():
             by_hand.loss_and_gradients(parameters, ids, goals, heads=HEADS)
         assert np.isnan(by_jax.compute_loss(parameters, others, targets, heads=HEADS))
         assert np.isnan(by_jax.compute_loss(parameters, ids, goals, heads=HEADS))
-
-
-# ---------------------------------------------------------------------------------- the benchmark
-
-
-def test_the_benchmark_trains_and_refuses_what_does_not_fit():
-    from benchmarks import gpt2
-
-    settings = gpt2.Settings("tiny", 3, 5)
-    step = gpt2.by_hand(settings)
-    losses = [step()[0] for _ in range(3)]
-    assert losses[0] == pytest.approx(math.log(13), rel=0.01)  # nothing is known at the start
-    assert losses[2] < losses[1] < losses[0]
-    loss, seconds, _ = gpt2.matrix_products(settings)()
-    assert np.isnan(loss)
-    assert seconds > 0
-    with pytest.raises(SystemExit):
-        gpt2.main(["--preset", "tiny", "--tokens", "8"])

@@ -68,9 +68,7 @@ def settings_for(
         kind, names = "shallow", _split(sizes or ",".join(importlib.import_module("compare.bench.shallow").SIZES))
     settings = Settings(kind, names, options=given, **common)
     for name in names:  # before anything is timed
-        workload = settings.workload(name)
-        workload.module.described(workload)
-        contestants(workload, settings.only)
+        contestants(settings.workload(name), settings.only)
     return settings
 
 

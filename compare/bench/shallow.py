@@ -60,6 +60,8 @@ def traced(workload: Workload) -> Any:
 
 
 def able(workload: Workload) -> list[str]:
+    """Raises BadInput for a size that is none."""
+    sizes_of(workload.size)
     return [name for name in CONTESTANTS if name != "autodiff-fast" or workload.platform != "cpu"]
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,34 +52,37 @@ def measure(
     """The operations in the matrix products of a step, and what was measured, by name.
 
     The floor comes first, if there are products at all. A contestant that fails is named with its failure, and the
-    others go on. Raises Failed if the side by hand fails in float64, to which all are compared.
+    others go on. Raises BadInput if the side by hand fails in float64, to which all are compared.
     """
-    flops = 0
-    found: dict[str, Measured] = {}
+    failures: dict[str, str] = {}
+
+    def tried(name: str, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except Failed as failure:
+            failures[name] = str(failure)
+
     with ExitStack() as stack:
         progress("reference in float64")
-        reference = _reference(workload, threads)
-        ready: dict[str, Worker] = {}
+        try:
+            reference = _reference(workload, threads)
+        except Failed as failure:
+            raise BadInput(f"{workload.size} cannot be timed: by hand in float64, {failure}.") from None
+        workers: dict[str, Worker] = {}
         for name in (FLOOR, *names):
             progress(f"{name} gets ready")
-            worker = stack.enter_context(_process(workload, name, threads))
-            try:
-                worker.start(None if name == FLOOR else reference)
-            except Failed as failure:
-                found[name] = Measured([], 0.0, None, 0, None, None, str(failure))
-            else:
-                ready[name] = worker
-            if name == FLOOR:
-                flops = worker.flops
-        if not flops:
-            ready.pop(FLOOR, None)
-        order = list(ready)
+            workers[name] = stack.enter_context(_process(workload, name, threads))
+            tried(name, partial(workers[name].start, None if name == FLOOR else reference))
+        flops = workers[FLOOR].flops
+        order = [name for name in workers if name != FLOOR or flops]
         for number in range(rounds):
             progress(f"round {number + 1} of {rounds}")
             for name in order:
-                ready[name].round()
+                if name not in failures:
+                    tried(name, workers[name].round)
             order = order[1:] + order[:1]  # so that nobody always follows the same one
-        found |= {name: worker.finish() for name, worker in ready.items()}
+        found = {name: tried(name, workers[name].finish) for name in order if name not in failures}
+    found |= {name: Measured([], 0.0, None, 0, None, None, said) for name, said in failures.items()}
     return flops, {name: found[name] for name in (FLOOR, *names) if name in found}
 
 

@@ -13,7 +13,10 @@ from compare.problem import BadInput
 
 @dataclass(frozen=True)
 class Workload:
-    """`kind` is the module here that knows its contestants; `size` is what tells it from others of its kind."""
+    """`kind` is the module that knows its contestants, one of this package or, with dots in its name, any other.
+
+    `size` is what tells it from others of its kind.
+    """
 
     kind: str
     size: str
@@ -24,7 +27,8 @@ class Workload:
 
     @property
     def module(self) -> "Kind":
-        return importlib.import_module(f"compare.bench.{self.kind}")  # type: ignore[return-value]
+        name = self.kind if "." in self.kind else f"compare.bench.{self.kind}"
+        return importlib.import_module(name)  # type: ignore[return-value]
 
 
 class Runner(NamedTuple):
