@@ -82,7 +82,7 @@ FLOOR = "floor"
 
 
 def contestants(workload: Workload, only: Iterable[str] | None = None) -> list[str]:
-    """Who takes part: all who are installed, or those asked for. The floor always does.
+    """Who takes part: all who are installed, or those asked for who can. The floor always does.
 
     Raises BadInput for a name that there is not, or a package that is not installed.
     """
@@ -91,11 +91,11 @@ def contestants(workload: Workload, only: Iterable[str] | None = None) -> list[s
         return [name for name in able if table[name].installed]
     chosen = list(dict.fromkeys(only))
     for name in chosen:
-        if name not in able and name != FLOOR:
-            raise BadInput(f"no contestant for {workload.kind} is called {name!r}; there are {', '.join(able)}.")
+        if name not in table and name != FLOOR:
+            raise BadInput(f"no contestant for {workload.kind} is called {name!r}; there are {', '.join(table)}.")
         if name in table and not table[name].installed:
             raise BadInput(f"{name} needs {table[name].needs}, which is not installed: pip install 'backproof[peers]'.")
-    return [name for name in chosen if name != FLOOR]
+    return [name for name in chosen if name in able]
 
 
 def absent(workload: Workload) -> list[str]:
