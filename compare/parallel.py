@@ -167,9 +167,20 @@ class Parallel:
             for split, some in groupby(batches, self._split):
                 loaded = (self._loaded(split, batch) for batch in some)
                 function = _value_and_grad(self.loss, split, self.shard)
-                parameters, state, more = autodiff.training.train(function, parameters, loaded, optimizer, state=state)
-                losses.append(np.asarray(more))
+                for part in self._in_flight(loaded):
+                    trained = autodiff.training.train(function, parameters, part, optimizer, state=state)
+                    parameters, state, more = jax.block_until_ready(trained)
+                    losses.append(np.asarray(more))
             return *gathered((parameters, state)), np.concatenate(losses)
+
+    def _in_flight(self, batches: Iterable[Any]) -> Iterable[Iterable[Any]]:
+        """All at once; one after another on a CPU made to be several devices.
+
+        There, each device of each step that is on its way holds a thread while it waits for the others, of which there
+        may be more than threads: then they wait for ever.
+        """
+        several = self.mesh.size > 1 and self.mesh.devices.flat[0].platform == "cpu"
+        return ([batch] for batch in batches) if several else [batches]
 
     def _split(self, batch: tuple[Any, ...]) -> Split:
         return Split(self.mesh, np.shape(batch[0])[self.axis], self.axis)
