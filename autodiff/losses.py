@@ -8,41 +8,17 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Integer, Shaped
+from jaxtyping import Array, Bool, Float, Integer
 
-Targets = Shaped[Array | np.ndarray, "*targets"]
-Value = Float[Array, "*terms"]
-
-
-def _checked_targets(name: str, predictions: Array, targets: Targets, reduction: str) -> Array:
-    _check_reduction(reduction)
-    if jnp.shape(targets) != predictions.shape:
-        raise ValueError(
-            f"{name} has shape {predictions.shape} and targets {jnp.shape(targets)}; they must be equal. "
-            "Reshape one of them: broadcasting would pair entries that do not belong together."
-        )
-    return jnp.asarray(targets, jnp.result_type(predictions))
-
-
-def _check_reduction(reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}.')
-
-
-def _reduced(terms: Array, reduction: str, count: int | Integer[Array, ""]) -> Value:
-    if reduction == "none":
-        return terms
-    total = jnp.sum(terms)
-    return total / jnp.maximum(count, 1) if reduction == "mean" else total
+from autodiff._reduction import Targets, Value, check_reduction, checked_targets, reduced
 
 
 def binary_cross_entropy(logits: Float[Array, "*shape"], targets: Targets, *, reduction: str = "mean") -> Value:
     """-t log s - (1 - t) log(1 - s) with s = sigmoid(z), for each entry; 1 - s is sigmoid(-z)."""
-    t = _checked_targets("logits", logits, targets, reduction)
+    t = checked_targets("logits", logits, targets, reduction)
     terms = -t * jax.nn.log_sigmoid(logits) - (1 - t) * jax.nn.log_sigmoid(-logits)
-    return _reduced(terms, reduction, terms.size)
+    return reduced(terms, reduction, terms.size)
 
 
 def cross_entropy(
@@ -59,14 +35,14 @@ def cross_entropy(
     uniform distribution. Rows whose index is ignore_index add nothing and are not counted in a mean. Rows whose index
     is no class are NaN, and so is their gradient.
     """
-    _check_reduction(reduction)
+    check_reduction(reduction)
     targets = jnp.asarray(targets)
     _check_classes(logits, targets, label_smoothing)
     a = float(label_smoothing)
     if jnp.issubdtype(targets.dtype, jnp.floating):
         q = (1 - a) * targets.astype(jnp.result_type(logits)) + a / logits.shape[-1]
         terms = -jnp.sum(jnp.where(q == 0, 0, q * jax.nn.log_softmax(logits)), axis=-1)
-        return _reduced(terms, reduction, terms.size)
+        return reduced(terms, reduction, terms.size)
     ids = targets.astype(int)  # of 64 bits where they are on: unsigned bytes know no -100
     counted = ids != ignore_index
     logits = jnp.where(counted[..., None], logits, 0)
@@ -76,7 +52,7 @@ def cross_entropy(
     terms -= (1 - a) * (_at_index(logits, ids, counted) - top)
     if a:
         terms -= a * jnp.mean(logits - top[..., None], axis=-1)
-    return _reduced(jnp.where(counted, terms, 0), reduction, jnp.count_nonzero(counted))
+    return reduced(jnp.where(counted, terms, 0), reduction, jnp.count_nonzero(counted))
 
 
 def _at_index(values: Array, ids: Integer[Array, "*rows"], counted: Bool[Array, "*rows"]) -> Array:
@@ -104,14 +80,14 @@ def _check_classes(logits: Array, targets: Array, label_smoothing: float) -> Non
 
 def mean_squared_error(predictions: Float[Array, "*shape"], targets: Targets, *, reduction: str = "mean") -> Value:
     """(p - t)^2 for each entry."""
-    t = _checked_targets("predictions", predictions, targets, reduction)
-    return _reduced(jnp.square(predictions - t), reduction, t.size)
+    t = checked_targets("predictions", predictions, targets, reduction)
+    return reduced(jnp.square(predictions - t), reduction, t.size)
 
 
 def mean_absolute_error(predictions: Float[Array, "*shape"], targets: Targets, *, reduction: str = "mean") -> Value:
     """|p - t| for each entry. At the kink, 0, the slope is 0; JAX has 1 for jnp.abs there, so it is d sign(d) here."""
-    d = predictions - _checked_targets("predictions", predictions, targets, reduction)
-    return _reduced(d * jnp.sign(d), reduction, d.size)
+    d = predictions - checked_targets("predictions", predictions, targets, reduction)
+    return reduced(d * jnp.sign(d), reduction, d.size)
 
 
 def huber(
@@ -120,28 +96,28 @@ def huber(
     """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = p - t. ValueError unless delta is positive."""
     if not delta > 0:
         raise ValueError(f"delta must be positive, got {delta}.")
-    d, delta = predictions - _checked_targets("predictions", predictions, targets, reduction), float(delta)
+    d, delta = predictions - checked_targets("predictions", predictions, targets, reduction), float(delta)
     terms = jnp.where(jnp.abs(d) <= delta, jnp.square(d) / 2, delta * (jnp.abs(d) - delta / 2))
-    return _reduced(terms, reduction, terms.size)
+    return reduced(terms, reduction, terms.size)
 
 
 def hinge(scores: Float[Array, "*shape"], targets: Targets, *, margin: float = 1.0, reduction: str = "mean") -> Value:
     """max(0, margin - t s) for targets of -1 and 1; NaN for others. At the kink the slope is 0."""
-    t = _checked_targets("scores", scores, targets, reduction)
+    t = checked_targets("scores", scores, targets, reduction)
     t = jnp.where(jnp.abs(t) == 1, t, jnp.nan)
-    return _reduced(jax.nn.relu(float(margin) - t * scores), reduction, t.size)
+    return reduced(jax.nn.relu(float(margin) - t * scores), reduction, t.size)
 
 
 def kl_divergence(
     log_predictions: Float[Array, "*rows classes"], targets: Targets, *, reduction: str = "mean"
 ) -> Value:
     """sum_c t_c (log t_c - log p_c) for each row, given log p, with 0 log 0 = 0. The mean is over rows."""
-    t = _checked_targets("log_predictions", log_predictions, targets, reduction)
+    t = checked_targets("log_predictions", log_predictions, targets, reduction)
     if t.ndim == 0 or t.shape[-1] == 0:
         raise ValueError(f"log_predictions must have classes on their last axis, got shape {t.shape}.")
     cross = jnp.where(t == 0, 0, t * log_predictions)
     terms = jnp.sum(jax.scipy.special.xlogy(t, t) - cross, axis=-1)
-    return _reduced(terms, reduction, terms.size)
+    return reduced(terms, reduction, terms.size)
 
 
 LOSSES: dict[str, Callable[..., Array]] = {

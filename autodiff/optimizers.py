@@ -111,17 +111,22 @@ def nesterov(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: fl
     return _optimizer(learning_rate, MomentumState, update)
 
 
-def adagrad(learning_rate: LearningRate, *, epsilon: float = 1e-10, initial_accumulator: float = 0.0) -> Optimizer:
+def adagrad(
+    learning_rate: LearningRate, *, epsilon: float = 1e-10, initial_accumulator: float = 0.0, weight_decay: float = 0.0
+) -> Optimizer:
     """Rates that fall where gradients have been large.
 
+        g = g + weight_decay p
         s = s + g^2                           starting at initial_accumulator
         p = p - rate g / (sqrt(s) + epsilon)
 
     Source: Duchi, Hazan and Singer (2011), figure 1, diagonal form.
     """
-    epsilon, start = not_negative(epsilon=epsilon, initial_accumulator=initial_accumulator)
+    epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=weight_decay)
+    (start,) = not_negative(initial_accumulator=initial_accumulator)
 
     def update(parameters: Any, gradients: Any, step: Count, squares: Any, rate: Any) -> tuple[Any, AdagradState]:
+        gradients = _penalized(gradients, parameters, weight_decay)
         squares = jax.tree.map(lambda s, g: s + g**2, squares, gradients)
         direction = jax.tree.map(lambda s, g: g / (jnp.sqrt(s) + epsilon), squares, gradients)
         return _descend(parameters, rate, direction), AdagradState(step, squares)
@@ -129,17 +134,21 @@ def adagrad(learning_rate: LearningRate, *, epsilon: float = 1e-10, initial_accu
     return _optimizer(learning_rate, AdagradState, update, start=start, epsilon=epsilon)
 
 
-def rmsprop(learning_rate: LearningRate, *, decay: float = 0.99, epsilon: float = 1e-8) -> Optimizer:
+def rmsprop(
+    learning_rate: LearningRate, *, decay: float = 0.99, epsilon: float = 1e-8, weight_decay: float = 0.0
+) -> Optimizer:
     """Gradients over their recent root mean square; epsilon is outside the root.
 
+        g = g + weight_decay p
         s = decay s + (1 - decay) g^2
         p = p - rate g / (sqrt(s) + epsilon)
 
     Source: Tieleman and Hinton, Coursera lecture 6e (2012).
     """
-    (decay,), (epsilon,) = decays(decay=decay), not_negative(epsilon=epsilon)
+    (decay,), (epsilon, weight_decay) = decays(decay=decay), not_negative(epsilon=epsilon, weight_decay=weight_decay)
 
     def update(parameters: Any, gradients: Any, step: Count, squares: Any, rate: Any) -> tuple[Any, RmspropState]:
+        gradients = _penalized(gradients, parameters, weight_decay)
         squares = jax.tree.map(lambda s, g: decay * s + (1 - decay) * g**2, squares, gradients)
         direction = jax.tree.map(lambda s, g: g / (jnp.sqrt(s) + epsilon), squares, gradients)
         return _descend(parameters, rate, direction), RmspropState(step, squares)
@@ -147,18 +156,26 @@ def rmsprop(learning_rate: LearningRate, *, decay: float = 0.99, epsilon: float 
     return _optimizer(learning_rate, RmspropState, update, epsilon=epsilon)
 
 
-def adam(learning_rate: LearningRate, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
+def adam(
+    learning_rate: LearningRate,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> Optimizer:
     """Momentum over root mean square, both corrected for their start at 0.
 
+        g = g + weight_decay p
         m = beta1 m + (1 - beta1) g
         v = beta2 v + (1 - beta2) g^2
         m^ = m / (1 - beta1^t)                       t = 1 at the first update
         v^ = v / (1 - beta2^t)
         p = p - rate m^ / (sqrt(v^) + epsilon)
 
-    Source: Kingma and Ba (2015), algorithm 1.
+    The decay is divided by sqrt(v^) too; in `adamw` it is not. Source: Kingma and Ba (2015), algorithm 1, without it.
     """
-    return adamw(learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, weight_decay=0.0)
+    return _adam(learning_rate, beta1, beta2, epsilon, weight_decay, apart=False)
 
 
 def adamw(
@@ -176,12 +193,20 @@ def adamw(
 
     Source: Loshchilov and Hutter (2019), algorithm 2.
     """
+    return _adam(learning_rate, beta1, beta2, epsilon, weight_decay, apart=True)
+
+
+def _adam(
+    learning_rate: LearningRate, beta1: float, beta2: float, epsilon: float, weight_decay: float, *, apart: bool
+) -> Optimizer:
+    """`apart` keeps the decay out of the gradient, and so out of the quotient."""
     beta1, beta2 = decays(beta1=beta1, beta2=beta2)
     epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=weight_decay)
 
     def update(
         parameters: Any, gradients: Any, step: Count, first: Any, second: Any, rate: Any
     ) -> tuple[Any, AdamState]:
+        gradients = _penalized(gradients, parameters, 0.0 if apart else weight_decay)
         first = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, first, gradients)
         second = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g**2, second, gradients)
 
@@ -189,7 +214,8 @@ def adamw(
             m_hat, v_hat = _unbiased(m, beta1, step), _unbiased(v, beta2, step)
             return m_hat / (jnp.sqrt(v_hat) + epsilon)
 
-        directions = _penalized(jax.tree.map(direction, first, second), parameters, weight_decay)
+        directions = jax.tree.map(direction, first, second)
+        directions = _penalized(directions, parameters, weight_decay if apart else 0.0)
         return _descend(parameters, rate, directions), AdamState(step, first, second)
 
     return _optimizer(learning_rate, AdamState, update, epsilon=epsilon)

@@ -87,34 +87,41 @@ def _flag(option: str) -> str:
 
 def _network(description: list[dict[str, Any]], shape: tuple[int, ...], *, seed: int, dtype: Any, **data: Any) -> Model:
     """A model from a description of `network`, with its parameters in a dict that names every layer."""
-    names = [f"{i}.{layer['kind']}" for i, layer in enumerate(description)]
-
-    def listed(parameters: dict[str, Any]) -> list[Any]:
-        return [parameters.get(name, {}) for name in names]
-
-    def named(parameters: list[Any]) -> dict[str, Any]:
-        return {name: leaves for name, leaves in zip(names, parameters, strict=True) if leaves}
 
     def loss_and_gradients(parameters: Any, x: Any, targets: Any, intermediates: Any = None) -> tuple[Any, Any]:
         loss, gradients = manual.network.loss_and_gradients(
-            listed(parameters), x, targets, description=description, intermediates=intermediates
+            listed(parameters, description), x, targets, description=description, intermediates=intermediates
         )
-        return loss, named(gradients)
+        return loss, named(gradients, description)
 
     def predict(parameters: Any, x: Any) -> np.ndarray:
-        return manual.network.apply(listed(parameters), x, description=description)[0]
+        return manual.network.apply(listed(parameters, description), x, description=description)[0]
 
     return Model(
         network=manual.network.describe(description, shape),
-        parameters=named(manual.network.initialize_parameters(description, shape, seed=seed, dtype=dtype)),
+        parameters=named(manual.network.initialize_parameters(description, shape, seed=seed, dtype=dtype), description),
         loss_and_gradients=loss_and_gradients,
         predict=predict,
         loss=lambda parameters, x, targets: autodiff.network.compute_loss(
-            listed(parameters), x, targets, description=description
+            listed(parameters, description), x, targets, description=description
         ),
-        apply=lambda parameters, x: autodiff.network.apply(listed(parameters), x, description=description),
+        apply=lambda parameters, x: autodiff.network.apply(listed(parameters, description), x, description=description),
         **data,
     )
+
+
+def named(parameters: list[Any], description: list[dict[str, Any]]) -> dict[str, Any]:
+    """The parameters of `network`, a list, as a dict of those layers that have any, by number and kind."""
+    return {name: leaves for name, leaves in zip(_names(description), parameters, strict=True) if leaves}
+
+
+def listed(parameters: dict[str, Any], description: list[dict[str, Any]]) -> list[Any]:
+    """The inverse of `named`."""
+    return [parameters.get(name, {}) for name in _names(description)]
+
+
+def _names(description: list[dict[str, Any]]) -> list[str]:
+    return [f"{i}.{layer['kind']}" for i, layer in enumerate(description)]
 
 
 def _mlp(options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any) -> Model:

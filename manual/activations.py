@@ -21,13 +21,13 @@ Array = Float[np.ndarray, "*shape"]
 
 
 class OutputCache(NamedTuple):
-    """Enough where the derivative is a function of the value itself."""
+    """The value is enough, because the derivative is a function of it."""
 
     y: Float[np.ndarray, "*shape"]
 
 
 def tanh(x: Array) -> tuple[Array, OutputCache]:
-    """y = tanh(x)."""
+    """y = tanh(x). Source: LeCun, Bottou, Orr and Müller, "Efficient BackProp" (1998), 4.4."""
     y = np.tanh(x)
     return y, OutputCache(y)
 
@@ -38,7 +38,7 @@ def tanh_backward(output_gradient: Array, cache: OutputCache) -> Array:
 
 
 def sigmoid(x: Array) -> tuple[Array, OutputCache]:
-    """y = 1 / (1 + exp(-x))."""
+    """y = 1 / (1 + exp(-x)). Source: Rumelhart, Hinton and Williams (1986), equation 2."""
     y = np.negative(x, out=np.empty_like(x))
     with np.errstate(over="ignore"):  # 1 / (1 + inf) is the right 0
         np.exp(y, out=y)
@@ -64,7 +64,9 @@ def relu_backward(output_gradient: Array, cache: OutputCache) -> Array:
 
 
 class LeakyReluCache(NamedTuple):
-    x: Float[np.ndarray, "*shape"]  # not y, whose sign says nothing where the slope is 0 or negative
+    """x and not y, because the sign of y says nothing where the slope on the left is 0 or negative."""
+
+    x: Float[np.ndarray, "*shape"]
     negative_slope: float
 
 
@@ -81,15 +83,14 @@ def leaky_relu_backward(output_gradient: Array, cache: LeakyReluCache) -> Array:
 
 
 class EluCache(NamedTuple):
+    """y alone, because it has the sign of x, alpha not being negative, and because alpha exp(x) = y + alpha."""
+
     y: Float[np.ndarray, "*shape"]
     alpha: float
 
 
 def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, EluCache]:
-    """y = x where x > 0, else alpha (exp(x) - 1). Source: Clevert, Unterthiner and Hochreiter (2016).
-
-    Raises ValueError if alpha is negative: the sign of y, all that is cached, would not tell that of x.
-    """
+    """y = x where x > 0, else alpha (exp(x) - 1). ValueError if alpha is negative. Source: Clevert et al. (2016)."""
     alpha = float(alpha)
     if not alpha >= 0:
         raise ValueError(f"alpha must be 0 or more, got {alpha}: on the left, an ELU falls to -alpha.")
@@ -98,10 +99,7 @@ def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, EluCache]:
 
 
 def elu_backward(output_gradient: Array, cache: EluCache) -> Array:
-    """dx = dy where x > 0, else dy (y + alpha), because alpha exp(x) = y + alpha.
-
-    At 0 the slope is alpha; it is a kink unless alpha = 1.
-    """
+    """dx = dy where x > 0, else dy (y + alpha) = dy alpha exp(x): at 0, too, a kink unless alpha = 1."""
     p = output_gradient * (cache.y > 0)
     return p + (cache.y + cache.alpha) * (output_gradient - p)
 
@@ -118,20 +116,14 @@ def selu(x: Array) -> tuple[Array, OutputCache]:
 
 
 def selu_backward(output_gradient: Array, cache: OutputCache) -> Array:
-    """dx = scale dy where x > 0, else dy (y + scale alpha), because scale alpha exp(x) = y + scale alpha.
-
-    At the kink, 0, the slope is scale alpha.
-    """
+    """dx = scale dy where x > 0, else dy (y + scale alpha) = dy scale alpha exp(x): at the kink, 0, too."""
     p = output_gradient * (cache.y > 0)
     return _SELU_SCALE * p + (cache.y + _SELU_SCALE * _SELU_ALPHA) * (output_gradient - p)
 
 
 def softplus(x: Array) -> tuple[Array, OutputCache]:
-    """y = log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), whose exp cannot overflow. Source: Dugas et al. (2001).
-
-    The same as np.logaddexp(x, 0), which is ten times slower.
-    """
-    y = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+    """y = log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), whose exp cannot overflow. Source: Dugas et al. (2001)."""
+    y = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))  # np.logaddexp(x, 0), but ten times faster
     return y, OutputCache(y)
 
 
@@ -141,8 +133,10 @@ def softplus_backward(output_gradient: Array, cache: OutputCache) -> Array:
 
 
 class GeluCache(NamedTuple):
+    """Phi, because it costs an erf or a tanh; its slope is made again, by an exp of x or a polynomial."""
+
     x: Float[np.ndarray, "*shape"]
-    Phi: Float[np.ndarray, "*shape"]  # what costs, by erf or by tanh; its slope is an exp or a polynomial away
+    Phi: Float[np.ndarray, "*shape"]
     approximate: bool
 
 
@@ -201,6 +195,8 @@ def gelu_backward(output_gradient: Array, cache: GeluCache) -> Array:
 
 
 class SiluCache(NamedTuple):
+    """x, because it is a factor of the derivative, and s, because it costs an exp."""
+
     x: Float[np.ndarray, "*shape"]
     s: Float[np.ndarray, "*shape"]  # sigmoid(x)
 
@@ -218,6 +214,8 @@ def silu_backward(output_gradient: Array, cache: SiluCache) -> Array:
 
 
 class SoftmaxCache(NamedTuple):
+    """The value is enough, because both derivatives, that of log_softmax too, are functions of it."""
+
     y: Float[np.ndarray, "*shape"]
     axis: int
 
@@ -225,8 +223,9 @@ class SoftmaxCache(NamedTuple):
 def softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
     """y_i = exp(x_i) / sum_j exp(x_j) along `axis`; the largest x is subtracted first, so that exp cannot overflow.
 
-    -inf (a mask) gives 0. Where all are -inf there is no softmax, and the result is NaN.
-    Raises ValueError if x has no such axis, or nothing along it.
+    -inf (a mask) gives 0. Where all are -inf there is no softmax, and the result is NaN. Raises ValueError if x has no
+    such axis, or nothing along it. Source: Bridle, "Probabilistic interpretation of feedforward classification network
+    outputs, with relationships to statistical pattern recognition" (1990).
     """
     y = _shifted(x, axis)
     np.exp(y, out=y)
@@ -249,7 +248,7 @@ def softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:
 
 
 def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
-    """y_i = x_i - log sum_j exp(x_j) along `axis`, finite where the softmax rounds to 0. Errors as for softmax."""
+    """y_i = x_i - log sum_j exp(x_j), finite where softmax_i rounds to 0; all else as there. Source: Bridle (1990)."""
     y = _shifted(x, axis)
     y -= np.log(np.sum(np.exp(y), axis=axis, keepdims=True))
     return y, SoftmaxCache(y, axis)
@@ -262,6 +261,8 @@ def log_softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:
 
 
 class SwigluCache(NamedTuple):
+    """Both inputs, because each is in the other's gradient, and s, because it costs an exp; gate s is made again."""
+
     gate: Float[np.ndarray, "*shape"]
     value: Float[np.ndarray, "*shape"]
     s: Float[np.ndarray, "*shape"]  # sigmoid(gate)
@@ -276,7 +277,7 @@ def swiglu(gate: Array, value: Float[np.ndarray, "*values"]) -> tuple[Array, Swi
 
 
 def swiglu_backward(output_gradient: Array, cache: SwigluCache) -> tuple[Array, Array]:
-    """dgate = dy value silu'(gate) and dvalue = dy silu(gate). s costs an exp and is cached; gate s is made again."""
+    """dgate = dy value silu'(gate) and dvalue = dy silu(gate), with silu' = s (1 + gate (1 - s))."""
     gate, value, s = cache
     return (1 + (1 - s) * gate) * s * value * output_gradient, gate * s * output_gradient
 

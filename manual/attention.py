@@ -23,9 +23,10 @@ BLOCK = 64  # queries at a time where attention is causal
 
 
 class AttentionCache(NamedTuple):
-    """One entry of `exponentials` and of `totals` for each block of queries: p = exponentials / totals.
+    """The exponentials, the only arrays of size queries x keys, because to make them again costs a product of matrices.
 
-    p is never formed: a row of o is shorter than a row of scores, and cheaper to divide.
+    One entry of them and of `totals` for each block of queries: p = exponentials / totals, but it is never formed: a
+    row of o is shorter than a row of scores, and cheaper to divide.
     """
 
     query: Float[np.ndarray, "batch queries heads depth"]
@@ -55,9 +56,8 @@ def attention(
     attend to nothing gets 0, and so do its gradients. (PyTorch's gave NaN before 2.5; `nn.MultiheadAttention` still
     does when it returns its weights.)
 
-    Cached are the exponentials of the scores, the only arrays of size queries x keys, because to compute them again
-    costs a matrix product. Causal attention goes through the queries in blocks, so that most of the keys that
-    are not seen cost neither time nor memory. Raises ValueError if the shapes do not fit or the mask is not boolean.
+    Causal attention goes through the queries in blocks, so that most of the keys that are not seen cost neither time
+    nor memory. Raises ValueError if the shapes do not fit or the mask is not boolean.
     Source: Vaswani et al., "Attention is all you need" (2017), 3.2.1; grouped heads: Ainslie et al., "GQA" (2023).
     """
     check_attention(query, key, value, mask)
@@ -118,6 +118,8 @@ def attention_backward(
 
 
 class RotaryEmbeddingCache(NamedTuple):
+    """The turn itself, because cosines cost more than the multiplication. It is linear, so x is not needed."""
+
     cosine: Float[np.ndarray, "*batch time 1 pairs"]
     sine: Float[np.ndarray, "*batch time 1 pairs"]
     interleaved: bool
@@ -154,6 +156,8 @@ def rotary_embedding_backward(
 
 
 class MultiHeadAttentionCache(NamedTuple):
+    """Both factors of each product with a weight, because each is in the other's gradient; `attention` has q, k and v."""
+
     x: Float[np.ndarray, "batch queries features"]
     context: Float[np.ndarray, "batch keys context_features"] | None  # None: x itself
     weights: tuple[Matrix, Matrix, Matrix, Matrix]  # of query, key, value and output

@@ -57,6 +57,8 @@ def conv2d(
     s, d and p are stride, dilation and padding, by axis; outside of x there is zero. With groups, c runs over the
     inputs of o's group. The height of y is floor((height + 2 p - d (kernel - 1) - 1) / s) + 1, and so for the width.
     Raises ValueError if channels, groups and bias do not fit, if an option is impossible, or if no window fits.
+    Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition" (1998), II;
+    groups: Krizhevsky, Sutskever and Hinton (2012); dilation: Yu and Koltun (2016).
     """
     _check(x, weight, bias, groups, "(batch, height, width, inputs)", "(height, width, inputs / groups, outputs)")
     kernel, size = weight.shape[:2], x.shape[1:3]
@@ -86,7 +88,7 @@ def conv2d_backward(output_gradient: NewImages, cache: Conv2dCache) -> tuple[Ima
 
 
 class Conv1dCache(NamedTuple):
-    """That of the same convolution of images one entry wide."""
+    """That of conv2d, because this is the same convolution, of images one entry wide."""
 
     images: Conv2dCache
 
@@ -104,6 +106,7 @@ def conv1d(
     """y[n, t, o] = b[o] + sum over i, c of  x[n, t s + i d - p, c] W[i, c, o]: `conv2d` of images one entry wide.
 
     The length of y is floor((length + 2 p - d (kernel - 1) - 1) / s) + 1. Raises ValueError as conv2d does.
+    Source: Waibel et al., "Phoneme recognition using time-delay neural networks" (1989).
     """
     _check(x, weight, bias, groups, "(batch, length, inputs)", "(kernel, inputs / groups, outputs)")
     y, cache = conv2d(
@@ -125,7 +128,10 @@ def conv1d_backward(output_gradient: NewSequences, cache: Conv1dCache) -> tuple[
 
 
 class ConvTranspose2dCache(NamedTuple):
-    """As for conv2d. `geometry` is that of the convolution whose adjoint this is: its input is y."""
+    """x and W, because each is a factor of the other's gradient; no columns, as for conv2d.
+
+    `geometry` is that of the convolution whose adjoint this is: its input is y.
+    """
 
     x: Images
     weight: TransposedKernel2d
@@ -153,6 +159,7 @@ def conv_transpose2d(
     The height of y is (height - 1) s - 2 p + d (kernel - 1) + output_padding + 1, as in PyTorch. At a stride, several
     heights give the same number of windows: output_padding, which adds rows at the end that only few windows reach,
     or none, chooses one. It must be less than the stride or the dilation. Raises ValueError as conv2d does.
+    Source: Dumoulin and Visin (2016), chapter 4.
     """
     layout = "(height, width, outputs / groups, inputs)"
     _check(x, weight, bias, groups, "(batch, height, width, inputs)", layout, transposed=True)

@@ -15,7 +15,10 @@ Array = Float[np.ndarray, "*shape"]
 
 
 class DenseCache(NamedTuple):
-    """`x` as a matrix of all examples, so that its gradients are one matrix product each."""
+    """x, because dW is a product with it, and W, because dx is; of b, whether there is one.
+
+    x is a matrix of all examples, so that each gradient is one product of matrices.
+    """
 
     x: Float[np.ndarray, "rows inputs"]
     weight: Float[np.ndarray, "inputs outputs"]
@@ -30,6 +33,7 @@ def dense(
     """y = x W + b for every example; b is left out if it is None.
 
     Raises ValueError if the shapes do not fit. (PyTorch and the literature that follows it store W transposed.)
+    Source: Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors" (1986), equation 1.
     """
     if weight.ndim != 2 or x.shape[-1:] != weight.shape[:1]:
         raise ValueError(
@@ -74,6 +78,8 @@ def _matrix(x: np.ndarray) -> np.ndarray:
 
 
 class EmbeddingCache(NamedTuple):
+    """Which rows were taken, because dW goes to these, and how many there are. y is linear in W, so W is not needed."""
+
     ids: Integer[np.ndarray, "*ids"]
     vocabulary: int
 
@@ -84,6 +90,7 @@ def embedding(
     """y = W[ids]: one row of the table for every id.
 
     Equal to a dense layer applied to one-hot rows. Raises ValueError for ids that are negative or beyond the table.
+    Source: Bengio et al., "A neural probabilistic language model" (2003), section 2.
     """
     if weight.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(
@@ -116,6 +123,8 @@ def embedding_backward(
 
 
 class DropoutCache(NamedTuple):
+    """What x was multiplied by. y is linear in x, so x is not needed."""
+
     mask: Bool[np.ndarray, "*shape"]
     rate: float
 
@@ -125,9 +134,9 @@ def dropout(
 ) -> tuple[Array, DropoutCache]:
     """y = x mask / (1 - rate): each entry is kept (mask 1 or True) or dropped, and E[y] = x.
 
-    That is inverted dropout, as frameworks do it: at test time there is nothing to do. Srivastava et al. (JMLR 15,
-    2014) do not divide, and multiply the weights by 1 - rate at test time instead. As in PyTorch, a dropped entry
-    that is not finite becomes NaN. Raises ValueError unless rate is in [0, 1) and mask, of x's shape, holds 0 and 1.
+    As in PyTorch, a dropped entry that is not finite becomes NaN. Raises ValueError unless rate is in [0, 1) and mask,
+    of x's shape, holds 0 and 1. Source: Srivastava et al., "Dropout" (2014), who do not divide, and multiply the
+    weights by 1 - rate at test time instead. This is inverted dropout, as frameworks do it: then nothing is to be done.
     """
     rate = _rate(rate)
     if mask.shape != x.shape:
@@ -167,11 +176,16 @@ def _rate(rate: float) -> float:
 
 
 class FlattenCache(NamedTuple):
+    """The shape to return to. Nothing is computed, so no value is needed."""
+
     shape: tuple[int, ...]
 
 
 def flatten(x: Float[np.ndarray, "batch ..."]) -> tuple[Float[np.ndarray, "batch features"], FlattenCache]:
-    """y = x with all axes but the first made one, in C order, as a copy. Raises ValueError if x has no axes."""
+    """y = x with all axes but the first made one, in C order, as a copy. Raises ValueError if x has no axes.
+
+    Source: vec, of Magnus and Neudecker, "Matrix differential calculus" (1988), chapter 2; but row by row.
+    """
     if x.ndim == 0:
         raise ValueError("flatten needs x (batch, ...), got a single number.")
     return x.reshape(len(x), math.prod(x.shape[1:])).copy(), FlattenCache(x.shape)

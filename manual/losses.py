@@ -16,49 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from manual._reduction import Array, Targets, Value, check_reduction, checked_targets, per_term, reduced
 from manual.activations import sigmoid as _sigmoid
 
-Array = Float[np.ndarray, "*shape"]
 Rows = Float[np.ndarray, "*rows classes"]
-Targets = Shaped[np.ndarray, "*targets"]
-Value = Float[np.ndarray, "*terms"] | np.floating | float
-
-
-def _checked_targets(name: str, predictions: Array, targets: Targets, reduction: str) -> Array:
-    _check_reduction(reduction)
-    t = np.asarray(targets, predictions.dtype)
-    if t.shape != predictions.shape:
-        raise ValueError(
-            f"{name} has shape {predictions.shape} and targets {t.shape}; they must be equal. "
-            "Reshape one of them: broadcasting would pair entries that do not belong together."
-        )
-    return t
-
-
-def _check_reduction(reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}.')
-
-
-def _reduced(terms: Array, reduction: str, count: int) -> Value:
-    """The value. Of the terms, `count` count; the others are 0."""
-    if reduction == "none":
-        return terms
-    if reduction == "sum":
-        return np.sum(terms)
-    return np.mean(terms) * (terms.size / count) if count else terms.dtype.type(0)
-
-
-def _per_term(output_gradient: Value, reduction: str, terms: Array, count: int) -> Any:
-    """The gradient with respect to the terms, or one scalar for all; `terms` says of which shape and dtype they are."""
-    dy = np.asarray(output_gradient, terms.dtype)  # a NumPy scalar of another dtype would promote the gradient
-    expected = terms.shape if reduction == "none" else ()
-    if dy.shape != expected:
-        raise ValueError(f"output_gradient has shape {dy.shape}; of reduction={reduction!r} {expected} is expected.")
-    return dy * (1 / max(count, 1)) if reduction == "mean" else dy
 
 
 class LogitsCache(NamedTuple):
+    """z, because the derivative needs sigmoid(z), which the forward pass never forms; and t."""
+
     z: Float[np.ndarray, "*shape"]
     t: Float[np.ndarray, "*shape"]
     reduction: str
@@ -69,10 +35,11 @@ def binary_cross_entropy(logits: Array, targets: Targets, *, reduction: str = "m
 
     Targets are labels 0 and 1 or probabilities; that they lie between is not checked. The mean is over all entries,
     as in PyTorch; `shallow.compute_loss` sums over the outputs of an example, and optax returns the terms.
+    Source: Bishop, "Pattern recognition and machine learning" (2006), 4.3.2.
     """
-    z, t = logits, _checked_targets("logits", logits, targets, reduction)
+    z, t = logits, checked_targets("logits", logits, targets, reduction)
     terms = np.maximum(z, 0) - t * z + np.log1p(np.exp(-np.abs(z)))
-    return _reduced(terms, reduction, z.size), LogitsCache(z, t, reduction)
+    return reduced(terms, reduction, z.size), LogitsCache(z, t, reduction)
 
 
 def binary_cross_entropy_backward(output_gradient: Value, cache: LogitsCache) -> Array:
@@ -80,12 +47,12 @@ def binary_cross_entropy_backward(output_gradient: Value, cache: LogitsCache) ->
     z, t, reduction = cache
     dz, _ = _sigmoid(z)
     dz -= t
-    dz *= _per_term(output_gradient, reduction, z, z.size)
+    dz *= per_term(output_gradient, reduction, z, z.size)
     return dz
 
 
 class CrossEntropyCache(NamedTuple):
-    """The exponentials are one division away from the softmax: the backward makes it in the gradient's own memory."""
+    """The exponentials, because they are one division away from the softmax, made in the gradient's own memory."""
 
     exponentials: Float[np.ndarray, "*rows classes"]  # of z, less its maximum
     sums: Float[np.ndarray, "*rows 1"]
@@ -111,8 +78,9 @@ def cross_entropy(
     counted in a mean; if all are, it is 0 (PyTorch: NaN). Raises ValueError for other indices outside the classes.
 
     PyTorch has the classes on axis 1; there, too, a mean divides by the rows that count. optax returns the terms.
+    Source: Bishop (2006), 4.3.4.
     """
-    _check_reduction(reduction)
+    check_reduction(reduction)
     a = float(label_smoothing)
     t, counted = _checked_classes(logits, targets, a, ignore_index)
     z = logits - np.max(logits, axis=-1, keepdims=True)
@@ -127,7 +95,7 @@ def cross_entropy(
     sums = np.sum(exponentials, axis=-1, keepdims=True)
     terms = np.where(counted, total * np.log(sums[..., 0]) - expected, 0)
     cache = CrossEntropyCache(exponentials, sums, t, counted, a, reduction)
-    return _reduced(terms, reduction, int(np.count_nonzero(counted))), cache
+    return reduced(terms, reduction, int(np.count_nonzero(counted))), cache
 
 
 def _checked_classes(logits: Array, targets: Targets, a: float, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +129,7 @@ def cross_entropy_backward(output_gradient: Value, cache: CrossEntropyCache) -> 
     For an index, T = 1, and q is 1 - a at the index and a / classes more everywhere.
     """
     exponentials, sums, t, counted, a, reduction = cache
-    dy = _per_term(output_gradient, reduction, sums[..., 0], int(np.count_nonzero(counted)))[..., None]
+    dy = per_term(output_gradient, reduction, sums[..., 0], int(np.count_nonzero(counted)))[..., None]
     if t.ndim < exponentials.ndim:
         dz = exponentials * (dy / sums)
         at_index = np.take_along_axis(dz, t[..., None], axis=-1)
@@ -176,35 +144,42 @@ def cross_entropy_backward(output_gradient: Value, cache: CrossEntropyCache) -> 
 
 
 class ErrorCache(NamedTuple):
+    """d alone, because the derivatives of both errors are functions of it."""
+
     d: Float[np.ndarray, "*shape"]  # p - t
     reduction: str
 
 
 def mean_squared_error(predictions: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, ErrorCache]:
-    """d^2 with d = p - t, without the 1/2 that some textbooks and `optax.l2_loss` have."""
-    d = predictions - _checked_targets("predictions", predictions, targets, reduction)
-    return _reduced(d**2, reduction, d.size), ErrorCache(d, reduction)
+    """d^2 with d = p - t, without the 1/2 that `optax.l2_loss` and the source have.
+
+    Source: Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors" (1986), equation 3.
+    """
+    d = predictions - checked_targets("predictions", predictions, targets, reduction)
+    return reduced(d**2, reduction, d.size), ErrorCache(d, reduction)
 
 
 def mean_squared_error_backward(output_gradient: Value, cache: ErrorCache) -> Array:
-    """dp = 2 dy d."""
+    """dp = 2 dy d, because (d^2)' = 2 d and d moves with p."""
     d, reduction = cache
-    return d * (2 * _per_term(output_gradient, reduction, d, d.size))
+    return d * (2 * per_term(output_gradient, reduction, d, d.size))
 
 
 def mean_absolute_error(predictions: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, ErrorCache]:
-    """|d| with d = p - t."""
-    d = predictions - _checked_targets("predictions", predictions, targets, reduction)
-    return _reduced(np.abs(d), reduction, d.size), ErrorCache(d, reduction)
+    """|d| with d = p - t. Source: Koenker and Bassett, "Regression quantiles" (1978), at the median."""
+    d = predictions - checked_targets("predictions", predictions, targets, reduction)
+    return reduced(np.abs(d), reduction, d.size), ErrorCache(d, reduction)
 
 
 def mean_absolute_error_backward(output_gradient: Value, cache: ErrorCache) -> Array:
     """dp = dy sign(d). At the kink, d = 0, the slope is 0."""
     d, reduction = cache
-    return np.sign(d) * _per_term(output_gradient, reduction, d, d.size)
+    return np.sign(d) * per_term(output_gradient, reduction, d, d.size)
 
 
 class HuberCache(NamedTuple):
+    """d, because the derivative is d itself, cut off at delta."""
+
     d: Float[np.ndarray, "*shape"]  # p - t
     delta: float
     reduction: str
@@ -220,18 +195,20 @@ def huber(
     """
     if not delta > 0:
         raise ValueError(f"delta must be positive, got {delta}.")
-    d = predictions - _checked_targets("predictions", predictions, targets, reduction)
+    d = predictions - checked_targets("predictions", predictions, targets, reduction)
     m = np.minimum(np.abs(d), float(delta))
-    return _reduced(m * (np.abs(d) - 0.5 * m), reduction, d.size), HuberCache(d, float(delta), reduction)
+    return reduced(m * (np.abs(d) - 0.5 * m), reduction, d.size), HuberCache(d, float(delta), reduction)
 
 
 def huber_backward(output_gradient: Value, cache: HuberCache) -> Array:
-    """dp = dy d where |d| <= delta, else dy delta sign(d). There is no kink."""
+    """dp = dy d where |d| <= delta, else dy delta sign(d). At |d| = delta these are equal: there is no kink."""
     d, delta, reduction = cache
-    return np.clip(d, -delta, delta) * _per_term(output_gradient, reduction, d, d.size)
+    return np.clip(d, -delta, delta) * per_term(output_gradient, reduction, d, d.size)
 
 
 class HingeCache(NamedTuple):
+    """The terms, because they are positive just where the slope is not 0, and t, because it is that slope's size."""
+
     terms: Float[np.ndarray, "*shape"]
     t: Float[np.ndarray, "*shape"]
     reduction: str
@@ -242,21 +219,23 @@ def hinge(scores: Array, targets: Targets, *, margin: float = 1.0, reduction: st
 
     Raises ValueError for other targets.
     """
-    t = _checked_targets("scores", scores, targets, reduction)
+    t = checked_targets("scores", scores, targets, reduction)
     wrong = np.abs(t) != 1
     if wrong.any():
         raise ValueError(f"targets of hinge must be -1 or 1, got {t[wrong][0]}. Labels y of 0 and 1 become 2 * y - 1.")
     terms = np.maximum(float(margin) - t * scores, 0)
-    return _reduced(terms, reduction, t.size), HingeCache(terms, t, reduction)
+    return reduced(terms, reduction, t.size), HingeCache(terms, t, reduction)
 
 
 def hinge_backward(output_gradient: Value, cache: HingeCache) -> Array:
     """ds = -dy t where t s < margin, which is where the term is positive, else 0. At the kink the slope is 0."""
     terms, t, reduction = cache
-    return -t * (terms > 0) * _per_term(output_gradient, reduction, t, t.size)
+    return -t * (terms > 0) * per_term(output_gradient, reduction, t, t.size)
 
 
 class KlDivergenceCache(NamedTuple):
+    """t alone. The value is linear in log p, so that is not needed."""
+
     t: Float[np.ndarray, "*rows classes"]
     reduction: str
 
@@ -269,7 +248,7 @@ def kl_divergence(
     The mean is over rows. PyTorch's "mean" divides by the entries, classes and all; its "batchmean" divides by the
     first axis alone, and is this one where the rows are no more than that. optax returns the terms.
     """
-    t = _checked_targets("log_predictions", log_predictions, targets, reduction)
+    t = checked_targets("log_predictions", log_predictions, targets, reduction)
     if t.ndim == 0 or t.shape[-1] == 0:
         raise ValueError(f"log_predictions must have classes on their last axis, got shape {t.shape}.")
     some = t != 0
@@ -277,14 +256,14 @@ def kl_divergence(
     np.subtract(terms, log_predictions, where=some, out=terms)
     terms *= t
     sums = np.sum(terms, axis=-1)
-    return _reduced(np.asarray(sums), reduction, sums.size), KlDivergenceCache(t, reduction)
+    return reduced(np.asarray(sums), reduction, sums.size), KlDivergenceCache(t, reduction)
 
 
 def kl_divergence_backward(output_gradient: Value, cache: KlDivergenceCache) -> Rows:
     """dlog p = -dy t: the term is linear in log p."""
     t, reduction = cache
     rows = t[..., 0]
-    return -t * _per_term(output_gradient, reduction, rows, rows.size)[..., None]
+    return -t * per_term(output_gradient, reduction, rows, rows.size)[..., None]
 
 
 Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]

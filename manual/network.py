@@ -102,7 +102,10 @@ def describe(description: Description, input_shape: Sequence[int]) -> list[str]:
 
 
 class LayerCache(NamedTuple):
-    """What one layer leaves for its backward pass, and which that is. `inputs` name what it has gradients for."""
+    """What one layer leaves for its backward pass, and which that is, so that the description is not needed again.
+
+    `inputs` name what it has gradients for, `parameters` those of them that are the layer's own.
+    """
 
     name: str
     inputs: tuple[str, ...]

@@ -31,7 +31,7 @@ Gradients = tuple[Array, Vector, Vector]
 
 
 class CenteredCache(NamedTuple):
-    """`mean` and `deviation` have one entry for each example in layer_norm, for each channel in inference."""
+    """x and its statistics, by example or channel, because memory for x_hat costs more than making it again."""
 
     x: Float[np.ndarray, "*batch n"]
     mean: Float[np.ndarray, "..."]
@@ -74,6 +74,8 @@ def layer_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
 
 
 class RmsNormCache(NamedTuple):
+    """x and r, because memory for x / r costs more than to make it again."""
+
     x: Float[np.ndarray, "*batch n"]
     root: Float[np.ndarray, "*batch 1"]
     weight: Float[np.ndarray, " n"]
@@ -109,7 +111,7 @@ def rms_norm_backward(output_gradient: Array, cache: RmsNormCache) -> tuple[Arra
 
 
 class GroupsCache(NamedTuple):
-    """Of batch and group normalization: all spatial axes are one, and every channel has its group's statistics."""
+    """As CenteredCache, because of the same; all spatial axes are one, and every channel has its group's statistics."""
 
     x: Float[np.ndarray, "batch space channels"]
     mean: Float[np.ndarray, "batch 1 channels"]
@@ -143,9 +145,9 @@ def batch_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients
 def batch_norm_inference(
     x: Array, weight: Vector, bias: Vector, mean: Vector, variance: Vector, *, epsilon: float = 1e-5
 ) -> tuple[Array, CenteredCache]:
-    """y = weight (x - mean) / sqrt(variance + epsilon) + bias, with statistics gathered in training.
+    """y = weight (x - mean) / sqrt(variance + epsilon) + bias. The statistics are data, and have no gradient.
 
-    They are data and have no gradient. Raises ValueError if shapes do not fit or a variance is negative.
+    Raises ValueError if shapes do not fit or a variance is negative. Source: Ioffe and Szegedy (2015), Alg. 2.
     """
     vectors = {"weight": weight, "bias": bias, "mean": mean, "variance": variance}
     epsilon = _checked("batch_norm_inference", x, (), epsilon, axes=2, **vectors)

@@ -62,11 +62,9 @@ class AdamState(NamedTuple):
 
 
 def sgd(learning_rate: LearningRate, *, weight_decay: float = 0.0) -> Optimizer:
-    """Gradient descent.
+    """Gradient descent. Source: Robbins and Monro (1951), who let the rate fall.
 
-        p = p - rate (g + weight_decay p)
-
-    Source: Robbins and Monro (1951), who let the rate fall.
+    p = p - rate (g + weight_decay p)
     """
     (weight_decay,) = not_negative(weight_decay=weight_decay)
 
@@ -114,57 +112,67 @@ def nesterov(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: fl
         g = _with_decay(g, p, weight_decay, a)
         velocity *= beta
         velocity += g
-        np.multiply(velocity, beta, out=b)
-        b += g
-        p -= np.multiply(b, rate, out=b)
+        ahead = np.add(np.multiply(velocity, beta, out=b), g, out=b)
+        p -= np.multiply(ahead, rate, out=b)
 
     return _optimizer(learning_rate, MomentumState, formula)
 
 
-def adagrad(learning_rate: LearningRate, *, epsilon: float = 1e-10, initial_accumulator: float = 0.0) -> Optimizer:
+def adagrad(
+    learning_rate: LearningRate, *, epsilon: float = 1e-10, initial_accumulator: float = 0.0, weight_decay: float = 0.0
+) -> Optimizer:
     """Rates that fall where gradients have been large. Source: Duchi, Hazan and Singer (2011), figure 1, diagonal form.
 
+        g = g + weight_decay p
         s = s + g^2                           starting at initial_accumulator
         p = p - rate g / (sqrt(s) + epsilon)
 
     The accumulator starts at 0 in PyTorch and at 0.1 in TensorFlow and optax, where epsilon is inside the root.
     """
-    epsilon, start = not_negative(epsilon=epsilon, initial_accumulator=initial_accumulator)
+    epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=weight_decay)
+    (start,) = not_negative(initial_accumulator=initial_accumulator)
 
     def formula(p, s, g, a, b, *, t, rate):
+        g = _with_decay(g, p, weight_decay, b)
         s += np.square(g, out=a)
-        np.sqrt(s, out=a)
-        a += epsilon
-        np.divide(g, a, out=a)
-        p -= np.multiply(a, rate, out=a)
+        p -= np.multiply(_over_root(g, s, epsilon, a), rate, out=a)
 
     return _optimizer(learning_rate, AdagradState, formula, start=start, epsilon=epsilon)
 
 
-def rmsprop(learning_rate: LearningRate, *, decay: float = 0.99, epsilon: float = 1e-8) -> Optimizer:
+def rmsprop(
+    learning_rate: LearningRate, *, decay: float = 0.99, epsilon: float = 1e-8, weight_decay: float = 0.0
+) -> Optimizer:
     """Gradients over their recent root mean square. Source: Tieleman and Hinton, Coursera lecture 6e (2012).
 
+        g = g + weight_decay p
         s = decay s + (1 - decay) g^2
         p = p - rate g / (sqrt(s) + epsilon)
 
     The lecture has decay 0.9 and no epsilon. PyTorch adds it outside the root, as here; TensorFlow and optax inside,
     sqrt(s + epsilon), where the same number matters far more.
     """
-    (decay,), (epsilon,) = decays(decay=decay), not_negative(epsilon=epsilon)
+    (decay,), (epsilon, weight_decay) = decays(decay=decay), not_negative(epsilon=epsilon, weight_decay=weight_decay)
 
     def formula(p, s, g, a, b, *, t, rate):
+        g = _with_decay(g, p, weight_decay, b)
         _average(s, np.square(g, out=a), decay, a)
-        np.sqrt(s, out=a)
-        a += epsilon
-        np.divide(g, a, out=a)
-        p -= np.multiply(a, rate, out=a)
+        p -= np.multiply(_over_root(g, s, epsilon, a), rate, out=a)
 
     return _optimizer(learning_rate, RmspropState, formula, epsilon=epsilon)
 
 
-def adam(learning_rate: LearningRate, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
+def adam(
+    learning_rate: LearningRate,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> Optimizer:
     """Momentum over root mean square, both corrected for their start at 0. Source: Kingma and Ba (2015), algorithm 1.
 
+        g = g + weight_decay p
         m = beta1 m + (1 - beta1) g
         v = beta2 v + (1 - beta2) g^2
         m^ = m / (1 - beta1^t)                       t = 1 at the first update
@@ -173,9 +181,10 @@ def adam(learning_rate: LearningRate, *, beta1: float = 0.9, beta2: float = 0.99
 
     The paper's faster form, rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon^), is the same only if
     epsilon^ is epsilon sqrt(1 - beta2^t); TensorFlow leaves it constant, so its epsilon counts for more early on.
-    No weight decay: added to g it would be divided by sqrt(v^) too, for which see `adamw`.
+    The decay, which the paper lacks, is the gradient of weight_decay / 2 |p|^2, as in PyTorch. Being part of g, it is
+    divided by sqrt(v^) too: where gradients are large, p decays less. `adamw` keeps it apart.
     """
-    return _adam(learning_rate, beta1, beta2, epsilon, 0.0)
+    return _adam(learning_rate, beta1, beta2, epsilon, weight_decay, apart=False)
 
 
 def adamw(
@@ -194,31 +203,37 @@ def adamw(
     As in PyTorch and optax, the rate multiplies the decay too. In the paper only the schedule's multiplier does and
     not the rate at its head: to get that, divide weight_decay by that rate.
     """
-    return _adam(learning_rate, beta1, beta2, epsilon, weight_decay)
+    return _adam(learning_rate, beta1, beta2, epsilon, weight_decay, apart=True)
 
 
-def _adam(learning_rate: LearningRate, beta1: float, beta2: float, epsilon: float, weight_decay: float) -> Optimizer:
+def _adam(rate: LearningRate, beta1: float, beta2: float, epsilon: float, decay: float, apart: bool) -> Optimizer:
+    """`apart` keeps the decay out of the gradient, and so out of the quotient."""
     beta1, beta2 = decays(beta1=beta1, beta2=beta2)
-    epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=weight_decay)
+    epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=decay)
 
     def formula(p, m, v, g, a, b, *, t, rate):
+        g = g if apart else _with_decay(g, p, weight_decay, b)
         _average(m, g, beta1, a)
         _average(v, np.square(g, out=a), beta2, a)
-        np.divide(v, 1 - beta2**t, out=a)  # v^
-        np.sqrt(a, out=a)
-        a += epsilon
-        np.divide(m, a, out=a)
+        _over_root(m, np.divide(v, 1 - beta2**t, out=a), epsilon, a)
         a *= rate / (1 - beta1**t)  # a scalar is cheaper to correct than m
-        if weight_decay:
+        if apart and weight_decay:
             a += np.multiply(p, rate * weight_decay, out=b)
         p -= a
 
-    return _optimizer(learning_rate, AdamState, formula, epsilon=epsilon)
+    return _optimizer(rate, AdamState, formula, epsilon=epsilon)
 
 
 def _with_decay(g: np.ndarray, p: np.ndarray, weight_decay: float, out: np.ndarray) -> np.ndarray:
     """g + weight_decay p, the gradient of the loss plus weight_decay / 2 |p|^2."""
     return np.add(np.multiply(p, weight_decay, out=out), g, out=out) if weight_decay else g
+
+
+def _over_root(g: np.ndarray, s: np.ndarray, epsilon: float, out: np.ndarray) -> np.ndarray:
+    """g / (sqrt(s) + epsilon)."""
+    np.sqrt(s, out=out)
+    out += epsilon
+    return np.divide(g, out, out=out)
 
 
 def _average(mean: np.ndarray, value: np.ndarray, decay: float, scratch: np.ndarray) -> None:
@@ -244,8 +259,7 @@ def clip_by_global_norm(gradients: Any, maximum: float) -> Any:
     """g min(1, maximum / global_norm), so that the norm is at most `maximum` and the direction stays.
 
     A norm that is not finite makes every entry NaN: an overflow must not pass for a small step. Gradients that need
-    no scaling are copied as they are. Source: Pascanu, Mikolov and Bengio (2013), algorithm 1. PyTorch adds 1e-6 to the
-    norm.
+    no scaling are copied. Source: Pascanu, Mikolov and Bengio (2013), algorithm 1. PyTorch adds 1e-6 to the norm.
     """
     return scaled(gradients, _clipping_factor(gradients, maximum))
 

@@ -45,7 +45,8 @@ def max_pool2d(
 ) -> tuple[NewImages, MaxPool2dCache]:
     """y[n, h, w, c] = max over i, j of  x[n, h s + i - p, w s + j - p, c], with -inf outside of x.
 
-    Raises ValueError if an option is impossible or no window fits.
+    Raises ValueError if an option is impossible or no window fits. Source: Scherer, Müller and Behnke, "Evaluation of
+    pooling operations in convolutional architectures for object recognition" (2010).
     """
     geometry = _geometry(x, window, stride, padding)
     y = np.empty((len(x), *geometry.out, x.shape[3]), x.dtype)
@@ -93,7 +94,7 @@ def average_pool2d(
 
     Padding is zeros, which are counted: a window at the border is divided by its whole size, as by PyTorch's
     count_include_pad=True, its default (TensorFlow and Keras divide by the entries that are there). Raises ValueError
-    as max_pool2d does.
+    as max_pool2d does. Source: LeCun et al. (1998), II.B, there with a gain and a bias for each channel.
     """
     geometry = _geometry(x, window, stride, padding)
     y = np.empty((len(x), *geometry.out, x.shape[3]), x.dtype)
@@ -120,6 +121,8 @@ def average_pool2d_backward(output_gradient: NewImages, cache: AveragePool2dCach
 
 
 class GlobalAveragePoolCache(NamedTuple):
+    """The shape: a mean is linear, so no value is needed."""
+
     shape: tuple[int, ...]
 
 

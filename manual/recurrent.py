@@ -25,7 +25,7 @@ Gradients = tuple[np.ndarray, ...]
 
 
 class RnnCache(NamedTuple):
-    """The activations' derivatives are functions of their values, the outputs."""
+    """The outputs, because f' is a function of them. They are also factors of dU, as x is of dW."""
 
     x: Float[np.ndarray, "batch time inputs"]
     initial_state: Float[np.ndarray, "batch hidden"]
@@ -83,7 +83,10 @@ def rnn_backward(output_gradient: States, cache: RnnCache) -> Gradients:
 
 
 class LstmCache(NamedTuple):
-    """The gates after their activations; tanh of the cells is computed again, for all steps in one pass."""
+    """The gates after their activations, because their derivatives are functions of these.
+
+    tanh of the cells is computed again, for all steps in one pass.
+    """
 
     x: Float[np.ndarray, "batch time inputs"]
     initial_hidden: Float[np.ndarray, "batch hidden"]
@@ -165,7 +168,10 @@ def lstm_backward(output_gradient: tuple[States, State], cache: LstmCache) -> Gr
 
 
 class GruCache(NamedTuple):
-    """The gates after their activations, and what r was multiplied by."""
+    """The gates after their activations, because their derivatives are functions of these.
+
+    Also what r was multiplied by, because it is a factor of da_r and costs a product of matrices.
+    """
 
     x: Float[np.ndarray, "batch time inputs"]
     initial_state: Float[np.ndarray, "batch hidden"]

@@ -38,7 +38,7 @@ Parameters = dict[str, np.ndarray]  # W1 (n_h, n_x), b1 (n_h, 1), W2 (n_y, n_h),
 
 
 class Cache(NamedTuple):
-    """What the forward pass leaves for the backward pass."""
+    """A1 and A2, because the derivatives are functions of them; Z2, because the loss needs it; Z1, to look at."""
 
     Z1: Float[np.ndarray, "n_h m"]
     A1: Float[np.ndarray, "n_h m"]

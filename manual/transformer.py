@@ -50,7 +50,7 @@ BLOCK_BYTES = 1 << 20  # of logits whose loss is computed at a time: about what 
 
 
 class BlockCache(NamedTuple):
-    """The caches of a block's ops, in the order of the forward pass."""
+    """The caches of a block's ops, in the order of the forward pass, because backward undoes them from the last."""
 
     norm1: CenteredCache
     qkv: DenseCache
@@ -63,6 +63,8 @@ class BlockCache(NamedTuple):
 
 
 class TransformerCache(NamedTuple):
+    """The caches from the first op to the last, and the context, because the table of positions has so many rows."""
+
     embedding: EmbeddingCache
     context: int
     blocks: list[BlockCache]

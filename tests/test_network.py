@@ -11,6 +11,7 @@ import pytest
 import autodiff.network
 import manual.network
 from compare import Verdict, check_gradients
+from compare.models import listed, named
 from manual import convolution
 from manual._description import layers_of
 from manual.network import KINDS
@@ -90,18 +91,25 @@ NETWORKS = {
 
 @functools.cache
 def sides(name):
-    """Both sides of a network, as the judge wants them; the same objects at every call, so that they compile once."""
+    """Both sides of a network, as the judge wants them; the same objects at every call, so that they compile once.
+
+    Their parameters have the names that the command gives them, of which the kind of the layer is a part.
+    """
     description, _, loss, _ = NETWORKS[name]
 
     def by_hand(parameters, x, targets, masks, statistics):
         marks = {}
         beside = {"masks": masks, "statistics": statistics, "intermediates": marks}
-        answer = manual.network.loss_and_gradients(parameters, x, targets, description=description, loss=loss, **beside)
-        return *answer, marks
+        value, gradients = manual.network.loss_and_gradients(
+            listed(parameters, description), x, targets, description=description, loss=loss, **beside
+        )
+        return value, named(gradients, description), marks
 
     def by_jax(parameters, x, targets, masks, statistics):
         beside = {"masks": masks, "statistics": statistics}
-        return autodiff.network.compute_loss(parameters, x, targets, description=description, loss=loss, **beside)
+        return autodiff.network.compute_loss(
+            listed(parameters, description), x, targets, description=description, loss=loss, **beside
+        )
 
     return by_hand, by_jax
 
@@ -130,7 +138,8 @@ def point(name, dtype: Any = np.float64, training=True):
 
 
 def judged(name, *, dtype: Any = np.float64, training=True, **options):
-    return check_gradients(*sides(name), *point(name, dtype, training), **options)
+    parameters, *arguments = point(name, dtype, training)
+    return check_gradients(*sides(name), named(parameters, NETWORKS[name][0]), *arguments, **options)
 
 
 def marks(description):
@@ -243,23 +252,24 @@ def lstm_by_steps(dy, x, h_0, c_0, W, U, b, *, through_forget=1):
 FAULTS = {
     "batch_norm": ("conv", functools.partial(batch_norm_by_steps, through_mean=0), "1.batch_norm.input"),
     "layer_norm": ("conv", layer_norm_of_constant_deviation, "7.layer_norm.input"),
-    "embedding": ("words", embedding_overwriting_repeated_ids, "0.weight"),
+    "embedding": ("words", embedding_overwriting_repeated_ids, "0.embedding.weight"),
     "dropout": ("conv", dropout_without_its_mask, "4.dropout.input"),
-    "conv2d": ("conv", conv2d_without_its_stride, "5.weight"),  # the other one has stride 1
-    "lstm": ("words", functools.partial(lstm_by_steps, through_forget=0), "1.bias"),
+    "conv2d": ("conv", conv2d_without_its_stride, "5.conv2d.weight"),  # the other one has stride 1
+    "lstm": ("words", functools.partial(lstm_by_steps, through_forget=0), "1.lstm.bias"),
 }
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_fault_is_named_by_its_layer(monkeypatch, kind):
+def test_a_fault_is_named_by_its_op(monkeypatch, kind):
     name, backward, first_wrong = FAULTS[kind]
     plant(monkeypatch, kind, backward)
     report = judged(name, references=kind == "embedding")
     assert report.verdict is Verdict.DISAGREE
     assert report.first_wrong == first_wrong
+    assert first_wrong.split(".")[1] == kind
     if kind == "embedding":
         assert report.wrong_side == "manual"
-        assert [(diagnosis.path, diagnosis.kind) for diagnosis in report.diagnoses] == [("0.weight", "lost-repeats")]
+        assert [(diagnosis.path, diagnosis.kind) for diagnosis in report.diagnoses] == [(first_wrong, "lost-repeats")]
 
 
 @pytest.mark.parametrize(

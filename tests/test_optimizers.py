@@ -50,19 +50,33 @@ def scalar_nesterov(p, gs, rate, beta=0.9, weight_decay=0.0):
     return p
 
 
-def scalar_adagrad(p, gs, rate, epsilon=1e-10, initial_accumulator=0.0):
+def scalar_adagrad(p, gs, rate, epsilon=1e-10, initial_accumulator=0.0, weight_decay=0.0):
     s = initial_accumulator
     for g in gs:
+        g = g + weight_decay * p
         s = s + g**2
         p = p - rate * g / (math.sqrt(s) + epsilon)
     return p
 
 
-def scalar_rmsprop(p, gs, rate, decay=0.99, epsilon=1e-8):
+def scalar_rmsprop(p, gs, rate, decay=0.99, epsilon=1e-8, weight_decay=0.0):
     s = 0.0
     for g in gs:
+        g = g + weight_decay * p
         s = decay * s + (1 - decay) * g**2
         p = p - rate * g / (math.sqrt(s) + epsilon)
+    return p
+
+
+def scalar_adam(p, gs, rate, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0):
+    m = v = 0.0
+    for t, g in enumerate(gs, start=1):
+        g = g + weight_decay * p
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        m_hat = m / (1 - beta1**t)
+        v_hat = v / (1 - beta2**t)
+        p = p - rate * m_hat / (math.sqrt(v_hat) + epsilon)
     return p
 
 
@@ -81,9 +95,9 @@ PAPERS = {
     "sgd": (scalar_sgd, [{}, {"weight_decay": 0.2}]),
     "momentum": (scalar_momentum, [{}, {"beta": 0.5, "weight_decay": 0.2}]),
     "nesterov": (scalar_nesterov, [{}, {"beta": 0.5, "weight_decay": 0.2}]),
-    "adagrad": (scalar_adagrad, [{}, {"epsilon": 0.3, "initial_accumulator": 0.1}]),
-    "rmsprop": (scalar_rmsprop, [{}, {"decay": 0.8, "epsilon": 0.3}]),
-    "adam": (partial(scalar_adamw, weight_decay=0.0), [{}, {"beta1": 0.0, "beta2": 0.7, "epsilon": 0.3}]),
+    "adagrad": (scalar_adagrad, [{}, {"epsilon": 0.3, "initial_accumulator": 0.1, "weight_decay": 0.2}]),
+    "rmsprop": (scalar_rmsprop, [{}, {"decay": 0.8, "epsilon": 0.3, "weight_decay": 0.2}]),
+    "adam": (scalar_adam, [{}, {"beta1": 0.0, "beta2": 0.7, "epsilon": 0.3, "weight_decay": 0.2}]),
     "adamw": (scalar_adamw, [{}, {"beta1": 0.6, "beta2": 0.7, "epsilon": 0.3, "weight_decay": 0.4}]),
 }
 
@@ -182,27 +196,29 @@ def test_momentum_is_polyaks_while_the_rate_is_constant():
         np.testing.assert_allclose(q, p, rtol=1e-13)
 
 
-def test_against_pytorch():
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_against_pytorch(weight_decay):
     torch = pytest.importorskip("torch")
     ours = {
-        "sgd": (torch.optim.SGD, {"weight_decay": 0.1}, {"weight_decay": 0.1}),
-        "momentum": (torch.optim.SGD, {"beta": 0.8, "weight_decay": 0.1}, {"momentum": 0.8, "weight_decay": 0.1}),
+        "sgd": (torch.optim.SGD, {}, {}),
+        "momentum": (torch.optim.SGD, {"beta": 0.8}, {"momentum": 0.8}),
         "nesterov": (torch.optim.SGD, {"beta": 0.8}, {"momentum": 0.8, "nesterov": True}),
         "adagrad": (torch.optim.Adagrad, {"initial_accumulator": 0.2}, {"initial_accumulator_value": 0.2}),
         "rmsprop": (torch.optim.RMSprop, {"decay": 0.9}, {"alpha": 0.9}),
         "adam": (torch.optim.Adam, {"beta1": 0.8, "beta2": 0.95}, {"betas": (0.8, 0.95)}),
-        "adamw": (torch.optim.AdamW, {"weight_decay": 0.1}, {"weight_decay": 0.1}),
+        "adamw": (torch.optim.AdamW, {}, {}),
     }
     assert list(ours) == NAMES
     p = np.random.default_rng(1).standard_normal((3, 4))
     gradients = gradients_like(p, 10, np.float64)
     for name, (peer, options, peer_options) in ours.items():
         theirs = torch.tensor(p, requires_grad=True)
-        optimizer = peer([theirs], lr=RATE, **peer_options)
+        optimizer = peer([theirs], lr=RATE, weight_decay=weight_decay, **peer_options)
         for g in gradients:
             theirs.grad = torch.tensor(g)
             optimizer.step()
-        came, _ = run(manual.optimizers.OPTIMIZERS[name](RATE, **options), p, gradients)
+        by_hand = manual.optimizers.OPTIMIZERS[name](RATE, weight_decay=weight_decay, **options)
+        came, _ = run(by_hand, p, gradients)
         np.testing.assert_allclose(came, theirs.detach().numpy(), rtol=1e-12, atol=1e-13, err_msg=name)
 
 
@@ -310,6 +326,37 @@ def test_planted_faults_are_found():
     assert next(d.kind for d in report.diagnoses if d.path == "adam.p") == "bias-correction"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_missing_decay_is_found_at_once(name):
+    """Where it is added to the gradient and then divided, it is a wrong step; elsewhere it also has its own name."""
+    parameters = start()
+    gradients = [(g,) for g in gradients_like(parameters, 3, np.float64)]
+    by_jax = autodiff.optimizers.OPTIMIZERS[name](RATE, weight_decay=0.1)
+
+    def judged(weight_decay):
+        by_hand = manual.optimizers.OPTIMIZERS[name](RATE, weight_decay=weight_decay)
+        return check_trajectory(
+            lambda p, state, g: by_hand.update(p, g, state),
+            jax.jit(lambda p, state, g: by_jax.update(p, g, state)),
+            parameters,
+            gradients,
+            state=by_hand.initialize(parameters),
+            free=False,
+        )
+
+    assert judged(0.1).verdict is Verdict.AGREE
+    report = judged(0.0)
+    assert (report.verdict, report.wrong_step) == (Verdict.DISAGREE, 1)
+    wrong = {row.path for row in report.rows if row.verdict is Verdict.DISAGREE and not row.path.startswith("state.")}
+    assert wrong == {"layers.0.weight", "layers.1.0", "scale"}
+    if name in ("sgd", "momentum", "nesterov", "adamw"):
+        cause = next(d for d in report.diagnoses if d.path == "layers.0.weight")
+        assert (cause.kind, cause.factor) == (
+            "weight-decay",
+            pytest.approx(RATE * 0.1 * (1.9 if name == "nesterov" else 1)),
+        )
+
+
 # ------------------------------------------------------------------ dtypes, purity, memory
 
 
@@ -373,7 +420,7 @@ def twice(optimizer, **options):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_blocks_threads_and_donation_change_no_bit(name, monkeypatch):
-    optimizer = manual.optimizers.clipped(manual.optimizers.OPTIMIZERS[name](RATE), 1e3)
+    optimizer = manual.optimizers.clipped(manual.optimizers.OPTIMIZERS[name](RATE, weight_decay=0.1), 1e3)
     whole = twice(optimizer)
     for threads in (1, 3):
         cut_small(monkeypatch, threads)
@@ -383,7 +430,7 @@ def test_blocks_threads_and_donation_change_no_bit(name, monkeypatch):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pure_unless_donated(name):
-    optimizer = manual.optimizers.OPTIMIZERS[name](RATE)
+    optimizer = manual.optimizers.OPTIMIZERS[name](RATE, weight_decay=0.1)
     parameters, gradients = big(), big(1)
     _, state = optimizer.update(parameters, gradients, optimizer.initialize(parameters))
     before = jax.tree.map(np.copy, (parameters, gradients, state))
@@ -419,7 +466,7 @@ def test_leaves_are_matched_by_path_and_not_by_position(side):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_gradient_may_be_the_parameter_itself(name):
     """That of |p|^2 / 2 is, and donation then writes to what it reads."""
-    optimizer = manual.optimizers.OPTIMIZERS[name](RATE)
+    optimizer = manual.optimizers.OPTIMIZERS[name](RATE, weight_decay=0.1)
     p = np.random.default_rng(0).standard_normal((20, 30))
     pure = optimizer.update(p, p, optimizer.initialize(p))
     same_bits(optimizer.update(p, p, optimizer.initialize(p), donate=True), pure)
