@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from manual._erf import erf
+
 Array = Float[np.ndarray, "*shape"]
 
 
@@ -161,9 +163,7 @@ def gelu(x: Array, *, approximate: bool = False) -> tuple[Array, GeluCache]:
         Phi *= t
         np.tanh(Phi, out=Phi)
     else:
-        from scipy.special import erf  # here, because it is slow to import
-
-        Phi = erf(x * sqrt(0.5)).astype(x.dtype, copy=False)  # of float16, it makes float32
+        Phi = erf(x * sqrt(0.5))
     Phi += 1
     Phi *= 0.5
     return x * Phi, GeluCache(x, Phi, approximate)
