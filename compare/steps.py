@@ -44,7 +44,10 @@ def explain_step(
         allowed = np.full(start.shape, max(row.allowed, rounding, 1e-300))
         came_by, right_by = moves
         e = Evidence(path, came_by, right_by, allowed, parameter=start, dtype=starts[path].dtype)
-        cause = next(_causes(e, reference_step, before, theirs, batch, step), None)
+        states = tuple(
+            {at: leaf for at, leaf in leaves.items() if at.startswith("state.")} for leaves in (starts, came, right)
+        )
+        cause = next(_causes(e, reference_step, before, theirs, batch, step, states), None)
         if cause is not None:
             found.append(cause)
     return _shared(found, [row.path for row in wrong], len(leaves_by_path(before[0])))
@@ -57,18 +60,55 @@ def both_leaves(both: Any) -> dict[str, np.ndarray]:
 
 
 def _causes(
-    e: Evidence, reference_step: Step, before: Any, theirs: Any, batch: tuple[Any, ...], step: int
+    e: Evidence,
+    reference_step: Step,
+    before: Any,
+    theirs: Any,
+    batch: tuple[Any, ...],
+    step: int,
+    states: tuple[dict[str, np.ndarray], ...],
 ) -> Iterator[Diagnosis]:
     if not e.came.any():
         yield e.says("frozen", "it does not move at all: it is never updated.")
         return
     starts = leaves_by_path(before[0])
     if e.path in starts:
+        yield from _decay_in_the_gradient(e, *states)
         if jax.tree.leaves(before[1]):  # without a state there are no moments to correct
             yield from _bias_correction(e, step)
         yield from _stale_read(e, starts[e.path], reference_step, before, theirs, batch)
         yield from _momentum(e, before[1])
     yield from diagnose(e)
+
+
+def _decay_in_the_gradient(
+    e: Evidence, starts: dict[str, np.ndarray], came: dict[str, np.ndarray], right: dict[str, np.ndarray]
+) -> Iterator[Diagnosis]:
+    """A multiple of the parameter too many in the gradient, or too few, where the step is a quotient and hides it.
+
+    A buffer that averages gradients then differs by a multiple of the parameter. So do the roots of one that sums or
+    averages their squares from 0 on, with the signs of the gradients, which are those of the step reversed.
+    """
+    p = e.parameter
+    if p is None or p.size < 2 or not p.any() or not (e.came.any() and e.right.any()):
+        return
+    for path, start in starts.items():
+        if start.shape != p.shape or start.dtype.kind != "f" or not (path in came and came[path].shape == p.shape):
+            continue
+        ours, theirs = (np.asarray(leaves[path], np.float64) for leaves in (came, right))
+        forms = [(path, ours, theirs)]
+        if not start.any() and (ours >= 0).all() and (theirs >= 0).all():
+            signs, right_signs = -np.sign(e.came), -np.sign(e.right)
+            forms.append((f"the root of {path}", signs * np.sqrt(ours), right_signs * np.sqrt(theirs)))
+        for what, one, other in forms:
+            extra = one - other
+            share = float(np.vdot(p, extra) / np.vdot(p, p))
+            rounding = 16 * unit_roundoff(start.dtype) * (np.abs(one) + np.abs(other) + np.abs(share * p)).max()
+            if np.abs(extra).max() > 64 * rounding and (np.abs(extra - share * p) <= rounding).all():
+                done = "is added to" if share > 0 else "is missing from"
+                message = f"{abs(share):.4g} times the parameter {done} {what}: weight decay in the gradient."
+                yield e.says("weight-decay", message, share)
+                return
 
 
 def _bias_correction(e: Evidence, step: int) -> Iterator[Diagnosis]:

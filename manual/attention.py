@@ -156,7 +156,7 @@ def rotary_embedding_backward(
 
 
 class MultiHeadAttentionCache(NamedTuple):
-    """Both factors of each product with a weight, as each is in the other's gradient; `attention` has q, k and v."""
+    """Both factors of each product with a weight, because each is in the other's gradient; `attention` has q, k, v."""
 
     x: Float[np.ndarray, "batch queries features"]
     context: Float[np.ndarray, "batch keys context_features"] | None  # None: x itself

@@ -326,35 +326,56 @@ def test_planted_faults_are_found():
     assert next(d.kind for d in report.diagnoses if d.path == "adam.p") == "bias-correction"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_missing_decay_is_found_at_once(name):
-    """Where it is added to the gradient and then divided, it is a wrong step; elsewhere it also has its own name."""
+# of (momentum's, adagrad's, ...) buffer, or of its root: what is missing from it is so many times the decay
+SHARES = {"momentum": 1, "nesterov": 1, "adagrad": 1, "rmsprop": 0.1, "adam": 0.1}
+
+
+def judged_with(name, ours, theirs):
+    """The judge on one optimizer whose options differ between the sides."""
     parameters = start()
-    gradients = [(g,) for g in gradients_like(parameters, 3, np.float64)]
-    by_jax = autodiff.optimizers.OPTIMIZERS[name](RATE, weight_decay=0.1)
+    by_hand = manual.optimizers.OPTIMIZERS[name](RATE, **ours)
+    by_jax = autodiff.optimizers.OPTIMIZERS[name](RATE, **theirs)
+    return check_trajectory(
+        lambda p, state, g: by_hand.update(p, g, state),
+        jax.jit(lambda p, state, g: by_jax.update(p, g, state)),
+        parameters,
+        [(g,) for g in gradients_like(parameters, 3, np.float64)],
+        state=by_hand.initialize(parameters),
+        free=False,
+    )
 
-    def judged(weight_decay):
-        by_hand = manual.optimizers.OPTIMIZERS[name](RATE, weight_decay=weight_decay)
-        return check_trajectory(
-            lambda p, state, g: by_hand.update(p, g, state),
-            jax.jit(lambda p, state, g: by_jax.update(p, g, state)),
-            parameters,
-            gradients,
-            state=by_hand.initialize(parameters),
-            free=False,
-        )
 
-    assert judged(0.1).verdict is Verdict.AGREE
-    report = judged(0.0)
-    assert (report.verdict, report.wrong_step) == (Verdict.DISAGREE, 1)
-    wrong = {row.path for row in report.rows if row.verdict is Verdict.DISAGREE and not row.path.startswith("state.")}
-    assert wrong == {"layers.0.weight", "layers.1.0", "scale"}
-    if name in ("sgd", "momentum", "nesterov", "adamw"):
+@pytest.mark.parametrize("name", NAMES)
+def test_a_missing_decay_is_named_at_once(name):
+    """Also where it is divided before it reaches the parameter."""
+    assert judged_with(name, {"weight_decay": 0.1}, {"weight_decay": 0.1}).verdict is Verdict.AGREE
+    for ours, theirs, sign, words in ((0.0, 0.1, -1, "is missing from"), (0.1, 0.0, 1, "is added to")):
+        report = judged_with(name, {"weight_decay": ours}, {"weight_decay": theirs})
+        assert (report.verdict, report.wrong_step) == (Verdict.DISAGREE, 1)
+        assert {d.kind for d in report.diagnoses} == {"weight-decay"}
         cause = next(d for d in report.diagnoses if d.path == "layers.0.weight")
-        assert (cause.kind, cause.factor) == (
-            "weight-decay",
-            pytest.approx(RATE * 0.1 * (1.9 if name == "nesterov" else 1)),
-        )
+        if name in SHARES:
+            assert cause.factor == pytest.approx(sign * 0.1 * SHARES[name])
+            assert words in cause.message
+        else:  # the update rule adds it to the step, times the rate
+            assert cause.factor == pytest.approx(-sign * 0.1 * RATE)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("momentum", "beta"),
+        ("adagrad", "epsilon"),
+        ("rmsprop", "decay"),
+        ("adam", "beta1"),
+        ("adam", "beta2"),
+    ],
+)
+def test_another_constant_is_no_decay(name, option):
+    both = {"weight_decay": 0.1}
+    report = judged_with(name, both | {option: 0.5}, both)
+    assert report.verdict is Verdict.DISAGREE
+    assert "weight-decay" not in {d.kind for d in report.diagnoses if not str(d.path).startswith("state.")}
 
 
 # ------------------------------------------------------------------ dtypes, purity, memory
