@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -62,6 +63,26 @@ def run(tmp_path_factory):
         result = invoke("verify", *chosen, "--report", files["page"], "--json", files["json"])
     assert result.exit_code == 0, result.stderr
     return files | {"data": data}
+
+
+# ------------------------------------------------------------------------------------- without a browser
+
+
+@pytest.mark.parametrize(
+    ("required", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)], ids=["skips", "fails"]
+)
+def test_without_a_browser_it_is_said_how_to_get_one(monkeypatch, required, outcome):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.delenv("BACKPROOF_CHROMIUM", raising=False)
+    monkeypatch.setenv("BACKPROOF_REQUIRE_BROWSER", required)
+    with pytest.raises(outcome, match="apt-get install chromium"), chromium():
+        pass
+
+
+def test_a_browser_that_was_named_and_is_not_there_is_not_passed_over(monkeypatch, tmp_path):
+    monkeypatch.setenv("BACKPROOF_CHROMIUM", str(tmp_path / "none"))
+    with pytest.raises(AssertionError, match="there is no such file"), chromium():
+        pass
 
 
 # ------------------------------------------------------------------------------------- both pages alike

@@ -81,8 +81,17 @@ def test_a_sentence_without_its_verdict_keeps_the_names_in_it(sentence, rest):
     assert without_verdict(Verdict.AGREE, sentence) == rest
 
 
-@pytest.mark.parametrize("shares", [[], [0.0], [0.0, 0.0], [np.inf], [0.01, 0.5, 300.0], [np.nan, 1e-9]])
-@pytest.mark.parametrize("losses", [[0.7], [np.nan, np.nan], [0.7, np.inf, 1e-9], [0.0, 0.0], [-3.0, 1e9]])
+@pytest.mark.parametrize(
+    ("shares", "losses"),
+    [
+        ([], [0.7]),
+        ([0.0], [np.nan, np.nan]),
+        ([0.0, 0.0], [0.7, np.inf, 1e-9]),
+        ([np.inf], [0.0, 0.0]),
+        ([0.01, 0.5, 300.0], [-3.0, 1e9]),
+        ([np.nan, 1e-9], [1e-9] * 5),
+    ],
+)
 def test_runs_that_end_badly_can_be_drawn(result, shares, losses):
     share = Curve(steps=list(range(1, len(shares) + 1)), values=shares)
     trajectory = replace(result.trajectory, share=share)

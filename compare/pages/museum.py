@@ -48,7 +48,7 @@ def exhibit(visit: Visit) -> Html:
         tag("p", "Source: ", linked(e.source), class_="soft"),
         code_pair(e.wrong, e.right),
         _as_formulas(e.wrong, e.right),
-        tag("h3", "It trains plausibly"),
+        tag("h3", "How it trains"),
         _training(visit),
         tag("h3", "Why nobody saw it"),
         tag("p", e.unseen),

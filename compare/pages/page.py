@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -115,7 +115,7 @@ def badge(verdict: str) -> Html:
     return tag("span", f"{SIGNS[verdict]} {verdict.upper()}", class_=f"badge {verdict}")
 
 
-def facts(pairs: dict[str, Cell]) -> Html:
+def facts(pairs: Mapping[str, Cell]) -> Html:
     """Names and what belongs to each, in two columns."""
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs.items()), class_="facts")
 

@@ -33,7 +33,7 @@ class Curve(NamedTuple):
     color: str
 
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "backproof",
     "font.size": 11,
@@ -140,24 +140,31 @@ def two_curves(axes: Any, steps: Any, first: Curve, second: Curve) -> None:
         axes.plot(steps, curve.values, color=curve.color, marker="o" if len(steps) == 1 else "", **style)
     set_scale(axes, np.concatenate([first.values, second.values]))
     _over_steps(axes)
-    inner = slice(len(steps) // 6, max(5 * len(steps) // 6, len(steps) // 6 + 1))
-    heights = axes.transData.transform(np.column_stack([steps, first.values]))[inner, 1]
-    gaps = axes.transData.transform(np.column_stack([steps, second.values]))[inner, 1] - heights
-    gaps = np.nan_to_num(gaps)
-    where = inner.start + int(np.argmax(np.abs(gaps)))
-    upper, lower = (second, first) if gaps[where - inner.start] > 0 else (first, second)
-    if np.abs(gaps).max() < CLOSE:
-        name_line(axes, steps[where], upper.values[where], f"{first.name} and {second.name}", INK)
+    begin, end = len(steps) // 6, max(2 * len(steps) // 3, len(steps) // 6 + 1)  # where a name has room on both sides
+    gaps = np.nan_to_num((_places(axes, steps, second.values) - _places(axes, steps, first.values))[begin:end, 1])
+    furthest = int(np.argmax(np.abs(gaps)))
+    upper, lower = (second, first) if gaps[furthest] > 0 else (first, second)
+    if abs(gaps[furthest]) < CLOSE:
+        together = Curve(f"{first.name} and {second.name}", upper.values, INK)
+        name_line(axes, steps, begin + furthest, together)
     else:
-        name_line(axes, steps[where], upper.values[where], upper.name, upper.color)
-        name_line(axes, steps[where], lower.values[where], lower.name, lower.color, above=False)
+        name_line(axes, steps, begin + furthest, upper)
+        floor = _places(axes, steps, lower.values)[begin + furthest, 1] - axes.bbox.ymin
+        room = abs(gaps[furthest]) > 4 * CLOSE
+        name_line(axes, steps, begin + furthest, lower, above=bool(floor < 2 * CLOSE and room))
 
 
-def name_line(axes: Any, step: Any, value: Any, text: str, color: str, *, above: bool = True) -> None:
+def name_line(axes: Any, steps: Any, at: int, curve: Curve, *, above: bool = True) -> None:
     """The line's name in its color, where a falling line leaves room: above it to the right, below it to the left."""
     side, ha, va = (4, "left", "bottom") if above else (-4, "right", "top")
     place = {"xytext": (side, side), "textcoords": "offset points", "ha": ha, "va": va}
-    axes.annotate(text, (step, value), color=color, fontweight="bold", **place)
+    axes.annotate(curve.name, (steps[at], curve.values[at]), color=curve.color, fontweight="bold", **place)
+
+
+def _places(axes: Any, steps: Any, values: Any) -> np.ndarray:
+    """Where points are on the drawing, (n, 2)."""
+    axes.autoscale_view()  # settles limits, which otherwise waits until the drawing is made
+    return axes.transData.transform(np.column_stack([steps, values]))
 
 
 def share_of_allowed(axes: Any, steps: Any, shares: Any) -> None:
@@ -172,9 +179,9 @@ def share_of_allowed(axes: Any, steps: Any, shares: Any) -> None:
     axes.axhline(1, color=INK, linewidth=1)
     axes.text(0.995, 1.15, "what rounding allows", transform=axes.get_yaxis_transform(), ha="right", color=INK)
     if drawn.size:
-        last, color = int(np.flatnonzero(np.isfinite(shares))[-1]), BAD if over else GOOD
-        place = {"xytext": (0, 7), "textcoords": "offset points", "ha": "right"}
-        axes.annotate("drift", (steps[last], shares[last]), color=color, fontweight="bold", **place)
+        lately = np.flatnonzero(np.isfinite(shares))[-max(drawn.size // 8, 1) :]  # the name stands above all of it
+        place = {"xytext": (0, 5), "textcoords": "offset points", "ha": "right", "fontweight": "bold"}
+        axes.annotate("drift", (steps[lately[-1]], shares[lately].max()), color=BAD if over else GOOD, **place)
 
 
 def _over_steps(axes: Any) -> None:

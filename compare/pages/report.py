@@ -36,7 +36,7 @@ def report_page(result: Result, command: str) -> str:
         section("Loss", _losses(result), name="loss"),
         _boundaries(result),
         section("Time per step", _times(result), name="time"),
-        section("Where it was run", facts(dict(result.environment)), name="environment"),
+        section("Where it was run", facts(result.environment), name="environment"),
         section("How to get it again", *_again(result, command), name="again"),
     )
     return page(f"{verdict.name}: {name} · backproof verify", body)
