@@ -9,7 +9,6 @@ from compare.agreement import Verdict
 from compare.museum import EXHIBITS, tour
 from compare.pages.judgement import without_verdict
 from compare.pages.museum import exhibit, linked, museum_page
-from compare.pages.page import html
 from tests.test_main import assert_no_traceback, assert_refused, invoke
 from tests.test_museum import seen
 from tests.test_pages import HOSTILE, Outline
@@ -112,4 +111,3 @@ def test_a_link_is_made_only_where_nothing_is_guessed(source, addresses):
 def test_formulas_stand_below_the_lines_where_both_can_be_written():
     assert exhibit(seen("bias-mean")).count("<math") == 2
     assert exhibit(seen("max-ties")).count("<math") == 0
-    assert html() == ""
