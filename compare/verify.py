@@ -13,6 +13,7 @@ import autodiff
 import manual
 from compare.agreement import Verdict, plain
 from compare.datasets import DATASETS, load
+from compare.environment import environment, name_of
 from compare.gradients import check_gradients
 from compare.platform import on_platform, precise
 from compare.problem import BadInput, Problem
@@ -59,7 +60,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Result:
-    """Everything that `backproof verify` prints."""
+    """Everything that `backproof verify` prints and draws.
+
+    `data` and `trained`, the parameters of both sides, are what a decision boundary is drawn from. They are not in the
+    JSON: a network may be of any size, and the losses tell whether the two are the same.
+    """
 
     model: str
     settings: dict[str, Any]
@@ -72,6 +77,9 @@ class Result:
     losses: dict[str, np.ndarray]
     accuracy: dict[str, float | None]
     times: TrainingTimes
+    environment: dict[str, str]
+    data: Problem | None = None
+    trained: dict[str, Any] | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -106,6 +114,7 @@ class Result:
                 },
                 "compilation_seconds": self.times.compilation,
                 "versions": {"numpy": np.__version__, "jax": jax.__version__},
+                "environment": self.environment,
             }
         )
 
@@ -226,9 +235,18 @@ def _verify(settings: Settings, problem: Problem, hidden: int, rate: float, devi
         "test_examples": problem.test_x.shape[1],
     }
     return Result(
-        "shallow", asdict(s), str(problem), about, network, place, gradients, trajectory, losses, accuracy, times
+        model="shallow",
+        settings=asdict(s),
+        problem=str(problem),
+        sizes=about,
+        network=network,
+        device=place,
+        gradients=gradients,
+        trajectory=trajectory,
+        losses=losses,
+        accuracy=accuracy,
+        times=times,
+        environment=environment(),
+        data=problem,
+        trained=trained,
     )
-
-
-def name_of(device: Any) -> str:
-    return device.platform if device.platform == "cpu" else f"{device.platform} ({device.device_kind})"

@@ -69,7 +69,7 @@ def test_options_exist():
     helps = {
         # A terminal's width would break option names across lines.
         command: CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
-        for command in ("verify", "bench", "museum")
+        for command in [c.callback.__name__ for c in app.registered_commands if c.callback]
     }
     shown = [line for line in README.splitlines() if "--" in line]
     assert shown
