@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from compare.commands.lesson import lesson
 from compare.commands.museum import museum
 from compare.commands.verify import verify
 
@@ -15,13 +16,13 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 def start(context: typer.Context) -> None:
     """Hand-derived backprop against JAX: do they agree, where do they part, how fast is each?
 
-    Start with `backproof verify`; `backproof museum` shows what goes wrong.
+    Start with `backproof verify`; `backproof lesson` shows how it is derived, `backproof museum` what goes wrong.
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
-for command in (verify, museum):
+for command in (verify, lesson, museum):
     app.command()(command)
 
 
