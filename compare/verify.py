@@ -13,6 +13,7 @@ import autodiff
 import manual
 from compare.agreement import Verdict, plain
 from compare.datasets import DATASETS, load
+from compare.environment import environment, name_of
 from compare.gradients import check_gradients
 from compare.platform import on_platform, precise
 from compare.problem import BadInput, Problem
@@ -72,6 +73,7 @@ class Result:
     losses: dict[str, np.ndarray]
     accuracy: dict[str, float | None]
     times: TrainingTimes
+    environment: dict[str, str]
 
     @property
     def verdict(self) -> Verdict:
@@ -106,6 +108,7 @@ class Result:
                 },
                 "compilation_seconds": self.times.compilation,
                 "versions": {"numpy": np.__version__, "jax": jax.__version__},
+                "environment": self.environment,
             }
         )
 
@@ -226,9 +229,16 @@ def _verify(settings: Settings, problem: Problem, hidden: int, rate: float, devi
         "test_examples": problem.test_x.shape[1],
     }
     return Result(
-        "shallow", asdict(s), str(problem), about, network, place, gradients, trajectory, losses, accuracy, times
+        model="shallow",
+        settings=asdict(s),
+        problem=str(problem),
+        sizes=about,
+        network=network,
+        device=place,
+        gradients=gradients,
+        trajectory=trajectory,
+        losses=losses,
+        accuracy=accuracy,
+        times=times,
+        environment=environment(),
     )
-
-
-def name_of(device: Any) -> str:
-    return device.platform if device.platform == "cpu" else f"{device.platform} ({device.device_kind})"

@@ -12,13 +12,14 @@ import autodiff.optimizers
 import autodiff.training
 import manual.optimizers
 import manual.training
+from compare.environment import environment, name_of
 from compare.gradients import check_gradients
 from compare.models import Model, build
 from compare.platform import on_platform, precise
 from compare.problem import BadInput
 from compare.timing import time_training
 from compare.trajectories import check_trajectory
-from compare.verify import DTYPES, Progress, Result, name_of
+from compare.verify import DTYPES, Progress, Result
 
 
 def verify_model(
@@ -125,7 +126,18 @@ def _verify(
     )
     sizes = {"name": model.data, "parameters": sum(leaf.size for leaf in jax.tree.leaves(start))}
     return Result(
-        name, settings, model.data, sizes, network, name_of(device), gradients, trajectory, losses, accuracy, times
+        model=name,
+        settings=settings,
+        problem=model.data,
+        sizes=sizes,
+        network=network,
+        device=name_of(device),
+        gradients=gradients,
+        trajectory=trajectory,
+        losses=losses,
+        accuracy=accuracy,
+        times=times,
+        environment=environment(),
     )
 
 

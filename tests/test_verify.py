@@ -16,6 +16,7 @@ import manual.shallow
 from compare import verify as module
 from compare.agreement import Row, Verdict
 from compare.datasets import DATASETS
+from compare.environment import environment
 from compare.gradients import GradientReport
 from compare.problem import BadInput
 from compare.trajectories import Curve, ParameterPath, TrajectoryReport
@@ -313,6 +314,8 @@ def test_the_dictionary_is_plain_and_complete(result):
         assert 0 < times["fastest"] <= times["median"] <= times["slowest"]
     assert value["compilation_seconds"] >= 0
     assert value["versions"].keys() == {"numpy", "jax"}
+    assert value["environment"] == result.environment
+    assert value["environment"].keys() == environment().keys()
 
 
 def test_losses_that_are_no_numbers_are_still_plain(result):

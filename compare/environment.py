@@ -1,0 +1,69 @@
+"""Where a measurement was made: what else one needs to know to make it again."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from threadpoolctl import threadpool_info
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def environment() -> dict[str, str]:
+    """Processor, cores, BLAS, versions, the device that JAX works on just now, and the time in UTC."""
+    return {
+        "processor": processor(),
+        "cores": cores(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": name_of(*jax.device_put(0.0).devices()),  # where a number goes that is told nothing
+        "BLAS": blas(),
+        "Python": platform.python_version(),
+        "NumPy": np.__version__,
+        "JAX": jax.__version__,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def name_of(device: Any) -> str:
+    """The platform, and which of its kinds if it has several."""
+    return device.platform if device.platform == "cpu" else f"{device.platform} ({device.device_kind})"
+
+
+def processor() -> str:
+    """Its name as the system knows it: Linux tells in a file, macOS when asked, others through Python."""
+    if CPUINFO.exists():
+        lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+        names = (value for key, _, value in (line.partition(":") for line in lines) if key.strip() == "model name")
+        name = next(names, "")
+    elif platform.system() == "Darwin":
+        asked = subprocess.run(
+            ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
+        )
+        name = asked.stdout
+    else:
+        name = platform.processor()
+    return " ".join(name.split()) or platform.machine() or "unknown"
+
+
+def cores() -> str:
+    """How many this process may use, and of how many, if it may not use all."""
+    present = os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else present
+    return str(present) if usable == present else f"{usable} of {present}"
+
+
+def blas() -> str:
+    """NumPy's: by what is loaded, or by what NumPy was built with if that cannot be seen."""
+    loaded = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    loaded.sort(key=lambda library: "numpy" not in library["filepath"])  # SciPy may bring one of its own
+    if not loaded:
+        built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index]  # a dict in this mode
+        return f"{built.get('name', 'unknown')} {built.get('version', '')}".strip()
+    library, threads = loaded[0], loaded[0]["num_threads"]
+    kernels = f" for {library['architecture']}" if library.get("architecture") else ""
+    return f"{library['internal_api']} {library['version']}{kernels}, {threads} thread{'s' if threads > 1 else ''}"
