@@ -33,7 +33,10 @@ def check_plottable(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
     _put(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 

@@ -38,9 +38,9 @@ def lesson(
             result = taught(model, seed=seed, progress=progress)
         if html:
             from compare.output import write_text
-            from compare.pages.lesson import page
+            from compare.pages.lesson import lesson_page
 
-            write_text(html, page(result))
+            write_text(html, lesson_page(result))
             stage.written.append(html)
         if json:
             write_json(json, result.to_dict())

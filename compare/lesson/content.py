@@ -10,7 +10,7 @@ from compare.agreement import Row, Verdict, plain
 from compare.lesson.backward_mode import BackwardMode
 from compare.lesson.source import Excerpt
 
-SHOWN = 8  # entries of one quantity
+ALL, SOME = 8, 5  # entries shown: all of a quantity, if it has no more than that; or some of it
 
 
 @dataclass(frozen=True)
@@ -163,10 +163,10 @@ def numbers(
 def all_or_first(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Every entry if these are few, else those of the first example, which is the first column."""
     indices = list(np.ndindex(*shape))
-    return indices if len(indices) <= SHOWN else [index for index in indices if not any(index[1:])]
+    return indices if len(indices) <= ALL else [index for index in indices if not any(index[1:])]
 
 
 def largest(gradient: np.ndarray) -> list[tuple[int, ...]]:
     """The entries with the largest gradient, in their own order: of thousands, those that say most."""
-    order = np.argsort(-np.abs(gradient), axis=None, kind="stable")[:SHOWN]
+    order = np.argsort(-np.abs(gradient), axis=None, kind="stable")[:SOME]
     return [tuple(int(i) for i in np.unravel_index(place, gradient.shape)) for place in sorted(order.tolist())]

@@ -109,7 +109,7 @@ def steps(model: Model, names: list[str]) -> list[Step]:
 
 def _forward(name: str, op: Op, quantity: Quantity) -> Step:
     sentence = _paragraphs(op.forward)[0]
-    return Step(name, False, op.name, sentence, body(op.forward), body(op.function), [quantity])
+    return Step(name, False, f"{_title(name, op)}, forward", sentence, body(op.forward), body(op.function), [quantity])
 
 
 def _backward(name: str, op: Op, paths: list[str]) -> Step:
@@ -117,13 +117,18 @@ def _backward(name: str, op: Op, paths: list[str]) -> Step:
     return Step(
         f"d {name}",
         True,
-        f"{op.name}, backward",
+        f"{_title(name, op)}, backward",
         sentence,
         body(op.backward),
         body(op.function),
         [Quantity(f"d {path}", path, True) for path in paths],
         "\n\n".join(derivation),
     )
+
+
+def _title(name: str, op: Op) -> str:
+    """cross_entropy for the loss, and 3.dense for a layer."""
+    return op.name if name == "loss" else name
 
 
 def _paragraphs(function: Callable[..., Any]) -> list[str]:

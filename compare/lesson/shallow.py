@@ -36,15 +36,15 @@ BACKWARD = {
     "Z2": (
         "loss",
         "Begin at the loss",
-        "By the chain rule dJ/dZ2 = dJ/dA2 · A2 (1 - A2), the last factor being the sigmoid's derivative. With "
-        "dJ/dA2 = (A2 - y) / (A2 (1 - A2)) / m it cancels: what is left is how far the prediction is off. The 1/m of the "
-        "average appears here, once.",
+        "By the chain rule dJ/dZ2 = dJ/dA2 · A2 (1 − A2), the last factor being the sigmoid's derivative. With "
+        "dJ/dA2 = (A2 − y) / (A2 (1 − A2)) / m it cancels: what is left is how far the prediction is off. The 1/m "
+        "of the average appears here, once.",
     ),
     "W2": (
         "Z2",
         "Whom did each weight carry?",
-        "A weight multiplies the activation that it carries. So each example contributes dZ2 times that activation, and "
-        "the product of matrices adds up the contributions of all examples.",
+        "A weight multiplies the activation that it carries. So each example contributes dZ2 times that activation, "
+        "and the product of matrices adds up the contributions of all examples.",
     ),
     "b2": ("Z2", "The bias carries 1", "A bias is used by every example alike, so it hears from all of them: a sum."),
     "A1": (

@@ -1,10 +1,12 @@
 """A lesson on the terminal: every step with its lines and its numbers before training and after."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from compare.lesson.content import Entry, Lesson, Numbers, Quantity, Step
 from compare.lesson.source import Excerpt
@@ -55,8 +57,6 @@ def _code(excerpts: Sequence[Excerpt]) -> Padding:
 
 
 def _text(line: str) -> RenderableType:
-    from rich.text import Text
-
     return Text(line)  # never markup
 
 
@@ -98,17 +98,18 @@ def _why(lesson: Lesson) -> Iterator[RenderableType]:
 
 def cost_sentence(lesson: Lesson) -> str:
     why = lesson.backward_mode
-    times = why.cost["forward"] / why.cost["backward"]
+    saved, beyond = why.cost["forward"] / why.cost["backward"], why.cost["backward"] / why.operations["loss"]
     return (
         f"This network has {why.parameters:,} parameters. Forward mode needs a pass for each: {why.forward_passes:,} "
         f"passes of {why.operations['forward']:,} operations are {why.cost['forward']:,}. Backward mode needs one: "
-        f"{why.cost['backward']:,} operations, {times:,.3g} times fewer, and {why.cost['backward'] / why.operations['loss']:.2g} "
-        f"times as many as the loss alone. Both were run, and differ by at most {why.difference:.1e}."
+        f"{why.cost['backward']:,} operations, {saved:,.3g} times fewer, and {beyond:.2g} times as many as the "
+        f"loss alone. Both were run, and differ by at most {why.difference:.1e}."
     )
 
 
 def shown(number: float) -> str:
-    return f"{number:.5g}"
+    """Four digits, and an exponent without a leading zero."""
+    return re.sub(r"e([+-])0", r"e\1", f"{number:.4g}")
 
 
 def indexed(entry: Entry) -> str:

@@ -1,0 +1,194 @@
+"""One step of a lesson on the page: its formula and words, its numbers, and the lines of both sides."""
+
+import ast
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from compare.lesson.content import Moment, Quantity, Step
+from compare.lesson.source import Excerpt
+from compare.lesson.text import indexed, shown
+from compare.pages.mathml import formula
+from compare.pages.page import SIGNS, Html, html, tag
+
+
+@dataclass
+class Live:
+    """The places whose text changes with the slider, in the order of the page."""
+
+    moments: Sequence[Moment]
+    places: list[Callable[[Moment], str]] = field(default_factory=list)
+
+    def __call__(self, element: str, text: Callable[[Moment], str], **attributes: Any) -> Html:
+        self.places.append(text)
+        return tag(element, text(self.moments[0]), data_live=True, **attributes)
+
+    def texts(self) -> list[list[str]]:
+        return [[text(moment) for text in self.places] for moment in self.moments]
+
+
+def step_article(step: Step, number: int, live: Live) -> Html:
+    single = all("\n" not in excerpt.code for excerpt in step.by_hand)
+    text = html(
+        *(tag("div", written, class_="formula") for written in _formulas(step, single)),
+        tag("p", with_formulas(step.words)),
+        *map(_paragraph, step.derivation.split("\n\n") if step.derivation else ()),
+    )
+    numbers = html(*(_numbers(quantity, live) for quantity in step.quantities))
+    code = html(
+        lines("by hand", "manual", step.by_hand),
+        lines("JAX needs only" if step.backward else "in JAX", "autodiff", step.by_jax),
+    )
+    return tag(
+        "article",
+        tag("h3", tag("span", f"{number} ", class_="ordinal"), step.title),
+        *(tag("div", part, class_=kind) for kind, part in (("text", text), ("numbers", numbers), ("code", code))),
+        class_="step" if single else "step wide",
+        id=anchor(step.name),
+    )
+
+
+def anchor(name: str) -> str:
+    """The id of a step's place on the page."""
+    return "step-" + re.sub(r"\W", "-", name)
+
+
+# ------------------------------------------------------------------------------------------- words
+
+
+def with_formulas(text: str) -> Html:
+    """Prose, in which the names of quantities are written as in formulas: dZ1, W2, dJ."""
+    parts = re.split(r"\b(d?[ZAWb][12]|d[JQ])\b", text)
+    return html(*(formula(part) if i % 2 else part for i, part in enumerate(parts)))
+
+
+def _paragraph(text: str) -> Html:
+    """Of a docstring: what is indented are equations."""
+    if text.startswith(" "):
+        return tag("pre", inspect.cleandoc("\n" + text), tabindex="0", role="region", aria_label="Equations")
+    return tag("p", text)
+
+
+def _formulas(step: Step, single: bool) -> list[Html]:
+    """The lines by hand as formulas. Of a whole function, those that are formulas to everybody: no helpers of ours."""
+    found = []
+    for statement in _statements(step.by_hand):
+        calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
+        if isinstance(statement, ast.Return) and statement.value is not None:
+            text = f"J = {ast.unparse(statement.value)}" if single else ""
+        elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            ours = [call for call in calls if not ast.unparse(call.func).startswith("np.")]
+            text = "" if ours and not single else ast.unparse(statement)
+        else:
+            text = ""
+        try:
+            found += [formula(text, display=True)] if text else []
+        except ValueError:
+            continue  # the code says it
+    return found
+
+
+def _statements(excerpts: Sequence[Excerpt]) -> list[ast.stmt]:
+    text = "\n".join(excerpt.code for excerpt in excerpts)
+    indented = "\n".join(f" {line}" for line in text.splitlines())
+    (whole,) = ast.parse(f"def whole():\n{indented}").body  # so that a return is no error
+    assert isinstance(whole, ast.FunctionDef)
+    return whole.body
+
+
+# ------------------------------------------------------------------------------------------- lines
+
+
+def lines(label: str, side: str, excerpts: Sequence[Excerpt]) -> Html:
+    """Lines of source with their numbers, under the name of their file."""
+    rows = []
+    for i, excerpt in enumerate(excerpts):
+        if i and excerpt.line != excerpts[i - 1].line + len(excerpts[i - 1].numbered()):
+            rows.append(tag("span", tag("span", "⋯", class_="line"), "\n"))
+        rows += [
+            tag("span", tag("span", number, class_="line"), tag("span", line), "\n", data_line=number)
+            for number, line in excerpt.numbered()
+        ]
+    file = excerpts[0].file
+    return tag(
+        "figure",
+        tag("figcaption", tag("b", label), " ", file),
+        tag("pre", tag("code", *rows), tabindex="0", role="region", aria_label=f"{label}: {file}"),
+        class_=f"lines {side}",
+        data_file=file,
+    )
+
+
+# ----------------------------------------------------------------------------------------- numbers
+
+
+def _numbers(quantity: Quantity, live: Live) -> Html:
+    """A row for each entry, and a sentence on all of them."""
+    label = quantity.label
+    headers = [_symbol(label), *([_symbol(quantity.path)] if quantity.gradient else [])]
+    caption = f"{label}: by hand, by JAX, and their difference"
+    rows = [
+        tag("tr", tag("th", indexed(entry) or _symbol("J"), scope="row"), *_cells(quantity, i, live))
+        for i, entry in enumerate(live.moments[0].numbers[label].entries)
+    ]
+    titles = (*headers, "by hand", "by JAX", "difference")
+    table = tag(
+        "table",
+        tag("caption", caption),
+        tag("thead", tag("tr", *(tag("th", title, scope="col") for title in titles))),
+        tag("tbody", *rows),
+    )
+    return tag(
+        "div",
+        tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption),
+        tag("p", *_judged(quantity, live), class_="judged"),
+        data_quantity=label,
+    )
+
+
+def _cells(quantity: Quantity, i: int, live: Live) -> Iterator[Html]:
+    fields = ("value", "by_hand", "by_jax") if quantity.gradient else ("by_hand", "by_jax")
+    for name in fields:
+
+        def text(moment: Moment, name: str = name) -> str:
+            return _typeset(shown(getattr(moment.numbers[quantity.label].entries[i], name)))
+
+        yield live("td", text)
+    yield live("td", lambda moment: _size(moment.numbers[quantity.label].entries[i].difference), class_="tiny")
+
+
+def _judged(quantity: Quantity, live: Live) -> Iterator[Html | str]:
+    first = live.moments[0].numbers[quantity.label]
+    count, shape = math.prod(first.shape), " × ".join(map(str, first.shape))
+    yield f"Largest difference of all {count:,} entries ({shape}): " if count > 1 else "Difference: "
+    yield live("span", lambda moment: _size(moment.numbers[quantity.label].largest_difference), class_="tiny")
+    if first.verdict is None:
+        return
+    yield "; rounding allows "
+    yield live("span", lambda moment: _size(moment.numbers[quantity.label].allowed), class_="tiny")
+    yield " where it is closest to its limit. " if count > 1 else ". "
+
+    def verdict(moment: Moment) -> str:
+        found = moment.numbers[quantity.label].verdict
+        return f"{SIGNS[found.value]} {found.value}" if found is not None else ""
+
+    yield live("span", verdict, class_=f"verdict {first.verdict.value}")
+
+
+def _symbol(label: str) -> Html:
+    """A name as in formulas, if it is one; paths stay text."""
+    return formula(label) if label.isidentifier() and len(label) <= 3 else html(label)
+
+
+def _size(number: float | None) -> str:
+    """Two digits of it."""
+    if number is None:
+        return "nothing that is known"
+    return "0" if number == 0 else _typeset(f"{number:.1e}")
+
+
+def _typeset(number: str) -> str:
+    return number.replace("-", "−")
