@@ -32,12 +32,20 @@ def check_plottable(path: Path) -> None:
         raise BadInput(f"{path}: plots are written as {', '.join(PLOT_FORMATS)}; {path.suffix!r} is none of them.")
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+def check_distinct(**paths: Path | None) -> None:
+    """Raises BadInput if two options, whose names the keywords are, would write to one place."""
+    seen: dict[Path, str] = {}
+    for option, path in paths.items():
+        if path is not None and (other := seen.setdefault(path.resolve(), option)) != option:
+            raise BadInput(f"{path} is given for both --{other} and --{option}; give two paths.")
 
 
 def write_text(path: Path, text: str) -> None:
     _put(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 PLOT_FORMATS = (".png", ".svg", ".pdf")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from compare.output import PLOT_FORMATS, check_plottable, check_writable, plot_run, write_json
+from compare.output import PLOT_FORMATS, check_distinct, check_plottable, check_writable, plot_run, write_json
 from compare.problem import BadInput
 
 
@@ -34,6 +34,15 @@ def names(folder):
 
 
 # ------------------------------------------------------------------------------------ before the work
+
+
+def test_two_options_never_write_to_one_place(tmp_path, monkeypatch):
+    check_distinct(json=tmp_path / "a", plot=tmp_path / "b", report=None, html=None)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    monkeypatch.chdir(tmp_path)
+    for other in (tmp_path / "a", tmp_path / "link", Path("a")):
+        with pytest.raises(BadInput, match=r"is given for both --json and --report; give two paths"):
+            check_distinct(json=tmp_path / "a", plot=tmp_path / "b", report=other)
 
 
 @pytest.mark.parametrize("check", [check_writable, check_plottable])

@@ -1,4 +1,4 @@
-"""The shell of the pages: what comes from outside is text, nothing is loaded, and a script is the one that was meant."""
+"""The shell of the pages: text from outside is text, nothing is loaded, and the script is the one that was meant."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ class Outline(HTMLParser):
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
-        self.elements, self.text, self.open = [], {}, []
+        self.elements, self.text, self.data, self.open = [], {}, [], []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -31,10 +31,14 @@ class Outline(HTMLParser):
         if tag not in self.VOID:
             self.open.append(tag)
 
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))  # within a drawing
+
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
+        self.data.append(data)
         place = self.open[-1] if self.open else ""
         self.text[place] = self.text.get(place, "") + data
 
@@ -124,8 +128,9 @@ def test_a_pair_of_lines_marks_what_differs():
     assert wrong is not None
     assert right is not None
     assert marked(wrong[0]) == ["mean"]
-    assert marked(right[0]) == ["sum", "  # 1/m is in dZ"]
+    assert marked(right[0]) == ["sum"]
     assert re.sub("<[^>]*>", "", wrong[0]) == "− Wrong: db1 = dZ1.mean(axis=0)"
+    assert re.sub("<[^>]*>", "", right[0]) == "+ Right: db1 = dZ1.sum(axis=0)  # 1/m is in dZ"
     assert marked(code_pair("a", "a")) == []
 
 

@@ -23,21 +23,18 @@ def lesson(
     Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
     """
     with reported() as stage:
-        from compare.output import check_writable, write_json
-        from compare.problem import BadInput
+        from compare.output import check_distinct, check_writable, write_json, write_text
 
         for path in (html, json):
             if path:
                 check_writable(path)
-        if html and json and html.resolve() == json.resolve():
-            raise BadInput(f"{html} is given for both --html and --json; give two paths.")
+        check_distinct(html=html, json=json)
         from compare.lesson import lesson as taught
         from compare.lesson.subject import MOMENTS
 
         with progress_bar(MOMENTS, stage) as progress:
             result = taught(model, seed=seed, progress=progress)
         if html:
-            from compare.output import write_text
             from compare.pages.lesson import lesson_page
 
             write_text(html, lesson_page(result))

@@ -13,18 +13,24 @@ def museum(
         str | None, typer.Argument(metavar="[NAME]", help="One exhibit at length; all if left out.")
     ] = None,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Write a page to look around in: one file, for any browser, offline."),
+    ] = None,
 ) -> None:
     """Show gradient bugs that were really shipped, and what the judge and the original check say of each.
 
     Exit status: 0 if every bug shown is caught and every corrected version agrees, 1 if not, 2 bad input or usage.
     """
     with reported() as stage:
-        from compare.output import check_writable, write_json
+        from compare.output import check_distinct, check_writable, write_json, write_text
 
-        if json:
-            check_writable(json)
+        for path in (json, html):
+            if path:
+                check_writable(path)
+        check_distinct(json=json, html=html)
         from compare.museum import EXHIBITS
-        from compare.museum.tour import tour, visit
+        from compare.museum.tour import Tour, tour, visit
 
         if name is None:
             with progress_bar(len(EXHIBITS), stage) as progress:
@@ -35,5 +41,10 @@ def museum(
         if json:
             write_json(json, result.to_dict())
             stage.written.append(json)
+        if html:
+            from compare.pages.museum import museum_page
+
+            write_text(html, museum_page(result.visits if isinstance(result, Tour) else [result]))
+            stage.written.append(html)
         show(str(result))
     raise typer.Exit(0 if result.as_it_should_be else 1)

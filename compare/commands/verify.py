@@ -74,7 +74,7 @@ def verify(
     chosen |= {"learning_rate": learning_rate, "scale": scale}
     given = {option: value for option, value in chosen.items() if value is not None}
     with reported() as stage:
-        from compare.output import check_plottable, check_writable, plot_run, write_json
+        from compare.output import check_distinct, check_plottable, check_writable, plot_run, write_json
         from compare.problem import BadInput
         from compare.processes import Processes, is_child, joined, supervise
 
@@ -82,8 +82,7 @@ def verify(
             check_writable(json)
         if plot:
             check_plottable(plot)
-        if json and plot and json.resolve() == plot.resolve():
-            raise BadInput(f"{plot} is given for both --json and --plot; give two paths.")
+        check_distinct(json=json, plot=plot)
         if devices is not None or coordinator is not None or num_processes != 1 or process_id:
             if op or plot:
                 raise BadInput("--op and --plot do not apply to several devices.")

@@ -155,15 +155,17 @@ def code_pair(wrong: str, right: str) -> Html:
 
 
 def _marked(wrong: str, right: str) -> tuple[Html, Html]:
-    """Both lines, with what only one of them has marked: whole words, as a reader sees them."""
-    words = [re.findall(r"\w+|\s+|\*\*|\W", line) for line in (wrong, right)]
+    """Both lines, with what only one of them has marked: whole words, as a reader sees them. Comments only explain."""
+    lines = [re.fullmatch(r"(.*?)(\s*#.*)?", line, flags=re.DOTALL) for line in (wrong, right)]
+    (before, said_before), (after, said_after) = (line.groups(default="") for line in lines if line)
+    words = [re.findall(r"\w+|\s+|\*\*|\W", line) for line in (before, after)]
     parts: tuple[list[Html], list[Html]] = ([], [])
     for kind, *ends in difflib.SequenceMatcher(None, *words, autojunk=False).get_opcodes():
         for side, (begin, end) in enumerate((ends[:2], ends[2:])):
             text = "".join(words[side][begin:end])
             changed = kind != "equal" and text.strip()
             parts[side].append(tag("mark", text) if changed else html(text))
-    return html(*parts[0]), html(*parts[1])
+    return html(*parts[0], said_before), html(*parts[1], said_after)
 
 
 def spoken(text: str) -> Html:
