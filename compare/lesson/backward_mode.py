@@ -10,6 +10,7 @@ programs that JAX traces.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ import numpy as np
 from jax.extend import core
 from jax.flatten_util import ravel_pytree
 
+from compare.compiling import compiled
 from compare.tracing import called_program, programs, run, widened
 
 MOVES = {  # these compute nothing: they name, copy, arrange
@@ -60,16 +62,16 @@ def backward_mode(
     loss: Callable[..., Any], points: Sequence[tuple[Any, ...]], known: Sequence[Mapping[str, np.ndarray]]
 ) -> BackwardMode:
     """`points` are arguments of the loss, the parameters first; `known` the derivation's quantities at each."""
-    flat, unravel = ravel_pytree(widened(points[0][0]))
     with jax.enable_x64(True):
+        flat, unravel = ravel_pytree(widened(points[0][0]))
         rest = widened(points[0][1:])
 
         def along(parameters: Any, direction: Any) -> Any:
             return jax.jvp(lambda p: loss(p, *rest), (parameters,), (unravel(direction),))[1]
 
         start = unravel(flat)
-        columns = jax.jit(jax.vmap(along, (None, 0)))(start, jnp.eye(flat.size))
-        whole, _ = ravel_pytree(jax.grad(loss)(start, *rest))
+        columns = compiled(jax.vmap(along, (None, 0)))(start, jnp.eye(flat.size))
+        whole, _ = ravel_pytree(compiled(jax.grad(loss))(start, *rest))
         difference = float(jnp.max(jnp.abs(columns - whole)))
         counted = {
             "loss": jax.make_jaxpr(loss)(start, *rest),
@@ -92,7 +94,8 @@ def _matched(
 ) -> list[Equation]:
     """The equations of a program, each with the step whose numbers it is the first to compute at all points."""
     closed = jax.make_jaxpr(function)(*widened(points[0]))
-    results = [_outputs(closed, jax.tree.leaves(widened(point))) for point in points]
+    computed = compiled(partial(_computed, closed))
+    results = [jax.tree.map(np.asarray, computed(jax.tree.leaves(widened(point)))) for point in points]
     left, found = set(known[0]), []
     for text, *values in zip(_texts(closed.jaxpr), *results, strict=True):
         step = next(
@@ -108,7 +111,7 @@ def _matched(
     return found
 
 
-def _outputs(closed: Any, arguments: list[Any]) -> list[list[np.ndarray]]:
+def _computed(closed: Any, arguments: list[Any]) -> list[list[Any]]:
     """What every equation of a program computes. Calls are not entered: they are one equation."""
     values = dict(zip([*closed.jaxpr.constvars, *closed.jaxpr.invars], [*closed.consts, *arguments], strict=True))
     computed = []
@@ -117,7 +120,7 @@ def _outputs(closed: Any, arguments: list[Any]) -> list[list[np.ndarray]]:
         inner = called_program(equation)
         outputs = run(equation, inputs) if inner is None else core.jaxpr_as_fun(core.ClosedJaxpr(*inner))(*inputs)
         values.update(zip(equation.outvars, outputs, strict=True))
-        computed.append([np.asarray(output) for output in outputs])
+        computed.append(list(outputs))
     return computed
 
 

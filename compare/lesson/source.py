@@ -46,26 +46,25 @@ def returned(source: Source) -> Excerpt:
 def body(function: Source) -> list[Excerpt]:
     """A function's statements, but its docstring and the guards that only refuse what does not fit.
 
-    Lines that follow each other in the file are one excerpt.
+    Lines that follow each other in the file are one excerpt. If the function only calls another one of its package, the
+    statements of that one follow.
     """
     lines, start, (definition,) = _parsed(function)
+    statements = [node for node in definition.body if not _is_text(node) and not _refuses(node)]
     kept: list[tuple[int, int]] = []
-    for node in definition.body:
-        if _is_text(node) or _refuses(node):
-            continue
+    for node in statements:
         first, last = node.lineno, node.end_lineno or node.lineno
         if kept and not "".join(lines[kept[-1][1] : first - 1]).strip():
             kept[-1] = (kept[-1][0], last)
         else:
             kept.append((first, last))
     own = [_excerpt(function, lines, start, first, last) for first, last in kept]
-    called = _delegate(function, definition)
+    called = _delegate(function, statements[-1]) if len(statements) <= 2 else None
     return own if called is None else own + body(called)
 
 
-def _delegate(function: Any, definition: ast.FunctionDef) -> Any:
+def _delegate(function: Any, last: ast.stmt) -> Any:
     """The function of the same package that does the work, where all that is left to a function is to call it."""
-    last = definition.body[-1]
     call = last.value if isinstance(last, ast.Return) else None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
         return None

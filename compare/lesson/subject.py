@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from compare.agreement import leaves_by_path
@@ -114,7 +115,7 @@ class _Look:
 def _look(
     subject: Subject, step: int, parameters: Any, by_jax: Callable[..., Any], taps: dict[str, Any], seed: int
 ) -> _Look:
-    args = subject.args
+    args, on_device = subject.args, jax.tree.map(jnp.asarray, parameters)
     report = check_gradients(
         subject.by_hand, subject.loss, parameters, *args, seed=seed, probes=False, references=step == 0
     )
@@ -124,7 +125,7 @@ def _look(
     loss_by_jax, (of_leaves, of_taps) = by_jax((parameters, offsets), *args)
     theirs = leaves_by_path(of_leaves) | leaves_by_path(of_taps)
     values = {"loss": np.asarray(loss)} | subject.values(parameters, *args)
-    values_by_jax = {"loss": np.asarray(loss_by_jax)} | subject.values_by_jax(parameters, *args)
+    values_by_jax = {"loss": np.asarray(loss_by_jax)} | subject.values_by_jax(on_device, *args)
     wanted = [q for step in subject.steps for q in step.quantities]
     return _Look(
         step=step,

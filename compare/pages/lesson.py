@@ -17,17 +17,19 @@ def lesson_page(lesson: Lesson) -> str:
     body = tag(
         "div",
         heading(
-            "A lesson in backpropagation",
+            "backproof lesson",
             lesson.title,
             *(tag("p", with_formulas(text), class_="lead" if i == 0 else None) for i, text in enumerate(lesson.about)),
             tag("p", badge(lesson.verdict.value), " ", lesson.sentence.removeprefix("AGREE: "), class_="sentence"),
         ),
         tag("aside", *drawn.figures, _slider(lesson), class_="stage", aria_label="Training"),
         tag("div", *_steps(lesson, live), why(lesson), class_="steps"),
-        class_="lesson",
+        class_="course",
     )
     data = {"live": live.texts(), "said": [_said(lesson, moment) for moment in lesson.moments], **drawn.data}
-    return page(lesson.title, body, style=asset("lesson.css"), script=asset("lesson.js"), data=data)
+    return page(
+        f"{lesson.title} · backproof lesson", body, style=asset("lesson.css"), script=asset("lesson.js"), data=data
+    )
 
 
 def _slider(lesson: Lesson) -> Html:

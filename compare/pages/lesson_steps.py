@@ -33,8 +33,8 @@ class Live:
 def step_article(step: Step, number: int, live: Live) -> Html:
     single = all("\n" not in excerpt.code for excerpt in step.by_hand)
     text = html(
-        *(tag("div", written, class_="formula") for written in _formulas(step, single)),
-        tag("p", with_formulas(step.words)),
+        *(tag("div", written, class_="written") for written in _formulas(step, single)),
+        tag("p", with_formulas(step.words) if single else step.words),
         *map(_paragraph, step.derivation.split("\n\n") if step.derivation else ()),
     )
     numbers = html(*(_numbers(quantity, live) for quantity in step.quantities))
@@ -60,8 +60,8 @@ def anchor(name: str) -> str:
 
 
 def with_formulas(text: str) -> Html:
-    """Prose, in which the names of quantities are written as in formulas: dZ1, W2, dJ."""
-    parts = re.split(r"\b(d?[ZAWb][12]|d[JQ])\b", text)
+    """Prose, in which the names of quantities are written as in formulas: dZ1, W2, dJ, m."""
+    parts = re.split(r"\b(d?[ZAWb][12]|d?[JQ]|[xym])\b", text)
     return html(*(formula(part) if i % 2 else part for i, part in enumerate(parts)))
 
 
@@ -73,7 +73,7 @@ def _paragraph(text: str) -> Html:
 
 
 def _formulas(step: Step, single: bool) -> list[Html]:
-    """The lines by hand as formulas. Of a whole function, those that are formulas to everybody: no helpers of ours."""
+    """The lines by hand as formulas. Of a whole function, what says what a value or gradient is, without helpers."""
     found = []
     for statement in _statements(step.by_hand):
         calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
@@ -81,7 +81,8 @@ def _formulas(step: Step, single: bool) -> list[Html]:
             text = f"J = {ast.unparse(statement.value)}" if single else ""
         elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             ours = [call for call in calls if not ast.unparse(call.func).startswith("np.")]
-            text = "" if ours and not single else ast.unparse(statement)
+            said = single or (re.fullmatch(r"y|d\w+", statement.targets[0].id) and not ours)
+            text = ast.unparse(statement) if said else ""
         else:
             text = ""
         try:
