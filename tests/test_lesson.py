@@ -218,10 +218,10 @@ def test_a_fault_by_hand_is_said_and_ends_with_status_1(monkeypatch, tmp_path):
 def test_another_order_of_the_same_sums_is_no_fault(monkeypatch):
     right = manual.backpropagation
 
-    def reordered(parameters, cache, x, y, *, intermediates=None):
+    def reordered(parameters, cache, x, y, *, intermediates):
         marks = {}
         gradients = right(parameters, cache, x, y, intermediates=marks)
-        intermediates |= marks
+        intermediates.update(marks)
         return gradients | {"W1": sum(np.outer(marks["Z1"][:, k], x[:, k]) for k in range(x.shape[1]))}
 
     monkeypatch.setattr(manual, "backpropagation", reordered)

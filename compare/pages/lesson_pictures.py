@@ -93,7 +93,7 @@ def _contours(axes: Any, plane: Plane, moment: Moment) -> list[str]:
             for begin, end in pairwise(offsets)
         ]
         paths.append("".join(f"{_path(axes, ring)}Z" for ring in rings))
-    return [*paths, "".join(_path(axes, line) for line in generator.lines(0.5))]
+    return [*paths, "".join(_path(axes, np.asarray(line)) for line in generator.lines(0.5))]
 
 
 def _path(axes: Any, points: np.ndarray) -> str:

@@ -14,6 +14,8 @@ from compare.lesson.text import indexed, shown
 from compare.pages.mathml import formula
 from compare.pages.page import SIGNS, Html, html, tag
 
+LONG = 30  # characters of code, from which on a formula may be wider than a phone
+
 
 @dataclass
 class Live:
@@ -33,7 +35,6 @@ class Live:
 def step_article(step: Step, number: int, live: Live) -> Html:
     single = all("\n" not in excerpt.code for excerpt in step.by_hand)
     text = html(
-        *(tag("div", written, class_="written") for written in _formulas(step, single)),
         tag("p", with_formulas(step.words) if single else step.words),
         *map(_paragraph, step.derivation.split("\n\n") if step.derivation else ()),
     )
@@ -45,6 +46,7 @@ def step_article(step: Step, number: int, live: Live) -> Html:
     return tag(
         "article",
         tag("h3", tag("span", f"{number} ", class_="ordinal"), step.title),
+        *_formulas(step, single),
         *(tag("div", part, class_=kind) for kind, part in (("text", text), ("numbers", numbers), ("code", code))),
         class_="step" if single else "step wide",
         id=anchor(step.name),
@@ -68,7 +70,7 @@ def with_formulas(text: str) -> Html:
 def _paragraph(text: str) -> Html:
     """Of a docstring: what is indented are equations."""
     if text.startswith(" "):
-        return tag("pre", inspect.cleandoc("\n" + text), tabindex="0", role="region", aria_label="Equations")
+        return tag("pre", inspect.cleandoc("\n" + text), tabindex="0", role="group", aria_label="Equations")
     return tag("p", text)
 
 
@@ -86,10 +88,16 @@ def _formulas(step: Step, single: bool) -> list[Html]:
         else:
             text = ""
         try:
-            found += [formula(text, display=True)] if text else []
+            found += [_display(text)] if text else []
         except ValueError:
             continue  # the code says it
     return found
+
+
+def _display(code: str) -> Html:
+    """On a line of its own. A long one may be wider than a phone: then it scrolls, and the keyboard can reach it."""
+    reached = {"tabindex": "0", "role": "group", "aria_label": "Formula"} if len(code) > LONG else {}
+    return tag("div", formula(code, display=True), class_="written", **reached)
 
 
 def _statements(excerpts: Sequence[Excerpt]) -> list[ast.stmt]:
@@ -117,7 +125,7 @@ def lines(label: str, side: str, excerpts: Sequence[Excerpt]) -> Html:
     return tag(
         "figure",
         tag("figcaption", tag("b", label), " ", file),
-        tag("pre", tag("code", *rows), tabindex="0", role="region", aria_label=f"{label}: {file}"),
+        tag("pre", tag("code", *rows), tabindex="0", role="group", aria_label=f"{label}: {file}"),
         class_=f"lines {side}",
         data_file=file,
     )
@@ -180,8 +188,12 @@ def _judged(quantity: Quantity, live: Live) -> Iterator[Html | str]:
 
 
 def _symbol(label: str) -> Html:
-    """A name as in formulas, if it is one; paths stay text."""
-    return formula(label) if label.isidentifier() and len(label) <= 3 else html(label)
+    """A name as in formulas, if it is one: dZ1. Paths stay text. Not MathML, which is no text to some readers."""
+    found = re.fullmatch(r"(d?)([A-Z]|b(?=\d))(\d?)", label)
+    if found is None:
+        return html(label)
+    d, letter, digit = found.groups()
+    return html(d, tag("i", letter), tag("sub", digit) if digit else "")
 
 
 def _size(number: float | None) -> str:

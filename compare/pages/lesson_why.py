@@ -1,5 +1,7 @@
 """The page's last part: what JAX makes of the loss, beside the derivation, and what each direction costs."""
 
+from collections.abc import Sequence
+
 from compare.lesson.backward_mode import BackwardMode, Equation
 from compare.lesson.content import Lesson, Step
 from compare.pages.lesson_steps import anchor
@@ -74,6 +76,6 @@ def _match(equation: Equation, step: Step) -> Html:
     return tag("a", words, href=f"#{anchor(step.name)}")
 
 
-def _listing(equations: "list[Equation] | tuple[Equation, ...]", what: str) -> Html:
+def _listing(equations: Sequence[Equation], what: str) -> Html:
     text = "\n".join(equation.text for equation in equations)
     return tag("pre", tag("code", text), tabindex="0", role="region", aria_label=f"The program of {what}")
