@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import manual
 import manual.shallow
 from compare import Verdict
 from compare.datasets import load
-from compare.lesson import MODELS, lesson, shallow
+from compare.lesson import MODELS, gpt, layered, lesson, shallow
 from compare.lesson.backward_mode import backward_mode, operations
 from compare.lesson.source import Excerpt, assignment, body, returned
 from compare.lesson.text import as_text
@@ -35,7 +36,7 @@ def brief():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compare.lesson.subject, "MOMENTS", 4)
         patch.setattr(shallow, "ITERATIONS", 12)
-        for sizes in compare.lesson.layered.SIZES.values():
+        for sizes in (*layered.SIZES.values(), gpt.SIZES):
             patch.setitem(sizes, "iterations", 2)
         yield
 
@@ -91,13 +92,13 @@ def test_a_line_that_is_not_there_or_not_alone_is_an_error():
     assert assignment(one, "b").code == "b = a + 1"
     assert returned(nested).code == "return inner"
     for function, target, count in ((one, "a", 2), (one, "dZ9", 0), (nested, "a", 0)):
-        with pytest.raises(LookupError, match=f"{count} statements of {function.__name__} assigns? to {target}"):
+        with pytest.raises(LookupError, match=f"{count} statements of {function.__name__} assign to {target}"):
             assignment(function, target)
 
 
 def test_a_renamed_line_stops_the_lesson(monkeypatch):
     monkeypatch.setattr(manual.shallow, "backpropagation", one)
-    with pytest.raises(LookupError, match="0 statements of one assigns to dZ2"):
+    with pytest.raises(LookupError, match="0 statements of one assign to dZ2"):
         shallow.steps()
 
 
@@ -285,6 +286,19 @@ def test_a_network_of_the_catalog_is_taught_by_its_own_ops(model):
     assert {f"d {len(kinds) - 1}.dense.weight", "logits", "loss", "d logits"} <= matched
 
 
+def test_a_gpt_is_taught_by_every_line_of_its_backward():
+    found = lesson("gpt")
+    assert found.verdict is Verdict.AGREE
+    backward = [step for step in found.steps if step.backward]
+    lines = [step.by_hand[0].code for step in backward if step.name.startswith("d blocks.0")]
+    source = inspect.getsource(manual.transformer._block_backward)
+    places = [source.index(f"    {line}\n") for line in lines]
+    assert places == sorted(places)
+    assert len(places) == len(re.findall(r"^    inputs\[.*? = ", source, flags=re.MULTILINE)) == 10
+    paths = {quantity.path for step in backward for quantity in step.quantities}
+    assert set(found.backward_mode.inputs[:-2]) <= paths  # every parameter
+
+
 def test_a_fault_in_an_op_is_found_in_its_lesson(monkeypatch):
     from manual.network import KINDS
 
@@ -324,7 +338,9 @@ def test_the_command_prints_the_lesson(found):
 
 def test_bad_input_is_refused_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(compare.lesson, "taught", lambda *args, **options: pytest.fail("the work began"))
-    assert_refused(invoke("lesson", "--model", "gpt"), "no lesson on 'gpt'; there are shallow, mlp, convnet, rnn")
+    assert_refused(
+        invoke("lesson", "--model", "vgg"), "no lesson on 'vgg'; there are shallow, mlp, convnet, rnn, lstm, gru, gpt"
+    )
     assert_refused(invoke("lesson", "--seed", -1), "seed must be from 0 to")
     assert_refused(invoke("lesson", "--html", tmp_path / "no" / "x.html"), "there is no directory")
     same = tmp_path / "same"

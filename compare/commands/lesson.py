@@ -10,7 +10,7 @@ from compare.terminal import progress_bar, reported, show
 
 
 def lesson(
-    model: Annotated[str, typer.Option(help="shallow, mlp, convnet, rnn, lstm or gru.")] = "shallow",
+    model: Annotated[str, typer.Option(help="shallow, mlp, convnet, rnn, lstm, gru or gpt.")] = "shallow",
     html: Annotated[Path | None, typer.Option(metavar="PATH", help="Write a page instead, for any browser.")] = None,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
     seed: Annotated[int, typer.Option(help="For the initial weights and made data.")] = 0,

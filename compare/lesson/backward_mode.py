@@ -8,6 +8,7 @@ Backward mode pulls the loss's one number back: one pass gives all entries. Pass
 programs that JAX traces.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ import numpy as np
 from jax.extend import core
 from jax.flatten_util import ravel_pytree
 
+from compare.agreement import leaves_by_path
 from compare.compiling import compiled
 from compare.tracing import called_program, programs, run, widened
 
@@ -39,8 +41,12 @@ class Equation:
 
 @dataclass(frozen=True)
 class BackwardMode:
-    """`operations` are counts of additions, multiplications and function calls on single numbers."""
+    """`operations` are counts of additions, multiplications and function calls on single numbers.
 
+    `inputs` are the names of what goes into both programs, which call it a, b, c and so on.
+    """
+
+    inputs: Sequence[str]
     loss: Sequence[Equation]
     gradient: Sequence[Equation]
     parameters: int
@@ -78,7 +84,9 @@ def backward_mode(
             "forward": jax.make_jaxpr(along)(start, jnp.ones_like(flat)),
             "backward": jax.make_jaxpr(jax.grad(loss))(start, *rest),
         }
+        names = list(inspect.signature(loss).parameters)[1 : len(points[0])]
         return BackwardMode(
+            inputs=[*leaves_by_path(points[0][0]), *names],
             loss=_matched(loss, points, known),
             gradient=_matched(jax.grad(loss), points, known),
             parameters=flat.size,
@@ -145,7 +153,7 @@ def _texts(jaxpr: Any) -> list[str]:
     def named(variable: Any) -> str:
         if isinstance(variable, core.Literal):
             return f"{np.asarray(variable.val).item():g}"
-        return names.setdefault(variable, _letters(len(names)))
+        return names.setdefault(variable, letters(len(names)))
 
     for variable in [*jaxpr.constvars, *jaxpr.invars]:
         named(variable)
@@ -163,9 +171,10 @@ def _texts(jaxpr: Any) -> list[str]:
     return lines
 
 
-def _letters(number: int) -> str:
+def letters(number: int) -> str:
+    """a to z, then aa, ab and so on."""
     letter = chr(ord("a") + number % 26)
-    return letter if number < 26 else _letters(number // 26 - 1) + letter
+    return letter if number < 26 else letters(number // 26 - 1) + letter
 
 
 def operations(jaxpr: Any) -> int:

@@ -4,7 +4,7 @@ Nothing is said here about any layer. What a step says is the docstring of the o
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import autodiff.network
 import manual.network
 import manual.optimizers
 from compare.lesson.content import Quantity, Step, largest
-from compare.lesson.source import body, returned
+from compare.lesson.source import Excerpt, body, returned
 from compare.lesson.subject import Subject
 from compare.localize import tapped_values
 from compare.models import Model, build
@@ -31,18 +31,11 @@ LOSS = "cross_entropy"
 
 
 def subject(name: str, *, seed: int) -> Subject:
-    """One of `compare.models`, small, on one batch."""
+    """One of `compare.models` that has a description, small, on one batch."""
     model, options = build(name, SIZES[name], seed=seed, dtype="float64")
     description = model.description
     assert description is not None, f"{name} has no description"
-    batch = next(model.batches())
-    optimizer = manual.optimizers.OPTIMIZERS[options["optimizer"]](options["learning_rate"])
     names = [f"{i}.{layer['kind']}" for i, layer in enumerate(description)]
-
-    def by_hand(parameters: Any, x: Any, targets: Any) -> tuple[Any, Any, dict[str, Any]]:
-        intermediates: dict[str, Any] = {}
-        loss, gradients = model.loss_and_gradients(parameters, x, targets, intermediates=intermediates)
-        return loss, gradients, intermediates
 
     def values(parameters: Any, x: Any, targets: Any) -> dict[str, Any]:
         """What the first layers make of the input, then one more, and so on: the input of the next, or the logits."""
@@ -53,9 +46,40 @@ def subject(name: str, *, seed: int) -> Subject:
             for count, label in enumerate(labels, 1)
         }
 
+    return network_subject(
+        name,
+        model,
+        options,
+        title=TITLES[name],
+        steps=steps(model, names),
+        root=returned(inspect.unwrap(autodiff.network._value_and_grad)),
+        values=values,
+        seed=seed,
+    )
+
+
+def network_subject(
+    name: str,
+    model: Model,
+    options: dict[str, Any],
+    *,
+    title: str,
+    steps: Sequence[Step],
+    root: Excerpt,
+    values: Callable[..., dict[str, Any]],
+    seed: int,
+) -> Subject:
+    """What the lessons on `compare.models` have in common: one batch, the model's optimizer, gradients in between."""
+    optimizer = manual.optimizers.OPTIMIZERS[options["optimizer"]](options["learning_rate"])
+
+    def by_hand(parameters: Any, x: Any, targets: Any) -> tuple[Any, Any, dict[str, Any]]:
+        intermediates: dict[str, Any] = {}
+        loss, gradients = model.loss_and_gradients(parameters, x, targets, intermediates=intermediates)
+        return loss, gradients, intermediates
+
     return Subject(
         model=name,
-        title=f"{TITLES[name]}, every derivative by hand",
+        title=f"{title}, every derivative by hand",
         about=[
             model.data,
             f"In this lesson all steps are taken on one batch, by {options['optimizer']} at learning rate "
@@ -64,10 +88,10 @@ def subject(name: str, *, seed: int) -> Subject:
         ],
         iterations=options["iterations"],
         settings={key: value for key, value in options.items() if value is not None} | {"seed": seed},
-        steps=steps(model, names),
-        root=returned(inspect.unwrap(autodiff.network._value_and_grad)),
+        steps=steps,
+        root=root,
         parameters=model.parameters,
-        args=batch,
+        args=next(model.batches()),
         by_hand=by_hand,
         loss=model.loss,
         values=values,
@@ -94,26 +118,26 @@ def steps(model: Model, names: list[str]) -> list[Step]:
     ops = [known[name.partition(".")[2]] for name in names]
     outputs = [*(f"{name}.input" for name in names[1:]), "logits"]
     forward = [
-        _forward(name, op, Quantity(output, output, False))
+        forward_of(name, op, Quantity(output, output, False))
         for name, op, output in zip(names, ops, outputs, strict=True)
     ]
-    forward.append(_forward("loss", loss, Quantity("loss", "loss", False)))
-    backward = [_backward("loss", loss, ["logits"])]
+    forward.append(forward_of("loss", loss, Quantity("loss", "loss", False)))
+    backward = [backward_of("loss", loss, ["logits"])]
     for index in reversed(range(len(names))):
         paths = [f"{names[index]}.{leaf}" for leaf in model.parameters.get(names[index], {})]
         paths += [f"{names[index]}.input"] if index else []
         if paths:
-            backward.append(_backward(names[index], ops[index], paths))
+            backward.append(backward_of(names[index], ops[index], paths))
     return forward + backward
 
 
-def _forward(name: str, op: Op, quantity: Quantity) -> Step:
-    sentence = _paragraphs(op.forward)[0]
+def forward_of(name: str, op: Op, quantity: Quantity) -> Step:
+    sentence = paragraphs(op.forward)[0]
     return Step(name, False, f"{_title(name, op)}, forward", sentence, body(op.forward), body(op.function), [quantity])
 
 
-def _backward(name: str, op: Op, paths: list[str]) -> Step:
-    sentence, *derivation = _paragraphs(op.backward)
+def backward_of(name: str, op: Op, paths: list[str]) -> Step:
+    sentence, *derivation = paragraphs(op.backward)
     return Step(
         f"d {name}",
         True,
@@ -131,5 +155,5 @@ def _title(name: str, op: Op) -> str:
     return op.name if name == "loss" else name
 
 
-def _paragraphs(function: Callable[..., Any]) -> list[str]:
+def paragraphs(function: Callable[..., Any]) -> list[str]:
     return (inspect.getdoc(function) or "").split("\n\n")

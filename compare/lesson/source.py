@@ -35,12 +35,26 @@ def assignment(source: Source, target: str) -> Excerpt:
     Raises LookupError if there is none, or more than one.
     """
     found = [node for node in _statements(source) if target in _targets(node)]
-    return _only(found, source, f"assigns to {target}")
+    return _only(found, source, f"assign to {target}")
+
+
+def containing(source: Source, fragment: str, *, assigned: bool = False) -> Excerpt:
+    """The one simple statement of a function with a piece of text in it, or, if that is `assigned` to, on its left.
+
+    Raises LookupError if there is none, or more than one.
+    """
+
+    def text(node: ast.stmt) -> str:
+        code = _only([node], source, "").code
+        return code.partition(" = ")[0] if assigned else code
+
+    simple = [node for node in _statements(source) if not hasattr(node, "body")]
+    return _only([node for node in simple if fragment in text(node)], source, f"hold {fragment}")
 
 
 def returned(source: Source) -> Excerpt:
     """The one return statement of a function. Raises LookupError if there is none, or more than one."""
-    return _only([node for node in _statements(source) if isinstance(node, ast.Return)], source, "returns")
+    return _only([node for node in _statements(source) if isinstance(node, ast.Return)], source, "return something")
 
 
 def body(function: Source) -> list[Excerpt]:

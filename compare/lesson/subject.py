@@ -107,7 +107,7 @@ class _Look:
     report: Any
     loss: Any
     loss_by_jax: float
-    values: dict[str, np.ndarray]
+    values: dict[str, np.ndarray]  # by hand, or by JAX where `manual` gives no name to one
     quantities: dict[str, np.ndarray]  # by label, by hand
     by_jax: dict[str, np.ndarray]  # by label
 
@@ -133,7 +133,7 @@ def _look(
         report=report,
         loss=loss,
         loss_by_jax=float(loss_by_jax),
-        values=values | leaves_by_path(parameters),
+        values=values_by_jax | values | leaves_by_path(parameters),
         quantities={q.label: np.asarray((ours if q.gradient else values)[q.path]) for q in wanted},
         by_jax={q.label: np.asarray((theirs if q.gradient else values_by_jax)[q.path]) for q in wanted},
     )

@@ -8,6 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from compare.lesson.backward_mode import letters
 from compare.lesson.content import Entry, Lesson, Numbers, Quantity, Step
 from compare.lesson.source import Excerpt
 from compare.rendering import plain_text, table
@@ -89,6 +90,7 @@ def _why(lesson: Lesson) -> Iterator[RenderableType]:
     why = lesson.backward_mode
     yield cost_sentence(lesson)
     yield "What JAX makes of it, and the steps whose numbers it was found to compute:"
+    yield Padding(f"In it, {inputs_sentence(lesson)}.", (0, 0, 0, 4))
     rows = [(equation.text, f"<- {equation.step}" if equation.step else "") for equation in why.gradient]
     grid = Table.grid(padding=(0, 2))
     for text, step in rows:
@@ -105,6 +107,12 @@ def cost_sentence(lesson: Lesson) -> str:
         f"{why.cost['backward']:,} operations, {saved:,.3g} times fewer, and {beyond:.2g} times as many as the "
         f"loss alone. Both were run, and differ by at most {why.difference:.1e}."
     )
+
+
+def inputs_sentence(lesson: Lesson) -> str:
+    """Which letter of the program is what."""
+    named = [f"{letters(i)} is {name}" for i, name in enumerate(lesson.backward_mode.inputs)]
+    return ", ".join(named)
 
 
 def shown(number: float) -> str:

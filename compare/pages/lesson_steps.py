@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from compare.lesson.content import Moment, Quantity, Step
@@ -112,16 +113,21 @@ def _statements(excerpts: Sequence[Excerpt]) -> list[ast.stmt]:
 
 
 def lines(label: str, side: str, excerpts: Sequence[Excerpt]) -> Html:
-    """Lines of source with their numbers, under the name of their file."""
-    rows = []
-    for i, excerpt in enumerate(excerpts):
-        if i and excerpt.line != excerpts[i - 1].line + len(excerpts[i - 1].numbered()):
+    """Lines of source with their numbers, under the names of their files."""
+    files = groupby(excerpts, lambda excerpt: excerpt.file)
+    return html(*(_of_file(label, side, file, list(group)) for file, group in files))
+
+
+def _of_file(label: str, side: str, file: str, excerpts: Sequence[Excerpt]) -> Html:
+    rows, following = [], excerpts[0].line
+    for excerpt in excerpts:
+        if excerpt.line != following:
             rows.append(tag("span", tag("span", "⋯", class_="line"), "\n"))
         rows += [
             tag("span", tag("span", number, class_="line"), tag("span", line), "\n", data_line=number)
             for number, line in excerpt.numbered()
         ]
-    file = excerpts[0].file
+        following = excerpt.line + len(excerpt.numbered())
     return tag(
         "figure",
         tag("figcaption", tag("b", label), " ", file),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from compare.lesson.backward_mode import BackwardMode, Equation
 from compare.lesson.content import Lesson, Step
+from compare.lesson.text import inputs_sentence
 from compare.pages.lesson_steps import anchor
 from compare.pages.page import Html, section, table, tag
 
@@ -44,6 +45,7 @@ def why(lesson: Lesson) -> Html:
             "here, equation by equation: where an equation computes the very numbers of a step of the derivation, "
             "before training and after it, the step stands beside it. JAX may reach the same numbers in another way.",
         ),
+        tag("p", f"In it, {inputs_sentence(lesson)}.", class_="soft"),
         _program(lesson, mode),
         tag("details", tag("summary", "The loss before it is differentiated"), _listing(mode.loss, "the loss")),
         name="why",
