@@ -21,7 +21,7 @@ class StepTime:
     slowest: float
 
     def __str__(self) -> str:
-        return f"{_readable(self.median)} ({_readable(self.fastest)} to {_readable(self.slowest)})"
+        return f"{readable(self.median)} ({readable(self.fastest)} to {readable(self.slowest)})"
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,15 @@ class TrainingTimes:
     autodiff: StepTime
     compilation: float  # seconds of autodiff's first call beyond what the same call takes afterwards
 
-    def __str__(self) -> str:
+    @property
+    def comparison(self) -> str:
         ratio = self.manual.median / self.autodiff.median
-        faster = f"JAX is {ratio:.1f} times as fast" if ratio >= 1 else f"NumPy is {1 / ratio:.1f} times as fast"
+        return f"JAX is {ratio:.1f} times as fast" if ratio >= 1 else f"NumPy is {1 / ratio:.1f} times as fast"
+
+    def __str__(self) -> str:
         return (
             f"manual {self.manual}, autodiff {self.autodiff} after {self.compilation:.2f} s of compilation; "
-            f"{faster}. Medians of {ROUNDS} rounds in turns, fastest and slowest in brackets."
+            f"{self.comparison}. Medians of {ROUNDS} rounds in turns, fastest and slowest in brackets."
         )
 
 
@@ -79,7 +82,8 @@ def _seconds(side: Callable[[int], Any], steps: int) -> float:
     return time.perf_counter() - start
 
 
-def _readable(seconds: float) -> str:
+def readable(seconds: float) -> str:
+    """Three digits and the unit that suits them."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= 0.9995 * size:  # what rounds up to a thousand belongs to the next unit
             return f"{seconds / size:.3g} {unit}"

@@ -65,7 +65,7 @@ def check_trajectory(
     reference = start
     ours, twin = (start, (_one_place_away(start[0], seed), start[1])) if free else (None, None)
     rows = {path: ParameterPath(path, leaf.shape) for path, leaf in both_leaves(start).items()}
-    drift, step, before, batch, alone = Curve(), 0, start, (), []
+    drift, share, step, before, batch, alone = Curve(), Curve(), 0, start, (), []
     del start  # of huge models every copy counts
     remembered, some = _Remembered(), partial(_some, entries, seed)
 
@@ -85,6 +85,7 @@ def check_trajectory(
             alone = _judge_alone(judged_step, before, batch, some(restarted), some(reference), step, remembered)
         rows = _follow(rows, step, alone, before, reference, ours, twin)
         drift.add(step, max((row.largest_drift for row in rows.values()), default=0.0))
+        share.add(step, max((row.share for row in rows.values()), default=0.0))
         if progress:
             progress(step)
         if any(row.message for row in rows.values()):
@@ -97,7 +98,7 @@ def check_trajectory(
             diagnoses = explain_step(own_step, reference_step, before, batch, alone, step)
         if loss_and_gradients is not None and loss is not None:
             gradients = check_gradients(loss_and_gradients, loss, before[0], *batch, probes=False)
-    return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients, free)
+    return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients, free, share)
 
 
 def _some(entries: int | None, seed: int, tree: Any) -> Any:

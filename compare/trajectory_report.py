@@ -53,6 +53,13 @@ class ParameterPath:
         return Verdict.AGREE if self.adrift_step is None and not self.chaotic else Verdict.INCONCLUSIVE
 
     @property
+    def share(self) -> float:
+        """The drift as a share of what is allowed: above 1, rounding does not explain it."""
+        if self.allowed == 0:
+            return 0.0 if self.drift == 0 else float("inf")
+        return self.drift / self.allowed
+
+    @property
     def chaotic(self) -> bool:
         return self.allowed > CHAOS * self.distance > 0
 
@@ -81,7 +88,8 @@ class Curve:
 class TrajectoryReport:
     """What came out of comparing two training runs.
 
-    `drift` is the largest drift over distance, over steps. `diagnoses` say why the first wrong step is wrong;
+    `drift` is the largest drift over distance, over steps, and `share` the largest share that a drift is of what
+    rounding allows for it, at each step. `diagnoses` say why the first wrong step is wrong;
     `gradients` is the check of the gradients there, if the caller gave the means for it. `free` says whether there
     were free runs, and drift, at all.
     """
@@ -92,6 +100,7 @@ class TrajectoryReport:
     diagnoses: list[Diagnosis] = field(default_factory=list)
     gradients: GradientReport | None = None
     free: bool = True
+    share: Curve = field(default_factory=Curve)
 
     @property
     def verdict(self) -> Verdict:
@@ -191,6 +200,7 @@ class TrajectoryReport:
                 "rows": [asdict(row) | {"verdict": row.verdict} for row in self.rows],
                 "free": self.free,
                 "drift": {"steps": self.drift.steps, "values": self.drift.values},
+                "share": {"steps": self.share.steps, "values": self.share.values},
                 "gradients": None if self.gradients is None else self.gradients.to_dict(),
             }
         )

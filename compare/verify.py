@@ -60,7 +60,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Result:
-    """Everything that `backproof verify` prints."""
+    """Everything that `backproof verify` prints and draws.
+
+    `data` and `trained`, the parameters of both sides, are what a decision boundary is drawn from. They are not in the
+    JSON: a network may be of any size, and the losses tell whether the two are the same.
+    """
 
     model: str
     settings: dict[str, Any]
@@ -74,6 +78,8 @@ class Result:
     accuracy: dict[str, float | None]
     times: TrainingTimes
     environment: dict[str, str]
+    data: Problem | None = None
+    trained: dict[str, Any] | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -241,4 +247,6 @@ def _verify(settings: Settings, problem: Problem, hidden: int, rate: float, devi
         accuracy=accuracy,
         times=times,
         environment=environment(),
+        data=problem,
+        trained=trained,
     )

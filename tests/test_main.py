@@ -369,7 +369,7 @@ def test_an_error_while_reading_that_nobody_foresaw_is_a_line_too(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_work")
-@pytest.mark.parametrize("option", ["--json", "--plot"])
+@pytest.mark.parametrize("option", ["--json", "--plot", "--report"])
 def test_a_path_that_cannot_be_written_is_found_before_the_work(tmp_path, option):
     missing = tmp_path / "none" / "a.png"
     assert_refused(invoke("verify", option, missing), r"cannot be written: there is no directory .*none\. Make it")
@@ -388,8 +388,10 @@ def test_an_unknown_kind_of_plot_is_found_before_the_work(tmp_path, name):
 
 
 @pytest.mark.usefixtures("no_work")
-def test_one_path_for_both_files_is_refused(tmp_path):
-    assert_refused(invoke("verify", "--json", tmp_path / "a.png", "--plot", tmp_path / "a.png"), r"a\.png")
+@pytest.mark.parametrize(("one", "other"), [("json", "plot"), ("json", "report"), ("plot", "report")])
+def test_one_path_for_two_files_is_refused(tmp_path, one, other):
+    result = invoke("verify", f"--{one}", tmp_path / "a.png", f"--{other}", tmp_path / "a.png")
+    assert_refused(result, rf"a\.png is given for both --{one} and --{other}; give two paths")
 
 
 @pytest.mark.usefixtures("done")

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from compare.agreement import Verdict
 from compare.museum import EXHIBITS, tour
+from compare.pages.judgement import without_verdict
 from compare.pages.museum import exhibit, linked, museum_page
 from compare.pages.page import html
 from tests.test_main import assert_no_traceback, assert_refused, invoke
@@ -31,7 +33,7 @@ def test_an_exhibit_says_all_that_it_says_on_the_terminal(name):
     text = words(exhibit(visit))
     e = visit.exhibit
     said = [e.title, e.source, e.wrong, e.right, e.unseen, e.checked, e.lesson]
-    said += [line.removeprefix("DISAGREE").removeprefix(":") for line in visit.report.lines()]
+    said += [without_verdict(Verdict.DISAGREE, visit.report.sentence), *visit.report.lines()[1:]]
     said += [cell for row in visit.report.cells() for cell in row]
     said += [f"{curve[0]:.3g} to {curve[-1]:.3g}" for curve in visit.curves]
     for part in said:

@@ -40,6 +40,10 @@ def test_right_steps_agree(dtype, drift):
     assert 0 < report.largest_drift < drift
     assert report.first_wrong is None
     assert "AGREE: 60 steps are the same" in str(report)
+    assert report.share.steps == report.drift.steps == list(range(1, STEPS + 1))
+    assert 0 < max(report.share.values) < 1
+    assert report.share.values[-1] == max(row.drift / row.allowed for row in report.rows)
+    assert report.to_dict()["share"]["values"] == report.share.values
 
 
 def from_call(number, wrong):

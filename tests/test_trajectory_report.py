@@ -53,6 +53,13 @@ def test_the_first_line_names_the_step_and_the_parameter(made, beginning):
     assert str(made).startswith(beginning[:60])
 
 
+@pytest.mark.parametrize(
+    ("drift", "allowed", "share"), [(1e-15, 1e-13, 0.01), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1e-9, 0.0, float("inf"))]
+)
+def test_a_drift_is_a_share_of_what_is_allowed(drift, allowed, share):
+    assert replace(SOUND, drift=drift, allowed=allowed).share == pytest.approx(share)
+
+
 def test_the_first_wrong_step_and_the_parameter_that_had_it():
     made = report(SOUND, replace(FROZEN, path="W2", wrong_step=8), FROZEN)
     assert (made.wrong_step, made.first_wrong) == (7, "b1")

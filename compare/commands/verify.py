@@ -1,5 +1,6 @@
 """`backproof verify`."""
 
+import shlex
 import sys
 from contextlib import nullcontext
 from dataclasses import fields
@@ -14,6 +15,7 @@ EXIT_STATUS = {"agree": 0, "disagree": 1, "inconclusive": 3}
 
 
 def verify(
+    context: typer.Context,
     model: Annotated[
         str, typer.Option(help="shallow, mlp, convnet, rnn, lstm, gru or gpt, each with defaults of its own.")
     ] = "shallow",
@@ -60,6 +62,10 @@ def verify(
         Path | None,
         typer.Option(metavar="PATH", help="Draw loss and drift over steps (.png, .svg or .pdf)."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Write a page on the run: one file, for any browser, offline."),
+    ] = None,
 ) -> None:
     """Train one network on real data both ways and compare every gradient and every step.
 
@@ -74,18 +80,17 @@ def verify(
     chosen |= {"learning_rate": learning_rate, "scale": scale}
     given = {option: value for option, value in chosen.items() if value is not None}
     with reported() as stage:
-        from compare.output import check_distinct, check_plottable, check_writable, plot_run, write_json
+        from compare.output import check_distinct, check_plottable, check_writable, plot_run, write_json, write_text
         from compare.problem import BadInput
         from compare.processes import Processes, is_child, joined, supervise
 
-        if json:
-            check_writable(json)
-        if plot:
-            check_plottable(plot)
-        check_distinct(json=json, plot=plot)
+        for path, check in ((json, check_writable), (plot, check_plottable), (report, check_writable)):
+            if path:
+                check(path)
+        check_distinct(json=json, plot=plot, report=report)
         if devices is not None or coordinator is not None or num_processes != 1 or process_id:
-            if op or plot:
-                raise BadInput("--op and --plot do not apply to several devices.")
+            if op or plot or report:
+                raise BadInput("--op, --plot and --report do not apply to several devices.")
             processes = None
             if coordinator is not None:
                 processes = Processes(coordinator, process_id, num_processes, join_timeout)
@@ -97,7 +102,7 @@ def verify(
                 result = _in_parallel(model, given, seed, dtype, platform, stage)
         elif op is None:
             result = _run(model, given, seed, dtype, platform, stage)
-        elif given or plot or model != "shallow":
+        elif given or plot or report or model != "shallow":
             raise BadInput("--op takes no other options than --seed, --platform and --json.")
         else:
             result = _sweep(op, seed, platform, stage)
@@ -108,8 +113,24 @@ def verify(
             losses = {side: result.loss_curve(side) for side in result.losses}
             plot_run(plot, result.problem, losses, result.trajectory.drift)
             stage.written.append(plot)
+        if report:
+            from compare.pages.report import report_page
+
+            write_text(report, report_page(result, _command(context)))
+            stage.written.append(report)
         show(str(result))
     raise typer.Exit(EXIT_STATUS[result.verdict.value])
+
+
+def _command(context: typer.Context) -> str:
+    """The line that runs the same again: whatever was chosen, but for where the results went."""
+    words = ["backproof", "verify"]
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT" and name not in ("json", "plot", "report"):
+            words += [parameter.opts[0], str(context.params[name])]
+    return shlex.join(words)
 
 
 def _run(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str, stage: Stage) -> Any:

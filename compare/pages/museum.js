@@ -1,6 +1,5 @@
 "use strict";
-// One exhibit at a time: the one that the address names after its #, or the first. So each has an address of its own,
-// and the browser's Back leads to the one before.
+// One exhibit at a time: the one that the address names after its #, or the first. So each has an address of its own.
 const exhibits = [...document.querySelectorAll("article")];
 const [chooser, previous, next, place] = ["chooser", "previous", "next", "place"].map(
   (name) => document.getElementById(name),
@@ -18,7 +17,9 @@ function show() {
 }
 
 function go(by) {
-  location.hash = exhibits[chooser.selectedIndex + by].id;
+  // Not by location.hash: following a link takes the focus away, and the arrow keys with it.
+  history.replaceState(null, "", `#${exhibits[chooser.selectedIndex + by].id}`);
+  show();
 }
 
 chooser.addEventListener("change", () => go(0));

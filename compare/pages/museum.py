@@ -104,7 +104,6 @@ def _training(visit: Visit) -> Html:
         axes = chart.subplots()
         axes.set_title("loss", loc="left")
         two_curves(axes, steps, Curve("without", without, GOOD), Curve("with the bug", with_bug, BAD))
-        axes.set_xlabel("step", loc="right")
         ends = [f"from {curve[0]:.3g} to {curve[-1]:.3g}" for curve in visit.curves]
         words = f"Loss over {len(with_bug)} steps of training: with the bug {ends[0]}, without {ends[1]}."
         return figure(finish(visit.name, words), words)

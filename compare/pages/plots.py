@@ -80,7 +80,8 @@ def drawing(width: float = 7.4, height: float = 3.0) -> Iterator[tuple[Any, Call
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):  # as it was before, afterwards
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height))
+        figure.subplots_adjust(0.55 / width, 0.45 / height, 1 - 0.06 / width, 1 - 0.27 / height)  # room for the words
 
         def finish(prefix: str, label: str) -> Html:
             buffer = io.BytesIO()
@@ -94,7 +95,7 @@ def _for_a_page(svg: bytes, prefix: str, label: str) -> Html:
     """The drawing without what only a file of its own needs, its colors by name, its ids its own."""
     root = ElementTree.fromstring(svg)
     for child in list(root):
-        if child.tag != f"{SVG}g":  # metadata, and a style that the page's sheet has
+        if child.tag == f"{SVG}metadata" or child.find(f"{SVG}style") is not None:  # the page has a style sheet
             root.remove(child)
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', ElementTree.tostring(root, encoding="unicode")))
     for node in root.iter():
@@ -134,10 +135,11 @@ def two_curves(axes: Any, steps: Any, first: Curve, second: Curve) -> None:
 
     The first is drawn broad and the second on top of it, so that both are seen where they are the same.
     """
+    first, second = (curve._replace(values=_finite(curve.values)) for curve in (first, second))
     for curve, style in ((first, {"linewidth": 5, "alpha": 0.4}), (second, {})):
-        axes.plot(steps, curve.values, color=curve.color, **style)
+        axes.plot(steps, curve.values, color=curve.color, marker="o" if len(steps) == 1 else "", **style)
     set_scale(axes, np.concatenate([first.values, second.values]))
-    axes.margins(x=0.01)
+    _over_steps(axes)
     inner = slice(len(steps) // 6, max(5 * len(steps) // 6, len(steps) // 6 + 1))
     heights = axes.transData.transform(np.column_stack([steps, first.values]))[inner, 1]
     gaps = axes.transData.transform(np.column_stack([steps, second.values]))[inner, 1] - heights
@@ -156,6 +158,35 @@ def name_line(axes: Any, step: Any, value: Any, text: str, color: str, *, above:
     side, ha, va = (4, "left", "bottom") if above else (-4, "right", "top")
     place = {"xytext": (side, side), "textcoords": "offset points", "ha": ha, "va": va}
     axes.annotate(text, (step, value), color=color, fontweight="bold", **place)
+
+
+def share_of_allowed(axes: Any, steps: Any, shares: Any) -> None:
+    """A drift as a share of what rounding allows, with the limit: below it the sides agree."""
+    over = bool((shares > 1).any())
+    shares = np.where(np.isfinite(shares) & (shares > 0), shares, np.nan)
+    drawn = shares[np.isfinite(shares)]
+    axes.plot(steps, shares, color=BAD if over else GOOD, marker="o" if drawn.size == 1 else "")
+    scale_by_powers(axes)
+    axes.set_ylim(min([0.01, *drawn]) / 3, max([5, *drawn]) * 2)
+    _over_steps(axes)
+    axes.axhline(1, color=INK, linewidth=1)
+    axes.text(0.995, 1.15, "what rounding allows", transform=axes.get_yaxis_transform(), ha="right", color=INK)
+    if drawn.size:
+        last, color = int(np.flatnonzero(np.isfinite(shares))[-1]), BAD if over else GOOD
+        place = {"xytext": (0, 7), "textcoords": "offset points", "ha": "right"}
+        axes.annotate("drift", (steps[last], shares[last]), color=color, fontweight="bold", **place)
+
+
+def _over_steps(axes: Any) -> None:
+    axes.margins(x=0.01)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("step", loc="right")
+
+
+def _finite(values: Any) -> np.ndarray:
+    """What cannot be drawn leaves a gap."""
+    values = np.asarray(values, float)
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def set_scale(axes: Any, values: Any) -> None:
