@@ -87,3 +87,4 @@ def test_a_network_without_a_plane_has_no_picture_of_one():
     assert not [a for _, a in outline.elements if "data-contour" in a]
     assert [a for _, a in outline.elements if "data-marker" in a]
     assert "dx = dy W^T" in outline.text["pre"]
+    assert "approximate    Phi'" in outline.text["pre"]  # columns stay columns

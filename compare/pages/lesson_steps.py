@@ -69,8 +69,8 @@ def with_formulas(text: str) -> Html:
 
 
 def _paragraph(text: str) -> Html:
-    """Of a docstring: what is indented are equations."""
-    if text.startswith(" "):
+    """Of a docstring: what is indented, or in columns, are equations."""
+    if text.startswith(" ") or "   " in text:
         return tag("pre", inspect.cleandoc("\n" + text), tabindex="0", role="group", aria_label="Equations")
     return tag("p", text)
 
@@ -142,11 +142,11 @@ def _of_file(label: str, side: str, file: str, excerpts: Sequence[Excerpt]) -> H
 
 def _numbers(quantity: Quantity, live: Live) -> Html:
     """A row for each entry, and a sentence on all of them."""
-    label = quantity.label
-    headers = [_symbol(label), *([_symbol(quantity.path)] if quantity.gradient else [])]
+    label, symbol, of = quantity.label, _symbol(quantity.label), _symbol(quantity.path)
+    headers = [symbol or "entry", *([of or "value"] if quantity.gradient else [])]
     caption = f"{label}: by hand, by JAX, and their difference"
     rows = [
-        tag("tr", tag("th", indexed(entry) or _symbol("J"), scope="row"), *_cells(quantity, i, live))
+        tag("tr", tag("th", indexed(entry) or tag("i", "J"), scope="row"), *_cells(quantity, i, live))
         for i, entry in enumerate(live.moments[0].numbers[label].entries)
     ]
     titles = (*headers, "by hand", "by JAX", "difference")
@@ -158,6 +158,7 @@ def _numbers(quantity: Quantity, live: Live) -> Html:
     )
     return tag(
         "div",
+        "" if symbol else tag("p", label, class_="path"),
         tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption),
         tag("p", *_judged(quantity, live), class_="judged"),
         data_quantity=label,
@@ -193,11 +194,11 @@ def _judged(quantity: Quantity, live: Live) -> Iterator[Html | str]:
     yield live("span", verdict, class_=f"verdict {first.verdict.value}")
 
 
-def _symbol(label: str) -> Html:
-    """A name as in formulas, if it is one: dZ1. Paths stay text. Not MathML, which is no text to some readers."""
+def _symbol(label: str) -> Html | None:
+    """A name as in formulas, if it is one and no path: dZ1. Not MathML, which is no text to some readers."""
     found = re.fullmatch(r"(d?)([A-Z]|b(?=\d))(\d?)", label)
     if found is None:
-        return html(label)
+        return None
     d, letter, digit = found.groups()
     return html(d, tag("i", letter), tag("sub", digit) if digit else "")
 
