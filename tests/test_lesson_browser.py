@@ -9,6 +9,7 @@ from tests.browser import Visitor, chromium, serious_faults
 from tests.test_lesson import brief  # noqa: F401
 from tests.test_main import assert_no_traceback, invoke
 
+pytestmark = pytest.mark.xdist_group("lesson")  # one browser, and programs that are compiled once
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -117,8 +118,7 @@ def test_the_slider_stays_in_view_and_nothing_is_wider_than_the_screen(opened, v
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 def test_nothing_bars_anybody(opened, viewport, scheme):
     page = opened(viewport, color_scheme=scheme)
     assert serious_faults(page) == []
