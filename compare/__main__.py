@@ -6,6 +6,7 @@ import sys
 import typer
 
 from compare.commands.bench import bench
+from compare.commands.lesson import lesson
 from compare.commands.museum import museum
 from compare.commands.verify import verify
 
@@ -16,13 +17,14 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 def start(context: typer.Context) -> None:
     """Hand-derived backprop against JAX: do they agree, where do they part, how fast is each?
 
-    Start with `backproof verify`; `backproof bench` times both sides, `backproof museum` shows what goes wrong.
+    Start with `backproof verify`; `backproof lesson` shows how it is derived, `backproof bench` how fast each side is,
+    `backproof museum` what goes wrong.
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
-for command in (verify, bench, museum):
+for command in (verify, bench, lesson, museum):
     app.command()(command)
 
 

@@ -27,7 +27,8 @@ class Model:
     """A network with its data.
 
     `loss_and_gradients(parameters, x, targets, intermediates=None)` and `predict(parameters, x)` by hand;
-    `loss(parameters, x, targets)` and `apply(parameters, x)` in JAX. `batches()` never ends.
+    `loss(parameters, x, targets)` and `apply(parameters, x)` in JAX. `batches()` never ends. `description` is that of
+    `network`, None for a model that has none.
     """
 
     data: str
@@ -39,6 +40,7 @@ class Model:
     apply: Callable[..., Any]
     batches: Callable[[], Iterator[Batch]]
     held_out: Batch | None
+    description: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def _network(description: list[dict[str, Any]], shape: tuple[int, ...], *, seed:
             listed(parameters, description), x, targets, description=description
         ),
         apply=lambda parameters, x: autodiff.network.apply(listed(parameters, description), x, description=description),
+        description=description,
         **data,
     )
 

@@ -70,11 +70,12 @@ def run(equation: Any, inputs: list[Any]) -> list[Any]:
 def largest_value(jaxpr: Jaxpr) -> int:
     """The size of the largest value in a traced program and in the programs it calls."""
     sizes = [int(np.prod(variable.aval.shape)) for equation in jaxpr.eqns for variable in equation.outvars]
-    inner = [inner for equation in jaxpr.eqns for inner in _programs(equation)]
+    inner = [inner for equation in jaxpr.eqns for inner in programs(equation)]
     return max([1, *sizes, *map(largest_value, inner)])
 
 
-def _programs(equation: Any) -> list[Jaxpr]:
+def programs(equation: Any) -> list[Jaxpr]:
+    """Every program inside of an operation: what a call calls, a loop repeats, a branch chooses from."""
     leaves = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: isinstance(p, core.ClosedJaxpr))
     return [
         leaf.jaxpr if isinstance(leaf, core.ClosedJaxpr) else leaf

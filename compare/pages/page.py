@@ -47,9 +47,9 @@ def tag(element: str, *children: Cell, **attributes: Any) -> Html:
     return Html(opening) if element in VOID else Html(f"{opening}{html(*children)}</{element}>")
 
 
-def page(title: str, body: Html, *, script: str = "", data: Any = None, footer: Cell = "") -> str:
-    """The whole document. `script` is code of ours, run once the page is there; `data` is what it, or anybody,
-    reads from the element with the id `data`."""
+def page(title: str, body: Html, *, style: str = "", script: str = "", data: Any = None, footer: Cell = "") -> str:
+    """The whole document. `style` is added to the style sheet; `script` is code of ours, run once the page is there;
+    `data` is what it, or anybody, reads from the element with the id `data`."""
     policy = {
         "default-src": "'none'",
         "style-src": "'unsafe-inline'",  # the drawings carry their styles in attributes
@@ -66,7 +66,7 @@ def page(title: str, body: Html, *, script: str = "", data: Any = None, footer: 
         tag("meta", name="generator", content="backproof"),
         tag("link", rel="icon", href="data:,"),  # or the browser asks for one
         tag("title", title),
-        tag("style", Html(asset("style.css"))),
+        tag("style", Html(asset("style.css") + style)),
     )
     below = tag("footer", footer or "Made by backproof.")
     scripts = html(

@@ -1,0 +1,205 @@
+"""Why backward: what JAX makes of the loss, beside the derivation, and what each direction costs.
+
+The gradient's program is run equation by equation on the live numbers, and an equation is matched with a step of the
+derivation where it computes the very numbers of that step, before training and after it: found, and not asserted.
+
+Forward mode pushes one direction of the parameters through the network: one pass gives one entry of the gradient.
+Backward mode pulls the loss's one number back: one pass gives all entries. Passes and operations are counted in the
+programs that JAX traces.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+from jax.flatten_util import ravel_pytree
+
+from compare.agreement import leaves_by_path
+from compare.compiling import compiled
+from compare.tracing import called_program, programs, run, widened
+
+MOVES = {  # these compute nothing: they name, copy, arrange
+    *("name", "copy", "copy_p", "convert_element_type", "stop_gradient", "reshape", "transpose", "broadcast_in_dim"),
+    *("squeeze", "expand_dims", "slice", "dynamic_slice", "dynamic_update_slice", "concatenate", "pad", "rev", "iota"),
+    *("gather", "scatter", "select_n", "split"),
+}
+
+
+@dataclass(frozen=True)
+class Equation:
+    """A line of a traced program, as JAX writes it but for the options of the operation. `step`: what it computes."""
+
+    text: str
+    step: str | None
+
+
+@dataclass(frozen=True)
+class BackwardMode:
+    """`operations` are counts of additions, multiplications and function calls on single numbers.
+
+    `inputs` are the names of what goes into both programs, which call it a, b, c and so on.
+    """
+
+    inputs: Sequence[str]
+    loss: Sequence[Equation]
+    gradient: Sequence[Equation]
+    parameters: int
+    forward_passes: int
+    backward_passes: int
+    operations: dict[str, int]  # of the loss; of one pass forward, with the loss; of the pass backward, with the loss
+    difference: float  # between what all passes forward give and what the one backward gives
+
+    @property
+    def cost(self) -> dict[str, int]:
+        """Operations for the whole gradient, each way."""
+        return {
+            "forward": self.forward_passes * self.operations["forward"],
+            "backward": self.backward_passes * self.operations["backward"],
+        }
+
+
+def backward_mode(
+    loss: Callable[..., Any], points: Sequence[tuple[Any, ...]], known: Sequence[Mapping[str, np.ndarray]]
+) -> BackwardMode:
+    """`points` are arguments of the loss, the parameters first; `known` the derivation's quantities at each."""
+    with jax.enable_x64(True):
+        flat, unravel = ravel_pytree(widened(points[0][0]))
+        rest = widened(points[0][1:])
+
+        def along(parameters: Any, direction: Any) -> Any:
+            return jax.jvp(lambda p: loss(p, *rest), (parameters,), (unravel(direction),))[1]
+
+        start = unravel(flat)
+        columns = compiled(jax.vmap(along, (None, 0)))(start, jnp.eye(flat.size))
+        whole, _ = ravel_pytree(compiled(jax.grad(loss))(start, *rest))
+        difference = float(jnp.max(jnp.abs(columns - whole)))
+        counted = {
+            "loss": jax.make_jaxpr(loss)(start, *rest),
+            "forward": jax.make_jaxpr(along)(start, jnp.ones_like(flat)),
+            "backward": jax.make_jaxpr(jax.grad(loss))(start, *rest),
+        }
+        names = list(inspect.signature(loss).parameters)[1 : len(points[0])]
+        return BackwardMode(
+            inputs=[*leaves_by_path(points[0][0]), *names],
+            loss=_matched(loss, points, known),
+            gradient=_matched(jax.grad(loss), points, known),
+            parameters=flat.size,
+            forward_passes=flat.size,
+            backward_passes=1,
+            operations={name: operations(closed.jaxpr) for name, closed in counted.items()},
+            difference=difference,
+        )
+
+
+def _matched(
+    function: Callable[..., Any], points: Sequence[tuple[Any, ...]], known: Sequence[Mapping[str, np.ndarray]]
+) -> list[Equation]:
+    """The equations of a program, each with the step whose numbers it is the first to compute at all points."""
+    closed = jax.make_jaxpr(function)(*widened(points[0]))
+    computed = compiled(partial(_computed, closed))
+    results = [jax.tree.map(np.asarray, computed(jax.tree.leaves(widened(point)))) for point in points]
+    left, found = set(known[0]), []
+    for text, *values in zip(_texts(closed.jaxpr), *results, strict=True):
+        step = next(
+            (
+                name
+                for name in known[0]
+                if name in left and all(_same(v, k[name]) for v, k in zip(values, known, strict=True))
+            ),
+            None,
+        )
+        left.discard(step or "")
+        found.append(Equation(text, step))
+    return found
+
+
+def _computed(closed: Any, arguments: list[Any]) -> list[list[Any]]:
+    """What every equation of a program computes. Calls are not entered: they are one equation."""
+    values = dict(zip([*closed.jaxpr.constvars, *closed.jaxpr.invars], [*closed.consts, *arguments], strict=True))
+    computed = []
+    for equation in closed.jaxpr.eqns:
+        inputs = [atom.val if isinstance(atom, core.Literal) else values[atom] for atom in equation.invars]
+        inner = called_program(equation)
+        outputs = run(equation, inputs) if inner is None else core.jaxpr_as_fun(core.ClosedJaxpr(*inner))(*inputs)
+        values.update(zip(equation.outvars, outputs, strict=True))
+        computed.append(list(outputs))
+    return computed
+
+
+def _same(computed: list[np.ndarray], expected: np.ndarray) -> bool:
+    """Whether one of the results is the expected one: transposed, perhaps, or without axes of length 1."""
+    right = np.squeeze(expected)
+    scale = 1e-9 * float(np.max(np.abs(right), initial=0.0))
+    if not scale:
+        return False  # zeros tell nothing
+    return any(
+        candidate.shape == right.shape and np.allclose(candidate, right, rtol=1e-9, atol=scale)
+        for value in map(np.squeeze, computed)
+        if value.dtype.kind == "f"
+        for candidate in (value, value.T)
+    )
+
+
+def _texts(jaxpr: Any) -> list[str]:
+    """One line for each equation, variables being called a, b, c and so on in the order in which they appear."""
+    names: dict[Any, str] = {}
+
+    def named(variable: Any) -> str:
+        if isinstance(variable, core.Literal):
+            return f"{np.asarray(variable.val).item():g}"
+        return names.setdefault(variable, letters(len(names)))
+
+    for variable in [*jaxpr.constvars, *jaxpr.invars]:
+        named(variable)
+    lines = []
+    for equation in jaxpr.eqns:
+        operation = equation.params.get("name") if called_program(equation) else None
+        inputs = " ".join(named(variable) for variable in equation.invars)
+        outputs = " ".join(
+            f"{named(variable)}:{variable.aval.str_short(short_dtypes=True)}" for variable in equation.outvars
+        )
+        words = equation.primitive.name if operation is None else f"{equation.primitive.name} {operation}"
+        if equation.primitive.name == "name":
+            words = f"name[{equation.params['name']}]"
+        lines.append(f"{outputs} = {words} {inputs}")
+    return lines
+
+
+def letters(number: int) -> str:
+    """a to z, then aa, ab and so on."""
+    letter = chr(ord("a") + number % 26)
+    return letter if number < 26 else letters(number // 26 - 1) + letter
+
+
+def operations(jaxpr: Any) -> int:
+    """Operations on single numbers: for a product of matrices its multiplications and additions, for anything else
+    that computes one for each number that comes out or, in a sum, goes in. A branch counts as its longest.
+    """
+    return sum(map(_operations, jaxpr.eqns))
+
+
+def _operations(equation: Any) -> int:
+    name, (first, *_) = equation.primitive.name, [*equation.invars, None]
+    inner = [operations(program) for program in programs(equation)]
+    if name == "scan":
+        return equation.params["length"] * sum(inner)
+    if inner:
+        return max(inner)
+    size = sum(int(np.prod(variable.aval.shape)) for variable in equation.outvars)
+    if name in MOVES:
+        return 0
+    if name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        return 2 * size * int(np.prod([first.aval.shape[axis] for axis in contracted]))
+    if name == "conv_general_dilated":
+        weight, numbers = equation.invars[1].aval.shape, equation.params["dimension_numbers"]
+        return 2 * size * int(np.prod(weight)) // weight[numbers.rhs_spec[0]]
+    if name.startswith(("reduce", "cum", "arg", "scatter")):
+        return int(np.prod(first.aval.shape))
+    return size

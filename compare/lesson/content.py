@@ -1,0 +1,172 @@
+"""What a lesson holds: steps, each with its lines of source, and numbers for every step at every recorded moment."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from compare.agreement import Row, Verdict, plain
+from compare.lesson.backward_mode import BackwardMode
+from compare.lesson.source import Excerpt
+
+ALL, SOME = 8, 5  # entries shown: all of a quantity, if it has no more than that; or some of it
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A value on the way, or the loss's gradient with respect to one. `label` is what a step calls it."""
+
+    label: str
+    path: str
+    gradient: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the derivation.
+
+    `words` say why it is so; `derivation`, if there is one, is the docstring of the function that does it. `by_hand`
+    are the lines of `manual`, `by_jax` those of `autodiff` that make them unnecessary.
+    """
+
+    name: str
+    backward: bool
+    title: str
+    words: str
+    by_hand: Sequence[Excerpt]
+    by_jax: Sequence[Excerpt]
+    quantities: Sequence[Quantity]
+    derivation: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a quantity. `value` is that of the thing whose gradient it is, None where it is a value itself."""
+
+    index: tuple[int, ...]
+    value: float | None
+    by_hand: float
+    by_jax: float
+    difference: float
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A quantity at one moment: some entries, and the largest difference of all of them.
+
+    `allowed` is what rounding allows for the entry that comes closest to its limit, whose error is `error`; they and
+    the verdict are those of `check_gradients`, and missing where it compares nothing: values, but the loss.
+    """
+
+    shape: tuple[int, ...]
+    entries: Sequence[Entry]
+    largest_difference: float
+    error: float | None
+    allowed: float | None
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Everything after so many steps of training. `boundary` is the share of class 1 on a grid, for plane data."""
+
+    step: int
+    loss: float
+    loss_by_jax: float
+    verdict: Verdict
+    sentence: str
+    numbers: dict[str, Numbers]  # by label
+    boundary: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Data in the plane, for the picture: the examples, their classes, and the ticks of the grid."""
+
+    x: np.ndarray
+    y: np.ndarray
+    ticks: tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The derivation of one network, and a tiny run of it."""
+
+    model: str
+    title: str
+    about: Sequence[str]
+    settings: dict[str, Any]
+    steps: Sequence[Step]
+    moments: Sequence[Moment]
+    losses: np.ndarray
+    backward_mode: BackwardMode
+    root: Excerpt  # the line of `autodiff` that derives everything
+    plane: Plane | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        return Verdict.of([moment.verdict for moment in self.moments])
+
+    @property
+    def sentence(self) -> str:
+        if self.verdict is Verdict.AGREE:
+            count = sum(step.backward for step in self.steps)
+            return (
+                f"AGREE: all {count} steps backward, by hand and by JAX, at {len(self.moments)} moments of a training "
+                f"of {len(self.losses) - 1} steps."
+            )
+        moment = next(moment for moment in self.moments if moment.verdict is self.verdict)
+        return f"After {moment.step} steps of training: {moment.sentence}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return plain(
+            {
+                "verdict": self.verdict,
+                "sentence": self.sentence,
+                "model": self.model,
+                "title": self.title,
+                "about": self.about,
+                "settings": self.settings,
+                "root": asdict(self.root),
+                "steps": list(map(asdict, self.steps)),
+                "losses": self.losses,
+                "moments": [
+                    {key: value for key, value in asdict(moment).items() if key != "boundary"}
+                    for moment in self.moments
+                ],
+                "backward_mode": asdict(self.backward_mode),
+            }
+        )
+
+
+def numbers(
+    value: np.ndarray | None, by_hand: np.ndarray, by_jax: np.ndarray, where: Sequence[tuple[int, ...]], row: Row | None
+) -> Numbers:
+    """The entries at `where`; `value` is None where the quantity is a value itself."""
+    difference = np.abs(np.subtract(by_hand, by_jax, dtype=np.float64))
+    entries = [
+        Entry(
+            index,
+            None if value is None else float(value[index]),
+            float(by_hand[index]),
+            float(by_jax[index]),
+            float(difference[index]),
+        )
+        for index in where
+    ]
+    largest = float(difference.max()) if difference.size else 0.0
+    judged = (None, None, None) if row is None else (row.error, row.allowed, row.verdict)
+    return Numbers(by_hand.shape, entries, largest, *judged)
+
+
+def all_or_first(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Every entry if these are few, else those of the first example, which is the first column."""
+    indices = list(np.ndindex(*shape))
+    return indices if len(indices) <= ALL else [index for index in indices if not any(index[1:])]
+
+
+def largest(gradient: np.ndarray) -> list[tuple[int, ...]]:
+    """The entries with the largest gradient, in their own order: of thousands, those that say most."""
+    order = np.argsort(-np.abs(gradient), axis=None, kind="stable")[:SOME]
+    return [tuple(int(i) for i in np.unravel_index(place, gradient.shape)) for place in sorted(order.tolist())]

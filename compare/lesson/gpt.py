@@ -1,0 +1,101 @@
+"""A GPT as a lesson: each line of `manual.transformer`'s backward, with the op that it calls."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import autodiff.transformer
+import manual.transformer
+from compare.lesson.content import Quantity, Step
+from compare.lesson.layered import LOSS, backward_of, forward_of, network_subject, paragraphs
+from compare.lesson.source import Excerpt, body, containing, returned
+from compare.lesson.subject import Subject
+from compare.models import build
+from compare.ops import catalog
+
+SIZES = {"batch": 2, "length": 6, "hidden": 8, "heads": 2, "layers": 1, "iterations": 120, "learning_rate": 0.05}
+# The ops of a block in the order of the forward pass; each has an input of its name, and most have parameters.
+ATTENTION = {"norm1": "layer_norm", "qkv": "dense", "attention": "attention", "projection": "dense"}
+HIDDEN = {"norm2": "layer_norm", "up": "dense", "gelu": "gelu", "down": "dense"}
+
+
+def subject(*, seed: int) -> Subject:
+    """One block, small, on one batch of text."""
+    model, options = build("gpt", SIZES, seed=seed, dtype="float64")
+    return network_subject(
+        "gpt",
+        model,
+        options,
+        title="A GPT",
+        steps=steps(model.parameters),
+        root=returned(inspect.unwrap(autodiff.transformer.loss_and_gradients)),
+        values=lambda parameters, x, targets: {"logits": model.predict(parameters, x)},
+        seed=seed,
+    )
+
+
+def steps(parameters: Any) -> list[Step]:
+    """The forward pass in a few steps, and every line of the backward pass."""
+    known = catalog()
+    forward = [
+        _forward("a block", "Attention, and a hidden layer", manual.transformer._block, []),
+        _forward("logits", "From ids to logits", manual.transformer.apply, ["logits"]),
+        forward_of("loss", known[LOSS], Quantity("loss", "loss", False)),
+    ]
+    backward = [backward_of("loss", known[LOSS], ["logits"]), *_top()]
+    for index in reversed(range(len(parameters["blocks"]))):
+        backward += _block(index, parameters["blocks"][index])
+    return [*forward, *backward, _embeddings()]
+
+
+def _forward(name: str, title: str, by_hand: Any, values: Sequence[str]) -> Step:
+    jax_side = autodiff.transformer
+    by_jax = body(jax_side.apply) if values else [*body(jax_side._attention), *body(jax_side._hidden_layer)]
+    words = "Token and position are added up, go through the blocks, and meet every token of the vocabulary."
+    if not values:
+        words = "x + projection(attention(qkv(norm1(x)))), and of that, x + down(gelu(up(norm2(x))))."
+    return Step(name, False, title, words, body(by_hand), by_jax, [Quantity(value, value, False) for value in values])
+
+
+def _top() -> Iterator[Step]:
+    """The output layer, whose weight is the token embedding, and the norm before it."""
+    words, *_ = paragraphs(manual.transformer._head_backward)
+    by_jax = [containing(autodiff.transformer.apply, '"head.input"')]
+    yield _step("head", words, body(manual.transformer._head_backward), by_jax, ["head.input"])
+    line = containing(manual.transformer._body_backward, "layer_norm_backward")
+    by_jax = [containing(autodiff.transformer.apply, '"norm.input"')]
+    yield _step("norm", "", [line], by_jax, ["norm.weight", "norm.bias", "norm.input"], "layer_norm")
+
+
+def _block(index: int, parameters: Any) -> Iterator[Step]:
+    name, source = f"blocks.{index}", manual.transformer._block_backward
+    *_, residual = paragraphs(source)
+    parts = (
+        (HIDDEN, autodiff.transformer._hidden_layer, "middle"),
+        (ATTENTION, autodiff.transformer._attention, "input"),
+    )
+    for ops, by_jax, stream in parts:
+        for part, op in reversed(ops.items()):
+            line = containing(source, f'inputs["{part}.input"]', assigned=True)
+            paths = [f"{name}.{part}.{leaf}" for leaf in [*parameters.get(part, {}), "input"]]
+            jax_line = containing(by_jax, f".{part}.input")
+            yield _step(f"{name}.{part}", "", [line], [jax_line], paths, op)
+        line = containing(source, f'inputs["{stream}"]', assigned=True)
+        yield _step(f"{name}.{stream}", residual, [line], [returned(by_jax)], [f"{name}.{stream}"])
+
+
+def _embeddings() -> Step:
+    source, by_jax = manual.transformer._body_backward, [containing(autodiff.transformer.apply, "x = embedding(")]
+    lines = [containing(source, "np.sum(dx, axis=0)"), containing(source, "_add_rows(")]
+    return _step("embeddings", "", lines, by_jax, ["position_embedding", "token_embedding"], "embedding")
+
+
+def _step(name: str, words: str, by_hand: list[Excerpt], by_jax: list[Excerpt], paths: list[str], op: str = "") -> Step:
+    """A line of the backward pass. Of an op that it calls, words and source are those of the op."""
+    derivation: list[str] = []
+    if op:
+        called = catalog()[op]
+        words, *derivation = paragraphs(called.backward)
+        by_hand, by_jax = [*by_hand, *body(called.backward)], [*by_jax, *body(called.function)]
+    quantities = [Quantity(f"d {path}", path, True) for path in paths]
+    return Step(f"d {name}", True, f"{name}, backward", words, by_hand, by_jax, quantities, "\n\n".join(derivation))

@@ -1,0 +1,147 @@
+"""The notebook's network as a lesson: one example is followed through every line of `manual.shallow`."""
+
+from typing import Any
+
+import numpy as np
+
+import autodiff
+import autodiff.shallow
+import manual
+import manual.shallow
+from compare.datasets import load
+from compare.lesson.content import Plane, Quantity, Step, all_or_first
+from compare.lesson.source import Excerpt, assignment, returned
+from compare.lesson.subject import Subject
+from compare.verify import shallow_by_hand, shallow_loss
+
+HIDDEN, EXAMPLES, SCALE = 4, 40, 0.5
+LEARNING_RATE, ITERATIONS = 1.0, 300
+GRID = 56  # points along each axis of the picture
+
+# Name and title of each step forward, and why it is so.
+FORWARD = {
+    "Z1": ("A weighted sum for every hidden unit", "Each row of W1 belongs to a unit, each column of x to an example."),
+    "A1": ("Squashed", "Without a bend between them, two linear layers would be one linear layer."),
+    "Z2": ("The hidden units vote", "One number for every example: its logit, positive where the vote is for class 1."),
+    "A2": ("The vote as a probability", "sigmoid maps every logit into the interval from 0 to 1."),
+    "loss": (
+        "How wrong is that?",
+        "Binary cross-entropy, averaged over the examples: the surprise at the right labels. It is written from the "
+        "logits Z2, because the form with log A2 meets log 0 as soon as A2 rounds to 0 or 1.",
+    ),
+}
+
+# The quantity of each step backward, the forward line it goes back through, its title, and why it is so.
+BACKWARD = {
+    "Z2": (
+        "loss",
+        "Begin at the loss",
+        "By the chain rule dJ/dZ2 = dJ/dA2 · A2 (1 − A2), the last factor being the sigmoid's derivative. With "
+        "dJ/dA2 = (A2 − y) / (A2 (1 − A2)) / m it cancels: what is left is how far the prediction is off. The 1/m "
+        "of the average appears here, once.",
+    ),
+    "W2": (
+        "Z2",
+        "Whom did each weight carry?",
+        "A weight multiplies the activation that it carries. So each example contributes dZ2 times that activation, "
+        "and the product of matrices adds up the contributions of all examples.",
+    ),
+    "b2": ("Z2", "The bias carries 1", "A bias is used by every example alike, so it hears from all of them: a sum."),
+    "A1": (
+        "Z2",
+        "Back through the weights",
+        "A hidden unit reaches the loss through its weight in W2. Backward the same weights are used the other way "
+        "around, hence the transpose.",
+    ),
+    "Z1": (
+        "A1",
+        "Back through the bend",
+        "tanh' = 1 - tanh²: a function of the value, which the forward pass has computed already. A saturated unit, "
+        "with A1 near ±1, lets hardly anything through.",
+    ),
+    "W1": (
+        "Z1",
+        "The first weights, as the second",
+        "The same rule as for W2: what arrives at the sum, times what the weight carries, which here is the data.",
+    ),
+    "b1": ("Z1", "And the first bias", "As for b2: the sum over the examples."),
+}
+
+
+def subject(*, seed: int) -> Subject:
+    """On 40 examples of the moons, with 4 hidden units: few enough for every number to be looked at."""
+    problem = load("moons", seed=seed)
+    x, y = problem.train_x[:, :EXAMPLES], problem.train_y[:, :EXAMPLES]
+    parameters = manual.initialize_parameters(*manual.layer_structure(x, y, HIDDEN), seed=seed, scale=SCALE)
+    ticks = [np.linspace(row.min() - 0.4, row.max() + 0.4, GRID) for row in x]
+    grid = np.stack([axis.ravel() for axis in np.meshgrid(*ticks)])
+
+    def boundary(parameters: Any) -> np.ndarray:
+        return manual.forward_propagation(grid, parameters)[0].reshape(GRID, GRID)
+
+    def update(parameters: Any, gradients: Any, state: None) -> tuple[Any, None]:
+        return manual.update_parameters(parameters, gradients, LEARNING_RATE), None
+
+    return Subject(
+        model="shallow",
+        title="One hidden layer, every derivative by hand",
+        about=[
+            f"{EXAMPLES} examples of two interleaving half circles; a network of {HIDDEN} hidden tanh units and a "
+            f"sigmoid output; plain gradient descent at learning rate {LEARNING_RATE:g}, all examples in every step.",
+            "Columns are examples. dQ means dJ/dQ, the gradient of the loss itself. Of what has a column for every "
+            "example, the first is shown: follow that one example, ringed in the picture, through the network and "
+            "back.",
+        ],
+        iterations=ITERATIONS,
+        settings={
+            "dataset": "moons",
+            "examples": EXAMPLES,
+            "hidden": HIDDEN,
+            "learning_rate": LEARNING_RATE,
+            "iterations": ITERATIONS,
+            "scale": SCALE,
+            "seed": seed,
+        },
+        steps=steps(),
+        root=assignment(autodiff.shallow, "_compiled_value_and_grad"),
+        parameters=parameters,
+        args=(x, y),
+        by_hand=shallow_by_hand,
+        loss=shallow_loss,
+        values=lambda parameters, x, y: manual.forward_propagation(x, parameters)[1]._asdict(),
+        values_by_jax=lambda parameters, x, y: autodiff.forward_propagation(x, parameters)[1]._asdict(),
+        update=update,
+        state=None,
+        where=lambda values: all_or_first(values.shape),
+        plane=Plane(x, y, (ticks[0], ticks[1])),
+        boundary=boundary,
+    )
+
+
+def steps() -> list[Step]:
+    """Forward, then backward, in the order of `manual.shallow`."""
+    forward = [
+        Step(name, False, title, words, _forward(manual, name), _forward(autodiff, name), [Quantity(name, name, False)])
+        for name, (title, words) in FORWARD.items()
+    ]
+    backward = [
+        Step(
+            f"d{name}",
+            True,
+            title,
+            words,
+            [assignment(manual.shallow.backpropagation, f"d{name}")],
+            _forward(autodiff, through),
+            [Quantity(f"d{name}", name, True)],
+        )
+        for name, (through, title, words) in BACKWARD.items()
+    ]
+    return forward + backward
+
+
+def _forward(side: Any, name: str) -> list[Excerpt]:
+    """The line of the forward pass that computes a quantity; the loss has two."""
+    if name == "loss":
+        loss = side.shallow.compute_loss
+        return [assignment(loss, "terms"), returned(loss)]
+    return [assignment(side.shallow.forward_propagation, name)]

@@ -1,0 +1,158 @@
+"""A network to be taught: what its lesson is made from, and the tiny run that fills it with numbers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compare.agreement import leaves_by_path
+from compare.compiling import compiled
+from compare.gradients import check_gradients
+from compare.lesson.backward_mode import backward_mode
+from compare.lesson.content import Lesson, Moment, Numbers, Plane, Quantity, Step, numbers
+from compare.lesson.source import Excerpt
+from compare.localize import find_taps, with_offsets, zero_offsets
+from compare.platform import precise
+from compare.tracing import as_it_is_now
+
+Progress = Callable[[str, int], None]
+MOMENTS = 31
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`by_hand(parameters, *args) -> (loss, gradients, intermediates)`; `loss(parameters, *args)` in JAX.
+
+    `values` and `values_by_jax` take the same and give what the forward pass computes on its way, by name;
+    `update(parameters, gradients, state) -> (parameters, state)`; `where(values or gradient) -> indices` chooses the
+    entries to show; `boundary(parameters)` is for data in the plane.
+    """
+
+    model: str
+    title: str
+    about: Sequence[str]
+    iterations: int
+    settings: dict[str, Any]
+    steps: Sequence[Step]
+    root: Excerpt
+    parameters: Any
+    args: tuple[np.ndarray, ...]
+    by_hand: Callable[..., Any]
+    loss: Callable[..., Any]
+    values: Callable[..., dict[str, Any]]
+    values_by_jax: Callable[..., dict[str, Any]]
+    update: Callable[..., Any]
+    state: Any
+    where: Callable[[np.ndarray], Sequence[tuple[int, ...]]]
+    plane: Plane | None = None
+    boundary: Callable[[Any], np.ndarray] | None = None
+
+
+def taught(subject: Subject, *, seed: int, progress: Progress = lambda what, steps: None) -> Lesson:
+    """Train by hand, and compare both sides at MOMENTS of the way, closer together at the start."""
+    iterations = subject.iterations
+    recorded = np.unique(np.round(iterations * np.linspace(0, 1, MOMENTS) ** 2).astype(int))
+    losses = np.empty(iterations + 1)
+    looks: list[_Look] = []
+    with precise(subject.parameters):
+        taps = find_taps(as_it_is_now(subject.loss, subject.parameters, *subject.args))
+        by_jax = compiled(jax.value_and_grad(with_offsets(subject.loss)))
+        for step, parameters in enumerate(_training(subject, iterations, losses)):
+            if step in recorded:
+                progress("comparing both sides", len(looks))
+                looks.append(_look(subject, step, parameters, by_jax, taps, seed))
+        where = {
+            q.label: subject.where(looks[0].quantities[q.label]) for step in subject.steps for q in step.quantities
+        }
+        progress("tracing what JAX does", len(looks))
+        ends = (looks[0], looks[-1])
+        why = backward_mode(
+            subject.loss,
+            [(look.parameters, *subject.args) for look in ends],
+            [{"loss": look.loss, **look.quantities} for look in ends],
+        )
+        moments = [_moment(subject, look, where) for look in looks]
+    return Lesson(
+        model=subject.model,
+        title=subject.title,
+        about=subject.about,
+        settings=subject.settings,
+        steps=subject.steps,
+        moments=moments,
+        losses=losses,
+        backward_mode=why,
+        root=subject.root,
+        plane=subject.plane,
+    )
+
+
+def _training(subject: Subject, iterations: int, losses: np.ndarray) -> Iterator[Any]:
+    """The parameters after 0, 1, 2, ... steps; fills in the loss at each."""
+    parameters, state = subject.parameters, subject.state
+    for step in range(iterations + 1):
+        losses[step], gradients, _ = subject.by_hand(parameters, *subject.args)
+        yield parameters
+        parameters, state = subject.update(parameters, gradients, state)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Both sides at one moment, whole."""
+
+    step: int
+    parameters: Any
+    report: Any
+    loss: Any
+    loss_by_jax: float
+    values: dict[str, np.ndarray]  # by hand, or by JAX where `manual` gives no name to one
+    quantities: dict[str, np.ndarray]  # by label, by hand
+    by_jax: dict[str, np.ndarray]  # by label
+
+
+def _look(
+    subject: Subject, step: int, parameters: Any, by_jax: Callable[..., Any], taps: dict[str, Any], seed: int
+) -> _Look:
+    args, on_device = subject.args, jax.tree.map(jnp.asarray, parameters)
+    report = check_gradients(
+        subject.by_hand, subject.loss, parameters, *args, seed=seed, probes=False, references=step == 0
+    )
+    loss, gradients, intermediates = subject.by_hand(parameters, *args)
+    ours = leaves_by_path(gradients) | intermediates
+    offsets = zero_offsets({name: tap for name, tap in taps.items() if name in intermediates})
+    loss_by_jax, (of_leaves, of_taps) = by_jax((parameters, offsets), *args)
+    theirs = leaves_by_path(of_leaves) | leaves_by_path(of_taps)
+    values = {"loss": np.asarray(loss)} | subject.values(parameters, *args)
+    values_by_jax = {"loss": np.asarray(loss_by_jax)} | subject.values_by_jax(on_device, *args)
+    wanted = [q for step in subject.steps for q in step.quantities]
+    return _Look(
+        step=step,
+        parameters=parameters,
+        report=report,
+        loss=loss,
+        loss_by_jax=float(loss_by_jax),
+        values=values_by_jax | values | leaves_by_path(parameters),
+        quantities={q.label: np.asarray((ours if q.gradient else values)[q.path]) for q in wanted},
+        by_jax={q.label: np.asarray((theirs if q.gradient else values_by_jax)[q.path]) for q in wanted},
+    )
+
+
+def _moment(subject: Subject, look: _Look, where: dict[str, Sequence[tuple[int, ...]]]) -> Moment:
+    rows = {row.path: row for row in look.report.rows}
+
+    def shown(q: Quantity) -> Numbers:
+        value = np.asarray(look.values[q.path]) if q.gradient else None
+        row = rows.get(q.path) if q.gradient or q.path == "loss" else None
+        return numbers(value, look.quantities[q.label], look.by_jax[q.label], where[q.label], row)
+
+    return Moment(
+        step=look.step,
+        loss=float(look.loss),
+        loss_by_jax=look.loss_by_jax,
+        verdict=look.report.verdict,
+        sentence=look.report.sentence,
+        numbers={q.label: shown(q) for step in subject.steps for q in step.quantities},
+        boundary=subject.boundary(look.parameters) if subject.boundary else None,
+    )

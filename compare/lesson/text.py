@@ -1,0 +1,124 @@
+"""A lesson on the terminal: every step with its lines and its numbers before training and after."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from compare.lesson.backward_mode import letters
+from compare.lesson.content import Entry, Lesson, Numbers, Quantity, Step
+from compare.lesson.source import Excerpt
+from compare.rendering import plain_text, table
+
+ENTRIES = 4  # of each quantity
+
+
+def as_text(lesson: Lesson) -> str:
+    return plain_text(*_parts(lesson))
+
+
+def _parts(lesson: Lesson) -> Iterator[RenderableType]:
+    yield f"{lesson.model}: {lesson.title}"
+    yield from lesson.about
+    for backward, heading in ((False, "FORWARD"), (True, "BACKWARD")):
+        yield f"\n{heading}"
+        if backward:
+            yield "JAX derives everything that follows from the forward lines, by one line:"
+            yield _code([lesson.root])
+        for step in lesson.steps:
+            if step.backward is backward:
+                yield from _step(lesson, step)
+    yield "\nWHY BACKWARD"
+    yield from _why(lesson)
+    first, last = lesson.losses[0], lesson.losses[-1]
+    yield f"\nLoss: from {first:.6g} to {last:.6g} in {len(lesson.losses) - 1} steps"
+    yield f"\n{lesson.sentence}"
+
+
+def _step(lesson: Lesson, step: Step) -> Iterator[RenderableType]:
+    yield f"\n{step.name}: {step.title}"
+    yield Padding(step.words, (0, 2))
+    if step.derivation:
+        yield Padding(step.derivation, (1, 2, 0, 2))
+    yield _code(step.by_hand)
+    yield _code(step.by_jax)
+    for quantity in step.quantities:
+        yield from _numbers(lesson, quantity)
+
+
+def _code(excerpts: Sequence[Excerpt]) -> Padding:
+    grid = Table.grid(padding=(0, 2))
+    for excerpt in excerpts:
+        for i, (number, line) in enumerate(excerpt.numbered()):
+            grid.add_row(f"{excerpt.file}:{number}" if i == 0 else f"{'':>{len(excerpt.file)}}:{number}", _text(line))
+    return Padding(grid, (0, 0, 0, 4))
+
+
+def _text(line: str) -> RenderableType:
+    return Text(line)  # never markup
+
+
+def _numbers(lesson: Lesson, quantity: Quantity) -> Iterator[RenderableType]:
+    what = "gradient" if quantity.gradient else "value"
+    values = ("value",) if quantity.gradient else ()
+    rows, words = [], []
+    for moment in (lesson.moments[0], lesson.moments[-1]):
+        here = moment.numbers[quantity.label]
+        for i, entry in enumerate(here.entries[:ENTRIES]):
+            rows.append((f"step {moment.step}" if i == 0 else "", *_cells(quantity, entry)))
+        words.append(f"{_judged(here)} after {moment.step} steps")
+    headers = ("", "entry", *values, f"{what} by hand", f"{what} by JAX", "difference")
+    yield Padding(table(headers, rows, left=2), (0, 0, 0, 4))
+    shape = "x".join(map(str, here.shape)) or "scalar"
+    yield Padding(f"{quantity.label}, {shape}, largest difference: {', '.join(words)}", (0, 0, 0, 4))
+
+
+def _cells(quantity: Quantity, entry: Entry) -> tuple[str, ...]:
+    values = (shown(entry.value),) if entry.value is not None else ()
+    return indexed(entry), *values, shown(entry.by_hand), shown(entry.by_jax), f"{entry.difference:.1e}"
+
+
+def _judged(numbers: Numbers) -> str:
+    verdict = "" if numbers.verdict is None else f" ({numbers.verdict.value})"
+    return f"{numbers.largest_difference:.1e}{verdict}"
+
+
+def _why(lesson: Lesson) -> Iterator[RenderableType]:
+    why = lesson.backward_mode
+    yield cost_sentence(lesson)
+    yield "What JAX makes of it, and the steps whose numbers it was found to compute:"
+    yield Padding(f"In it, {inputs_sentence(lesson)}.", (0, 0, 0, 4))
+    rows = [(equation.text, f"<- {equation.step}" if equation.step else "") for equation in why.gradient]
+    grid = Table.grid(padding=(0, 2))
+    for text, step in rows:
+        grid.add_row(_text(text), step)
+    yield Padding(grid, (0, 0, 0, 4))
+
+
+def cost_sentence(lesson: Lesson) -> str:
+    why = lesson.backward_mode
+    saved, beyond = why.cost["forward"] / why.cost["backward"], why.cost["backward"] / why.operations["loss"]
+    return (
+        f"This network has {why.parameters:,} parameters. Forward mode needs a pass for each: {why.forward_passes:,} "
+        f"passes of {why.operations['forward']:,} operations are {why.cost['forward']:,}. Backward mode needs one: "
+        f"{why.cost['backward']:,} operations, {saved:,.3g} times fewer, and {beyond:.2g} times as many as the "
+        f"loss alone. Both were run, and differ by at most {why.difference:.1e}."
+    )
+
+
+def inputs_sentence(lesson: Lesson) -> str:
+    """Which letter of the program is what."""
+    named = [f"{letters(i)} is {name}" for i, name in enumerate(lesson.backward_mode.inputs)]
+    return ", ".join(named)
+
+
+def shown(number: float) -> str:
+    """Four digits, and an exponent without a leading zero."""
+    return re.sub(r"e([+-])0", r"e\1", f"{number:.4g}")
+
+
+def indexed(entry: Entry) -> str:
+    return f"[{', '.join(map(str, entry.index))}]" if entry.index else ""

@@ -1,0 +1,92 @@
+"""The page of a lesson as text: what is on it, that none of it is markup by accident, that it is all in one file."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from compare.lesson import lesson
+from compare.pages.lesson import lesson_page
+from tests.test_lesson import brief, shown_lines  # noqa: F401
+from tests.test_pages import HOSTILE, Outline
+
+pytestmark = pytest.mark.xdist_group("lesson")  # programs are compiled once
+
+
+@pytest.fixture(scope="module")
+def found(brief):  # noqa: F811
+    return lesson()
+
+
+@pytest.fixture(scope="module")
+def outline(found):
+    return Outline(lesson_page(found))
+
+
+def test_it_is_one_small_file_that_loads_nothing(found, outline):
+    assert len(lesson_page(found).encode()) < 1_000_000
+    policy = outline.policy()
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"].startswith("'sha256-")
+    links = [a[key] for name, a in outline.elements for key in ("href", "src") if key in a]
+    assert all(link.startswith(("#", "data:")) for link in links)
+    ids = [a["id"] for _, a in outline.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {link for link in links if link.startswith("#")} <= {f"#{name}" for name in ids}
+
+
+def test_every_line_is_shown_with_its_file_and_number(found):
+    page = lesson_page(found)
+    for step in found.steps:
+        article = page[page.index(f'id="step-{step.name}"') :].partition("</article>")[0]
+        lines = Outline(f"<article {article}</article>")
+        numbers = {int(a["data-line"]) for _, a in lines.elements if "data-line" in a}
+        assert numbers == {number for excerpt in shown_lines([step]) for number, _ in excerpt.numbered()}
+        assert {a["data-file"] for _, a in lines.elements if "data-file" in a} == {
+            excerpt.file for excerpt in shown_lines([step])
+        }
+        for excerpt in shown_lines([step]):
+            for _, line in excerpt.numbered():
+                assert line in lines.data
+
+
+def test_every_step_has_its_formula(found):
+    page = lesson_page(found)
+    for step in found.steps:
+        article = page[page.index(f'id="step-{step.name}"') :].partition("</article>")[0]
+        assert article.count('<math display="block">') == len(step.by_hand)
+
+
+def test_what_moves_is_there_for_every_moment(found, outline):
+    data = json.loads(outline.text["script"].partition('"use strict"')[0])
+    places = sum("data-live" in a for _, a in outline.elements)
+    assert [len(texts) for texts in data["live"]] == [places] * len(found.moments)
+    contours = [a["d"] for _, a in outline.elements if "data-contour" in a]
+    assert contours == data["contours"][0]
+    assert len({json.dumps(paths) for paths in data["contours"]}) == len(found.moments)
+    (marker,) = (a for _, a in outline.elements if "data-marker" in a)
+    assert [float(marker["cx"]), float(marker["cy"])] == data["markers"][0]
+    heights = [y for _, y in data["markers"]]
+    assert heights == sorted(heights)  # the loss falls: y grows downward in a drawing
+    assert data["said"][-1] == f"step 12 of 12, loss {found.moments[-1].loss:.4g}"
+
+
+def test_text_from_outside_stays_text(found):
+    steps = [replace(step, title=HOSTILE, words=HOSTILE, derivation=HOSTILE) for step in found.steps]
+    page = lesson_page(replace(found, title=HOSTILE, about=[HOSTILE, HOSTILE], steps=steps))
+    outline = Outline(page)
+    assert [name for name, _ in outline.elements].count("script") == 2
+    assert "img" not in {name for name, _ in outline.elements}
+    assert HOSTILE in outline.data
+
+
+def test_the_same_lesson_gives_the_same_page(found):
+    assert lesson_page(found) == lesson_page(lesson())
+
+
+def test_a_network_without_a_plane_has_no_picture_of_one():
+    outline = Outline(lesson_page(lesson("mlp")))
+    assert not [a for _, a in outline.elements if "data-contour" in a]
+    assert [a for _, a in outline.elements if "data-marker" in a]
+    assert "dx = dy W^T" in outline.text["pre"]
+    assert "approximate    Phi'" in outline.text["pre"]  # columns stay columns
