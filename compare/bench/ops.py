@@ -136,21 +136,20 @@ def _pull_back(workload: Workload) -> tuple[Callable[..., Any], tuple[Any, ...]]
     from compare.ops import catalog
 
     op, case = catalog()[workload.size], case_of(workload)
-    given = dict(enumerate(case.inputs)) | case.options
+    given: dict[int | str, Any] = {**dict(enumerate(case.inputs)), **case.options}
     arrays = {place: value for place, value in given.items() if isinstance(value, np.ndarray)}
     floating = {place: value for place, value in arrays.items() if isinstance(place, int) and value.dtype.kind == "f"}
     others = {place: value for place, value in arrays.items() if place not in floating}
 
-    def forward_and_backward(floating: Any, others: Any, cotangent: Any) -> Any:
+    def forward_and_backward(values: Any, rest: Any, cotangent: Any) -> Any:
         def function(*values: Any) -> Any:
-            call = given | dict(zip(places, others, strict=True)) | dict(zip(floats, values, strict=True))
-            inputs = [call.pop(place) for place in range(len(case.inputs))]
-            return op.function(*inputs, **call)
+            call = given | dict(zip(others, rest, strict=True)) | dict(zip(floating, values, strict=True))
+            options = {place: value for place, value in call.items() if isinstance(place, str)}
+            return op.function(*(call[place] for place in range(len(case.inputs))), **options)
 
-        value, backward = jax.vjp(function, *floating)
+        value, backward = jax.vjp(function, *values)
         return value, backward(cotangent)
 
-    floats, places = list(floating), list(others)
     return forward_and_backward, (list(floating.values()), list(others.values()), _cotangent(workload, case))
 
 
