@@ -41,3 +41,8 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     few_entries,
     precision,
 ]
+
+# Those that describe, and so are all that can be said of a difference that is hardly more than rounding.
+DESCRIPTIONS = {few_entries, precision}
+# Those that take the right values for the numbers that came, elsewhere or times something.
+OF_RIGHT_VALUES = {constant_factor, transpose, shift, permutation, line_factors, broadcast, misplaced}

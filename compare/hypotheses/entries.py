@@ -52,6 +52,8 @@ def lost_repeats(e: Evidence) -> Iterator[Diagnosis]:
 def overwritten(e: Evidence) -> Iterator[Diagnosis]:
     """Every wrong entry is one of the numbers that should have been added up there."""
     wrong = e.wrong
+    if wrong.sum() < 2:
+        return  # one number, such as 1, is found in many an array
     if (np.abs(e.right[wrong]) <= e.allowed[wrong]).any() or len(np.unique(e.came[wrong])) < wrong.sum():
         return  # a sum over nothing is 0, and a limit that many entries share is a clip
     for name, terms in e.known.items():
