@@ -4,7 +4,7 @@ import numpy as np
 
 from compare.agreement import Diagnosis
 from compare.evidence import Evidence
-from compare.hypotheses import DESCRIPTIONS, HYPOTHESES, OF_RIGHT_VALUES
+from compare.hypotheses import AS_IT_CAME, HYPOTHESES, OF_RIGHT_VALUES
 
 
 def diagnose(evidence: Evidence) -> list[Diagnosis]:
@@ -13,7 +13,7 @@ def diagnose(evidence: Evidence) -> list[Diagnosis]:
         return []
     slight, faint = evidence.slight, evidence.faint
     for hypothesis in HYPOTHESES:
-        if (slight and hypothesis not in DESCRIPTIONS) or (faint and hypothesis in OF_RIGHT_VALUES):
+        if (slight and hypothesis not in AS_IT_CAME) or (faint and hypothesis in OF_RIGHT_VALUES):
             continue
         found = list(hypothesis(evidence))
         if found:

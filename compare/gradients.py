@@ -56,7 +56,8 @@ def check_gradients(
     parameters = jax.tree.map(lambda leaf: np.array(as_array(leaf)), parameters)
     args = jax.tree.map(_argument, args)
     _refuse_what_is_no_parameter(parameters)
-    dtype = np.result_type(*jax.tree.leaves(parameters))
+    with jax.enable_x64(True):
+        dtype = np.dtype(jax.numpy.result_type(*jax.tree.leaves(parameters)))
     with precise(parameters, args):
         names = _argument_names(loss_and_gradients, len(args))
         watched = Watched(loss_and_gradients, names)
@@ -130,7 +131,7 @@ def _check(
         if note:
             rows = [replace(row, verdict=Verdict.INCONCLUSIVE) if row.path in here.wrong else row for row in here.rows]
             return GradientReport(Verdict.INCONCLUSIVE, rows, notes=[note, *lost], allowance=_allowance(check, here))
-    point, probe, seen = _probed(check, here, probes)
+    point, probe, seen, more = _probed(check, here, probes)
     # Before the hand-written side is called again: for a while after a product, a BLAS's threads may keep the cores.
     report = _confirmed(check, point, references) if point.verdict is Verdict.AGREE else None
     if seen:
@@ -152,7 +153,7 @@ def _check(
         diagnoses=misconduct + report.diagnoses,
         probe=probe,
         probes=seen,
-        notes=notes + check.by_hand.remarks + silent,
+        notes=more + notes + check.by_hand.remarks + silent,
         changed=_changed(check, here, point),
         allowance=_allowance(check, point),
     )
@@ -160,11 +161,9 @@ def _check(
 
 def _allowance(check: Check, point: Point) -> str:
     """Where what is allowed comes from, in a sentence."""
-    runs = "one run" if point.samples == 1 else f"{point.samples} runs"
-    return (
-        f"what rounding may do: {DEVIATIONS:g} standard deviations, measured by {runs} with the result of every "
-        f"operation moved by its rounding in {check.dtype}, and two units in the last place."
-    )
+    runs = "1 run" if point.samples == 1 else f"{point.samples} runs"
+    moved = f"every operation's result moved, {runs}"
+    return f"{DEVIATIONS:g} standard deviations of rounding in {check.dtype} ({moved}), and 2 ulp."
 
 
 def _changed(check: Check, here: Point, point: Point) -> list[str]:
@@ -173,32 +172,38 @@ def _changed(check: Check, here: Point, point: Point) -> list[str]:
     return [name for name, (a, b) in zip(check.names, pairs, strict=True) if any(apart(a, b).values())]
 
 
-def _probed(check: Check, here: Point, probes: Sequence[probing.Probe]) -> tuple[Point, str | None, dict[str, str]]:
-    """The caller's point, or the first other one at which the sides part; its name; and what each probe showed."""
+def _probed(
+    check: Check, here: Point, probes: Sequence[probing.Probe]
+) -> tuple[Point, str | None, dict[str, str], list[str]]:
+    """The caller's point, or the first other one at which the sides part; its name; what each probe showed; notes."""
     seen: dict[str, str] = {}
     if here.verdict is Verdict.AGREE:
         random = np.random.default_rng(check.seed)
         for candidate in probes:
             other, seen[candidate.name] = _probe(check, candidate, here.parameters, here.args, random)
             if other is not None and other.verdict is Verdict.DISAGREE and not kink(check, other):
-                return _with_given_arguments(check, here, other), candidate.name, seen
-    return here, None, seen
+                point, more = _with_given_arguments(check, here, other)
+                return point, candidate.name, seen, more
+    return here, None, seen, []
 
 
-def _with_given_arguments(check: Check, here: Point, other: Point) -> Point:
+def _with_given_arguments(check: Check, here: Point, other: Point) -> tuple[Point, list[str]]:
     """A probe's point, but with the caller's own arguments, of which none can say that they may not be so.
 
-    If both sides agree there, it is the probe's point itself.
+    If both sides agree there, it is the probe's point itself, and a note says so.
     """
     changed = _changed(check, here, other)
     if check.names[0] not in changed or len(changed) == 1:
-        return other
+        return other, []
     try:
         with np.errstate(all="ignore"):
             alone = check.at(other.parameters, here.args)
     except Exception:  # the code under test may refuse what its caller never gave
-        return other
-    return alone if alone.verdict is Verdict.DISAGREE and not kink(check, alone) else other
+        return other, []
+    if alone.verdict is Verdict.DISAGREE and not kink(check, alone):
+        return alone, []
+    agree = [f"with {changed[0]} alone changed, both sides agree."] if alone.verdict is Verdict.AGREE else []
+    return other, agree
 
 
 def _blamed(check: Check, point: Point, unfit: bool, references: bool) -> GradientReport:

@@ -11,7 +11,7 @@ import numpy as np
 from compare.agreement import Verdict
 from compare.compiling import compiled
 from compare.localize import with_offsets, zero_offsets
-from compare.noise import is_floating
+from compare.noise import is_floating, unit_roundoff
 from compare.point import Check, Point
 from compare.probes import cast, structured
 from compare.tracing import Rule, interpreted, run, widened
@@ -103,8 +103,10 @@ def _off_kinks(key: Any, together: Any) -> Rule:
             shape = np.shape(inputs[i])
             sign = jnp.where(together, jax.random.rademacher(one, ()), jax.random.rademacher(many, shape))
             size = jnp.sqrt(jnp.mean(jnp.square(inputs[i])))
-            step = 1e-7 * jnp.where(size > 0, size, 1) * sign * jax.random.uniform(many, shape, minval=0.5, maxval=1.5)
-            inputs = [*inputs[:i], inputs[i] + jax.lax.stop_gradient(step), *inputs[i + 1 :]]
+            step = sign * jax.random.uniform(many, shape, minval=0.5, maxval=1.5) * jnp.where(size > 0, size, 1)
+            step *= max(1e-7, 8 * unit_roundoff(jnp.result_type(inputs[i])))
+            step = jax.lax.stop_gradient(step).astype(jnp.result_type(inputs[i]))
+            inputs = [*inputs[:i], inputs[i] + step, *inputs[i + 1 :]]
         return run(equation, inputs)
 
     return rule

@@ -10,7 +10,6 @@ and can do two things with the gradients of the same name that the hand-written 
 """
 
 import functools
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -54,8 +53,8 @@ def not_compared(loss: Program, taps: dict[str, jax.ShapeDtypeStruct], offered: 
     lost = sorted(offered - taps.keys())
     if not lost:
         return []
-    marked = set(re.findall(r"name\[name=(.*?)\]", str(loss.closed)))
-    inside = [name for name in lost if name in marked]
+    text = str(loss.closed)
+    inside = [name for name in lost if f"name[name={name}]" in text]
     sentences = []
     if inside:
         sentences.append(
@@ -63,7 +62,7 @@ def not_compared(loss: Program, taps: dict[str, jax.ShapeDtypeStruct], offered: 
             "while_loop, cond), where no one value has that name: not compared. Mark what goes in or comes out."
         )
     if lost != inside:
-        others = [name for name in lost if name not in marked]
+        others = [name for name in lost if name not in inside]
         known = f"taps are {', '.join(taps)}" if taps else "the loss marks nothing with tap(name, value)"
         sentences.append(f"no tap is called {', '.join(map(repr, others))}; {known}: not compared.")
     return sentences

@@ -68,7 +68,7 @@ class GradientReport:
         return f"JAX's gradient of {path}" if self.wrong_side == "autodiff" else f"the gradient of {path}"
 
     def lines(self) -> list[str]:
-        """Everything but the table, in the order of its use."""
+        """Everything but the table and what is said below it, in the order of its use."""
         lines = [self.sentence]
         said = self.diagnoses[1:] if self.verdict is Verdict.DISAGREE else self.diagnoses
         lines += [f"Also: {self.subject(d.path) + ': ' if d.path else ''}{d.message}" for d in said]
@@ -82,13 +82,10 @@ class GradientReport:
         if self.first_wrong and wrong and not elsewhere:
             lines.append(f"Begin there: {', '.join(wrong)} may only follow from it.")
         first = self.notes[1:] if self.verdict is Verdict.INCONCLUSIVE else self.notes
-        lines += [f"Note: {note}" for note in first]
-        return lines + ([f"Allowed: {self.allowance}"] if self.allowance else [])
+        return lines + [f"Note: {note}" for note in first]
 
     def _about_the_probe(self) -> str:
-        first, *others = self.changed or [""]
-        what = f" It changed {' and '.join(self.changed)}" if first else ""
-        what += f"; with {first} alone changed they agree." if others else "." if first else ""
+        what = f" It changed {' and '.join(self.changed)}." if self.changed else ""
         return (
             f"At your own point both sides agree; the probe {self.probe!r} is where they part.{what} If that cannot "
             "be (labels, an order, a domain), it is the probe that is wrong: probes=False does without, and "
@@ -138,10 +135,13 @@ class GradientReport:
         )
 
     def __str__(self) -> str:
-        return plain_text(*self.lines(), table(HEADERS, self.cells()))
+        return plain_text(*self.lines(), table(HEADERS, self.cells()), *self._below())
+
+    def _below(self) -> list[str]:
+        return [f"Allowed: {self.allowance}"] if self.allowance else []
 
     def _repr_html_(self) -> str:
-        return html_table(" ".join(self.lines()), HEADERS, self.cells())
+        return html_table(" ".join(self.lines() + self._below()), HEADERS, self.cells())
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a report is not a truth value; look at report.verdict, or call assert_gradients_agree")
