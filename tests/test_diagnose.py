@@ -436,12 +436,12 @@ def test_one_entry_that_some_array_happens_to_hold_is_one_wrong_entry():
 
 def test_what_is_left_of_one_after_a_clip_is_equal_to_rounding():
     """A probability clipped at 1e-4, in float32: 1 - (1 - 1e-4) differs from 1e-4 by the rounding beside 1."""
-    right = np.array([1e-9, 2e-10, -3e-9, 1e-12, 0.5, -0.25])
+    SINGLE, right = np.dtype("float32"), np.array([1e-9, 2e-10, -3e-9, 1e-12, 0.5, -0.25])
     allowed = np.full(6, 2e-6)
 
     def explained(*ends):
         came = np.array([*ends, 0.5, -0.25])
-        return [diagnosis.kind for diagnosis in diagnose(Evidence("Z2", came, right, allowed))]
+        return [diagnosis.kind for diagnosis in diagnose(Evidence("Z2", came, right, allowed, dtype=SINGLE))]
 
     assert explained(1e-4, 1.00016e-4, -1e-4, 1e-4) == ["clipping"]
     assert explained(1e-4, 1.02e-4, -1e-4, 1e-4) == []
