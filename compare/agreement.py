@@ -1,16 +1,17 @@
 """Two trees of arrays in, one verdict out, and the words for it. Leaves are matched by path, never by position."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from compare.rounding import norm
+from compare.trees import as_array, leaves_by_path, like, misbuilt
+
+__all__ = ["Diagnosis", "Row", "Verdict", "as_array", "compare_leaf", "compare_trees", "leaves_by_path", "plain"]
 
 
 class Verdict(Enum):
@@ -62,42 +63,22 @@ class Diagnosis:
     factor: float | None = None
 
 
-def as_array(value: Any) -> np.ndarray:
-    """Anything that NumPy can read, wherever it lives: lists, JAX, PyTorch, or by DLPack from a device.
-
-    Raises TypeError for what holds no numbers.
-    """
-    try:
-        array = np.asarray(value)
-    except TypeError:  # CuPy refuses to copy to the host without being asked
-        array = np.from_dlpack(value, device="cpu", copy=True)
-    if array.dtype == object:
-        raise TypeError(f"a leaf is {type(value).__name__}: {value!r:.60}; leaves must be arrays or numbers.")
-    return array
-
-
-def leaves_by_path(tree: Any) -> dict[str, np.ndarray]:
-    """Leaves as NumPy arrays under names such as `W1` or `0.weight`; the tree itself is called `value`."""
-    leaves, structure = jax.tree.flatten(tree)
-    return {path: as_array(leaf) for path, leaf in zip(_paths(structure), leaves, strict=True)}
-
-
-@functools.lru_cache(maxsize=256)
-def _paths(structure: Any) -> list[str]:
-    """The names of a tree's leaves: found once for a structure, because training asks at every step."""
-    numbered = jax.tree.unflatten(structure, range(structure.num_leaves))
-    leaves, _ = jax.tree_util.tree_flatten_with_path(numbered)
-    return [jax.tree_util.keystr(path, simple=True, separator=".") or "value" for path, _ in leaves]
-
-
 def compare_trees(manual: Any, expected: Any, reference: Any, allowed: Any) -> list[Row]:
     """One row a leaf, in the order of `expected`; leaves that only the manual side has come last.
 
     `expected` has the structure, shapes and dtypes that `manual` must have. `reference` holds the right
     values, in the same or a wider dtype, and `allowed` how far each entry may be from them.
     """
-    ours, model, right, slack = map(leaves_by_path, (manual, expected, reference, allowed))
-    rows = [_compare_leaf(path, ours.get(path), model[path], right[path], slack[path]) for path in model]
+    otherwise = misbuilt(expected, manual)
+    ours, model, right, slack = map(leaves_by_path, (like(expected, manual), expected, reference, allowed))
+    rows = [
+        misbuilt_row(path, model[path], otherwise[path])
+        if path in otherwise
+        else compare_leaf(path, ours.get(path), model[path], right[path], slack[path])
+        for path in model
+    ]
+    if otherwise:
+        return rows  # what else came is part of what came otherwise
     return rows + [
         Row(
             path,
@@ -112,9 +93,15 @@ def compare_trees(manual: Any, expected: Any, reference: Any, allowed: Any) -> l
     ]
 
 
-def _compare_leaf(
+def misbuilt_row(path: str, expected: np.ndarray, message: str) -> Row:
+    return Row(path, Verdict.DISAGREE, expected.shape, str(expected.dtype), float("nan"), message=message.rstrip("."))
+
+
+def compare_leaf(
     path: str, manual: np.ndarray | None, expected: np.ndarray, reference: np.ndarray, allowed: np.ndarray
 ) -> Row:
+    """One row: shape and dtype must be those of `expected`, values within `allowed` of `reference`."""
+
     def row(verdict: Verdict, message: str = "", **values: Any) -> Row:
         size = norm(reference)
         return Row(path, verdict, expected.shape, str(expected.dtype), size, message=message, **values)

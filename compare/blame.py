@@ -5,11 +5,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from compare.agreement import Diagnosis, Verdict, compare_trees, leaves_by_path
+from compare.agreement import Diagnosis, Verdict, compare_leaf, compare_trees
 from compare.diagnose import diagnose, shape_or_dtype
-from compare.evidence import gather
-from compare.localize import LOSS, with_upstream, zero_offsets
-from compare.point import Check, Point
+from compare.evidence import Evidence, gather
+from compare.hypotheses.constants import name_constant
+from compare.localize import with_upstream, zero_offsets
+from compare.point import Check, Point, in_order, of_own_dtypes
+from compare.probes import scaled
 from compare.references import (
     Derivative,
     along_entry,
@@ -22,6 +24,7 @@ from compare.references import (
 )
 from compare.rounding import measure, unit_roundoff
 from compare.tracing import widened
+from compare.trees import LOSS, copies, leaves_by_path, misbuilt
 
 
 def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | None, list[Diagnosis]]:
@@ -33,8 +36,11 @@ def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | Non
     wrong = [row.path for row in rows if row.verdict is Verdict.DISAGREE]
     came = {LOSS: point.loss, **point.intermediates, **leaves_by_path(point.gradients)}
     expected = leaves_by_path(point.parameters)
-    causes: list[Diagnosis] = []
+    otherwise = misbuilt(point.parameters, point.gradients)
+    causes = _built_otherwise(otherwise, expected)
     for path in wrong:
+        if path in otherwise:
+            continue
         row = next(row for row in rows if row.path == path)
         if path not in came:
             causes.append(Diagnosis(path, "missing-leaf", "it is missing."))
@@ -52,10 +58,39 @@ def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | Non
         else:
             with np.errstate(all="ignore"):
                 both = (right[path], value) if side == "autodiff" else (value, right[path])
-                causes += diagnose(gather(check, point, path, *both, slack[path]))
+                evidence = gather(check, point, path, *both, slack[path])
+                causes += diagnose(evidence)
+                if wrong == [LOSS] and not causes:
+                    causes += _apart_by_a_constant(check, point, evidence)
     first = wrong[0] if wrong else next((row.path for row in point.rows if row.verdict is Verdict.DISAGREE), None)
     # A wrong loss explains nothing about a gradient that is wrong by itself: name the gradient's cause first.
     return first, sorted(causes, key=lambda cause: cause.path != first)
+
+
+def _built_otherwise(otherwise: dict[str, str], expected: dict[str, Any]) -> list[Diagnosis]:
+    """One diagnosis for each place at which the gradients' tree is not the parameters'."""
+    whole = len(set(otherwise.values())) == 1 and otherwise.keys() == expected.keys()
+    places = {message: path for path, message in reversed(otherwise.items())}
+    return [
+        Diagnosis(None, "structure", f"the gradients: {message}") if whole else Diagnosis(path, "structure", message)
+        for message, path in reversed(places.items())
+    ]
+
+
+def _apart_by_a_constant(check: Check, point: Point, evidence: Evidence) -> list[Diagnosis]:
+    """The losses differ by the same amount elsewhere too: no gradient shows what is added."""
+    try:
+        elsewhere = check.at(*scaled(1.5)(point.parameters, point.args, np.random.default_rng(check.seed)))
+    except Exception:  # the code under test may refuse what its caller never gave
+        return []
+    here, there = (float(p.loss) - p.right_loss for p in (point, elsewhere))
+    slack = 2 * float(point.allowed["0"] + elsewhere.allowed["0"])
+    if not abs(here - there) <= slack:
+        return []
+    named = name_constant(abs(here), slack, evidence)
+    known = f" ({named})" if named else ""
+    words = f"they differ by a constant: it is {'more' if here > 0 else 'less'} than it should be by {abs(here):.9g}"
+    return [evidence.says("constant", f"{words}{known}, here and elsewhere. No gradient sees that.", here)]
 
 
 def judge_alone(check: Check, point: Point) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], list[Any]]:
@@ -75,11 +110,13 @@ def judge_alone(check: Check, point: Point) -> tuple[dict[str, np.ndarray], dict
         gradient=True,
         seed=check.seed,
     )
-    model = {name: np.zeros(taps[name].shape, check.dtype) for name in upstream}
+    slacks = of_own_dtypes(slacks, point.parameters, check.dtype)
     rows = [row for row in point.rows if row.path == LOSS or row.path in set(taps) - set(upstream)]
-    rows += compare_trees(upstream, model, right_taps, tap_slacks)
-    rows += compare_trees(point.gradients, point.parameters, right, slacks)
-    rows.sort(key=lambda row: check.order.index(row.path) if row.path in check.order else len(check.order))
+    rows += [
+        compare_leaf(name, value, np.zeros(taps[name].shape, check.dtype), right_taps[name], tap_slacks[name])
+        for name, value in upstream.items()
+    ]
+    rows = in_order(rows + compare_trees(point.gradients, point.parameters, right, slacks), check.order)
     rights = {LOSS: right_loss, **right_taps, **leaves_by_path(right)}
     allowed = {LOSS: slack, **tap_slacks, **leaves_by_path(slacks)}
     return rights, allowed, rows
@@ -94,6 +131,8 @@ def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[
     wrong = {path for path in point.wrong if path in parameters}
     loss_wrong = LOSS in point.wrong
     manual = leaves_by_path(point.gradients)
+    if misbuilt(point.parameters, point.gradients):
+        return "manual", {}, []
     if any(
         p not in manual or manual[p].shape != v.shape or not np.isfinite(manual[p]).all() for p, v in parameters.items()
     ):
@@ -140,7 +179,7 @@ def opinions_on(
             opinions[f"autodiff, {name}"] = opinion
         if "manual" in sides:
             unit, losses = _hand_side(check, point)
-            noise = 64 * unit_roundoff(check.dtype)
+            noise = 64 * max(unit_roundoff(leaf.dtype) for leaf in jax.tree.leaves(point.parameters))
             opinion = derivative(losses, start, direction, point.gradients, unit, float(point.loss), noise)
             opinions[f"manual, {name}"] = opinion
     return opinions
@@ -150,19 +189,16 @@ def _hand_side(check: Check, point: Point) -> tuple[float, Any]:
     """The hand-written loss in float64 if it can work in it, else in its own dtype and with that one's roundoff."""
     function = check.by_hand.function
     wide_args = widened(point.args)
-    own = jax.tree.map(np.copy, wide_args)
     try:
-        value = np.asarray(function(jax.tree.map(np.copy, widened(point.parameters)), *own)[0])
+        value = np.asarray(function(copies(widened(point.parameters)), *copies(wide_args))[0])
         if value.dtype == np.float64:
-            return unit_roundoff(np.float64), hand_losses(
-                lambda p: float(function(p, *jax.tree.map(np.copy, wide_args))[0])
-            )
+            return unit_roundoff(np.float64), hand_losses(lambda p: float(function(p, *copies(wide_args))[0]))
     except Exception:  # any refusal of float64 means the same
         pass
 
     def narrow(p: Any) -> float:
         cast = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), p, point.parameters)
-        return float(function(cast, *jax.tree.map(np.copy, point.args))[0])
+        return float(function(cast, *copies(point.args))[0])
 
     return unit_roundoff(check.dtype), hand_losses(narrow)
 

@@ -4,14 +4,17 @@ import numpy as np
 
 from compare.agreement import Diagnosis
 from compare.evidence import Evidence
-from compare.hypotheses import HYPOTHESES
+from compare.hypotheses import AS_IT_CAME, HYPOTHESES, OF_RIGHT_VALUES
 
 
 def diagnose(evidence: Evidence) -> list[Diagnosis]:
     """The causes that explain the difference, the simplest first; empty if none does."""
     if not evidence.wrong.any():
         return []
+    slight, faint = evidence.slight, evidence.faint
     for hypothesis in HYPOTHESES:
+        if (slight and hypothesis not in AS_IT_CAME) or (faint and hypothesis in OF_RIGHT_VALUES):
+            continue
         found = list(hypothesis(evidence))
         if found:
             return found[:1]

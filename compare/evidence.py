@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from compare.agreement import Diagnosis, leaves_by_path
+from compare.agreement import Diagnosis
 from compare.compiling import compiled
-from compare.localize import LOSS, tapped_values, with_upstream, with_weights, zero_offsets
+from compare.localize import tapped_values, with_upstream, with_weights, zero_offsets
 from compare.point import Check, Point
+from compare.trees import LOSS, leaves_by_path
 
 SLACK = 4.0  # times what rounding allows: a prediction has passed one more computation
 
@@ -48,6 +49,16 @@ class Evidence:
     @property
     def wrong(self) -> np.ndarray:
         return ~(np.abs(self.came - self.right) <= self.allowed)
+
+    @property
+    def slight(self) -> bool:
+        """Whether what came is right for all that a prediction is held to: anything near would explain it."""
+        return bool((np.abs(self.came - self.right) <= SLACK * self.allowed).all())
+
+    @property
+    def faint(self) -> bool:
+        """Whether the right values are nothing but rounding, which in another order or size is rounding again."""
+        return bool((np.abs(self.right) <= self.allowed).all())
 
     def explains(self, prediction: np.ndarray, strength: float = 1.0) -> bool:
         """Whether what came is `prediction` to rounding. `strength`: how much it enlarges the right values."""

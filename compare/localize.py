@@ -21,8 +21,7 @@ from jax.extend import core
 
 from compare.compiling import compiled
 from compare.tracing import Program, Rule, called_program, equations, interpreted, run
-
-LOSS = "loss"
+from compare.trees import LOSS, paths
 
 
 def tap(name: str, value: Any) -> Any:
@@ -49,16 +48,39 @@ def find_taps(loss: Program) -> dict[str, jax.ShapeDtypeStruct]:
     return found
 
 
+def not_compared(loss: Program, taps: dict[str, jax.ShapeDtypeStruct], offered: set[str]) -> list[str]:
+    """Sentences about gradients of intermediates that are offered under names that no tap has."""
+    lost = sorted(offered - taps.keys())
+    if not lost:
+        return []
+    text = str(loss.closed)
+    inside = [name for name in lost if f"name[name={name}]" in text]
+    sentences = []
+    if inside:
+        sentences.append(
+            f"{_listed('the tap', inside)} inside a loop, a branch or a custom derivative of the loss (lax.scan, "
+            "while_loop, cond), where no one value has that name: not compared. Mark what goes in or comes out."
+        )
+    if lost != inside:
+        others = [name for name in lost if name not in inside]
+        known = f"taps are {', '.join(taps)}" if taps else "the loss marks nothing with tap(name, value)"
+        sentences.append(f"no tap is called {', '.join(map(repr, others))}; {known}: not compared.")
+    return sentences
+
+
+def _listed(what: str, names: list[str]) -> str:
+    return f"{what}{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))} {'are' if len(names) > 1 else 'is'}"
+
+
 def backward_order(loss: Program, parameters: Any) -> list[str]:
     """Names of the loss, the taps and the parameters, in the order in which a backward pass reaches them.
 
     A parameter follows the tap through which the last part of its gradient arrives.
     """
     program = loss.closed.jaxpr
-    leaves, _ = jax.tree_util.tree_flatten_with_path(parameters)
-    paths = [jax.tree_util.keystr(path, simple=True, separator=".") or "value" for path, _ in leaves]
+    names = paths(jax.tree.structure(parameters))
     position: dict[str, float] = {LOSS: float("inf")}
-    nearest: dict[str, list[str]] = {path: [] for path in paths}
+    nearest: dict[str, list[str]] = {path: [] for path in names}
 
     def walk(jaxpr: Any, sources: list[frozenset[str]]) -> list[frozenset[str]]:
         reach: dict[Any, frozenset[str]] = dict(zip(jaxpr.invars, sources, strict=True))
@@ -82,11 +104,11 @@ def backward_order(loss: Program, parameters: Any) -> list[str]:
             reach.update(zip(equation.outvars, outputs, strict=True))
         return [of(atom) for atom in jaxpr.outvars]
 
-    sources = [frozenset({path}) for path in paths] + [frozenset()] * (len(program.invars) - len(paths))
+    sources = [frozenset({path}) for path in names] + [frozenset()] * (len(program.invars) - len(names))
     (open_paths,) = walk(program, sources)
     for path in open_paths:
         nearest[path].append(LOSS)
-    for path in paths:
+    for path in names:
         position[path] = min((position[name] for name in nearest[path]), default=0.0) - 0.5
     return sorted(position, key=lambda name: -position[name])
 

@@ -1,20 +1,28 @@
 """Both sides at one point."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from compare.agreement import Row, Verdict, compare_trees, leaves_by_path
+from compare.agreement import Row, Verdict, compare_leaf, compare_trees
 from compare.conduct import Watched
-from compare.localize import LOSS, with_offsets, zero_offsets
+from compare.localize import with_offsets, zero_offsets
+from compare.noise import unit_roundoff
 from compare.rounding import CONFIRMED, SAMPLES, measure
+from compare.trees import LOSS, as_array, leaves_by_path, like, number_like, paths
 
 
 @dataclass(frozen=True)
 class Point:
-    """Both sides at one point, and one row for each thing compared, in backward order."""
+    """Both sides at one point, and one row for each thing compared, in backward order.
+
+    `answer` is what the hand-written side returned, `allowed` how far each part of it may be off, by its path, as
+    measured by `samples` runs; `offered` are the names of all its intermediates, whether or not a tap has them.
+    """
 
     parameters: Any
     args: tuple[Any, ...]
@@ -24,6 +32,10 @@ class Point:
     right_loss: float
     right_gradients: Any
     rows: list[Row]
+    answer: Any
+    allowed: dict[str, np.ndarray]
+    samples: int
+    offered: frozenset[str]
 
     @property
     def verdict(self) -> Verdict:
@@ -48,45 +60,69 @@ class Check:
 
     def at(self, parameters: Any, args: tuple[Any, ...]) -> Point:
         """Evaluate both sides and compare. A disagreement is looked at again with more samples before it is one."""
-        result = self.by_hand(parameters, *args)
-        if not isinstance(result, tuple | list) or len(result) not in (2, 3):
-            raise TypeError(
-                "loss_and_gradients must return (loss, gradients) or (loss, gradients, intermediates), "
-                f"got {type(result).__name__}."
-            )
-        loss, gradients = result[0], result[1]
-        given = leaves_by_path(result[2]) if len(result) == 3 else {}
-        taps = {name: tap for name, tap in self.taps.items() if name in given}
-        point = self._compared(parameters, args, loss, gradients, given, taps, SAMPLES)
+        answer = _answer(self.by_hand(parameters, *args))
+        point = self._compared(parameters, args, answer, SAMPLES)
         for more in CONFIRMED:
             if point.verdict is not Verdict.DISAGREE:
                 break
-            point = self._compared(parameters, args, loss, gradients, given, taps, more)
+            point = self._compared(parameters, args, answer, more)
         return point
 
-    def _compared(
-        self,
-        parameters: Any,
-        args: tuple[Any, ...],
-        loss: Any,
-        gradients: Any,
-        given: dict[str, np.ndarray],
-        taps: dict[str, Any],
-        samples: int,
-    ) -> Point:
+    def _compared(self, parameters: Any, args: tuple[Any, ...], answer: Any, samples: int) -> Point:
+        offered = _by_name(answer[2]) if len(answer) == 3 else {}
+        model = {name: np.zeros(tap.shape, self.dtype) for name, tap in self.taps.items() if name in offered}
         (right_loss, (right, right_taps)), (slack, (slacks, tap_slacks)) = measure(
             with_offsets(self.loss),
-            (parameters, zero_offsets(taps)),
+            (parameters, zero_offsets({name: self.taps[name] for name in model})),
             *args,
             dtype=self.dtype,
             gradient=True,
             samples=samples,
             seed=self.seed,
         )
-        rows = compare_trees({LOSS: loss}, {LOSS: right_loss.astype(self.dtype)}, {LOSS: right_loss}, {LOSS: slack})
-        model = {name: np.zeros(tap.shape, self.dtype) for name, tap in taps.items()}
-        rows += compare_trees({name: given[name] for name in taps}, model, right_taps, tap_slacks)
+        slacks = of_own_dtypes(slacks, parameters, self.dtype)
+        loss = number_like(answer[0], np.zeros((), self.dtype))
+        gradients = like(parameters, answer[1])
+        given = {name: as_array(number_like(offered[name], leaf)) for name, leaf in model.items()}
+        rows = [compare_leaf(LOSS, as_array(loss), np.zeros((), self.dtype), right_loss, slack)]
+        rows += [compare_leaf(name, given[name], model[name], right_taps[name], tap_slacks[name]) for name in model]
         rows += compare_trees(gradients, parameters, right, slacks)
-        rows.sort(key=lambda row: self.order.index(row.path) if row.path in self.order else len(self.order))
-        kept = {name: given[name] for name in taps}
-        return Point(parameters, args, loss, gradients, kept, float(right_loss), right, rows)
+        rows = in_order(rows, self.order)
+        allowed = leaves_by_path((slack, slacks, tap_slacks))
+        names = frozenset(offered)
+        right_loss = float(right_loss)
+        return Point(parameters, args, loss, gradients, given, right_loss, right, rows, answer, allowed, samples, names)
+
+
+def in_order(rows: list[Row], order: list[str]) -> list[Row]:
+    return sorted(rows, key=lambda row: order.index(row.path) if row.path in order else len(order))
+
+
+def of_own_dtypes(slacks: Any, parameters: Any, dtype: np.dtype) -> Any:
+    """Allowances in `dtype`, for every parameter in its own: a gradient is rounded as its parameter is."""
+
+    def of_leaf(slack: np.ndarray, leaf: np.ndarray) -> np.ndarray:
+        if leaf.dtype == dtype:
+            return slack
+        return slack * (unit_roundoff(leaf.dtype) / unit_roundoff(dtype)) + float(jnp.finfo(leaf.dtype).tiny)
+
+    return jax.tree.map(of_leaf, slacks, parameters)
+
+
+def _by_name(intermediates: Any) -> dict[str, Any]:
+    leaves, structure = jax.tree.flatten(intermediates)
+    return dict(zip(paths(structure), leaves, strict=True))
+
+
+def _answer(result: Any) -> Any:
+    """What the hand-written side returned, if it is what it should return. Raises TypeError."""
+    asked = "loss_and_gradients must return (loss, gradients) or (loss, gradients, intermediates)"
+    if not isinstance(result, tuple | list) or len(result) not in (2, 3):
+        count = f" of {len(result)}" if isinstance(result, tuple | list) else ""
+        raise TypeError(f"{asked}, got {type(result).__name__}{count}.")
+    if len(result) == 3 and not isinstance(result[2], Mapping):
+        raise TypeError(
+            f"{asked}, with intermediates a dict of gradients by the names of taps, but its third value is "
+            f"{type(result[2]).__name__}. Several gradients go into the second, in a tree like the parameters."
+        )
+    return result

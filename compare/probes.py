@@ -3,8 +3,10 @@
 A probe makes another point from the caller's. Parameters are scaled, so that activations saturate, and moved, so
 that what starts at 0 or 1 (a bias, a gain) is there no longer. Data are permuted and scaled, and ids repeated.
 
-What a probe may do to the arguments is limited by what they may mean. Only arrays that hold numbers of both
-signs are taken for data; everything between 0 and 1 may be labels, probabilities or masks, and stays as it is.
+What a probe may do is limited by what things may mean. Parameters move freely while they are trained, so they are
+moved, but a leaf of one sign keeps it: it may be a scale. Arguments do not move, so they are changed only if they
+look like any numbers: of both signs, in no order and of no structure that a formula may count on (`structured`).
+What lies between 0 and 1 may be labels, probabilities or masks, and stays as it is.
 """
 
 from collections.abc import Callable
@@ -12,7 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+from compare.noise import unit_roundoff
+from compare.trees import laid_out
 
 Arguments = tuple[Any, ...]
 
@@ -25,53 +31,94 @@ class Probe:
     move: Callable[[Any, Arguments, np.random.Generator], tuple[Any, Arguments] | None]
 
 
-def _floating(leaf: Any) -> bool:
-    return isinstance(leaf, np.ndarray) and np.issubdtype(leaf.dtype, np.inexact) and leaf.size > 0
+def scaled(factor: float) -> Callable[..., Any]:
+    """A move of the parameters alone: `factor` times as large, and moved a little.
 
+    Zeros, which scaling leaves alone, hide what multiplies them.
+    """
 
-def _scaled_parameters(factor: float) -> Callable[..., Any]:
     def move(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
-        """Also moved a little: zeros, which scaling leaves alone, hide what multiplies them."""
-
-        def scaled(leaf: Any) -> Any:
+        def moved(leaf: Any) -> Any:
             if not _floating(leaf):
                 return leaf
-            noise = 0.1 * _size(leaf) * random.standard_normal(leaf.shape)
-            return (factor * (leaf + noise)).astype(leaf.dtype)
+            noise = 0.1 * random.standard_normal(leaf.shape)
+            wide, added = np.asarray(leaf, np.float64), _size(leaf) * noise
+            if leaf.any() and ((leaf >= 0).all() or (leaf <= 0).all()):
+                sign = -1 if (leaf < 0).any() else 1
+                return cast(factor * np.where(leaf == 0, sign * np.abs(added), wide * np.exp(noise)), leaf)
+            return cast(factor * (wide + added), leaf)
 
-        return jax.tree.map(scaled, parameters), args
+        return jax.tree.map(moved, parameters), args
 
     return move
+
+
+def cast(values: np.ndarray, leaf: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return laid_out(np.asarray(values).astype(leaf.dtype), leaf)
+
+
+def _floating(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size > 0
 
 
 def _size(leaf: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(leaf, dtype=np.float64)))) or 1.0
 
 
+# -------------------------------------------------------------------------- what an argument may mean
+
+
+def structured(leaf: np.ndarray) -> bool:
+    """Whether an array has what few arrays have by chance, so that somebody may count on it.
+
+    Entries of one size, or 0 and one size (masks, labels of -1 and 1); an order (a grid); a symmetric or triangular
+    matrix; rows or columns of equal length (directions).
+    """
+    if leaf.size < 2:
+        return False
+    wide, near = np.asarray(leaf, np.float64), max(1e-5, 8 * unit_roundoff(leaf.dtype))
+
+    def equal(a: Any, b: Any) -> bool:
+        return np.allclose(a, b, rtol=near, atol=0)
+
+    sizes = np.abs(wide[wide != 0])
+    if not sizes.size or equal(sizes, sizes[0]):
+        return True
+    if leaf.ndim == 1 and ((np.diff(wide) >= 0).all() or (np.diff(wide) <= 0).all()):
+        return True
+    if leaf.ndim > 1 and leaf.shape[-1] == leaf.shape[-2]:
+        turned = np.swapaxes(wide, -1, -2)
+        if equal(wide, turned) or equal(wide, -turned) or not np.triu(wide, 1).any() or not np.tril(wide, -1).any():
+            return True
+    scale = sizes.max()  # no square overflows
+    lengths = [scale * np.linalg.norm(wide / scale, axis=axis) for axis in range(leaf.ndim)]
+    return any(equal(norms, 1) or (norms.size > 1 and equal(norms, norms.flat[0])) for norms in lengths)
+
+
 def _is_data(leaf: Any) -> bool:
-    return _floating(leaf) and bool((leaf < 0).any()) and bool((leaf > 0).any())
+    return _floating(leaf) and bool((leaf < 0).any()) and bool((leaf > 0).any()) and not structured(leaf)
 
 
 def _is_ids(leaf: Any) -> bool:
-    """Integers in no order: sorted ones may be offsets, which must stay sorted."""
-    return (
-        isinstance(leaf, np.ndarray)
-        and np.issubdtype(leaf.dtype, np.integer)
-        and leaf.size > 2
-        and bool((np.diff(leaf.ravel()) < 0).any())
-    )
+    """Integers in no order and with gaps or repeats: sorted ones may be offsets, and those without be a permutation."""
+    if not isinstance(leaf, np.ndarray) or not np.issubdtype(leaf.dtype, np.integer) or leaf.size < 3:
+        return False
+    ordered = np.sort(leaf, axis=-1)
+    permutation = leaf.shape[-1] > 1 and bool((np.diff(ordered, axis=-1) == 1).all())
+    return bool((np.diff(leaf.ravel()) < 0).any()) and not permutation
 
 
 def _other_data(args: Arguments, random: np.random.Generator) -> Arguments:
     def other(leaf: Any) -> Any:
-        return (3 * random.permutation(leaf, axis=-1)).astype(leaf.dtype) if _is_data(leaf) else leaf
+        return cast(3 * random.permutation(np.asarray(leaf, np.float64), axis=-1), leaf) if _is_data(leaf) else leaf
 
     return jax.tree.map(other, args)
 
 
 def _scaled_data(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
     """The middle of the road between ordinary and saturated, at data that the caller did not choose."""
-    moved, _ = _scaled_parameters(10)(parameters, args, random)
+    moved, _ = scaled(10)(parameters, args, random)
     return moved, _other_data(args, random)
 
 
@@ -80,14 +127,16 @@ def _repeated_ids(parameters: Any, args: Arguments, random: np.random.Generator)
         return None
 
     def drawn(leaf: Any) -> Any:
-        return random.choice(leaf.ravel()[: max(2, leaf.size // 2)], leaf.shape) if _is_ids(leaf) else leaf
+        if not _is_ids(leaf):
+            return leaf
+        return laid_out(random.choice(leaf.ravel()[: max(2, leaf.size // 2)], leaf.shape), leaf)
 
     return parameters, jax.tree.map(drawn, args)
 
 
 DEFAULT = (
     Probe("parameters x 10, other data", _scaled_data),
-    Probe("parameters x 1000", _scaled_parameters(1000)),
+    Probe("parameters x 1000", scaled(1000)),
     Probe("repeated ids", _repeated_ids),
 )
 
@@ -95,7 +144,8 @@ DEFAULT = (
 def first_example(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
     """The first example alone, along the first or the last axis, whichever the arrays have in common.
 
-    Not among the defaults, because another shape means another compilation; add ONE_EXAMPLE to ask for it.
+    Not among the defaults, because another shape means another compilation, and because nothing tells for sure which
+    axis holds the examples: of a square matrix, or of one array alone, it may hold features. Add ONE_EXAMPLE to ask.
     """
     arrays = [leaf for leaf in jax.tree.leaves(args) if isinstance(leaf, np.ndarray) and leaf.ndim]
     axis = next((axis for axis in (0, -1) if len({array.shape[axis] for array in arrays}) == 1), None)
@@ -103,7 +153,7 @@ def first_example(parameters: Any, args: Arguments, random: np.random.Generator)
         return None
 
     def first(leaf: Any) -> Any:
-        return np.take(leaf, [0], axis) if isinstance(leaf, np.ndarray) and leaf.ndim else leaf
+        return laid_out(np.take(leaf, [0], axis), leaf) if isinstance(leaf, np.ndarray) and leaf.ndim else leaf
 
     return parameters, jax.tree.map(first, args)
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from compare.compiling import compiled
 from compare.tracing import evaluate, run, widened
+from compare.trees import laid_out, paths
 
 STEPS = 6
 SHRINK = 2.0
@@ -54,15 +55,15 @@ Loss = Callable[[Any], float]  # parameters -> loss
 def random_direction(parameters: Any, seed: int, only: set[str] | None = None) -> Any:
     """Random signs for every entry, scaled to its leaf's size, or zero for leaves that are not in `only`."""
     random = np.random.default_rng(seed)
+    leaves, structure = jax.tree.flatten(parameters)
 
-    def direction(path: Any, leaf: np.ndarray) -> np.ndarray:
-        name = jax.tree_util.keystr(path, simple=True, separator=".") or "value"
+    def direction(name: str, leaf: np.ndarray) -> np.ndarray:
         signs = random.choice((-1.0, 1.0), leaf.shape)
         if (only is not None and name not in only) or not np.issubdtype(np.asarray(leaf).dtype, np.floating):
             return np.zeros(leaf.shape)
         return signs * max(float(np.sqrt(np.mean(np.square(leaf, dtype=np.float64)))) if leaf.size else 0.0, 1e-3)
 
-    return jax.tree_util.tree_map_with_path(direction, parameters)
+    return jax.tree.unflatten(structure, map(direction, paths(structure), leaves))
 
 
 def along_entry(parameters: Any, path: str, index: tuple[int, ...]) -> Any:
@@ -79,7 +80,7 @@ def along_entry(parameters: Any, path: str, index: tuple[int, ...]) -> Any:
 
 
 def moved(parameters: Any, direction: Any, step: float) -> Any:
-    return jax.tree.map(lambda p, d: np.asarray(p, np.float64) + step * d, parameters, direction)
+    return jax.tree.map(lambda p, d: laid_out(np.asarray(p, np.float64) + step * d, p), parameters, direction)
 
 
 def slope_along(gradient: Any, direction: Any) -> float:

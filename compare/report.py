@@ -6,6 +6,7 @@ from typing import Any, Literal, NoReturn
 from compare.agreement import Diagnosis, Row, Verdict, plain
 from compare.references import Derivative
 from compare.rendering import html_table, plain_text, table
+from compare.trees import LOSS
 
 HEADERS = ("gradient", "shape", "dtype", "norm", "difference", "allowed", "verdict")
 
@@ -15,6 +16,12 @@ BLAME = {
     "manual": "The hand-written side is wrong: its gradient does not fit the loss.",
     "autodiff": "The JAX side is wrong: its gradient does not fit its own loss (a custom derivative?).",
     "loss": "It is a loss that is wrong: the two sides do not compute the same one.",
+}
+# At a probe the sides are told apart, too, but it may have left what the functions are made for.
+BLAME_THERE = {
+    "manual": "At the probe, the hand-written gradient does not fit its loss.",
+    "autodiff": "At the probe, JAX's gradient does not fit its own loss (a custom derivative?).",
+    "loss": "At the probe, the two sides do not compute the same loss.",
 }
 
 
@@ -36,6 +43,8 @@ class GradientReport:
     probes: dict[str, str] = field(default_factory=dict)
     references: dict[str, Derivative] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    allowance: str = ""
 
     @property
     def sentence(self) -> str:
@@ -54,25 +63,44 @@ class GradientReport:
         return f"DISAGREE{at}: {self.subject(self.first_wrong)}: {message}."
 
     def subject(self, path: str | None) -> str:
-        if path == "loss":
+        if path == LOSS:
             return "the loss"
         return f"JAX's gradient of {path}" if self.wrong_side == "autodiff" else f"the gradient of {path}"
 
     def lines(self) -> list[str]:
-        """Everything but the table, in the order of its use."""
+        """Everything but the table and what is said below it, in the order of its use."""
         lines = [self.sentence]
-        lines += [f"Also: {self.subject(d.path) + ': ' if d.path else ''}{d.message}" for d in self.diagnoses[1:]]
+        said = self.diagnoses[1:] if self.verdict is Verdict.DISAGREE else self.diagnoses
+        lines += [f"Also: {self.subject(d.path) + ': ' if d.path else ''}{d.message}" for d in said]
         plain = any(d.kind in SELF_EVIDENT for d in self.diagnoses)
         if self.wrong_side and not plain:
-            lines.append(BLAME[self.wrong_side])
-        elif self.wrong_side == "manual" and self.probe:
-            lines.append("At your own point it is right; the probe is where it is not.")
+            lines.append((BLAME_THERE if self.probe else BLAME)[self.wrong_side] + self._chance_of_a_miss())
+        if self.probe and self.verdict is Verdict.DISAGREE:
+            lines.append(self._about_the_probe())
         wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE and row.path != self.first_wrong]
-        misconduct = bool(self.diagnoses) and self.diagnoses[0].kind in CONDUCT
-        if self.first_wrong and wrong and not misconduct:
+        elsewhere = bool(self.diagnoses) and self.diagnoses[0].kind in CONDUCT | {"structure"}
+        if self.first_wrong and wrong and not elsewhere:
             lines.append(f"Begin there: {', '.join(wrong)} may only follow from it.")
         first = self.notes[1:] if self.verdict is Verdict.INCONCLUSIVE else self.notes
         return lines + [f"Note: {note}" for note in first]
+
+    def _about_the_probe(self) -> str:
+        what = f" It changed {' and '.join(self.changed)}." if self.changed else ""
+        return (
+            f"At your own point both sides agree; the probe {self.probe!r} is where they part.{what} If that cannot "
+            "be (labels, an order, a domain), it is the probe that is wrong: probes=False does without, and "
+            "probes=[Probe(name, move)] takes points of your own."
+        )
+
+    def _chance_of_a_miss(self) -> str:
+        """How likely the side that is said to fit its loss only seems to, along the random directions it was asked."""
+        missed = [o.miss for n, o in self.references.items() if n.endswith("random") and o.consistent and o.miss]
+        if not missed:
+            return ""
+        if max(missed) > 0.5:
+            return " (The other side fits its own as far as differences of the loss tell, which is not far here.)"
+        chance = f"{max(missed):.0e}" if max(missed) < 0.01 else f"{max(missed):.0%}"
+        return f" (So say differences of the losses: a fault of the gradient's size escapes with probability {chance}.)"
 
     def cells(self) -> list[tuple[str, ...]]:
         return [
@@ -96,19 +124,24 @@ class GradientReport:
                 "first_wrong": self.first_wrong,
                 "wrong_side": self.wrong_side,
                 "probe": self.probe,
+                "changed": self.changed,
                 "diagnoses": list(map(asdict, self.diagnoses)),
                 "rows": list(map(asdict, self.rows)),
                 "probes": self.probes,
                 "references": {name: asdict(value) for name, value in self.references.items()},
                 "notes": self.notes,
+                "allowance": self.allowance,
             }
         )
 
     def __str__(self) -> str:
-        return plain_text(*self.lines(), table(HEADERS, self.cells()))
+        return plain_text(*self.lines(), table(HEADERS, self.cells()), *self._below())
+
+    def _below(self) -> list[str]:
+        return [f"Allowed: {self.allowance}"] if self.allowance else []
 
     def _repr_html_(self) -> str:
-        return html_table(" ".join(self.lines()), HEADERS, self.cells())
+        return html_table(" ".join(self.lines() + self._below()), HEADERS, self.cells())
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a report is not a truth value; look at report.verdict, or call assert_gradients_agree")
@@ -124,7 +157,7 @@ CONDUCT = {
 
 
 # Faults of the hand-written side that no reference has to be asked about.
-SELF_EVIDENT = (CONDUCT - {"view-of-parameters"}) | {"shape", "dtype", "missing-leaf", "non-finite"}
+SELF_EVIDENT = (CONDUCT - {"view-of-parameters"}) | {"shape", "dtype", "missing-leaf", "non-finite", "structure"}
 
 
 class GradientMismatch(AssertionError):

@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.agreement import Verdict, as_array
+from compare.agreement import Verdict
 from compare.gradients import check_gradients
 from compare.localize import tap
+from compare.problem import BadInput
 from compare.report import GradientMismatch, GradientReport
+from compare.trees import as_array, is_key
 
 # A stream of its own: people draw their inputs from default_rng(0), and an output gradient equal to the input hides
 # transposes again.
@@ -49,6 +51,22 @@ def _merged(places: tuple[bool, ...], inputs: tuple[Any, ...], others: dict[str,
     return [next(floating) if place else next(rest) for place in places]
 
 
+def _input(x: Any) -> Any:
+    readable = (hasattr(x, "__array__") or isinstance(x, float)) and not is_key(x)
+    return np.array(as_array(x)) if readable else x
+
+
+def _pair(result: Any) -> Any:
+    """Raises BadInput, a ValueError."""
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        count = f" of {len(result)}" if isinstance(result, tuple | list) else ""
+        raise BadInput(
+            f"forward must return (value, cache), but it returns {type(result).__name__}{count}. If backward needs "
+            "nothing, return (value, None)."
+        )
+    return result
+
+
 def check_vjp(
     forward: Callable[..., Any],
     backward: Callable[..., Any],
@@ -68,14 +86,14 @@ def check_vjp(
     input. Options and errors are those of `check_gradients`. If the tuple has one more value, a dict, it holds
     gradients of intermediates that `function` marks with `tap`, and a fault is located among them.
     """
-    arrays = [np.array(as_array(x)) if hasattr(x, "__array__") or isinstance(x, float) else x for x in inputs]
+    arrays = [_input(x) for x in inputs]
     places = tuple(isinstance(x, np.ndarray) and jnp.issubdtype(x.dtype, jnp.inexact) for x in arrays)
     if not any(places):
-        raise ValueError("none of the inputs is a floating-point array: there is nothing to differentiate.")
+        raise BadInput("none of the inputs is a floating-point array: there is nothing to differentiate.")
     floating = tuple(x for x, place in zip(arrays, places, strict=True) if place)
     digits = len(str(len(arrays)))  # so that the names sort as the inputs do: JAX goes through a dict by its keys
     others = {f"input {i:0{digits}}": x for i, (x, place) in enumerate(zip(arrays, places, strict=True)) if not place}
-    value, _ = forward(*(np.copy(x) if isinstance(x, np.ndarray) else x for x in arrays))
+    value, _ = _pair(forward(*(np.copy(x) if isinstance(x, np.ndarray) else x for x in arrays)))
     random = np.random.default_rng([seed, COTANGENTS])
 
     def cotangent_of(leaf: Any) -> np.ndarray:
@@ -85,7 +103,7 @@ def check_vjp(
     cotangent = jax.tree.map(cotangent_of, value)
 
     def by_hand(inputs: tuple[Any, ...], cotangent: Any, others: dict[str, Any]) -> tuple[Any, ...]:
-        value, cache = forward(*_merged(places, inputs, others))
+        value, cache = _pair(forward(*_merged(places, inputs, others)))
         gradients = backward(cotangent, cache)
         if not isinstance(gradients, tuple | list):
             gradients = (gradients,)

@@ -1,5 +1,6 @@
 """Conduct: each kind of misconduct is noted under its name, and a function that does nothing wrong has none."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -149,3 +150,61 @@ def test_misconduct_makes_right_gradients_a_disagreement_and_comes_first():
     assert report.first_wrong is None
     assert all(row.verdict is Verdict.AGREE for row in report.rows)
     assert str(report).startswith("DISAGREE: it modifies its argument x; work on a copy.")
+
+
+# --------------------------------------------------------------- memory given out twice, and the last bits
+
+CONSTANT = np.array([0.5, 2.0, -1.0])
+
+
+def test_the_same_constant_given_out_again_is_no_fault():
+    assert asked(lambda parameters, x: (np.sum(parameters["w"] * CONSTANT), {"w": CONSTANT})) == {}
+    report = check_gradients(lambda w: (np.sum(w * CONSTANT), CONSTANT), lambda w: jnp.sum(w * CONSTANT), CONSTANT)
+    assert report.verdict is Verdict.AGREE, str(report)
+
+
+def test_a_buffer_is_seen_to_change_without_probes_too():
+    buffer = np.empty(3)
+
+    def by_hand(w):
+        np.multiply(2, w, out=buffer)
+        return np.sum(w**2), buffer
+
+    report = check_gradients(by_hand, lambda w: jnp.sum(w**2), CONSTANT, probes=False)
+    assert [diagnosis.kind for diagnosis in report.diagnoses] == ["shared-buffer"]
+
+
+def test_buffers_that_take_turns_are_seen_to_change():
+    """The result before the last is written to: what the caller has kept longest."""
+    buffers, calls = [np.empty(3), np.empty(3)], []
+
+    def function(parameters, x):
+        calls.append(1)
+        buffers[0][:] = x
+        buffers[1][:] = x + len(calls)
+        return np.sum(x), {"w": buffers[len(calls) % 2]}
+
+    assert "shared-buffer" in asked(function)
+
+
+def drifting(relative):
+    """Answers differ from call to call, as a sum does whose parts are added as they come."""
+    calls = []
+
+    def by_hand(w, x):
+        calls.append(1)
+        return np.sum(x * w**2), 2 * w * x * (1 + relative * len(calls))
+
+    return check_gradients(by_hand, lambda w, x: jnp.sum(x * w**2), CONSTANT, CONSTANT + 1)
+
+
+def test_repeats_that_differ_in_the_last_bits_are_a_remark():
+    report = drifting(2.0**-52)
+    assert report.verdict is Verdict.AGREE, str(report)
+    assert not report.diagnoses
+    assert any("alike to rounding and not to the last bit" in note for note in report.notes)
+
+
+def test_repeats_that_differ_by_more_than_rounding_are_a_fault():
+    report = drifting(1e-9)
+    assert report.verdict is Verdict.DISAGREE

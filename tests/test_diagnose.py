@@ -394,3 +394,54 @@ def test_what_differs_by_nothing_but_a_little_noise_is_no_permutation_and_no_fac
     for came in (RIGHT * (1 + 2e-14), RIGHT * (1 + 3e-14 * random.choice([-1, 1], SHAPE))):
         assert evidence(came).wrong.any()
         assert all(d.kind not in ("factor", "permutation", "transpose", "shift") for d in diagnose(evidence(came)))
+
+
+# ------------------------------------------------------------------------------- what is no evidence
+
+
+@pytest.mark.parametrize("n", [30, 60_000])
+def test_a_name_of_a_factor_holds_to_rounding(n):
+    """In float32 a factor near n / (n - 1) is not that one, and n / (n - 1) itself is."""
+    right, allowed = RIGHT.astype(np.float32), 1e-5 * np.abs(RIGHT)
+    known = {"sizes": {"x.shape[0]": n}, "dtype": np.dtype(np.float32)}
+    exactly, near = (
+        Evidence("W", (c * right).astype(np.float32), right, allowed, **known) for c in (n / (n - 1), 1.000728)
+    )
+    if n == 30:  # for the larger one, it is lost in the rounding
+        (diagnosis,) = diagnose(exactly)
+        assert "n / (n - 1) for n = x.shape[0]" in diagnosis.message
+    (diagnosis,) = diagnose(near)
+    assert "n / (n - 1)" not in diagnosis.message
+
+
+def test_right_values_that_are_rounding_are_the_cause_of_nothing():
+    """The rounding of a gradient that is 0, whose entries stand for no other's."""
+    noise = 1e-17 * RIGHT
+    allowed = np.full(SHAPE, 1.5e-16)
+    rolled = Evidence("W", np.roll(noise, -2, 0) + 2e-16, noise, allowed)
+    large = Evidence("W", 1e9 * noise, noise, allowed)
+    kinds = {diagnosis.kind for e in (rolled, large) for diagnosis in diagnose(e)}
+    assert rolled.wrong.any()
+    assert large.wrong.any()
+    assert kinds <= {"precision"}  # for that, nothing need be known of the right values
+    clear = Evidence("W", np.roll(RIGHT, -2, 0), RIGHT, allowed)
+    assert [diagnosis.kind for diagnosis in diagnose(clear)] == ["shift"]
+
+
+def test_one_entry_that_some_array_happens_to_hold_is_one_wrong_entry():
+    labels = np.eye(5)
+    (diagnosis,) = diagnose(evidence(placed((0, 1), 1.0), known={"y": labels}))
+    assert diagnosis.kind == "single-entry"
+
+
+def test_what_is_left_of_one_after_a_clip_is_equal_to_rounding():
+    """A probability clipped at 1e-4, in float32: 1 - (1 - 1e-4) differs from 1e-4 by the rounding beside 1."""
+    SINGLE, right = np.dtype("float32"), np.array([1e-9, 2e-10, -3e-9, 1e-12, 0.5, -0.25])
+    allowed = np.full(6, 2e-6)
+
+    def explained(*ends):
+        came = np.array([*ends, 0.5, -0.25])
+        return [diagnosis.kind for diagnosis in diagnose(Evidence("Z2", came, right, allowed, dtype=SINGLE))]
+
+    assert explained(1e-4, 1.00016e-4, -1e-4, 1e-4) == ["clipping"]
+    assert explained(1e-4, 1.02e-4, -1e-4, 1e-4) == []

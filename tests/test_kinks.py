@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compare import Verdict, check_gradients
+from compare import Verdict, check_gradients, tap
 
 # ----------------------------------------------------------------------------------- relu at zero
 
@@ -128,3 +128,77 @@ def test_a_fault_in_a_row_without_a_tie_is_not_excused():
         return loss, gradient
 
     assert check_gradients(wrong, max_loss, TIED, SCALE, probes=False).verdict is Verdict.DISAGREE
+
+
+# ------------------------------------------------------------------- what starts at zero stands at a kink
+
+RANDOM = np.random.default_rng(5)
+INPUTS = RANDOM.standard_normal((20, 5))
+INPUTS[3] = 0  # a row of padding
+ONES = np.ones(8)
+
+
+def hidden_loss(p, x):
+    Z = tap("Z", x @ p["W"] + p["b"])
+    return jnp.mean((jnp.maximum(Z, 0) @ p["V"] - 1) ** 2)
+
+
+def hidden_by_hand(slope, with_Z=False, change=lambda g: g):
+    def loss_and_gradients(p, x):
+        Z = x @ p["W"] + p["b"]
+        A = np.maximum(Z, 0)
+        d = 2 * (A @ p["V"] - 1) / len(x)
+        dZ = np.outer(d, p["V"]) * slope(Z)
+        gradients = change({"W": x.T @ dZ, "b": dZ.sum(0), "V": A.T @ d})
+        return (np.mean((A @ p["V"] - 1) ** 2), gradients) + (({"Z": dZ},) if with_Z else ())
+
+    return loss_and_gradients
+
+
+STARTS = {
+    "biases at 0, a row of zeros": {"W": RANDOM.standard_normal((5, 8)), "b": 0 * ONES, "V": RANDOM.standard_normal(8)},
+    "all of a layer at 0": {"W": np.zeros((5, 8)), "b": 0 * ONES, "V": RANDOM.standard_normal(8)},
+}
+
+
+@pytest.mark.parametrize("with_Z", [False, True])
+@pytest.mark.parametrize("slope", [lambda Z: Z > 0, lambda Z: Z >= 0])
+@pytest.mark.parametrize("start", STARTS)
+def test_another_convention_where_training_begins_is_no_fault(start, slope, with_Z):
+    report = check_gradients(hidden_by_hand(slope, with_Z), hidden_loss, STARTS[start], INPUTS)
+    assert report.verdict is Verdict.INCONCLUSIVE, str(report)
+    assert "kink or a tie" in report.sentence
+
+
+@pytest.mark.parametrize("with_Z", [False, True])
+@pytest.mark.parametrize("start", STARTS)
+def test_what_no_convention_gives_where_training_begins_is_a_fault(start, with_Z):
+    report = check_gradients(
+        hidden_by_hand(lambda Z: np.where(Z == 0, 3, Z > 0), with_Z), hidden_loss, STARTS[start], INPUTS
+    )
+    assert report.verdict is Verdict.DISAGREE
+
+
+def test_a_fault_elsewhere_is_not_excused_where_training_begins():
+    by_hand = hidden_by_hand(lambda Z: Z > 0, change=lambda g: g | {"V": 1.001 * g["V"]})
+    report = check_gradients(by_hand, hidden_loss, STARTS["biases at 0, a row of zeros"], INPUTS)
+    assert report.verdict is Verdict.DISAGREE
+
+
+def test_one_convention_of_both_sides_agrees_at_zero():
+    def by_hand(p):
+        return np.abs(p).sum(), np.where(p > 0, 1.0, -1.0)
+
+    report = check_gradients(by_hand, lambda p: jnp.sum(jnp.where(p > 0, p, -p)), np.zeros(5))
+    assert report.verdict is Verdict.AGREE, str(report)
+
+
+def test_labels_stay_what_they_are_beside_a_kink():
+    def by_hand(w, y):
+        side = np.where(y > 0, 1.0, -1.0)  # right for labels, and for nothing beside them
+        return np.sum(side * np.maximum(w, 0)), side * (w >= 0)
+
+    labels = np.array([1.0, -1.0, -1.0, 1.0, -1.0])
+    report = check_gradients(by_hand, relu_loss, AT_A_KINK, labels)
+    assert report.verdict is Verdict.INCONCLUSIVE, str(report)
+    assert check_gradients(by_hand, relu_loss, SMOOTH, labels).verdict is Verdict.AGREE

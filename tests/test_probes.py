@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -125,3 +126,102 @@ def test_a_function_that_refuses_a_probe_is_not_blamed():
     report = check_gradients(careful, loss, W, X)
     assert report.verdict is Verdict.AGREE
     assert any("raised ValueError: weights are too large" in note for note in report.notes)
+
+
+# --------------------------------------------------------------- what an argument may mean
+
+SQUARE = RANDOM.standard_normal((5, 5))
+DIRECTIONS = DATA / np.linalg.norm(DATA, axis=0)
+STRUCTURED = {
+    "labels of -1 and 1": np.sign(DATA),
+    "a ternary mask": np.sign(DATA) * (np.abs(DATA) > 0.5),
+    "a symmetric matrix": SQUARE + SQUARE.T,
+    "an antisymmetric matrix": SQUARE - SQUARE.T,
+    "symmetric matrices": np.stack([SQUARE + SQUARE.T, SQUARE @ SQUARE.T]),
+    "a triangular matrix": np.tril(SQUARE),
+    "unit columns": DIRECTIONS,
+    "unit rows in float32": DIRECTIONS.T.astype(np.float32),
+    "unit rows in bfloat16": np.asarray(DIRECTIONS.T, ml_dtypes.bfloat16),
+    "one direction": DIRECTIONS[:, 0],
+    "a grid": np.linspace(-2, 2, 9),
+    "huge numbers of one length": 1e200 * DIRECTIONS,
+    "a permutation": np.array([3, 1, 4, 0, 2]),
+    "permutations": np.array([[2, 0, 1], [1, 2, 0]]),
+    "a permutation from 1": np.array([3, 1, 2]),
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_what_a_formula_may_count_on_stays_as_it_is(name):
+    for _, _, (data, kept) in points(DATA, STRUCTURED[name]):
+        assert data.shape == DATA.shape
+        np.testing.assert_array_equal(kept, STRUCTURED[name])
+
+
+@pytest.mark.parametrize(
+    "data", [SQUARE, DATA[:1], DATA.reshape(-1, 1), DATA.astype(np.float32), DATA.reshape(3, 5, 2)]
+)
+def test_numbers_of_no_structure_are_others_at_some_probe(data):
+    assert any(not np.array_equal(moved, data) for _, _, (moved,) in points(data))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_parameter_of_one_sign_keeps_it(sign):
+    scale = sign * np.array([0.01, 1.0, 2.0, 0.0, 3.0])
+    for probe in DEFAULT[:2]:
+        moved, _ = probe.move({"scale": scale}, (), np.random.default_rng(2)) or ({}, ())
+        assert (sign * moved["scale"] > 0).all()
+        assert not np.array_equal(moved["scale"] / moved["scale"][1], scale / scale[1])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_probes_keep_the_memory_layout(order):
+    data, parameters = (np.array(array, order=order) for array in (DATA, SQUARE))
+    for probe in (*DEFAULT[:2], ONE_EXAMPLE):
+        moved = probe.move(parameters, (data, np.array(np.ones((2, 10)), order=order)), RANDOM)
+        assert moved is not None
+        for leaf in jax.tree.leaves(moved):
+            assert leaf.flags[f"{order}_CONTIGUOUS"], probe.name
+
+
+def projections(p, n):
+    r = p - n * (n @ p)[:, None]
+    return np.sum(r * r), 2 * r.sum(0)  # right for unit n, and for no other
+
+
+def projection_loss(p, n):
+    return jnp.sum((p - n * (n @ p)[:, None]) ** 2)
+
+
+def test_a_formula_for_what_its_arguments_are_is_not_blamed():
+    assert check_gradients(projections, projection_loss, W, DIRECTIONS.T).verdict is Verdict.AGREE
+    wrong = check_gradients(lambda p, n: (projections(p, n)[0], n.sum(0)), projection_loss, W, DIRECTIONS.T)
+    assert wrong.verdict is Verdict.DISAGREE
+
+
+def test_a_fault_of_other_data_alone_says_so_and_how_to_do_without():
+    def counts_on_unit_x(w, x):
+        return np.sum(w**2) * (x @ x), 2 * w * min(x @ x, 20.0)
+
+    report = check_gradients(counts_on_unit_x, lambda w, x: jnp.sum(w**2) * (x @ x), W, X)
+    assert report.changed == ["w", "x"]
+    text = " ".join(str(report).split())
+    assert "It changed w and x." in text
+    assert "Note: with w alone changed, both sides agree." in text
+    assert "probes=False does without" in text
+    assert "The hand-written side is wrong" not in text
+
+
+def test_a_fault_that_shows_with_the_caller_s_own_data_is_shown_with_them():
+    def sooner(w, x):
+        return np.sum(x * w**2), np.clip(2 * w * x, -20, 20)
+
+    report = check_gradients(sooner, loss, W, X)
+    assert report.probe == DEFAULT[0].name
+    assert report.changed == ["w"]
+    assert "It changed w." in " ".join(str(report).split())
+
+
+def test_probes_that_are_none_are_refused_in_words():
+    with pytest.raises(ValueError, match=r"probes must be True, False or a list of compare\.Probe, got 'x10'"):
+        check_gradients(right, loss, W, X, probes=["x10"])  # pyright: ignore[reportArgumentType]

@@ -7,7 +7,7 @@ import pytest
 
 from compare import Diagnosis, GradientMismatch, GradientReport, Row, Verdict
 from compare.references import Derivative
-from compare.report import BLAME
+from compare.report import BLAME, BLAME_THERE
 
 
 def row(path, verdict, message=""):
@@ -79,10 +79,51 @@ def test_the_side_at_fault_is_named_in_a_sentence(side):
     assert BLAME[side] in str(GradientReport(Verdict.DISAGREE, WRONG, "Z2", [FACTOR], side))
 
 
+def opinion(consistent, miss):
+    return Derivative(1.0, 1.0 if consistent else 2.0, 0.1, None, miss)
+
+
+@pytest.mark.parametrize(
+    ("miss", "words"),
+    [(3e-10, "escapes with probability 3e-10"), (0.04, "escapes with probability 4%"), (1.0, "which is not far here")],
+)
+def test_a_side_found_by_differences_comes_with_what_they_may_miss(miss, words):
+    opinions = {"manual, random": opinion(False, 0.9), "autodiff, random": opinion(True, miss)}
+    assert words in " ".join(
+        str(GradientReport(Verdict.DISAGREE, WRONG, "Z2", [FACTOR], "manual", references=opinions)).split()
+    )
+
+
+def test_a_side_that_needs_no_differences_comes_without():
+    text = str(GradientReport(Verdict.DISAGREE, WRONG, "Z2", [FACTOR], "manual"))
+    assert BLAME["manual"] in text.splitlines()
+
+
+@pytest.mark.parametrize("side", ["manual", "autodiff", "loss"])
+def test_what_only_a_probe_shows_is_no_sentence_on_a_side(side):
+    report = GradientReport(Verdict.DISAGREE, WRONG, "Z2", [FACTOR], side, probe="x 10", changed=["w", "x"])
+    text = " ".join(str(report).split())
+    assert BLAME[side] not in text
+    assert BLAME_THERE[side] in text
+    assert "It changed w and x." in text
+    assert "probes=False does without" in text
+
+
+def test_harmless_conduct_is_told_beside_agreement():
+    view = Diagnosis("W2", "view-of-parameters", "it is a view.")
+    assert str(GradientReport(Verdict.AGREE, RIGHT, diagnoses=[view])).splitlines()[1].endswith("it is a view.")
+
+
+def test_where_allowances_come_from_is_said_below_the_table():
+    report = GradientReport(Verdict.AGREE, RIGHT, notes=["a remark."], allowance="what rounding does.")
+    assert str(report).splitlines()[-1] == "Allowed: what rounding does."
+    assert report.to_dict()["allowance"] == "what rounding does."
+
+
 def test_the_report_as_strict_json():
     """With everything that JSON has no word for: NaN, infinity, tuples, NumPy's numbers, enums."""
     missing = Row("b1", Verdict.DISAGREE, (), "float32", float("inf"), message="missing on the manual side")
-    opinion = Derivative(np.float64(1.0), float("nan"), float("inf"), None, 1e-9)
+    undecided = Derivative(np.float64(1.0), float("nan"), float("inf"), None, 1e-9)
     report = GradientReport(
         Verdict.DISAGREE,
         [*WRONG, missing],
@@ -91,7 +132,7 @@ def test_the_report_as_strict_json():
         "manual",
         "x 10",
         {"x 10": "disagree"},
-        {"a": opinion},
+        {"a": undecided},
         ["n"],
     )
     data = json.loads(json.dumps(report.to_dict(), allow_nan=False))

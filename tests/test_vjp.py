@@ -4,12 +4,13 @@ import ctypes
 import shutil
 import subprocess
 
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
 
-from compare import GradientMismatch, Verdict, assert_vjp_agrees, check_vjp, tap
+from compare import GradientMismatch, Verdict, assert_vjp_agrees, check_gradients, check_vjp, tap
 
 EPSILON = 1e-5
 
@@ -281,3 +282,47 @@ def test_pytorch_tensors_from_the_hand_written_side():
     assert report.verdict is Verdict.AGREE, str(report)
     report = check_vjp(forward, lambda dy, cache: backward(dy, cache)[::-1], gate, *inputs)
     assert report.verdict is Verdict.DISAGREE
+
+
+@pytest.mark.parametrize(("forward", "came"), [(np.tanh, "ndarray"), (lambda a: (a, a, a), "tuple of 3")])
+def test_a_forward_pass_without_a_cache_is_refused_in_words(forward, came):
+    with pytest.raises(ValueError, match=rf"forward must return \(value, cache\), but it returns {came}"):
+        check_vjp(forward, lambda d, cache: d, jnp.tanh, *drawn((3, 2)))
+
+
+def test_random_keys_pass_through_a_pair():
+    def forward(a, key):
+        return np.tanh(a), np.tanh(a)
+
+    def function(a, key):
+        return jnp.tanh(a)
+
+    key = jax.random.key(0)
+    assert check_vjp(forward, lambda d, t: d * (1 - t**2), function, *drawn((3, 2)), key).verdict is Verdict.AGREE
+    assert check_vjp(forward, lambda d, t: d * (1 - t), function, *drawn((3, 2)), key).verdict is Verdict.DISAGREE
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_a_c_function_gets_its_arrays_in_their_order(tmp_path):
+    """At every probe, too: a correct function that counts on rows one after the other is not blamed."""
+    source = """void f(const double *p, const double *x, int n, int d, double *loss, double *g) {
+        *loss = 0; for (int j = 0; j < d; j++) g[j] = 0;
+        for (int i = 0; i < n; i++) { double z = 0; for (int j = 0; j < d; j++) z += x[i*d+j] * p[j];
+            *loss += z * z; for (int j = 0; j < d; j++) g[j] += 2 * z * x[i*d+j]; } }"""
+    (tmp_path / "f.c").write_text(source)
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", tmp_path / "f.so", tmp_path / "f.c"], check=True)
+    function = ctypes.CDLL(str(tmp_path / "f.so")).f
+    pointer = ctypes.POINTER(ctypes.c_double)
+
+    def by_hand(times):
+        def loss_and_gradients(p, x):
+            gradient, value = np.empty_like(p), ctypes.c_double()
+            p_, x_, g_ = (array.ctypes.data_as(pointer) for array in (p, x, gradient))
+            function(p_, x_, *x.shape, ctypes.byref(value), g_)
+            return value.value, times * gradient
+
+        return loss_and_gradients
+
+    p, x = drawn((5,), (20, 5))
+    assert check_gradients(by_hand(1), lambda p, x: jnp.sum((x @ p) ** 2), p, x).verdict is Verdict.AGREE
+    assert check_gradients(by_hand(2), lambda p, x: jnp.sum((x @ p) ** 2), p, x).verdict is Verdict.DISAGREE

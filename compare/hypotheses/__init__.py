@@ -41,3 +41,9 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     few_entries,
     precision,
 ]
+
+# Those that look at what came as it is. The others hold it to a prediction, with some slack, which says nothing where
+# the right values are within that slack themselves.
+AS_IT_CAME = {zeros, missing_mask, lost_repeats, ties, clipping, few_entries, precision}
+# Those that take the right values for the numbers that came, elsewhere or times something.
+OF_RIGHT_VALUES = {constant_factor, transpose, shift, permutation, line_factors, broadcast, misplaced}

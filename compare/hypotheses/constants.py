@@ -54,9 +54,26 @@ def name_factor(c: float, e: Evidence) -> str | None:
         "1 / 4": 0.25,
         "1 / log 2": 1 / np.log(2),
     }
-    tolerance = max(1e-9, 8 * float(np.median(e.allowed / np.maximum(np.abs(e.right), 1e-300))) if e.right.size else 0)
+    # How well these numbers tell a common factor, each to within what is allowed for it: a name must hold to that.
+    telling = np.abs(e.right) / np.maximum(e.allowed, 1e-300)
+    most = max(float(telling.max(initial=0)), 1e-300)
+    tolerance = float(telling.sum()) / most / max(float(np.sum((telling / most) ** 2)), 1.0) / most
     for sign, prefix in ((1, ""), (-1, "-")):
         for name, value in candidates.items():
-            if np.isclose(c, sign * value, rtol=min(tolerance, 1e-3), atol=0):
+            if np.isclose(c, sign * value, rtol=np.clip(tolerance, 1e-12, 1e-3), atol=0):
                 return prefix + name
     return None
+
+
+def name_constant(c: float, slack: float, e: Evidence) -> str | None:
+    """What an added constant is made of, by the sizes of the problem; none if rounding leaves many to choose from."""
+    if slack > 1e-6 * c:
+        return None
+    constants = {"log(2 pi) / 2": np.log(2 * np.pi) / 2, "log 2": np.log(2), "1": 1.0, "1 / 2": 0.5}
+    candidates = dict(constants)
+    for size, n in sorted(e.sizes.items(), key=lambda item: len(item[0])):
+        if n > 1:
+            candidates |= {f"{name} times {size}": value * n for name, value in constants.items()} | {
+                f"log({size})": np.log(n)
+            }
+    return next((name for name, value in candidates.items() if abs(c - value) <= slack), None)

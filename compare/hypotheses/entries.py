@@ -7,6 +7,7 @@ import numpy as np
 from compare.agreement import Diagnosis
 from compare.evidence import SLACK, Evidence, in_words
 from compare.noise import unit_roundoff
+from compare.rounding import DEVIATIONS
 
 
 def zeros(e: Evidence) -> Iterator[Diagnosis]:
@@ -52,6 +53,8 @@ def lost_repeats(e: Evidence) -> Iterator[Diagnosis]:
 def overwritten(e: Evidence) -> Iterator[Diagnosis]:
     """Every wrong entry is one of the numbers that should have been added up there."""
     wrong = e.wrong
+    if wrong.sum() < 2:
+        return  # one number, such as 1, is found in many an array
     if (np.abs(e.right[wrong]) <= e.allowed[wrong]).any() or len(np.unique(e.came[wrong])) < wrong.sum():
         return  # a sum over nothing is 0, and a limit that many entries share is a clip
     for name, terms in e.known.items():
@@ -96,7 +99,10 @@ def clipping(e: Evidence) -> Iterator[Diagnosis]:
         # A probability clipped away from both 0 and 1 leaves entries near 0 and near 1: the small ones tell.
         wrong = wrong & (np.abs(e.came) < 0.5 * sizes.max())
         sizes = np.abs(e.came[wrong])
-    if not sizes.size or not sizes.all() or np.ptp(sizes) > 1e-5 * sizes.max():
+    if not sizes.size or not sizes.all():
+        return
+    rounding = float(e.allowed[wrong].min()) / DEVIATIONS  # where they are what is left of 1
+    if np.ptp(sizes) > 1e-5 * sizes.max() + rounding:
         return
     limit = float(sizes.max())
     if sizes.size > 1 and (np.abs(e.right[wrong]) > limit).all() and (np.abs(e.came) <= limit * (1 + 1e-9)).all():
