@@ -16,8 +16,8 @@ from compare.kinks import beside, kink
 from compare.localize import backward_order, find_taps
 from compare.platform import precise
 from compare.point import Check, Point
+from compare.programs import as_it_is_now
 from compare.report import GradientMismatch, GradientReport
-from compare.tracing import as_it_is_now
 
 
 def check_gradients(
