@@ -125,3 +125,22 @@ def test_a_function_that_refuses_a_probe_is_not_blamed():
     report = check_gradients(careful, loss, W, X)
     assert report.verdict is Verdict.AGREE
     assert any("raised ValueError: weights are too large" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("size", [3, 70_000])
+def test_tails_are_left_where_that_costs_little(size):
+    """At p = 10, exp(-p**2 / 2) is 1e-22 and so is its gradient, whatever its sign."""
+    p = np.linspace(9, 11, size)
+
+    def by_hand(sign):
+        return lambda p: (np.sum(np.exp(-(p**2) / 2)), sign * p * np.exp(-(p**2) / 2))
+
+    def loss(p):
+        return jnp.sum(jnp.exp(-(p**2) / 2))
+
+    assert check_gradients(by_hand(-1), loss, p).verdict is Verdict.AGREE
+    report = check_gradients(by_hand(1), loss, p)
+    if size == 3:
+        assert (report.verdict, report.probe) == (Verdict.DISAGREE, "parameters x 0.1")
+    else:
+        assert report.probes["parameters x 0.1"] == "does not apply"
