@@ -133,7 +133,7 @@ def _compare_leaf(
         excess = np.asarray(np.maximum(allowed, np.finfo(np.float64).tiny))
         np.divide(error, excess, out=excess)
         undecided = not np.isfinite(np.max(allowed))
-        if undecided:  # where an allowance is not finite, it allows nothing, and nothing is blamed but what is no number
+        if undecided:  # where an allowance is not finite nothing passes, and nothing is blamed but what is no number
             excess[~np.isfinite(allowed) & np.isfinite(error)] = 0
     worst = tuple(int(i) for i in np.unravel_index(np.argmax(excess), error.shape))  # NaN counts as the largest
     agree = bool(excess[worst] <= 1)  # this way round, so that NaN is not agreement

@@ -74,7 +74,7 @@ def rounding_noise(noise: Noise) -> Rule:
         if name in INPUTS:
             inputs = INPUTS[name](inputs, noise.like)
         outputs = run(equation, inputs)
-        if name in EXACT:
+        if name in EXACT or (name == "convert_element_type" and not _narrows(inputs[0], outputs[0])):
             return outputs
         moved = []
         for output in outputs:
@@ -92,6 +92,11 @@ def rounding_noise(noise: Noise) -> Rule:
         return moved
 
     return rule
+
+
+def _narrows(value: Any, converted: Any) -> bool:
+    """Whether a conversion rounds: from integers and truth values to numbers it does not, at sizes that occur."""
+    return is_floating(value) and is_floating(converted) and unit_roundoff(converted.dtype) > unit_roundoff(value.dtype)
 
 
 def _scanned(equation: Any, inputs: list[Any], extra: Any, turn: Callable[[Any, Any, list[Any]], Any]) -> Any:

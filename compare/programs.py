@@ -43,7 +43,7 @@ class Program:
         self.coarsest = max((float(jnp.finfo(dtype).eps) for dtype in floating), default=0.0)
         self._wider = functools.lru_cache(maxsize=32)(self._traced_wider)
 
-    @property
+    @functools.cached_property
     def text(self) -> str:
         """What it does, to tell whether the function still does the same."""
         constants = [hash(np.asarray(constant).tobytes()) for constant in self.closed.consts if _is_array(constant)]
@@ -51,7 +51,7 @@ class Program:
 
     def __call__(self, *args: Any) -> Any:
         leaves, tree = jax.tree.flatten(args)
-        if all(jnp.result_type(leaf) == aval.dtype for leaf, aval in zip(leaves, self.avals, strict=True)):
+        if all(_dtype(leaf) == aval.dtype for leaf, aval in zip(leaves, self.avals, strict=True)):
             return self.function(*args)
         closed, output = self._wider(tree, tuple(jnp.shape(leaf) for leaf in leaves))
         values = [_cast(leaf, aval.dtype) for leaf, aval in zip(leaves, closed.in_avals, strict=True)]
@@ -89,11 +89,15 @@ class _Widening:
 
     def evaluated(self, closed: Any) -> Callable[..., list[Any]]:
         """A function that does the operations one by one."""
-        constants = [self.wide(constant) for constant in closed.consts]
-        return lambda *args: [self.wide(v) for v in evaluate(closed.jaxpr, constants, list(args), self.rule)]
+
+        def outputs(*args: Any) -> list[Any]:
+            constants = map(self.wide, closed.consts)  # in here: a value made while JAX traces belongs to that trace
+            return [self.wide(value) for value in evaluate(closed.jaxpr, list(constants), list(args), self.rule)]
+
+        return outputs
 
     def wide(self, value: Any) -> Any:
-        return _cast(value, self.dtype(jnp.result_type(value))) if _is_array(value) else value
+        return _cast(value, self.dtype(_dtype(value))) if _is_array(value) else value
 
     def rule(self, equation: Any, inputs: list[Any]) -> list[Any]:
         name = equation.primitive.name
@@ -175,11 +179,16 @@ def _is_program(value: Any) -> bool:
 
 
 def _is_array(value: Any) -> bool:
-    return not jnp.issubdtype(jnp.result_type(value), jax.dtypes.extended)
+    return not jnp.issubdtype(_dtype(value), jax.dtypes.extended)
+
+
+def _dtype(value: Any) -> Any:
+    """As it is: what JAX promotes a weak float32 to is float64 where 64-bit types are on."""
+    return value.dtype if hasattr(value, "dtype") else jnp.result_type(value)
 
 
 def _cast(value: Any, dtype: Any) -> Any:
-    return value if jnp.result_type(value) == dtype else lax.convert_element_type(value, dtype)
+    return value if _dtype(value) == dtype else lax.convert_element_type(value, dtype)
 
 
 _seen: weakref.WeakKeyDictionary[Any, Program] = weakref.WeakKeyDictionary()

@@ -135,7 +135,8 @@ class TrajectoryReport:
         for note in self.conduct:
             verdict = CONDUCT.get(note.kind)
             if verdict is self.verdict and (verdict is Verdict.INCONCLUSIVE or Verdict.DISAGREE not in self._verdicts):
-                return f"{self.verdict.name}: step {self.steps}: {note.message}"
+                at = f"step {self.steps}: " if verdict is Verdict.INCONCLUSIVE else ""
+                return f"{self.verdict.name}: {at}{note.message}"
         if self.verdict is Verdict.AGREE and not self.free:
             return f"AGREE: {self.steps} steps are the same, each judged by itself, from where JAX's run was."
         if self.verdict is Verdict.AGREE:

@@ -1,11 +1,15 @@
 """A float32 program in float64 is the same program: its draws, loops, casts and derivative rules are its own."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
+import autodiff
+import manual
 from compare import Verdict, check_gradients
 from compare.programs import Program, as_it_is_now
 from compare.rounding import measure
@@ -159,3 +163,25 @@ def test_noise_reaches_what_a_derivative_rule_hides():
     hilbert = 1 / (np.arange(8)[:, None] + np.arange(8) + 1.0)
     _, allowed = measure(lambda a: jnp.linalg.slogdet(a)[1], hilbert, dtype=np.float64, gradient=True)
     assert 1e-7 < allowed[0] < 1e-2
+
+
+def test_a_float32_program_with_arrays_of_its_own_is_widened_inside_another_trace():
+    """Where a constant is made float64 while JAX traces something else, it must not stay behind there."""
+    table = np.arange(5, dtype=np.float32)
+    program = Program(lambda w: jnp.sum(w * jnp.asarray(table) + jnp.where(w > 0, w, 0.0)), W)
+    with jax.enable_x64(True):
+        first = jax.jit(program)(widened(W))
+        assert jax.jit(jax.grad(program))(widened(W)).dtype == first.dtype == np.float64
+
+
+def test_constants_are_what_float32_makes_of_them_and_so_do_not_contradict_the_gradient():
+    """0.9 and 0.1 add up to 1 only to float32's rounding, and the largest logit that is taken out comes back so far."""
+    targets = np.array([0, 1, 2, 3, 4])
+    logits = RANDOM.standard_normal((5, 5)).astype(np.float32)
+
+    def by_hand(z, targets):
+        loss, cache = manual.losses.cross_entropy(z, targets, label_smoothing=0.1)
+        return loss, manual.losses.cross_entropy_backward(np.float32(1), cache)
+
+    report = check_gradients(by_hand, partial(autodiff.losses.cross_entropy, label_smoothing=0.1), logits, targets)
+    assert report.verdict is Verdict.AGREE
