@@ -119,6 +119,9 @@ def compare_leaf(
         np.abs(error, out=error)
         excess = np.asarray(np.maximum(allowed, np.finfo(np.float64).tiny))
         np.divide(error, excess, out=excess)
+        undecided = not np.isfinite(np.max(allowed))
+        if undecided:  # where an allowance is not finite nothing passes, and nothing is blamed but what is no number
+            excess[~np.isfinite(allowed) & np.isfinite(error)] = 0
     worst = tuple(int(i) for i in np.unravel_index(np.argmax(excess), error.shape))  # NaN counts as the largest
     agree = bool(excess[worst] <= 1)  # this way round, so that NaN is not agreement
     if not agree:
@@ -133,6 +136,9 @@ def compare_leaf(
                     Verdict.INCONCLUSIVE, f"the right values reach {size:.3g}, which {expected.dtype} cannot hold"
                 )
             return row(Verdict.DISAGREE, f"{manual[where]} at {_at(where)}, where {reference[where]:.6g} is expected")
+    if agree and undecided:
+        where = _first(~np.isfinite(allowed))
+        return row(Verdict.INCONCLUSIVE, f"what rounding allows is {allowed[where]} at {_at(where)}")
     ours, right = float(manual[worst]), float(reference[worst])
     return row(
         Verdict.AGREE if agree else Verdict.DISAGREE,

@@ -17,9 +17,9 @@ from compare.localize import backward_order, find_taps, not_compared
 from compare.platform import precise
 from compare.point import Check, Point
 from compare.problem import BadInput
+from compare.programs import Program, as_it_is_now
 from compare.report import GradientMismatch, GradientReport
 from compare.rounding import DEVIATIONS
-from compare.tracing import Program, as_it_is_now
 from compare.trees import LOSS, as_array, is_key, leaves_by_path
 
 

@@ -20,7 +20,8 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend import core
 
 from compare.compiling import compiled
-from compare.tracing import Program, Rule, called_program, equations, interpreted, run
+from compare.programs import Program
+from compare.tracing import Rule, called_program, equations, interpreted, run
 from compare.trees import LOSS, paths
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from compare.scales import EXACT, INPUTS, SCALES, ULPS, is_floating
 from compare.tracing import Rule, evaluate, run
 
 
@@ -57,10 +58,6 @@ def draws(size: int, sample: int) -> np.ndarray:
     return _pool(size)[begin : begin + size + SPREAD]
 
 
-def is_floating(value: Any) -> bool:
-    return jnp.issubdtype(jnp.result_type(value), jnp.floating)
-
-
 def rounding_noise(noise: Noise) -> Rule:
     """Move every result by what its rounding may be.
 
@@ -71,16 +68,21 @@ def rounding_noise(noise: Noise) -> Rule:
         name = equation.primitive.name
         if name == "scan":
             return _noisy_scan(equation, inputs, noise)
+        if name in ("custom_jvp_call", "custom_vjp_call"):  # noise comes after differentiation: only values are left
+            inner = equation.params["call_jaxpr"]
+            return evaluate(inner.jaxpr, inner.consts, inputs, rule)
+        if name in INPUTS:
+            inputs = INPUTS[name](inputs, noise.like)
         outputs = run(equation, inputs)
-        if name in _EXACT:
+        if name in EXACT or (name == "convert_element_type" and not _narrows(inputs[0], outputs[0])):
             return outputs
         moved = []
         for output in outputs:
             if is_floating(output):
-                scale = _SCALES[name](equation, inputs, output) if name in _SCALES else lax.abs(output)
+                scale = SCALES[name](equation, inputs, output) if name in SCALES else lax.abs(output)
                 move = lax.mul(scale, noise.like(output))
-                if name in _ULPS:
-                    move = lax.mul(move, lax.full_like(move, _ULPS[name]))
+                if name in ULPS:
+                    move = lax.mul(move, lax.full_like(move, ULPS[name]))
                 if output.dtype != np.float64:  # rounded by the code itself, to less than the dtype under test
                     own = unit_roundoff(output.dtype)
                     move *= jnp.maximum(1, own / noise.unit).astype(output.dtype)
@@ -90,6 +92,11 @@ def rounding_noise(noise: Noise) -> Rule:
         return moved
 
     return rule
+
+
+def _narrows(value: Any, converted: Any) -> bool:
+    """Whether a conversion rounds: from integers and truth values to numbers it does not, at sizes that occur."""
+    return is_floating(value) and is_floating(converted) and unit_roundoff(converted.dtype) > unit_roundoff(value.dtype)
 
 
 def _scanned(equation: Any, inputs: list[Any], extra: Any, turn: Callable[[Any, Any, list[Any]], Any]) -> Any:
@@ -119,57 +126,6 @@ def _noisy_scan(equation: Any, inputs: list[Any], noise: Noise) -> list[Any]:
         return evaluate(body.jaxpr, body.consts, values, rounding_noise(noise.of_a_turn(number))), None
 
     return _scanned(equation, inputs, None, turn)[0]
-
-
-def _products(equation: Any, inputs: list[Any], output: Any) -> Any:
-    """|a| |b| + sqrt(n) |a.b| for a product of arrays contracted over n terms."""
-    (contracted, batched) = equation.params["dimension_numbers"]
-    norms = []
-    for i, value in enumerate(inputs):
-        # As the product's own axes are laid out: batch, then the free ones of a, then those of b.
-        size = lax.sqrt(jnp.sum(lax.square(value), axis=contracted[i], keepdims=True))
-        free = [axis for axis in range(value.ndim) if axis not in (*contracted[i], *batched[i])]
-        size = lax.transpose(size, (*batched[i], *free, *contracted[i]))
-        kept = [value.shape[axis] for axis in (*batched[i], *free)]
-        other = output.ndim - len(kept)
-        place = len(batched[i]) if i else len(kept)
-        norms.append(lax.reshape(size, (*kept[:place], *(1,) * other, *kept[place:])))
-    terms = float(np.prod([inputs[0].shape[axis] for axis in contracted[0]]))
-    return norms[0] * norms[1] + terms**0.5 * lax.abs(output)
-
-
-def _sums(equation: Any, inputs: list[Any], output: Any) -> Any:
-    """The same for a plain sum, whose second factor is 1."""
-    terms = inputs[0].size / max(output.size, 1)
-    squares = jnp.sum(inputs[0] ** 2, axis=equation.params["axes"])
-    return terms**0.5 * (jnp.sqrt(squares) + jnp.abs(output))
-
-
-def _by_squares(equation: Any, inputs: list[Any], output: Any) -> Any:
-    """The same for any other operation that adds products of its inputs: done again to their squares, and to ones."""
-    squares = run(equation, [value**2 if is_floating(value) else value for value in inputs])[0]
-    terms = run(equation, [jnp.ones_like(value) if is_floating(value) else value for value in inputs])[0]
-    return jnp.sqrt(terms) * (jnp.sqrt(squares) + jnp.abs(output))
-
-
-def _beside_one(equation: Any, inputs: list[Any], output: Any) -> Any:
-    """Textbooks write expm1(x) as exp(x) - 1 and log1p(x) as log(1 + x), which round where 1 does."""
-    return lax.add(lax.abs(output), lax.full_like(output, 1))
-
-
-# What rounding is in proportion to, where that is not the result.
-_SCALES: dict[str, Callable[..., Any]] = {"dot_general": _products, "reduce_sum": _sums}
-_SCALES |= dict.fromkeys(("conv_general_dilated", "cumsum", "reduce_window_sum", "scatter-add"), _by_squares)
-_SCALES |= dict.fromkeys(("expm1", "log1p"), _beside_one)
-# Elementary functions are good to a few units in the last place; the rest to half of one.
-_ULPS = dict.fromkeys(("exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "erf", "erf_inv", "pow"), 4)
-_ULPS |= dict.fromkeys(("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "erfc"), 4)
-# Operations that move numbers or choose among them, and never round.
-_EXACT = {
-    "abs", "broadcast_in_dim", "concatenate", "copy", "copy_p", "dynamic_slice", "dynamic_update_slice",
-    "expand_dims", "gather", "iota", "max", "min", "name", "neg", "pad", "reduce_max", "reduce_min", "reshape",
-    "rev", "select_n", "sign", "slice", "sort", "squeeze", "stop_gradient", "transpose",
-}  # fmt: skip
 
 
 def collect_slopes(slopes: list[Any]) -> Rule:

@@ -11,6 +11,7 @@ fault happens to be nearly orthogonal to it.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from compare.compiling import compiled
+from compare.rounding import norm
 from compare.tracing import evaluate, run, widened
 from compare.trees import laid_out, paths
 
@@ -142,8 +144,7 @@ def _judged(
     by_gradient = slope_along(gradient, direction)
     # Ridders' estimate knows nothing of the rounding of the loss: add what it makes of the middle steps.
     rounding = 8 * unit * float(np.nanmax(np.abs(values), initial=abs(start))) / float(steps[STEPS // 2])
-    squares = jax.tree.map(lambda g, d: float(np.sum((g * d) ** 2.0)), gradient, direction)
-    size = float(np.sqrt(sum(jax.tree.leaves(squares))))
+    size = math.hypot(*jax.tree.leaves(jax.tree.map(lambda g, d: norm(g * d), gradient, direction)))
     tolerance = MARGIN * (error + rounding + gradient_unit * size) + 1e-9 * abs(by_differences)
     miss = min(1.0, float(np.sqrt(2 / np.pi)) * tolerance / size) if size > 0 else None
     return Derivative(by_gradient, by_differences, tolerance, _taylor_slope(values, steps, start, by_gradient), miss)

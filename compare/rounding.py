@@ -44,29 +44,29 @@ SHARED = 1 / 4
 
 @functools.partial(compiled, static_argnums=(0, 1))
 def _first_sample(function: Callable[..., Any], gradient: bool, unit: Any, part: Any, *args: Any) -> Any:
-    """The result, the largest slopes on the way to it, and the square of how far noise moves the result."""
+    """The result, the largest slopes on the way to it, and how far noise moves the result."""
     slopes: list[Any] = []
     if gradient:
         interpreted(function, collect_slopes(slopes))(*args)
     result = (jax.value_and_grad(function) if gradient else function)(*args)
     noisy = _noisy(function, gradient, Noise(part, unit), slopes, args)
-    return result, slopes, jax.tree.map(lambda moved, still: (moved - still) ** 2.0, noisy, result)
+    return result, slopes, jax.tree.map(lambda moved, still: jnp.abs(moved - still), noisy, result)
 
 
 @functools.partial(compiled, static_argnums=(0, 1), donate_argnums=2)
 def _next_sample(
     function: Callable[..., Any],
     gradient: bool,
-    squares: Any,
+    moves: Any,
     unit: Any,
     part: Any,
     result: Any,
     slopes: list[Any],
     *args: Any,
 ) -> Any:
-    """`squares`, increased by another."""
+    """`moves` and another, combined as hypot does: squares of large or small numbers would over- or underflow."""
     noisy = _noisy(function, gradient, Noise(part, unit), slopes, args)
-    return jax.tree.map(lambda total, moved, still: total + (moved - still) ** 2.0, squares, noisy, result)
+    return jax.tree.map(lambda total, moved, still: jnp.hypot(total, moved - still), moves, noisy, result)
 
 
 def _noisy(function: Callable[..., Any], gradient: bool, noise: Noise, slopes: list[Any], args: Any) -> Any:
@@ -79,14 +79,17 @@ def _noisy(function: Callable[..., Any], gradient: bool, noise: Noise, slopes: l
 
 
 @functools.partial(compiled, donate_argnums=0)
-def _allowance(squares: Any, samples: Any, unit: Any, tiny: Any, result: Any) -> Any:
-    def of_leaf(square: Any, value: Any) -> Any:
-        variance = square / samples
-        if variance.size:
-            variance += SHARED**2 * variance.mean()
-        return DEVIATIONS * jnp.sqrt(variance) + (4 * unit * jnp.abs(value) + tiny)
+def _allowance(moves: Any, samples: Any, unit: Any, tiny: Any, result: Any) -> Any:
+    def of_leaf(move: Any, value: Any) -> Any:
+        deviation = move / jnp.sqrt(samples)
+        if move.size:
+            largest = jnp.max(deviation)
+            scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1)
+            relative = (deviation / scale) ** 2
+            deviation = scale * jnp.sqrt(relative + SHARED**2 * relative.mean())
+        return DEVIATIONS * deviation + (4 * unit * jnp.abs(value) + tiny)
 
-    return jax.tree.map(of_leaf, squares, result)
+    return jax.tree.map(of_leaf, moves, result)
 
 
 def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
@@ -120,10 +123,10 @@ def measure(
         leaves, tree = jax.tree.flatten(jax.tree.map(_shape_of, wide))
         size = _largest(function, gradient, tree, tuple(leaves))
         first, *more = (draws(size, 1009 * seed + sample) for sample in range(samples))
-        result, slopes, squares = _first_sample(function, gradient, unit, first, *wide)
+        result, slopes, moves = _first_sample(function, gradient, unit, first, *wide)
         for part in more:
-            squares = _next_sample(function, gradient, squares, unit, part, result, slopes, *wide)
-        allowed = _allowance(squares, samples, unit, float(jnp.finfo(dtype).tiny), result)
+            moves = _next_sample(function, gradient, moves, unit, part, result, slopes, *wide)
+        allowed = _allowance(moves, float(samples), unit, float(jnp.finfo(dtype).tiny), result)
         return jax.tree.map(np.asarray, (result, allowed))
 
 

@@ -1,6 +1,6 @@
 """Why a training step is wrong, from what the two sides made of the same start."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +12,8 @@ from compare.agreement import Diagnosis, Row, Verdict, leaves_by_path
 from compare.diagnose import diagnose
 from compare.evidence import Evidence
 from compare.noise import unit_roundoff
+from compare.stepping import Step, both_leaves
 from compare.tracing import interpreted, run
-
-Step = Callable[..., Any]  # (parameters, state), *batch -> (parameters, state); or the caller's, without the pair
 
 # Usual decay rates of Adam's two moments.
 BETAS = [(0.9, 0.999), (0.9, 0.99), (0.9, 0.95), (0.9, 0.98), (0.8, 0.999), (0.5, 0.999)]
@@ -24,7 +23,7 @@ def explain_step(
     own_step: Step, reference_step: Step, before: Any, batch: tuple[Any, ...], alone: list[Row], step: int
 ) -> list[Diagnosis]:
     """The causes of one wrong step, one for each wrong parameter; one for all if they share it."""
-    ours = own_step(jax.tree.map(np.copy, before), *batch)
+    ours = own_step(before, *batch)
     theirs = jax.tree.map(np.asarray, reference_step(before, *batch))
     starts, came, right = both_leaves(before), both_leaves(ours), both_leaves(theirs)
     wrong = [row for row in alone if row.verdict is Verdict.DISAGREE]
@@ -51,12 +50,6 @@ def explain_step(
         if cause is not None:
             found.append(cause)
     return _shared(found, [row.path for row in wrong], len(leaves_by_path(before[0])))
-
-
-def both_leaves(both: Any) -> dict[str, np.ndarray]:
-    """The leaves of (parameters, state); those of the state begin with `state.`."""
-    parameters, state = both
-    return leaves_by_path(parameters) | {f"state.{path}": leaf for path, leaf in leaves_by_path(state).items()}
 
 
 def _causes(

@@ -1,6 +1,5 @@
 """A JAX function as the list of elementary operations that it is, each to be done as a rule says."""
 
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -92,38 +91,3 @@ def widened(tree: Any) -> Any:
         return np.asarray(leaf, np.float64) if floating else leaf
 
     return jax.tree.map(wide, tree)
-
-
-class Program:
-    """A function as it was when it was last traced, and its trace: another object once it traces to another program."""
-
-    def __init__(self, function: Callable[..., Any], closed: core.ClosedJaxpr, output: Any, text: str) -> None:
-        self.function, self.closed, self.output, self.text = function, closed, output, text
-
-    def __call__(self, *args: Any) -> Any:
-        return self.function(*args)
-
-
-_seen: weakref.WeakKeyDictionary[Any, Program] = weakref.WeakKeyDictionary()
-
-
-def as_it_is_now(function: Callable[..., Any], *args: Any) -> Program:
-    """`function` at `args` in float64, under an identity that is the same as before if it still traces to the same.
-
-    What is compiled is kept by identity. A function that reads a global that has changed since is another function.
-    """
-
-    def anew(*args: Any) -> Any:  # a new object: JAX keeps traces by identity, too
-        return function(*args)
-
-    with jax.enable_x64(True):
-        closed, output = jax.make_jaxpr(anew, return_shape=True)(*widened(args))
-    constants = [hash(np.asarray(constant).tobytes()) for constant in closed.consts]
-    text = f"{closed.jaxpr} {constants}"
-    try:
-        known = _seen.get(function)
-        if known is None or known.text != text:
-            known = _seen[function] = Program(function, closed, output, text)
-    except TypeError:  # not hashable, or without weak references: compiled anew each time
-        return Program(function, closed, output, text)
-    return known

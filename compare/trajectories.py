@@ -19,8 +19,10 @@ import numpy as np
 from compare.agreement import Row, Verdict, as_array, compare_trees
 from compare.gradients import check_gradients
 from compare.platform import precise
+from compare.programs import Program
 from compare.rounding import CONFIRMED, SAMPLES, measure, norm, unit_roundoff
-from compare.steps import Step, both_leaves, explain_step
+from compare.stepping import KEEPS_STATE, Careful, Step, as_arguments, both_leaves, with_state
+from compare.steps import explain_step
 from compare.trajectory_report import CHAOS, Curve, ParameterPath, TrajectoryMismatch, TrajectoryReport
 
 # For this many steps a measured allowance is taken as a guide to the next ones'.
@@ -58,11 +60,16 @@ def check_trajectory(
     that a wrong update rule and a wrong gradient are told apart. With `free=False` every step is judged by itself
     only, from where the reference is; with `entries`, only so many entries of a larger leaf, drawn at random, are held
     against rounding. Both save memory where models are huge. `progress` is called with the number of each
-    finished step. Raises ValueError if there are no batches.
+    finished step.
+
+    The manual side works on copies, so it cannot spoil the caller's data; `conduct` says what it writes to, and whether
+    it answers differently to the same question. Raises ValueError if there are no batches, and BadInput, which is one,
+    if a batch is no tuple of arguments or a step does not return what it was given.
     """
-    own_step, reference_step = _with_state(manual_step, state), _with_state(autodiff_step, state)
+    own_step = Careful(with_state(manual_step, "manual_step", state))
+    reference_step = with_state(autodiff_step, "autodiff_step", state)
     start = jax.tree.map(lambda leaf: np.array(as_array(leaf)), (parameters, {} if state is None else state))
-    reference = start
+    reference = restarted = start
     ours, twin = (start, (_one_place_away(start[0], seed), start[1])) if free else (None, None)
     rows = {path: ParameterPath(path, leaf.shape) for path, leaf in both_leaves(start).items()}
     drift, share, step, before, batch, alone = Curve(), Curve(), 0, start, (), []
@@ -72,12 +79,12 @@ def check_trajectory(
     def judged_step(both: Any, *batch: Any) -> Any:
         return some(reference_step(both, *batch))
 
-    for step, batch in enumerate(batches, start=1):
-        before = reference
-        restarted = _owned(own_step(_owned(before), *_owned(batch)))
+    for step, given in enumerate(batches, start=1):
+        before, batch = reference, as_arguments(given, step)
+        restarted = own_step(before, *batch)
         if free:
             # The two runs start from the same place, so the first free step is the first restarted one.
-            ours = restarted if step == 1 else _owned(own_step(ours, *_owned(batch)))
+            ours = restarted if step == 1 else own_step(ours, *batch)
         with precise(before, batch):
             reference = jax.tree.map(np.asarray, reference_step(before, *batch))
             if free:
@@ -92,13 +99,19 @@ def check_trajectory(
             break
     if step == 0:
         raise ValueError("batches is empty: there is no step to compare. Give at least one batch.")
-    diagnoses, gradients = [], None
-    if Verdict.of([row.verdict for row in rows.values()]) is Verdict.DISAGREE:
+    diagnoses, gradients, conduct = [], None, list(own_step.conduct)
+    found = [row.verdict for row in rows.values()]
+    if Verdict.of(found) is not Verdict.AGREE and own_step.answers_otherwise(
+        restarted, before, batch, reference, alone
+    ):
+        conduct.append(KEEPS_STATE)
+        rows = {path: row.undecided() for path, row in rows.items()}
+    elif Verdict.DISAGREE in found:
         with precise(before, batch):
             diagnoses = explain_step(own_step, reference_step, before, batch, alone, step)
         if loss_and_gradients is not None and loss is not None:
             gradients = check_gradients(loss_and_gradients, loss, before[0], *batch, probes=False)
-    return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients, free, share)
+    return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients, free, share, conduct)
 
 
 def _some(entries: int | None, seed: int, tree: Any) -> Any:
@@ -110,18 +123,6 @@ def _some(entries: int | None, seed: int, tree: Any) -> Any:
         return leaf.reshape(-1)[np.random.default_rng([seed, leaf.size]).integers(0, leaf.size, entries)]
 
     return jax.tree.map(of, tree)
-
-
-def _owned(tree: Any) -> Any:
-    """A copy: the hand-written side may write to what it gets, and hand out the same memory again."""
-    return jax.tree.map(lambda leaf: np.array(as_array(leaf)) if hasattr(leaf, "__array__") else leaf, tree)
-
-
-def _with_state(step: Step, state: Any) -> Step:
-    """The step as a function of (parameters, state), which it returns; the state is empty if there is none."""
-    if state is not None:
-        return lambda both, *batch: tuple(step(*both, *batch))
-    return lambda both, *batch: (step(both[0], *batch), {})
 
 
 def _one_place_away(parameters: Any, seed: int) -> Any:
@@ -142,6 +143,15 @@ class _Remembered:
     def __init__(self) -> None:
         self.step = 0
         self.allowed: dict[str, np.ndarray] = {}
+        self.programs: dict[Any, Program] = {}
+
+    def program(self, reference_step: Step, *args: Any) -> Program:
+        """The reference's step, traced in the dtypes that it gets; once, unless these change."""
+        leaves, tree = jax.tree.flatten(args)
+        kind = (tree, *(jnp.result_type(leaf) for leaf in leaves))
+        if kind not in self.programs:
+            self.programs[kind] = Program(reference_step, *args)
+        return self.programs[kind]
 
     def at(self, step: int, leaves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What is surely allowed now: the last places of what is stored, or a quarter of what was allowed lately."""
@@ -160,9 +170,10 @@ def _judge_alone(
     if all(row.verdict is Verdict.AGREE for row in rows):
         return rows
     dtype = np.result_type(*jax.tree.leaves(before[0]))
+    program = remembered.program(reference_step, before, *batch)
     for samples in (SAMPLES, *CONFIRMED):  # a disagreement is looked at again before it is one
         remembered.allowed = {}  # of huge models, one measurement fits into memory and two do not
-        right, allowed = map(both_leaves, measure(reference_step, before, *batch, dtype=dtype, samples=samples))
+        right, allowed = map(both_leaves, measure(program, before, *batch, dtype=dtype, samples=samples))
         remembered.step, remembered.allowed = step, allowed
         rows = compare_trees(ours, theirs, right, allowed)
         if all(row.verdict is Verdict.AGREE for row in rows):

@@ -1,6 +1,6 @@
 """What a comparison of two training runs found."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NoReturn
 
 from compare.agreement import Diagnosis, Verdict, plain
@@ -9,6 +9,9 @@ from compare.report import GradientReport
 
 # If rounding alone may make this much of the distance travelled, the free runs tell nothing.
 CHAOS = 1e-2
+
+# What conduct makes of a run in which every step is right by itself; updating in place is worth knowing, and no fault.
+CONDUCT = {"modifies-arguments": Verdict.DISAGREE, "depends-on-earlier-calls": Verdict.INCONCLUSIVE}
 
 HEADERS = ("parameter", "shape", "travelled", "drift", "drift/travelled", "step error", "verdict")
 
@@ -52,6 +55,10 @@ class ParameterPath:
             return Verdict.DISAGREE
         return Verdict.AGREE if self.adrift_step is None and not self.chaotic else Verdict.INCONCLUSIVE
 
+    def undecided(self) -> "ParameterPath":
+        """The same, its fault held against nobody."""
+        return replace(self, wrong_step=None, adrift_step=self.wrong_step or self.adrift_step, message="")
+
     @property
     def share(self) -> float:
         """The drift as a share of what is allowed: above 1, rounding does not explain it."""
@@ -91,7 +98,8 @@ class TrajectoryReport:
     `drift` is the largest drift over distance, over steps, and `share` the largest share that a drift is of what
     rounding allows for it, at each step. `diagnoses` say why the first wrong step is wrong;
     `gradients` is the check of the gradients there, if the caller gave the means for it. `free` says whether there
-    were free runs, and drift, at all.
+    were free runs, and drift, at all. `conduct` is what the step under test does to what it is given, and whether
+    it keeps state between calls.
     """
 
     steps: int
@@ -101,10 +109,15 @@ class TrajectoryReport:
     gradients: GradientReport | None = None
     free: bool = True
     share: Curve = field(default_factory=Curve)
+    conduct: list[Diagnosis] = field(default_factory=list)
 
     @property
     def verdict(self) -> Verdict:
-        return Verdict.of([row.verdict for row in self.rows])
+        return Verdict.of([CONDUCT.get(note.kind, Verdict.AGREE) for note in self.conduct] + self._verdicts)
+
+    @property
+    def _verdicts(self) -> list[Verdict]:
+        return [row.verdict for row in self.rows]
 
     @property
     def wrong_step(self) -> int | None:
@@ -128,6 +141,11 @@ class TrajectoryReport:
 
     @property
     def sentence(self) -> str:
+        for note in self.conduct:
+            verdict = CONDUCT.get(note.kind)
+            if verdict is self.verdict and (verdict is Verdict.INCONCLUSIVE or Verdict.DISAGREE not in self._verdicts):
+                at = f"step {self.steps}: " if verdict is Verdict.INCONCLUSIVE else ""
+                return f"{self.verdict.name}: {at}{note.message}"
         if self.verdict is Verdict.AGREE and not self.free:
             return f"AGREE: {self.steps} steps are the same, each judged by itself, from where JAX's run was."
         if self.verdict is Verdict.AGREE:
@@ -162,6 +180,7 @@ class TrajectoryReport:
                 if right
                 else f"The gradients at that step: {self.gradients.sentence}"
             )
+        lines += [f"Note: {note.message}" for note in self.conduct if note.message not in lines[0]]
         hidden = len(self.rows) - len(self._shown)
         if hidden:
             lines.append(f"The state agrees too: {hidden} array{'s' if hidden > 1 else ''}, not shown.")
@@ -196,6 +215,7 @@ class TrajectoryReport:
                 "wrong_step": self.wrong_step,
                 "wrong_side": self.wrong_side,
                 "diagnoses": list(map(asdict, self.diagnoses)),
+                "conduct": list(map(asdict, self.conduct)),
                 "largest_drift": self.largest_drift,
                 "rows": [asdict(row) | {"verdict": row.verdict} for row in self.rows],
                 "free": self.free,

@@ -53,6 +53,17 @@ def test_nan_in_the_reference_decides_nothing_even_if_both_have_it(manual):
     assert row.message == "the reference is nan at [1]"
 
 
+@pytest.mark.parametrize("unknown", [np.inf, np.nan])
+def test_an_allowance_that_is_not_finite_lets_nothing_pass_and_blames_nothing(unknown):
+    slack = SLACK | {"a": np.array([1e-9, unknown, 1e-9])}
+    for entry, verdict in ((2.0, Verdict.INCONCLUSIVE), (7.0, Verdict.INCONCLUSIVE), (np.nan, Verdict.DISAGREE)):
+        row = compare_trees(GOOD | {"a": np.array([1.0, entry, 3.0])}, GOOD, GOOD, slack)[0]
+        assert row.verdict is verdict
+    assert compare_trees(GOOD, GOOD, GOOD, slack)[0].message == f"what rounding allows is {unknown} at [1]"
+    elsewhere = compare_trees(GOOD | {"a": np.array([1.0, 2.0, 3.1])}, GOOD, GOOD, slack)[0]
+    assert elsewhere.verdict is Verdict.DISAGREE  # at an entry that can be judged
+
+
 @given(st.integers(0, 2), st.sampled_from([-1, 1]), st.floats(1.01, 1e9))
 def test_one_wrong_entry_is_found_and_located(index, sign, times):
     wrong = GOOD["a"].copy()

@@ -9,7 +9,7 @@ from compare.conduct import Watched
 from compare.evidence import Evidence, gather, in_words
 from compare.localize import backward_order, find_taps
 from compare.point import Check
-from compare.tracing import as_it_is_now
+from compare.programs import as_it_is_now
 from compare.verify import shallow_loss
 from tests.helpers import network
 

@@ -17,7 +17,7 @@ from compare.localize import (
     with_weights,
     zero_offsets,
 )
-from compare.tracing import as_it_is_now
+from compare.programs import as_it_is_now
 from compare.verify import shallow_loss
 from tests.helpers import network
 

@@ -42,6 +42,15 @@ def test_other_results_scatter_by_some_units_in_the_last_place(function):
     assert (scatter < 20 * UNIT).all()
 
 
+def test_a_conversion_rounds_only_to_what_is_narrower():
+    """Labels are compared with 1, whatever they were before they were numbers."""
+    labels = np.array([0, 1, 1])
+    with jax.enable_x64(True):
+        assert np.array_equal(noisy(lambda t: t.astype(float) == 1, labels), labels == 1)
+        assert np.array_equal(noisy(lambda t: t.astype("float32").astype(float), labels), labels)
+        assert not np.array_equal(noisy(lambda x: x.astype(jnp.bfloat16), np.full(3, 0.7)), np.full(3, 0.7))
+
+
 def test_infinity_stays_what_it_is():
     masked = noisy(lambda x: jax.nn.softmax(jnp.where(x > 0, x, -jnp.inf)), np.array([1.0, -1.0, 2.0]))
     assert masked[1] == 0

@@ -11,7 +11,7 @@ from compare.conduct import Watched
 from compare.localize import backward_order, find_taps
 from compare.platform import precise
 from compare.point import Check
-from compare.tracing import as_it_is_now
+from compare.programs import as_it_is_now
 from compare.verify import shallow_loss
 from tests.helpers import network
 

@@ -225,3 +225,22 @@ def test_a_fault_that_shows_with_the_caller_s_own_data_is_shown_with_them():
 def test_probes_that_are_none_are_refused_in_words():
     with pytest.raises(ValueError, match=r"probes must be True, False or a list of compare\.Probe, got 'x10'"):
         check_gradients(right, loss, W, X, probes=["x10"])  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("size", [3, 70_000])
+def test_tails_are_left_where_that_costs_little(size):
+    """At p = 10, exp(-p**2 / 2) is 1e-22 and so is its gradient, whatever its sign."""
+    p = np.linspace(9, 11, size)
+
+    def by_hand(sign):
+        return lambda p: (np.sum(np.exp(-(p**2) / 2)), sign * p * np.exp(-(p**2) / 2))
+
+    def loss(p):
+        return jnp.sum(jnp.exp(-(p**2) / 2))
+
+    assert check_gradients(by_hand(-1), loss, p).verdict is Verdict.AGREE
+    report = check_gradients(by_hand(1), loss, p)
+    if size == 3:
+        assert (report.verdict, report.probe) == (Verdict.DISAGREE, "parameters x 0.1")
+    else:
+        assert report.probes["parameters x 0.1"] == "does not apply"

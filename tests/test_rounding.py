@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import manual
-from compare.rounding import measure, norm, unit_roundoff
+from compare.rounding import CONFIRMED, measure, norm, unit_roundoff
 from compare.verify import shallow_loss
 from tests.helpers import network
 
@@ -17,7 +17,9 @@ def ratios(parameters, x, y):
     """Error of the hand-written gradient over what is allowed, the largest of each leaf."""
     loss, gradients = manual.loss_and_gradients(parameters, x, y)
     dtype = x.dtype
-    (right_loss, right), (loss_slack, slack) = measure(shallow_loss, parameters, x, y, dtype=dtype, gradient=True)
+    (right_loss, right), (loss_slack, slack) = measure(
+        shallow_loss, parameters, x, y, dtype=dtype, gradient=True, samples=CONFIRMED[0]
+    )
     leaves = {name: np.max(np.abs(gradients[name] - right[name]) / slack[name]) for name in right}
     return leaves | {"loss": abs(loss - right_loss) / loss_slack}, right, slack
 
@@ -73,3 +75,53 @@ def test_units_and_norms():
     assert unit_roundoff(np.float32) == 2.0**-24
     assert unit_roundoff(jnp.bfloat16) == 2.0**-8
     assert norm(np.full((2, 2), 1e30, np.float32)) == pytest.approx(2e30)  # its squares overflow float32
+
+
+def test_an_ill_conditioned_system_is_allowed_its_condition_and_a_good_one_is_not():
+    random = np.random.default_rng(0)
+    q, _ = np.linalg.qr(random.standard_normal((8, 8)))
+    b = random.standard_normal(8)
+    unit = np.finfo(float).eps
+    for condition in (1.0, 1e4, 1e8):
+        a = (q * np.geomspace(1, 1 / condition, 8)) @ q.T
+        right, allowed = measure(jnp.linalg.solve, a, b, dtype=np.float64)
+        relative = np.max(allowed) / np.linalg.norm(right)
+        assert 2 * unit < relative / condition < 200 * unit
+        # Another algorithm, as good: by the inverse.
+        assert np.all(np.abs(np.linalg.inv(a) @ b - right) <= allowed)
+
+
+def test_terms_that_repeat_round_the_same_way_every_time():
+    """NumPy adds the rows of a matrix one after the other: 60,000 float32 gradients of two values each."""
+    labels = np.random.default_rng(5).integers(0, 10, 60_000)
+    terms = ((0.1 - np.eye(10)[labels]) / 60_000).astype(np.float32)
+    right, allowed = measure(lambda x: x.sum(axis=0), terms, dtype=np.float32)
+    ratio = np.abs(terms.sum(axis=0) - right) / allowed
+    assert ratio.max() < 0.5
+    lost = np.abs(terms[:-100].sum(axis=0, dtype=np.float64) - right) / allowed  # a batch whose end was forgotten
+    assert lost.max() > 1
+
+
+def test_products_may_be_multiplied_in_another_order():
+    """Where the gradient of least squares vanishes, X'X w - X'y rounds more than X'(X w - y)."""
+    random = np.random.default_rng(3)
+    x = 1 + random.standard_normal((2000, 5))
+    y = x @ random.standard_normal(5) + 0.1 * random.standard_normal(2000)
+    w = np.linalg.lstsq(x, y, rcond=None)[0]
+    (_, right), (_, allowed) = measure(
+        lambda w, x, y: 0.5 * jnp.sum((x @ w - y) ** 2), w, x, y, dtype=np.float64, gradient=True, samples=16
+    )
+    assert np.all(np.abs((x.T @ x) @ w - x.T @ y - right) <= allowed)
+    assert allowed.max() < 1e-12 * np.abs(x.T @ y).max()
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e290])
+def test_noise_is_as_large_in_proportion_at_any_scale(scale):
+    def function(a, w):
+        return a * jnp.sum(jnp.sin(w) ** 2) + jnp.sum(a * w) + jnp.sum(a * w @ jnp.ones((5, 5)))
+
+    w = np.linspace(0.1, 1, 5)
+    (_, right), (_, allowed) = measure(function, np.array(scale), w, dtype=np.float64, gradient=True)
+    (_, usual), (_, ordinary) = measure(function, np.array(1.0), w, dtype=np.float64, gradient=True)
+    assert right == pytest.approx(usual)
+    assert np.all((allowed > 0.2 * ordinary) & (allowed < 5 * ordinary))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compare import Verdict, check_trajectory
-from compare.steps import both_leaves
+from compare.stepping import both_leaves
 
 RATE, DECAY, BETAS, EPSILON = 0.1, 0.9, (0.9, 0.999), 1e-8
 RANDOM = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from compare.lesson.content import Lesson, Moment, Numbers, Plane, Quantity, Ste
 from compare.lesson.source import Excerpt
 from compare.localize import find_taps, with_offsets, zero_offsets
 from compare.platform import precise
-from compare.tracing import as_it_is_now
+from compare.programs import as_it_is_now
 
 Progress = Callable[[str, int], None]
 MOMENTS = 31
