@@ -105,7 +105,7 @@ def test_other_shapes_are_traced_as_the_first_were():
     program, narrow = Program(dropped, W, X, 7), float(dropped(W, X[:4], 7))
     with jax.enable_x64(True):
         assert program(*widened((W, X[:4])), 7) == pytest.approx(narrow, rel=1e-5)
-        assert dropped(*widened((W, X[:4])), 7) != pytest.approx(narrow, rel=1e-1)  # which draws other numbers
+        assert dropped(*(*widened((W, X[:4])), 7)) != pytest.approx(narrow, rel=1e-1)  # which draws other numbers
 
 
 def test_a_function_that_reads_another_global_is_another_program():
@@ -127,7 +127,7 @@ def by_hand_dropped(w, x, key, keep=0.3, at=None):
     return np.mean(z**2), 2 * dropped_x.T @ z / np.float32(len(x))
 
 
-def by_hand_looping(w, x, factor=2):
+def by_hand_looping(w, x, factor=2.0):
     total = np.float32(0)
     for row in x:
         total = total + row @ w
@@ -139,7 +139,7 @@ def loop(w, x):
     return total * total
 
 
-def by_hand_cast(w, x, factor=2):
+def by_hand_cast(w, x, factor=2.0):
     z = x @ w
     return np.mean(z**2), np.float32(factor) * x.T @ z / np.float32(len(x))
 

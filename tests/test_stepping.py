@@ -1,5 +1,7 @@
 """A step is called on copies, asked for what it owes, and watched."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ def by_hand(w, x):
 by_jax = jax.jit(by_hand)
 
 
-def check(step, reference=by_jax, start=W, batches=((X,),) * 5, **options):
+def check(step, reference: Any = by_jax, start: Any = W, batches=((X,),) * 5, **options):
     return check_trajectory(step, reference, start, batches, **options)
 
 
