@@ -1,5 +1,28 @@
 """Shapes and types in the signatures of both sides are checked at every call while the tests run."""
 
+from pathlib import Path
+
+import jax
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook(["manual", "autodiff"], "beartype.beartype")
+
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 20_000  # of the 65,530 that Linux allows a process; JAX crashes when it gets no more
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """The tests of a file run in one process, so that what they share is compiled once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Thousands of compiled programs take several maps of memory each."""
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
