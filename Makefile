@@ -8,7 +8,7 @@ verify: .venv/.run-ready
 	$(BIN)/backproof verify
 
 test: .venv/.dev-ready
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/.dev-ready
 	$(BIN)/ruff format --check .
