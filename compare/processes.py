@@ -6,6 +6,7 @@ command that uses several processes or devices runs in a child, and its parent h
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -88,6 +89,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, s
         listener = threading.Thread(target=lambda: errors.extend(_lines(child.stderr)))
         listener.start()
         try:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # or the child would live on
             for line in _lines(child.stdout):
                 if not line.startswith("[Gloo]"):
                     print(line, end="", flush=True)

@@ -208,6 +208,10 @@ def test_a_distance_needs_the_same_arrays():
     reference = Outcome({"W": np.ones(3)}, {"W": np.zeros(3)})
     assert distance({"W": np.ones(3)}, reference) == 0
     assert distance({"W": np.full(3, 1.1)}, reference) == pytest.approx(0.1)
+    small_one = Outcome({"loss": np.array([7.0]), "gradient": np.full(3, 1e-3), "noise": np.full(3, 1e-9)}, {})
+    zeroed = {"loss": np.array([7.0]), "gradient": np.zeros(3), "noise": np.zeros(3)}
+    assert distance(zeroed, small_one) == 1  # however large the loss is beside it
+    assert distance(zeroed | {"gradient": np.full(3, 1e-3)}, small_one) < 1e-4  # what is 0 but for rounding
     assert not distance({"W": np.full(3, np.nan)}, reference) <= turns.LOOSE
     with pytest.raises(Failed, match=r"it has results for \['V'\], not \['W'\]"):
         distance({"V": np.ones(3)}, reference)
@@ -242,12 +246,41 @@ def test_where_jax_overtakes_numpy_is_told():
     small = a_cell("2x2x2", 10, manual=[1.0], autodiff=[2.0])
     middle = a_cell("3x3x3", 20, manual=[1.0], autodiff=[1.5])
     large = a_cell("4x4x4", 30, manual=[1.0], autodiff=[0.5])
-    assert a_run(large, small, middle).lines() == ["JAX overtakes NumPy between 3x3x3 and 4x4x4."]
+    larger = a_cell("5x5x5", 40, manual=[1.0], autodiff=[0.9])
+    when = "compilation is made up for after"
+    overtakes = "JAX overtakes NumPy between 3x3x3 and 4x4x4; there,"
+    assert a_run(large, small, middle).lines() == [f"{overtakes} {when} 1 steps."]
+    assert a_run(large, larger, small, middle).lines() == [f"{overtakes} {when} 1 to 5 steps."]
     assert a_run(small, middle).lines() == ["NumPy is ahead of JAX at 2x2x2, 3x3x3."]
-    assert a_run(large).lines() == ["JAX is ahead of NumPy; with its compilation counted, after 1 steps."]
-    back = a_cell("5x5x5", 40, manual=[1.0], autodiff=[1.5])
-    assert a_run(large, back).lines() == ["NumPy is ahead of JAX at 5x5x5; JAX at the others."]
+    assert a_run(large).lines() == [f"JAX is ahead of NumPy; {when} 1 steps."]
+    assert a_run(large, larger).lines() == [f"JAX is ahead of NumPy at every size; {when} 1 to 5 steps."]
+    back = a_cell("6x6x6", 50, manual=[1.0], autodiff=[1.5])
+    others = "and JAX at the other sizes; there,"
+    assert a_run(large, back).lines() == [f"NumPy is ahead of JAX at 6x6x6, {others} {when} 1 steps."]
+    assert a_run(small, large, back).lines() == [f"NumPy is ahead of JAX at 2x2x2, 6x6x6, {others} {when} 1 steps."]
     assert a_run(a_cell(manual=[1.0])).lines() == []
+
+
+def test_rounds_that_differ_much_have_one_answer():
+    """By rounds JAX is ahead, by its medians behind."""
+    run = a_run(a_cell(manual=[1.0, 10.0, 5.0], autodiff=[0.9, 9.0, 6.0]))
+    assert run.lines()[0].startswith("JAX is ahead of NumPy; ")
+    assert run.to_dict()["summary"] == run.lines()
+
+
+def test_a_floor_that_is_none_is_told():
+    run = a_run(a_cell("2x2x2", floor=[1.0], manual=[0.5]), a_cell("3x3x3", floor=[1.0], manual=[1.5]))
+    assert run.lines() == ["At 2x2x2 manual is below the floor, which cannot be: other work was in the way. Run again."]
+
+
+def test_of_ops_the_means_are_told():
+    cells = [
+        a_cell(name, manual=[2.0], autodiff=[1.0], torch=[ratio]) for name, ratio in (("gelu", 1.0), ("relu", 4.0))
+    ]
+    assert a_run(*cells, kind="ops").lines() == [
+        "manual takes 2.00 times as long as autodiff, the geometric mean of 2 ops; at most 2.00 times (relu).",
+        "manual takes 1.00 times as long as torch, the geometric mean of 2 ops; at most 2.00 times (gelu).",
+    ]
 
 
 def test_results_survive_json():
@@ -295,11 +328,12 @@ def test_a_slower_contestant_is_told_and_a_slower_machine_is_not():
     newer = a_run(a_cell(floor=scaled(3), manual=scaled(7.2), autodiff=scaled(2.7)))
     found = changes(older, newer)
     assert {row.name: row.verdict for row in found.rows} == {"manual": "slower", "autodiff": "faster"}
-    assert found.worst == pytest.approx(1.2)
+    assert found.worse(1.1)
+    assert not found.worse(1.3)
     assert [row.unit for row in found.rows] == ["x floor", "x floor"]
     same = changes(older, a_run(a_cell(floor=scaled(3), manual=scaled(6), autodiff=scaled(3))))
     assert {row.verdict for row in same.rows} == {"same"}
-    assert same.worst == 1
+    assert not same.worse(1.0)
     assert "0 faster, 0 slower, 2 same." in str(same)
 
 
@@ -315,6 +349,17 @@ def test_what_is_not_the_same_is_noted():
     newer = a_run(a_cell(manual=STEADY), a_cell("9x9x9", manual=STEADY), environment={"processor": "other"})
     notes = changes(older, newer).notes
     assert notes == ["Note: 9x9x9 is not in the older run.", "Note: the older run has processor one, this one other."]
+
+
+def test_who_fails_now_is_lost_and_nothing_in_common_is_no_success():
+    failing = Cell("1x2x3", "about", 1000, {"manual": Measured([], 0.0, None, 0, None, None, "no reason")})
+    found = changes(a_run(a_cell(manual=STEADY)), a_run(failing))
+    assert found.lost == ["Lost: manual at 1x2x3, which now fails: no reason."]
+    assert found.worse(10)
+    apart = changes(a_run(a_cell("1x1x1", manual=STEADY)), a_run(a_cell("2x2x2", manual=STEADY)))
+    assert apart.worse(10)
+    assert "Nothing can be compared." in str(apart)
+    assert apart.notes == ["Note: 1x1x1 is not in the newer run.", "Note: 2x2x2 is not in the older run."]
 
 
 # ---------------------------------------------------------------------------------------------- a run
@@ -341,6 +386,11 @@ def test_what_is_finished_is_kept_and_a_run_goes_on_from_there(tmp_path):
     assert last.complete
     assert last.cells[0] == begun.cells[0]
     assert read(path) == last
+    failed = json.loads(path.read_text())
+    failed["cells"][1]["contestants"]["manual"]["failure"] = "no reason"
+    path.write_text(json.dumps(failed))
+    last = run_to_the_end(a_settings("a", "b"), path=path, resume=True)  # what failed is tried again
+    assert last.cells[1].finished()
     again = run_to_the_end(a_settings("a", "b"), path=path, resume=True)
     assert again.cells == last.cells
 
@@ -375,6 +425,9 @@ def test_another_run_is_not_gone_on_with(tmp_path):
         ({"threads": 0}, "--threads must be from 1 to 10000, got 0"),
         ({"seed": -1}, "seed must be from 0"),
         ({"only": ["numpy"]}, "no contestant for shallow is called 'numpy'"),
+        ({"only": []}, "--only must name at least one contestant besides the floor"),
+        ({"only": ["floor"]}, "--only must name at least one contestant besides the floor"),
+        ({"threads": 9999}, "--threads must be at most "),
     ],
 )
 def test_what_cannot_be_timed_is_refused_before_anything_is(options, message):

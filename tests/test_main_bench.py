@@ -101,7 +101,8 @@ def test_ctrl_c_keeps_what_is_finished_and_ends_every_process(tmp_path):
     path = tmp_path / "run.json"
     arguments = ["bench", "--sizes", "2x4x50,30x32x500", "--only", "manual", "--rounds", "1", "--json", str(path)]
     command = [sys.executable, "-m", "compare", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, text=True, start_new_session=True, **pipes)
     try:
         stop = time.monotonic() + 60
         # One child is Python's own, which keeps track of what others leave behind; the next works on the next size.
@@ -109,15 +110,16 @@ def test_ctrl_c_keeps_what_is_finished_and_ends_every_process(tmp_path):
             time.sleep(0.02)
         time.sleep(0.2)
         started = children(process.pid)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
         _, stderr = process.communicate(timeout=30)
     finally:
         process.kill()
         process.communicate()
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
-    assert stderr.splitlines()[-1].startswith("backproof: interrupted while 30x32x500: ")
-    assert stderr.splitlines()[-1].endswith(f"only {path} was written")
+    (line,) = stderr.splitlines()
+    assert line.startswith("backproof: interrupted while 30x32x500: ")
+    assert line.endswith(f"only {path} was written")
     stop = time.monotonic() + 10
     while any(map(alive, started)) and time.monotonic() < stop:
         time.sleep(0.02)

@@ -101,3 +101,15 @@ def test_the_last_words_of_a_child():
     assert (status, errors) == (-signal.SIGABRT, "why")
     assert "ended by signal 6: why" in _last_words(errors, status, None)
     assert "ended by signal 6: why" in _last_words(errors, status, Processes("here:80", 0, 2))
+
+
+def test_who_is_told_to_end_takes_the_child_along():
+    child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    script = f"import os, sys; from compare.processes import _run; _run([sys.executable, '-c', {child!r}], os.environ)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.terminate()
+        assert parent.wait(timeout=10) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

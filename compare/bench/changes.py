@@ -42,50 +42,56 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
+    """`lost` are those who no longer do what they did: they fail, or are not there."""
+
     rows: list[Change]
+    lost: list[str]
     notes: list[str]
 
     @property
     def slower(self) -> list[Change]:
         return [row for row in self.rows if row.verdict == "slower"]
 
-    @property
-    def worst(self) -> float:
-        """The largest factor beyond the noise; 1 if nothing is slower."""
-        return max((row.factor for row in self.slower), default=1.0)
+    def worse(self, factor: float) -> bool:
+        """Whether anything is slower by more than the factor and the noise, or lost, or nothing could be compared."""
+        return bool(self.lost) or not self.rows or any(row.factor > factor for row in self.slower)
 
     def __str__(self) -> str:
         counts = ", ".join(
             f"{sum(row.verdict == verdict for row in self.rows)} {verdict}" for verdict in ("faster", "slower", "same")
         )
-        return plain_text(table(HEADERS, [row.cells() for row in self.rows], left=3), f"{counts}.", *self.notes)
+        told = table(HEADERS, [row.cells() for row in self.rows], left=3) if self.rows else "Nothing can be compared."
+        return plain_text(told, f"{counts}.", *self.lost, *self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         rows = [vars(row) | {"factor": row.factor, "verdict": row.verdict} for row in self.rows]
-        return plain({"rows": rows, "notes": self.notes})
+        return plain({"rows": rows, "lost": self.lost, "notes": self.notes})
 
 
 def changes(older: Bench, newer: Bench) -> Changes:
     """Of every contestant at every size that both runs have."""
-    before = {cell.size: cell for cell in older.cells}
-    rows, notes = [], []
-    for cell in newer.cells:
-        if cell.size not in before:
-            notes.append(f"Note: {cell.size} is not in the older run.")
+    before, after = ({cell.size: cell for cell in run.cells} for run in (older, newer))
+    rows, lost, notes = [], [], []
+    for size in [*before, *(size for size in after if size not in before)]:
+        if size not in before or size not in after:
+            notes.append(f"Note: {size} is not in the {'newer' if size in before else 'older'} run.")
             continue
-        old = before[cell.size]
-        shared = [name for name in cell.finished() if name in old.finished() and name != FLOOR]
-        rows += [_change(old, cell, name) for name in shared]
-    for name in ("dtype", "threads", "platform", "options"):
-        _compare(name, older.settings.get(name), newer.settings.get(name), notes)
-    for name in older.environment.keys() - {"date"} | newer.environment.keys() - {"date"}:
-        _compare(name, older.environment.get(name), newer.environment.get(name), notes)
-    return Changes(rows, notes)
-
-
-def _compare(name: str, older: Any, newer: Any, notes: list[str]) -> None:
-    if older != newer:
-        notes.append(f"Note: the older run has {name} {older}, this one {newer}.")
+        old, new = before[size], after[size]
+        for name in old.finished():
+            if name in new.finished():
+                rows += [] if name == FLOOR else [_change(old, new, name)]
+            elif name in new.measured:
+                lost.append(f"Lost: {name} at {size}, which now fails: {new.measured[name].failure}.")
+            else:
+                notes.append(f"Note: {name} at {size} is not in the newer run.")
+    settings, places = (older.settings, newer.settings), (older.environment, newer.environment)
+    for ours, theirs in (settings, places):
+        names = sorted((ours.keys() | theirs.keys()) - {"date", "only"})
+        differ = [name for name in names if ours.get(name) != theirs.get(name)]
+        notes += [f"Note: the older run has {name} {ours.get(name)}, this one {theirs.get(name)}." for name in differ]
+    if any(len(row.rounds) < 5 for cell in newer.cells for row in cell.measured.values() if row.failure is None):
+        notes.append("Note: noise cannot be told from fewer than five rounds.")
+    return Changes(rows, lost, notes)
 
 
 def _change(older: Cell, newer: Cell, name: str) -> Change:
@@ -100,8 +106,9 @@ def _change(older: Cell, newer: Cell, name: str) -> Change:
 def _uncertainty(values: Sequence[float]) -> float:
     """Of a median, as a share of it: the half-width of a box plot's notch, 1.57 IQR / sqrt(n).
 
-    Two medians whose notches do not overlap differ at about the 95% level. McGill, Tukey and Larsen, "Variations of
-    box plots", The American Statistician 32 (1978).
+    Two medians whose notches do not overlap differ at about the 95% level: McGill, Tukey and Larsen, "Variations of box
+    plots", The American Statistician 32 (1978). It knows what varies within a run, and not from one to the next, and of
+    many rows some differ by chance: that is what a factor to fail above is for.
     """
     low, middle, high = quartiles(values)
     return 1.57 * (high - low) / math.sqrt(len(values)) / middle

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import resource
-import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from compare.bench.workloads import FLOOR, Runner, Workload
 from compare.problem import BadInput
 
 SAMPLE = 10_000  # entries of an array that are looked at
+ON_DEVICE = ("autodiff", "jax", "optax")  # how the names of those begin who work where --platform says
 
 
 class Failed(RuntimeError):
@@ -25,7 +25,6 @@ class Failed(RuntimeError):
 
 def serve(workload: Workload, name: str, threads: int | None, connection: Any) -> None:
     """Answer questions until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the connection
     if threads is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # XLA takes all that it may run on
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError), ExitStack() as stack:
@@ -48,14 +47,14 @@ def serve(workload: Workload, name: str, threads: int | None, connection: Any) -
 
 
 def _settle(workload: Workload, name: str, stack: ExitStack) -> None:
-    """JAX's platform, precision and width, for those who have JAX. Compilers' remarks are not ours to show."""
-    if "torch" in name or name in ("sklearn", "hips", "page") or (name == "manual" and workload.kind == "shallow"):
+    """JAX's platform, precision and width, for those who have JAX."""
+    if not name.startswith((FLOOR, *ON_DEVICE)) and workload.kind == "shallow":
         return
     import jax
 
     from compare.platform import on_platform
 
-    stack.enter_context(on_platform("cpu" if name in (FLOOR, "manual") else workload.platform))
+    stack.enter_context(on_platform(workload.platform if name.startswith(ON_DEVICE) else "cpu"))
     stack.enter_context(jax.enable_x64(workload.dtype == "float64"))
     if name != "autodiff-fast":
         stack.enter_context(jax.default_matmul_precision("highest"))
@@ -99,8 +98,8 @@ def _device_peak() -> int | None:
     import jax
 
     (device,) = jax.device_put(0.0).devices()
-    statistics_ = device.memory_stats() if device.platform != "cpu" else None
-    return statistics_.get("peak_bytes_in_use") if statistics_ else None
+    told = device.memory_stats() if device.platform != "cpu" else None
+    return told.get("peak_bytes_in_use") if told else None
 
 
 def _sampled(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """What a bench found: on the terminal, as JSON and back."""
 
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from compare.rendering import plain_text, table
 from compare.timing import readable
 
 FORMAT = 1  # of the JSON
+BELOW = 0.9  # of the floor
 WORTH_TELLING = 0.02  # seconds: a first step takes longer than others without any compilation
 
 
@@ -45,10 +47,12 @@ class Cell:
 
     def break_even(self) -> float | None:
         """Steps after which JAX, with its compilation, is ahead of NumPy; None if that is never."""
-        if not {"manual", "autodiff"} <= set(self.finished()):
+        ratio = self.ratio("manual", "autodiff")
+        if ratio is None or ratio <= 1:
             return None
-        gain = self.seconds("manual") - self.seconds("autodiff")
-        return self.measured["autodiff"].compilation / gain if gain > 0 else None
+        # By the ratio and not by the medians, whose order may be another one where rounds differ much.
+        gain = self.seconds("manual") * (1 - 1 / ratio)
+        return self.measured["autodiff"].compilation / gain
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         for name, m in self.measured.items():
@@ -119,33 +123,43 @@ class Bench:
 
     def lines(self) -> list[str]:
         """What one wants to know in the end."""
+        if self.settings["kind"] == "ops":
+            return self._means()
         both = [cell for cell in self.cells if cell.ratio("manual", "autodiff") is not None]
-        return ([self._overtaking(both)] if both else []) + self._means()
+        return ([self._overtaking(both)] if both else []) + self._warnings()
 
     def _overtaking(self, cells: Sequence[Cell]) -> str:
-        """By work, from small to large: from where on JAX stays ahead."""
-        cells = sorted(cells, key=lambda cell: cell.flops or cell.seconds("manual"))
-        ahead = [bool((cell.ratio("manual", "autodiff") or 0) > 1) for cell in cells]
-        behind = [i for i, first in enumerate(ahead) if not first]
+        """By the work of the products, from small to large: from where on JAX stays ahead."""
+        cells = sorted(cells, key=lambda cell: cell.flops)
+        evens = [cell.break_even() for cell in cells]
+        behind = [cell.size for cell, even in zip(cells, evens, strict=True) if even is None]
+        if len(behind) == len(cells):
+            return f"NumPy is ahead of JAX at {', '.join(behind)}."
+        steps = sorted(math.ceil(even) for even in evens if even is not None)
+        many = f"{steps[0]:,}" if steps[0] == steps[-1] else f"{steps[0]:,} to {steps[-1]:,}"
+        when = f"compilation is made up for after {many} steps"
         if not behind:
-            evens = [(cell.size, steps) for cell in cells if (steps := cell.break_even()) is not None]
-            size, steps = max(evens, key=lambda even: even[1])
-            least = min(evens, key=lambda even: even[1])
-            when = f"after {least[1]:,.0f} ({least[0]}) to {steps:,.0f} steps ({size})"
-            if len(cells) == 1:
-                return f"JAX is ahead of NumPy; with its compilation counted, after {steps:,.0f} steps."
-            return f"JAX is ahead of NumPy at every size; with its compilation counted, {when}."
-        if behind[-1] == len(cells) - 1:
-            slower = ", ".join(cells[i].size for i in behind)
-            return f"NumPy is ahead of JAX at {slower}" + ("." if len(behind) == len(cells) else "; JAX at the others.")
-        return f"JAX overtakes NumPy between {cells[behind[-1]].size} and {cells[behind[-1] + 1].size}."
+            return f"JAX is ahead of NumPy{' at every size' if len(cells) > 1 else ''}; {when}."
+        overtaken = len(behind)  # the index of the first size at which JAX is ahead, if it stays so
+        if [cell.size for cell in cells[:overtaken]] == behind:
+            return f"JAX overtakes NumPy between {behind[-1]} and {cells[overtaken].size}; there, {when}."
+        return f"NumPy is ahead of JAX at {', '.join(behind)}, and JAX at the other sizes; there, {when}."
+
+    def _warnings(self) -> list[str]:
+        """A floor that somebody with the same BLAS is below was measured while other work got in the way."""
+        below = [cell.size for cell in self.cells if (cell.ratio("manual") or 1) < BELOW]
+        if not below:
+            return []
+        return [
+            f"At {', '.join(below)} manual is below the floor, which cannot be: other work was in the way. Run again."
+        ]
 
     def _means(self) -> list[str]:
         """For many sizes that are different things, as ops are: one number for each rival."""
         told = []
         for rival in ("autodiff", "torch"):
             ratios = [(r, cell.size) for cell in self.cells if (r := cell.ratio("manual", rival)) is not None]
-            if self.settings["kind"] == "ops" and len(ratios) > 1:
+            if len(ratios) > 1:
                 mean, worst = statistics.geometric_mean(r for r, _ in ratios), max(ratios)
                 told.append(
                     f"manual takes {mean:.2f} times as long as {rival}, the geometric mean of {len(ratios)} ops; "

@@ -1,7 +1,10 @@
 """A whole run: one cell after another, each saved when it is finished."""
 
+import hashlib
 import importlib
 import json
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -10,7 +13,7 @@ from typing import Any
 
 from compare.bench.results import Bench, Cell
 from compare.bench.turns import measure
-from compare.bench.workloads import Workload, contestants
+from compare.bench.workloads import FLOOR, Workload, contestants
 from compare.environment import environment
 from compare.output import write_json
 from compare.platform import on_platform
@@ -41,6 +44,10 @@ class Settings:
             raise BadInput(f"no dtype is called {self.dtype!r}; there are {', '.join(DTYPES)}.")
         if not self.sizes or len(set(self.sizes)) < len(self.sizes):
             raise BadInput(f"sizes must be different ones, at least one; got {', '.join(self.sizes) or 'none'}.")
+        if self.only is not None and not set(self.only) - {FLOOR}:
+            raise BadInput("--only must name at least one contestant besides the floor, such as manual.")
+        if self.threads is not None and self.threads > _cores():
+            raise BadInput(f"--threads must be at most {_cores()}, the cores of this machine; got {self.threads}.")
         for name, value in (("rounds", self.rounds), ("threads", self.threads)):
             if value is not None and not 1 <= value <= 10_000:
                 raise BadInput(f"--{name} must be from 1 to 10000, got {value}.")
@@ -83,6 +90,9 @@ def bench(settings: Settings, *, path: Path | None = None, resume: bool = False,
     """
     with on_platform(settings.platform):
         where = environment() | _versions(settings)
+    if settings.threads is not None:
+        where["cores"] = f"{min(settings.threads, _cores())} for each contestant"
+        where["BLAS"] = re.sub(r", \d+ threads?$", f", {settings.threads} threads", where["BLAS"])
     told = {name: value for name, value in asdict(settings).items() if name != "sizes"}
     run = Bench(told, where, list(settings.sizes))
     if resume and path is not None and path.exists():
@@ -116,31 +126,45 @@ def read(path: Path) -> Bench:
 
 
 def _earlier(run: Bench, path: Path) -> list[Cell]:
-    """The cells of an interrupted run, which must have been one and the same."""
+    """The finished cells of an interrupted run, which must have been one and the same."""
     before = read(path)
-    for name, ours, theirs in (
-        ("sizes", run.sizes, before.sizes),
-        *((name, value, before.settings.get(name)) for name, value in run.to_dict()["settings"].items()),
-        *((name, value, before.environment.get(name)) for name, value in run.environment.items() if name != "date"),
-    ):
-        if ours != theirs:
+    ours, theirs = ({"sizes": r.sizes, **r.to_dict()["settings"], **r.environment} for r in (run, before))
+    for name in [name for name in {**ours, **theirs} if name != "date"]:
+        if ours.get(name) != theirs.get(name):
             raise BadInput(
-                f"{path} has a run with {name} {theirs}, and this one has {ours}: they cannot be one run. "
-                "Leave out --resume to begin anew."
+                f"{path} has a run with {name} {theirs.get(name)}, and this one has {ours.get(name)}: "
+                "they cannot be one run. Leave out --resume to begin anew."
             )
-    return before.cells
+    whole = [cell for cell in before.cells if len(cell.finished()) == len(cell.measured)]
+    return whole if whole == before.cells[: len(whole)] else []
 
 
 def _versions(settings: Settings) -> dict[str, str]:
-    """Of the packages that only some contestants need."""
-    found = {}
+    """Of ours, and of the packages that only some contestants need."""
+    found = {"backproof": f"{version('backproof')} ({_fingerprint()})"}
     for size in settings.sizes:
         workload = settings.workload(size)
         table = workload.module.CONTESTANTS
-        for name in contestants(workload, settings.only):
-            if (needs := table[name].needs) and needs not in found:
-                try:
-                    found[needs] = version(needs)
-                except PackageNotFoundError:
-                    found[needs] = "of unknown version"
+        needed = {table[name].needs for name in contestants(workload, settings.only)} - {None}
+        if "sklearn" in contestants(workload, settings.only):
+            needed.add("scikit-learn")
+        for package in sorted(needed - found.keys()):
+            try:
+                found[package] = version(package)
+            except PackageNotFoundError:
+                found[package] = "of unknown version"
     return found
+
+
+def _fingerprint() -> str:
+    """Of the code that is timed, so that runs of different code are not taken for one."""
+    digest = hashlib.sha256()
+    for package in ("manual", "autodiff", "compare.bench"):
+        (folder,) = importlib.import_module(package).__path__
+        for path in sorted(Path(folder).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

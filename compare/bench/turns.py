@@ -7,6 +7,8 @@ turns there is a pause, in which the threads of the last one cease to spin on th
 
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from compare.bench.process import Failed, serve
+from compare.bench.process import ON_DEVICE, Failed, serve
 from compare.bench.workloads import FLOOR, Workload
 from compare.problem import BadInput
 
@@ -30,7 +32,10 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Measured:
-    """One contestant. Seconds per step in each round; `error` is how far its results are from those in float64."""
+    """One contestant. Seconds per step in each round; `error` is how far its results are from those in float64.
+
+    `peak` is everything in the process: Python, the packages that it needs, the data.
+    """
 
     rounds: list[float]
     compilation: float  # seconds of the first step beyond what one takes afterwards
@@ -148,16 +153,25 @@ class Outcome:
 
 
 def distance(outcome: dict[str, np.ndarray], reference: Outcome) -> float:
-    """How far it is from the reference, as a share of how far that came: the largest of all arrays' together."""
+    """How far it is from the reference, as a share of how far that came: the largest of all arrays.
+
+    What has come no further than a hundred-thousandth of the furthest is rounding, a bias of keys say, and is held
+    against that much.
+    """
     if outcome.keys() != reference.after.keys():
         raise Failed(f"it has results for {sorted(outcome)}, not {sorted(reference.after)}")
-    off = way = 0.0
+    off, way = [], []
     for name, right in reference.after.items():
         if outcome[name].shape != right.shape:
             raise Failed(f"its {name} has {outcome[name].size} entries to compare, not {right.size}")
-        off += float(np.sum((outcome[name] - right) ** 2))
-        way += float(np.sum((right - reference.before.get(name, 0.0)) ** 2))
-    return float(np.sqrt(off / way)) if way else float(off > 0)
+        off.append(float(np.linalg.norm(outcome[name] - right)))
+        way.append(float(np.linalg.norm(right - reference.before.get(name, 0.0))))
+    least = 1e-5 * max(way, default=0.0)
+    shares = [
+        error / max(length, least) if max(length, least) else float(error > 0)
+        for error, length in zip(off, way, strict=True)
+    ]
+    return float(np.max(shares, initial=0.0))  # which keeps NaN
 
 
 def _reference(workload: Workload, threads: int | None) -> Outcome:
@@ -178,7 +192,7 @@ def _process(workload: Workload, name: str, threads: int | None) -> Iterator[Wor
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=serve, args=(workload, name, threads, theirs), daemon=True)
-    with _threads_of_children(threads):
+    with _environment_of_children(_variables(workload, name, threads)), _ctrl_c_is_ours():
         process.start()
     theirs.close()
     try:
@@ -191,17 +205,36 @@ def _process(workload: Workload, name: str, threads: int | None) -> Iterator[Wor
             process.join()
 
 
+def _variables(workload: Workload, name: str, threads: int | None) -> dict[str, str]:
+    """What libraries read once, from the environment that they are born into."""
+    found = {}
+    if threads is not None:
+        pools = ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")
+        found |= {f"{pool}_THREADS" if "_" in pool else f"{pool}_NUM_THREADS": str(threads) for pool in pools}
+    if workload.platform != "cpu" and not name.startswith(ON_DEVICE):
+        found["JAX_PLATFORMS"] = "cpu"  # who does not work on the accelerator is not to take memory there
+    return found
+
+
 @contextmanager
-def _threads_of_children(threads: int | None) -> Iterator[None]:
-    """OpenMP and BLAS read how many threads they may have once, from the environment that they are born into."""
-    if threads is None:
-        yield
-        return
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, str(threads)))
+def _environment_of_children(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
+def _ctrl_c_is_ours() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal; those that are born in here leave it to this one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -53,7 +53,10 @@ def bench(
     ] = None,
     fail_above: Annotated[
         float | None,
-        typer.Option(metavar="FACTOR", help="Exit with 1 if anything is slower than FACTOR times, beyond the noise."),
+        typer.Option(
+            metavar="FACTOR",
+            help="Exit with 1 if anything is slower than FACTOR times, beyond the noise, or now fails.",
+        ),
     ] = None,
 ) -> None:
     """Time the same training steps by hand, by JAX and by whoever else is installed.
@@ -90,13 +93,14 @@ def bench(
         common = {"dtype": dtype, "platform": platform, "rounds": rounds, "threads": threads, "seed": seed}
         names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
         settings = settings_for(sizes, model, op, given, only=names, **common)
-        result = None
+        result, shown = None, 0
         with progress_bar(len(settings.sizes), stage) as progress:
             for result in run(settings, path=json, resume=resume, progress=progress):
                 if json and json not in stage.written:
                     stage.written.append(json)
-                if settings.kind != "ops":
-                    show(f"{result.cells[-1]}\n")
+                for cell in result.cells[shown:] if settings.kind != "ops" else ():
+                    show(f"{cell}\n")
+                shown = len(result.cells)
         assert result is not None  # there is at least one size
         if plot:
             plot_bench(plot, result)
@@ -105,5 +109,5 @@ def bench(
         if older is not None:
             found = changes(older, result)
             show(f"\n{found}")
-            if fail_above is not None and found.worst > fail_above:
+            if fail_above is not None and found.worse(fail_above):
                 raise typer.Exit(1)
