@@ -107,17 +107,28 @@ class Program:
 _seen: weakref.WeakKeyDictionary[Any, Program] = weakref.WeakKeyDictionary()
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
 def as_it_is_now(function: Callable[..., Any], *args: Any) -> Program:
     """`function` at `args` in float64, under an identity that is the same as before if it still traces to the same.
 
     What is compiled is kept by identity. A function that reads a global that has changed since is another function.
+    Raises TypeError if it asks for the values of its arguments, which there are none of yet.
     """
 
     def anew(*args: Any) -> Any:  # a new object: JAX keeps traces by identity, too
         return function(*args)
 
     with jax.enable_x64(True):
-        closed, output = jax.make_jaxpr(anew, return_shape=True)(*widened(args))
+        try:
+            closed, output = jax.make_jaxpr(anew, return_shape=True)(*widened(args))
+        except jax.errors.JAXTypeError as error:
+            raise TypeError(
+                "JAX cannot trace the loss, because it asks for the value of an array that has none yet: use jax.numpy "
+                f"in place of numpy, jnp.where in place of if, and neither float() nor .item(). ({_first_line(error)})"
+            ) from error
     constants = [hash(np.asarray(constant).tobytes()) for constant in closed.consts]
     text = f"{closed.jaxpr} {constants}"
     try:
