@@ -59,7 +59,7 @@ def played(text):
         if missing(code):
             continue
         if language == "c":
-            Path(re.search(r"\w+\.c", code)[0]).write_text(code, encoding="utf-8")
+            Path(code.split()[1]).write_text(code, encoding="utf-8")
         elif language == "sh" and (shown is not None or code.startswith("cc ")):
             printed.write("".join(map(shell, code.splitlines())))
         elif language == "python":
