@@ -125,4 +125,6 @@ def _answer(result: Any) -> Any:
             f"{asked}, with intermediates a dict of gradients by the names of taps, but its third value is "
             f"{type(result[2]).__name__}. Several gradients go into the second, in a tree like the parameters."
         )
+    if isinstance(result[0], Mapping | list | tuple):
+        raise TypeError(f"{asked}, but its first value is {type(result[0]).__name__}: put the loss there, one number.")
     return result

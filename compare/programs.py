@@ -198,8 +198,15 @@ def as_it_is_now(function: Callable[..., Any], *args: Any) -> Program:
     """`function` at `args`, under an identity that is the same as before if it still traces to the same.
 
     What is compiled is kept by identity. A function that reads a global that has changed since is another function.
+    Raises TypeError if it asks for the values of its arguments, which there are none of yet.
     """
-    program = Program(function, *args)
+    try:
+        program = Program(function, *args)
+    except jax.errors.JAXTypeError as error:
+        raise TypeError(
+            "JAX cannot trace the loss, because it asks for the value of an array that has none yet: use jax.numpy "
+            f"in place of numpy, jnp.where in place of if, and neither float() nor .item(). ({_first_line(error)})"
+        ) from error
     try:
         known = _seen.get(function)
         if known is None or known.text != program.text:
@@ -207,3 +214,7 @@ def as_it_is_now(function: Callable[..., Any], *args: Any) -> Program:
     except TypeError:  # not hashable, or without weak references: compiled anew each time
         return program
     return known
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

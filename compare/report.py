@@ -94,7 +94,8 @@ class GradientReport:
 
     def _chance_of_a_miss(self) -> str:
         """How likely the side that is said to fit its loss only seems to, along the random directions it was asked."""
-        missed = [o.miss for n, o in self.references.items() if n.endswith("random") and o.consistent and o.miss]
+        relied_on = {"manual": "autodiff, random", "autodiff": "manual, random"}.get(self.wrong_side or "", "random")
+        missed = [o.miss for n, o in self.references.items() if n.endswith(relied_on) and o.consistent and o.miss]
         if not missed:
             return ""
         if max(missed) > 0.5:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compare import Verdict, check_gradients
+from compare import Verdict, check_gradients, check_vjp
 from compare.report import BLAME
 
 W, X = np.array([0.3, -1.1, 0.7, 2.0]), np.array([0.5, 2.0, -1.3, 0.8])
@@ -61,6 +61,35 @@ def test_a_fault_too_small_for_finite_differences_is_seen_by_complex_steps():
     report = check(changed(gradient=entry(1e-11)))
     assert report.wrong_side == "manual"
     assert all(opinion.consistent for opinion in report.references.values())
+
+
+@pytest.mark.parametrize("size", [0.1, 1e-3])
+def test_a_kernel_that_refuses_float64_is_blamed_by_differences_of_the_loss_in_jax(size):
+    """Neither differences of its own loss see the fault, in float32, nor complex steps, for want of an analytic max."""
+
+    def backward(dy, y):
+        if y.dtype != np.float32:
+            raise TypeError("float32 only, as kernels in C are")
+        return (y * (dy - (1 - np.float32(size)) * (dy * y).sum(axis=1, keepdims=True))).astype(np.float32)
+
+    def forward(x):
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        y = e / e.sum(axis=1, keepdims=True)
+        return y, y
+
+    x = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
+    report = check_vjp(forward, backward, jax.nn.softmax, x)
+    assert report.wrong_side == "manual", str(report)
+    assert report.references["manual, random"].error > 1e5 * report.references["autodiff, random"].error
+    assert "escapes with probability" in str(report)  # as JAX's differences say, which are what it was blamed by
+
+
+def test_a_gradient_by_the_name_that_it_has_in_formulas():
+    w = {"w": np.ones(3)}
+    report = check_gradients(lambda p: (np.sum(p["w"] ** 2), {"dw": 2 * p["w"]}), lambda p: jnp.sum(p["w"] ** 2), w)
+    assert report.sentence == "DISAGREE: the gradient of w: it is missing. Is it dw? Call it w, as the parameter."
+    report = check_gradients(lambda p: (np.sum(p["w"] ** 2), {"v": 2 * p["w"]}), lambda p: jnp.sum(p["w"] ** 2), w)
+    assert report.sentence == "DISAGREE: the gradient of w: it is missing."
 
 
 def test_a_wrong_derivative_in_jax():

@@ -240,6 +240,15 @@ def test_a_tap_inside_a_loop_is_said_to_be_there():
 
 REFUSED = [
     (lambda p, x: (0.0, p, x), marked, P, TypeError, "intermediates a dict of gradients .* third value is ndarray"),
+    (lambda p, x: ([p], 0.0), marked, P, TypeError, "first value is list: put the loss there, one number"),
+    (
+        marked_by_hand(),
+        lambda p, x: jnp.mean(np.dot(x, p)),
+        P,
+        TypeError,
+        "cannot trace .* jax.numpy in place of numpy",
+    ),
+    (marked_by_hand(), lambda p, x: float(marked(p, x)), P, TypeError, r"cannot trace .* neither float\(\) nor"),
     (marked_by_hand(), marked, P + 1j, ValueError, "must be real numbers, got complex128 at value"),
     (marked_by_hand(), lambda p, x: jnp.mean(tap("value", x @ p) ** 2), P, ValueError, "'value' marks .* a parameter"),
     (marked_by_hand(), lambda p, x: tap("loss", marked(p, x)), P, ValueError, "'loss' marks .* that of the loss"),
