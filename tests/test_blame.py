@@ -80,7 +80,7 @@ def test_a_kernel_that_refuses_float64_is_blamed_by_differences_of_the_loss_in_j
     x = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
     report = check_vjp(forward, backward, jax.nn.softmax, x)
     assert report.wrong_side == "manual", str(report)
-    assert report.references["manual, random"].error > 1e5 * report.references["autodiff, random"].error
+    assert report.references["manual, random"].error > 1e3 * report.references["autodiff, random"].error
     assert "escapes with probability" in str(report)  # as JAX's differences say, which are what it was blamed by
 
 
