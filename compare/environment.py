@@ -15,12 +15,13 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def environment() -> dict[str, str]:
-    """Processor, cores, BLAS, versions, the device that JAX works on just now, and the time in UTC."""
+    """Processor, cores, BLAS, versions, the device and precision that JAX works in just now, and the time in UTC."""
     return {
         "processor": processor(),
         "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "device": name_of(*jax.device_put(0.0).devices()),  # where a number goes that is told nothing
+        "JAX's products": jax.config.jax_default_matmul_precision or "the device's default precision",
         "BLAS": blas(),
         "Python": platform.python_version(),
         "NumPy": np.__version__,

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from compare import environment as module
 from compare.environment import blas, cores, environment, name_of, processor
-from compare.platform import on_platform
+from compare.platform import on_platform, precise
 
 
 def test_all_that_is_needed_to_measure_again_is_there():
@@ -29,6 +29,13 @@ def test_all_that_is_needed_to_measure_again_is_there():
 def test_the_device_is_that_of_the_platform_in_use():
     with on_platform("cpu") as device:
         assert environment()["device"] == name_of(device) == "cpu"
+
+
+def test_the_precision_of_products_is_that_in_use():
+    """TF32 and bfloat16, which are defaults on accelerators, make differences that are no faults."""
+    assert environment()["JAX's products"] == "the device's default precision"
+    with precise():
+        assert environment()["JAX's products"] == "highest"
 
 
 def test_an_accelerator_is_named_by_its_kind():

@@ -16,7 +16,7 @@ from compare.bench.turns import measure
 from compare.bench.workloads import FLOOR, Workload, contestants
 from compare.environment import environment
 from compare.output import write_json
-from compare.platform import on_platform
+from compare.platform import on_platform, precise
 from compare.problem import BadInput
 from compare.verify import DTYPES
 
@@ -88,7 +88,7 @@ def bench(settings: Settings, *, path: Path | None = None, resume: bool = False,
 
     With `resume`, the cells that the file has are taken from there. Raises BadInput if they are not this run's.
     """
-    with on_platform(settings.platform):
+    with on_platform(settings.platform), precise():
         where = environment() | _versions(settings)
     if settings.threads is not None:
         where["cores"] = f"{min(settings.threads, _cores())} for each contestant"
