@@ -47,7 +47,7 @@ def step_article(step: Step, number: int, live: Live) -> Html:
     return tag(
         "article",
         tag("h3", tag("span", f"{number} ", class_="ordinal"), step.title),
-        *_formulas(step, single),
+        *_formulas(step),
         *(tag("div", part, class_=kind) for kind, part in (("text", text), ("numbers", numbers), ("code", code))),
         class_="step" if single else "step wide",
         id=anchor(step.name),
@@ -75,24 +75,36 @@ def _paragraph(text: str) -> Html:
     return tag("p", text)
 
 
-def _formulas(step: Step, single: bool) -> list[Html]:
-    """The lines by hand as formulas. Of a whole function, what says what a value or gradient is, without helpers."""
-    found = []
+def _formulas(step: Step) -> list[Html]:
+    try:
+        return [_display(code) for code in written(step)]
+    except ValueError:
+        return []  # the code says it
+
+
+def written(step: Step) -> list[str]:
+    """The code by hand that can stand as formulas: all of the step, or none of it.
+
+    A part of an op says something else than the op: a sum that the next line adds to, memory that is filled later. So
+    a step is written only if nothing happens in it but that names are given, each once, to what is then the result.
+    """
+    found: dict[str, str] = {}
     for statement in _statements(step.by_hand):
-        calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
-        if isinstance(statement, ast.Return) and statement.value is not None:
-            text = f"J = {ast.unparse(statement.value)}" if single else ""
-        elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            ours = [call for call in calls if not ast.unparse(call.func).startswith("np.")]
-            said = single or (re.fullmatch(r"y|d\w+", statement.targets[0].id) and not ours)
-            text = ast.unparse(statement) if said else ""
-        else:
-            text = ""
-        try:
-            found += [_display(text)] if text else []
-        except ValueError:
-            continue  # the code says it
-    return found
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)]) if name not in found and not _allocates(statement.value):
+                found[name] = ast.unparse(statement)
+            case ast.Return(value=ast.expr() as value) if step.name == "loss":
+                found["J"] = f"J = {ast.unparse(value)}"
+            case ast.Return(value=ast.Tuple(elts=[ast.Name(id=name), *_])) if name in found:
+                pass  # of an op: its value, and what it keeps
+            case _:
+                return []
+    return list(found.values())
+
+
+def _allocates(value: ast.expr) -> bool:
+    called = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
+    return called.rpartition(".")[2].startswith(("empty", "zeros", "ones", "full"))
 
 
 def _display(code: str) -> Html:
