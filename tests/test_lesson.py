@@ -249,6 +249,37 @@ def test_an_equation_is_matched_by_its_numbers_at_every_point():
     assert mode.difference == 0
 
 
+def test_what_nothing_depends_on_is_neither_matched_nor_counted():
+    def loss(x):
+        jnp.sin(x) * 3
+        return jax.jit(lambda x: jnp.sum(x**2))(x)
+
+    points = [(np.array([1.0, 2.0]),), (np.array([3.0, 1.0]),)]
+    known = [{"lost": 3 * np.sin(x), "loss": np.sum(x**2)} for (x,) in points]
+    mode = backward_mode(loss, points, known)
+    assert [equation.step for equation in mode.loss if equation.step] == ["loss"]  # within a call
+    assert [equation.text.split()[2] for equation in mode.loss if not equation.used] == ["sin", "mul"]
+    assert mode.operations["loss"] == 4  # two squares, and the sum of two
+
+
+def test_passes_forward_are_counted_as_they_are_run():
+    """Side by side they share the exponentials; a product with its direction and a sum remain for each."""
+    n = 5
+    mode = backward_mode(lambda x: jnp.sum(jnp.exp(x)), [(np.arange(1.0, n + 1),)], [{}])
+    assert mode.operations["loss"] == 2 * n
+    assert mode.operations["forward"] == 4 * n
+    assert mode.operations["all forward"] == 2 * n + n * 2 * n
+
+
+def test_a_call_is_entered(found):
+    program = lesson("gpt").backward_mode
+    for equations in (found.backward_mode.gradient, program.loss, program.gradient):
+        words = [equation.text.partition(" = ")[2].split()[0] for equation in equations]
+        assert not {"jit", "pjit", "closed_call"} & set(words)
+        assert all(equation.text.partition(" = ")[0].count(":") == 1 for equation in equations)
+    assert len(program.gradient) > 100
+
+
 def test_operations_are_counted():
     a, b = np.ones((2, 3)), np.ones((3, 5))
 

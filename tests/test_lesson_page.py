@@ -11,6 +11,7 @@ import pytest
 from compare.lesson import MODELS, lesson
 from compare.lesson.content import Step
 from compare.lesson.source import Excerpt
+from compare.lesson.text import as_text
 from compare.pages.lesson import lesson_page
 from compare.pages.lesson_steps import written
 from tests.test_lesson import brief, shown_lines  # noqa: F401
@@ -99,6 +100,16 @@ def test_of_an_op_only_what_is_all_of_it_is_written():
         assert written(Step("2.relu", False, "", "", excerpts, [], [])) == expected
     loss = Step("loss", False, "", "", [Excerpt("manual/x.py", 1, "return np.sum(terms) / m")], [], [])
     assert written(loss) == ["J = np.sum(terms) / m"]
+
+
+def test_the_cost_is_said_as_it_was_counted(found, outline):
+    count = found.backward_mode.operations
+    for text in (outline.data, as_text(found).replace("\n", " ")):
+        assert all(f"{number:,}" in text for number in count.values())
+        assert f"a small constant ({count['backward'] / count['loss']:.2g} here) times the" in text
+        assert "Both were run" not in text
+        assert "transposed, from the last operation to the first" in text
+        assert "unused" in text
 
 
 def test_what_moves_is_there_for_every_moment(found, outline):
