@@ -112,6 +112,11 @@ def test_the_cost_is_said_as_it_was_counted(found, outline):
         assert "unused" in text
 
 
+def test_of_the_side_of_jax_nothing_is_said_that_manual_needs_as_well(outline):
+    assert "in JAX, the forward is all there is" in outline.data
+    assert "JAX needs only" not in outline.data
+
+
 def test_what_moves_is_there_for_every_moment(found, outline):
     data = json.loads(outline.text["script"].partition('"use strict"')[0])
     places = sum("data-live" in a for _, a in outline.elements)

@@ -10,11 +10,13 @@ from itertools import groupby
 from typing import Any
 
 from compare.lesson.content import Moment, Quantity, Step
+from compare.lesson.docstrings import is_equations
 from compare.lesson.source import Excerpt
 from compare.lesson.text import indexed, shown
 from compare.pages.mathml import formula
 from compare.pages.page import SIGNS, Html, html, tag
 
+FORWARD_ONLY = "in JAX, the forward is all there is"
 LONG = 30  # characters of code, from which on a formula may be wider than a phone
 
 
@@ -42,7 +44,7 @@ def step_article(step: Step, number: int, live: Live) -> Html:
     numbers = html(*(_numbers(quantity, live) for quantity in step.quantities))
     code = html(
         lines("by hand", "manual", step.by_hand),
-        lines("JAX needs only" if step.backward else "in JAX", "autodiff", step.by_jax),
+        lines(FORWARD_ONLY if step.backward else "in JAX", "autodiff", step.by_jax),
     )
     return tag(
         "article",
@@ -69,8 +71,7 @@ def with_formulas(text: str) -> Html:
 
 
 def _paragraph(text: str) -> Html:
-    """Of a docstring: what is indented, or in columns, are equations."""
-    if text.startswith(" ") or "   " in text:
+    if is_equations(text):
         return tag("pre", inspect.cleandoc("\n" + text), tabindex="0", role="group", aria_label="Equations")
     return tag("p", text)
 

@@ -39,9 +39,9 @@ def why(lesson: Lesson) -> Html:
             f"computes the values of the loss once for all of them, and their results differ by at most "
             f"{mode.difference:.1e}. ".replace("e-", "e−"),
             f"Counted are additions, multiplications and function calls on single numbers in the programs that JAX "
-            f"traces, without those that nothing depends on. The loss alone takes {count['loss']:,}: the gradient costs a "
-            f"small constant ({backward_to_loss(lesson):.2g} here) times the loss, and not a multiple that grows with "
-            f"the number of parameters.",
+            f"traces, without those that nothing depends on. The loss alone takes {count['loss']:,}: the gradient "
+            f"costs a small constant ({backward_to_loss(lesson):.2g} here) times the loss, and not a multiple that "
+            f"grows with the number of parameters.",
         ),
         tag("h3", "What JAX does"),
         tag(
