@@ -104,7 +104,7 @@ def test_of_an_op_only_what_is_all_of_it_is_written():
 
 def test_the_cost_is_said_as_it_was_counted(found, outline):
     count = found.backward_mode.operations
-    for text in (outline.data, as_text(found).replace("\n", " ")):
+    for text in (" ".join(outline.data), as_text(found).replace("\n", " ")):
         assert all(f"{number:,}" in text for number in count.values())
         assert f"a small constant ({count['backward'] / count['loss']:.2g} here) times the" in text
         assert "Both were run" not in text

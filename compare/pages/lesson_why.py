@@ -35,9 +35,9 @@ def why(lesson: Lesson) -> Html:
         ),
         tag(
             "p",
-            f"{saved:,.3g} times fewer. Both ways were run here, the passes forward side by side in one program that "
-            f"computes the values of the loss once for all of them, and their results differ by at most "
-            f"{mode.difference:.1e}. ".replace("e-", "e−"),
+            f"Backward, {saved:,.3g} times fewer are needed. Both ways were run here, the passes forward side by side "
+            f"in one program that computes the values of the loss once for all of them, and their results differ by "
+            f"at most {mode.difference:.1e}. ".replace("e-", "e−"),
             f"Counted are additions, multiplications and function calls on single numbers in the programs that JAX "
             f"traces, without those that nothing depends on. The loss alone takes {count['loss']:,}: the gradient "
             f"costs a small constant ({backward_to_loss(lesson):.2g} here) times the loss, and not a multiple that "
