@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 STYLES = {"agree": "green", "disagree": "bold red", "inconclusive": "yellow"}
+WIDTH = 110  # columns, unless the terminal has fewer
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> Table:
@@ -22,9 +23,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 
     return result
 
 
-def plain_text(*parts: RenderableType) -> str:
-    """What the parts look like on a terminal without color, 110 columns wide."""
-    console = Console(file=StringIO(), width=110, color_system=None)
+def plain_text(*parts: RenderableType, width: int = WIDTH) -> str:
+    """What the parts look like on a terminal without color."""
+    console = Console(file=StringIO(), width=width, color_system=None)
     for part in parts:
         console.print(Text(part) if isinstance(part, str) else part)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]  # the StringIO above

@@ -1,6 +1,7 @@
 """What every command has in common: progress, results on stdout, and last words when something stops it."""
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,11 @@ def show(text: str) -> None:
     except BrokenPipeError:
         # What is still buffered would be written, and fail, once more at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def width(most: int, least: int = 60) -> int:
+    """Columns to write to: those of the terminal, if stdout is one, within limits."""
+    return max(least, min(most, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else most
 
 
 class Stage:

@@ -4,8 +4,10 @@ import inspect
 import json
 import math
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,15 +17,18 @@ import pytest
 import compare.lesson.shallow
 import compare.lesson.subject
 import manual
+import manual.normalization
 import manual.shallow
 from compare import Verdict
 from compare.datasets import load
 from compare.lesson import MODELS, gpt, layered, lesson, shallow
 from compare.lesson.backward_mode import backward_mode, operations
+from compare.lesson.docstrings import paragraphs
 from compare.lesson.source import Excerpt, assignment, body, returned
 from compare.lesson.text import as_text
 from compare.platform import precise
 from compare.problem import BadInput
+from compare.terminal import width
 from compare.verify import shallow_loss
 from tests.test_main import assert_no_traceback, assert_refused, invoke
 
@@ -122,6 +127,32 @@ def test_a_body_has_no_docstring_and_no_guards_and_follows_a_function_that_only_
     first = inspect.getsourcelines(guarded)[1]
     assert excerpt == Excerpt("tests/test_lesson.py", first + 4, excerpt.code)
     assert body(delegating)[1] == excerpt
+
+
+def with_asides(x):
+    """Two terms from the head of this file. Raises ValueError if x is odd. (So it is.)
+
+    A product, because BLAS is faster than np.sum.
+
+        y = 1 + x     raises np.nan
+    """
+
+
+def test_a_docstring_is_taught_without_its_asides():
+    layer_norm = paragraphs(manual.normalization.layer_norm_backward)
+    assert layer_norm[0].startswith("The three terms below; weight and bias")
+    assert layer_norm[1].startswith("    x_hat = (x - mean) / s")
+    assert layer_norm[3].endswith("dx = (g - mean of g - x_hat (mean of g x_hat)) / s")
+    assert layer_norm[4].startswith("dx = (g - mean(g)")
+    assert len(layer_norm) == 5
+    for model in MODELS:
+        for step in MODELS[model](seed=0).steps:
+            assert not re.search(r"Raises|ValueError|BLAS|np\.|head of this file", step.words + step.derivation)
+
+
+def test_only_asides_are_left_out(monkeypatch):
+    monkeypatch.setattr(inspect.getmodule(with_asides), "__doc__", "A file.\n\n    a = b\n\nMore.")
+    assert paragraphs(with_asides) == ["Two terms below. (So it is.)", "    a = b", "    y = 1 + x     raises np.nan"]
 
 
 # ------------------------------------------------------------------------------------- the numbers
@@ -249,6 +280,37 @@ def test_an_equation_is_matched_by_its_numbers_at_every_point():
     assert mode.difference == 0
 
 
+def test_what_nothing_depends_on_is_neither_matched_nor_counted():
+    def loss(x):
+        _ = jnp.sin(x) * 3
+        return jax.jit(lambda x: jnp.sum(x**2))(x)
+
+    points = [(np.array([1.0, 2.0]),), (np.array([3.0, 1.0]),)]
+    known = [{"lost": 3 * np.sin(x), "loss": np.sum(x**2)} for (x,) in points]
+    mode = backward_mode(loss, points, known)
+    assert [equation.step for equation in mode.loss if equation.step] == ["loss"]  # within a call
+    assert [equation.text.split()[2] for equation in mode.loss if not equation.used] == ["sin", "mul"]
+    assert mode.operations["loss"] == 4  # two squares, and the sum of two
+
+
+def test_passes_forward_are_counted_as_they_are_run():
+    """Side by side they share the exponentials; a product with its direction and a sum remain for each."""
+    n = 5
+    mode = backward_mode(lambda x: jnp.sum(jnp.exp(x)), [(np.arange(1.0, n + 1),)], [{}])
+    assert mode.operations["loss"] == 2 * n
+    assert mode.operations["forward"] == 4 * n
+    assert mode.operations["all forward"] == 2 * n + n * 2 * n
+
+
+def test_a_call_is_entered(found):
+    program = lesson("gpt").backward_mode
+    for equations in (found.backward_mode.gradient, program.loss, program.gradient):
+        words = [equation.text.partition(" = ")[2].split()[0] for equation in equations]
+        assert not {"jit", "pjit", "closed_call"} & set(words)
+        assert all(equation.text.partition(" = ")[0].count(":") == 1 for equation in equations)
+    assert len(program.gradient) > 100
+
+
 def test_operations_are_counted():
     a, b = np.ones((2, 3)), np.ones((3, 5))
 
@@ -315,7 +377,30 @@ def test_a_fault_in_an_op_is_found_in_its_lesson(monkeypatch):
     assert "3.dense.bias" in found.sentence
 
 
+@pytest.mark.parametrize("iterations", [120, 300, 7])
+def test_the_bar_counts_to_its_end(iterations, monkeypatch):
+    monkeypatch.setattr(compare.lesson.subject, "MOMENTS", 31)
+    recorded = compare.lesson.subject._recorded(iterations)
+    assert len(recorded) == min(31, iterations + 1)
+    assert (recorded[0], recorded[-1]) == (0, iterations)
+    assert np.all(np.diff(recorded) > 0)
+
+
+def test_the_loss_shown_is_that_of_textbooks(found):
+    (words,) = (step.words for step in found.steps if step.name == "loss")
+    assert "J = −(1/m) ∑ (y log A2 + (1 − y) log(1 − A2))" in words  # what `recomputed` holds the numbers to
+
+
 # ------------------------------------------------------------------------------------- the command
+
+
+def test_it_is_as_wide_as_the_terminal(monkeypatch, found):
+    assert width(110) == 110  # no terminal
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
+    for columns, expected in ((40, 60), (80, 80), (300, 110)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert width(110) == expected
+        assert max(map(len, as_text(found, width=expected).splitlines())) <= expected
 
 
 def test_the_terminal_shows_every_line_and_the_numbers(found):

@@ -11,6 +11,7 @@ from tests.test_main import assert_no_traceback, invoke
 
 pytestmark = pytest.mark.xdist_group("lesson")  # one browser, and programs that are compiled once
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SHORT = {"width": 1280, "height": 600}
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,16 @@ def test_the_slider_works_by_mouse(opened, made):
 def test_without_a_script_the_first_moment_is_shown(opened, made):
     page, (_, run) = opened(java_script_enabled=False), made
     assert_shows(page, run["moments"][0], len(run["losses"]) - 1)
+    assert not page.locator("#moment").is_visible()  # it could do nothing
+    assert "the slider needs JavaScript" in page.locator(".slider").inner_text()
+
+
+def test_on_a_short_window_the_slider_and_all_pictures_are_in_view(opened):
+    page = opened(SHORT)
+    for part in ("#moment", ".stage svg >> nth=0", ".stage svg >> nth=1"):
+        box = page.locator(part).bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] <= SHORT["height"] - box["height"]
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])

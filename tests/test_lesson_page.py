@@ -1,12 +1,19 @@
 """The page of a lesson as text: what is on it, that none of it is markup by accident, that it is all in one file."""
 
+import ast
 import json
+import re
 from dataclasses import replace
+from textwrap import indent
 
 import pytest
 
-from compare.lesson import lesson
+from compare.lesson import MODELS, lesson
+from compare.lesson.content import Step
+from compare.lesson.source import Excerpt
+from compare.lesson.text import as_text
 from compare.pages.lesson import lesson_page
+from compare.pages.lesson_steps import written
 from tests.test_lesson import brief, shown_lines  # noqa: F401
 from tests.test_pages import HOSTILE, Outline
 
@@ -55,6 +62,59 @@ def test_every_step_has_its_formula(found):
     for step in found.steps:
         article = page[page.index(f'id="step-{step.name}"') :].partition("</article>")[0]
         assert article.count('<math display="block">') == len(step.by_hand)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_formula_says_what_its_step_computes(model, brief):  # noqa: F811
+    """No name in it stands for something else a line later: none is given twice, changed, or memory to be filled."""
+    for step in MODELS[model](seed=0).steps:
+        source = ast.parse("def whole():\n" + indent("\n".join(e.code for e in step.by_hand), " "))
+        changed = [ast.unparse(node.target) for node in ast.walk(source) if isinstance(node, ast.AugAssign)]
+        changed += [ast.unparse(word.value) for word in ast.walk(source) if isinstance(word, ast.keyword)]  # out=y
+        given = [
+            ast.unparse(name)
+            for node in ast.walk(source)
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            for name in (target.elts if isinstance(target, ast.Tuple) else [target])
+        ]
+        for code in written(step):
+            name, _, value = code.partition(" = ")
+            assert name != "J" or step.name == "loss", code
+            assert [*given, "J"].count(name) == 1, code
+            assert name not in changed, code
+            assert not re.match(r"np\.(empty|zeros|ones|full)", value), code
+
+
+def test_of_an_op_only_what_is_all_of_it_is_written():
+    lines = {
+        ("y = np.maximum(x, 0)", "return y, ReluCache(y)"): ["y = np.maximum(x, 0)"],
+        ("y = rows @ weight", "y += bias", "return y, cache"): [],
+        ("dx = dy * weight", "dx /= s", "return dx, cache"): [],
+        ("dx = np.empty(x.shape)", "return dx, cache"): [],
+        ("dx = dy", "dx = dx * y", "return dx, cache"): [],
+        ("return output_gradient * (cache.y > 0)",): [],
+    }
+    for code, expected in lines.items():
+        excerpts = [Excerpt("manual/x.py", 1, "\n".join(code))]
+        assert written(Step("2.relu", False, "", "", excerpts, [], [])) == expected
+    loss = Step("loss", False, "", "", [Excerpt("manual/x.py", 1, "return np.sum(terms) / m")], [], [])
+    assert written(loss) == ["J = np.sum(terms) / m"]
+
+
+def test_the_cost_is_said_as_it_was_counted(found, outline):
+    count = found.backward_mode.operations
+    for text in (" ".join(outline.data), as_text(found).replace("\n", " ")):
+        assert all(f"{number:,}" in text for number in count.values())
+        assert f"a small constant ({count['backward'] / count['loss']:.2g} here) times the" in text
+        assert "Both were run" not in text
+        assert "transposed, from the last operation to the first" in text
+        assert "unused" in text
+
+
+def test_of_the_side_of_jax_nothing_is_said_that_manual_needs_as_well(outline):
+    assert "in JAX, the forward is all there is" in outline.data
+    assert "JAX needs only" not in outline.data
 
 
 def test_what_moves_is_there_for_every_moment(found, outline):

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from compare.commands.verify import EXIT_STATUS
-from compare.terminal import progress_bar, reported, show
+from compare.terminal import progress_bar, reported, show, width
 
 
 def lesson(
@@ -46,6 +46,7 @@ def lesson(
             show(result.sentence)
         else:
             from compare.lesson.text import as_text
+            from compare.rendering import WIDTH
 
-            show(as_text(result))
+            show(as_text(result, width=width(WIDTH)))
     raise typer.Exit(EXIT_STATUS[result.verdict.value])

@@ -4,8 +4,9 @@ The gradient's program is run equation by equation on the live numbers, and an e
 derivation where it computes the very numbers of that step, before training and after it: found, and not asserted.
 
 Forward mode pushes one direction of the parameters through the network: one pass gives one entry of the gradient.
-Backward mode pulls the loss's one number back: one pass gives all entries. Passes and operations are counted in the
-programs that JAX traces.
+Backward mode pulls the loss's one number back: one pass gives all entries. Operations are counted in the programs that
+JAX traces, without what their results do not depend on. All passes forward are run side by side, as one program, so
+that the values of the loss are computed once for all of them; it is counted as it is run.
 """
 
 import inspect
@@ -19,10 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 from jax.flatten_util import ravel_pytree
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from compare.agreement import leaves_by_path
 from compare.compiling import compiled
-from compare.tracing import called_program, programs, run, widened
+from compare.tracing import interpreted, programs, run, widened
 
 MOVES = {  # these compute nothing: they name, copy, arrange
     *("name", "copy", "copy_p", "convert_element_type", "stop_gradient", "reshape", "transpose", "broadcast_in_dim"),
@@ -33,10 +35,14 @@ MOVES = {  # these compute nothing: they name, copy, arrange
 
 @dataclass(frozen=True)
 class Equation:
-    """A line of a traced program, as JAX writes it but for the options of the operation. `step`: what it computes."""
+    """A line of a traced program, as JAX writes it but for the options of the operation.
+
+    `step` is what it computes; `used` says whether what the program returns depends on it.
+    """
 
     text: str
     step: str | None
+    used: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,16 +58,8 @@ class BackwardMode:
     parameters: int
     forward_passes: int
     backward_passes: int
-    operations: dict[str, int]  # of the loss; of one pass forward, with the loss; of the pass backward, with the loss
+    operations: dict[str, int]  # of the loss; and, each with the loss, of one pass forward, of all, of the one backward
     difference: float  # between what all passes forward give and what the one backward gives
-
-    @property
-    def cost(self) -> dict[str, int]:
-        """Operations for the whole gradient, each way."""
-        return {
-            "forward": self.forward_passes * self.operations["forward"],
-            "backward": self.backward_passes * self.operations["backward"],
-        }
 
 
 def backward_mode(
@@ -73,26 +71,29 @@ def backward_mode(
         rest = widened(points[0][1:])
 
         def along(parameters: Any, direction: Any) -> Any:
-            return jax.jvp(lambda p: loss(p, *rest), (parameters,), (unravel(direction),))[1]
+            return jax.jvp(lambda p: loss(p, *rest), (parameters,), (unravel(direction),))
 
         start = unravel(flat)
-        columns = compiled(jax.vmap(along, (None, 0)))(start, jnp.eye(flat.size))
-        whole, _ = ravel_pytree(compiled(jax.grad(loss))(start, *rest))
+        both, directions = jax.value_and_grad(loss), jnp.eye(flat.size)
+        all_at_once = jax.vmap(along, (None, 0), (None, 0))
+        _, columns = compiled(all_at_once)(start, directions)
+        whole, _ = ravel_pytree(compiled(both)(start, *rest)[1])
         difference = float(jnp.max(jnp.abs(columns - whole)))
         counted = {
             "loss": jax.make_jaxpr(loss)(start, *rest),
             "forward": jax.make_jaxpr(along)(start, jnp.ones_like(flat)),
-            "backward": jax.make_jaxpr(jax.grad(loss))(start, *rest),
+            "all forward": jax.make_jaxpr(all_at_once)(start, directions),
+            "backward": jax.make_jaxpr(both)(start, *rest),
         }
         names = list(inspect.signature(loss).parameters)[1 : len(points[0])]
         return BackwardMode(
             inputs=[*leaves_by_path(points[0][0]), *names],
             loss=_matched(loss, points, known),
-            gradient=_matched(jax.grad(loss), points, known),
+            gradient=_matched(both, points, known),
             parameters=flat.size,
             forward_passes=flat.size,
             backward_passes=1,
-            operations={name: operations(closed.jaxpr) for name, closed in counted.items()},
+            operations={name: operations(_needed(closed.jaxpr)) for name, closed in counted.items()},
             difference=difference,
         )
 
@@ -101,32 +102,48 @@ def _matched(
     function: Callable[..., Any], points: Sequence[tuple[Any, ...]], known: Sequence[Mapping[str, np.ndarray]]
 ) -> list[Equation]:
     """The equations of a program, each with the step whose numbers it is the first to compute at all points."""
-    closed = jax.make_jaxpr(function)(*widened(points[0]))
+    closed = jax.make_jaxpr(interpreted(function, run))(*widened(points[0]))  # elementary operations: calls are entered
+    used = _used(closed.jaxpr)
     computed = compiled(partial(_computed, closed))
     results = [jax.tree.map(np.asarray, computed(jax.tree.leaves(widened(point)))) for point in points]
     left, found = set(known[0]), []
-    for text, *values in zip(_texts(closed.jaxpr), *results, strict=True):
+    for text, needed, *values in zip(_texts(closed.jaxpr), used, *results, strict=True):
         step = next(
             (
                 name
                 for name in known[0]
-                if name in left and all(_same(v, k[name]) for v, k in zip(values, known, strict=True))
+                if needed and name in left and all(_same(v, k[name]) for v, k in zip(values, known, strict=True))
             ),
             None,
         )
         left.discard(step or "")
-        found.append(Equation(text, step))
+        found.append(Equation(text, step, needed))
     return found
 
 
+def _needed(jaxpr: Any) -> Any:
+    """The program without equations that its results do not depend on."""
+    return dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)[0]
+
+
+def _used(jaxpr: Any) -> list[bool]:
+    """For each equation whether what the program returns depends on it."""
+    read = {atom for atom in jaxpr.outvars if not isinstance(atom, core.Literal)}
+    used: list[bool] = []
+    for equation in reversed(jaxpr.eqns):
+        used.append(not read.isdisjoint(equation.outvars))
+        if used[-1]:
+            read |= {atom for atom in equation.invars if not isinstance(atom, core.Literal)}
+    return used[::-1]
+
+
 def _computed(closed: Any, arguments: list[Any]) -> list[list[Any]]:
-    """What every equation of a program computes. Calls are not entered: they are one equation."""
+    """What every equation of a program computes."""
     values = dict(zip([*closed.jaxpr.constvars, *closed.jaxpr.invars], [*closed.consts, *arguments], strict=True))
     computed = []
     for equation in closed.jaxpr.eqns:
         inputs = [atom.val if isinstance(atom, core.Literal) else values[atom] for atom in equation.invars]
-        inner = called_program(equation)
-        outputs = run(equation, inputs) if inner is None else core.jaxpr_as_fun(core.ClosedJaxpr(*inner))(*inputs)
+        outputs = run(equation, inputs)
         values.update(zip(equation.outvars, outputs, strict=True))
         computed.append(list(outputs))
     return computed
@@ -159,12 +176,11 @@ def _texts(jaxpr: Any) -> list[str]:
         named(variable)
     lines = []
     for equation in jaxpr.eqns:
-        operation = equation.params.get("name") if called_program(equation) else None
         inputs = " ".join(named(variable) for variable in equation.invars)
         outputs = " ".join(
             f"{named(variable)}:{variable.aval.str_short(short_dtypes=True)}" for variable in equation.outvars
         )
-        words = equation.primitive.name if operation is None else f"{equation.primitive.name} {operation}"
+        words = equation.primitive.name
         if equation.primitive.name == "name":
             words = f"name[{equation.params['name']}]"
         lines.append(f"{outputs} = {words} {inputs}")

@@ -7,7 +7,8 @@ from typing import Any
 import autodiff.transformer
 import manual.transformer
 from compare.lesson.content import Quantity, Step
-from compare.lesson.layered import LOSS, backward_of, forward_of, network_subject, paragraphs
+from compare.lesson.docstrings import paragraphs
+from compare.lesson.layered import LOSS, backward_of, forward_of, network_subject
 from compare.lesson.source import Excerpt, body, containing, returned
 from compare.lesson.subject import Subject
 from compare.models import build

@@ -12,6 +12,7 @@ import autodiff.network
 import manual.network
 import manual.optimizers
 from compare.lesson.content import Quantity, Step, largest
+from compare.lesson.docstrings import paragraphs
 from compare.lesson.source import Excerpt, body, returned
 from compare.lesson.subject import Subject
 from compare.localize import tapped_values
@@ -153,7 +154,3 @@ def backward_of(name: str, op: Op, paths: list[str]) -> Step:
 def _title(name: str, op: Op) -> str:
     """cross_entropy for the loss, and 3.dense for a layer."""
     return op.name if name == "loss" else name
-
-
-def paragraphs(function: Callable[..., Any]) -> list[str]:
-    return (inspect.getdoc(function) or "").split("\n\n")

@@ -26,8 +26,9 @@ FORWARD = {
     "A2": ("The vote as a probability", "sigmoid maps every logit into the interval from 0 to 1."),
     "loss": (
         "How wrong is that?",
-        "Binary cross-entropy, averaged over the examples: the surprise at the right labels. It is written from the "
-        "logits Z2, because the form with log A2 meets log 0 as soon as A2 rounds to 0 or 1.",
+        "Binary cross-entropy, averaged over the examples: the surprise at the right labels. In textbooks it is "
+        "J = −(1/m) ∑ (y log A2 + (1 − y) log(1 − A2)). With A2 = sigmoid(Z2) what is shown here equals that; it is "
+        "written from the logits Z2, because the form with log A2 meets log 0 as soon as A2 rounds to 0 or 1.",
     ),
 }
 
@@ -42,7 +43,7 @@ BACKWARD = {
     ),
     "W2": (
         "Z2",
-        "Whom did each weight carry?",
+        "What did each weight carry?",
         "A weight multiplies the activation that it carries. So each example contributes dZ2 times that activation, "
         "and the product of matrices adds up the contributions of all examples.",
     ),

@@ -52,9 +52,9 @@ class Subject:
 
 
 def taught(subject: Subject, *, seed: int, progress: Progress = lambda what, steps: None) -> Lesson:
-    """Train by hand, and compare both sides at MOMENTS of the way, closer together at the start."""
+    """Train by hand, and compare both sides at MOMENTS of the way."""
     iterations = subject.iterations
-    recorded = np.unique(np.round(iterations * np.linspace(0, 1, MOMENTS) ** 2).astype(int))
+    recorded = _recorded(iterations)
     losses = np.empty(iterations + 1)
     looks: list[_Look] = []
     with precise(subject.parameters):
@@ -87,6 +87,12 @@ def taught(subject: Subject, *, seed: int, progress: Progress = lambda what, ste
         root=subject.root,
         plane=subject.plane,
     )
+
+
+def _recorded(iterations: int) -> np.ndarray:
+    """MOMENTS steps of a training, closer together at the start; all of them, if it has no more."""
+    spread = np.round(iterations * np.linspace(0, 1, MOMENTS) ** 2).astype(int)
+    return np.unique(np.minimum(np.maximum(spread, np.arange(MOMENTS)), iterations))
 
 
 def _training(subject: Subject, iterations: int, losses: np.ndarray) -> Iterator[Any]:

@@ -11,13 +11,18 @@ from rich.text import Text
 from compare.lesson.backward_mode import letters
 from compare.lesson.content import Entry, Lesson, Numbers, Quantity, Step
 from compare.lesson.source import Excerpt
-from compare.rendering import plain_text, table
+from compare.rendering import WIDTH, plain_text, table
 
 ENTRIES = 4  # of each quantity
+LINEARIZED = (
+    "JAX differentiates in two stages. Along with every value it computes the factors of its derivative, by the "
+    "rules of forward mode; so some of these stand in the first half. What is then left is linear, "
+    "and it is transposed, from the last operation to the first: that is the second half."
+)
 
 
-def as_text(lesson: Lesson) -> str:
-    return plain_text(*_parts(lesson))
+def as_text(lesson: Lesson, *, width: int = WIDTH) -> str:
+    return plain_text(*_parts(lesson), width=width)
 
 
 def _parts(lesson: Lesson) -> Iterator[RenderableType]:
@@ -90,8 +95,9 @@ def _why(lesson: Lesson) -> Iterator[RenderableType]:
     why = lesson.backward_mode
     yield cost_sentence(lesson)
     yield "What JAX makes of it, and the steps whose numbers it was found to compute:"
+    yield LINEARIZED
     yield Padding(f"In it, {inputs_sentence(lesson)}.", (0, 0, 0, 4))
-    rows = [(equation.text, f"<- {equation.step}" if equation.step else "") for equation in why.gradient]
+    rows = [(e.text, f"<- {e.step}" if e.step else "" if e.used else "unused") for e in why.gradient]
     grid = Table.grid(padding=(0, 2))
     for text, step in rows:
         grid.add_row(_text(text), step)
@@ -100,13 +106,20 @@ def _why(lesson: Lesson) -> Iterator[RenderableType]:
 
 def cost_sentence(lesson: Lesson) -> str:
     why = lesson.backward_mode
-    saved, beyond = why.cost["forward"] / why.cost["backward"], why.cost["backward"] / why.operations["loss"]
+    count, saved = why.operations, why.operations["all forward"] / why.operations["backward"]
     return (
-        f"This network has {why.parameters:,} parameters. Forward mode needs a pass for each: {why.forward_passes:,} "
-        f"passes of {why.operations['forward']:,} operations are {why.cost['forward']:,}. Backward mode needs one: "
-        f"{why.cost['backward']:,} operations, {saved:,.3g} times fewer, and {beyond:.2g} times as many as the "
-        f"loss alone. Both were run, and differ by at most {why.difference:.1e}."
+        f"This network has {why.parameters:,} parameters. Forward mode needs a pass for each, and one pass is "
+        f"{count['forward']:,} operations. All {why.forward_passes:,} were run here side by side, sharing the values "
+        f"of the loss: {count['all forward']:,}. Backward mode needs one pass: {count['backward']:,}, which is "
+        f"{saved:,.3g} times fewer, and a small constant ({backward_to_loss(lesson):.2g} here) times the "
+        f"{count['loss']:,} of the loss alone. Counted in the programs that JAX traces, without what nothing depends "
+        f"on; the results of both ways differ by at most {why.difference:.1e}."
     )
+
+
+def backward_to_loss(lesson: Lesson) -> float:
+    count = lesson.backward_mode.operations
+    return count["backward"] / count["loss"]
 
 
 def inputs_sentence(lesson: Lesson) -> str:

@@ -19,5 +19,6 @@ function show(index) {
   marker.setAttribute("cy", y);
 }
 
+slider.hidden = false;
 slider.addEventListener("input", () => show(slider.valueAsNumber));
 show(slider.valueAsNumber);  // some browsers keep where it stood

@@ -22,7 +22,7 @@ def lesson_page(lesson: Lesson) -> str:
             *(tag("p", with_formulas(text), class_="lead" if i == 0 else None) for i, text in enumerate(lesson.about)),
             tag("p", badge(lesson.verdict.value), " ", lesson.sentence.removeprefix("AGREE: "), class_="sentence"),
         ),
-        tag("aside", *drawn.figures, _slider(lesson), class_="stage", aria_label="Training"),
+        tag("aside", _slider(lesson), *drawn.figures, class_="stage", aria_label="Training"),
         tag("div", *_steps(lesson, live), why(lesson), class_="steps"),
         class_="course",
     )
@@ -40,7 +40,8 @@ def _slider(lesson: Lesson) -> Html:
         "div",
         tag("label", "Training", for_="moment"),
         tag("output", said, for_="moment", aria_live="polite"),
-        tag("input", **control, autocomplete="off", aria_valuetext=said),
+        tag("input", **control, autocomplete="off", aria_valuetext=said, hidden=True),
+        tag("noscript", "This is before training. To move through it, the slider needs JavaScript."),
         class_="slider",
     )
 

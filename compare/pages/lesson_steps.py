@@ -10,11 +10,13 @@ from itertools import groupby
 from typing import Any
 
 from compare.lesson.content import Moment, Quantity, Step
+from compare.lesson.docstrings import is_equations
 from compare.lesson.source import Excerpt
 from compare.lesson.text import indexed, shown
 from compare.pages.mathml import formula
 from compare.pages.page import SIGNS, Html, html, tag
 
+FORWARD_ONLY = "in JAX, the forward is all there is"
 LONG = 30  # characters of code, from which on a formula may be wider than a phone
 
 
@@ -42,12 +44,12 @@ def step_article(step: Step, number: int, live: Live) -> Html:
     numbers = html(*(_numbers(quantity, live) for quantity in step.quantities))
     code = html(
         lines("by hand", "manual", step.by_hand),
-        lines("JAX needs only" if step.backward else "in JAX", "autodiff", step.by_jax),
+        lines(FORWARD_ONLY if step.backward else "in JAX", "autodiff", step.by_jax),
     )
     return tag(
         "article",
         tag("h3", tag("span", f"{number} ", class_="ordinal"), step.title),
-        *_formulas(step, single),
+        *_formulas(step),
         *(tag("div", part, class_=kind) for kind, part in (("text", text), ("numbers", numbers), ("code", code))),
         class_="step" if single else "step wide",
         id=anchor(step.name),
@@ -69,30 +71,41 @@ def with_formulas(text: str) -> Html:
 
 
 def _paragraph(text: str) -> Html:
-    """Of a docstring: what is indented, or in columns, are equations."""
-    if text.startswith(" ") or "   " in text:
+    if is_equations(text):
         return tag("pre", inspect.cleandoc("\n" + text), tabindex="0", role="group", aria_label="Equations")
     return tag("p", text)
 
 
-def _formulas(step: Step, single: bool) -> list[Html]:
-    """The lines by hand as formulas. Of a whole function, what says what a value or gradient is, without helpers."""
-    found = []
+def _formulas(step: Step) -> list[Html]:
+    try:
+        return [_display(code) for code in written(step)]
+    except ValueError:
+        return []  # the code says it
+
+
+def written(step: Step) -> list[str]:
+    """The code by hand that can stand as formulas: all of the step, or none of it.
+
+    A part of an op says something else than the op: a sum that the next line adds to, memory that is filled later. So
+    a step is written only if nothing happens in it but that names are given, each once, to what is then the result.
+    """
+    found: dict[str, str] = {}
     for statement in _statements(step.by_hand):
-        calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
-        if isinstance(statement, ast.Return) and statement.value is not None:
-            text = f"J = {ast.unparse(statement.value)}" if single else ""
-        elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            ours = [call for call in calls if not ast.unparse(call.func).startswith("np.")]
-            said = single or (re.fullmatch(r"y|d\w+", statement.targets[0].id) and not ours)
-            text = ast.unparse(statement) if said else ""
-        else:
-            text = ""
-        try:
-            found += [_display(text)] if text else []
-        except ValueError:
-            continue  # the code says it
-    return found
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)]) if name not in found and not _allocates(statement.value):
+                found[name] = ast.unparse(statement)
+            case ast.Return(value=ast.expr() as value) if step.name == "loss":
+                found["J"] = f"J = {ast.unparse(value)}"
+            case ast.Return(value=ast.Tuple(elts=[ast.Name(id=name), *_])) if name in found:
+                pass  # of an op: its value, and what it keeps
+            case _:
+                return []
+    return list(found.values())
+
+
+def _allocates(value: ast.expr) -> bool:
+    called = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
+    return called.rpartition(".")[2].startswith(("empty", "zeros", "ones", "full"))
 
 
 def _display(code: str) -> Html:

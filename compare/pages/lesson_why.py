@@ -4,17 +4,20 @@ from collections.abc import Sequence
 
 from compare.lesson.backward_mode import BackwardMode, Equation
 from compare.lesson.content import Lesson, Step
-from compare.lesson.text import inputs_sentence
+from compare.lesson.text import LINEARIZED, backward_to_loss, inputs_sentence
 from compare.pages.lesson_steps import anchor
 from compare.pages.page import Html, section, table, tag
+
+LONG = 120  # equations
 
 
 def why(lesson: Lesson) -> Html:
     mode = lesson.backward_mode
-    saved = mode.cost["forward"] / mode.cost["backward"]
+    count = mode.operations
+    saved = count["all forward"] / count["backward"]
     rows = [
-        ("forward", f"{mode.forward_passes:,}", f"{mode.operations['forward']:,}", f"{mode.cost['forward']:,}"),
-        ("backward", f"{mode.backward_passes:,}", f"{mode.operations['backward']:,}", f"{mode.cost['backward']:,}"),
+        ("forward", f"{mode.forward_passes:,}", f"{count['forward']:,}", f"{count['all forward']:,}"),
+        ("backward", f"{mode.backward_passes:,}", f"{count['backward']:,}", f"{count['backward']:,}"),
     ]
     return section(
         "Why backward?",
@@ -26,30 +29,42 @@ def why(lesson: Lesson) -> Html:
             f"it: one pass is enough.",
         ),
         table(
-            ["direction", "passes", "operations in one", "operations in all"],
+            ["direction", "passes", "operations in one", "operations in all, as run"],
             rows,
             caption="The cost of the whole gradient in each direction",
         ),
         tag(
             "p",
-            f"Counted in the programs that JAX traces: {saved:,.3g} times fewer. The loss alone takes "
-            f"{mode.operations['loss']:,} operations, so the whole gradient costs "
-            f"{mode.cost['backward'] / mode.operations['loss']:.2g} times the loss, however many parameters there are. "
-            f"Both ways were run here, and their results differ by at most {mode.difference:.1e}.".replace("e-", "e−"),
+            f"Backward, {saved:,.3g} times fewer are needed. Both ways were run here, the passes forward side by side "
+            f"in one program that computes the values of the loss once for all of them, and their results differ by "
+            f"at most {mode.difference:.1e}. ".replace("e-", "e−"),
+            f"Counted are additions, multiplications and function calls on single numbers in the programs that JAX "
+            f"traces, without those that nothing depends on. The loss alone takes {count['loss']:,}: the gradient "
+            f"costs a small constant ({backward_to_loss(lesson):.2g} here) times the loss, and not a multiple that "
+            f"grows with the number of parameters.",
         ),
         tag("h3", "What JAX does"),
         tag(
             "p",
-            "JAX runs the forward lines once on placeholders, and writes down every elementary operation. For each it "
-            "knows one rule; from the last to the first, the rules make the second half of this program. It was run "
-            "here, equation by equation: where an equation computes the very numbers of a step of the derivation, "
-            "before training and after it, the step stands beside it. JAX may reach the same numbers in another way.",
+            "JAX runs the forward lines once on placeholders, and writes down every elementary operation; for each it "
+            f"knows one rule. {LINEARIZED}",
+        ),
+        tag(
+            "p",
+            "The program was run here, equation by equation: where an equation computes the very numbers of a step of "
+            "the derivation, before training and after it, the step stands beside it. JAX may reach the same numbers "
+            "in another way. What is called unused is written down, but nothing depends on it.",
         ),
         tag("p", f"In it, {inputs_sentence(lesson)}.", class_="soft"),
-        _program(lesson, mode),
+        _folded(_program(lesson, mode), len(mode.gradient)),
         tag("details", tag("summary", "The loss before it is differentiated"), _listing(mode.loss, "the loss")),
         name="why",
     )
+
+
+def _folded(program: Html, length: int) -> Html:
+    """A long program is shown to who asks for it."""
+    return program if length <= LONG else tag("details", tag("summary", f"The program: {length} operations"), program)
 
 
 def _program(lesson: Lesson, mode: BackwardMode) -> Html:
@@ -62,7 +77,7 @@ def _program(lesson: Lesson, mode: BackwardMode) -> Html:
             tag(
                 "li",
                 tag("code", equation.text),
-                _match(equation, step) if step else "",
+                _match(equation, step) if step else "" if equation.used else tag("i", "unused"),
                 class_="matched" if step else None,
             )
         )
