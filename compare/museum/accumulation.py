@@ -203,7 +203,9 @@ NEVER_CLEARED = Exhibit(
     lesson="What accumulates must be cleared, all of it, or built anew.",
     faulty=lambda: Graph(cleared=False),
     sound=lambda: Graph(cleared=True),
-    judge=lambda build: by_gradients(tanh_regression, {"W": random(3)}, random(6, 3), random(6))(build()),
+    judge=lambda build, **asked: by_gradients(tanh_regression, {"W": random(3)}, random(6, 3), random(6))(
+        build(), **asked
+    ),
     train=lambda build: descend(
         build(), {"W": np.zeros(3)}, [(random(6, 3), np.tanh(random(6, 3) @ random(3, seed=4)))] * 60, 0.1
     ),

@@ -15,14 +15,14 @@ from compare.trajectory_report import TrajectoryReport
 from compare.vjp import check_vjp
 
 Report = GradientReport | TrajectoryReport
-Judge = Callable[[Any], Report]
+Judge = Callable[..., Report]
 
 
 @dataclass(frozen=True)
 class Exhibit:
     """`wrong` and `right` are the lines in question, in our conventions; `source` is where the bug is public.
 
-    `judge`, `train` and `check` are each called with a version. `check` is the one that its project relied on, rebuilt
+    `judge`, `train` and `check` are each called with a version; the judges below take options of their check besides. `check` is the one that its project relied on, rebuilt
     here, and None where nothing is known of one; `checked` says in words what it does.
     """
 
@@ -60,15 +60,15 @@ class Exhibit:
 def by_gradients(loss: Callable[..., Any], parameters: Any, *args: Any, **options: Any) -> Judge:
     """A version is `loss_and_gradients(parameters, *args)`. The situation shows the bug, so probes are not needed."""
     options = {"probes": False} | options
-    return lambda version: check_gradients(version, loss, parameters, *args, **options)
+    return lambda version, **asked: check_gradients(version, loss, parameters, *args, **options | asked)
 
 
 def by_vjp(forward: Callable[..., Any], function: Callable[..., Any], *inputs: Any, **options: Any) -> Judge:
     """A version is `backward(output_gradient, cache)`, and `function` is `forward` in JAX."""
     options = {"probes": False} | options
-    return lambda version: check_vjp(forward, version, function, *inputs, **options)
+    return lambda version, **asked: check_vjp(forward, version, function, *inputs, **options | asked)
 
 
 def by_steps(step: Callable[..., Any], parameters: Any, batches: Sequence[tuple[Any, ...]], **options: Any) -> Judge:
     """A version is a training step by hand, `step` the same one in JAX."""
-    return lambda version: check_trajectory(version, step, parameters, batches, **options)
+    return lambda version, **asked: check_trajectory(version, step, parameters, batches, **options | asked)

@@ -32,13 +32,19 @@ def softmax(z: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=-1, keepdims=True)
 
 
+def log_softmax(z: np.ndarray) -> np.ndarray:
+    """Not log(softmax(z)), which is log 0 where a probability underflows."""
+    shifted = z - z.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
 # -------------------------------------------------------------------------- the network and its loss
 
 LINES: dict[str, Line] = {
     "Z1": lambda v: v.x @ v.W1 + v.b1,
     "A1": lambda v: np.tanh(v.Z1),
     "Z2": lambda v: v.A1 @ v.W2 + v.b2,
-    "J": lambda v: -np.sum(v.y * np.log(softmax(v.Z2))) / v.m,
+    "J": lambda v: -np.sum(v.y * log_softmax(v.Z2)) / v.m,
     "dZ2": lambda v: (softmax(v.Z2) - v.y) / v.m,
     "dW2": lambda v: v.A1.T @ v.dZ2,
     "db2": lambda v: v.dZ2.sum(axis=0),
