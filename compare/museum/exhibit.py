@@ -22,8 +22,9 @@ Judge = Callable[..., Report]
 class Exhibit:
     """`wrong` and `right` are the lines in question, in our conventions; `source` is where the bug is public.
 
-    `judge`, `train` and `check` are each called with a version; the judges below take options of their check besides. `check` is the one that its project relied on, rebuilt
-    here, and None where nothing is known of one; `checked` says in words what it does.
+    `judge`, `train` and `check` are each called with a version; `judge` takes options of the judge's besides. `check`
+    is the one that its project relied on, rebuilt here, or, if it is `typical`, a usual one that passes the bug where
+    none of the project is known; None without either. `checked` says in words what it does.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Exhibit:
     train: Callable[[Any], Sequence[float]]
     check: Callable[[Any], Any] | None = None
     checked: str = ""
+    typical: bool = False
 
     def report(self) -> Report:
         """What the judge says of the bug."""
@@ -47,8 +49,12 @@ class Exhibit:
         """What it says once the bug is mended."""
         return self.judge(self.sound)
 
-    def original_check(self) -> bool | None:
-        """Whether the check that the project relied on passes the bug. None if no such check is known."""
+    @property
+    def whose_check(self) -> str:
+        return "A usual check" if self.typical else "The original check"
+
+    def check_passes(self) -> bool | None:
+        """Whether the check passes the bug. None if there is none."""
         return None if self.check is None else bool(self.check(self.faulty))
 
     def training_curves(self) -> tuple[list[float], list[float]]:
