@@ -4,6 +4,7 @@ A version is whatever the judge takes: a backward pass, a function that returns 
 one and the sound one differ in a line or two, so that whoever reads an exhibit sees nothing but the bug.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,8 +71,9 @@ def by_gradients(loss: Callable[..., Any], parameters: Any, *args: Any, **option
 
 
 def by_vjp(forward: Callable[..., Any], function: Callable[..., Any], *inputs: Any, **options: Any) -> Judge:
-    """A version is `backward(output_gradient, cache)`, and `function` is `forward` in JAX."""
-    options = {"probes": False} | options
+    """A version is `backward(output_gradient, cache)`, and `function` is `forward` in JAX; inputs go by its names."""
+    names = tuple(inspect.signature(forward).parameters)
+    options = {"probes": False, "names": names} | options
     return lambda version, **asked: check_vjp(forward, version, function, *inputs, **options | asked)
 
 

@@ -204,8 +204,8 @@ def gelu(x):
 
 
 def gelu_in_jax(x):
-    x = tap("x", x)
-    return x / (1 + jnp.exp(-1.702 * x))
+    u = tap("u", x)
+    return u / (1 + jnp.exp(-1.702 * u))
 
 
 def of_the_other_form(dy, x):
