@@ -70,8 +70,10 @@ def _pair(result: Any) -> Any:
     return result
 
 
-# One class for the same names, so that checking a function again finds it compiled.
-_fields = functools.lru_cache(maxsize=256)(functools.partial(namedtuple, "Inputs"))
+@functools.lru_cache(maxsize=256)
+def _fields(names: tuple[str, ...]) -> Any:
+    """One class for the same names, so that checking a function again finds it compiled."""
+    return namedtuple("Inputs", names)
 
 
 def _named(names: tuple[str, ...], values: Sequence[Any]) -> Any:

@@ -138,4 +138,5 @@ def _overview(visits: Sequence[Visit]) -> Html:
     ]
     headers = ("exhibit", "verdict", "first wrong", "check")
     listed = table(headers, rows, caption="All exhibits", left=4)
-    return tag("section", tag("h2", "All exhibits"), listed, id="all", class_="wordy")
+    unknown = tag("p", "The address names no exhibit. These are there:", id="unknown", role="status", hidden=True)
+    return tag("section", tag("h2", "All exhibits"), unknown, listed, id="all", class_="wordy")
