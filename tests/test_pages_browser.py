@@ -219,7 +219,9 @@ def test_what_the_page_says_is_what_the_json_says(visit, museum, name):
     with_bug, without = value["training"]["with_bug"], value["training"]["without"]
     for curve in (with_bug, without):
         assert f"from {curve[0]:.3g} to {curve[-1]:.3g}" in shown.locator("figcaption").inner_text()
-    assert ("It passes the bug." in shown.inner_text()) is (value["original_check_passes"] or value["usual_check_passes"])
+    assert ("It passes the bug." in shown.inner_text()) is (
+        value["original_check_passes"] or value["usual_check_passes"]
+    )
     rows = cells(shown.locator("table"))
     verdicts = {row["path"]: row["verdict"] for row in value["report"]["rows"]}
     shown_rows = {row[0]: row[-1].split()[-1] for row in rows}
