@@ -9,56 +9,55 @@ import pytest
 from compare.agreement import Verdict
 from compare.conduct import HARMLESS
 from compare.museum import EXHIBITS, MODULES, libraries, tour
+from compare.museum.exhibit import by_vjp
 from compare.museum.tour import Tour, sparkline, visit
-from compare.report import CONDUCT
+from compare.report import CONDUCT, GradientReport
 from tests.test_main import assert_no_traceback, assert_refused, invoke, strict
 
 # What the judge says first of each: where, and which kind of cause. None: it is the function's conduct.
 FOUND = {
-    "bias-mean": ("b2", "factor"),
+    "bias-mean": ("b1", "factor"),
     "loss-averaged-alone": ("Z2", "factor"),
     "mse-without-its-two": ("Z2", "factor"),
-    "averaged-twice": ("Z2", "factor"),
+    "averaged-twice": ("W1", "factor"),
     "one-bias-for-all": ("b1", "broadcast"),
     "bias-from-weights": ("b1", "other-quantity"),
-    "bias-unsummed": ("2", "shape"),
+    "bias-unsummed": ("bias", "shape"),
     "k-outputs": ("Z2", "factor"),
-    "softmax-diagonal": ("0", "other-quantity"),
-    "softmax-copied": ("0", "other-quantity"),
+    "softmax-diagonal": ("z", "other-quantity"),
+    "softmax-copied": ("z", "other-quantity"),
     "log-softmax": ("normalizer", "broadcast"),
-    "first-weight-for-all": ("0", "line-factors"),
-    "gelu-mixed": ("0", "other-quantity"),
+    "first-weight-for-all": ("z", "line-factors"),
+    "gelu-mixed": ("x", "other-quantity"),
     "lost-minus": ("loss", "sign"),
-    "batch-norm-constants": ("0", "missing-path"),
-    "batch-norm-summed": ("0", "path"),
-    "layer-norm-mean-twice": ("0", "path"),
-    "layer-norm-constant-deviation": ("0", "missing-path"),
+    "batch-norm-constants": ("x", "missing-path"),
+    "batch-norm-summed": ("x", "path"),
+    "layer-norm-mean-twice": ("x", "path"),
+    "layer-norm-constant-deviation": ("x", "missing-path"),
     "layer-norm-rows": ("mean", "broadcast"),
     "layer-norm-overwrites": ("bias", "missing-sum"),
     "rms-norm-without-gain": ("normalized", "missing-factor"),
     "rms-norm-along-columns": ("squares", "transpose"),
-    "rms-norm-frozen-gain": ("1", "zeros"),
+    "rms-norm-frozen-gain": ("weight", "zeros"),
     "embedding-repeats": ("W", "lost-repeats"),
     "selected-keys-repeat": ("keys", "lost-repeats"),
-    "max-ties": ("0", "ties"),
-    "overlapping-windows": ("0", "lost-repeats"),
-    "conv-stride": ("0", "misplaced"),
-    "dropout-without-mask": ("0", "missing-factor"),
-    "gradient-cut": ("0", "missing-path"),
-    "returns-input": ("0", "other-quantity"),
+    "max-ties": ("x", "ties"),
+    "overlapping-windows": ("x", "lost-repeats"),
+    "conv-stride": ("x", "misplaced"),
+    "dropout-without-mask": ("x", "missing-factor"),
+    "gradient-cut": ("x", "missing-path"),
+    "returns-input": ("x", "other-quantity"),
     "first-use-only": ("W", "missing-path"),
     "never-cleared": (None, "depends-on-earlier-calls"),
     "mean-of-means": ("Z2", "line-factors"),
-    "heads-misassigned": ("1", "misplaced"),
-    "averaged-over-time": ("1", "factor"),
+    "heads-misassigned": ("k", "misplaced"),
+    "averaged-over-time": ("u", "factor"),
     "stale-weights": ("W1", "stale-read"),
     "adam-multiplies": ("W1", "bias-correction"),
     "adam-always-first": ("W1", "bias-correction"),
     "adam-one-ahead": ("W1", "bias-correction"),
-    "negated-in-place": ("0", "single-entry"),
+    "negated-in-place": ("x", "single-entry"),
 }
-# Those with which nothing is learned, or hardly.
-UNTRAINABLE = {"averaged-twice"}
 
 pytestmark = pytest.mark.xdist_group("museum")  # in one process, so that ...
 seen = functools.cache(visit)  # ... an exhibit is run once, for all of these tests
@@ -78,15 +77,43 @@ def test_its_repair_agrees(name):
     assert seen(name).corrected.verdict is Verdict.AGREE, str(seen(name).corrected)
 
 
+# Where a repair is right at its own point only, and has to be: name and reason. So far there is none.
+RIGHT_THERE_ONLY: dict[str, str] = {}
+
+
+@pytest.mark.parametrize("name", [name for name in EXHIBITS if name not in RIGHT_THERE_ONLY])
+def test_its_repair_agrees_at_other_points_too(name):
+    """Other data, sizes of parameters and random numbers; a step is followed over several batches anyway."""
+    if isinstance(report := seen(name).corrected, GradientReport):
+        report = EXHIBITS[name].judge(EXHIBITS[name].sound, probes=True)
+    assert report.verdict is Verdict.AGREE, str(report)
+
+
+def test_a_repair_that_reads_a_number_of_its_own_point_would_be_seen():
+    judge = by_vjp(lambda x: (3.0 * x, None), lambda x: 3.0 * x, np.array([1.0, 2.0]))
+    assert judge(lambda dy, _: 3.0 * dy, probes=True).verdict is Verdict.AGREE
+    square = by_vjp(lambda x: (x**2, x), lambda x: x**2, at := np.array([1.0, 2.0]))
+    assert square(lambda dy, _: 2 * at * dy).verdict is Verdict.AGREE
+    assert square(lambda dy, _: 2 * at * dy, probes=True).verdict is Verdict.DISAGREE
+
+
 @pytest.mark.parametrize("name", [name for name, exhibit in EXHIBITS.items() if exhibit.check])
 def test_the_check_that_its_project_relied_on_passes_it(name):
-    assert seen(name).original_check is True
+    assert seen(name).check_passes is True
     assert EXHIBITS[name].checked
+
+
+@pytest.mark.parametrize("name", [name for name, exhibit in EXHIBITS.items() if exhibit.check])
+def test_the_check_passes_the_repair(name):
+    """One that refuses right code is not what anybody relied on."""
+    exhibit = EXHIBITS[name]
+    assert exhibit.check is not None
+    assert exhibit.check(exhibit.sound)
 
 
 def test_there_are_as_many_as_promised():
     assert len(EXHIBITS) >= 30
-    assert sum(exhibit.check is not None for exhibit in EXHIBITS.values()) >= 20
+    assert sum(exhibit.check is not None and not exhibit.typical for exhibit in EXHIBITS.values()) >= 20
     assert len(EXHIBITS) == sum(len(module.EXHIBITS) for module in MODULES)
     assert set(EXHIBITS) | {"negated-in-place"} == set(FOUND)
     assert ("negated-in-place" in EXHIBITS) == libraries.shows()
@@ -99,8 +126,7 @@ def test_it_trains_plausibly(name):
     assert np.isfinite(without).all()
     assert len(with_bug) == len(without) >= 40
     assert without[-1] < without[0]
-    if name not in UNTRAINABLE:
-        assert with_bug[-1] < 0.9 * with_bug[0]
+    assert with_bug[-1] < 0.9 * with_bug[0]
 
 
 @pytest.mark.parametrize("name", EXHIBITS)
@@ -120,6 +146,7 @@ def test_its_texts_are_there(name):
     assert exhibit.wrong != exhibit.right
     assert exhibit.lesson.endswith(".")
     assert bool(exhibit.check) == bool(exhibit.checked)
+    assert exhibit.check or not exhibit.typical
 
 
 # ------------------------------------------------------------------------------------------- the command
@@ -131,15 +158,17 @@ def remembered(monkeypatch):
     monkeypatch.setattr(tour, "visit", seen)
 
 
-def test_the_list_ends_with_one_line(remembered, tmp_path):
+def test_the_list_ends_with_one_sentence(remembered, tmp_path):
     result = invoke("museum", "--json", tmp_path / "museum.json")
     assert_no_traceback(result)
     assert result.exit_code == 0, result.stdout
     for name in EXHIBITS:
         assert re.search(rf"^ {name} .* disagree ", result.stdout, flags=re.MULTILINE), name
-    last = result.stdout.rstrip().splitlines()[-1]
+    last = " ".join(result.stdout.rstrip().split("\n\n")[-1].split())  # in as many lines as the terminal needs
     assert re.fullmatch(
-        r"(\d+) bugs: \1 caught, \d+ located, \1 explained; \1 agree .*; (\d+) of \2 .* the bug\.", last
+        r"(\d+) bugs: \1 caught, \d+ located \(1 is in .*\), \1 explained; \1 agree .*; "
+        r"(\d+) of \2 original checks pass the bug, and (\d+) of \3 usual ones\.",
+        last,
     )
     value = strict((tmp_path / "museum.json").read_text(encoding="utf-8"))
     assert value["summary"] == last
@@ -176,6 +205,24 @@ def test_a_bug_that_escapes_ends_with_1(monkeypatch):
     assert result.exit_code == 1
     assert not Tour([seen("lost-minus"), escaped]).as_it_should_be
     assert "2 bugs: 1 caught, 1 located, 1 explained" in Tour([seen("lost-minus"), escaped]).sentence
+
+
+@pytest.mark.parametrize("name", ["bias-mean", "stale-weights"])
+def test_it_is_said_whose_check_it_is(name):
+    shown, usual = seen(name), name == "stale-weights"
+    assert ("\nA usual check: " in str(shown)) is usual
+    assert ("\nThe original check: " in str(shown)) is not usual
+    assert shown.cells()[-1] == ("passes (usual)" if usual else "passes")
+    value = shown.to_dict()
+    assert (value["original_check_passes"], value["usual_check_passes"]) == ((None, True) if usual else (True, None))
+    counts = "0 of 0 original checks pass the bug, and 1 of 1 usual ones." if usual else "1 of 1 original checks"
+    assert counts in Tour([shown]).sentence
+
+
+def test_the_mean_that_a_norm_takes_out_changes_no_training():
+    """As the exhibit says of its curves."""
+    with_bug, without = seen("layer-norm-mean-twice").curves
+    np.testing.assert_allclose(with_bug, without, rtol=1e-9)
 
 
 def test_sparklines_are_on_one_scale():

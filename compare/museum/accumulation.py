@@ -188,6 +188,9 @@ def tanh_regression(parameters, x, y):
     return jnp.mean((jnp.tanh(x @ parameters["W"]) - y) ** 2) / 2
 
 
+regression_judged = by_gradients(tanh_regression, {"W": random(3)}, random(6, 3), random(6))
+
+
 def one_pass(version):
     x, y, W = random(6, 3), random(6), random(3)
     right = differences(lambda W: version()({"W": W}, x, y)[0], W)
@@ -203,7 +206,7 @@ NEVER_CLEARED = Exhibit(
     lesson="What accumulates must be cleared, all of it, or built anew.",
     faulty=lambda: Graph(cleared=False),
     sound=lambda: Graph(cleared=True),
-    judge=lambda build: by_gradients(tanh_regression, {"W": random(3)}, random(6, 3), random(6))(build()),
+    judge=lambda build, **asked: regression_judged(build(), **asked),
     train=lambda build: descend(
         build(), {"W": np.zeros(3)}, [(random(6, 3), np.tanh(random(6, 3) @ random(3, seed=4)))] * 60, 0.1
     ),

@@ -4,6 +4,7 @@ A version is whatever the judge takes: a backward pass, a function that returns 
 one and the sound one differ in a line or two, so that whoever reads an exhibit sees nothing but the bug.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +16,16 @@ from compare.trajectory_report import TrajectoryReport
 from compare.vjp import check_vjp
 
 Report = GradientReport | TrajectoryReport
-Judge = Callable[[Any], Report]
+Judge = Callable[..., Report]
 
 
 @dataclass(frozen=True)
 class Exhibit:
     """`wrong` and `right` are the lines in question, in our conventions; `source` is where the bug is public.
 
-    `judge`, `train` and `check` are each called with a version. `check` is the one that its project relied on, rebuilt
-    here, and None where nothing is known of one; `checked` says in words what it does.
+    `judge`, `train` and `check` are each called with a version; `judge` takes options of the judge's besides. `check`
+    is the one that its project relied on, rebuilt here, or, if it is `typical`, a usual one that passes the bug where
+    none of the project is known; None without either. `checked` says in words what it does.
     """
 
     title: str
@@ -38,6 +40,7 @@ class Exhibit:
     train: Callable[[Any], Sequence[float]]
     check: Callable[[Any], Any] | None = None
     checked: str = ""
+    typical: bool = False
 
     def report(self) -> Report:
         """What the judge says of the bug."""
@@ -47,8 +50,12 @@ class Exhibit:
         """What it says once the bug is mended."""
         return self.judge(self.sound)
 
-    def original_check(self) -> bool | None:
-        """Whether the check that the project relied on passes the bug. None if no such check is known."""
+    @property
+    def whose_check(self) -> str:
+        return "A usual check" if self.typical else "The original check"
+
+    def check_passes(self) -> bool | None:
+        """Whether the check passes the bug. None if there is none."""
         return None if self.check is None else bool(self.check(self.faulty))
 
     def training_curves(self) -> tuple[list[float], list[float]]:
@@ -60,15 +67,16 @@ class Exhibit:
 def by_gradients(loss: Callable[..., Any], parameters: Any, *args: Any, **options: Any) -> Judge:
     """A version is `loss_and_gradients(parameters, *args)`. The situation shows the bug, so probes are not needed."""
     options = {"probes": False} | options
-    return lambda version: check_gradients(version, loss, parameters, *args, **options)
+    return lambda version, **asked: check_gradients(version, loss, parameters, *args, **options | asked)
 
 
 def by_vjp(forward: Callable[..., Any], function: Callable[..., Any], *inputs: Any, **options: Any) -> Judge:
-    """A version is `backward(output_gradient, cache)`, and `function` is `forward` in JAX."""
-    options = {"probes": False} | options
-    return lambda version: check_vjp(forward, version, function, *inputs, **options)
+    """A version is `backward(output_gradient, cache)`, and `function` is `forward` in JAX; inputs go by its names."""
+    names = tuple(inspect.signature(forward).parameters)
+    options = {"probes": False, "names": names} | options
+    return lambda version, **asked: check_vjp(forward, version, function, *inputs, **options | asked)
 
 
 def by_steps(step: Callable[..., Any], parameters: Any, batches: Sequence[tuple[Any, ...]], **options: Any) -> Judge:
     """A version is a training step by hand, `step` the same one in JAX."""
-    return lambda version: check_trajectory(version, step, parameters, batches, **options)
+    return lambda version, **asked: check_trajectory(version, step, parameters, batches, **options | asked)

@@ -5,7 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from compare.museum.exhibit import Exhibit, by_steps
-from compare.museum.workshop import SITUATION, cross_entropy, differences, digits, network, network_parameters
+from compare.museum.workshop import (
+    RATE,
+    SITUATION,
+    cross_entropy,
+    descent_in_jax,
+    differences,
+    digits,
+    network,
+    network_parameters,
+    train_steps,
+)
 
 PARAMETERS, X, Y = SITUATION
 BATCHES = [(X, Y)] * 3
@@ -20,8 +30,6 @@ def the_gradients_match(version):
 
 
 # --------------------------------------------------------------------------------------- stale-weights
-
-RATE = 0.5
 
 
 def descent(*, last_layer_first):
@@ -42,19 +50,6 @@ def descent(*, last_layer_first):
     return step
 
 
-@jax.jit
-def descent_in_jax(p, x, y):
-    return jax.tree.map(lambda value, g: value - RATE * g, p, jax.grad(cross_entropy)(p, x, y))
-
-
-def train_descent(step, steps=80):
-    (x, y), p, losses = digits(), network_parameters(64, 16, 10, scale=0.15), []
-    for _ in range(steps):
-        losses.append(gradients_of(p, x, y)[0])
-        p = step(p, x, y)
-    return losses
-
-
 STALE_WEIGHTS = Exhibit(
     title="The last layer is updated before the error goes back through it",
     source="zero_to_gpt #12; data-science-from-scratch #31; Toy-Neural-Network-JS #72",
@@ -65,9 +60,10 @@ STALE_WEIGHTS = Exhibit(
     faulty=descent(last_layer_first=True),
     sound=descent(last_layer_first=False),
     judge=by_steps(descent_in_jax, PARAMETERS, BATCHES),
-    train=train_descent,
+    train=train_steps,
     check=the_gradients_match,
-    checked="compares gradients with differences, before any update",
+    checked="compares gradients with differences, and updates nothing",
+    typical=True,
 )
 
 # ----------------------------------------------------------------------------------------------- Adam
@@ -132,7 +128,8 @@ ADAM_MULTIPLIES = Exhibit(
     judge=adam_judged,
     train=train_adam,
     check=the_gradients_match,
-    checked="compares gradients with differences, before any update",
+    checked="compares gradients with differences, and updates nothing",
+    typical=True,
 )
 
 ADAM_CONSTANT = Exhibit(
@@ -148,7 +145,8 @@ ADAM_CONSTANT = Exhibit(
     judge=adam_judged,
     train=train_adam,
     check=the_gradients_match,
-    checked="compares gradients with differences, before any update",
+    checked="compares gradients with differences, and updates nothing",
+    typical=True,
 )
 
 ADAM_AHEAD = Exhibit(

@@ -2,19 +2,22 @@
 
 import numpy as np
 
-from compare.museum.exhibit import Exhibit, by_gradients, by_vjp
+from compare.museum.exhibit import Exhibit, by_gradients, by_steps, by_vjp
 from compare.museum.workshop import (
+    RATE,
     SITUATION,
     SQUARED,
     cross_entropy,
+    descent_in_jax,
     differences,
-    it_learns,
+    loss_falls,
     network,
     passes,
     random,
     softmax,
     squared_error,
     train_network,
+    train_steps,
     trainer,
 )
 
@@ -41,7 +44,7 @@ BIAS_MEAN = Exhibit(
     right="db1 = dZ1.sum(axis=0)    # 1/m is in dZ already",
     unseen="The comparison prints that the gradients match, after it has compared those of W1 alone.",
     lesson="Compare every parameter. A bias m times too slow still learns.",
-    faulty=network(db1=lambda v: v.dZ1.mean(axis=0), db2=lambda v: v.dZ2.mean(axis=0)),
+    faulty=network(db1=lambda v: v.dZ1.mean(axis=0)),
     sound=SOUND,
     judge=judged,
     train=train_network,
@@ -50,6 +53,11 @@ BIAS_MEAN = Exhibit(
 )
 
 # ------------------------------------------------------------- averaged-loss-summed-gradient
+
+
+def train_tuned(version):
+    """Ten examples, and a rate that suits a gradient ten times too large."""
+    return train_network(version, rate=0.1, examples=10)
 
 
 LOSS_AVERAGED = Exhibit(
@@ -62,8 +70,8 @@ LOSS_AVERAGED = Exhibit(
     faulty=network(dZ2=lambda v: softmax(v.Z2) - v.y),
     sound=SOUND,
     judge=judged,
-    train=lambda version: train_network(version, rate=0.01),
-    check=it_learns(lambda version: train_network(version, rate=0.01)),
+    train=train_tuned,
+    check=loss_falls(train_tuned),
     checked="trains, and sees the loss fall",
 )
 
@@ -79,10 +87,23 @@ MSE_WITHOUT_TWO = Exhibit(
     faulty=network(**SQUARED | {"dZ2": lambda v: (v.Z2 - v.y) / (v.m * v.k)}),
     sound=network(**SQUARED),
     judge=judged_squared,
-    train=train_network,
+    train=lambda version: train_network(version, rate=2.0),
 )
 
 # ----------------------------------------------------------------------------------- averaged-twice
+
+
+def descent(*, divided_again):
+    def step(p, x, y):
+        gradients = SOUND(p, x, y)[1]
+        return {name: p[name] - RATE * g / (len(x) if divided_again else 1) for name, g in gradients.items()}
+
+    return step
+
+
+def train_ten(step):
+    """Of ten examples: the bug is a factor of ten."""
+    return train_steps(step, examples=10)
 
 
 AVERAGED_TWICE = Exhibit(
@@ -92,11 +113,11 @@ AVERAGED_TWICE = Exhibit(
     right="J = mean(losses);  W -= rate * dW",
     unseen="The loss still falls, m times as slowly, and larger batches seem to learn worse.",
     lesson="1/m belongs in one place. Here it is the loss's.",
-    faulty=network(dZ2=lambda v: (softmax(v.Z2) - v.y) / v.m**2),
-    sound=SOUND,
-    judge=judged,
-    train=lambda version: train_network(version, rate=2.0),
-    check=lambda version: (losses := train_network(version))[-1] < losses[0],
+    faulty=descent(divided_again=True),
+    sound=descent(divided_again=False),
+    judge=by_steps(descent_in_jax, PARAMETERS, [(X, Y)] * 3),
+    train=train_ten,
+    check=loss_falls(train_ten),
     checked="trains, and sees the loss fall",
 )
 
@@ -166,29 +187,62 @@ BIAS_UNSUMMED = Exhibit(
 # ---------------------------------------------------------------------------------- k-outputs
 
 
-def one_output_matches(version):
-    """One output: its size divides by 1."""
-    y = Y[:, :1]
-    parameters = PARAMETERS | {"W2": PARAMETERS["W2"][:, :1], "b2": PARAMETERS["b2"][:1]}
-    _, gradients, _ = version(parameters, X, y)
-    right = differences(lambda W1: version(parameters | {"W1": W1}, X, y)[0], parameters["W1"])
-    return np.allclose(gradients["W1"], right, atol=1e-7)
+def perceptron(delta):
+    """Two classifiers and a regressor with one line for the error of their output, `delta(output, v, averaged)`.
+
+    The last argument is how many outputs the loss averages over: the regressor's all, a classifier's 1.
+    """
+
+    def sigmoid(v):
+        return 1 / (1 + np.exp(-v.Z2))
+
+    return {
+        "two labels": network(
+            J=lambda v: -np.sum(v.y * np.log(sigmoid(v)) + (1 - v.y) * np.log(1 - sigmoid(v))) / v.m,
+            dZ2=lambda v: delta(sigmoid(v), v, 1),
+        ),
+        "three labels": network(dZ2=lambda v: delta(softmax(v.Z2), v, 1)),
+        "regressor": network(J=lambda v: np.mean((v.Z2 - v.y) ** 2) / 2, dZ2=lambda v: delta(v.Z2, v, v.k)),
+    }
+
+
+def half_squared_error(parameters, x, y):
+    return squared_error(parameters, x, y) / 2
+
+
+regressor_judged = by_gradients(half_squared_error, PARAMETERS, X, Y)
+
+
+def classifiers_match(version):
+    """Compares all gradients with differences, for two labels, which are one output, and for three."""
+
+    def matches(kind, outputs):
+        p = PARAMETERS | {"W2": PARAMETERS["W2"][:, :outputs], "b2": PARAMETERS["b2"][:outputs]}
+        y = Y[:, :outputs]
+
+        def right(name):
+            return differences(lambda moved: version[kind](p | {name: moved}, X, y)[0], p[name])
+
+        return all(np.allclose(g, right(name), atol=1e-7) for name, g in version[kind](p, X, y)[1].items())
+
+    return matches("two labels", 1) and matches("three labels", 3)
 
 
 K_OUTPUTS = Exhibit(
     title="With k outputs, the gradient is k times that of the loss",
     source="scikit-learn/scikit-learn, issue 8349: MLPRegressor",
-    wrong="J = mean over examples and outputs;  dZ2 = 2 * (Z2 - y) / m",
-    right="J = mean over examples and outputs;  dZ2 = 2 * (Z2 - y) / (m * k)",
-    unseen="With one output, the usual regression, k is 1. With more, the direction is right and line searches forgive "
-    "the length.",
-    lesson="np.mean divides by every axis. Say which axes are averaged, in the loss and in its gradient.",
-    faulty=network(**SQUARED | {"dZ2": lambda v: 2 * (v.Z2 - v.y) / v.m}),
-    sound=network(**SQUARED),
-    judge=judged_squared,
-    train=lambda version: train_network(version, rate=0.2),
-    check=one_output_matches,
-    checked="compares with differences, for one output",
+    wrong="dZ2 = (A2 - y) / m         # for every loss",
+    right="dZ2 = (A2 - y) / (m * k)   # for a squared error averaged over k outputs",
+    unseen="One line serves every loss. The test of gradients has classifiers of two and of three labels, whose loss "
+    "sums over the outputs, and no regressor. In training the direction is right, and line searches forgive the "
+    "length.",
+    lesson="np.mean divides by every axis. Say which axes are averaged, and check each loss that a line serves.",
+    faulty=perceptron(lambda output, v, averaged: (output - v.y) / v.m),
+    sound=perceptron(lambda output, v, averaged: (output - v.y) / (v.m * averaged)),
+    judge=lambda version, **asked: regressor_judged(version["regressor"], **asked),
+    train=lambda version: train_network(version["regressor"], rate=0.4),
+    check=classifiers_match,
+    checked="compares all gradients of classifiers with differences, for two and for three labels",
 )
 
 

@@ -72,6 +72,24 @@ ALONG_COLUMNS = Exhibit(
     train=lambda version: trainer(rms_norm, weights=(np.ones(200),), shape=(200,), steps=40, rate=0.1)(version),
 )
 
+
+def after_32_steps(version):
+    """Compares where 32 steps of 1e-4 lead, to 5e-3: further than anything moves. Liger-Kernel tests models so."""
+
+    def trained(backward):
+        x, weight = random(6, 5), np.ones(5)
+        for _ in range(32):
+            y, cache = rms_norm(x, weight)
+            dx, dweight, _ = backward(y - random(6, 5, seed=1), cache)
+            x, weight = x - 1e-4 * np.sign(dx), weight - 1e-4 * np.sign(dweight)
+        return x, weight
+
+    return all(
+        np.allclose(ours, right, rtol=0, atol=5e-3)
+        for ours, right in zip(trained(version), trained(SOUND), strict=True)
+    )
+
+
 NO_WEIGHT_GRADIENT = Exhibit(
     title="RMS norm returns no gradient for its gain",
     source="unslothai/unsloth #4533, pull request 4550",
@@ -83,10 +101,9 @@ NO_WEIGHT_GRADIENT = Exhibit(
     sound=SOUND,
     judge=judged,
     train=train,
-    check=lambda version: passes(
-        version, rms_norm, (random(3, 5), random(5)), cotangent=random(3, 5, seed=1), which=(0,)
-    ),
-    checked="compares the gradient of the input; the gain is frozen, as it is beside adapters",
+    check=after_32_steps,
+    checked="compares parameters after 32 steps of training, to an absolute 5e-3, as tests of Liger-Kernel do",
+    typical=True,
 )
 
 EXHIBITS = {

@@ -68,7 +68,7 @@ def running(x, u, w):
     h = [np.zeros_like(x[0])]
     for x_t in x:
         h.append(np.tanh(u * x_t + w * h[-1]))
-    return np.stack(h[1:]), (x, w, h)
+    return np.stack(h[1:]), (x, u, w, h)
 
 
 def running_in_jax(x, u, w):
@@ -81,12 +81,12 @@ def running_in_jax(x, u, w):
 
 def through_time(average):
     def backward(dh, cache):
-        x, w, h = cache
+        x, u, w, h = cache
         dx, du, dw, carried = np.zeros_like(x), np.zeros_like(x[0]), np.zeros_like(w), np.zeros_like(x[0])
         for t in reversed(range(len(x))):
             dz = (dh[t] + carried) * (1 - h[t + 1] ** 2)
             du, dw = du + dz * x[t], dw + dz * h[t]
-            dx[t], carried = dz * U, dz * w
+            dx[t], carried = dz * u, dz * w
         return (dx, du / len(x), dw / len(x)) if average else (dx, du, dw)
 
     return backward

@@ -13,7 +13,7 @@ from compare.museum.exhibit import Exhibit, Report
 from compare.problem import BadInput
 from compare.rendering import plain_text, table
 
-HEADERS = ("exhibit", "what was wrong", "verdict", "first wrong", "its own check")
+HEADERS = ("exhibit", "what was wrong", "verdict", "first wrong", "check")
 CHECKS = {True: "passes", False: "fails", None: "-"}
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -26,7 +26,7 @@ class Visit:
     exhibit: Exhibit
     report: Report
     corrected: Report
-    original_check: bool | None
+    check_passes: bool | None
     curves: tuple[list[float], list[float]]  # with the bug, without
 
     @property
@@ -46,11 +46,12 @@ class Visit:
         if self.caught and self.corrected.verdict is not Verdict.AGREE:
             verdict = f"{verdict}, and {self.corrected.verdict.value} when corrected"
         first = self.report.first_wrong or "-"
-        return self.name, self.exhibit.title, verdict, first, CHECKS[self.original_check]
+        usual = " (usual)" if self.exhibit.typical else ""
+        return self.name, self.exhibit.title, verdict, first, CHECKS[self.check_passes] + usual
 
     def __str__(self) -> str:
         e = self.exhibit
-        check = "none is known." if e.check is None else f"{e.checked}. The bug {CHECKS[self.original_check]}."
+        check = "none is known." if e.check is None else f"{e.checked}. The bug {CHECKS[self.check_passes]}."
         with_bug, without = self.curves
         scale = [min(with_bug + without), max(with_bug + without)]
         lines = [
@@ -61,7 +62,7 @@ class Visit:
             f"  right   {e.right}",
             "",
             f"Why nobody saw it: {e.unseen}",
-            f"The original check: {check}",
+            f"{e.whose_check}: {check}",
             f"Lesson: {e.lesson}",
             "",
             "What the judge says",
@@ -85,7 +86,8 @@ class Visit:
             | {
                 "report": self.report.to_dict(),
                 "corrected": self.corrected.to_dict(),
-                "original_check_passes": self.original_check,
+                "original_check_passes": None if e.typical else self.check_passes,
+                "usual_check_passes": self.check_passes if e.typical else None,
                 "training": {"with_bug": with_bug, "without": without},
                 "as_it_should_be": self.as_it_should_be,
             }
@@ -99,7 +101,7 @@ def visit(name: str) -> Visit:
         hint = f" Did you mean {near[0]}?" if near else ""
         raise BadInput(f"no exhibit is called {name!r}.{hint} `backproof museum` lists them.")
     e = EXHIBITS[name]
-    return Visit(name, e, e.report(), e.corrected(), e.original_check(), e.training_curves())
+    return Visit(name, e, e.report(), e.corrected(), e.check_passes(), e.training_curves())
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,18 @@ class Tour:
     @property
     def sentence(self) -> str:
         located = sum(visit.caught and visit.report.first_wrong is not None for visit in self.visits)
-        checks = [visit.original_check for visit in self.visits if visit.original_check is not None]
+        elsewhere = sum(visit.caught and visit.report.first_wrong is None for visit in self.visits)
+        conduct = f" ({elsewhere} is in what a function remembers, at no place)" if elsewhere else ""
         corrected = sum(visit.corrected.verdict is Verdict.AGREE for visit in self.visits)
         return (
-            f"{len(self.visits)} bugs: {sum(visit.caught for visit in self.visits)} caught, {located} located, "
+            f"{len(self.visits)} bugs: {sum(v.caught for v in self.visits)} caught, {located} located{conduct}, "
             f"{sum(visit.explained for visit in self.visits)} explained; {corrected} agree when corrected; "
-            f"{sum(checks)} of {len(checks)} original checks pass the bug."
+            f"{self._checks(typical=False)} original checks pass the bug, and {self._checks(typical=True)} usual ones."
         )
+
+    def _checks(self, *, typical: bool) -> str:
+        passes = [v.check_passes for v in self.visits if v.exhibit.check and v.exhibit.typical is typical]
+        return f"{sum(map(bool, passes))} of {len(passes)}"
 
     def __str__(self) -> str:
         return plain_text(table(HEADERS, [visit.cells() for visit in self.visits], left=5), self.sentence)

@@ -32,13 +32,19 @@ def softmax(z: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=-1, keepdims=True)
 
 
+def log_softmax(z: np.ndarray) -> np.ndarray:
+    """Not log(softmax(z)), which is log 0 where a probability underflows."""
+    shifted = z - z.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
 # -------------------------------------------------------------------------- the network and its loss
 
 LINES: dict[str, Line] = {
     "Z1": lambda v: v.x @ v.W1 + v.b1,
     "A1": lambda v: np.tanh(v.Z1),
     "Z2": lambda v: v.A1 @ v.W2 + v.b2,
-    "J": lambda v: -np.sum(v.y * np.log(softmax(v.Z2))) / v.m,
+    "J": lambda v: -np.sum(v.y * log_softmax(v.Z2)) / v.m,
     "dZ2": lambda v: (softmax(v.Z2) - v.y) / v.m,
     "dW2": lambda v: v.A1.T @ v.dZ2,
     "db2": lambda v: v.dZ2.sum(axis=0),
@@ -92,6 +98,14 @@ SITUATION = (network_parameters(5, 6, 3), random(7, 5), one_hot(np.array([0, 2, 
 
 # ------------------------------------------------------------------------------------------ training
 
+RATE = 0.5
+
+
+@jax.jit
+def descent_in_jax(p: Any, x: Any, y: Any) -> Any:
+    """One step of plain gradient descent."""
+    return jax.tree.map(lambda value, g: value - RATE * g, p, jax.grad(cross_entropy)(p, x, y))
+
 
 @functools.cache
 def digits(examples: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -102,17 +116,31 @@ def digits(examples: int = 200) -> tuple[np.ndarray, np.ndarray]:
 
 def descend(version: Gradients, parameters: Any, batches: Any, rate: float) -> list[float]:
     """The losses of plain gradient descent, one for each batch."""
+    return descended(version, parameters, batches, rate)[1]
+
+
+def descended(version: Gradients, parameters: Any, batches: Any, rate: float) -> tuple[Any, list[float]]:
+    """Where it ends, and the losses on the way."""
     losses = []
     for batch in batches:
         loss, gradients = version(parameters, *batch)[:2]
         parameters = {name: value - rate * gradients[name] for name, value in parameters.items()}
         losses.append(float(loss))
+    return parameters, losses
+
+
+def train_steps(step: Callable[..., Any], steps: int = 80, examples: int = 200) -> list[float]:
+    """The same network by `step(parameters, x, y)`, which is what is wrong or right here."""
+    (x, y), p, losses = digits(examples), network_parameters(64, 16, 10, scale=0.15), []
+    for _ in range(steps):
+        losses.append(network()(p, x, y)[0])
+        p = step(p, x, y)
     return losses
 
 
-def train_network(version: Gradients, steps: int = 80, rate: float = 0.5) -> list[float]:
+def train_network(version: Gradients, steps: int = 80, rate: float = 0.5, examples: int = 200) -> list[float]:
     """The two-layer network on digits, all examples at every step."""
-    x, y = digits()
+    x, y = digits(examples)
     return descend(version, network_parameters(64, 16, 10, scale=0.15), [(x, y)] * steps, rate)
 
 
@@ -159,12 +187,12 @@ def trainer(
 # ------------------------------------------------------------------------------- checks that people rely on
 
 
-def it_learns(train: Callable[[Any], list[float]]) -> Callable[[Any], bool]:
-    """The check of many a tutorial: the loss is well below where it began."""
+def loss_falls(train: Callable[[Any], list[float]]) -> Callable[[Any], bool]:
+    """The check of many a tutorial: the loss ends below where it began."""
 
     def check(version: Any) -> bool:
         losses = train(version)
-        return losses[-1] < 0.7 * losses[0]
+        return losses[-1] < losses[0]
 
     return check
 

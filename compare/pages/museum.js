@@ -1,25 +1,31 @@
 "use strict";
 // One exhibit at a time: the one that the address names after its #, or the first. So each has an address of its own.
+// An address that names none leads to the list of all, and says so.
 const exhibits = [...document.querySelectorAll("article")];
-const [chooser, previous, next, place] = ["chooser", "previous", "next", "place"].map(
+const [chooser, previous, next, place, unknown] = ["chooser", "previous", "next", "place", "unknown"].map(
   (name) => document.getElementById(name),
 );
 
 function show() {
-  const named = exhibits.findIndex((exhibit) => exhibit.id === location.hash.slice(1));
+  const name = location.hash.slice(1);
+  const named = exhibits.findIndex((exhibit) => exhibit.id === name);
   const shown = Math.max(named, 0);
   exhibits.forEach((exhibit, i) => { exhibit.hidden = i !== shown; });
   chooser.value = exhibits[shown].id;
   previous.disabled = shown === 0;
   next.disabled = shown === exhibits.length - 1;
   place.textContent = `${shown + 1} of ${exhibits.length}`;
+  unknown.hidden = named >= 0 || name === "" || name === "all";
   if (named >= 0) exhibits[shown].scrollIntoView();
+  else if (!unknown.hidden) document.getElementById("all").scrollIntoView();
 }
 
 function go(by) {
   // Not by location.hash: following a link takes the focus away, and the arrow keys with it.
   history.replaceState(null, "", `#${exhibits[chooser.selectedIndex + by].id}`);
+  const used = document.activeElement;
   show();
+  if (used.disabled) (used === next ? previous : next).focus(); // at an end: a disabled button would lose the focus
 }
 
 chooser.addEventListener("change", () => go(0));

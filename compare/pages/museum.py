@@ -31,8 +31,8 @@ def museum_page(visits: Sequence[Visit]) -> str:
         tag("p", Tour(visits).sentence, class_="lead"),
         tag(
             "p",
-            "Each is rebuilt in a few lines, trained, and shown to the check that its project relied on and to the "
-            "judge. All numbers here were computed when this page was made.",
+            "Each is rebuilt in a few lines, trained, and shown to the check that its project relied on, or to a usual "
+            "one where none is known, and to the judge. All numbers here were computed when this page was made.",
         ),
     )
     body = html(top, _chooser(visits), *map(exhibit, visits), _overview(visits))
@@ -52,8 +52,8 @@ def exhibit(visit: Visit) -> Html:
         _training(visit),
         tag("h3", "Why nobody saw it"),
         tag("p", e.unseen),
-        tag("h3", "What its own check said"),
-        tag("p", *_original_check(visit)),
+        tag("h3", "What a usual check says" if e.typical else "What its own check said"),
+        tag("p", *_check(visit)),
         tag("h3", "What the judge says"),
         judgement(visit.report, f"What the judge found in {visit.name}"),
         tag("p", "With the right line: ", announced(visit.corrected.verdict, visit.corrected.sentence)),
@@ -88,12 +88,13 @@ def _as_formulas(wrong: str, right: str) -> Html:
     return facts(written)
 
 
-def _original_check(visit: Visit) -> Sequence[object]:
-    if visit.original_check is None:
+def _check(visit: Visit) -> Sequence[object]:
+    if visit.check_passes is None:
         return ("None is known.",)
-    kind = "disagree" if visit.original_check else "agree"  # for a bug, passing is the bad news
-    said = tag("strong", PASSES[visit.original_check], class_=kind)
-    return (f"It {visit.exhibit.checked}. ", said)
+    kind = "disagree" if visit.check_passes else "agree"  # for a bug, passing is the bad news
+    said = tag("strong", PASSES[visit.check_passes], class_=kind)
+    whose = "No check of the project is known. A usual one" if visit.exhibit.typical else "It"
+    return (f"{whose} {visit.exhibit.checked}. ", said)
 
 
 def _training(visit: Visit) -> Html:
@@ -131,10 +132,11 @@ def _overview(visits: Sequence[Visit]) -> Html:
             tag("a", visit.exhibit.title, href=f"#{visit.name}"),
             visit.report.verdict.value,
             visit.report.first_wrong or "–",
-            checks[visit.original_check],
+            checks[visit.check_passes] + (" (usual)" if visit.exhibit.typical else ""),
         )
         for visit in visits
     ]
-    headers = ("exhibit", "verdict", "first wrong", "its own check")
+    headers = ("exhibit", "verdict", "first wrong", "check")
     listed = table(headers, rows, caption="All exhibits", left=4)
-    return tag("section", tag("h2", "All exhibits"), listed, id="all", class_="wordy")
+    unknown = tag("p", "The address names no exhibit. These are there:", id="unknown", role="status", hidden=True)
+    return tag("section", tag("h2", "All exhibits"), unknown, listed, id="all", class_="wordy")
