@@ -133,7 +133,8 @@ def compute_loss(Z2: ArrayLike, y: ArrayLike) -> Float[Array, ""]:
     is linear in y, is softplus(Z2) - y Z2.
     """
     z, y = jnp.asarray(Z2), jnp.asarray(y)
-    return jnp.sum((jax.nn.softplus(z) - y * z) / z.shape[1])
+    terms = jax.nn.softplus(z) - y * z
+    return jnp.sum(terms / z.shape[1])
 
 
 def _loss(parameters: Parameters, x: Array, y: Array) -> Float[Array, ""]:

@@ -32,7 +32,6 @@ from compare.terminal import width
 from compare.verify import shallow_loss
 from tests.test_main import assert_no_traceback, assert_refused, invoke
 
-pytestmark = pytest.mark.xdist_group("lesson")  # programs are compiled once
 ROOT = Path(__file__).parent.parent
 
 

@@ -9,7 +9,6 @@ from tests.browser import Visitor, chromium, serious_faults
 from tests.test_lesson import brief  # noqa: F401
 from tests.test_main import assert_no_traceback, invoke
 
-pytestmark = pytest.mark.xdist_group("lesson")  # one browser, and programs that are compiled once
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SHORT = {"width": 1280, "height": 600}
 

@@ -17,8 +17,6 @@ from compare.pages.lesson_steps import written
 from tests.test_lesson import brief, shown_lines  # noqa: F401
 from tests.test_pages import HOSTILE, Outline
 
-pytestmark = pytest.mark.xdist_group("lesson")  # programs are compiled once
-
 
 @pytest.fixture(scope="module")
 def found(brief):  # noqa: F811

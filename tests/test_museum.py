@@ -59,8 +59,7 @@ FOUND = {
     "negated-in-place": ("x", "single-entry"),
 }
 
-pytestmark = pytest.mark.xdist_group("museum")  # in one process, so that ...
-seen = functools.cache(visit)  # ... an exhibit is run once, for all of these tests
+seen = functools.cache(visit)  # an exhibit is run once, for all of these tests
 
 
 @pytest.mark.parametrize("name", EXHIBITS)

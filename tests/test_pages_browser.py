@@ -15,7 +15,6 @@ from tests.test_main import invoke
 from tests.test_museum import seen
 from tests.test_pages import HOSTILE
 
-pytestmark = pytest.mark.xdist_group("museum")  # one browser, and exhibits that are run once
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 NAMES = list(EXHIBITS)
 

@@ -14,8 +14,6 @@ from tests.test_main import assert_no_traceback, assert_refused, invoke
 from tests.test_museum import seen
 from tests.test_pages import HOSTILE, Outline
 
-pytestmark = pytest.mark.xdist_group("museum")  # with the tests that run the exhibits anyway
-
 
 @pytest.fixture
 def remembered(monkeypatch):
