@@ -21,7 +21,7 @@ def environment() -> dict[str, str]:
         "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "device": name_of(*jax.device_put(0.0).devices()),  # where a number goes that is told nothing
-        "JAX's products": jax.config.jax_default_matmul_precision or "the device's default precision",
+        "JAX's products": jax.config.values["jax_default_matmul_precision"] or "the device's default precision",
         "BLAS": blas(),
         "Python": platform.python_version(),
         "NumPy": np.__version__,

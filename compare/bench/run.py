@@ -145,10 +145,9 @@ def _versions(settings: Settings) -> dict[str, str]:
     for size in settings.sizes:
         workload = settings.workload(size)
         table = workload.module.CONTESTANTS
-        needed = {table[name].needs for name in contestants(workload, settings.only)} - {None}
-        if "sklearn" in contestants(workload, settings.only):
-            needed.add("scikit-learn")
-        for package in sorted(needed - found.keys()):
+        names = contestants(workload, settings.only)
+        needed = [needs for name in names if (needs := table[name].needs)] + ["scikit-learn"] * ("sklearn" in names)
+        for package in [package for package in needed if package not in found]:
             try:
                 found[package] = version(package)
             except PackageNotFoundError:
