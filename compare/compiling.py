@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ UNOPTIMIZED = {
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """`jax.jit(function, **options)`, optimized only if an argument is large. Results differ in rounding at most."""
     optimized = jax.jit(function, **options)
+    seen: set[Any] = set()
 
     @functools.cache
     def quick() -> Callable[..., Any]:
@@ -24,7 +26,12 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
-        largest = max((getattr(leaf, "size", 1) for leaf in jax.tree.leaves(args)), default=1)
+        leaves = jax.tree.leaves(args)
+        largest = max((getattr(leaf, "size", 1) for leaf in leaves), default=1)
+        known = tuple((getattr(leaf, "shape", ()), getattr(leaf, "dtype", None)) for leaf in leaves)
+        if known not in seen:
+            seen.add(known)
+            make_room()
         return (quick() if largest <= SMALL and jax.default_backend() == "cpu" else optimized)(*args)
 
     return call
@@ -41,3 +48,16 @@ def _known_options() -> dict[str, Any]:
             continue
         known[name] = value
     return known
+
+
+MAPS, MOST_MAPS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
+
+
+def make_room() -> None:
+    """Forget all compiled programs if there is hardly room for another one.
+
+    Each takes several maps of memory, of which Linux allows a process 65,530. A process that checks some thousand
+    problems of different shapes would come to that, and XLA ends a process that gets no more.
+    """
+    if MAPS.exists() and MOST_MAPS.exists() and MAPS.read_bytes().count(b"\n") > int(MOST_MAPS.read_text()) // 2:
+        jax.clear_caches()

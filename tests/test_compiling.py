@@ -43,3 +43,35 @@ def test_only_what_is_small_goes_without_optimization(monkeypatch):
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
     monkeypatch.setattr(compiling, "UNOPTIMIZED", {"xla_no_such_option": 1, "xla_backend_optimization_level": 0})
     assert compiling._known_options.__wrapped__() == {"xla_backend_optimization_level": 0}
+
+
+# ---------------------------------------------------------------------------------- room for programs
+
+
+@pytest.fixture
+def few_maps(monkeypatch, tmp_path):
+    """As if Linux allowed a process 10 maps of memory; how many it has is what the test writes."""
+    monkeypatch.setattr(compiling, "MAPS", tmp_path / "maps")
+    monkeypatch.setattr(compiling, "MOST_MAPS", tmp_path / "most")
+    (tmp_path / "most").write_text("10\n")
+    return tmp_path / "maps"
+
+
+def test_programs_are_forgotten_when_there_is_hardly_room_for_another(few_maps, monkeypatch):
+    cleared = []
+    monkeypatch.setattr(jax, "clear_caches", lambda: cleared.append(True))
+    program = compiled(power, static_argnums=0)
+    few_maps.write_text("a map\n" * 5)
+    program(2, np.ones(3))
+    assert not cleared
+    few_maps.write_text("a map\n" * 6)
+    program(2, np.ones(3))  # is there already
+    assert not cleared
+    program(2, np.ones(4))
+    assert cleared
+
+
+def test_where_maps_are_not_told_nothing_is_forgotten(monkeypatch, tmp_path):
+    monkeypatch.setattr(compiling, "MAPS", tmp_path / "nothing")
+    monkeypatch.setattr(jax, "clear_caches", lambda: pytest.fail("there was no need"))
+    compiling.make_room()
