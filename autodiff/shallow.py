@@ -129,12 +129,12 @@ def forward_propagation(x: ArrayLike, parameters: Parameters) -> tuple[Float[Arr
 def compute_loss(Z2: ArrayLike, y: ArrayLike) -> Float[Array, ""]:
     """Binary cross-entropy, summed over outputs and averaged over examples, from logits.
 
-    softplus(Z2) is -log(1 - A2), and softplus(Z2) - Z2 is -log A2, both finite for every finite logit; so a term, which
-    is linear in y, is softplus(Z2) - y Z2.
+    log_sigmoid(Z2) is log A2 and log_sigmoid(-Z2) is log(1 - A2), both finite for every finite logit. Their derivatives
+    keep 1e-18 where those of softplus(Z2) - y Z2, which is the same and a little faster, cancel to 0.
     """
     z, y = jnp.asarray(Z2), jnp.asarray(y)
-    terms = jax.nn.softplus(z) - y * z
-    return jnp.sum(terms / z.shape[1])
+    terms = y * jax.nn.log_sigmoid(z) + (1 - y) * jax.nn.log_sigmoid(-z)
+    return -jnp.sum(terms / z.shape[1])
 
 
 def _loss(parameters: Parameters, x: Array, y: Array) -> Float[Array, ""]:
