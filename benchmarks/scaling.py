@@ -28,6 +28,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from compare.environment import usable_cores
+
 console = Console(width=None if sys.stdout.isatty() else 110)
 ROUNDS = 7
 ROUND_SECONDS = 0.3
@@ -90,7 +92,7 @@ def in_a_process(devices: int, *sizes: int) -> list[float]:
 
 
 def measure(counts: Sequence[int], features: int, hidden: int, examples: int) -> list[dict[str, Any]]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     rows: list[dict[str, Any]] = []
     for devices in counts:
         seconds = in_a_process(devices, features, hidden, examples)

@@ -51,10 +51,14 @@ def processor() -> str:
     return " ".join(name.split()) or platform.machine() or "unknown"
 
 
+def usable_cores() -> int:
+    """How many this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cores() -> str:
     """How many this process may use, and of how many, if it may not use all."""
-    present = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else present
+    present, usable = os.cpu_count() or 1, usable_cores()
     return str(present) if usable == present else f"{usable} of {present}"
 
 

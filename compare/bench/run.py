@@ -3,7 +3,6 @@
 import hashlib
 import importlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 from compare.bench.results import Bench, Cell
 from compare.bench.turns import measure
 from compare.bench.workloads import FLOOR, Workload, contestants
-from compare.environment import environment
+from compare.environment import environment, usable_cores
 from compare.output import write_json
 from compare.platform import on_platform, precise
 from compare.problem import BadInput
@@ -46,8 +45,10 @@ class Settings:
             raise BadInput(f"sizes must be different ones, at least one; got {', '.join(self.sizes) or 'none'}.")
         if self.only is not None and not set(self.only) - {FLOOR}:
             raise BadInput("--only must name at least one contestant besides the floor, such as manual.")
-        if self.threads is not None and self.threads > _cores():
-            raise BadInput(f"--threads must be at most {_cores()}, the cores of this machine; got {self.threads}.")
+        if self.threads is not None and self.threads > usable_cores():
+            raise BadInput(
+                f"--threads must be at most {usable_cores()}, the cores of this machine; got {self.threads}."
+            )
         for name, value in (("rounds", self.rounds), ("threads", self.threads)):
             if value is not None and not 1 <= value <= 10_000:
                 raise BadInput(f"--{name} must be from 1 to 10000, got {value}.")
@@ -91,7 +92,7 @@ def bench(settings: Settings, *, path: Path | None = None, resume: bool = False,
     with on_platform(settings.platform), precise():
         where = environment() | _versions(settings)
     if settings.threads is not None:
-        where["cores"] = f"{min(settings.threads, _cores())} for each contestant"
+        where["cores"] = f"{settings.threads} for each contestant"
         where["BLAS"] = re.sub(r", \d+ threads?$", f", {settings.threads} threads", where["BLAS"])
     told = {name: value for name, value in asdict(settings).items() if name != "sizes"}
     run = Bench(told, where, list(settings.sizes))
@@ -163,7 +164,3 @@ def _fingerprint() -> str:
         for path in sorted(Path(folder).glob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

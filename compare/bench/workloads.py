@@ -96,8 +96,3 @@ def contestants(workload: Workload, only: Iterable[str] | None = None) -> list[s
         if name in table and not table[name].installed:
             raise BadInput(f"{name} needs {table[name].needs}, which is not installed: pip install 'backproof[peers]'.")
     return [name for name in chosen if name in able]
-
-
-def absent(workload: Workload) -> list[str]:
-    """Who would take part if its package were installed."""
-    return [name for name in workload.module.able(workload) if not workload.module.CONTESTANTS[name].installed]
