@@ -49,8 +49,7 @@ def able(workload: Workload) -> list[str]:
 
     optimizer = settled(workload.size, workload.options)["optimizer"]
     torch = workload.size == "gpt" and optimizer in TORCH_OPTIMIZERS
-    unable = {"autodiff-fast"} if workload.platform == "cpu" else set()
-    return [name for name in CONTESTANTS if name not in unable | (set() if torch else {"torch"})]
+    return [name for name in CONTESTANTS if name != "torch" or torch]
 
 
 def _parameters(tree: Any) -> dict[str, np.ndarray]:
@@ -177,6 +176,8 @@ def _torch_gpt(torch: Any, p: Any, ids: Any, targets: Any, *, heads: int) -> Cal
 CONTESTANTS: dict[str, Contestant] = {
     "manual": Contestant(_manual, "by hand in NumPy, the update in the parameters' own memory"),
     "autodiff": Contestant(_autodiff, "by JAX, gradient and update in one compiled step"),
-    "autodiff-fast": Contestant(_autodiff, "the same, with the precision that JAX's products have by default"),
+    "autodiff-fast": Contestant(
+        _autodiff, "the same, in the precision of products that JAX has by default", on_cpu=False
+    ),
     "torch": Contestant(_torch, "PyTorch, eager, with its fused attention and optimizer", "torch"),
 }

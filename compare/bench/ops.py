@@ -166,8 +166,7 @@ def able(workload: Workload) -> list[str]:
 
     if workload.size not in SIZES:
         raise BadInput(f"no op is called {workload.size!r}; there are {', '.join(SIZES)}.")
-    names = [name for name in CONTESTANTS if name != "autodiff-fast" or workload.platform != "cpu"]
-    return [name for name in names if name != "torch" or workload.size in TORCH_OPS]
+    return [name for name in CONTESTANTS if name != "torch" or workload.size in TORCH_OPS]
 
 
 def _repeated(step: Callable[[], tuple[Any, Any]], transfer: float | None = None) -> Runner:
@@ -240,6 +239,8 @@ def _channels_first(x: Any) -> Any:
 CONTESTANTS: dict[str, Contestant] = {
     "manual": Contestant(_manual, "forward and backward by hand in NumPy"),
     "autodiff": Contestant(_autodiff, "the forward and JAX's derivative of it, compiled as one"),
-    "autodiff-fast": Contestant(_autodiff, "the same, with the precision that JAX's products have by default"),
+    "autodiff-fast": Contestant(
+        _autodiff, "the same, in the precision of products that JAX has by default", on_cpu=False
+    ),
     "torch": Contestant(_torch, "PyTorch, eager", "torch"),
 }

@@ -62,7 +62,7 @@ def traced(workload: Workload) -> Any:
 def able(workload: Workload) -> list[str]:
     """Raises BadInput for a size that is none."""
     sizes_of(workload.size)
-    return [name for name in CONTESTANTS if name != "autodiff-fast" or workload.platform != "cpu"]
+    return list(CONTESTANTS)
 
 
 # ---------------------------------------------------------------------------------------------- ours
@@ -281,7 +281,9 @@ def _hips(workload: Workload) -> Runner:
 CONTESTANTS: dict[str, Contestant] = {
     "manual": Contestant(_manual, "manual.train: by hand in NumPy"),
     "autodiff": Contestant(_autodiff, "autodiff.train: by JAX, the loop on the device"),
-    "autodiff-fast": Contestant(_autodiff, "the same, with the precision that JAX's products have by default"),
+    "autodiff-fast": Contestant(
+        _autodiff, "the same, in the precision of products that JAX has by default", on_cpu=False
+    ),
     "page": Contestant(_page, "the page of formulas, step by step: the notebook, corrected"),
     "jax-expert": Contestant(_jax_expert, "a JAX loop written for this network alone"),
     "optax": Contestant(_optax, "our gradient and Optax's update, a call for each step", "optax"),

@@ -46,11 +46,15 @@ class Runner(NamedTuple):
 
 
 class Contestant(NamedTuple):
-    """One way of doing a workload. `needs` is the module without which it cannot be had."""
+    """One way of doing a workload. `needs` is the module without which it cannot be had.
+
+    Who is not `on_cpu` would be the same as another there, and takes part on accelerators only.
+    """
 
     prepare: Callable[[Workload], Runner]
     about: str
     needs: str | None = None
+    on_cpu: bool = True
 
     @property
     def installed(self) -> bool:
@@ -86,7 +90,8 @@ def contestants(workload: Workload, only: Iterable[str] | None = None) -> list[s
 
     Raises BadInput for a name that there is not, or a package that is not installed.
     """
-    table, able = workload.module.CONTESTANTS, workload.module.able(workload)
+    table = workload.module.CONTESTANTS
+    able = [name for name in workload.module.able(workload) if table[name].on_cpu or workload.platform != "cpu"]
     if only is None:
         return [name for name in able if table[name].installed]
     chosen = list(dict.fromkeys(only))
