@@ -215,7 +215,15 @@ def _blamed(check: Check, point: Point, unfit: bool, references: bool) -> Gradie
     side, opinions, notes = side_at_fault(check, point, first_wrong)
     if side == "autodiff":
         _, causes = explain(check, point, side)
+    if not causes and first_wrong != LOSS and not point.intermediates:
+        notes = [*notes, NEXT_STEP]
     return GradientReport(Verdict.DISAGREE, point.rows, first_wrong, causes, side, references=opinions, notes=notes)
+
+
+NEXT_STEP = (
+    "to learn which step of the backward pass is wrong, mark values on the way with compare.tap(name, value) in the "
+    "JAX function, and return their gradients last from the hand-written side, as a dict by those names."
+)
 
 
 def _confirmed(check: Check, here: Point, references: bool) -> GradientReport:

@@ -4,9 +4,10 @@ A probe makes another point from the caller's. Parameters are scaled, so that ac
 that what starts at 0 or 1 (a bias, a gain) is there no longer. Data are permuted and scaled, and ids repeated.
 
 What a probe may do is limited by what things may mean. Parameters move freely while they are trained, so they are
-moved, but a leaf of one sign keeps it: it may be a scale. Arguments do not move, so they are changed only if they
-look like any numbers: of both signs, in no order and of no structure that a formula may count on (`structured`).
-What lies between 0 and 1 may be labels, probabilities or masks, and stays as it is.
+moved, but a leaf of one sign keeps it, for it may be a scale, and a symmetric one stays symmetric. Arguments do not
+move, so they are changed only if they look like any numbers: of both signs, in no order and of no structure that a
+formula may count on (`structured`). What lies between 0 and 1 may be labels, probabilities or masks, and stays as it
+is.
 """
 
 from collections.abc import Callable
@@ -43,6 +44,8 @@ def scaled(factor: float) -> Callable[..., Any]:
             if not _floating(leaf):
                 return leaf
             noise = 0.1 * random.standard_normal(leaf.shape)
+            if _symmetric(leaf):  # a covariance, say, of which a formula may read one half
+                noise = (noise + np.swapaxes(noise, -1, -2)) / 2
             wide, added = np.asarray(leaf, np.float64), _size(leaf) * noise
             if leaf.any() and ((leaf >= 0).all() or (leaf <= 0).all()):
                 sign = -1 if (leaf < 0).any() else 1
@@ -52,6 +55,13 @@ def scaled(factor: float) -> Callable[..., Any]:
         return jax.tree.map(moved, parameters), args
 
     return move
+
+
+def _symmetric(leaf: np.ndarray) -> bool:
+    """Whether a stack of matrices is symmetric, and not only diagonal, as a weight may be that starts at 0 or 1."""
+    if leaf.ndim < 2 or leaf.shape[-1] != leaf.shape[-2]:
+        return False
+    return np.array_equal(leaf, np.swapaxes(leaf, -1, -2)) and bool(np.triu(np.asarray(leaf, np.float64), 1).any())
 
 
 def cast(values: np.ndarray, leaf: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from compare.agreement import Diagnosis, Row, as_array, leaves_by_path
@@ -72,6 +73,31 @@ def as_arguments(batch: Any, number: int) -> tuple[Any, ...]:
     raise BadInput(f"batch {number} is {described(batch)}; each must be a tuple of arguments: (batch,) for only one.")
 
 
+def start_of(parameters: Any, state: Any) -> tuple[Any, Any]:
+    """Copies of both as arrays. Floats of Python, which have no dtype of their own, take that of the parameters."""
+    given = [as_array(leaf).dtype for leaf in jax.tree.leaves(parameters) if type(leaf) is not float]
+    floating = [dtype for dtype in given if jnp.issubdtype(dtype, jnp.inexact)]
+    own = np.result_type(*floating) if floating else np.dtype(np.float64)
+
+    def array(leaf: Any) -> np.ndarray:
+        return np.array(leaf, own) if type(leaf) is float else np.array(as_array(leaf))
+
+    return jax.tree.map(array, (parameters, {} if state is None else state))
+
+
+def _settled(result: Any, asked: Any) -> Any:
+    """What a step returned, its numbers of Python in the dtypes of what they stand for."""
+    if jax.tree.structure(result) != jax.tree.structure(asked):
+        return result
+
+    def settle(leaf: Any, model: Any) -> Any:
+        model = as_array(model).dtype
+        fits = type(leaf) in (int, float) and (type(leaf) is int or jnp.issubdtype(model, jnp.inexact))
+        return np.array(leaf, model) if fits else leaf
+
+    return jax.tree.map(settle, result, asked)
+
+
 def owned(tree: Any) -> Any:
     """A copy: the hand-written side may write to what it gets, and hand out the same memory again."""
     return jax.tree.map(lambda leaf: np.array(as_array(leaf)) if hasattr(leaf, "__array__") else leaf, tree)
@@ -86,7 +112,7 @@ class Careful:
 
     def __call__(self, both: Any, *batch: Any) -> Any:
         given = (*owned(both), *owned(batch))
-        result = owned(self.step(given[:2], *given[2:]))
+        result = _settled(owned(self.step(given[:2], *given[2:])), both)
         if not self.conduct:
             self._look_at((*both, *batch), given)
         return result

@@ -2,9 +2,11 @@
 
 Restarting the manual side from the reference's parameters shows the error of each step alone, which is held
 against what rounding allows for that step. Running free shows the drift between the two runs, which also grows
-when rounding errors feed on themselves; how fast they do is measured by a twin, a third run of the reference
-whose start differs by one unit in the last place. So a wrong step, a bias too small to see in one step and a
-chaotic problem are told apart. Only the current parameters are kept, never a history of them.
+when rounding errors feed on themselves; how fast they do is measured by a twin, a third run of the reference.
+It starts one unit in the last place away, and at each step it is moved by as much as the two sides differ there, in
+directions drawn at random. A twin that is moved at its start only may forget it before the problem turns
+chaotic, and then a correct run looks guilty. So a wrong step and a chaotic problem are told apart; that is also why
+drift alone convicts nobody. Only the current parameters are kept, never a history of them.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,23 +18,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.agreement import Row, Verdict, as_array, compare_trees
+from compare.agreement import Row, Verdict, compare_trees
 from compare.gradients import check_gradients
 from compare.platform import precise
 from compare.programs import Program
 from compare.rounding import CONFIRMED, SAMPLES, measure, norm, unit_roundoff
-from compare.stepping import KEEPS_STATE, Careful, Step, as_arguments, both_leaves, with_state
+from compare.stepping import KEEPS_STATE, Careful, Step, as_arguments, both_leaves, start_of, with_state
 from compare.steps import explain_step
-from compare.trajectory_report import CHAOS, Curve, ParameterPath, TrajectoryMismatch, TrajectoryReport
+from compare.trajectory_report import Curve, ParameterPath, TrajectoryMismatch, TrajectoryReport
 
 # For this many steps a measured allowance is taken as a guide to the next ones'.
 LATELY = 32
-# Two free runs may be apart by this many times what the twin has been, ...
+# Two free runs may be apart by this many times what the twin has been, whose errors have no common sign, ...
 TWIN = 32.0
 # ... and by this many u of the distance travelled: every step rounds, and the errors may all have one sign.
 TRAVEL = 64.0
-# A drift beyond that by this factor is a fault if the twin shows no chaos.
-SYSTEMATIC = 100.0
 
 
 def check_trajectory(
@@ -68,9 +68,10 @@ def check_trajectory(
     """
     own_step = Careful(with_state(manual_step, "manual_step", state))
     reference_step = with_state(autodiff_step, "autodiff_step", state)
-    start = jax.tree.map(lambda leaf: np.array(as_array(leaf)), (parameters, {} if state is None else state))
+    start = start_of(parameters, state)
     reference = restarted = start
-    ours, twin = (start, (_one_place_away(start[0], seed), start[1])) if free else (None, None)
+    random = np.random.default_rng(seed)
+    ours, twin = (start, (_one_place_away(start[0], random), start[1])) if free else (None, None)
     rows = {path: ParameterPath(path, leaf.shape) for path, leaf in both_leaves(start).items()}
     drift, share, step, before, batch, alone = Curve(), Curve(), 0, start, (), []
     del start  # of huge models every copy counts
@@ -89,6 +90,7 @@ def check_trajectory(
             reference = jax.tree.map(np.asarray, reference_step(before, *batch))
             if free:
                 twin = jax.tree.map(np.asarray, reference_step(twin, *batch))
+                twin = _astray(twin, restarted, reference, random)
             alone = _judge_alone(judged_step, before, batch, some(restarted), some(reference), step, remembered)
         rows = _follow(rows, step, alone, before, reference, ours, twin)
         drift.add(step, max((row.largest_drift for row in rows.values()), default=0.0))
@@ -125,9 +127,7 @@ def _some(entries: int | None, seed: int, tree: Any) -> Any:
     return jax.tree.map(of, tree)
 
 
-def _one_place_away(parameters: Any, seed: int) -> Any:
-    random = np.random.default_rng(seed)
-
+def _one_place_away(parameters: Any, random: np.random.Generator) -> Any:
     def neighbor(leaf: np.ndarray) -> np.ndarray:
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return leaf
@@ -135,6 +135,27 @@ def _one_place_away(parameters: Any, seed: int) -> Any:
         return (leaf * (1 + 2 * unit_roundoff(leaf.dtype) * direction)).astype(leaf.dtype)
 
     return jax.tree.map(neighbor, parameters)
+
+
+def _astray(twin: Any, restarted: Any, reference: Any, random: np.random.Generator) -> Any:
+    """The twin, moved by as much as this step's two results differ, each entry one way or the other.
+
+    An entry keeps its sign, because an optimizer takes roots of its second moments. What cannot be compared
+    does not move the twin.
+    """
+    ours, theirs = both_leaves(restarted), both_leaves(reference)
+
+    def moved(path: str, leaf: np.ndarray) -> np.ndarray:
+        mine = ours.get(path)
+        if mine is None or mine.shape != leaf.shape or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return leaf
+        with np.errstate(invalid="ignore"):
+            error = np.abs(_difference(mine, theirs[path]))
+        error = np.where(error < np.abs(np.asarray(leaf, np.float64)), error, 0.0)
+        return (leaf + np.where(random.random(leaf.shape) < 0.5, -error, error)).astype(leaf.dtype)
+
+    leaves = both_leaves(twin)
+    return jax.tree.unflatten(jax.tree.structure(twin), [moved(path, leaf) for path, leaf in leaves.items()])
 
 
 class _Remembered:
@@ -224,15 +245,8 @@ def _follow(
             step_error=max(row.step_error, judged.error),
             slack=slack,
         )
-        if drift > SYSTEMATIC * allowed and allowed < CHAOS * distance:
-            message = (
-                f"each step is within rounding, but they all err the same way: the free run is off by "
-                f"{drift / distance:.1e} of the distance travelled"
-            )
-            row = replace(row, wrong_step=step, message=message)
-        else:  # runs that find together again were not adrift
-            row = replace(row, adrift_step=None if drift <= allowed else row.adrift_step or step)
-        followed[path] = row
+        # Runs that find together again were not adrift.
+        followed[path] = replace(row, adrift_step=None if drift <= allowed else row.adrift_step or step)
     return followed
 
 

@@ -163,8 +163,8 @@ class TrajectoryReport:
         if row.chaotic:
             return (
                 f"INCONCLUSIVE: every step is right by itself, but rounding alone may put the free runs "
-                f"{row.allowed / row.distance:.1e} of the distance travelled apart ({row.path}), as a twin shows that "
-                "starts one unit in the last place away. Try fewer iterations, a smaller learning rate or float64."
+                f"{row.allowed / row.distance:.1e} of the distance travelled apart ({row.path}), as a twin shows, "
+                "whose steps err as much at random. Try fewer iterations, a smaller learning rate or float64."
             )
         return (
             f"INCONCLUSIVE: every step is right by itself, but from step {row.adrift_step} on the free runs are "

@@ -295,3 +295,24 @@ def test_what_changes_from_point_to_point_is_no_constant():
     report = check_gradients(by_hand, marked, P, DATA)
     assert report.first_wrong == "loss"
     assert all(diagnosis.kind != "constant" for diagnosis in report.diagnoses)
+
+
+def test_a_fault_without_a_name_and_without_taps_has_a_next_step():
+    random = np.random.default_rng(0)
+    W, x = random.standard_normal((4, 3)), random.standard_normal(3)
+    nameless = random.standard_normal(W.shape)
+
+    def by_hand(W, x):
+        A = np.tanh(W @ x)
+        dZ = 1 - A**2
+        return A.sum(), np.outer(dZ, x) + nameless, {"Z": dZ}
+
+    def loss(W, x):
+        return jnp.tanh(W @ x).sum()
+
+    def tapped(W, x):
+        return jnp.tanh(tap("Z", W @ x)).sum()
+
+    advice = "mark values on the way with compare.tap"
+    assert advice in str(check_gradients(lambda W, x: by_hand(W, x)[:2], loss, W, x))
+    assert advice not in str(check_gradients(by_hand, tapped, W, x))

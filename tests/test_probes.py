@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from compare import ONE_EXAMPLE, Probe, Verdict, check_gradients
-from compare.probes import DEFAULT
+from compare.probes import DEFAULT, scaled
 
 RANDOM = np.random.default_rng(0)
 PARAMETERS = {"w": RANDOM.standard_normal((3, 4)), "b": np.zeros(4), "steps": np.array(7)}
@@ -244,3 +244,27 @@ def test_tails_are_left_where_that_costs_little(size):
         assert (report.verdict, report.probe) == (Verdict.DISAGREE, "parameters x 0.1")
     else:
         assert report.probes["parameters x 0.1"] == "does not apply"
+
+
+def test_a_symmetric_parameter_stays_symmetric():
+    """log det of a covariance: on other matrices the derivative of its symmetric part is another one."""
+    A = np.random.default_rng(0).normal(size=(6, 6))
+    A = A @ A.T + np.eye(6)
+    A = (A + A.T) / 2
+
+    def by_hand(A):
+        return np.linalg.slogdet(A)[1], np.linalg.inv(A)
+
+    def by_jax(A):
+        return jnp.linalg.slogdet((A + A.T) / 2)[1]
+
+    assert check_gradients(by_hand, by_jax, A).verdict is Verdict.AGREE
+    doubled = check_gradients(lambda A: (by_hand(A)[0], by_hand(A)[1] * (1 + np.eye(6))), by_jax, A)
+    assert doubled.verdict is Verdict.DISAGREE
+
+
+def test_a_square_weight_that_starts_at_zero_or_one_is_not_kept_symmetric():
+    """There a transposed gradient would hide."""
+    for start in (np.zeros((4, 4)), np.eye(4)):
+        moved, _ = scaled(10)(start, (), np.random.default_rng(0))
+        assert not np.allclose(moved, moved.T)

@@ -3,12 +3,14 @@
 from itertools import repeat
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import autodiff
 import manual
 from compare import TrajectoryMismatch, Verdict, assert_trajectory_agrees, check_trajectory
+from compare.trajectories import _astray
 from compare.trajectory_report import Curve
 from tests.helpers import network
 
@@ -114,6 +116,52 @@ def test_chaos_is_no_fault():
     assert "every step is right by itself" in str(report)
 
 
+def calm_at_first(i, x):
+    """Halved for sixty steps, in which a move of the start vanishes; the logistic map from then on."""
+    return jnp.where(i < 60, (x + 0.3) / 2, 3.9 * x * (1 - x))
+
+
+def calm_and_otherwise(i, x):
+    return np.where(i < 60, (x + 0.3) / 2, 3.9 * (x - x * x))
+
+
+@pytest.mark.parametrize("steps", [100, 160, 200])
+def test_chaos_that_begins_late_is_no_fault_either(steps):
+    """A twin that is moved at the start only is back with the reference before the chaos begins."""
+
+    def stepping(step):
+        return lambda p, i: {"i": p["i"], "x": step(i, p["x"])}
+
+    start = {"i": np.array([0.0]), "x": np.linspace(0.2, 0.9, 16)}
+    report = check_trajectory(
+        stepping(calm_and_otherwise), jax.jit(stepping(calm_at_first)), start, zip(map(np.float64, range(steps)))
+    )
+    assert report.verdict is not Verdict.DISAGREE
+    assert (report.verdict is Verdict.AGREE) == (steps == 100)
+    assert steps == 100 or "as a twin shows" in str(report)
+
+
+def test_a_fault_in_the_midst_of_chaos_is_found():
+    def late(p, i):
+        return calm_and_otherwise(i, p) + (i == 150) * 1e-12
+
+    batches = zip(map(np.float64, range(200)))
+    report = check_trajectory(late, lambda p, i: calm_at_first(i, p), np.array([0.3, 0.8]), batches)
+    assert (report.verdict, report.wrong_step) == (Verdict.DISAGREE, 151)
+
+
+def test_the_twin_goes_astray_and_keeps_signs():
+    """By as much as the sides differ; never across zero, as second moments have roots; integers stay."""
+    random = np.random.default_rng(0)
+    twin = ({"w": np.full(100, 2.0), "v": np.full(100, 1e-9)}, {"count": np.array(3)})
+    ours = ({"w": np.full(100, 1.25), "v": np.full(100, 1e-6)}, {"count": np.array(4)})
+    theirs = ({"w": np.full(100, 1.0), "v": np.zeros(100)}, {"count": np.array(3)})
+    moved, state = _astray(twin, ours, theirs, random)
+    assert set(moved["w"]) == {1.75, 2.25}
+    assert (moved["v"] == 1e-9).all()
+    assert state["count"] == 3
+
+
 def test_what_is_not_finite_is_not_agreement():
     with np.errstate(over="ignore"):
         report = check_trajectory(lambda p: p * 1e200, lambda p: p * 1e200, np.array([1.0]), repeat((), 5))
@@ -196,3 +244,29 @@ def test_some_entries_of_each_leaf_may_stand_for_all():
         report = check_trajectory(step, autodiff_step, parameters, repeat((x, y), 5), free=False, entries=10)
         assert report.verdict is verdict
         assert [row.shape for row in report.rows] == [(40, 3), (2, 40), (40, 1), (2, 1)]
+
+
+@pytest.mark.parametrize("count", [0.0, 0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("returned", [lambda t: t, float])
+def test_numbers_of_python_in_a_state_have_no_dtype_of_their_own(dtype, count, returned):
+    def by_hand(p, s):
+        t = returned(s["t"] + 1)
+        return (p * (1 - 0.1**t)).astype(dtype), {"t": t if isinstance(count, float) else int(t)}
+
+    def by_jax(p, s):
+        return (p * (1 - 0.1 ** (s["t"] + 1))).astype(p.dtype), {"t": s["t"] + 1}
+
+    report = check_trajectory(by_hand, by_jax, np.ones(3, dtype), repeat((), 5), state={"t": count})
+    assert report.verdict is Verdict.AGREE
+
+
+def test_an_array_of_another_dtype_in_a_state_is_still_a_fault():
+    def by_hand(p, s):
+        return p * p.dtype.type(0.5), {"m": (s["m"] + p).astype(np.float64)}
+
+    def by_jax(p, s):
+        return p * 0.5, {"m": s["m"] + p}
+
+    report = check_trajectory(by_hand, by_jax, np.ones(3, np.float32), repeat((), 2), state={"m": np.zeros(3, "f")})
+    assert (report.verdict, report.first_wrong) == (Verdict.DISAGREE, "state.m")
