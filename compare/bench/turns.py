@@ -23,7 +23,7 @@ from compare.bench.workloads import FLOOR, Workload
 from compare.problem import BadInput
 
 ROUND_SECONDS = 0.2
-PAUSE = 0.05  # OpenBLAS lets its threads spin for about 25 ms after a product
+PAUSE = 0.15  # OpenBLAS lets its threads spin for 2**28 cycles after a product, about 0.1 s
 CHECKED = 3  # steps after which all must have come to the same
 LOOSE = 0.05  # of what the steps changed: who is further from the others does other work
 
