@@ -182,20 +182,21 @@ class FlattenCache(NamedTuple):
 
 
 def flatten(x: Float[np.ndarray, "batch ..."]) -> tuple[Float[np.ndarray, "batch features"], FlattenCache]:
-    """y = x with all axes but the first made one, in C order, as a copy. Raises ValueError if x has no axes.
+    """y = x with all axes but the first made one, in C order. Raises ValueError if x has no axes.
 
+    Nothing is computed and nothing moved: y is a view of x, as `np.reshape` makes one, unless x's layout forbids it.
     Source: vec, of Magnus and Neudecker, "Matrix differential calculus" (1988), chapter 2; but row by row.
     """
     if x.ndim == 0:
         raise ValueError("flatten needs x (batch, ...), got a single number.")
-    return x.reshape(len(x), math.prod(x.shape[1:])).copy(), FlattenCache(x.shape)
+    return x.reshape(len(x), math.prod(x.shape[1:])), FlattenCache(x.shape)
 
 
 def flatten_backward(
     output_gradient: Float[np.ndarray, "batch features"], cache: FlattenCache
 ) -> Float[np.ndarray, "batch ..."]:
-    """dx = dy in x's shape: nothing is computed, so every entry goes back to where it came from."""
-    return output_gradient.reshape(cache.shape).copy()
+    """dx = dy in x's shape, as a view: nothing is computed, so every entry goes back to where it came from."""
+    return output_gradient.reshape(cache.shape)
 
 
 Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]

@@ -129,7 +129,7 @@ def test_a_dropout_mask_is_the_same_on_both_sides_and_keeps_what_it_says():
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 4), (3, 2, 4), (2, 3, 1, 4), (0, 2, 3), (3, 0, 2)])
-def test_flatten_keeps_every_entry_and_no_memory(shape):
+def test_flatten_keeps_every_entry_where_it_is(shape):
     (x,) = drawn(shape)
     y, cache = flatten(x)
     assert y.shape == (shape[0], int(np.prod(shape[1:])))
@@ -137,8 +137,9 @@ def test_flatten_keeps_every_entry_and_no_memory(shape):
         assert y[index[0], np.ravel_multi_index(index[1:], shape[1:]) if shape[1:] else 0] == x[index]
     back = flatten_backward(y, cache)
     np.testing.assert_array_equal(back, x)
-    assert not np.may_share_memory(y, x)
-    assert not np.may_share_memory(back, y)
+    assert np.shares_memory(y, x) == np.shares_memory(back, y) == (x.size > 0)
+    fortran = np.asfortranarray(x)
+    np.testing.assert_array_equal(flatten(fortran)[0], y)  # where no view can be, a copy
 
 
 # ---------------------------------------------------------------------------------------- identity
@@ -211,8 +212,9 @@ def test_inputs_may_be_read_only_and_of_any_strides(name):
     first, second = backward(dy, cache), backward(spread(dy), other)
     for a, b in zip(*(g if isinstance(g, tuple) else (g,) for g in (first, second)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-14, atol=1e-15)
-        assert not any(np.may_share_memory(b, x) for x in (*strided, again))
-        b[...] = 0  # what is returned is the caller's own
+        if name != "flatten":  # which moves nothing
+            assert not any(np.may_share_memory(b, x) for x in (*strided, again))
+            b[...] = 0  # what is returned is the caller's own
     for x, before in zip(strided, inputs, strict=True):
         np.testing.assert_array_equal(x, before)
 
