@@ -132,7 +132,8 @@ def compute_loss(Z2: ArrayLike, y: ArrayLike) -> Float[Array, ""]:
     It is c = log(1 + exp(-|Z2|)), plus (1 - y) Z2 where Z2 is positive and -y Z2 elsewhere: finite for every finite
     logit, with a derivative that keeps 1e-18 where that of log(1 + exp(Z2)) - y Z2, which is the same, cancels to 0.
     """
-    z, y = jnp.asarray(Z2), jnp.asarray(y)
+    z = jnp.asarray(Z2)
+    y = jnp.asarray(y).astype(z.dtype)  # of unsigned labels, -y would wrap around
     positive = z > 0  # either side has the right derivative at 0; that of abs is 1 there, in JAX
     c = jnp.log1p(jnp.exp(jnp.where(positive, -z, z)))
     terms = jnp.where(positive, (1 - y) * z, -y * z) + c

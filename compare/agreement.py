@@ -115,7 +115,11 @@ def compare_leaf(
     if manual.size == 0:
         return row(Verdict.AGREE, error=0.0, allowed=0.0)
     with np.errstate(all="ignore"):
-        error = np.asarray(np.subtract(manual, reference, dtype=np.float64))
+        if manual.dtype.kind in "iu" and reference.dtype.kind in "iu":  # float64 has not all of 64 bits
+            larger, smaller = np.maximum(manual, reference), np.minimum(manual, reference)
+            error = np.asarray(larger - smaller, np.float64)
+        else:
+            error = np.asarray(np.subtract(manual, reference, dtype=np.float64))
         np.abs(error, out=error)
         excess = np.asarray(np.maximum(allowed, np.finfo(np.float64).tiny))
         np.divide(error, excess, out=excess)

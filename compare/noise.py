@@ -105,7 +105,7 @@ def _scanned(equation: Any, inputs: list[Any], extra: Any, turn: Callable[[Any, 
     Returns (outputs, more of all turns, stacked).
     """
     parameters = equation.params
-    fixed, carried = parameters["num_consts"], parameters["num_carry"]
+    fixed, carried = _fixed_and_carried(parameters)
     constants, start, items = inputs[:fixed], inputs[fixed : fixed + carried], inputs[fixed + carried :]
 
     def body(carry: list[Any], item: Any) -> Any:
@@ -116,6 +116,14 @@ def _scanned(equation: Any, inputs: list[Any], extra: Any, turn: Callable[[Any, 
     numbers = jnp.arange(parameters["length"])
     last, (stacked, more) = lax.scan(body, start, (numbers, extra, items), reverse=parameters["reverse"])
     return [*last, *stacked], more
+
+
+def _fixed_and_carried(parameters: dict[str, Any]) -> tuple[int, int]:
+    """How many inputs of a loop are the same in every turn, and how many go from one turn to the next."""
+    if "ft_in" in parameters:  # from JAX 0.11 on
+        fixed, carried, _ = map(len, parameters["ft_in"].unpack())
+        return fixed, carried
+    return parameters["num_consts"], parameters["num_carry"]
 
 
 def _noisy_scan(equation: Any, inputs: list[Any], noise: Noise) -> list[Any]:

@@ -46,6 +46,8 @@ def scaled(factor: float) -> Callable[..., Any]:
             noise = 0.1 * random.standard_normal(leaf.shape)
             if _symmetric(leaf):  # a covariance, say, of which a formula may read one half
                 noise = (noise + np.swapaxes(noise, -1, -2)) / 2
+            elif _triangular(leaf):
+                noise = np.where(leaf == 0, 0.0, noise)
             wide, added = np.asarray(leaf, np.float64), _size(leaf) * noise
             if leaf.any() and ((leaf >= 0).all() or (leaf <= 0).all()):
                 sign = -1 if (leaf < 0).any() else 1
@@ -62,6 +64,13 @@ def _symmetric(leaf: np.ndarray) -> bool:
     if leaf.ndim < 2 or leaf.shape[-1] != leaf.shape[-2]:
         return False
     return np.array_equal(leaf, np.swapaxes(leaf, -1, -2)) and bool(np.triu(np.asarray(leaf, np.float64), 1).any())
+
+
+def _triangular(leaf: np.ndarray) -> bool:
+    """Whether a matrix has one triangle of zeros, and one that is not: a Cholesky factor."""
+    if leaf.ndim != 2 or leaf.shape[0] != leaf.shape[1]:
+        return False
+    return bool(np.triu(leaf != 0, 1).any()) != bool(np.tril(leaf != 0, -1).any())
 
 
 def cast(values: np.ndarray, leaf: np.ndarray) -> np.ndarray:

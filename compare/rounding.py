@@ -50,7 +50,12 @@ def _first_sample(function: Callable[..., Any], gradient: bool, unit: Any, part:
         interpreted(function, collect_slopes(slopes))(*args)
     result = (jax.value_and_grad(function) if gradient else function)(*args)
     noisy = _noisy(function, gradient, Noise(part, unit), slopes, args)
-    return result, slopes, jax.tree.map(lambda moved, still: jnp.abs(moved - still), noisy, result)
+    return result, slopes, jax.tree.map(lambda moved, still: jnp.abs(_apart(moved, still)), noisy, result)
+
+
+def _apart(moved: Any, still: Any) -> Any:
+    """Their difference; of truth values, whether they differ."""
+    return moved - still if jnp.issubdtype(jnp.result_type(still), jnp.number) else jnp.asarray(moved != still, float)
 
 
 @functools.partial(compiled, static_argnums=(0, 1), donate_argnums=2)
@@ -66,7 +71,7 @@ def _next_sample(
 ) -> Any:
     """`moves` and another, combined as hypot does: squares of large or small numbers would over- or underflow."""
     noisy = _noisy(function, gradient, Noise(part, unit), slopes, args)
-    return jax.tree.map(lambda total, moved, still: jnp.hypot(total, moved - still), moves, noisy, result)
+    return jax.tree.map(lambda total, moved, still: jnp.hypot(total, _apart(moved, still)), moves, noisy, result)
 
 
 def _noisy(function: Callable[..., Any], gradient: bool, noise: Noise, slopes: list[Any], args: Any) -> Any:
@@ -87,6 +92,8 @@ def _allowance(moves: Any, samples: Any, unit: Any, tiny: Any, result: Any) -> A
             scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1)
             relative = (deviation / scale) ** 2
             deviation = scale * jnp.sqrt(relative + SHARED**2 * relative.mean())
+        if not jnp.issubdtype(value.dtype, jnp.inexact):
+            return DEVIATIONS * deviation  # integers are stored as they are
         return DEVIATIONS * deviation + (4 * unit * jnp.abs(value) + tiny)
 
     return jax.tree.map(of_leaf, moves, result)

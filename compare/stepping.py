@@ -10,6 +10,7 @@ import numpy as np
 from compare.agreement import Diagnosis, Row, as_array, leaves_by_path
 from compare.problem import BadInput
 
+STATE = "state."  # how the names of the state's leaves begin
 Step = Callable[..., Any]  # (parameters, state), *batch -> (parameters, state); or the caller's, without the pair
 
 # Two answers to one question that differ by this much of what is wrong with the first are no accident of rounding.
@@ -74,7 +75,10 @@ def as_arguments(batch: Any, number: int) -> tuple[Any, ...]:
 
 
 def start_of(parameters: Any, state: Any) -> tuple[Any, Any]:
-    """Copies of both as arrays. Floats of Python, which have no dtype of their own, take that of the parameters."""
+    """Copies of both as arrays. Floats of Python, which have no dtype of their own, take that of the parameters.
+
+    Raises BadInput for complex numbers, and where a parameter has the name of a leaf of the state.
+    """
     given = [as_array(leaf).dtype for leaf in jax.tree.leaves(parameters) if type(leaf) is not float]
     floating = [dtype for dtype in given if jnp.issubdtype(dtype, jnp.inexact)]
     own = np.result_type(*floating) if floating else np.dtype(np.float64)
@@ -82,18 +86,29 @@ def start_of(parameters: Any, state: Any) -> tuple[Any, Any]:
     def array(leaf: Any) -> np.ndarray:
         return np.array(leaf, own) if type(leaf) is float else np.array(as_array(leaf))
 
-    return jax.tree.map(array, (parameters, {} if state is None else state))
+    start = jax.tree.map(array, (parameters, {} if state is None else state))
+    if any(leaf.dtype.kind == "c" for leaf in jax.tree.leaves(start)):
+        raise BadInput("parameters and state must be real. Make real and imaginary parts an array each.")
+    named, others = leaves_by_path(start[0]), (f"{STATE}{path}" for path in leaves_by_path(start[1]))
+    twice = next((name for name in others if name in named), None)
+    if twice:
+        raise BadInput(f"a parameter is called {twice!r}, as the state's {twice[len(STATE) :]!r} is here. Rename it.")
+    return start
 
 
-def _settled(result: Any, asked: Any) -> Any:
-    """What a step returned, its numbers of Python in the dtypes of what they stand for."""
+def settled(result: Any, asked: Any) -> Any:
+    """What a step returned, its numbers of Python in the dtypes of what they stand for.
+
+    So are integers that JAX made shorter, because it has none of 64 bits where these are switched off.
+    """
     if jax.tree.structure(result) != jax.tree.structure(asked):
         return result
 
     def settle(leaf: Any, model: Any) -> Any:
         model = as_array(model).dtype
         fits = type(leaf) in (int, float) and (type(leaf) is int or jnp.issubdtype(model, jnp.inexact))
-        return np.array(leaf, model) if fits else leaf
+        shorter = model.kind in "iu" and getattr(leaf, "dtype", model) == jax.dtypes.canonicalize_dtype(model)
+        return np.array(leaf, model) if fits or shorter else leaf
 
     return jax.tree.map(settle, result, asked)
 
@@ -112,7 +127,7 @@ class Careful:
 
     def __call__(self, both: Any, *batch: Any) -> Any:
         given = (*owned(both), *owned(batch))
-        result = _settled(owned(self.step(given[:2], *given[2:])), both)
+        result = settled(owned(self.step(given[:2], *given[2:])), both)
         if not self.conduct:
             self._look_at((*both, *batch), given)
         return result
@@ -151,7 +166,7 @@ class Careful:
 def both_leaves(both: Any) -> dict[str, np.ndarray]:
     """The leaves of (parameters, state); those of the state begin with `state.`."""
     parameters, state = both
-    return leaves_by_path(parameters) | {f"state.{path}": leaf for path, leaf in leaves_by_path(state).items()}
+    return leaves_by_path(parameters) | {f"{STATE}{path}": leaf for path, leaf in leaves_by_path(state).items()}
 
 
 def _largest(a: np.ndarray, b: np.ndarray) -> float:

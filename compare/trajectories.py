@@ -1,12 +1,12 @@
 """Whole training runs, step by step: both sides running free, and the manual side restarted at every step.
 
-Restarting the manual side from the reference's parameters shows the error of each step alone, which is held
-against what rounding allows for that step. Running free shows the drift between the two runs, which also grows
-when rounding errors feed on themselves; how fast they do is measured by a twin, a third run of the reference.
-It starts one unit in the last place away, and at each step it is moved by as much as the two sides differ there, in
-directions drawn at random. A twin that is moved at its start only may forget it before the problem turns
-chaotic, and then a correct run looks guilty. So a wrong step and a chaotic problem are told apart; that is also why
-drift alone convicts nobody. Only the current parameters are kept, never a history of them.
+Restarting the manual side from the reference's parameters shows the error of each step alone, which is held against
+what rounding allows for that step. Running free shows the drift between the two runs, which also grows when rounding
+errors feed on themselves; how fast they do is measured by a twin, a third run of the reference. It starts one unit in
+the last place away, and at each step it is moved at random by as much as the two sides differ there, up to a unit in
+the last place: more, and a fault would excuse itself. A twin that is moved at its start only may forget it before the
+problem turns chaotic, and then a correct run looks guilty. So a wrong step and a chaotic problem are told apart; that
+is also why drift alone convicts nobody. Only the current parameters are kept, never a history of them.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,19 +18,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.agreement import Row, Verdict, compare_trees
+from compare.agreement import Diagnosis, Row, Verdict, compare_trees
 from compare.gradients import check_gradients
 from compare.platform import precise
-from compare.programs import Program
+from compare.remembered import Remembered
 from compare.rounding import CONFIRMED, SAMPLES, measure, norm, unit_roundoff
-from compare.stepping import KEEPS_STATE, Careful, Step, as_arguments, both_leaves, start_of, with_state
+from compare.stepping import KEEPS_STATE, Careful, Step, as_arguments, both_leaves, settled, start_of, with_state
 from compare.steps import explain_step
 from compare.trajectory_report import Curve, ParameterPath, TrajectoryMismatch, TrajectoryReport
 
-# For this many steps a measured allowance is taken as a guide to the next ones'.
-LATELY = 32
 # Two free runs may be apart by this many times what the twin has been, whose errors have no common sign, ...
-TWIN = 32.0
+TWIN = 8.0
 # ... and by this many u of the distance travelled: every step rounds, and the errors may all have one sign.
 TRAVEL = 64.0
 
@@ -75,7 +73,7 @@ def check_trajectory(
     rows = {path: ParameterPath(path, leaf.shape) for path, leaf in both_leaves(start).items()}
     drift, share, step, before, batch, alone = Curve(), Curve(), 0, start, (), []
     del start  # of huge models every copy counts
-    remembered, some = _Remembered(), partial(_some, entries, seed)
+    remembered, some = Remembered(), partial(_some, entries, seed)
 
     def judged_step(both: Any, *batch: Any) -> Any:
         return some(reference_step(both, *batch))
@@ -87,11 +85,12 @@ def check_trajectory(
             # The two runs start from the same place, so the first free step is the first restarted one.
             ours = restarted if step == 1 else own_step(ours, *batch)
         with precise(before, batch):
-            reference = jax.tree.map(np.asarray, reference_step(before, *batch))
+            reference = jax.tree.map(np.asarray, settled(reference_step(before, *batch), before))
             if free:
-                twin = jax.tree.map(np.asarray, reference_step(twin, *batch))
+                twin = jax.tree.map(np.asarray, settled(reference_step(twin, *batch), before))
                 twin = _astray(twin, restarted, reference, random)
-            alone = _judge_alone(judged_step, before, batch, some(restarted), some(reference), step, remembered)
+            remembered.begin(step, some(before), some(reference))
+            alone = _judge_alone(judged_step, before, batch, some(restarted), some(reference), remembered)
         rows = _follow(rows, step, alone, before, reference, ours, twin)
         drift.add(step, max((row.largest_drift for row in rows.values()), default=0.0))
         share.add(step, max((row.share for row in rows.values()), default=0.0))
@@ -112,7 +111,10 @@ def check_trajectory(
         with precise(before, batch):
             diagnoses = explain_step(own_step, reference_step, before, batch, alone, step)
         if loss_and_gradients is not None and loss is not None:
-            gradients = check_gradients(loss_and_gradients, loss, before[0], *batch, probes=False)
+            try:
+                gradients = check_gradients(loss_and_gradients, loss, before[0], *batch, probes=False)
+            except (TypeError, ValueError) as error:  # the fault that was found is not lost for that
+                conduct.append(Diagnosis(None, "unchecked", f"the gradients there could not be checked: {error}"))
     return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients, free, share, conduct)
 
 
@@ -151,6 +153,8 @@ def _astray(twin: Any, restarted: Any, reference: Any, random: np.random.Generat
             return leaf
         with np.errstate(invalid="ignore"):
             error = np.abs(_difference(mine, theirs[path]))
+            place = 2 * unit_roundoff(leaf.dtype) * np.abs(np.asarray(leaf, np.float64))
+        error = np.minimum(error, place)
         error = np.where(error < np.abs(np.asarray(leaf, np.float64)), error, 0.0)
         return (leaf + np.where(random.random(leaf.shape) < 0.5, -error, error)).astype(leaf.dtype)
 
@@ -158,55 +162,36 @@ def _astray(twin: Any, restarted: Any, reference: Any, random: np.random.Generat
     return jax.tree.unflatten(jax.tree.structure(twin), [moved(path, leaf) for path, leaf in leaves.items()])
 
 
-class _Remembered:
-    """What rounding allowed when it was last measured, for the steps that follow."""
-
-    def __init__(self) -> None:
-        self.step = 0
-        self.allowed: dict[str, np.ndarray] = {}
-        self.programs: dict[Any, Program] = {}
-
-    def program(self, reference_step: Step, *args: Any) -> Program:
-        """The reference's step, traced in the dtypes that it gets; once, unless these change."""
-        leaves, tree = jax.tree.flatten(args)
-        kind = (tree, *(jnp.result_type(leaf) for leaf in leaves))
-        if kind not in self.programs:
-            self.programs[kind] = Program(reference_step, *args)
-        return self.programs[kind]
-
-    def at(self, step: int, leaves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What is surely allowed now: the last places of what is stored, or a quarter of what was allowed lately."""
-        stored = {path: _storage_allowance(leaf) for path, leaf in leaves.items()}
-        if not self.allowed or step - self.step > LATELY:
-            return stored
-        return {path: np.maximum(slack, 0.25 * self.allowed[path]) for path, slack in stored.items()}
-
-
 def _judge_alone(
-    reference_step: Step, before: Any, batch: Any, restarted: Any, reference: Any, step: int, remembered: _Remembered
+    reference_step: Step, before: Any, batch: Any, restarted: Any, reference: Any, remembered: Remembered
 ) -> list[Row]:
     """One step by itself. Most steps differ by no more than what is surely allowed; the others are measured."""
     ours, theirs = both_leaves(restarted), both_leaves(reference)
-    rows = compare_trees(ours, theirs, theirs, remembered.at(step, theirs))
+    rows = compare_trees(ours, theirs, theirs, remembered.allowance(theirs))
     if all(row.verdict is Verdict.AGREE for row in rows):
         return rows
-    dtype = np.result_type(*jax.tree.leaves(before[0]))
+    floating = [leaf.dtype for leaf in jax.tree.leaves(before[0]) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    dtype = np.result_type(*floating) if floating else np.dtype(np.float64)
     program = remembered.program(reference_step, before, *batch)
     for samples in (SAMPLES, *CONFIRMED):  # a disagreement is looked at again before it is one
         remembered.allowed = {}  # of huge models, one measurement fits into memory and two do not
         right, allowed = map(both_leaves, measure(program, before, *batch, dtype=dtype, samples=samples))
-        remembered.step, remembered.allowed = step, allowed
+        remembered.remember(allowed)
         rows = compare_trees(ours, theirs, right, allowed)
         if all(row.verdict is Verdict.AGREE for row in rows):
             break
         del right, allowed
-    return rows
+    return [_undecided(row, theirs[row.path]) if row.path in theirs else row for row in rows]
 
 
-def _storage_allowance(leaf: np.ndarray) -> np.ndarray:
-    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-        return np.zeros(leaf.shape)
-    return 2 * unit_roundoff(leaf.dtype) * np.abs(leaf) + float(jnp.finfo(leaf.dtype).tiny)
+def _undecided(row: Row, theirs: np.ndarray) -> Row:
+    """The row, but no fault where JAX's own step, in its own dtype, is not finite either: the run diverges."""
+    lost = ~np.isfinite(np.asarray(theirs, np.float64))
+    if row.verdict is not Verdict.DISAGREE or not lost.any():
+        return row
+    return replace(
+        row, verdict=Verdict.INCONCLUSIVE, message=f"JAX's own step has {int(lost.sum())} entries not finite"
+    )
 
 
 def _follow(

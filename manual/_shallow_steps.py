@@ -168,7 +168,7 @@ def _threads(operations: int, examples: int) -> Iterator[int]:
 
 @functools.cache
 def _blas() -> Any:
-    """The BLAS that NumPy has loaded. Looking for it takes milliseconds, and so does the import."""
+    """Every BLAS of the process, NumPy's among them. Looking for it takes milliseconds, and so does the import."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
@@ -192,8 +192,12 @@ def _together(work: Callable[[int, Callable[[], object]], None], threads: int) -
             barrier.abort()
 
     with ThreadPoolExecutor(threads - 1) as pool:  # in copies of the caller's context: np.errstate lives there
-        for number in range(1, threads):
-            pool.submit(contextvars.copy_context().run, guarded, number)
+        try:
+            for number in range(1, threads):
+                pool.submit(contextvars.copy_context().run, guarded, number)
+        except BaseException:  # those that have begun wait for the others
+            barrier.abort()
+            raise
         guarded(0)
     if errors:
         raise errors[0]

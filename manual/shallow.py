@@ -187,7 +187,7 @@ def update_parameters(parameters: Parameters, gradients: Parameters, learning_ra
 def train(
     parameters: Parameters,
     x: Float[np.ndarray, "n_x m"],
-    y: Float[np.ndarray, "n_y m"],
+    y: Num[np.ndarray, "n_y labels"],
     *,
     iterations: int,
     learning_rate: float,

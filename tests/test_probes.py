@@ -268,3 +268,13 @@ def test_a_square_weight_that_starts_at_zero_or_one_is_not_kept_symmetric():
     for start in (np.zeros((4, 4)), np.eye(4)):
         moved, _ = scaled(10)(start, (), np.random.default_rng(0))
         assert not np.allclose(moved, moved.T)
+
+
+def test_a_triangular_parameter_stays_triangular():
+    """np.linalg.solve of a Cholesky factor reads all of it, where a formula may count on the zeros."""
+    A = np.random.default_rng(0).normal(size=(5, 5))
+    L = np.linalg.cholesky(A @ A.T + np.eye(5))
+    for factor in (L, np.ascontiguousarray(L.T)):
+        moved, _ = scaled(10)(factor, (), np.random.default_rng(0))
+        assert ((moved != 0) == (factor != 0)).all()
+        assert not np.allclose(moved[factor != 0], 10 * factor[factor != 0])

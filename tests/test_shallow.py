@@ -262,3 +262,20 @@ def test_float64_survives_whatever_jax_is_configured_to():
         "assert not jax.config.jax_enable_x64\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.uint32, np.int8, np.int64, np.float32])
+def test_labels_may_be_of_any_kind(kind):
+    parameters, x, y = network(3, 3, 4, 2, 12)
+    labels, held = y.astype(kind), jax.tree.map(on_device, parameters)
+    # By hand, signatures ask for numbers.
+    for side, start in ((manual, parameters), (autodiff, held))[kind is bool :]:
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-15),
+            side.loss_and_gradients(start, x, labels),
+            manual.loss_and_gradients(parameters, x, y),
+        )
+        _, losses = side.train(start, x, labels, iterations=3, learning_rate=0.5)
+        np.testing.assert_allclose(
+            losses, manual.train(parameters, x, y, iterations=3, learning_rate=0.5)[1], rtol=1e-12
+        )

@@ -176,3 +176,18 @@ def test_the_loss_overflows_only_if_it_is_too_large():
     x, y = np.zeros((1, 1000), np.float32), np.zeros((1, 1000), np.float32)
     _, losses = manual.train(parameters, x, y, iterations=1, learning_rate=1.0)
     assert losses[0] == pytest.approx(1e37, rel=1e-5)
+
+
+def test_threads_that_cannot_begin_do_not_leave_the_others_waiting(shared_by, monkeypatch):
+    shared_by(3)
+    parameters, x, y = network(1, 3, 4, 1, 60)
+    submit = steps.ThreadPoolExecutor.submit
+
+    def fails(pool, function, *arguments):
+        if arguments[-1] == 2:
+            raise RuntimeError("can't start new thread")
+        return submit(pool, function, *arguments)
+
+    monkeypatch.setattr(steps.ThreadPoolExecutor, "submit", fails)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        manual.train(parameters, x, y, iterations=5, learning_rate=0.1)

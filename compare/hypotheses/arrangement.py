@@ -45,7 +45,7 @@ def permutation(e: Evidence) -> Iterator[Diagnosis]:
             continue
         match = [np.flatnonzero((np.abs(right - row) <= slack).all(axis=1)) for row in came]
         found = [int(m[0]) for m in match if len(m)]
-        if len(found) == len(right) and sorted(found) == list(range(len(right))):
+        if len(found) == len(right) and found != sorted(found) == list(range(len(right))):
             yield e.says("permutation", f"the entries along axis {axis} are in another order: {in_words(found)}.")
             return
     order, model = np.argsort(e.came, axis=None), np.argsort(e.right, axis=None)
