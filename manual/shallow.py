@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int32, Num
 from numpy.typing import ArrayLike, DTypeLike
 
-from manual._shallow_steps import descend
+from manual._shallow_steps import Steps
 
 __all__ = [
     "Cache",
@@ -200,7 +200,11 @@ def train(
     if iterations < 1 or not learning_rate > 0:
         raise ValueError(f"iterations and learning_rate must be positive, got {iterations} and {learning_rate}.")
     layer_structure(x, y, parameters["W1"].shape[0])
-    return descend(parameters, x, y.astype(x.dtype, copy=False), iterations, float(learning_rate))
+    steps = Steps(parameters, x, y)
+    losses = np.empty(iterations, dtype=steps.weights.dtype)
+    for i in range(iterations):
+        losses[i] = steps.step(float(learning_rate))
+    return steps.parameters(), losses
 
 
 def neural_net(

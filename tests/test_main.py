@@ -44,6 +44,11 @@ def assert_no_traceback(result):
     assert "Traceback" not in result.stderr
 
 
+def test_devices_are_at_least_one():
+    for count in ("0", "-1"):
+        assert_refused(invoke("verify", "--devices", count), f"--devices must be at least 1, got {count}")
+
+
 def assert_refused(result, message):
     assert_no_traceback(result)
     assert result.exit_code == 2

@@ -146,13 +146,11 @@ class Bench:
         return f"NumPy is ahead of JAX at {', '.join(behind)}, and JAX at the other sizes; there, {when}."
 
     def _warnings(self) -> list[str]:
-        """A floor that somebody with the same BLAS is below was measured while other work got in the way."""
+        """A floor far above somebody who has the same BLAS was probably measured while other work got in the way."""
         below = [cell.size for cell in self.cells if (cell.ratio("manual") or 1) < BELOW]
         if not below:
             return []
-        return [
-            f"At {', '.join(below)} manual is below the floor, which cannot be: other work was in the way. Run again."
-        ]
+        return [f"At {', '.join(below)} manual is far below the floor: was other work in the way? Run again."]
 
     def _means(self) -> list[str]:
         """For many sizes that are different things, as ops are: one number for each rival."""

@@ -73,7 +73,10 @@ def settings_for(
         every = importlib.import_module("compare.bench.ops").SIZES
         kind, names = "ops", list(every) if op == "all" else _split(op)
     else:
-        kind, names = "shallow", _split(sizes or ",".join(importlib.import_module("compare.bench.shallow").SIZES))
+        kind, names = (
+            "shallow",
+            _split(",".join(importlib.import_module("compare.bench.shallow").SIZES) if sizes is None else sizes),
+        )
     settings = Settings(kind, names, options=given, **common)
     for name in names:  # before anything is timed
         contestants(settings.workload(name), settings.only)

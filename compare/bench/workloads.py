@@ -100,4 +100,6 @@ def contestants(workload: Workload, only: Iterable[str] | None = None) -> list[s
             raise BadInput(f"no contestant for {workload.kind} is called {name!r}; there are {', '.join(table)}.")
         if name in table and not table[name].installed:
             raise BadInput(f"{name} needs {table[name].needs}, which is not installed: pip install 'backproof[peers]'.")
+        if name in table and not table[name].on_cpu and workload.platform == "cpu":
+            raise BadInput(f"{name} is another contestant on accelerators only; on a CPU, leave it out of --only.")
     return [name for name in chosen if name in able]

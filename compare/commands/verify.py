@@ -88,6 +88,8 @@ def verify(
             if path:
                 check(path)
         check_distinct(json=json, plot=plot, report=report)
+        if devices is not None and devices < 1:
+            raise BadInput(f"--devices must be at least 1, got {devices}.")
         if devices is not None or coordinator is not None or num_processes != 1 or process_id:
             if op or plot or report:
                 raise BadInput("--op, --plot and --report do not apply to several devices.")
