@@ -101,7 +101,9 @@ def test_who_is_not_installed_is_left_out_unless_asked_for():
     assert "absent" in workload.module.able(workload)
     with pytest.raises(BadInput, match=r"absent needs a_package_that_nobody_has, which is not installed: pip install"):
         contestants(workload, ["manual", "absent"])
-    assert contestants(Workload("shallow", "2x3x4"), ["autodiff-fast", "manual", "floor"]) == ["manual"]
+    assert contestants(Workload("shallow", "2x3x4"), ["manual", "floor"]) == ["manual"]
+    with pytest.raises(BadInput, match="autodiff-fast is another contestant on accelerators only"):
+        contestants(Workload("shallow", "2x3x4"), ["autodiff-fast", "manual"])
     with pytest.raises(BadInput, match=r"no contestant for shallow is called 'numpy'; there are manual, autodiff"):
         contestants(Workload("shallow", "2x3x4"), ["numpy"])
 
@@ -270,7 +272,7 @@ def test_rounds_that_differ_much_have_one_answer():
 
 def test_a_floor_that_is_none_is_told():
     run = a_run(a_cell("2x2x2", floor=[1.0], manual=[0.5]), a_cell("3x3x3", floor=[1.0], manual=[1.5]))
-    assert run.lines() == ["At 2x2x2 manual is below the floor, which cannot be: other work was in the way. Run again."]
+    assert run.lines() == ["At 2x2x2 manual is far below the floor: was other work in the way? Run again."]
 
 
 def test_of_ops_the_means_are_told():
