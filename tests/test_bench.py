@@ -27,6 +27,15 @@ from compare.problem import BadInput
 OWN = "tests.bench_contestants"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def brief():
+    """No speed is asserted, so rounds are short, and nobody waits for threads to sleep."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turns, "ROUND_SECONDS", 0.02)
+        patch.setattr(turns, "PAUSE", 0.0)
+        yield
+
+
 # ------------------------------------------------------------------------------- what is worked on
 
 

@@ -51,6 +51,11 @@ def found():
     return lesson()
 
 
+@pytest.fixture(scope="module")
+def found_of_gpt():
+    return lesson("gpt")
+
+
 # --------------------------------------------------------------------------------- the lines shown
 
 
@@ -302,8 +307,8 @@ def test_passes_forward_are_counted_as_they_are_run():
     assert mode.operations["all forward"] == 2 * n + n * 2 * n
 
 
-def test_a_call_is_entered(found):
-    program = lesson("gpt").backward_mode
+def test_a_call_is_entered(found, found_of_gpt):
+    program = found_of_gpt.backward_mode
     for equations in (found.backward_mode.gradient, program.loss, program.gradient):
         words = [equation.text.partition(" = ")[2].split()[0] for equation in equations]
         assert not {"jit", "pjit", "closed_call"} & set(words)
@@ -349,8 +354,8 @@ def test_a_network_of_the_catalog_is_taught_by_its_own_ops(model):
     assert {f"d {len(kinds) - 1}.dense.weight", "logits", "loss", "d logits"} <= matched
 
 
-def test_a_gpt_is_taught_by_every_line_of_its_backward():
-    found = lesson("gpt")
+def test_a_gpt_is_taught_by_every_line_of_its_backward(found_of_gpt):
+    found = found_of_gpt
     assert found.verdict is Verdict.AGREE
     backward = [step for step in found.steps if step.backward]
     lines = [step.by_hand[0].code for step in backward if step.name.startswith("d blocks.0")]

@@ -20,8 +20,17 @@ def invoke(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+@pytest.fixture(autouse=True, scope="module")
+def brief():
+    """No speed is asserted, so rounds are short, and nobody waits for threads to sleep."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("compare.bench.turns.ROUND_SECONDS", 0.02)
+        patch.setattr("compare.bench.turns.PAUSE", 0.0)
+        yield
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(brief, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     result = invoke(*SMALL, "--json", folder / "run.json", "--plot", folder / "run.png")
     return result, folder
