@@ -3,8 +3,9 @@
 References are computed in float64. Calling the function with float64 arrays would make another function of it:
 `jax.random` draws other numbers, a loop whose state starts as float32 is refused, and a cast to float32 rounds. So
 the function is traced once in the dtypes of its caller, and every floating type in the trace that is at least as
-fine as the finest argument's becomes float64. Integers, keys and random bits stay what they are, and so does what is
-narrower, given so or made so: a bfloat16 momentum beside float32 parameters is rounded to bfloat16 by anybody.
+fine as the coarsest argument's becomes float64. Integers, keys and random bits stay what they are, and so does what
+is made narrower than the arguments on purpose: bfloat16 in a float32 loss. Of a step of training, that is what is
+narrower than the finest argument: a bfloat16 momentum beside float32 parameters is rounded to bfloat16 by anybody.
 """
 
 import functools
@@ -31,7 +32,7 @@ class Program:
     Called with arguments of those dtypes it is the function; with wider ones, the same operations in float64.
     """
 
-    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+    def __init__(self, function: Callable[..., Any], *args: Any, narrow_stays: bool = False) -> None:
         def anew(*args: Any) -> Any:  # a new object: JAX keeps traces by identity, too
             return function(*args)
 
@@ -40,7 +41,8 @@ class Program:
         self.closed, self.output = jax.make_jaxpr(anew, return_shape=True)(*args)
         self.avals = self.closed.in_avals
         floating = [aval.dtype for aval in self.avals if jnp.issubdtype(aval.dtype, jnp.floating)]
-        self.finest = min((float(jnp.finfo(dtype).eps) for dtype in floating), default=0.0)
+        coarsest = min if narrow_stays else max
+        self.coarsest = coarsest((float(jnp.finfo(dtype).eps) for dtype in floating), default=0.0)
         self._wider = functools.lru_cache(maxsize=32)(self._traced_wider)
 
     @functools.cached_property
@@ -67,17 +69,17 @@ class Program:
             closed, output = jax.make_jaxpr(lambda *args: self.function(*args), return_shape=True)(
                 *jax.tree.unflatten(tree, like)
             )
-        return _Widening(self.finest, self.x64).program(closed), jax.tree.structure(output)
+        return _Widening(self.coarsest, self.x64).program(closed), jax.tree.structure(output)
 
 
 class _Widening:
-    """Turns programs into ones in which every floating type whose eps is at most `finest` is float64."""
+    """Turns programs into ones in which every floating type whose eps is at most `coarsest` is float64."""
 
-    def __init__(self, finest: float, x64: bool) -> None:
-        self.finest, self.x64 = finest, x64
+    def __init__(self, coarsest: float, x64: bool) -> None:
+        self.coarsest, self.x64 = coarsest, x64
 
     def dtype(self, dtype: Any) -> Any:
-        if jnp.issubdtype(dtype, jnp.inexact) and float(jnp.finfo(dtype).eps) <= self.finest:
+        if jnp.issubdtype(dtype, jnp.inexact) and float(jnp.finfo(dtype).eps) <= self.coarsest:
             return np.dtype(np.complex128 if jnp.issubdtype(dtype, jnp.complexfloating) else np.float64)
         return dtype
 
@@ -109,7 +111,7 @@ class _Widening:
             return self.with_own_tangents(equation, inputs)
         if name == "custom_vjp_call":
             return self.with_own_cotangents(equation, inputs)
-        if name == "reduce_precision" and 2.0 ** -equation.params["mantissa_bits"] <= self.finest:
+        if name == "reduce_precision" and 2.0 ** -equation.params["mantissa_bits"] <= self.coarsest:
             return inputs
         parameters = jax.tree.map(self.parameter, equation.params, is_leaf=_is_program)
         outputs = run(equation.replace(params=parameters), inputs)

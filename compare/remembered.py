@@ -38,7 +38,7 @@ class Remembered:
         leaves, tree = jax.tree.flatten(args)
         kind = (tree, *(jnp.result_type(leaf) for leaf in leaves))
         if kind not in self.programs:
-            self.programs[kind] = Program(reference_step, *args)
+            self.programs[kind] = Program(reference_step, *args, narrow_stays=True)
         return self.programs[kind]
 
     def allowance(self, leaves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

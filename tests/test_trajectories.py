@@ -4,6 +4,7 @@ from itertools import repeat
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -375,3 +376,21 @@ def test_a_bias_below_the_last_place_is_not_called_agreement(error):
 
     report = check_trajectory(by_hand, jax.jit(lambda p, x: p - 1e-5 * (x.T @ (x @ p))), start, repeat((x,), 1500))
     assert report.verdict is (Verdict.INCONCLUSIVE if error else Verdict.AGREE)
+
+
+@pytest.mark.parametrize("narrow", [ml_dtypes.bfloat16, np.float16])
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_momentum_narrower_than_the_parameters_is_held_to_its_own_rounding(narrow, wrong):
+    random = np.random.default_rng(0)
+    x, start = random.standard_normal((20, 6)).astype("f"), random.standard_normal(6).astype("f")
+
+    def by_hand(p, m, x):
+        m = (np.float32(0.45 if wrong else 0.9) * m.astype(np.float32) + x.T @ (x @ p)).astype(narrow)
+        return p - np.float32(1e-3) * m.astype(np.float32), m
+
+    def by_jax(p, m, x):
+        m = (0.9 * m.astype(p.dtype) + (x.T @ (x @ p))).astype(m.dtype)
+        return p - 1e-3 * m.astype(p.dtype), m
+
+    report = check_trajectory(by_hand, jax.jit(by_jax), start, repeat((x,), 20), state=np.zeros(6, narrow))
+    assert (report.verdict is Verdict.DISAGREE) == wrong
