@@ -4,8 +4,9 @@ References are computed in float64. Calling the function with float64 arrays wou
 `jax.random` draws other numbers, a loop whose state starts as float32 is refused, and a cast to float32 rounds. So
 the function is traced once in the dtypes of its caller, and every floating type in the trace that is at least as
 fine as the coarsest argument's becomes float64. Integers, keys and random bits stay what they are, and so does what
-is made narrower than the arguments on purpose: bfloat16 in a float32 loss. Of a step of training, that is what is
-narrower than the finest argument: a bfloat16 momentum beside float32 parameters is rounded to bfloat16 by anybody.
+is made narrower than the arguments on purpose: bfloat16 in a float32 loss. Where parameters have one dtype, that is
+what is narrower than theirs: float32 data that a loss of float64 parameters divides by 3 are rounded to float32 by
+anybody. So it is in a step of training: a bfloat16 momentum beside float32 parameters stays one.
 """
 
 import functools
@@ -196,14 +197,15 @@ def _cast(value: Any, dtype: Any) -> Any:
 _seen: weakref.WeakKeyDictionary[Any, Program] = weakref.WeakKeyDictionary()
 
 
-def as_it_is_now(function: Callable[..., Any], *args: Any) -> Program:
-    """`function` at `args`, under an identity that is the same as before if it still traces to the same.
+def as_it_is_now(function: Callable[..., Any], parameters: Any, *args: Any) -> Program:
+    """`function` at its arguments, under an identity that is the same as before if it still traces to the same.
 
     What is compiled is kept by identity. A function that reads a global that has changed since is another function.
     Raises TypeError if it asks for the values of its arguments, which there are none of yet.
     """
+    dtypes = {_dtype(leaf) for leaf in jax.tree.leaves(parameters)}
     try:
-        program = Program(function, *args)
+        program = Program(function, parameters, *args, narrow_stays=len(dtypes) == 1)
     except jax.errors.JAXTypeError as error:
         raise TypeError(
             "JAX cannot trace the loss, because it asks for the value of an array that has none yet: use jax.numpy "

@@ -186,3 +186,23 @@ def test_constants_are_what_float32_makes_of_them_and_so_do_not_contradict_the_g
 
     report = check_gradients(by_hand, partial(autodiff.losses.cross_entropy, label_smoothing=0.1), logits, targets)
     assert report.verdict is Verdict.AGREE
+
+
+@pytest.mark.parametrize("kinds", [("float64", "float32"), ("float32", "bfloat16"), ("float32", "float16")])
+@pytest.mark.parametrize("wrong", [False, True])
+def test_work_that_is_narrow_on_both_sides_is_held_to_its_own_rounding(kinds, wrong):
+    """Data that both sides scale in their own, narrower dtype; a fault of a tenth is seen all the same."""
+    wide, narrow = map(jnp.dtype, kinds)
+    random = np.random.default_rng(0)
+    w, x = random.standard_normal(6).astype(wide), random.standard_normal((9, 6)).astype(narrow)
+
+    def by_hand(w, x):
+        z = (x / narrow.type(3)).astype(wide)
+        r = z @ w
+        return np.sum(r * r) / 2, z.T @ r * wide.type(1.1 if wrong else 1)
+
+    def by_jax(w, x):
+        return jnp.sum(((x / 3).astype(w.dtype) @ w) ** 2) / 2
+
+    report = check_gradients(by_hand, by_jax, w, x)
+    assert report.verdict is (Verdict.DISAGREE if wrong else Verdict.AGREE), str(report)
