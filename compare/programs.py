@@ -42,8 +42,8 @@ class Program:
         self.closed, self.output = jax.make_jaxpr(anew, return_shape=True)(*args)
         self.avals = self.closed.in_avals
         floating = [aval.dtype for aval in self.avals if jnp.issubdtype(aval.dtype, jnp.floating)]
-        coarsest = min if narrow_stays else max
-        self.coarsest = coarsest((float(jnp.finfo(dtype).eps) for dtype in floating), default=0.0)
+        pick = min if narrow_stays else max
+        self.coarsest = pick((float(jnp.finfo(dtype).eps) for dtype in floating), default=0.0)
         self._wider = functools.lru_cache(maxsize=32)(self._traced_wider)
 
     @functools.cached_property

@@ -89,8 +89,9 @@ def check_trajectory(
             if free:
                 twin = jax.tree.map(np.asarray, settled(reference_step(twin, *batch), before))
                 twin = _astray(twin, restarted, reference, random)
-            remembered.begin(step, some(before), some(reference))
-            alone = _judge_alone(judged_step, before, batch, some(restarted), some(reference), remembered)
+            judged = some(reference)
+            remembered.begin(step, some(before), judged)
+            alone = _judge_alone(judged_step, before, batch, some(restarted), judged, remembered)
         rows = _follow(rows, step, alone, before, reference, ours, twin)
         drift.add(step, max((row.largest_drift for row in rows.values()), default=0.0))
         share.add(step, max((row.share for row in rows.values()), default=0.0))

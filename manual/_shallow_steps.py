@@ -29,12 +29,12 @@ class Steps:
 
         # (W1 b1) and (W2 b2), and their gradients: each pair in one piece, so that one call updates all. The first lies
         # transposed, as BLAS likes it best for these shapes.
-        self.weights, self.gradient = empty(n_h * (n_x + 1) + n_y * (n_h + 1)), empty(n_h * (n_x + 1) + n_y * (n_h + 1))
-        pairs = [
-            (flat[: n_h * (n_x + 1)].reshape(n_x + 1, n_h).T, flat[n_h * (n_x + 1) :].reshape(n_y, n_h + 1))
+        first, second = n_h * (n_x + 1), n_y * (n_h + 1)
+        self.weights, self.gradient = empty(first + second), empty(first + second)
+        (self.V1, self.V2), (self.dV1, self.dV2) = (
+            (flat[:first].reshape(n_x + 1, n_h).T, flat[first:].reshape(n_y, n_h + 1))
             for flat in (self.weights, self.gradient)
-        ]
-        (self.V1, self.V2), (self.dV1, self.dV2) = pairs
+        )
         for V, W, b in ((self.V1, "W1", "b1"), (self.V2, "W2", "b2")):
             V[:, :-1], V[:, -1:] = parameters[W], parameters[b]
         self.W2T = self.V2[:, :-1].T
