@@ -126,7 +126,7 @@ def gathered(tree: Any) -> Any:
     def whole(leaf: jax.Array) -> np.ndarray:
         if leaf.is_fully_addressable or leaf.is_fully_replicated:
             return np.asarray(leaf)
-        everywhere = NamedSharding(leaf.sharding.mesh, PartitionSpec())  # type: ignore[attr-defined]
+        everywhere = NamedSharding(leaf.sharding.mesh, PartitionSpec())  # type: ignore[attr-defined]  # it has one
         return np.asarray(jax.jit(lambda value: value, out_shardings=everywhere)(leaf))
 
     return jax.tree.map(whole, tree)

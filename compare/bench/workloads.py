@@ -28,7 +28,7 @@ class Workload:
     @property
     def module(self) -> "Kind":
         name = self.kind if "." in self.kind else f"compare.bench.{self.kind}"
-        return importlib.import_module(name)  # type: ignore[return-value]
+        return importlib.import_module(name)  # type: ignore[return-value]  # a module with its names
 
 
 class Runner(NamedTuple):
