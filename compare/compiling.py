@@ -32,9 +32,15 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
         if known not in seen:
             seen.add(known)
             make_room()
-        return (quick() if largest <= SMALL and jax.default_backend() == "cpu" else optimized)(*args)
+        return (quick() if largest <= SMALL and _on_cpu() else optimized)(*args)
 
     return call
+
+
+def _on_cpu() -> bool:
+    """Whether JAX works on a CPU just now; of a GPU's programs, these options make the compilation no faster."""
+    chosen = jax.config.values["jax_default_device"]  # a device, a platform's name, or None
+    return getattr(chosen, "platform", chosen or jax.default_backend()) == "cpu"
 
 
 @functools.cache

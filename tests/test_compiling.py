@@ -7,6 +7,7 @@ import pytest
 
 from compare import compiling
 from compare.compiling import SMALL, compiled
+from compare.platform import on_platform
 
 
 def power(exponent, x):
@@ -20,24 +21,40 @@ def test_small_and_large_agree_with_jax(size):
     np.testing.assert_allclose(ours, jax.jit(power, static_argnums=0)(2, x), rtol=1e-5)
 
 
-def test_only_what_is_small_goes_without_optimization(monkeypatch):
-    chosen = []
+@pytest.fixture
+def chosen(monkeypatch):
+    """Whether each program was compiled without optimization."""
+    seen = []
     original = jax.jit
 
     def spied(function, compiler_options=None, **options):
         def call(*args):
-            chosen.append(bool(compiler_options))
+            seen.append(bool(compiler_options))
             return original(function, **options)(*args)
 
         return call
 
     compiling._known_options()  # found before jit is watched
     monkeypatch.setattr(jax, "jit", spied)
-    double = compiled(lambda x: x * 2)
-    double(np.ones(SMALL))
-    double(np.ones(SMALL + 1))
-    double(1.0)
+    return seen
+
+
+def test_only_what_is_small_goes_without_optimization(chosen):
+    with on_platform("cpu"):
+        double = compiled(lambda x: x * 2)
+        double(np.ones(SMALL))
+        double(np.ones(SMALL + 1))
+        double(1.0)
     assert chosen == [True, False, True]
+
+
+def test_it_depends_on_the_device_that_is_worked_on_and_not_on_those_that_there_are(chosen, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    double = compiled(lambda x: x * 2)
+    with on_platform("cpu"):
+        double(1.0)
+    double(1.0)
+    assert chosen == [True, False]
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):

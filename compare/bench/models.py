@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from compare.bench.torch_device import Device
 from compare.bench.workloads import Contestant, Runner, Workload
 
 # Our optimizers that PyTorch has too, with the same defaults.
@@ -108,6 +109,7 @@ def _autodiff(workload: Workload) -> Runner:
 def _torch(workload: Workload) -> Runner:
     """The GPT in PyTorch, eager, with its fused attention and optimizer."""
     torch: Any = import_module("torch")
+    device = Device(workload)
     model, options, batch = _built(workload)
     leaves: list[Any] = []
 
@@ -116,18 +118,19 @@ def _torch(workload: Workload) -> Runner:
             return {name: tensors(child) for name, child in tree.items()}
         if isinstance(tree, list):
             return [tensors(child) for child in tree]
-        leaves.append(torch.from_numpy(tree).requires_grad_())
+        leaves.append(device.put(torch.from_numpy(tree)).requires_grad_())
         return leaves[-1]
 
     def arrays(tree: Any) -> Any:
         if isinstance(tree, dict):
             return {name: arrays(child) for name, child in tree.items()}
-        return [arrays(child) for child in tree] if isinstance(tree, list) else tree.detach().numpy()
+        return [arrays(child) for child in tree] if isinstance(tree, list) else tree.detach().cpu().numpy()
 
     parameters = tensors(model.parameters)
     kind, keywords = TORCH_OPTIMIZERS[options["optimizer"]]
     optimizer = getattr(torch.optim, kind)(leaves, lr=options["learning_rate"], fused=True, **keywords)
-    loss = _torch_gpt(torch, parameters, *map(torch.from_numpy, batch), heads=_heads(options))
+    ids, targets = (device.put(torch.from_numpy(array)) for array in batch)
+    loss = _torch_gpt(torch, parameters, ids, targets, heads=_heads(options))
 
     def run(steps: int) -> None:
         losses = []
@@ -137,8 +140,9 @@ def _torch(workload: Workload) -> Runner:
             value.backward()
             optimizer.step()
             losses.append(value.detach())
+        device.wait()
 
-    return Runner(run, lambda: _parameters(arrays(parameters)))
+    return Runner(run, lambda: _parameters(arrays(parameters)), device.transfer)
 
 
 def _heads(options: dict[str, Any]) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from compare.bench.torch_device import Device
 from compare.bench.workloads import Contestant, Runner, Workload
 from compare.cases import Case
 from compare.problem import BadInput
@@ -180,7 +181,7 @@ def _repeated(step: Callable[[], tuple[Any, Any]], transfer: float | None = None
     def outcome() -> dict[str, np.ndarray]:
         import jax
 
-        leaves = [leaf.detach() if hasattr(leaf, "detach") else leaf for leaf in jax.tree.leaves(last)]
+        leaves = [leaf.detach().cpu() if hasattr(leaf, "detach") else leaf for leaf in jax.tree.leaves(last)]
         return {str(i): np.asarray(leaf) for i, leaf in enumerate(leaves)}
 
     return Runner(run, outcome, transfer)
@@ -216,19 +217,25 @@ def _torch(workload: Workload) -> Runner:
 
     from compare.bench.torch_ops import TORCH_OPS, as_tensors, torch
 
-    case = case_of(workload)
-    inputs = [as_tensors(x) for x in case.inputs]
-    options = {option: as_tensors(value) for option, value in case.options.items()}
-    output_gradient = [torch.tensor(c) for c in jax.tree.leaves(_cotangent(workload, case))]
+    device, case = Device(workload), case_of(workload)
+
+    def placed(value: Any) -> Any:
+        return device.put(as_tensors(value)) if isinstance(value, np.ndarray) else value
+
+    inputs = [placed(x) for x in case.inputs]
+    options = {option: placed(value) for option, value in case.options.items()}
+    output_gradient = [placed(c) for c in jax.tree.leaves(_cotangent(workload, case))]
     if workload.size in CHANNELS_FIRST:
         inputs[0], *output_gradient = map(_channels_first, (inputs[0], *output_gradient))
     leaves = [x.requires_grad_() for x in inputs if torch.is_tensor(x) and x.is_floating_point()]
 
     def step() -> tuple[Any, Any]:
         value = TORCH_OPS[workload.size](*inputs, **options)
-        return value, torch.autograd.grad(jax.tree.leaves(value), leaves, output_gradient)
+        gradients = torch.autograd.grad(jax.tree.leaves(value), leaves, output_gradient)
+        device.wait()
+        return value, gradients
 
-    return _repeated(step)
+    return _repeated(step, device.transfer)
 
 
 def _channels_first(x: Any) -> Any:

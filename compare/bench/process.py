@@ -92,7 +92,10 @@ def _peak_memory() -> int:
 
 
 def _device_peak() -> int | None:
-    """Bytes on the accelerator, if JAX works on one and it tells."""
+    """Bytes on the accelerator, if this process works on one and it tells."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
     if "jax" not in sys.modules:
         return None
     import jax

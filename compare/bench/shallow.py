@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import manual
+from compare.bench.torch_device import Device
 from compare.bench.workloads import Contestant, Runner, Workload
 from compare.problem import BadInput
 
@@ -189,10 +190,11 @@ def _torch(compiled: bool, workload: Workload) -> Runner:
     """Rows are examples, as PyTorch likes them, and a bias is part of its product."""
     torch: Any = import_module("torch")
     functional: Any = import_module("torch.nn.functional")
+    device = Device(workload)
     columns_x, columns_y, start = data(workload)
-    x, y = (torch.from_numpy(np.ascontiguousarray(array.T)) for array in (columns_x, columns_y))
+    x, y = (device.put(torch.from_numpy(np.ascontiguousarray(array.T))) for array in (columns_x, columns_y))
     flat = {"W1": start["W1"], "b1": start["b1"][:, 0], "W2": start["W2"], "b2": start["b2"][:, 0]}
-    parameters = {name: torch.tensor(value, requires_grad=True) for name, value in flat.items()}
+    parameters = {name: device.put(torch.tensor(value)).requires_grad_() for name, value in flat.items()}
 
     def loss_of(W1: Any, b1: Any, W2: Any, b2: Any) -> Any:
         z = functional.linear(torch.tanh(functional.linear(x, W1, b1)), W2, b2)
@@ -209,11 +211,12 @@ def _torch(compiled: bool, workload: Workload) -> Runner:
                 for value, gradient in zip(parameters.values(), gradients, strict=True):
                     value.sub_(gradient, alpha=RATE)
             losses.append(loss.detach())
+        device.wait()
 
     def outcome() -> dict[str, np.ndarray]:
-        return {name: value.detach().numpy().reshape(start[name].shape) for name, value in parameters.items()}
+        return {name: value.detach().cpu().numpy().reshape(start[name].shape) for name, value in parameters.items()}
 
-    return Runner(run, outcome)
+    return Runner(run, outcome, device.transfer)
 
 
 def _sklearn(workload: Workload) -> Runner:

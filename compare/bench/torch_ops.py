@@ -31,7 +31,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor = None, *,
     queries, keys = query.shape[1], key.shape[1]
     aligned = causal and mask is None and queries == keys
     if causal and not aligned:
-        seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+        seen = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)
         mask = seen if mask is None else mask & seen
     by_head = (x.transpose(1, 2) for x in (query, key, value))
     grouped = key.shape[2] < query.shape[2]
