@@ -32,12 +32,22 @@ def main() -> None:
     try:
         app(prog_name="backproof")
     except SystemExit as end:
-        if end.code == 130:
-            # Interrupted while it compiles, JAX crashes when Python takes it down; so leave without that.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(130)
+        if isinstance(end.code, int):
+            _leave(end.code)
         raise
+
+
+def _leave(status: int) -> None:
+    """End here: to be taken down in order, JAX takes half a second, and crashes if it was interrupted in a compilation.
+
+    Whatever has to be ended, such as processes, was ended by the commands.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # which Python tells when it ends
+        return
+    os._exit(status)
 
 
 if __name__ == "__main__":

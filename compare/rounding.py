@@ -137,6 +137,13 @@ def measure(
         return jax.tree.map(np.asarray, (result, allowed))
 
 
+def last_place(array: np.ndarray) -> np.ndarray:
+    """2 u |x| of every entry, in float64: a unit in its last place, or up to two of them; 0 of integers."""
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        return np.zeros(array.shape)
+    return 2 * unit_roundoff(array.dtype) * np.abs(np.asarray(array, np.float64))
+
+
 def norm(array: np.ndarray) -> float:
     """The Euclidean norm, in float64 whatever the dtype, scaled where a square would overflow or vanish."""
     wide = np.asarray(array, np.float64).ravel()

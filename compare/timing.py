@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 ROUNDS = 5
-ROUND_SECONDS = 0.05
+ROUND_SECONDS = 0.03
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,17 @@ is also why drift alone convicts nobody. Only the current parameters are kept, n
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.agreement import Diagnosis, Row, Verdict, compare_trees
+from compare.agreement import Diagnosis, Row, Verdict
+from compare.alone import Alone, Leaves
 from compare.gradients import check_gradients
 from compare.platform import precise
-from compare.remembered import Remembered
-from compare.rounding import CONFIRMED, SAMPLES, measure, norm, unit_roundoff
+from compare.rounding import last_place, norm, unit_roundoff
 from compare.stepping import KEEPS_STATE, Careful, Step, as_arguments, both_leaves, settled, start_of, with_state
 from compare.steps import explain_step
 from compare.trajectory_report import Curve, ParameterPath, TrajectoryMismatch, TrajectoryReport
@@ -70,29 +69,30 @@ def check_trajectory(
     reference = restarted = start
     random = np.random.default_rng(seed)
     ours, twin = (start, (_one_place_away(start[0], random), start[1])) if free else (None, None)
-    rows = {path: ParameterPath(path, leaf.shape) for path, leaf in both_leaves(start).items()}
+    theirs = both_leaves(start)
+    rows = {path: ParameterPath(path, leaf.shape) for path, leaf in theirs.items()}
     drift, share, step, before, batch, alone = Curve(), Curve(), 0, start, (), []
     del start  # of huge models every copy counts
-    remembered, some = Remembered(), partial(_some, entries, seed)
+    judge = Alone(reference_step, entries, seed)
 
-    def judged_step(both: Any, *batch: Any) -> Any:
-        return some(reference_step(both, *batch))
+    def reference_from(both: Any, batch: Any) -> Any:
+        return jax.tree.map(np.asarray, settled(reference_step(both, *batch), both))
 
     for step, given in enumerate(batches, start=1):
-        before, batch = reference, as_arguments(given, step)
+        before, befores, batch = reference, theirs, as_arguments(given, step)
         restarted = own_step(before, *batch)
+        mine = both_leaves(restarted)
         if free:
             # The two runs start from the same place, so the first free step is the first restarted one.
             ours = restarted if step == 1 else own_step(ours, *batch)
         with precise(before, batch):
-            reference = jax.tree.map(np.asarray, settled(reference_step(before, *batch), before))
+            reference = reference_from(before, batch)
+            theirs = both_leaves(reference)
             if free:
-                twin = jax.tree.map(np.asarray, settled(reference_step(twin, *batch), before))
-                twin = _astray(twin, restarted, reference, random)
-            judged = some(reference)
-            remembered.begin(step, some(before), judged)
-            alone = _judge_alone(judged_step, before, batch, some(restarted), judged, remembered)
-        rows = _follow(rows, step, alone, before, reference, ours, twin)
+                twin = _astray(reference_from(twin, batch), mine, theirs, random)
+            alone = judge.judge(before, batch, mine, theirs)
+        frees, twins = (both_leaves(ours), both_leaves(twin)) if free else (None, None)
+        rows = _follow(rows, step, alone, befores, theirs, frees, twins)
         drift.add(step, max((row.largest_drift for row in rows.values()), default=0.0))
         share.add(step, max((row.share for row in rows.values()), default=0.0))
         if progress:
@@ -119,43 +119,29 @@ def check_trajectory(
     return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients, free, share, conduct)
 
 
-def _some(entries: int | None, seed: int, tree: Any) -> Any:
-    """`entries` of every leaf that has more, always the same; by default all of all."""
-
-    def of(leaf: Any) -> Any:
-        if entries is None or leaf.size <= entries:
-            return leaf
-        return leaf.reshape(-1)[np.random.default_rng([seed, leaf.size]).integers(0, leaf.size, entries)]
-
-    return jax.tree.map(of, tree)
-
-
 def _one_place_away(parameters: Any, random: np.random.Generator) -> Any:
     def neighbor(leaf: np.ndarray) -> np.ndarray:
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return leaf
         direction = np.where(random.random(leaf.shape) < 0.5, -1, 1)
-        return (leaf * (1 + 2 * unit_roundoff(leaf.dtype) * direction)).astype(leaf.dtype)
+        return (leaf + direction * last_place(leaf)).astype(leaf.dtype)
 
     return jax.tree.map(neighbor, parameters)
 
 
-def _astray(twin: Any, restarted: Any, reference: Any, random: np.random.Generator) -> Any:
+def _astray(twin: Any, ours: Leaves, theirs: Leaves, random: np.random.Generator) -> Any:
     """The twin, moved by as much as this step's two results differ, each entry one way or the other.
 
     An entry keeps its sign, because an optimizer takes roots of its second moments. What cannot be compared
     does not move the twin.
     """
-    ours, theirs = both_leaves(restarted), both_leaves(reference)
 
     def moved(path: str, leaf: np.ndarray) -> np.ndarray:
         mine = ours.get(path)
         if mine is None or mine.shape != leaf.shape or not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return leaf
         with np.errstate(invalid="ignore"):
-            error = np.abs(_difference(mine, theirs[path]))
-            place = 2 * unit_roundoff(leaf.dtype) * np.abs(np.asarray(leaf, np.float64))
-        error = np.minimum(error, place)
+            error = np.minimum(np.abs(_difference(mine, theirs[path])), last_place(leaf))
         error = np.where(error < np.abs(np.asarray(leaf, np.float64)), error, 0.0)
         return (leaf + np.where(random.random(leaf.shape) < 0.5, -error, error)).astype(leaf.dtype)
 
@@ -163,43 +149,16 @@ def _astray(twin: Any, restarted: Any, reference: Any, random: np.random.Generat
     return jax.tree.unflatten(jax.tree.structure(twin), [moved(path, leaf) for path, leaf in leaves.items()])
 
 
-def _judge_alone(
-    reference_step: Step, before: Any, batch: Any, restarted: Any, reference: Any, remembered: Remembered
-) -> list[Row]:
-    """One step by itself. Most steps differ by no more than what is surely allowed; the others are measured."""
-    ours, theirs = both_leaves(restarted), both_leaves(reference)
-    rows = compare_trees(ours, theirs, theirs, remembered.allowance(theirs))
-    if all(row.verdict is Verdict.AGREE for row in rows):
-        return rows
-    floating = [leaf.dtype for leaf in jax.tree.leaves(before[0]) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    dtype = np.result_type(*floating) if floating else np.dtype(np.float64)
-    program = remembered.program(reference_step, before, *batch)
-    for samples in (SAMPLES, *CONFIRMED):  # a disagreement is looked at again before it is one
-        remembered.allowed = {}  # of huge models, one measurement fits into memory and two do not
-        right, allowed = map(both_leaves, measure(program, before, *batch, dtype=dtype, samples=samples))
-        remembered.remember(allowed)
-        rows = compare_trees(ours, theirs, right, allowed)
-        if all(row.verdict is Verdict.AGREE for row in rows):
-            break
-        del right, allowed
-    return [_undecided(row, theirs[row.path]) if row.path in theirs else row for row in rows]
-
-
-def _undecided(row: Row, theirs: np.ndarray) -> Row:
-    """The row, but no fault where JAX's own step, in its own dtype, is not finite either: the run diverges."""
-    lost = ~np.isfinite(np.asarray(theirs, np.float64))
-    if row.verdict is not Verdict.DISAGREE or not lost.any():
-        return row
-    return replace(
-        row, verdict=Verdict.INCONCLUSIVE, message=f"JAX's own step has {int(lost.sum())} entries not finite"
-    )
-
-
 def _follow(
-    rows: dict[str, ParameterPath], step: int, alone: list[Row], before: Any, reference: Any, ours: Any, twin: Any
+    rows: dict[str, ParameterPath],
+    step: int,
+    alone: list[Row],
+    befores: Leaves,
+    theirs: Leaves,
+    frees: Leaves | None,
+    twins: Leaves | None,
 ) -> dict[str, ParameterPath]:
-    befores, references = both_leaves(before), both_leaves(reference)
-    frees, twins = (both_leaves(ours), both_leaves(twin)) if ours is not None else (references, references)
+    """The rows with this step added; `frees` and `twins` are where the free run and its twin are, if there are any."""
     followed = dict(rows)
     for judged in alone:
         path = judged.path
@@ -210,17 +169,17 @@ def _follow(
         if judged.verdict is Verdict.INCONCLUSIVE:
             followed[path] = replace(row, adrift_step=row.adrift_step or step, message=judged.message)
             continue
-        after = references[path]
+        after = theirs[path]
         if not jnp.issubdtype(after.dtype, jnp.inexact):
             continue
         u = unit_roundoff(after.dtype)
         distance = row.distance + norm(_difference(after, befores[path]))
-        drift = norm(_difference(frees[path], after))
-        twin_drift = max(row.twin, norm(_difference(twins[path], after)))
+        drift = norm(_difference(frees[path], after)) if frees else 0.0
+        twin_drift = max(row.twin, norm(_difference(twins[path], after))) if twins else 0.0
         # What was allowed for single steps adds up like a random walk.
         slack = max(row.slack, judged.allowed)
         walk = (slack * after.size**0.5 + 4 * u * norm(after)) * step**0.5
-        allowed = TWIN * twin_drift + TRAVEL * u * distance + walk if ours is not None else 0.0
+        allowed = TWIN * twin_drift + TRAVEL * u * distance + walk if frees else 0.0
         row = replace(
             row,
             distance=distance,

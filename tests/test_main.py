@@ -253,15 +253,16 @@ def test_what_does_not_exist_is_refused(arguments, message):
 @pytest.mark.usefixtures("nothing_compared")
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
 def test_a_platform_that_the_machine_lacks_is_refused(monkeypatch, platform):
-    def devices(name=None):
-        if name == platform:
-            raise RuntimeError(f"Unknown backend: {name}")
+    def devices(backend=None):
+        if backend == platform:
+            raise RuntimeError(f"Unknown backend: {backend}")
         return [Device]
 
     class Device:
         platform = "cpu"
 
     monkeypatch.setattr("jax.devices", devices)
+    monkeypatch.setattr("jax.local_devices", devices)
     assert_refused(
         invoke("verify", "--platform", platform), rf"this machine has no {platform} that JAX can use; it sees: cpu\."
     )
@@ -498,9 +499,9 @@ def test_help_and_mistakes_in_usage_are_answered_without_loading_jax(arguments):
     script = f"""
 import sys
 sys.argv = ["backproof", *{arguments!r}]
-from compare.__main__ import main
+from compare.__main__ import app
 try:
-    main()
+    app()
 finally:
     loaded = [name for name in ("jax", "jaxlib", "sklearn", "matplotlib") if name in sys.modules]
     print("loaded:", loaded)

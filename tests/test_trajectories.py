@@ -12,6 +12,7 @@ import autodiff
 import manual
 from compare import TrajectoryMismatch, Verdict, assert_trajectory_agrees, check_trajectory
 from compare.problem import BadInput
+from compare.stepping import both_leaves
 from compare.trajectories import _astray
 from compare.trajectory_report import Curve
 from tests.helpers import network
@@ -158,7 +159,7 @@ def test_the_twin_goes_astray_by_a_last_place_and_keeps_signs():
     twin = ({"w": np.full(100, 2.0), "n": np.full(100, 2.0), "v": np.zeros(100)}, {"count": np.array(3)})
     ours = ({"w": np.full(100, 1.25), "n": np.full(100, 1.0), "v": np.full(100, 1e-6)}, {"count": np.array(4)})
     theirs = ({"w": np.full(100, 1.0), "n": np.full(100, 1.0), "v": np.zeros(100)}, {"count": np.array(3)})
-    moved, state = _astray(twin, ours, theirs, random)
+    moved, state = _astray(twin, both_leaves(ours), both_leaves(theirs), random)
     assert set(moved["w"]) == {2 - 2 * place, 2 + 2 * place}
     assert (moved["n"] == 2).all()
     assert (moved["v"] == 0).all()
