@@ -15,6 +15,7 @@ from manual import (
     training,
     transformer,
 )
+from manual._memory import keep_memory
 from manual.shallow import (
     Cache,
     backpropagation,
@@ -29,6 +30,8 @@ from manual.shallow import (
     train,
     update_parameters,
 )
+
+keep_memory()
 
 __all__ = [
     "Cache",

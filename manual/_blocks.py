@@ -2,27 +2,21 @@
 
 A NumPy expression over big arrays reads and writes them once an operation, and an optimizer has a dozen operations
 to every entry. Here leaves are cut into blocks that stay in a core's cache, and the whole formula is done with one
-block before the next: each array comes from memory once and goes back once. NumPy lets go of the interpreter's lock
-inside an operation, so large trees are shared among threads.
+block before the next: each array comes from memory once and goes back once. Large trees are shared among threads.
 
 Entries do not depend on each other, so neither the size of a block nor the number of threads changes a bit.
 """
 
-import contextvars
-import os
-from collections import deque
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from manual._threads import spread
 from manual._trees import Path, dotted, leaves_by_path, rebuilt
 
 BLOCK_BYTES = 1 << 19  # of each array: small enough for the cache, large enough to make Python's own time small
-PARALLEL = 1 << 20  # entries from which threads gain more than it costs to start them
-MOST_THREADS = 8  # more only wait for memory, or for the interpreter's lock between operations
 
 
 class _Block(NamedTuple):
@@ -48,7 +42,7 @@ def in_blocks(
     leaves = {name: leaves_by_path(tree) for name, tree in (changed | read).items()}
     check_alike(leaves)
     results: dict[str, dict[Path, np.ndarray]] = {name: {} for name in changed}
-    blocks: deque[_Block] = deque()
+    blocks: list[_Block] = []
     entries = 0
     for path, model in next(iter(leaves.values())).items():
         sources = [leaves[name][path].reshape(-1) for name in changed]
@@ -60,35 +54,26 @@ def in_blocks(
         starts = range(0, model.size, length)
         blocks.extend(_Block(sources, targets, others, slice(start, start + length)) for start in starts)
         entries += model.size
-    threads = min(available_threads(), MOST_THREADS, len(blocks)) if entries >= PARALLEL else 1
-    work = partial(_work, formula, blocks)
-    if threads == 1:
-        work()
-    else:
-        with ThreadPoolExecutor(threads) as pool:  # in copies of the caller's context: np.errstate lives there
-            running = [pool.submit(contextvars.copy_context().run, work) for _ in range(threads)]
-        for thread in running:
-            thread.result()
+    own = threading.local()
+
+    def work(block: _Block) -> None:
+        model = (*block.targets, *block.read)[0]
+        a, b = _scratch(own.__dict__, model.dtype, model[block.at].size)
+        for source, target in zip(block.sources, block.targets, strict=True):
+            if source is not target:
+                np.copyto(target[block.at], source[block.at])
+        formula(*(flat[block.at] for flat in (*block.targets, *block.read)), a, b)
+
+    spread(work, blocks, entries)
     # By path: two dicts may hold the same keys in different orders.
     return [rebuilt(tree, iter([results[name][path] for path in leaves[name]])) for name, tree in changed.items()]
 
 
-def _work(formula: Callable[..., Any], blocks: deque[_Block]) -> None:
-    """Take blocks until none is left."""
-    scratch: dict[Any, np.ndarray] = {}
-    while blocks:
-        try:
-            sources, targets, read, at = blocks.popleft()
-        except IndexError:  # another thread was faster
-            return
-        model = (*targets, *read)[0]
-        length = model[at].size
-        if model.dtype not in scratch or scratch[model.dtype].shape[1] < length:
-            scratch[model.dtype] = np.empty((2, length), model.dtype)
-        for source, target in zip(sources, targets, strict=True):
-            if source is not target:
-                np.copyto(target[at], source[at])
-        formula(*(flat[at] for flat in (*targets, *read)), *scratch[model.dtype][:, :length])
+def _scratch(of_thread: dict[Any, np.ndarray], dtype: np.dtype, length: int) -> np.ndarray:
+    """Two rows of this length, in memory that a thread keeps from block to block."""
+    if dtype.str not in of_thread or of_thread[dtype.str].shape[1] < length:
+        of_thread[dtype.str] = np.empty((2, length), dtype)
+    return of_thread[dtype.str][:, :length]
 
 
 def check_alike(leaves: dict[str, dict[Path, np.ndarray]]) -> None:
@@ -108,12 +93,3 @@ def check_alike(leaves: dict[str, dict[Path, np.ndarray]]) -> None:
                     f"{dotted(path)}: {first} has {leaf.dtype} {leaf.shape} and {name} has {other.dtype} "
                     f"{other.shape}; shapes and dtypes must be equal. Cast or reshape one of them."
                 )
-
-
-def available_threads() -> int:
-    """What OMP_NUM_THREADS says, as for BLAS; else the cores that this process may run on."""
-    wished = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wished.isdigit() and int(wished) > 0:
-        return int(wished)
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

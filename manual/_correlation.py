@@ -14,13 +14,12 @@ enough for the cache: with 3x3 kernels in little more than half the time of one 
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from manual._blocks import PARALLEL, available_threads
+from manual._threads import available_threads, spread
 from manual._windows import Pads, Pair, padded, unpadded
 
 TILE_BYTES = 1 << 21  # of columns at a time
@@ -168,12 +167,9 @@ def _sum(spec: str, windows: np.ndarray, other: np.ndarray, out: np.ndarray) -> 
 def _shared_out(work: Callable[[slice], None], windows: np.ndarray) -> None:
     """Do all examples, a share in each thread: unlike BLAS, einsum has no threads of its own."""
     batch = windows.shape[1]
-    threads = min(available_threads(), batch)
-    if threads < 2 or windows.size < PARALLEL:
-        return work(slice(None))
-    ends = [batch * i // threads for i in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, map(slice, ends[:-1], ends[1:])))  # list: to raise what a thread raised
+    shares = max(min(available_threads(), batch), 1)
+    ends = [batch * i // shares for i in range(shares + 1)]
+    spread(work, [*map(slice, ends[:-1], ends[1:])], windows.size)
 
 
 def _wide(dtype: np.dtype) -> np.dtype:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-BLOCK = 1 << 15  # entries at a time, so that all that lies between stays in the cache
+BLOCK = 1 << 17  # entries at a time, so that all that lies between stays in the cache
 
 # erf(x) = x P(x^2) / Q(x^2) to 2e-8 of it for |x| <= END, beyond which it is 1 in float32. Fitted to SciPy's erf by
 # least squares, weighted until all errors were about equal (Lawson's algorithm). All coefficients are positive, so that

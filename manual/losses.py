@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from manual._reduction import Array, Targets, Value, check_reduction, checked_targets, per_term, reduced
 from manual.activations import sigmoid as _sigmoid
+from manual.activations import softplus as _softplus
 
 Rows = Float[np.ndarray, "*rows classes"]
 
@@ -31,14 +32,15 @@ class LogitsCache(NamedTuple):
 
 
 def binary_cross_entropy(logits: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, LogitsCache]:
-    """-t log s - (1 - t) log(1 - s) with s = sigmoid(z), which is max(z, 0) - t z + log(1 + exp(-|z|)).
+    """-t log s - (1 - t) log(1 - s) with s = sigmoid(z), which is log(1 + exp(z)) - t z, by way of softplus.
 
     Targets are labels 0 and 1 or probabilities; that they lie between is not checked. The mean is over all entries,
     as in PyTorch; `shallow.compute_loss` sums over the outputs of an example, and optax returns the terms.
     Source: Bishop, "Pattern recognition and machine learning" (2006), 4.3.2.
     """
     z, t = logits, checked_targets("logits", logits, targets, reduction)
-    terms = np.maximum(z, 0) - t * z + np.log1p(np.exp(-np.abs(z)))
+    terms, _ = _softplus(z)
+    terms -= t * z
     return reduced(terms, reduction, z.size), LogitsCache(z, t, reduction)
 
 
@@ -196,14 +198,19 @@ def huber(
     if not delta > 0:
         raise ValueError(f"delta must be positive, got {delta}.")
     d = predictions - checked_targets("predictions", predictions, targets, reduction)
-    m = np.minimum(np.abs(d), float(delta))
-    return reduced(m * (np.abs(d) - 0.5 * m), reduction, d.size), HuberCache(d, float(delta), reduction)
+    terms = np.abs(d, out=np.empty_like(d))
+    m = np.clip(terms, 0, float(delta))
+    terms -= 0.5 * m
+    terms *= m
+    return reduced(terms, reduction, d.size), HuberCache(d, float(delta), reduction)
 
 
 def huber_backward(output_gradient: Value, cache: HuberCache) -> Array:
     """dp = dy d where |d| <= delta, else dy delta sign(d). At |d| = delta these are equal: there is no kink."""
     d, delta, reduction = cache
-    return np.clip(d, -delta, delta) * per_term(output_gradient, reduction, d, d.size)
+    dp = np.clip(d, -delta, delta, out=np.empty_like(d))
+    dp *= per_term(output_gradient, reduction, d, d.size)
+    return dp
 
 
 class HingeCache(NamedTuple):

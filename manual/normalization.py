@@ -25,18 +25,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-Array = Float[np.ndarray, "*batch n"]
-Vector = Float[np.ndarray, " n"]
-Gradients = tuple[Array, Vector, Vector]
-
-
-class CenteredCache(NamedTuple):
-    """x and its statistics, by example or channel, because memory for x_hat costs more than making it again."""
-
-    x: Float[np.ndarray, "*batch n"]
-    mean: Float[np.ndarray, "..."]
-    deviation: Float[np.ndarray, "..."]
-    weight: Float[np.ndarray, " n"]
+from manual._batch_norm import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_inference,
+    batch_norm_inference_backward,
+)
+from manual._batch_norm import (
+    update_running_statistics as update_running_statistics,
+)
+from manual._normalized import Array, CenteredCache, Gradients, Vector, checked, sum_over_examples, widened
+from manual._parts import in_parts
 
 
 def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5) -> tuple[Array, CenteredCache]:
@@ -45,15 +44,20 @@ def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
     A constant example has x_hat = 0. Raises ValueError if shapes do not fit or the axis is empty. Source: Ba, Kiros
     and Hinton, "Layer normalization" (2016). epsilon stands within the root, as in PyTorch; Flax's default is 1e-6.
     """
-    epsilon = _checked("layer_norm", x, x.shape[-1:], epsilon, weight=weight, bias=bias)
-    wide = _wide(x)
-    mean = np.mean(wide, axis=-1, keepdims=True, dtype=np.float64).astype(wide.dtype)
-    y = wide - mean
-    s = np.sqrt(_mean_of_products(y, y) + epsilon)
-    y /= s
-    y *= weight
-    y += bias
-    return y.astype(x.dtype, copy=False), CenteredCache(x, mean, s, weight)
+    epsilon = checked("layer_norm", x, x.shape[-1:], epsilon, weight=weight, bias=bias)
+
+    def normalized(x: np.ndarray) -> tuple[np.ndarray, ...]:
+        wide = widened(x)
+        mean = np.mean(wide, axis=-1, keepdims=True, dtype=np.float64).astype(wide.dtype)
+        y = wide - mean
+        s = np.sqrt(_mean_of_products(y, y) + epsilon)
+        y /= s
+        y *= weight
+        y += bias
+        return y.astype(x.dtype, copy=False), mean, s
+
+    y, mean, s = in_parts(normalized, x, keep=1)
+    return y, CenteredCache(x, mean, s, weight)
 
 
 def layer_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
@@ -61,16 +65,21 @@ def layer_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
 
     dx = (g - mean(g) - x_hat mean(g x_hat)) / s,  g = weight dy      dweight = sum of dy x_hat      dbias = sum of dy
     """
-    x, mean, s, weight = cache
-    dy, x_hat = _wide(output_gradient), _wide(x) - mean
-    x_hat /= s
-    dweight, dbias = _sum_over_examples(dy, x_hat), _sum_over_examples(dy)
-    dx = dy * weight
-    x_hat *= _mean_of_products(dx, x_hat)
-    dx -= _mean_of_products(dy, weight)
-    dx -= x_hat
-    dx /= s
-    return dx.astype(output_gradient.dtype, copy=False), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
+    weight = cache.weight
+
+    def gradients(dy: np.ndarray, x: np.ndarray, mean: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
+        dtype, dy, x_hat = dy.dtype, widened(dy), widened(x) - mean
+        x_hat /= s
+        dweight, dbias = sum_over_examples(dy, x_hat), sum_over_examples(dy)
+        dx = dy * weight
+        x_hat *= _mean_of_products(dx, x_hat)
+        dx -= _mean_of_products(dy, weight)
+        dx -= x_hat
+        dx /= s
+        return dx.astype(dtype, copy=False), dweight, dbias
+
+    dx, dweight, dbias = in_parts(gradients, output_gradient, cache.x, cache.mean, cache.deviation, keep=1, sums=2)
+    return dx, dweight.astype(weight.dtype), dbias.astype(weight.dtype)
 
 
 class RmsNormCache(NamedTuple):
@@ -87,12 +96,17 @@ def rms_norm(x: Array, weight: Vector, *, epsilon: float = 1e-5) -> tuple[Array,
     Raises ValueError if shapes do not fit or the axis is empty. Source: Zhang and Sennrich, "Root mean square layer
     normalization" (2019), without epsilon; LLaMA puts it here, within the root. Gemma stores weight - 1.
     """
-    epsilon = _checked("rms_norm", x, x.shape[-1:], epsilon, weight=weight)
-    wide = _wide(x)
-    r = np.sqrt(_mean_of_products(wide, wide) + epsilon)
-    y = wide / r
-    y *= weight
-    return y.astype(x.dtype, copy=False), RmsNormCache(x, r, weight)
+    epsilon = checked("rms_norm", x, x.shape[-1:], epsilon, weight=weight)
+
+    def normalized(x: np.ndarray) -> tuple[np.ndarray, ...]:
+        wide = widened(x)
+        r = np.sqrt(_mean_of_products(wide, wide) + epsilon)
+        y = wide / r
+        y *= weight
+        return y.astype(x.dtype, copy=False), r
+
+    y, r = in_parts(normalized, x, keep=1)
+    return y, RmsNormCache(x, r, weight)
 
 
 def rms_norm_backward(output_gradient: Array, cache: RmsNormCache) -> tuple[Array, Vector]:
@@ -100,14 +114,19 @@ def rms_norm_backward(output_gradient: Array, cache: RmsNormCache) -> tuple[Arra
 
     dx = (g - x_hat mean(g x_hat)) / r,  g = weight dy      dweight = sum of dy x_hat
     """
-    x, r, weight = cache
-    dy, x_hat = _wide(output_gradient), _wide(x) / r
-    dweight = _sum_over_examples(dy, x_hat)
-    dx = dy * weight
-    x_hat *= _mean_of_products(dx, x_hat)
-    dx -= x_hat
-    dx /= r
-    return dx.astype(output_gradient.dtype, copy=False), dweight.astype(weight.dtype)
+    weight = cache.weight
+
+    def gradients(dy: np.ndarray, x: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, ...]:
+        dtype, dy, x_hat = dy.dtype, widened(dy), widened(x) / r
+        dweight = sum_over_examples(dy, x_hat)
+        dx = dy * weight
+        x_hat *= _mean_of_products(dx, x_hat)
+        dx -= x_hat
+        dx /= r
+        return dx.astype(dtype, copy=False), dweight
+
+    dx, dweight = in_parts(gradients, output_gradient, cache.x, cache.root, keep=1, sums=1)
+    return dx, dweight.astype(weight.dtype)
 
 
 class GroupsCache(NamedTuple):
@@ -120,75 +139,6 @@ class GroupsCache(NamedTuple):
     groups: int
 
 
-def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5) -> tuple[Array, GroupsCache]:
-    """y = weight x_hat + bias, where each channel of x (batch, ..., channels) is normalized over all other axes.
-
-    As in training: group normalization of one example, the whole batch, in groups of one channel. A constant channel
-    has x_hat = 0, and so has one example without spatial axes, where PyTorch raises. Raises ValueError if shapes do not
-    fit or there is nothing to average over. Source: Ioffe and Szegedy, "Batch normalization" (2015), Alg. 1.
-    """
-    epsilon = _checked("batch_norm", x, x.shape[:-1], epsilon, axes=2, weight=weight, bias=bias)
-    return _normalized(x, (1, math.prod(x.shape[:-1])), weight, bias, x.shape[-1], epsilon)
-
-
-def batch_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients:
-    """The three terms from the head of this file, over the N places of a channel:
-
-        dbias = sum of dy      dweight = sum of dy x_hat      dx = weight / s (dy - dbias / N - x_hat dweight / N)
-
-    because the mean of g = weight dy is weight dbias / N, and that of g x_hat is weight dweight / N. (Ioffe and
-    Szegedy, section 3, write the same by way of the gradients of the variance and the mean.)
-    """
-    return group_norm_backward(output_gradient, cache)
-
-
-def batch_norm_inference(
-    x: Array, weight: Vector, bias: Vector, mean: Vector, variance: Vector, *, epsilon: float = 1e-5
-) -> tuple[Array, CenteredCache]:
-    """y = weight (x - mean) / sqrt(variance + epsilon) + bias. The statistics are data, and have no gradient.
-
-    Raises ValueError if shapes do not fit or a variance is negative. Source: Ioffe and Szegedy (2015), Alg. 2.
-    """
-    vectors = {"weight": weight, "bias": bias, "mean": mean, "variance": variance}
-    epsilon = _checked("batch_norm_inference", x, (), epsilon, axes=2, **vectors)
-    if (variance < 0).any():
-        raise ValueError(f"batch_norm_inference needs variances of at least 0, got {variance.min()}.")
-    wide = _wide(x)
-    mean, s = mean.astype(wide.dtype), np.sqrt(variance.astype(wide.dtype) + epsilon)
-    y = wide - mean
-    y *= weight / s
-    y += bias
-    return y.astype(x.dtype, copy=False), CenteredCache(x, mean, s, weight)
-
-
-def batch_norm_inference_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
-    """dx = dy weight / s, because nothing but x depends on x. dweight = sum of dy x_hat, dbias = sum of dy."""
-    x, mean, s, weight = cache
-    dy = _wide(output_gradient)
-    dweight, dbias = _sum_over_examples(dy, _wide(x) - mean) / s, _sum_over_examples(dy)
-    dx = dy * (weight / s)
-    return dx.astype(output_gradient.dtype, copy=False), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
-
-
-def update_running_statistics(
-    mean: Vector, variance: Vector, x: Array, *, momentum: float = 0.1
-) -> tuple[Vector, Vector]:
-    """new = (1 - momentum) old + momentum batch, for mean and variance of each channel of x (batch, ..., channels).
-
-    The batch's variance is here the unbiased one, n / (n - 1) times that in batch_norm, as in Ioffe and Szegedy
-    (Alg. 2) and PyTorch; for n = 1 it is the biased one, 0. Keras 3 and Flax always use the biased one, and call the
-    other factor momentum: their 0.99 is 0.01 here. Raises ValueError for bad shapes, an empty x or a bad momentum.
-    """
-    _checked("update_running_statistics", x, x.shape[:-1], 0.0, axes=2, mean=mean, variance=variance)
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum is the share of the new batch and must be in [0, 1], got {momentum}.")
-    new, n = float(momentum), math.prod(x.shape[:-1])
-    _, batch_mean, biased = _statistics(_wide(x).reshape(1, n, x.shape[-1]), x.shape[-1])
-    unbiased = biased * (n / max(n - 1, 1))
-    moved = [((1 - new) * o + new * b.ravel()).astype(o.dtype) for o, b in ((mean, batch_mean), (variance, unbiased))]
-    return moved[0], moved[1]
-
-
 def group_norm(
     x: Array, weight: Vector, bias: Vector, *, groups: int, epsilon: float = 1e-5
 ) -> tuple[Array, GroupsCache]:
@@ -198,10 +148,20 @@ def group_norm(
     normalization (Ulyanov, Vedaldi and Lempitsky, 2016). Raises ValueError for bad shapes, an empty example or groups
     that do not divide the channels. Source: Wu and He, "Group normalization" (2018).
     """
-    epsilon = _checked("group_norm", x, x.shape[1:], epsilon, axes=2, weight=weight, bias=bias)
+    epsilon = checked("group_norm", x, x.shape[1:], epsilon, axes=2, weight=weight, bias=bias)
     if groups < 1 or x.shape[-1] % groups:
         raise ValueError(f"group_norm needs groups that divide the {x.shape[-1]} channels of x, got {groups}.")
-    return _normalized(x, (len(x), math.prod(x.shape[1:-1])), weight, bias, groups, epsilon)
+
+    def normalized(x: np.ndarray) -> tuple[np.ndarray, ...]:
+        y, mean, variance = _statistics(widened(x), groups)
+        s = np.sqrt(variance + epsilon).astype(y.dtype)
+        y *= weight / s
+        y += bias
+        return y.astype(x.dtype, copy=False), mean, s
+
+    flat = x.reshape(len(x), math.prod(x.shape[1:-1]), x.shape[-1])
+    y, mean, s = in_parts(normalized, flat, keep=2)
+    return y.reshape(x.shape), GroupsCache(flat, mean, s, weight, groups)
 
 
 def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients:
@@ -210,35 +170,28 @@ def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients
     All that is summed are dy and dy x_hat, over space. Summed over the batch too, that is dbias and dweight; times
     weight and averaged over a group, it is the mean of g and of g x_hat.
     """
-    x, mean, s, weight, groups = cache
-    dy = _wide(output_gradient).reshape(x.shape)
-    centered = _wide(x) - mean
-    sums = np.einsum("bsc->bc", dy)
-    products = np.einsum("bsc,bsc->bc", dy, centered) / s[:, 0]
-    centered *= _group_means(weight * products / x.shape[1], groups) / s
-    dx = dy * weight
-    dx -= _group_means(weight * sums / x.shape[1], groups)
-    dx -= centered
-    dx /= s
-    dx = dx.reshape(output_gradient.shape).astype(output_gradient.dtype, copy=False)
-    return dx, products.sum(axis=0).astype(weight.dtype), sums.sum(axis=0).astype(weight.dtype)
+    weight, groups, places = cache.weight, cache.groups, cache.x.shape[1]
 
+    def gradients(dy: np.ndarray, x: np.ndarray, mean: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
+        dtype, dy, centered = dy.dtype, widened(dy), widened(x) - mean
+        sums = np.einsum("bsc->bc", dy)
+        products = np.einsum("bsc,bsc->bc", dy, centered) / s[:, 0]
+        slope = weight / s
+        dx = dy * slope
+        dx -= _group_means(slope[:, 0] * sums / places, groups)
+        centered *= _group_means(slope[:, 0] * products / places, groups) / s
+        dx -= centered
+        return dx.astype(dtype, copy=False), products, sums
 
-def _normalized(
-    x: np.ndarray, places: tuple[int, int], weight: np.ndarray, bias: np.ndarray, groups: int, epsilon: float
-) -> tuple[np.ndarray, GroupsCache]:
-    """x, read as (batch, space, channels) with `places` = (batch, space), normalized over space and each group."""
-    flat = x.reshape(*places, x.shape[-1])
-    y, mean, variance = _statistics(_wide(flat), groups)
-    s = np.sqrt(variance + epsilon).astype(y.dtype)
-    y *= weight / s
-    y += bias
-    return y.reshape(x.shape).astype(x.dtype, copy=False), GroupsCache(flat, mean, s, weight, groups)
+    dy = output_gradient.reshape(cache.x.shape)
+    dx, products, sums = in_parts(gradients, dy, cache.x, cache.mean, cache.deviation, keep=2)
+    dweight, dbias = products.sum(axis=0).astype(weight.dtype), sums.sum(axis=0).astype(weight.dtype)
+    return dx.reshape(output_gradient.shape), dweight, dbias
 
 
 def _statistics(x: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x - mean, a new array; the mean, in x's dtype; the variance, in float64. The latter are (batch, 1, channels)."""
-    mean = _group_means(np.sum(x, axis=1, dtype=np.float64) / x.shape[1], groups).astype(x.dtype)
+    mean = _group_means(np.einsum("bsc->bc", x, dtype=np.float64) / x.shape[1], groups).astype(x.dtype)
     centered = x - mean
     squares = np.einsum("bsc,bsc->bc", centered, centered, dtype=np.float64)
     return centered, mean, _group_means(squares / x.shape[1], groups)
@@ -257,36 +210,6 @@ def _group_means(values: np.ndarray, groups: int) -> np.ndarray:
 def _mean_of_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The mean of a b over the last axis, which stays as 1, without an array of the products."""
     return np.expand_dims(np.vecdot(a, b) / a.shape[-1], -1)
-
-
-def _sum_over_examples(*factors: np.ndarray) -> np.ndarray:
-    """The sum of the product over all axes but the last, without an array of the products."""
-    rows = [array.reshape(math.prod(array.shape[:-1]), array.shape[-1]) for array in factors]
-    return np.einsum(",".join(["rn"] * len(rows)) + "->n", *rows)
-
-
-def _wide(x: np.ndarray) -> np.ndarray:
-    """float16 as float32; wider ones as they are."""
-    return x.astype(np.result_type(x.dtype, np.float32), copy=False)
-
-
-def _checked(
-    op: str, x: np.ndarray, averaged: tuple[int, ...], epsilon: float, *, axes: int = 1, **vectors: np.ndarray
-) -> float:
-    """epsilon as a Python number, because a NumPy scalar would promote float32 work. ValueError for what cannot be."""
-    if x.ndim < axes:
-        raise ValueError(f"{op} needs x of at least {axes} axes, the last for channels, got shape {x.shape}.")
-    for name, vector in vectors.items():
-        if vector.shape != x.shape[-1:]:
-            raise ValueError(
-                f"{op} needs {name} of shape {x.shape[-1:]}, one entry for each of the last axis of x {x.shape}, "
-                f"got {vector.shape}. Channels come last."
-            )
-    if 0 in averaged:
-        raise ValueError(f"{op} has nothing to average over: x has shape {x.shape}. Leave empty batches out.")
-    if not epsilon >= 0:
-        raise ValueError(f"epsilon must be at least 0, got {epsilon}.")
-    return float(epsilon)
 
 
 Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from manual._threads import spread
 from manual._windows import Pads, Pair, count, padded, pair, unpadded
 
 PART_BYTES = 1 << 20  # of x at a time
@@ -50,11 +51,14 @@ def max_pool2d(
     """
     geometry = _geometry(x, window, stride, padding)
     y = np.empty((len(x), *geometry.out, x.shape[3]), x.dtype)
-    for part in _parts(x.shape, x.itemsize):
+
+    def pool(part: slice) -> None:
         largest = y[part]
         largest[...] = -math.inf
         for tap in _taps(padded(x[part], geometry.pads, -math.inf), geometry):
             np.maximum(largest, tap, out=largest)
+
+    spread(pool, _parts(x.shape, x.itemsize), x.size)
     return y, MaxPool2dCache(x, y, geometry)
 
 
@@ -67,7 +71,8 @@ def max_pool2d_backward(output_gradient: NewImages, cache: MaxPool2dCache) -> Im
     """
     dy, (x, y, geometry) = output_gradient, cache
     dx = np.empty(x.shape, dy.dtype)
-    for part in _parts(x.shape, x.itemsize):
+
+    def give_back(part: slice) -> None:
         image = padded(x[part], geometry.pads, -math.inf)
         dimage = np.zeros(image.shape, dy.dtype)
         free = np.ones(y[part].shape, np.bool_)  # windows whose maximum is still to be met
@@ -77,6 +82,8 @@ def max_pool2d_backward(output_gradient: NewImages, cache: MaxPool2dCache) -> Im
             free ^= here
             dtap += here * dy[part]  # np.where is half as fast
         dx[part] = unpadded(dimage, geometry.pads)
+
+    spread(give_back, _parts(x.shape, x.itemsize), x.size)
     return dx
 
 
@@ -98,12 +105,15 @@ def average_pool2d(
     """
     geometry = _geometry(x, window, stride, padding)
     y = np.empty((len(x), *geometry.out, x.shape[3]), x.dtype)
-    for part in _parts(x.shape, x.itemsize):
+
+    def pool(part: slice) -> None:
         total = np.zeros(y[part].shape, np.result_type(x, np.float32))  # in float16 it could overflow, and y not
         for tap in _taps(padded(x[part], geometry.pads), geometry):
             total += tap
         total /= math.prod(geometry.window)
         y[part] = total
+
+    spread(pool, _parts(x.shape, x.itemsize), x.size)
     return y, AveragePool2dCache(x.shape, geometry)
 
 
@@ -111,12 +121,15 @@ def average_pool2d_backward(output_gradient: NewImages, cache: AveragePool2dCach
     """dx[n, h s + i - p, w s + j - p, c] += dy[n, h, w, c] / (window height x window width) for every i, j."""
     dy, (shape, geometry) = output_gradient, cache
     dx = np.empty(shape, dy.dtype)
-    for part in _parts(shape, dy.itemsize):
+
+    def give_back(part: slice) -> None:
         dimage = padded(np.zeros(dx[part].shape, np.result_type(dy, np.float32)), geometry.pads)
         share = dy[part] / math.prod(geometry.window)
         for dtap in _taps(dimage, geometry):
             dtap += share
         dx[part] = unpadded(dimage, geometry.pads)
+
+    spread(give_back, _parts(shape, dy.itemsize), dx.size)
     return dx
 
 
@@ -169,10 +182,10 @@ def _taps(image: np.ndarray, geometry: _Geometry) -> Iterator[np.ndarray]:
         yield image[:, rows, columns]
 
 
-def _parts(shape: tuple[int, ...], itemsize: int) -> Iterator[slice]:
+def _parts(shape: tuple[int, ...], itemsize: int) -> list[slice]:
     """Slices of so many examples as make PART_BYTES, or of one."""
     examples = max(PART_BYTES // max(math.prod(shape[1:]) * itemsize, 1), 1)
-    return (slice(first, first + examples) for first in range(0, shape[0], examples))
+    return [slice(first, first + examples) for first in range(0, shape[0], examples)]
 
 
 Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]

@@ -343,6 +343,13 @@ def test_of_ops_the_means_are_told():
     ]
 
 
+def test_a_view_is_no_work_that_could_be_compared():
+    ops = {"flatten": (1e-6, 1e-7), "gelu": (2.0, 1.0), "relu": (2.0, 1.0)}
+    cells = [a_cell(name, manual=[manual], torch=[torch]) for name, (manual, torch) in ops.items()]
+    (told,) = a_run(*cells, kind="ops").lines()
+    assert "2.00 times as long as torch, the geometric mean of 2 ops (without flatten, which does no work)" in told
+
+
 def test_results_survive_json():
     failed = Cell("2x2x2", "about", 10, {"torch": Measured([], 0.0, None, 0, None, None, "no reason")})
     run = a_run(a_cell(floor=[1.0, 2.0, 3.0], manual=[2.0, 3.0, 4.0], autodiff=[1.0, 1.0, 1.0]), failed)

@@ -198,10 +198,11 @@ def test_without_variance_the_value_is_the_bias_and_the_gradient_is_centered(val
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_one_example_without_space_is_normalized_to_nothing(dtype):
     x, weight, bias, dy = drawn((1, 4), (4,), (4,), (1, 4), dtype=dtype)
-    for forward, backward in (
+    rules: list[tuple[Any, Any]] = [
         (batch_norm, batch_norm_backward),
         (partial(group_norm, groups=4), group_norm_backward),
-    ):
+    ]
+    for forward, backward in rules:
         y, cache = forward(100 * x, weight, bias)
         dx, dweight, dbias = backward(dy, cache)
         np.testing.assert_array_equal(y[0], bias)

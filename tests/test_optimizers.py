@@ -2,7 +2,6 @@
 
 import functools
 import math
-import threading
 from functools import partial
 
 import jax
@@ -15,6 +14,7 @@ from numpy.typing import DTypeLike
 import autodiff.optimizers
 import autodiff.schedules
 import manual._blocks
+import manual._threads
 import manual.optimizers
 import manual.schedules
 from compare import Verdict, check_trajectory
@@ -422,7 +422,7 @@ def big(seed=0, dtype: DTypeLike = np.float32):
 
 def cut_small(monkeypatch, threads):
     monkeypatch.setattr(manual._blocks, "BLOCK_BYTES", 1000)
-    monkeypatch.setattr(manual._blocks, "PARALLEL", 1)
+    monkeypatch.setattr(manual._threads, "PARALLEL", 1)
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
 
 
@@ -501,27 +501,6 @@ def test_jax_can_donate_what_initialize_gives():
         state = optimizer.initialize(parameters)
         jax.jit(optimizer.update, donate_argnums=(0, 2))(parameters, {"p": np.ones(3, np.float32)}, state)
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves((parameters, state)))
-
-
-@pytest.mark.parametrize(("wished", "threads"), [("1", 1), ("3", 3), ("2,4", 2), ("64", 8), ("many", 5), ("0", 5)])
-def test_the_users_wish_for_threads_is_heard(wished, threads, monkeypatch):
-    """Nonsense counts as unset: then it is the cores that this process may use. No more than eight."""
-    asked = []
-
-    class Pool(manual._blocks.ThreadPoolExecutor):
-        def __init__(self, count):
-            asked.append(count)
-            super().__init__(count)
-
-    cut_small(monkeypatch, wished)
-    monkeypatch.setattr(manual._blocks, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(manual._blocks.os, "sched_getaffinity", lambda process: set(range(5)), raising=False)
-    manual._blocks.in_blocks(lambda p, a, b: None, {"parameters": np.zeros(10_000)})
-    assert asked == ([threads] if threads > 1 else [])
-    monkeypatch.undo()
-    manual._blocks.in_blocks(
-        lambda p, a, b: threading.current_thread() is threading.main_thread() or 1 / 0, {"p": np.ones(9)}
-    )
 
 
 def test_threads_heed_the_callers_error_state(monkeypatch):

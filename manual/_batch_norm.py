@@ -1,0 +1,124 @@
+"""Batch normalization, in training and after it: the part of `normalization` whose statistics are those of channels."""
+
+import math
+
+import numpy as np
+
+from manual._normalized import Array, CenteredCache, Gradients, Vector, checked, sum_over_examples, widened
+from manual._parts import in_parts
+
+
+def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5) -> tuple[Array, CenteredCache]:
+    """y = weight x_hat + bias, where each channel of x (batch, ..., channels) is normalized over all other axes.
+
+    As in training. A constant channel has x_hat = 0, and so has one example without spatial axes, where PyTorch raises.
+    Raises ValueError if shapes do not fit or there is nothing to average over. Source: Ioffe and Szegedy, "Batch
+    normalization" (2015), Alg. 1.
+    """
+    epsilon = checked("batch_norm", x, x.shape[:-1], epsilon, axes=2, weight=weight, bias=bias)
+    mean, variance = _channel_statistics(x)
+    s = np.sqrt(variance + epsilon).astype(mean.dtype)
+    return _by_channel(x, mean, s, weight, bias), CenteredCache(x, mean, s, weight)
+
+
+def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
+    """The three terms from the head of `normalization`, over the N places of a channel:
+
+        dbias = sum of dy      dweight = sum of dy x_hat      dx = weight / s (dy - dbias / N - x_hat dweight / N)
+
+    because the mean of g = weight dy is weight dbias / N, and that of g x_hat is weight dweight / N. (Ioffe and
+    Szegedy, section 3, write the same by way of the gradients of the variance and the mean.)
+    """
+    x, mean, s, weight = cache
+    dweight, dbias = _vector_gradients(output_gradient, cache)
+    slope, n = weight / s, math.prod(x.shape[:-1])
+
+    def gradient(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+        dx, centered = widened(dy) * slope, widened(x) - mean
+        dx -= slope * dbias / n
+        centered *= slope * dweight / (n * s)
+        dx -= centered
+        return dx.astype(dy.dtype, copy=False)
+
+    dx = in_parts(gradient, output_gradient, x, keep=1)
+    return dx, dweight.astype(weight.dtype), dbias.astype(weight.dtype)
+
+
+def _vector_gradients(output_gradient: Array, cache: CenteredCache) -> tuple[np.ndarray, np.ndarray]:
+    """dweight and dbias, if the statistics are those of channels."""
+    x, mean, s, _ = cache
+
+    def sums(dy: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        dy = widened(dy)
+        return sum_over_examples(dy, widened(x) - mean), sum_over_examples(dy)
+
+    products, dbias = in_parts(sums, output_gradient, x, keep=1, sums=2)
+    return products / s, dbias
+
+
+def _channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of each channel, in the dtype of the work, and the variance, in float64."""
+    n = math.prod(x.shape[:-1])
+    total = in_parts(lambda x: np.einsum("rn->n", x, dtype=np.float64), x, keep=1, sums=1)
+    mean = (total / n).astype(np.result_type(x.dtype, np.float32))
+
+    def squares(x: np.ndarray) -> np.ndarray:
+        centered = x - mean
+        return np.einsum("rn,rn->n", centered, centered, dtype=np.float64)
+
+    return mean, in_parts(squares, x, keep=1, sums=1) / n
+
+
+def _by_channel(x: np.ndarray, mean: np.ndarray, s: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """weight (x - mean) / s + bias, all vectors."""
+
+    def normalized(x: np.ndarray) -> np.ndarray:
+        y = widened(x) - mean
+        y *= weight / s
+        y += bias
+        return y.astype(x.dtype, copy=False)
+
+    return in_parts(normalized, x, keep=1)
+
+
+def batch_norm_inference(
+    x: Array, weight: Vector, bias: Vector, mean: Vector, variance: Vector, *, epsilon: float = 1e-5
+) -> tuple[Array, CenteredCache]:
+    """y = weight (x - mean) / sqrt(variance + epsilon) + bias. The statistics are data, and have no gradient.
+
+    Raises ValueError if shapes do not fit or a variance is negative. Source: Ioffe and Szegedy (2015), Alg. 2.
+    """
+    vectors = {"weight": weight, "bias": bias, "mean": mean, "variance": variance}
+    epsilon = checked("batch_norm_inference", x, (), epsilon, axes=2, **vectors)
+    if (variance < 0).any():
+        raise ValueError(f"batch_norm_inference needs variances of at least 0, got {variance.min()}.")
+    dtype = np.result_type(x.dtype, np.float32)
+    mean, s = mean.astype(dtype), np.sqrt(variance.astype(dtype) + epsilon)
+    return _by_channel(x, mean, s, weight, bias), CenteredCache(x, mean, s, weight)
+
+
+def batch_norm_inference_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
+    """dx = dy weight / s, because nothing but x depends on x. dweight = sum of dy x_hat, dbias = sum of dy."""
+    slope, weight = cache.weight / cache.deviation, cache.weight
+    dweight, dbias = _vector_gradients(output_gradient, cache)
+    dx = in_parts(lambda dy: (dy * slope).astype(dy.dtype, copy=False), output_gradient, keep=1)
+    return dx, dweight.astype(weight.dtype), dbias.astype(weight.dtype)
+
+
+def update_running_statistics(
+    mean: Vector, variance: Vector, x: Array, *, momentum: float = 0.1
+) -> tuple[Vector, Vector]:
+    """new = (1 - momentum) old + momentum batch, for mean and variance of each channel of x (batch, ..., channels).
+
+    The batch's variance is here the unbiased one, n / (n - 1) times that in batch_norm, as in Ioffe and Szegedy
+    (Alg. 2) and PyTorch; for n = 1 it is the biased one, 0. Keras 3 and Flax always use the biased one, and call the
+    other factor momentum: their 0.99 is 0.01 here. Raises ValueError for bad shapes, an empty x or a bad momentum.
+    """
+    checked("update_running_statistics", x, x.shape[:-1], 0.0, axes=2, mean=mean, variance=variance)
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"momentum is the share of the new batch and must be in [0, 1], got {momentum}.")
+    new, n = float(momentum), math.prod(x.shape[:-1])
+    batch_mean, biased = _channel_statistics(x)
+    unbiased = biased * (n / max(n - 1, 1))
+    moved = [((1 - new) * o + new * b).astype(o.dtype) for o, b in ((mean, batch_mean), (variance, unbiased))]
+    return moved[0], moved[1]

@@ -1,0 +1,56 @@
+"""Formulas whose entries, or rows, do not depend on each other: part by part, at the speed of a core's cache.
+
+A NumPy expression over big arrays goes through memory once an operation, and each intermediate is new memory, which
+costs more than the arithmetic. Of a part, intermediates stay in the cache; and parts are shared among threads. Neither
+the size of a part nor the number of threads changes a bit of what is not summed.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from manual._threads import spread
+
+# Of the first array: small enough for the cache, and large enough that threads seldom wait for the interpreter's lock.
+PART_BYTES = 1 << 20
+
+
+def in_parts(formula: Callable[..., Any], *arrays: np.ndarray, keep: int = 0, sums: int = 0) -> Any:
+    """`formula(*arrays)`, an array or a tuple of arrays, for arrays that have all axes but their last `keep` in common.
+
+    The formula gets parts of the arrays, whose common axes are made one, the first. What it makes has that axis too,
+    and comes out with all of them; but the last `sums` of its results are sums over it, and are added up.
+    """
+    common = arrays[0].shape[: arrays[0].ndim - keep]
+    rows = math.prod(common)
+    flat = [array.reshape(rows, *array.shape[len(common) :]) for array in arrays]
+    length = max(PART_BYTES * rows // max(arrays[0].nbytes, 1), 1)
+    starts = range(0, max(rows, 1), length)
+
+    def made(rows: slice) -> tuple[Any, ...]:
+        found = formula(*(array[rows] for array in flat))
+        return found if isinstance(found, tuple) else (found,)
+
+    if len(starts) == 1:
+        results = made(slice(None))
+        wholes, added = results[: len(results) - sums], results[len(results) - sums :]
+    else:
+        models = made(slice(0, 0))  # of no rows, to see of which kind everything will be
+        split = len(models) - sums
+        wholes = tuple(np.empty((rows, *model.shape[1:]), model.dtype) for model in models[:split])
+        totals = [np.empty((len(starts), *model.shape), model.dtype) for model in models[split:]]
+
+        def put(start: int) -> None:
+            part = slice(start, start + length)
+            results = made(part)
+            for whole, result in zip(wholes, results[:split], strict=True):
+                whole[part] = result
+            for total, result in zip(totals, results[split:], strict=True):
+                total[start // length] = result
+
+        spread(put, starts, arrays[0].size)
+        added = tuple(total.sum(axis=0) for total in totals)
+    shaped = [whole.reshape((*common, *whole.shape[1:])) for whole in wholes]
+    return (*shaped, *added) if len(shaped) + sums > 1 else [*shaped, *added][0]

@@ -1,0 +1,63 @@
+"""Work shared among threads, if there is enough of it: NumPy lets go of the interpreter's lock inside an operation."""
+
+import contextvars
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from typing import Any
+
+PARALLEL = 1 << 20  # entries from which threads gain more than it costs to wake them
+MOST_THREADS = 8  # more only wait for memory, or for the interpreter's lock between operations
+
+
+def spread(work: Callable[[Any], None], items: Sequence[Any], entries: int) -> None:
+    """`work(item)` for every item; by several threads, this one among them, if all of it is done to many `entries`.
+
+    Each takes the next item until none is left. What one of them raises is raised when all have ended. No work may ask
+    for threads itself.
+    """
+    waiting = deque(items)
+
+    def until_none_is_left() -> None:
+        while waiting:
+            try:
+                item = waiting.popleft()
+            except IndexError:  # another thread was faster
+                return
+            work(item)
+
+    threads = min(available_threads(), MOST_THREADS, len(items)) if entries >= PARALLEL else 1
+    if threads <= 1:
+        until_none_is_left()
+        return
+    # In copies of the caller's context: np.errstate lives there.
+    others = [_pool().submit(contextvars.copy_context().run, until_none_is_left) for _ in range(threads - 1)]
+    try:
+        until_none_is_left()
+    finally:
+        waiting.clear()  # if this thread was interrupted, the others are not to do the rest
+        begun = [other for other in others if not other.cancel()]
+        wait(begun)
+    for other in begun:
+        other.result()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that wait for work, as to start one takes as long as many an op."""
+    return ThreadPoolExecutor(MOST_THREADS - 1, thread_name_prefix="manual")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has none of its parent's threads
+
+
+def available_threads() -> int:
+    """What OMP_NUM_THREADS says, as for BLAS; else the cores that this process may run on."""
+    wished = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if wished.isdigit() and int(wished) > 0:
+        return int(wished)
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

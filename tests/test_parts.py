@@ -1,0 +1,112 @@
+"""A formula done part by part comes to what it does as a whole, whatever the shapes, the parts and the threads."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import manual._erf
+from manual import _parts, _threads, activations, normalization
+from manual._parts import in_parts
+
+
+def cut(monkeypatch, part_bytes, threads):
+    monkeypatch.setattr(_parts, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(_threads, "PARALLEL", 0)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+
+
+@settings(deadline=None)
+@given(
+    common=st.lists(st.integers(0, 5), max_size=3),
+    kept=st.lists(st.integers(1, 4), max_size=2),
+    part_bytes=st.sampled_from([1, 50, 10**6]),
+    threads=st.sampled_from([1, 3]),
+)
+def test_any_shape_in_any_parts(common, kept, part_bytes, threads):
+    random = np.random.default_rng(0)
+    a, b = random.standard_normal((*common, *kept)), random.integers(1, 9, common)
+
+    def formula(a, b):
+        assert a.shape == (len(b), *kept)
+        return a * b.reshape((-1, *(1 for _ in kept))), -b, a.sum(axis=0), b.sum()
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cut(monkeypatch, part_bytes, threads)
+        product, negative, total, count = in_parts(formula, a, b, keep=len(kept), sums=2)
+    np.testing.assert_array_equal(product, a * b.reshape((*common, *(1 for _ in kept))))
+    np.testing.assert_array_equal(negative, -b)
+    assert negative.dtype == b.dtype
+    np.testing.assert_allclose(total, a.sum(axis=tuple(range(len(common)))), rtol=1e-12, atol=1e-12)
+    assert count == b.sum()
+
+
+def test_one_result_is_no_tuple():
+    np.testing.assert_array_equal(in_parts(np.negative, np.arange(6.0).reshape(2, 3)), -np.arange(6.0).reshape(2, 3))
+
+
+def channels(op, undo, **options):
+    """An op of x, weight and bias; what comes of a random cotangent."""
+
+    def run(x):
+        random = np.random.default_rng(1)
+        vectors = random.standard_normal((2, x.shape[-1])).astype(x.dtype)[: 1 if op is normalization.rms_norm else 2]
+        y, cache = op(x, *vectors, **options)
+        return y, undo(random.standard_normal(y.shape).astype(y.dtype), cache)
+
+    return run
+
+
+def entries(name, **options):
+    def run(x):
+        op, undo = activations.ACTIVATIONS[name]
+        y, cache = op(x, **options)
+        return y, undo(np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype), cache)
+
+    return run
+
+
+n = normalization
+OPS = {
+    "gelu": entries("gelu"),
+    "gelu, approximate": entries("gelu", approximate=True),
+    "softmax": entries("softmax"),
+    "softmax, axis 0": entries("softmax", axis=0),
+    "softmax, axis 2": entries("softmax", axis=2),
+    "log_softmax": entries("log_softmax", axis=1),
+    "layer_norm": channels(n.layer_norm, n.layer_norm_backward),
+    "rms_norm": channels(n.rms_norm, n.rms_norm_backward),
+    "batch_norm": channels(n.batch_norm, n.batch_norm_backward),
+    "group_norm": channels(n.group_norm, n.group_norm_backward, groups=3),
+}
+
+
+@pytest.mark.parametrize("layout", [lambda x: x, np.asfortranarray], ids=["C", "Fortran"])
+@pytest.mark.parametrize("name", OPS)
+def test_an_op_in_parts_is_the_op(name, layout, monkeypatch):
+    """Bit for bit where nothing is summed over a part, in its last places where something is."""
+    x = layout(np.random.default_rng(0).standard_normal((7, 5, 4, 6)).astype(np.float32))
+    whole = OPS[name](x)
+    summed = name.endswith("norm")
+    for part_bytes, threads in ((1, 1), (1, 3), (1000, 1), (1000, 3)):
+        cut(monkeypatch, part_bytes, threads)
+        for ours, theirs in zip(jax.tree.leaves(OPS[name](x)), jax.tree.leaves(whole), strict=True):
+            assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+            np.testing.assert_allclose(ours, theirs, rtol=2e-5 if summed else 0, atol=2e-5 if summed else 0)
+
+
+def test_rows_that_belong_together_and_are_parted_are_noticed(monkeypatch):
+    """The planted fault: a softmax that keeps too few axes together."""
+    x = np.random.default_rng(0).standard_normal((7, 5, 4, 6)).astype(np.float32)
+    whole = OPS["softmax, axis 2"](x)[0]
+    monkeypatch.setattr(activations, "_from", lambda axis, x: 1)
+    cut(monkeypatch, 1, 1)
+    assert not np.allclose(OPS["softmax, axis 2"](x)[0], whole)
+
+
+def test_the_error_function_in_any_blocks(monkeypatch):
+    x = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    whole = manual._erf.erf(x)
+    monkeypatch.setattr(manual._erf, "BLOCK", 33)
+    np.testing.assert_array_equal(manual._erf.erf(x), whole)

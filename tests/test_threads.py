@@ -1,0 +1,120 @@
+"""Work is done once, whoever does it; as many threads as the user wishes; what goes wrong in one is not lost."""
+
+import multiprocessing
+import threading
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+
+from manual import _threads
+from manual._threads import spread
+
+
+@pytest.fixture
+def three_threads(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(_threads, "PARALLEL", 0)
+
+
+class Meeting:
+    """Work that ends only when `count` threads are at it together."""
+
+    def __init__(self, count):
+        self.barrier, self.threads, self.done = threading.Barrier(count, timeout=30), set(), []
+
+    def __call__(self, item):
+        self.threads.add(threading.get_ident())
+        self.barrier.wait()
+        self.done.append(item)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_several_threads_do_every_item_once():
+    for _ in range(3):  # the threads wait for the next work
+        work = Meeting(3)
+        spread(work, range(9), 1)
+        assert sorted(work.done) == list(range(9))
+        assert len(work.threads) == 3
+        assert threading.get_ident() in work.threads
+
+
+def test_little_work_is_done_by_this_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    work = Meeting(1)
+    spread(work, range(9), _threads.PARALLEL - 1)
+    assert work.done == list(range(9))
+    assert work.threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize(("wished", "threads"), [("1", 1), ("3", 3), ("2,4", 2), ("64", 8), ("many", 5), ("0", 5)])
+def test_the_users_wish_for_threads_is_heard(wished, threads, monkeypatch):
+    """Nonsense counts as unset: then it is the cores that this process may use. No more than eight."""
+    asked = []
+
+    class Pool:
+        def submit(self, *work):
+            asked.append(work)
+            return Future()
+
+    monkeypatch.setenv("OMP_NUM_THREADS", wished)
+    monkeypatch.setattr(_threads, "_pool", Pool)
+    monkeypatch.setattr(_threads.os, "sched_getaffinity", lambda process: set(range(5)), raising=False)
+    done = []
+    spread(done.append, range(20), _threads.PARALLEL)
+    assert len(asked) == threads - 1
+    assert done == list(range(20))  # those who did not come in time are not waited for
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_what_another_thread_raises_is_raised_here():
+    here, met = threading.get_ident(), threading.Barrier(3, timeout=30)
+
+    def work(item):
+        met.wait()
+        if threading.get_ident() != here:
+            raise ZeroDivisionError(item)
+
+    with pytest.raises(ZeroDivisionError):
+        spread(work, range(3), 1)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_when_this_thread_is_interrupted_the_others_end_first_and_leave_the_rest():
+    here, met, interrupted, done = threading.get_ident(), threading.Barrier(3, timeout=30), threading.Event(), []
+
+    def work(item):
+        if item < 3:
+            met.wait()
+        if threading.get_ident() == here:
+            interrupted.set()
+            raise KeyboardInterrupt
+        interrupted.wait(30)
+        done.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        spread(work, range(1000), 1)
+    assert len(done) < 10
+    assert not {thread.name for thread in threading.enumerate() if thread.name == "working"}
+
+
+def _in_a_fork(connection):
+    total = np.zeros(6)
+    spread(lambda i: total.__setitem__(i, i), range(6), 1)
+    connection.send(total.sum())
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+def test_a_forked_process_has_threads_of_its_own():
+    spread(Meeting(3), range(3), 1)  # so that this process has some
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=_in_a_fork, args=(theirs,))
+    process.start()
+    try:
+        assert ours.poll(60), "it waits for threads that it does not have"
+        assert ours.recv() == 15
+    finally:
+        process.kill()
+        process.join()
