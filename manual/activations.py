@@ -97,7 +97,8 @@ def _by_side(dy: Array, positive: np.ndarray, right: float, left: Any) -> Array:
     p = dy * positive
     dx = np.subtract(dy, p, out=np.empty_like(p))
     dx *= left
-    p *= right
+    if right != 1:
+        p *= right
     dx += p
     return dx
 
