@@ -44,6 +44,20 @@ def assert_no_traceback(result):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--process-id", "0"], r"--process-id is for several processes, which need --coordinator"),
+        (["--num-processes", "1"], r"--num-processes is for several processes"),
+        (["--join-timeout", "9"], r"--join-timeout is for several processes"),
+        (["--coordinator", "here:80"], r"--coordinator needs --num-processes, how many there are, and --process-id"),
+        (["--coordinator", "here:80", "--process-id", "0"], r"--coordinator needs --num-processes"),
+    ],
+)
+def test_options_of_several_processes_come_together(arguments, message):
+    assert_refused(invoke("verify", *arguments), message)
+
+
 def test_devices_are_at_least_one():
     for count in ("0", "-1"):
         assert_refused(invoke("verify", "--devices", count), f"--devices must be at least 1, got {count}")

@@ -35,7 +35,9 @@ def bench(
     optimizer: Annotated[str | None, typer.Option()] = None,
     learning_rate: Annotated[float | None, typer.Option()] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64, for all contestants.")] = "float32",
-    platform: Annotated[str, typer.Option(help="Where JAX works: cpu, gpu or tpu.")] = "cpu",
+    platform: Annotated[
+        str, typer.Option(help="Where JAX works: cpu, gpu or tpu. PyTorch goes to the GPU, too.")
+    ] = "cpu",
     rounds: Annotated[int, typer.Option(help="How often each has its turn at a size.")] = 9,
     threads: Annotated[
         int | None, typer.Option(help="Cores and threads that each may use. Default: as many as it likes.")

@@ -90,14 +90,20 @@ def verify(
         check_distinct(json=json, plot=plot, report=report)
         if devices is not None and devices < 1:
             raise BadInput(f"--devices must be at least 1, got {devices}.")
-        if devices is not None or coordinator is not None or num_processes != 1 or process_id:
+        among = {name for name in ("process_id", "num_processes", "join_timeout") if _is_given(context, name)}
+        if among and coordinator is None:
+            option = min(among).replace("_", "-")
+            raise BadInput(
+                f"--{option} is for several processes, which need --coordinator HOST:PORT of process 0, too."
+            )
+        if coordinator is not None and not {"process_id", "num_processes"} <= among:
+            raise BadInput("--coordinator needs --num-processes, how many there are, and --process-id, which this is.")
+        if devices is not None or coordinator is not None:
             if op or plot or report:
                 raise BadInput("--op, --plot and --report do not apply to several devices.")
             processes = None
             if coordinator is not None:
                 processes = Processes(coordinator, process_id, num_processes, join_timeout)
-            elif num_processes != 1 or process_id:
-                raise BadInput("several processes need --coordinator HOST:PORT, the address of process 0.")
             if not is_child():
                 raise typer.Exit(supervise(sys.argv[1:], devices if platform == "cpu" else None, processes))
             with joined(processes) if processes else nullcontext():
@@ -129,10 +135,14 @@ def _command(context: typer.Context) -> str:
     words = ["backproof", "verify"]
     for parameter in context.command.params:
         name = parameter.name or ""
-        source = context.get_parameter_source(name)
-        if source is not None and source.name != "DEFAULT" and name not in ("json", "plot", "report"):
+        if _is_given(context, name) and name not in ("json", "plot", "report"):
             words += [parameter.opts[0], str(context.params[name])]
     return shlex.join(words)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _run(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str, stage: Stage) -> Any:
