@@ -44,6 +44,9 @@ Parameters = Mapping[str, Array]  # W1 (n_h, n_x), b1 (n_h, 1), W2 (n_y, n_h), b
 # Steps per call of the compiled loop. The count is an argument of the loop, so one compilation serves any
 # number of iterations; only the buffer for losses needs a fixed length, and this is it.
 BLOCK = 1024
+# Of these, so many at a time are a loop whose length the compiler knows. After each turn of another one, an accelerator
+# asks the host whether to go on, which takes as long as a small step. A CPU does not, and one loop is compiled faster.
+RUN = 32
 
 
 class Cache(NamedTuple):
@@ -161,19 +164,26 @@ def update_parameters(parameters: Parameters, gradients: Parameters, learning_ra
     return {name: value - learning_rate * gradients[name] for name, value in parameters.items()}
 
 
-@partial(jax.jit, donate_argnames="parameters")
-def _train_block(
-    parameters: Parameters, x: Array, y: Array, learning_rate: Array, steps: Array
-) -> tuple[Parameters, Array]:
-    """At most BLOCK steps of gradient descent as one program, with the loss before each."""
+Carry = tuple[Parameters, Array]
 
-    def step(i: Array, carry: tuple[Parameters, Array]) -> tuple[Parameters, Array]:
+
+@partial(jax.jit, donate_argnames="parameters", static_argnames="run")
+def _train_block(parameters: Parameters, x: Array, y: Array, learning_rate: Array, steps: Array, *, run: int) -> Carry:
+    """At most BLOCK steps of gradient descent as one program, with the loss before each; `run` of them at a time."""
+
+    def step(i: Array, carry: Carry) -> Carry:
         parameters, losses = carry
         loss, gradients = jax.value_and_grad(_loss)(parameters, x, y)
         return update_parameters(parameters, gradients, learning_rate), losses.at[i].set(loss)
 
-    losses = jnp.zeros(BLOCK, parameters["W1"].dtype)
-    return lax.fori_loop(0, steps, step, (parameters, losses))
+    def some_steps(i: Array, carry: Carry) -> Carry:
+        return lax.fori_loop(0, run, lambda j, carry: step(i * run + j, carry), carry)
+
+    done, carry = 0, (parameters, jnp.zeros(BLOCK, parameters["W1"].dtype))
+    if run > 1:
+        done = steps - steps % run
+        carry = lax.fori_loop(0, steps // run, some_steps, carry)
+    return lax.fori_loop(done, steps, step, carry)
 
 
 @keeps_dtype
@@ -188,10 +198,11 @@ def train(
         raise ValueError(f"iterations and learning_rate must be positive, got {iterations} and {learning_rate}.")
     parameters = jax.tree.map(partial(jnp.array, copy=True), parameters)  # the block donates its argument
     x, y = jnp.asarray(x), jnp.asarray(y)
+    run = 1 if next(iter(x.devices())).platform == "cpu" else RUN
     blocks = []
     for start in range(0, iterations, BLOCK):
         steps = min(BLOCK, iterations - start)
-        parameters, losses = _train_block(parameters, x, y, float(learning_rate), steps)
+        parameters, losses = _train_block(parameters, x, y, float(learning_rate), steps, run=run)
         blocks.append(losses)
     # Cut to length on the host: on the device, every new length would be a new program to compile.
     return parameters, jnp.asarray(np.concatenate(blocks)[:iterations])

@@ -16,7 +16,7 @@ def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
     normalization" (2015), Alg. 1.
     """
     epsilon = checked("batch_norm", x, x.shape[:-1], epsilon, axes=2, weight=weight, bias=bias)
-    mean, variance = _channel_statistics(x)
+    mean, variance = channel_statistics(x)
     s = np.sqrt(variance + epsilon).astype(mean.dtype)
     return _by_channel(x, mean, s, weight, bias), CenteredCache(x, mean, s, weight)
 
@@ -56,7 +56,7 @@ def _vector_gradients(output_gradient: Array, cache: CenteredCache) -> tuple[np.
     return products / s, dbias
 
 
-def _channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean of each channel, in the dtype of the work, and the variance, in float64."""
     n = math.prod(x.shape[:-1])
     total = in_parts(lambda x: np.einsum("rn->n", x, dtype=np.float64), x, keep=1, sums=1)
@@ -103,22 +103,3 @@ def batch_norm_inference_backward(output_gradient: Array, cache: CenteredCache) 
     dweight, dbias = _vector_gradients(output_gradient, cache)
     dx = in_parts(lambda dy: (dy * slope).astype(dy.dtype, copy=False), output_gradient, keep=1)
     return dx, dweight.astype(weight.dtype), dbias.astype(weight.dtype)
-
-
-def update_running_statistics(
-    mean: Vector, variance: Vector, x: Array, *, momentum: float = 0.1
-) -> tuple[Vector, Vector]:
-    """new = (1 - momentum) old + momentum batch, for mean and variance of each channel of x (batch, ..., channels).
-
-    The batch's variance is here the unbiased one, n / (n - 1) times that in batch_norm, as in Ioffe and Szegedy
-    (Alg. 2) and PyTorch; for n = 1 it is the biased one, 0. Keras 3 and Flax always use the biased one, and call the
-    other factor momentum: their 0.99 is 0.01 here. Raises ValueError for bad shapes, an empty x or a bad momentum.
-    """
-    checked("update_running_statistics", x, x.shape[:-1], 0.0, axes=2, mean=mean, variance=variance)
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum is the share of the new batch and must be in [0, 1], got {momentum}.")
-    new, n = float(momentum), math.prod(x.shape[:-1])
-    batch_mean, biased = _channel_statistics(x)
-    unbiased = biased * (n / max(n - 1, 1))
-    moved = [((1 - new) * o + new * b).astype(o.dtype) for o, b in ((mean, batch_mean), (variance, unbiased))]
-    return moved[0], moved[1]

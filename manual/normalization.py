@@ -30,9 +30,7 @@ from manual._batch_norm import (
     batch_norm_backward,
     batch_norm_inference,
     batch_norm_inference_backward,
-)
-from manual._batch_norm import (
-    update_running_statistics as update_running_statistics,
+    channel_statistics,
 )
 from manual._normalized import Array, CenteredCache, Gradients, Vector, checked, sum_over_examples, widened
 from manual._parts import in_parts
@@ -137,6 +135,25 @@ class GroupsCache(NamedTuple):
     deviation: Float[np.ndarray, "batch 1 channels"]
     weight: Float[np.ndarray, " channels"]
     groups: int
+
+
+def update_running_statistics(
+    mean: Vector, variance: Vector, x: Array, *, momentum: float = 0.1
+) -> tuple[Vector, Vector]:
+    """new = (1 - momentum) old + momentum batch, for mean and variance of each channel of x (batch, ..., channels).
+
+    The batch's variance is here the unbiased one, n / (n - 1) times that in batch_norm, as in Ioffe and Szegedy
+    (Alg. 2) and PyTorch; for n = 1 it is the biased one, 0. Keras 3 and Flax always use the biased one, and call the
+    other factor momentum: their 0.99 is 0.01 here. Raises ValueError for bad shapes, an empty x or a bad momentum.
+    """
+    checked("update_running_statistics", x, x.shape[:-1], 0.0, axes=2, mean=mean, variance=variance)
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"momentum is the share of the new batch and must be in [0, 1], got {momentum}.")
+    new, n = float(momentum), math.prod(x.shape[:-1])
+    batch_mean, biased = channel_statistics(x)
+    unbiased = biased * (n / max(n - 1, 1))
+    moved = [((1 - new) * o + new * b).astype(o.dtype) for o, b in ((mean, batch_mean), (variance, unbiased))]
+    return moved[0], moved[1]
 
 
 def group_norm(

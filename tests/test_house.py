@@ -61,11 +61,16 @@ def test_the_mirror_has_the_same_modules():
 
 
 def public_names(module):
-    """What a module defines for its users: `__all__`, or all that it defines without an underscore."""
+    """What a module offers: `__all__`, or all that it defines without an underscore, and the ops in its own table.
+
+    These may be defined in another file, whose name begins with an underscore.
+    """
     if hasattr(module, "__all__"):
         return set(module.__all__)
     own = {name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__}
-    return {name for name in own | tables(module) if not name.startswith("_")}
+    rules = vars(module).get(module.__name__.rpartition(".")[2].upper(), {}).values()
+    ops = {part.__name__ for rule in rules if isinstance(rule, tuple) for part in rule if inspect.isfunction(part)}
+    return {name for name in own | tables(module) | ops if not name.startswith("_")}
 
 
 def tables(module):

@@ -5,6 +5,7 @@ import sys
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -279,3 +280,17 @@ def test_labels_may_be_of_any_kind(kind):
         np.testing.assert_allclose(
             losses, manual.train(parameters, x, y, iterations=3, learning_rate=0.5)[1], rtol=1e-12
         )
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5, 8, 11])
+def test_a_block_in_runs_is_a_block_step_by_step(steps):
+    """As accelerators have it, with runs of 4: none, whole ones, and what is left of one."""
+    _, x, y = network(3, 3, 4, 2, 12)
+
+    def trained(run):
+        parameters = jax.tree.map(jnp.array, network(3, 3, 4, 2, 12)[0])
+        return autodiff.shallow._train_block(parameters, x, y, 0.5, steps, run=run)
+
+    with jax.enable_x64(True):
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-15), trained(4), trained(1))
+        assert np.count_nonzero(trained(4)[1]) == steps
