@@ -43,9 +43,10 @@ def _leave(status: int) -> None:
     Whatever has to be ended, such as processes, was ended by the commands.
     """
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # which Python tells when it ends
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # as it is if it was closed from the beginning
+                stream.flush()
+    except (OSError, ValueError):  # which Python tells when it ends
         return
     os._exit(status)
 

@@ -31,13 +31,13 @@ def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
     """
     x, mean, s, weight = cache
     dweight, dbias = _vector_gradients(output_gradient, cache)
-    slope, n = weight / s, math.prod(x.shape[:-1])
+    n = math.prod(x.shape[:-1])
 
     def gradient(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
-        dx, centered = widened(dy) * slope, widened(x) - mean
-        dx -= slope * dbias / n
-        centered *= slope * dweight / (n * s)
-        dx -= centered
+        dx, of_x_hat = widened(dy) - dbias / n, widened(x) - mean
+        of_x_hat *= dweight / n / s
+        dx -= of_x_hat
+        dx *= weight / s
         return dx.astype(dy.dtype, copy=False)
 
     dx = in_parts(gradient, output_gradient, x, keep=1)

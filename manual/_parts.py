@@ -22,8 +22,13 @@ def in_parts(formula: Callable[..., Any], *arrays: np.ndarray, keep: int = 0, su
 
     The formula gets parts of the arrays, whose common axes are made one, the first. What it makes has that axis too,
     and comes out with all of them; but the last `sums` of its results are sums over it, and are added up.
+    Raises ValueError if the arrays do not have these axes in common.
     """
-    common = arrays[0].shape[: arrays[0].ndim - keep]
+    most = max(arrays, key=lambda array: array.ndim).shape
+    common = most[: len(most) - keep]
+    if any(array.shape[: len(common)] != common for array in arrays):
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise ValueError(f"shapes {shapes} do not fit: their axes before the last {keep} must be equal.")
     rows = math.prod(common)
     flat = [array.reshape(rows, *array.shape[len(common) :]) for array in arrays]
     length = max(PART_BYTES * rows // max(arrays[0].nbytes, 1), 1)

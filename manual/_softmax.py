@@ -72,8 +72,6 @@ def log_softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:
     """dx_i = dy_i - exp(y_i) sum_j dy_j, because dy_j/dx_i = [i = j] - softmax_i."""
 
     def gradient(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
-        dx = np.exp(y)
-        dx *= np.sum(dy, axis=1, keepdims=True)
-        return np.subtract(dy, dx, out=dx)
+        return dy - np.exp(y) * np.sum(dy, axis=1, keepdims=True)
 
     return in_parts(gradient, output_gradient, cache.y, keep=_from(cache.axis, cache.y))

@@ -4,7 +4,8 @@ import contextvars
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -15,8 +16,7 @@ MOST_THREADS = 8  # more only wait for memory, or for the interpreter's lock bet
 def spread(work: Callable[[Any], None], items: Sequence[Any], entries: int) -> None:
     """`work(item)` for every item; by several threads, this one among them, if all of it is done to many `entries`.
 
-    Each takes the next item until none is left. What one of them raises is raised when all have ended. No work may ask
-    for threads itself.
+    Each takes the next item until none is left. What one of them raises is raised when all have ended.
     """
     waiting = deque(items)
 
@@ -32,9 +32,12 @@ def spread(work: Callable[[Any], None], items: Sequence[Any], entries: int) -> N
     if threads <= 1:
         until_none_is_left()
         return
-    # In copies of the caller's context: np.errstate lives there.
-    others = [_pool().submit(contextvars.copy_context().run, until_none_is_left) for _ in range(threads - 1)]
+    others: list[Future[None]] = []
     try:
+        with suppress(RuntimeError):  # when Python ends, or has too many threads, there are no more: this one is enough
+            for _ in range(threads - 1):
+                context = contextvars.copy_context()  # np.errstate lives there
+                others.append(_pool().submit(context.run, until_none_is_left))
         until_none_is_left()
     finally:
         waiting.clear()  # if this thread was interrupted, the others are not to do the rest

@@ -54,10 +54,9 @@ def sigmoid(x: Array) -> tuple[Array, OutputCache]:
 
 def sigmoid_backward(output_gradient: Array, cache: OutputCache) -> Array:
     """dx = dy y (1 - y), because y' = exp(-x) / (1 + exp(-x))^2 and 1 - y = exp(-x) / (1 + exp(-x))."""
-    dx = np.subtract(1, cache.y, out=np.empty_like(cache.y))
+    dx = 1 - cache.y
     dx *= cache.y
-    dx *= output_gradient
-    return dx
+    return dx * output_gradient
 
 
 def relu(x: Array) -> tuple[Array, OutputCache]:
@@ -95,8 +94,7 @@ def leaky_relu_backward(output_gradient: Array, cache: LeakyReluCache) -> Array:
 def _by_side(dy: Array, positive: np.ndarray, right: float, left: Any) -> Array:
     """dy right where x is positive, else dy left."""
     p = dy * positive
-    dx = np.subtract(dy, p, out=np.empty_like(p))
-    dx *= left
+    dx = (dy - p) * left
     if right != 1:
         p *= right
     dx += p
@@ -158,9 +156,8 @@ def softplus_backward(output_gradient: Array, cache: OutputCache) -> Array:
     """dx = dy sigmoid(x) = dy (1 - exp(-y)), because exp(-y) = 1 / (1 + exp(x)) = 1 - sigmoid(x)."""
     dx = np.negative(cache.y, out=np.empty_like(cache.y))
     np.expm1(dx, out=dx)
-    dx *= output_gradient
     np.negative(dx, out=dx)
-    return dx
+    return dx * output_gradient
 
 
 class GeluCache(NamedTuple):
@@ -247,12 +244,11 @@ def silu(x: Array) -> tuple[Array, SiluCache]:
 def silu_backward(output_gradient: Array, cache: SiluCache) -> Array:
     """dx = dy s (1 + x (1 - s)), because s' = s (1 - s)."""
     x, s = cache
-    dx = np.subtract(1, s, out=np.empty_like(s))
+    dx = 1 - s
     dx *= x
     dx += 1
     dx *= s
-    dx *= output_gradient
-    return dx
+    return dx * output_gradient
 
 
 class SwigluCache(NamedTuple):

@@ -11,6 +11,7 @@ gradient 0, where PyTorch and JAX have NaN. Symbols: z logits, p predictions, t 
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,15 +33,16 @@ class LogitsCache(NamedTuple):
 
 
 def binary_cross_entropy(logits: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, LogitsCache]:
-    """-t log s - (1 - t) log(1 - s) with s = sigmoid(z), which is log(1 + exp(z)) - t z, by way of softplus.
+    """-t log s - (1 - t) log(1 - s) with s = sigmoid(z), which is max(z, 0) - t z + log(1 + exp(-|z|)).
 
     Targets are labels 0 and 1 or probabilities; that they lie between is not checked. The mean is over all entries,
     as in PyTorch; `shallow.compute_loss` sums over the outputs of an example, and optax returns the terms.
     Source: Bishop, "Pattern recognition and machine learning" (2006), 4.3.2.
     """
     z, t = logits, checked_targets("logits", logits, targets, reduction)
-    terms, _ = _softplus(z)
-    terms -= t * z
+    terms = np.clip(z, 0, inf, out=np.empty_like(z))
+    terms -= t * z  # first: of a right answer, 0 is left here, and the rest would be lost beside a large z
+    terms += _softplus(-np.abs(z))[0]
     return reduced(terms, reduction, z.size), LogitsCache(z, t, reduction)
 
 

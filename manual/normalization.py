@@ -193,14 +193,14 @@ def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients
         dtype, dy, centered = dy.dtype, widened(dy), widened(x) - mean
         sums = np.einsum("bsc->bc", dy)
         products = np.einsum("bsc,bsc->bc", dy, centered) / s[:, 0]
-        slope = weight / s
-        dx = dy * slope
-        dx -= _group_means(slope[:, 0] * sums / places, groups)
-        centered *= _group_means(slope[:, 0] * products / places, groups) / s
+        centered *= _group_means(weight * products / places, groups) / s
+        dx = dy * weight
+        dx -= _group_means(weight * sums / places, groups)
         dx -= centered
+        dx /= s
         return dx.astype(dtype, copy=False), products, sums
 
-    dy = output_gradient.reshape(cache.x.shape)
+    dy = output_gradient.reshape(len(output_gradient), math.prod(output_gradient.shape[1:-1]), weight.size)
     dx, products, sums = in_parts(gradients, dy, cache.x, cache.mean, cache.deviation, keep=2)
     dweight, dbias = products.sum(axis=0).astype(weight.dtype), sums.sum(axis=0).astype(weight.dtype)
     return dx.reshape(output_gradient.shape), dweight, dbias

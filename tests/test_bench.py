@@ -87,8 +87,8 @@ def test_everybody_trains_the_same_model(name, options):
     workload = Workload("models", name, options=small | options)
     right = reference_of(workload)
     for contestant in installed(workload):
-        # Adam divides a key's bias, whose gradient is rounding only, by the size of that.
-        assert distance(outcome_of(workload, contestant), right) < 2e-2, contestant
+        # Adam divides the gradient of a key's bias, which is rounding only, by the size of that.
+        assert distance(outcome_of(workload, contestant), right) < (2e-2 if options else 5e-3), contestant
 
 
 def test_pytorch_takes_part_where_it_can():
@@ -347,7 +347,7 @@ def test_a_view_is_no_work_that_could_be_compared():
     ops = {"flatten": (1e-6, 1e-7), "gelu": (2.0, 1.0), "relu": (2.0, 1.0)}
     cells = [a_cell(name, manual=[manual], torch=[torch]) for name, (manual, torch) in ops.items()]
     (told,) = a_run(*cells, kind="ops").lines()
-    assert "2.00 times as long as torch, the geometric mean of 2 ops (without flatten, which does no work)" in told
+    assert "2.00 times as long as torch, the geometric mean of 2 ops (without flatten, too short to time)" in told
 
 
 def test_results_survive_json():

@@ -462,3 +462,14 @@ def test_planted_faults_of_the_others_are_seen():
         report = check_vjp(forward, backward, function, predictions)
         assert report.verdict is Verdict.DISAGREE, name
         assert report.wrong_side == "manual"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sizes"), [("float16", [5.0, 9.0]), ("float32", [10.0, 20.0]), ("float64", [20.0, 40.0])]
+)
+def test_what_is_left_of_a_confident_right_answer_is_not_lost_beside_its_logit(dtype, sizes):
+    """Its loss is log(1 + exp(-|z|)), and not the difference of two numbers of the size of z."""
+    z = np.array([*sizes, *(-size for size in sizes)], dtype)
+    terms, _ = by_hand.binary_cross_entropy(z, (z > 0).astype(dtype), reduction="none")
+    right = np.log1p(np.exp(-np.abs(z.astype(float))))
+    np.testing.assert_allclose(np.asarray(terms, float), right, rtol=4 * np.finfo(dtype).eps)

@@ -457,3 +457,20 @@ def caught(forward, backward, function, *inputs):
     assert report.verdict is Verdict.DISAGREE
     assert report.wrong_side == "manual"
     assert [row.path for row in report.rows if row.verdict is not Verdict.AGREE] == ["0"]
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1e18])
+@pytest.mark.parametrize("name", ["batch_norm", "group_norm", "layer_norm", "rms_norm"])
+def test_numbers_of_any_magnitude(name, scale):
+    """1 / s^2, and s^2 too, have to be kept out of float32."""
+    op, undo = manual.normalization.NORMALIZATION[name]
+    options = {"groups": 2} if name == "group_norm" else {}
+    x, weight, bias, dy = drawn((5, 3, 4), (4,), (4,), (5, 3, 4), dtype="float32")
+    vectors = [weight] if name == "rms_norm" else [weight, bias]
+
+    def gradients(dtype):
+        given = [array.astype(dtype) for array in (scale * x, *vectors)]
+        return undo(dy.astype(dtype), op(*given, epsilon=0.0, **options)[1])
+
+    for narrow, wide in zip(gradients("float32"), gradients("float64"), strict=True):
+        np.testing.assert_allclose(narrow, wide, rtol=1e-3, atol=1e-5 * np.abs(wide).max())

@@ -110,3 +110,28 @@ def test_the_error_function_in_any_blocks(monkeypatch):
     whole = manual._erf.erf(x)
     monkeypatch.setattr(manual._erf, "BLOCK", 33)
     np.testing.assert_array_equal(manual._erf.erf(x), whole)
+
+
+@pytest.mark.parametrize("name", [name for name in OPS if "axis" not in name])
+def test_an_output_gradient_of_another_shape_is_refused(name):
+    """As of a transposed one: the numbers would fit, and be wrong."""
+    x = np.random.default_rng(0).standard_normal((5, 3, 6)).astype(np.float32)
+    op, undo = RULES[name.split(",")[0]]
+    vectors = [np.ones(6, np.float32)] * (2 if name.endswith("norm") else 0)
+    _, cache = op(x, *vectors[: 1 if name == "rms_norm" else 2], **({"groups": 3} if name == "group_norm" else {}))
+    for shape in ((3, 5, 6), (6,), *([()] if name in activations.ACTIVATIONS else [])):
+        with pytest.raises(ValueError, match=r"shape"):
+            undo(np.ones(shape, np.float32), cache)
+
+
+RULES = {**activations.ACTIVATIONS, **normalization.NORMALIZATION}
+
+
+@pytest.mark.parametrize("name", activations.ACTIVATIONS)
+def test_a_wider_output_gradient_makes_a_wider_gradient(name):
+    x = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
+    op, undo = activations.ACTIVATIONS[name]
+    y, cache = op(x, x) if name == "swiglu" else op(x)
+    assert y.dtype == np.float32
+    for dx in jax.tree.leaves(undo(np.ones((2, 3)), cache)):
+        assert dx.dtype == (np.float32 if name == "gelu" else np.float64)

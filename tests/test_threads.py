@@ -1,7 +1,11 @@
 """Work is done once, whoever does it; as many threads as the user wishes; what goes wrong in one is not lost."""
 
 import multiprocessing
+import os
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import Future
 
 import numpy as np
@@ -21,7 +25,7 @@ class Meeting:
     """Work that ends only when `count` threads are at it together."""
 
     def __init__(self, count):
-        self.barrier, self.threads, self.done = threading.Barrier(count, timeout=30), set(), []
+        self.barrier, self.threads, self.done = threading.Barrier(count, timeout=20), set(), []
 
     def __call__(self, item):
         self.threads.add(threading.get_ident())
@@ -81,27 +85,62 @@ def test_what_another_thread_raises_is_raised_here():
 
 @pytest.mark.usefixtures("three_threads")
 def test_when_this_thread_is_interrupted_the_others_end_first_and_leave_the_rest():
-    here, met, interrupted, done = threading.get_ident(), threading.Barrier(3, timeout=30), threading.Event(), []
+    here, met, done = threading.get_ident(), threading.Barrier(3, timeout=30), []
 
     def work(item):
         if item < 3:
             met.wait()
         if threading.get_ident() == here:
-            interrupted.set()
             raise KeyboardInterrupt
-        interrupted.wait(30)
+        time.sleep(0.3)
         done.append(item)
 
     with pytest.raises(KeyboardInterrupt):
         spread(work, range(1000), 1)
-    assert len(done) < 10
-    assert not {thread.name for thread in threading.enumerate() if thread.name == "working"}
+    assert len(done) == 2  # what they had begun
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_every_thread_heeds_the_callers_error_state():
+    met, heeded = threading.Barrier(3, timeout=30), []
+
+    def work(item):
+        met.wait()
+        heeded.append(np.geterr()["over"])
+
+    for state in ("ignore", "raise"):
+        with np.errstate(over=state):
+            spread(work, range(3), 1)
+    assert heeded == 3 * ["ignore"] + 3 * ["raise"]
+
+
+LATE = "threading.Thread(target=lambda: (time.sleep(1), work())).start()"
+
+
+@pytest.mark.parametrize("where", ["atexit.register(work)", LATE])
+def test_when_python_ends_one_thread_is_enough(where):
+    script = f"""
+import atexit, threading, time
+from manual import _threads
+_threads.PARALLEL = 0
+
+def work():
+    done = []
+    _threads.spread(done.append, range(9), 1)
+    print(len(done), flush=True)
+
+work()
+{where}
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "3"}
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment)
+    assert (ended.stdout, ended.stderr) == ("9\n9\n", "")
 
 
 def _in_a_fork(connection):
-    total = np.zeros(6)
-    spread(lambda i: total.__setitem__(i, i), range(6), 1)
-    connection.send(total.sum())
+    work = Meeting(3)
+    spread(work, range(3), 1)
+    connection.send(len(work.threads))
 
 
 @pytest.mark.usefixtures("three_threads")
@@ -114,7 +153,7 @@ def test_a_forked_process_has_threads_of_its_own():
     process.start()
     try:
         assert ours.poll(60), "it waits for threads that it does not have"
-        assert ours.recv() == 15
+        assert ours.recv() == 3
     finally:
         process.kill()
         process.join()

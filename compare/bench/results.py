@@ -15,7 +15,7 @@ from compare.timing import readable
 
 FORMAT = 1  # of the JSON
 BELOW = 0.9  # of the floor
-CALL = 1e-5  # seconds: who takes less does no work, but makes a view, and only its call is timed
+CALL = 1e-5  # seconds, below which it is the call that is timed, as of a view, and not the work
 WORTH_TELLING = 0.02  # seconds: a first step takes longer than others without any compilation
 
 
@@ -158,11 +158,11 @@ class Bench:
         told = []
         for rival in ("autodiff", "torch"):
             compared = [cell for cell in self.cells if cell.ratio("manual", rival) is not None]
-            views = [cell.size for cell in compared if min(map(cell.seconds, ("manual", rival))) < CALL]
-            ratios = [(cell.ratio("manual", rival) or 0.0, cell.size) for cell in compared if cell.size not in views]
+            short = [cell.size for cell in compared if min(map(cell.seconds, ("manual", rival))) < CALL]
+            ratios = [(cell.ratio("manual", rival) or 0.0, cell.size) for cell in compared if cell.size not in short]
             if len(ratios) > 1:
                 mean, worst = statistics.geometric_mean(r for r, _ in ratios), max(ratios)
-                but = f" (without {', '.join(views)}, which does no work)" if views else ""
+                but = f" (without {', '.join(short)}, too short to time)" if short else ""
                 told.append(
                     f"manual takes {mean:.2f} times as long as {rival}, the geometric mean of {len(ratios)} ops{but}; "
                     f"at most {worst[0]:.2f} times ({worst[1]})."
