@@ -32,10 +32,11 @@ def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
     x, mean, s, weight = cache
     dweight, dbias = _vector_gradients(output_gradient, cache)
     n = math.prod(x.shape[:-1])
+    mean_gradient, slope = ((total / n).astype(s.dtype) for total in (dbias, dweight / s))
 
     def gradient(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
-        dx, of_x_hat = widened(dy) - dbias / n, widened(x) - mean
-        of_x_hat *= dweight / n / s
+        dx, of_x_hat = widened(dy) - mean_gradient, widened(x) - mean
+        of_x_hat *= slope
         dx -= of_x_hat
         dx *= weight / s
         return dx.astype(dy.dtype, copy=False)
@@ -64,7 +65,7 @@ def channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     def squares(x: np.ndarray) -> np.ndarray:
         centered = x - mean
-        return np.einsum("rn,rn->n", centered, centered, dtype=np.float64)
+        return sum_over_examples(centered, centered)
 
     return mean, in_parts(squares, x, keep=1, sums=1) / n
 

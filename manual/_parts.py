@@ -32,6 +32,8 @@ def in_parts(formula: Callable[..., Any], *arrays: np.ndarray, keep: int = 0, su
     rows = math.prod(common)
     flat = [array.reshape(rows, *array.shape[len(common) :]) for array in arrays]
     length = max(PART_BYTES * rows // max(arrays[0].nbytes, 1), 1)
+    if rows > length:
+        length = -(-rows // (2 * -(-rows // (2 * length))))  # an even number of equal parts: two threads end together
     starts = range(0, max(rows, 1), length)
 
     def made(rows: slice) -> tuple[Any, ...]:

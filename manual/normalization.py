@@ -32,7 +32,16 @@ from manual._batch_norm import (
     batch_norm_inference_backward,
     channel_statistics,
 )
-from manual._normalized import Array, CenteredCache, Gradients, Vector, checked, sum_over_examples, widened
+from manual._normalized import (
+    Array,
+    CenteredCache,
+    Gradients,
+    Vector,
+    checked,
+    sum_over_examples,
+    sums_of_products,
+    widened,
+)
 from manual._parts import in_parts
 
 
@@ -191,11 +200,12 @@ def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients
 
     def gradients(dy: np.ndarray, x: np.ndarray, mean: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
         dtype, dy, centered = dy.dtype, widened(dy), widened(x) - mean
-        sums = np.einsum("bsc->bc", dy)
-        products = np.einsum("bsc,bsc->bc", dy, centered) / s[:, 0]
-        centered *= _group_means(weight * products / places, groups) / s
+        sums = sums_of_products(dy)
+        products = sums_of_products(dy, centered) / s[:, 0]
+        of_g, of_g_x_hat = (_group_means(weight * total / places, groups) for total in (sums, products))
+        centered *= (of_g_x_hat / s).astype(s.dtype)
         dx = dy * weight
-        dx -= _group_means(weight * sums / places, groups)
+        dx -= of_g.astype(s.dtype)
         dx -= centered
         dx /= s
         return dx.astype(dtype, copy=False), products, sums
@@ -210,8 +220,7 @@ def _statistics(x: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray, np.
     """x - mean, a new array; the mean, in x's dtype; the variance, in float64. The latter are (batch, 1, channels)."""
     mean = _group_means(np.einsum("bsc->bc", x, dtype=np.float64) / x.shape[1], groups).astype(x.dtype)
     centered = x - mean
-    squares = np.einsum("bsc,bsc->bc", centered, centered, dtype=np.float64)
-    return centered, mean, _group_means(squares / x.shape[1], groups)
+    return centered, mean, _group_means(sums_of_products(centered, centered) / x.shape[1], groups)
 
 
 def _group_means(values: np.ndarray, groups: int) -> np.ndarray:
