@@ -97,7 +97,10 @@ def test_when_this_thread_is_interrupted_the_others_end_first_and_leave_the_rest
 
     with pytest.raises(KeyboardInterrupt):
         spread(work, range(1000), 1)
-    assert len(done) == 2  # what they had begun
+    ended = len(done)
+    assert 2 <= ended < 20  # what they had begun
+    time.sleep(0.5)
+    assert len(done) == ended
 
 
 @pytest.mark.usefixtures("three_threads")
