@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from manual._threads import MOST_THREADS, PARALLEL, available_threads, spread
+from manual._threads import spread, threads_for
 from manual._windows import Pads, Pair, padded, unpadded
 
 TILE_BYTES = 1 << 21  # of columns at a time
@@ -167,7 +167,7 @@ def _sum(spec: str, windows: np.ndarray, other: np.ndarray, out: np.ndarray) -> 
 def _shared_out(work: Callable[[slice], None], windows: np.ndarray) -> None:
     """Do all examples, a share in each thread: unlike BLAS, einsum has no threads of its own."""
     batch = windows.shape[1]
-    shares = max(min(available_threads(), MOST_THREADS, batch), 1) if windows.size >= PARALLEL else 1
+    shares = threads_for(batch, windows.size)
     ends = [batch * i // shares for i in range(shares + 1)]
     spread(work, [*map(slice, ends[:-1], ends[1:])], windows.size)
 

@@ -36,8 +36,8 @@ def in_parts(formula: Callable[..., Any], *arrays: np.ndarray, keep: int = 0, su
         length = -(-rows // (2 * -(-rows // (2 * length))))  # an even number of equal parts: two threads end together
     starts = range(0, max(rows, 1), length)
 
-    def made(rows: slice) -> tuple[Any, ...]:
-        found = formula(*(array[rows] for array in flat))
+    def made(part: slice) -> tuple[Any, ...]:
+        found = formula(*(array[part] for array in flat))
         return found if isinstance(found, tuple) else (found,)
 
     if len(starts) == 1:

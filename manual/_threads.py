@@ -28,8 +28,8 @@ def spread(work: Callable[[Any], None], items: Sequence[Any], entries: int) -> N
                 return
             work(item)
 
-    threads = min(available_threads(), MOST_THREADS, len(items)) if entries >= PARALLEL else 1
-    if threads <= 1:
+    threads = threads_for(len(items), entries)
+    if threads == 1:
         until_none_is_left()
         return
     others: list[Future[None]] = []
@@ -55,6 +55,11 @@ def _pool() -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has none of its parent's threads
+
+
+def threads_for(items: int, entries: int) -> int:
+    """How many share work that can be divided into so many items, and is done to so many entries."""
+    return max(min(available_threads(), MOST_THREADS, items), 1) if entries >= PARALLEL else 1
 
 
 def available_threads() -> int:

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from manual._erf import erf
 from manual._parts import in_parts
 from manual._softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
+from manual._softplus import softplus_below
 
 Array = Float[np.ndarray, "*shape"]
 
@@ -144,10 +145,7 @@ def selu_backward(output_gradient: Array, cache: OutputCache) -> Array:
 
 def softplus(x: Array) -> tuple[Array, OutputCache]:
     """y = log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), whose exp cannot overflow. Source: Dugas et al. (2001)."""
-    y = np.abs(x, out=np.empty_like(x))
-    np.negative(y, out=y)
-    np.exp(y, out=y)
-    np.log1p(y, out=y)
+    y = softplus_below(x)
     y += np.clip(x, 0, inf)
     return y, OutputCache(y)  # np.logaddexp(x, 0) takes ten times as long
 

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from manual._reduction import Array, Targets, Value, check_reduction, checked_targets, per_term, reduced
+from manual._softplus import softplus_below
 from manual.activations import sigmoid as _sigmoid
-from manual.activations import softplus as _softplus
 
 Rows = Float[np.ndarray, "*rows classes"]
 
@@ -42,7 +42,7 @@ def binary_cross_entropy(logits: Array, targets: Targets, *, reduction: str = "m
     z, t = logits, checked_targets("logits", logits, targets, reduction)
     terms = np.clip(z, 0, inf, out=np.empty_like(z))
     terms -= t * z  # first: of a right answer, 0 is left here, and the rest would be lost beside a large z
-    terms += _softplus(-np.abs(z))[0]
+    terms += softplus_below(z)
     return reduced(terms, reduction, z.size), LogitsCache(z, t, reduction)
 
 

@@ -112,6 +112,9 @@ def test_the_error_function_in_any_blocks(monkeypatch):
     np.testing.assert_array_equal(manual._erf.erf(x), whole)
 
 
+RULES = {**activations.ACTIVATIONS, **normalization.NORMALIZATION}
+
+
 @pytest.mark.parametrize("name", [name for name in OPS if "axis" not in name])
 def test_an_output_gradient_of_another_shape_is_refused(name):
     """As of a transposed one: the numbers would fit, and be wrong."""
@@ -122,9 +125,6 @@ def test_an_output_gradient_of_another_shape_is_refused(name):
     for shape in ((3, 5, 6), (6,), *([()] if name in activations.ACTIVATIONS else [])):
         with pytest.raises(ValueError, match=r"shape"):
             undo(np.ones(shape, np.float32), cache)
-
-
-RULES = {**activations.ACTIVATIONS, **normalization.NORMALIZATION}
 
 
 @pytest.mark.parametrize("name", activations.ACTIVATIONS)

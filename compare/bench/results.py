@@ -157,9 +157,9 @@ class Bench:
         """For many sizes that are different things, as ops are: one number for each rival."""
         told = []
         for rival in ("autodiff", "torch"):
-            compared = [cell for cell in self.cells if cell.ratio("manual", rival) is not None]
-            short = [cell.size for cell in compared if min(map(cell.seconds, ("manual", rival))) < CALL]
-            ratios = [(cell.ratio("manual", rival) or 0.0, cell.size) for cell in compared if cell.size not in short]
+            compared = [(r, cell) for cell in self.cells if (r := cell.ratio("manual", rival)) is not None]
+            short = [cell.size for _, cell in compared if min(map(cell.seconds, ("manual", rival))) < CALL]
+            ratios = [(r, cell.size) for r, cell in compared if cell.size not in short]
             if len(ratios) > 1:
                 mean, worst = statistics.geometric_mean(r for r, _ in ratios), max(ratios)
                 but = f" (without {', '.join(short)}, too short to time)" if short else ""
