@@ -1,6 +1,7 @@
 """Where data comes from: sets bundled with scikit-learn, sets made from a seed, and the user's own file."""
 
 import csv
+import importlib.util
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -112,20 +113,34 @@ _READERS: dict[str, Callable[[Path], Rows]] = {".csv": _read_csv, ".npz": _read_
 # ------------------------------------------------------------------------------- bundled and made
 
 
+def _bundled(set_name: str, file: str, header_lines: int = 0) -> Rows:
+    """A set that comes with scikit-learn, read from its file: to import scikit-learn takes longer than many a check."""
+    found = importlib.util.find_spec("sklearn")
+    path = Path((found and found.origin) or "").parent / "datasets" / "data" / file
+    if path.exists():
+        table = np.loadtxt(path, delimiter=",", skiprows=header_lines)
+        return table[:, :-1], table[:, -1]
+    from sklearn import datasets  # it has moved its file
+
+    x, y = getattr(datasets, f"load_{set_name}")(return_X_y=True)
+    return np.asarray(x), np.asarray(y, float)
+
+
 def _breast_cancer(seed: int) -> Rows:
     """Wisconsin diagnostic breast cancer (UCI): 569 patients, 30 measurements; 1 is benign."""
-    from sklearn.datasets import load_breast_cancer  # imported late: it takes a second
+    return _bundled("breast_cancer", "breast_cancer.csv", header_lines=1)
 
-    x, y = load_breast_cancer(return_X_y=True)
-    return np.asarray(x), np.asarray(y)
+
+def digits() -> Rows:
+    """Handwritten digits (UCI): 1,797 images of 8x8 pixels, from 0 to 16, and which digit each shows."""
+    x, labels = _bundled("digits", "digits.csv.gz")
+    return x, labels.astype(int)
 
 
 def _digits(seed: int) -> Rows:
-    """Handwritten digits (UCI): 1,797 images of 8x8 pixels; ten outputs, one for each digit."""
-    from sklearn.datasets import load_digits
-
-    x, y = load_digits(return_X_y=True)
-    return np.asarray(x), np.eye(10)[np.asarray(y)]
+    """Ten outputs, one for each digit."""
+    x, labels = digits()
+    return x, np.eye(10)[labels]
 
 
 def _moons(seed: int) -> Rows:
@@ -161,11 +176,9 @@ DATASETS = {
 
 def digit_images() -> tuple[np.ndarray, np.ndarray]:
     """The digits as images (1797, 8, 8, 1) of mean 0 and deviation 1, and their classes, 0 to 9."""
-    from sklearn.datasets import load_digits
-
-    x, y = load_digits(return_X_y=True)
-    x = np.asarray(x).reshape(-1, 8, 8, 1)
-    return (x - x.mean()) / x.std(), np.asarray(y)
+    x, labels = digits()
+    x = x.reshape(-1, 8, 8, 1)
+    return (x - x.mean()) / x.std(), labels
 
 
 def characters() -> tuple[str, np.ndarray]:

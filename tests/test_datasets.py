@@ -1,15 +1,19 @@
 """The bundled sets are what they claim to be; a file is read whole and right, or refused with a message."""
 
 import os
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from compare.datasets import DATASETS, load
+from compare.datasets import DATASETS, digits, load
 from compare.problem import BadInput, Problem
 
 PARTS = ("train_x", "train_y", "test_x", "test_y")
@@ -51,6 +55,24 @@ def test_a_dataset_has_its_size_and_its_classes(name):
     assert np.isfinite(problem.train_x).all()
     # Each class is on both sides of the split.
     assert all(0 < part.sum() < part.size for part in (*problem.train_y, *problem.test_y))
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize(
+    ("name", "read"), [("breast_cancer", lambda: DATASETS["breast-cancer"].rows(0)), ("digits", digits)]
+)
+def test_a_bundled_set_is_what_scikit_learn_loads_wherever_it_keeps_its_file(monkeypatch, name, read, moved):
+    if moved:
+        monkeypatch.setattr(Path, "exists", lambda path: False)
+    x, y = read()
+    expected_x, expected_y = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
+    np.testing.assert_array_equal(x, expected_x, strict=True)
+    np.testing.assert_array_equal(y, expected_y)
+
+
+def test_the_default_set_is_there_without_the_import_of_scikit_learn():
+    script = "import sys, compare.datasets; compare.datasets.load('breast-cancer'); sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize("name", DATASETS)

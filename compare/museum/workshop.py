@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.datasets import load_digits
 
+from compare import datasets
 from compare.localize import tap
 
 Line = Callable[[Any], Any]
@@ -110,7 +110,7 @@ def descent_in_jax(p: Any, x: Any, y: Any) -> Any:
 @functools.cache
 def digits(examples: int = 200) -> tuple[np.ndarray, np.ndarray]:
     """Images of digits, 8 by 8 and centered, and one-hot labels, from scikit-learn."""
-    x, labels = load_digits(return_X_y=True)
+    x, labels = datasets.digits()
     return x[:examples] / 16 - 0.3, one_hot(labels[:examples], 10)
 
 
