@@ -46,12 +46,18 @@ class Stage:
         self.interrupted = True
         raise KeyboardInterrupt
 
+    def about_lost(self, lost: "sys.UnraisableHookArgs") -> None:
+        """Python prints what is raised where nothing can be, unless it is our interruption: `say` raises that again."""
+        if not (self.interrupted and issubclass(lost.exc_type, KeyboardInterrupt)):
+            sys.__unraisablehook__(lost)
+
 
 @contextmanager
 def reported() -> Iterator[Stage]:
     """Bad input ends with one line and status 2, an interruption with one line and status 130."""
     stage = Stage()
-    before = signal.signal(signal.SIGINT, stage.interrupt)
+    before, hook = signal.signal(signal.SIGINT, stage.interrupt), sys.unraisablehook
+    sys.unraisablehook = stage.about_lost
     try:
         yield stage
     except (Exception, KeyboardInterrupt) as error:
@@ -66,6 +72,7 @@ def reported() -> Iterator[Stage]:
         raise typer.Exit(2) from None
     finally:
         signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = hook
 
 
 def _said_of(error: BaseException) -> str | None:

@@ -682,4 +682,5 @@ main()
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 130, ended.stderr
+    assert "Traceback" not in ended.stderr
     assert re.search(r"interrupted while comparing training, [78] steps done", ended.stderr.splitlines()[-1])
