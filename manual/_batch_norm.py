@@ -1,10 +1,22 @@
 """Batch normalization, in training and after it: the part of `normalization` whose statistics are those of channels."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
-from manual._normalized import Array, CenteredCache, Gradients, Vector, checked, sum_over_examples, widened
+from manual._normalized import (
+    Array,
+    CenteredCache,
+    Gradients,
+    Vector,
+    checked,
+    long_row,
+    of_shape,
+    repeats,
+    sum_over_examples,
+    widened,
+)
 from manual._parts import in_parts
 
 
@@ -32,54 +44,68 @@ def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
     x, mean, s, weight = cache
     dweight, dbias = _vector_gradients(output_gradient, cache)
     n = math.prod(x.shape[:-1])
-    mean_gradient, slope = ((total / n).astype(s.dtype) for total in (dbias, dweight / s))
+    mean_of_dy, slope = ((total / n).astype(s.dtype) for total in (dbias, dweight / s))
+    mean, mean_of_dy, slope, scale = _long(n, mean, mean_of_dy, slope, weight / s)
 
     def gradient(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
-        dx, of_x_hat = widened(dy) - mean_gradient, widened(x) - mean
+        dx, of_x_hat = widened(dy) - mean_of_dy, widened(x) - mean
         of_x_hat *= slope
         dx -= of_x_hat
-        dx *= weight / s
+        dx *= scale
         return dx.astype(dy.dtype, copy=False)
 
-    dx = in_parts(gradient, output_gradient, x, keep=1)
+    dx = in_parts(gradient, *(a.reshape(-1, mean.size) for a in (output_gradient, x)), keep=1).reshape(x.shape)
     return dx, dweight.astype(weight.dtype), dbias.astype(weight.dtype)
 
 
 def _vector_gradients(output_gradient: Array, cache: CenteredCache) -> tuple[np.ndarray, np.ndarray]:
     """dweight and dbias, if the statistics are those of channels."""
     x, mean, s, _ = cache
+    (mean,) = _long(math.prod(x.shape[:-1]), mean)
 
     def sums(dy: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         dy = widened(dy)
         return sum_over_examples(dy, widened(x) - mean), sum_over_examples(dy)
 
-    products, dbias = in_parts(sums, output_gradient, x, keep=1, sums=2)
+    rows = (a.reshape(-1, mean.size) for a in (of_shape(x, output_gradient), x))
+    products, dbias = (total.reshape(-1, s.size).sum(axis=0) for total in in_parts(sums, *rows, keep=1, sums=2))
     return products / s, dbias
 
 
 def channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean of each channel, in the dtype of the work, and the variance, in float64."""
-    n = math.prod(x.shape[:-1])
-    total = in_parts(lambda x: np.einsum("rn->n", x, dtype=np.float64), x, keep=1, sums=1)
-    mean = (total / n).astype(np.result_type(x.dtype, np.float32))
+    n, channels = math.prod(x.shape[:-1]), x.shape[-1]
+    rows = x.reshape(-1, repeats(n, channels) * channels)
+
+    def mean_over_rows(formula: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        return in_parts(formula, rows, keep=1, sums=1).reshape(-1, channels).sum(axis=0) / n
+
+    mean = mean_over_rows(lambda x: np.einsum("rn->n", x, dtype=np.float64))
+    mean = mean.astype(np.result_type(x.dtype, np.float32))
+    (of_rows,) = _long(n, mean)
 
     def squares(x: np.ndarray) -> np.ndarray:
-        centered = x - mean
+        centered = x - of_rows
         return sum_over_examples(centered, centered)
 
-    return mean, in_parts(squares, x, keep=1, sums=1) / n
+    return mean, mean_over_rows(squares)
+
+
+def _long(rows: int, *vectors: np.ndarray) -> list[np.ndarray]:
+    return [long_row(vector, repeats(rows, vector.size)) for vector in vectors]
 
 
 def _by_channel(x: np.ndarray, mean: np.ndarray, s: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """weight (x - mean) / s + bias, all vectors."""
+    mean, scale, shift = _long(math.prod(x.shape[:-1]), mean, weight / s, bias)
 
     def normalized(x: np.ndarray) -> np.ndarray:
         y = widened(x) - mean
-        y *= weight / s
-        y += bias
+        y *= scale
+        y += shift
         return y.astype(x.dtype, copy=False)
 
-    return in_parts(normalized, x, keep=1)
+    return in_parts(normalized, x.reshape(-1, mean.size), keep=1).reshape(x.shape)
 
 
 def batch_norm_inference(
@@ -100,7 +126,9 @@ def batch_norm_inference(
 
 def batch_norm_inference_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
     """dx = dy weight / s, because nothing but x depends on x. dweight = sum of dy x_hat, dbias = sum of dy."""
-    slope, weight = cache.weight / cache.deviation, cache.weight
+    x, weight = cache.x, cache.weight
     dweight, dbias = _vector_gradients(output_gradient, cache)
-    dx = in_parts(lambda dy: (dy * slope).astype(dy.dtype, copy=False), output_gradient, keep=1)
+    (scale,) = _long(math.prod(x.shape[:-1]), weight / cache.deviation)
+    rows = output_gradient.reshape(-1, scale.size)
+    dx = in_parts(lambda dy: (dy * scale).astype(dy.dtype, copy=False), rows, keep=1).reshape(x.shape)
     return dx, dweight.astype(weight.dtype), dbias.astype(weight.dtype)

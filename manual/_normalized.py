@@ -1,6 +1,7 @@
 """What all normalization shares: the cache of what is centered, sums, the dtype of the work, and what cannot be."""
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,22 +21,47 @@ class CenteredCache(NamedTuple):
     weight: Float[np.ndarray, " n"]
 
 
-ROWS = 16  # that are added one after another in the dtype of the work, before sums go on in float64, which is slower
+# That are added one after another in the dtype of the work, before sums go on in float64, which is slower.
+ROWS = 16
 
 
 def sums_of_products(*factors: np.ndarray) -> np.ndarray:
     """(batch, rows, channels), each -> (batch, channels): the sum of the product over rows, in float64."""
     batch, rows, channels = factors[0].shape
     whole = rows - rows % ROWS
-    first = [x[:, :whole].reshape(batch, ROWS, whole // ROWS, channels) for x in factors]
-    some = np.einsum(",".join(["brnc"] * len(first)) + "->bnc", *first)
-    rest = np.einsum(",".join(["brc"] * len(first)) + "->bc", *(x[:, whole:] for x in factors))
-    return np.sum(some, axis=1, dtype=np.float64) + rest
+    names, entries = ",".join(["brn"] * len(factors)) + "->bn", whole // ROWS * channels
+    some = np.einsum(names, *(x[:, :whole].reshape(batch, ROWS, entries) for x in factors))
+    total = some.reshape(batch, whole // ROWS, channels).sum(axis=1, dtype=np.float64)
+    return total if whole == rows else total + np.einsum(names, *(x[:, whole:] for x in factors))
 
 
 def sum_over_examples(*factors: np.ndarray) -> np.ndarray:
-    """The sum of the product over all axes but the last, in float64."""
-    return sums_of_products(*(x.reshape(1, math.prod(x.shape[:-1]), x.shape[-1]) for x in factors))[0]
+    """The sum of the product over all axes but the last: in float64, or of so few that it may still go on there."""
+    rows, names = math.prod(factors[0].shape[:-1]), ",".join(["rn"] * len(factors)) + "->n"
+    flat = [x.reshape(rows, x.shape[-1]) for x in factors]
+    return np.einsum(names, *flat) if rows <= 2 * ROWS else sums_of_products(*(x[None] for x in flat))[0]
+
+
+@lru_cache
+def repeats(rows: int, channels: int) -> int:
+    """How many rows to take as one, with vectors of channels as often one after another; 1 if no such number divides.
+
+    To broadcast a row that is shorter than its buffer, NumPy copies it there again and again: half the time is lost.
+    """
+    enough = -(-2 * np.getbufsize() // max(channels, 1))
+    return next((k for k in range(enough, min(4 * enough, rows) + 1) if rows % k == 0), 1)
+
+
+def long_row(vectors: np.ndarray, k: int) -> np.ndarray:
+    """(..., channels) -> (..., k channels): each vector k times over."""
+    return vectors[..., None, :].repeat(k, axis=-2).reshape(*vectors.shape[:-1], k * vectors.shape[-1])
+
+
+def of_shape(x: np.ndarray, output_gradient: np.ndarray) -> np.ndarray:
+    """The output gradient. ValueError if its shape is another, as that of a transposed one: its numbers would fit."""
+    if output_gradient.shape != x.shape:
+        raise ValueError(f"the output gradient has shape {output_gradient.shape}, but the value has {x.shape}.")
+    return output_gradient
 
 
 def widened(x: np.ndarray) -> np.ndarray:

@@ -14,14 +14,14 @@ import numpy as np
 from manual._threads import spread
 
 # Of the first array: small enough for the cache, and large enough that threads seldom wait for the interpreter's lock.
-PART_BYTES = 1 << 20
+PART_BYTES = 1 << 21
 
 
 def in_parts(formula: Callable[..., Any], *arrays: np.ndarray, keep: int = 0, sums: int = 0) -> Any:
     """`formula(*arrays)`, an array or a tuple of arrays, for arrays that have all axes but their last `keep` in common.
 
     The formula gets parts of the arrays, whose common axes are made one, the first. What it makes has that axis too,
-    and comes out with all of them; but the last `sums` of its results are sums over it, and are added up.
+    and comes out with all of them; but the last `sums` of its results are sums over it, and are added up in float64.
     Raises ValueError if the arrays do not have these axes in common.
     """
     most = max(arrays, key=lambda array: array.ndim).shape
@@ -33,7 +33,9 @@ def in_parts(formula: Callable[..., Any], *arrays: np.ndarray, keep: int = 0, su
     flat = [array.reshape(rows, *array.shape[len(common) :]) for array in arrays]
     length = max(PART_BYTES * rows // max(arrays[0].nbytes, 1), 1)
     if rows > length:
-        length = -(-rows // (2 * -(-rows // (2 * length))))  # an even number of equal parts: two threads end together
+        length = -(
+            -rows // (2 * max(-(-rows // (2 * length)), 2))
+        )  # an even number of equal parts: two threads end together
     starts = range(0, max(rows, 1), length)
 
     def made(part: slice) -> tuple[Any, ...]:
@@ -42,22 +44,21 @@ def in_parts(formula: Callable[..., Any], *arrays: np.ndarray, keep: int = 0, su
 
     if len(starts) == 1:
         results = made(slice(None))
-        wholes, added = results[: len(results) - sums], results[len(results) - sums :]
+        wholes, to_add = results[: len(results) - sums], [results[len(results) - sums :]]
     else:
         models = made(slice(0, 0))  # of no rows, to see of which kind everything will be
         split = len(models) - sums
         wholes = tuple(np.empty((rows, *model.shape[1:]), model.dtype) for model in models[:split])
-        totals = [np.empty((len(starts), *model.shape), model.dtype) for model in models[split:]]
+        to_add = [()] * len(starts)
 
         def put(start: int) -> None:
             part = slice(start, start + length)
             results = made(part)
             for whole, result in zip(wholes, results[:split], strict=True):
                 whole[part] = result
-            for total, result in zip(totals, results[split:], strict=True):
-                total[start // length] = result
+            to_add[start // length] = results[split:]
 
         spread(put, starts, arrays[0].size)
-        added = tuple(total.sum(axis=0) for total in totals)
+    added = [np.sum(of_parts, axis=0, dtype=np.float64) for of_parts in zip(*to_add, strict=True)]
     shaped = [whole.reshape((*common, *whole.shape[1:])) for whole in wholes]
     return (*shaped, *added) if len(shaped) + sums > 1 else [*shaped, *added][0]

@@ -32,6 +32,7 @@ from manual._batch_norm import (
     batch_norm_inference_backward,
     channel_statistics,
 )
+from manual._group_norm import group_norm, group_norm_backward
 from manual._normalized import (
     Array,
     CenteredCache,
@@ -39,7 +40,6 @@ from manual._normalized import (
     Vector,
     checked,
     sum_over_examples,
-    sums_of_products,
     widened,
 )
 from manual._parts import in_parts
@@ -136,16 +136,6 @@ def rms_norm_backward(output_gradient: Array, cache: RmsNormCache) -> tuple[Arra
     return dx, dweight.astype(weight.dtype)
 
 
-class GroupsCache(NamedTuple):
-    """As CenteredCache, because of the same; all spatial axes are one, and every channel has its group's statistics."""
-
-    x: Float[np.ndarray, "batch space channels"]
-    mean: Float[np.ndarray, "batch 1 channels"]
-    deviation: Float[np.ndarray, "batch 1 channels"]
-    weight: Float[np.ndarray, " channels"]
-    groups: int
-
-
 def update_running_statistics(
     mean: Vector, variance: Vector, x: Array, *, momentum: float = 0.1
 ) -> tuple[Vector, Vector]:
@@ -163,74 +153,6 @@ def update_running_statistics(
     unbiased = biased * (n / max(n - 1, 1))
     moved = [((1 - new) * o + new * b).astype(o.dtype) for o, b in ((mean, batch_mean), (variance, unbiased))]
     return moved[0], moved[1]
-
-
-def group_norm(
-    x: Array, weight: Vector, bias: Vector, *, groups: int, epsilon: float = 1e-5
-) -> tuple[Array, GroupsCache]:
-    """y = weight x_hat + bias, where each example of x (batch, ..., channels) is normalized by groups of channels.
-
-    A group is channels / groups neighbours, averaged over together with all spatial axes: groups = channels is instance
-    normalization (Ulyanov, Vedaldi and Lempitsky, 2016). Raises ValueError for bad shapes, an empty example or groups
-    that do not divide the channels. Source: Wu and He, "Group normalization" (2018).
-    """
-    epsilon = checked("group_norm", x, x.shape[1:], epsilon, axes=2, weight=weight, bias=bias)
-    if groups < 1 or x.shape[-1] % groups:
-        raise ValueError(f"group_norm needs groups that divide the {x.shape[-1]} channels of x, got {groups}.")
-
-    def normalized(x: np.ndarray) -> tuple[np.ndarray, ...]:
-        y, mean, variance = _statistics(widened(x), groups)
-        s = np.sqrt(variance + epsilon).astype(y.dtype)
-        y *= weight / s
-        y += bias
-        return y.astype(x.dtype, copy=False), mean, s
-
-    flat = x.reshape(len(x), math.prod(x.shape[1:-1]), x.shape[-1])
-    y, mean, s = in_parts(normalized, flat, keep=2)
-    return y.reshape(x.shape), GroupsCache(flat, mean, s, weight, groups)
-
-
-def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients:
-    """The three terms from the head of this file, with means over all places and channels of a group.
-
-    All that is summed are dy and dy x_hat, over space. Summed over the batch too, that is dbias and dweight; times
-    weight and averaged over a group, it is the mean of g and of g x_hat.
-    """
-    weight, groups, places = cache.weight, cache.groups, cache.x.shape[1]
-
-    def gradients(dy: np.ndarray, x: np.ndarray, mean: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
-        dtype, dy, centered = dy.dtype, widened(dy), widened(x) - mean
-        sums = sums_of_products(dy)
-        products = sums_of_products(dy, centered) / s[:, 0]
-        of_g, of_g_x_hat = (_group_means(weight * total / places, groups) for total in (sums, products))
-        centered *= (of_g_x_hat / s).astype(s.dtype)
-        dx = dy * weight
-        dx -= of_g.astype(s.dtype)
-        dx -= centered
-        dx /= s
-        return dx.astype(dtype, copy=False), products, sums
-
-    dy = output_gradient.reshape(len(output_gradient), math.prod(output_gradient.shape[1:-1]), weight.size)
-    dx, products, sums = in_parts(gradients, dy, cache.x, cache.mean, cache.deviation, keep=2)
-    dweight, dbias = products.sum(axis=0).astype(weight.dtype), sums.sum(axis=0).astype(weight.dtype)
-    return dx.reshape(output_gradient.shape), dweight, dbias
-
-
-def _statistics(x: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x - mean, a new array; the mean, in x's dtype; the variance, in float64. The latter are (batch, 1, channels)."""
-    mean = _group_means(np.einsum("bsc->bc", x, dtype=np.float64) / x.shape[1], groups).astype(x.dtype)
-    centered = x - mean
-    return centered, mean, _group_means(sums_of_products(centered, centered) / x.shape[1], groups)
-
-
-def _group_means(values: np.ndarray, groups: int) -> np.ndarray:
-    """(batch, channels) -> (batch, 1, channels): the mean over each group, once for every channel of it.
-
-    Repeated, because passes over x are slow if they run along the few channels of a group.
-    """
-    batch, channels = values.shape
-    means = np.mean(values.reshape(batch, groups, channels // groups), axis=-1)
-    return np.repeat(means, channels // groups, axis=-1)[:, None]
 
 
 def _mean_of_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:

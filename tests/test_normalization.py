@@ -17,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import autodiff.normalization
+import manual._batch_norm
+import manual._group_norm
 import manual.normalization
 from compare import Verdict, assert_vjp_agrees, check_vjp
 from manual.normalization import (
@@ -243,6 +245,52 @@ def test_rows_far_from_zero_in_float32():
     np.testing.assert_allclose(variance, exact.var(axis=0, ddof=1), rtol=1e-5)
     one = np.ones(100_000, np.float32)
     np.testing.assert_allclose(layer_norm(x.T, one, 0 * one)[0], expected.T, atol=1.1 * half_a_place, rtol=1e-5)
+
+
+ROWWISE: dict[str, Any] = {"batch_norm": {}, "batch_norm_inference": {}, "group_norm": {"groups": 4}}
+
+
+# Many rows are taken as one if a number of them divides all there are, as of the first, and one by one if none does.
+@pytest.mark.parametrize("shape", [(4, 32, 96, 12), (3, 37, 151, 8), (2, 40_000, 4)])
+@pytest.mark.parametrize("name", ROWWISE)
+def test_rows_taken_together_come_to_the_same(monkeypatch, name, shape):
+    channels = shape[-1]
+    x, dy, weight, bias, mean, variance = drawn(shape, shape, *[(channels,)] * 4, dtype="float32")
+    x, variance = 100 + x, np.square(variance)
+    x[..., 0] = 0.1  # a constant channel, of which nothing is left
+    options = ROWWISE[name] | ({"mean": mean, "variance": variance} if name == "batch_norm_inference" else {})
+    forward, backward = NORMALIZATION[name]
+
+    def done():
+        y, cache = forward(x, weight, bias, **options)
+        return y, *backward(dy, cache)
+
+    together = done()
+    for module in (manual._batch_norm, manual._group_norm):
+        monkeypatch.setattr(module, "repeats", lambda rows, channels: 1)
+    for one, other in zip(together, done(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
+        assert not np.array_equal(one, np.zeros_like(one))
+    if name == "batch_norm":
+        np.testing.assert_array_equal(together[0][..., 0], bias[0])
+
+
+def test_a_vector_repeated_in_another_order_is_noticed(monkeypatch):
+    """The planted fault: each channel k times over, and not the vector."""
+    x, weight, bias = drawn((4, 32, 96, 12), (12,), (12,), dtype="float32")
+    right, _ = batch_norm(x, weight, bias)
+    monkeypatch.setattr(manual._batch_norm, "long_row", lambda vector, k: vector.repeat(k))
+    assert not np.allclose(batch_norm(x, weight, bias)[0], right, atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "batch_norm_inference", "group_norm"])
+def test_an_output_gradient_whose_spatial_axes_are_exchanged_is_refused(name):
+    x, weight, bias = drawn((2, 3, 5, 4), (4,), (4,))
+    forward, backward = NORMALIZATION[name]
+    options = ROWWISE[name] | ({"mean": bias, "variance": np.square(bias)} if name == "batch_norm_inference" else {})
+    _, cache = forward(x, weight, bias, **options)
+    with pytest.raises(ValueError, match=r"\(2, 5, 3, 4\), but the value has \(2, 3, 5, 4\)"):
+        backward(np.ones((2, 5, 3, 4)), cache)
 
 
 def test_squares_that_float16_cannot_hold():
