@@ -83,20 +83,19 @@ def _noisy(function: Callable[..., Any], gradient: bool, noise: Noise, slopes: l
     return interpreted(jax.value_and_grad(bent) if gradient else function, rounding_noise(noise))(*args)
 
 
-@functools.partial(compiled, donate_argnums=0)
-def _allowance(moves: Any, samples: Any, unit: Any, tiny: Any, result: Any) -> Any:
-    def of_leaf(move: Any, value: Any) -> Any:
-        deviation = move / jnp.sqrt(samples)
+def _allowance(move: np.ndarray, value: np.ndarray, *, samples: int, unit: float, tiny: float) -> np.ndarray:
+    """Of a leaf. In NumPy, because these few passes over it take less time than to compile them."""
+    deviation = np.asarray(move / np.sqrt(samples))
+    with np.errstate(all="ignore"):  # what is not finite is allowed nothing by whoever compares
         if move.size:
-            largest = jnp.max(deviation)
-            scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1)
-            relative = (deviation / scale) ** 2
-            deviation = scale * jnp.sqrt(relative + SHARED**2 * relative.mean())
-        if not jnp.issubdtype(value.dtype, jnp.inexact):
-            return DEVIATIONS * deviation  # integers are stored as they are
-        return DEVIATIONS * deviation + (4 * unit * jnp.abs(value) + tiny)
-
-    return jax.tree.map(of_leaf, moves, result)
+            largest = deviation.max()
+            scale = largest if 0 < largest < np.inf else 1.0
+            shared = SHARED * scale * np.sqrt(np.mean(np.square(deviation / scale)))
+            np.hypot(deviation, shared, out=deviation)
+        deviation *= DEVIATIONS
+        if jnp.issubdtype(value.dtype, jnp.inexact):  # integers are stored as they are
+            deviation += 4 * unit * np.abs(value) + tiny
+    return deviation
 
 
 def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
@@ -133,8 +132,12 @@ def measure(
         result, slopes, moves = _first_sample(function, gradient, unit, first, *wide)
         for part in more:
             moves = _next_sample(function, gradient, moves, unit, part, result, slopes, *wide)
-        allowed = _allowance(moves, float(samples), unit, float(jnp.finfo(dtype).tiny), result)
-        return jax.tree.map(np.asarray, (result, allowed))
+    result = jax.tree.map(np.asarray, result)
+    values, tree = jax.tree.flatten(result)
+    moves, options = jax.tree.leaves(moves), {"samples": samples, "unit": unit, "tiny": float(jnp.finfo(dtype).tiny)}
+    # Taken out one by one: of a huge model, moves and allowances do not fit into memory at once.
+    allowed = [_allowance(np.asarray(moves.pop(0)), value, **options) for value in values]
+    return result, jax.tree.unflatten(tree, allowed)
 
 
 def last_place(array: np.ndarray) -> np.ndarray:
