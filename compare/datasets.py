@@ -115,11 +115,11 @@ _READERS: dict[str, Callable[[Path], Rows]] = {".csv": _read_csv, ".npz": _read_
 
 def _bundled(set_name: str, file: str, header_lines: int = 0) -> Rows:
     """A set that comes with scikit-learn, read from its file: to import scikit-learn takes longer than many a check."""
-    found = importlib.util.find_spec("sklearn")
-    path = Path((found and found.origin) or "").parent / "datasets" / "data" / file
-    if path.exists():
-        table = np.loadtxt(path, delimiter=",", skiprows=header_lines)
-        return table[:, :-1], table[:, -1]
+    for folder in getattr(importlib.util.find_spec("sklearn"), "submodule_search_locations", None) or []:
+        path = Path(folder, "datasets", "data", file)
+        if path.exists():
+            table = np.loadtxt(path, delimiter=",", skiprows=header_lines)
+            return table[:, :-1], table[:, -1]
     from sklearn import datasets  # it has moved its file
 
     x, y = getattr(datasets, f"load_{set_name}")(return_X_y=True)

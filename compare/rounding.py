@@ -43,38 +43,18 @@ SHARED = 1 / 4
 
 
 @functools.partial(compiled, static_argnums=(0, 1))
-def _first_sample(function: Callable[..., Any], gradient: bool, unit: Any, part: Any, *args: Any) -> Any:
-    """The result, the largest slopes on the way to it, and how far noise moves the result."""
+def _still(function: Callable[..., Any], gradient: bool, *args: Any) -> Any:
+    """The result, and the largest slopes on the way to it."""
     slopes: list[Any] = []
     if gradient:
         interpreted(function, collect_slopes(slopes))(*args)
-    result = (jax.value_and_grad(function) if gradient else function)(*args)
-    noisy = _noisy(function, gradient, Noise(part, unit), slopes, args)
-    return result, slopes, jax.tree.map(lambda moved, still: jnp.abs(_apart(moved, still)), noisy, result)
+    return (jax.value_and_grad(function) if gradient else function)(*args), slopes
 
 
-def _apart(moved: Any, still: Any) -> Any:
-    """Their difference; of truth values, whether they differ."""
-    return moved - still if jnp.issubdtype(jnp.result_type(still), jnp.number) else jnp.asarray(moved != still, float)
-
-
-@functools.partial(compiled, static_argnums=(0, 1), donate_argnums=2)
-def _next_sample(
-    function: Callable[..., Any],
-    gradient: bool,
-    moves: Any,
-    unit: Any,
-    part: Any,
-    result: Any,
-    slopes: list[Any],
-    *args: Any,
-) -> Any:
-    """`moves` and another, combined as hypot does: squares of large or small numbers would over- or underflow."""
-    noisy = _noisy(function, gradient, Noise(part, unit), slopes, args)
-    return jax.tree.map(lambda total, moved, still: jnp.hypot(total, _apart(moved, still)), moves, noisy, result)
-
-
-def _noisy(function: Callable[..., Any], gradient: bool, noise: Noise, slopes: list[Any], args: Any) -> Any:
+@functools.partial(compiled, static_argnums=(0, 1))
+def _moved(function: Callable[..., Any], gradient: bool, unit: Any, part: Any, slopes: list[Any], *args: Any) -> Any:
+    """The result with noise. A program of its own, so that further samples need no other."""
+    noise = Noise(part, unit)
     bends = jax.tree.map(lambda slope: slope * noise.like(slope), slopes)
 
     def bent(*args: Any) -> Any:
@@ -83,10 +63,25 @@ def _noisy(function: Callable[..., Any], gradient: bool, noise: Noise, slopes: l
     return interpreted(jax.value_and_grad(bent) if gradient else function, rounding_noise(noise))(*args)
 
 
+# What follows is done leaf by leaf in NumPy: to compile these few passes would take longer than they do.
+
+
+def _farther(total: np.ndarray | None, moved: Any, still: np.ndarray) -> np.ndarray:
+    """The distance between moved and still, or of truth values whether they differ, combined with that of others.
+
+    As hypot does: squares of large or small numbers would over- or underflow.
+    """
+    moved = np.asarray(moved)
+    with np.errstate(all="ignore"):
+        apart = moved - still if jnp.issubdtype(still.dtype, jnp.number) else moved != still
+        distance = np.asarray(np.abs(np.asarray(apart, np.float64)))
+        return distance if total is None else np.hypot(total, distance, out=total)
+
+
 def _allowance(move: np.ndarray, value: np.ndarray, *, samples: int, unit: float, tiny: float) -> np.ndarray:
-    """Of a leaf. In NumPy, because these few passes over it take less time than to compile them."""
-    deviation = np.asarray(move / np.sqrt(samples))
+    """What is allowed to the entries of a leaf that noise moved by `move`, in root mean square times sqrt(samples)."""
     with np.errstate(all="ignore"):  # what is not finite is allowed nothing by whoever compares
+        deviation = np.asarray(move / np.sqrt(samples))
         if move.size:
             largest = deviation.max()
             scale = largest if 0 < largest < np.inf else 1.0
@@ -128,16 +123,17 @@ def measure(
         wide = jax.tree.map(lambda leaf: jax.device_put(widened(leaf)), args)  # once, and not for each run
         leaves, tree = jax.tree.flatten(jax.tree.map(_shape_of, wide))
         size = _largest(function, gradient, tree, tuple(leaves))
-        first, *more = (draws(size, 1009 * seed + sample) for sample in range(samples))
-        result, slopes, moves = _first_sample(function, gradient, unit, first, *wide)
-        for part in more:
-            moves = _next_sample(function, gradient, moves, unit, part, result, slopes, *wide)
-    result = jax.tree.map(np.asarray, result)
-    values, tree = jax.tree.flatten(result)
-    moves, options = jax.tree.leaves(moves), {"samples": samples, "unit": unit, "tiny": float(jnp.finfo(dtype).tiny)}
-    # Taken out one by one: of a huge model, moves and allowances do not fit into memory at once.
-    allowed = [_allowance(np.asarray(moves.pop(0)), value, **options) for value in values]
-    return result, jax.tree.unflatten(tree, allowed)
+        result, slopes = _still(function, gradient, *wide)
+        values, tree = jax.tree.flatten(jax.tree.map(np.asarray, result))
+        moves: list[Any] = [None] * len(values)
+        for sample in range(samples):
+            part = draws(size, 1009 * seed + sample)
+            moved = jax.tree.leaves(_moved(function, gradient, unit, part, slopes, *wide))
+            # Taken out one by one: of a huge model, not everything fits into memory at once.
+            moves = [_farther(moves.pop(0), moved.pop(0), value) for value in values]
+    options = {"samples": samples, "unit": unit, "tiny": float(jnp.finfo(dtype).tiny)}
+    allowed = [_allowance(moves.pop(0), value, **options) for value in values]
+    return jax.tree.unflatten(tree, values), jax.tree.unflatten(tree, allowed)
 
 
 def last_place(array: np.ndarray) -> np.ndarray:
