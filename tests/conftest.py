@@ -7,6 +7,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook(["manual", "autodiff"], "beartype.beartype")
+pytest.register_assert_rewrite("tests.command")  # its assertions show what they compared, as those in a test do
 
 
 def pytest_configure(config):

@@ -30,7 +30,7 @@ from compare.platform import precise
 from compare.problem import BadInput
 from compare.terminal import width
 from compare.verify import shallow_loss
-from tests.test_main import assert_no_traceback, assert_refused, invoke
+from tests.command import assert_no_traceback, assert_refused, invoke
 
 ROOT = Path(__file__).parent.parent
 

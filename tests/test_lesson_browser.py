@@ -6,8 +6,8 @@ import re
 import pytest
 
 from tests.browser import Visitor, chromium, serious_faults
+from tests.command import assert_no_traceback, invoke
 from tests.test_lesson import brief  # noqa: F401
-from tests.test_main import assert_no_traceback, invoke
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SHORT = {"width": 1280, "height": 600}

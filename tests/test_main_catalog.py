@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import manual.activations
-from tests.test_main import assert_no_traceback, assert_refused, invoke, strict
+from tests.command import assert_no_traceback, assert_refused, invoke, strict
 from tests.test_models import TINY
 
 

@@ -12,7 +12,7 @@ from compare.museum import EXHIBITS, MODULES, libraries, tour
 from compare.museum.exhibit import by_vjp
 from compare.museum.tour import Tour, sparkline, visit
 from compare.report import CONDUCT, GradientReport
-from tests.test_main import assert_no_traceback, assert_refused, invoke, strict
+from tests.command import assert_no_traceback, assert_refused, invoke, strict
 
 # What the judge says first of each: where, and which kind of cause. None: it is the function's conduct.
 FOUND = {

@@ -11,7 +11,7 @@ from compare.museum import EXHIBITS
 from compare.pages.museum import museum_page
 from compare.pages.page import html, page, tag
 from tests.browser import Visitor, chromium, serious_faults
-from tests.test_main import invoke
+from tests.command import invoke
 from tests.test_museum import seen
 from tests.test_pages import HOSTILE
 

@@ -10,7 +10,7 @@ from compare.museum import EXHIBITS, tour
 from compare.museum.tour import Tour
 from compare.pages.judgement import without_verdict
 from compare.pages.museum import exhibit, linked, museum_page
-from tests.test_main import assert_no_traceback, assert_refused, invoke
+from tests.command import assert_no_traceback, assert_refused, invoke
 from tests.test_museum import seen
 from tests.test_pages import HOSTILE, Outline
 

@@ -14,7 +14,7 @@ from compare.pages.report import report_page
 from compare.report import GradientReport
 from compare.trajectory_report import Curve
 from compare.verify import Settings, verify
-from tests.test_main import assert_no_traceback, assert_refused, invoke
+from tests.command import assert_no_traceback, assert_refused, invoke
 from tests.test_pages import HOSTILE, Outline
 
 

@@ -1,0 +1,34 @@
+"""`backproof` as one types it, and what every run of it is held to."""
+
+import json
+import re
+
+from typer.testing import CliRunner
+
+from compare.__main__ import app
+
+
+def invoke(*arguments, charset="utf-8"):
+    return CliRunner(charset).invoke(app, [str(argument) for argument in arguments], prog_name="backproof")
+
+
+def assert_no_traceback(result):
+    """An error that nobody caught stands in `exception`; what ends the program in order is SystemExit."""
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    assert "Traceback" not in result.stderr
+
+
+def assert_refused(result, message):
+    assert_no_traceback(result)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert re.search(message, result.stderr), result.stderr
+    assert result.stderr.startswith("backproof: ")
+    assert result.stderr.count("\n") == 1
+
+
+def strict(text):
+    def refuse(token):
+        raise AssertionError(f"{token} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
