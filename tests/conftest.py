@@ -15,6 +15,8 @@ def pytest_configure(config):
 
     By the environment, which reaches all of them; JAX reads it when it is imported, so nothing here does that before.
     """
+    if not hasattr(config, "cache"):  # with `-p no:cacheprovider`
+        return
     kept = config.cache.mkdir("compiled")
     if sum(file.stat().st_size for file in kept.iterdir()) > 2**29:  # JAX's own limit makes every look-up slow
         shutil.rmtree(kept)
