@@ -81,13 +81,14 @@ def _farther(total: np.ndarray | None, moved: Any, still: np.ndarray) -> np.ndar
 def _allowance(move: np.ndarray, value: np.ndarray, *, samples: int, unit: float, tiny: float) -> np.ndarray:
     """What is allowed to the entries of a leaf that noise moved by `move`, in root mean square times sqrt(samples)."""
     with np.errstate(all="ignore"):  # what is not finite is allowed nothing by whoever compares
-        deviation = np.asarray(move / np.sqrt(samples))
+        largest = np.max(move, initial=0.0)
+        scale = largest if 0 < largest < np.inf else 1.0  # so that no square overflows
+        deviation = np.asarray(move / scale)
         if move.size:
-            largest = deviation.max()
-            scale = largest if 0 < largest < np.inf else 1.0
-            shared = SHARED * scale * np.sqrt(np.mean(np.square(deviation / scale)))
-            np.hypot(deviation, shared, out=deviation)
-        deviation *= DEVIATIONS
+            np.square(deviation, out=deviation)
+            deviation += SHARED**2 * deviation.mean()
+            np.sqrt(deviation, out=deviation)
+        deviation *= DEVIATIONS * scale / np.sqrt(samples)
         if jnp.issubdtype(value.dtype, jnp.inexact):  # integers are stored as they are
             deviation += 4 * unit * np.abs(value) + tiny
     return deviation
