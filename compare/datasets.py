@@ -5,6 +5,7 @@ import importlib.util
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,11 +117,10 @@ _READERS: dict[str, Callable[[Path], Rows]] = {".csv": _read_csv, ".npz": _read_
 def _bundled(set_name: str, file: str, header_lines: int = 0) -> Rows:
     """A set that comes with scikit-learn, read from its file: to import scikit-learn takes longer than many a check."""
     for folder in getattr(importlib.util.find_spec("sklearn"), "submodule_search_locations", None) or []:
-        path = Path(folder, "datasets", "data", file)
-        if path.exists():
-            table = np.loadtxt(path, delimiter=",", skiprows=header_lines)
+        with suppress(OSError, ValueError):  # it has moved, or has another form
+            table = np.loadtxt(Path(folder, "datasets", "data", file), delimiter=",", skiprows=header_lines)
             return table[:, :-1], table[:, -1]
-    from sklearn import datasets  # it has moved its file
+    from sklearn import datasets
 
     x, y = getattr(datasets, f"load_{set_name}")(return_X_y=True)
     return np.asarray(x), np.asarray(y, float)

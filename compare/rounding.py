@@ -73,8 +73,8 @@ def _farther(total: np.ndarray | None, moved: Any, still: np.ndarray) -> np.ndar
     """
     moved = np.asarray(moved)
     with np.errstate(all="ignore"):
-        apart = moved - still if jnp.issubdtype(still.dtype, jnp.number) else moved != still
-        distance = np.asarray(np.abs(np.asarray(apart, np.float64)))
+        apart = np.abs(moved - still) if jnp.issubdtype(still.dtype, jnp.number) else moved != still
+        distance = np.asarray(apart, np.float64)
         return distance if total is None else np.hypot(total, distance, out=total)
 
 

@@ -46,10 +46,9 @@ class Stage:
         self.interrupted = True
         raise KeyboardInterrupt
 
-    def about_lost(self, lost: "sys.UnraisableHookArgs") -> None:
-        """Python prints what is raised where nothing can be, unless it is our interruption: `say` raises that again."""
-        if not (self.interrupted and issubclass(lost.exc_type, KeyboardInterrupt)):
-            sys.__unraisablehook__(lost)
+    def hides(self, lost: "sys.UnraisableHookArgs") -> bool:
+        """Whether what Python can only print, as nothing catches it there, is our interruption, raised again later."""
+        return self.interrupted and issubclass(lost.exc_type, KeyboardInterrupt)
 
 
 @contextmanager
@@ -57,9 +56,11 @@ def reported() -> Iterator[Stage]:
     """Bad input ends with one line and status 2, an interruption with one line and status 130."""
     stage = Stage()
     before, hook = signal.signal(signal.SIGINT, stage.interrupt), sys.unraisablehook
-    sys.unraisablehook = stage.about_lost
+    sys.unraisablehook = lambda lost: None if stage.hides(lost) else hook(lost)
     try:
         yield stage
+        if stage.interrupted:
+            raise KeyboardInterrupt
     except (Exception, KeyboardInterrupt) as error:
         if stage.interrupted or isinstance(error, KeyboardInterrupt):
             written = f"only {', '.join(map(str, stage.written))} was" if stage.written else "nothing was"

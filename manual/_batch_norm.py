@@ -43,9 +43,9 @@ def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
     """
     x, mean, s, weight = cache
     dweight, dbias = _vector_gradients(output_gradient, cache)
-    n = math.prod(x.shape[:-1])
+    n, k = math.prod(x.shape[:-1]), _together(x, output_gradient)
     mean_of_dy, slope = ((total / n).astype(s.dtype) for total in (dbias, dweight / s))
-    mean, mean_of_dy, slope, scale = _long(n, mean, mean_of_dy, slope, weight / s)
+    mean, mean_of_dy, slope, scale = (long_row(v, k) for v in (mean, mean_of_dy, slope, weight / s))
 
     def gradient(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
         dx, of_x_hat = widened(dy) - mean_of_dy, widened(x) - mean
@@ -54,50 +54,58 @@ def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
         dx *= scale
         return dx.astype(dy.dtype, copy=False)
 
-    dx = in_parts(gradient, *(a.reshape(-1, mean.size) for a in (output_gradient, x)), keep=1).reshape(x.shape)
+    dx = in_parts(gradient, _rows(output_gradient, k), _rows(x, k), keep=1).reshape(x.shape)
     return dx, dweight.astype(weight.dtype), dbias.astype(weight.dtype)
 
 
 def _vector_gradients(output_gradient: Array, cache: CenteredCache) -> tuple[np.ndarray, np.ndarray]:
     """dweight and dbias, if the statistics are those of channels."""
     x, mean, s, _ = cache
-    (mean,) = _long(math.prod(x.shape[:-1]), mean)
+    k = _together(x, of_shape(x, output_gradient))
+    mean = long_row(mean, k)
 
     def sums(dy: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         dy = widened(dy)
-        return sum_over_examples(dy, widened(x) - mean), sum_over_examples(dy)
+        return sum_over_examples(dy, np.subtract(widened(x), mean, order="C")), sum_over_examples(dy)
 
-    rows = (a.reshape(-1, mean.size) for a in (of_shape(x, output_gradient), x))
-    products, dbias = (total.reshape(-1, s.size).sum(axis=0) for total in in_parts(sums, *rows, keep=1, sums=2))
+    totals = in_parts(sums, _rows(output_gradient, k), _rows(x, k), keep=1, sums=2)
+    products, dbias = (total.reshape(k, s.size).sum(axis=0) for total in totals)
     return products / s, dbias
 
 
 def channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean of each channel, in the dtype of the work, and the variance, in float64."""
-    n, channels = math.prod(x.shape[:-1]), x.shape[-1]
-    rows = x.reshape(-1, repeats(n, channels) * channels)
+    n, channels, k = math.prod(x.shape[:-1]), x.shape[-1], _together(x)
 
     def mean_over_rows(formula: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        return in_parts(formula, rows, keep=1, sums=1).reshape(-1, channels).sum(axis=0) / n
+        return in_parts(formula, _rows(x, k), keep=1, sums=1).reshape(k, channels).sum(axis=0) / n
 
     mean = mean_over_rows(lambda x: np.einsum("rn->n", x, dtype=np.float64))
     mean = mean.astype(np.result_type(x.dtype, np.float32))
-    (of_rows,) = _long(n, mean)
+    of_rows = long_row(mean, k)
 
     def squares(x: np.ndarray) -> np.ndarray:
-        centered = x - of_rows
+        centered = np.subtract(x, of_rows, order="C")
         return sum_over_examples(centered, centered)
 
     return mean, mean_over_rows(squares)
 
 
-def _long(rows: int, *vectors: np.ndarray) -> list[np.ndarray]:
-    return [long_row(vector, repeats(rows, vector.size)) for vector in vectors]
+def _together(*arrays: np.ndarray) -> int:
+    """How many rows to take as one; if not one by one, at least eight times, and without a copy of an array."""
+    rows, channels = math.prod(arrays[0].shape[:-1]), arrays[0].shape[-1]
+    k = repeats(rows, channels, buffers=4)  # parts of up to ROWS such rows then
+    return k if rows >= 8 * k and all(array.flags.c_contiguous for array in arrays) else 1
+
+
+def _rows(x: np.ndarray, k: int) -> np.ndarray:
+    return x.reshape(math.prod(x.shape[:-1]) // k, k * x.shape[-1])
 
 
 def _by_channel(x: np.ndarray, mean: np.ndarray, s: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """weight (x - mean) / s + bias, all vectors."""
-    mean, scale, shift = _long(math.prod(x.shape[:-1]), mean, weight / s, bias)
+    k = _together(x)
+    mean, scale, shift = (long_row(v, k) for v in (mean, weight / s, bias))
 
     def normalized(x: np.ndarray) -> np.ndarray:
         y = widened(x) - mean
@@ -105,7 +113,7 @@ def _by_channel(x: np.ndarray, mean: np.ndarray, s: np.ndarray, weight: np.ndarr
         y += shift
         return y.astype(x.dtype, copy=False)
 
-    return in_parts(normalized, x.reshape(-1, mean.size), keep=1).reshape(x.shape)
+    return in_parts(normalized, _rows(x, k), keep=1).reshape(x.shape)
 
 
 def batch_norm_inference(
@@ -128,7 +136,8 @@ def batch_norm_inference_backward(output_gradient: Array, cache: CenteredCache) 
     """dx = dy weight / s, because nothing but x depends on x. dweight = sum of dy x_hat, dbias = sum of dy."""
     x, weight = cache.x, cache.weight
     dweight, dbias = _vector_gradients(output_gradient, cache)
-    (scale,) = _long(math.prod(x.shape[:-1]), weight / cache.deviation)
-    rows = output_gradient.reshape(-1, scale.size)
+    k = _together(output_gradient)
+    scale = long_row(weight / cache.deviation, k)
+    rows = _rows(output_gradient, k)
     dx = in_parts(lambda dy: (dy * scale).astype(dy.dtype, copy=False), rows, keep=1).reshape(x.shape)
     return dx, dweight.astype(weight.dtype), dbias.astype(weight.dtype)

@@ -62,7 +62,7 @@ def group_norm(
 
 
 def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients:
-    """The three terms from the head of this file, with means over all places and channels of a group.
+    """The three terms from the head of `normalization`, with means over all places and channels of a group.
 
     All that is summed are dy and dy x_hat, over space. Summed over the batch too, that is dbias and dweight; times
     weight and averaged over a group, it is the mean of g and of g x_hat.

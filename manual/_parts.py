@@ -33,9 +33,9 @@ def in_parts(formula: Callable[..., Any], *arrays: np.ndarray, keep: int = 0, su
     flat = [array.reshape(rows, *array.shape[len(common) :]) for array in arrays]
     length = max(PART_BYTES * rows // max(arrays[0].nbytes, 1), 1)
     if rows > length:
-        length = -(
-            -rows // (2 * max(-(-rows // (2 * length)), 2))
-        )  # an even number of equal parts: two threads end together
+        # An even number, if there are rows enough, so that two threads end together; four at least, as one may be late.
+        count = 2 * max(-(-rows // (2 * length)), 2)
+        length = -(-rows // count)
     starts = range(0, max(rows, 1), length)
 
     def made(part: slice) -> tuple[Any, ...]:
@@ -44,12 +44,13 @@ def in_parts(formula: Callable[..., Any], *arrays: np.ndarray, keep: int = 0, su
 
     if len(starts) == 1:
         results = made(slice(None))
-        wholes, to_add = results[: len(results) - sums], [results[len(results) - sums :]]
+        split = len(results) - sums
+        wholes, added = results[:split], [np.asarray(result, np.float64) for result in results[split:]]
     else:
         models = made(slice(0, 0))  # of no rows, to see of which kind everything will be
         split = len(models) - sums
         wholes = tuple(np.empty((rows, *model.shape[1:]), model.dtype) for model in models[:split])
-        to_add = [()] * len(starts)
+        to_add: list[tuple[Any, ...]] = [()] * len(starts)
 
         def put(start: int) -> None:
             part = slice(start, start + length)
@@ -59,6 +60,6 @@ def in_parts(formula: Callable[..., Any], *arrays: np.ndarray, keep: int = 0, su
             to_add[start // length] = results[split:]
 
         spread(put, starts, arrays[0].size)
-    added = [np.sum(of_parts, axis=0, dtype=np.float64) for of_parts in zip(*to_add, strict=True)]
+        added = [np.sum(of_parts, axis=0, dtype=np.float64) for of_parts in zip(*to_add, strict=True)]
     shaped = [whole.reshape((*common, *whole.shape[1:])) for whole in wholes]
     return (*shaped, *added) if len(shaped) + sums > 1 else [*shaped, *added][0]

@@ -251,7 +251,7 @@ ROWWISE: dict[str, Any] = {"batch_norm": {}, "batch_norm_inference": {}, "group_
 
 
 # Many rows are taken as one if a number of them divides all there are, as of the first, and one by one if none does.
-@pytest.mark.parametrize("shape", [(4, 32, 96, 12), (3, 37, 151, 8), (2, 40_000, 4)])
+@pytest.mark.parametrize("shape", [(8, 64, 96, 12), (3, 37, 151, 8), (2, 40_000, 4)])
 @pytest.mark.parametrize("name", ROWWISE)
 def test_rows_taken_together_come_to_the_same(monkeypatch, name, shape):
     channels = shape[-1]
@@ -267,7 +267,7 @@ def test_rows_taken_together_come_to_the_same(monkeypatch, name, shape):
 
     together = done()
     for module in (manual._batch_norm, manual._group_norm):
-        monkeypatch.setattr(module, "repeats", lambda rows, channels: 1)
+        monkeypatch.setattr(module, "repeats", lambda *sizes, **options: 1)
     for one, other in zip(together, done(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
         assert not np.array_equal(one, np.zeros_like(one))
@@ -277,7 +277,7 @@ def test_rows_taken_together_come_to_the_same(monkeypatch, name, shape):
 
 def test_a_vector_repeated_in_another_order_is_noticed(monkeypatch):
     """The planted fault: each channel k times over, and not the vector."""
-    x, weight, bias = drawn((4, 32, 96, 12), (12,), (12,), dtype="float32")
+    x, weight, bias = drawn((8, 64, 96, 12), (12,), (12,), dtype="float32")
     right, _ = batch_norm(x, weight, bias)
     monkeypatch.setattr(manual._batch_norm, "long_row", lambda vector, k: vector.repeat(k))
     assert not np.allclose(batch_norm(x, weight, bias)[0], right, atol=0.1)
@@ -291,6 +291,27 @@ def test_an_output_gradient_whose_spatial_axes_are_exchanged_is_refused(name):
     _, cache = forward(x, weight, bias, **options)
     with pytest.raises(ValueError, match=r"\(2, 5, 3, 4\), but the value has \(2, 3, 5, 4\)"):
         backward(np.ones((2, 5, 3, 4)), cache)
+
+
+@pytest.mark.parametrize("shape", [(500_009, 1), (2**19, 4), (4, 2**17, 4)])
+@pytest.mark.parametrize("name", ["batch_norm", "group_norm", "layer_norm"])
+def test_long_sums_in_float32_are_as_exact_as_its_entries(name, shape):
+    """Hundreds of thousands of numbers of one sign, whose sums in float32 would be off by some last places."""
+    x = np.random.default_rng(0).random(shape, np.float32)
+    one = np.ones(shape[-1])  # in float64, as the gradient is then
+    forward, backward = NORMALIZATION[name]
+    _, cache = forward(x, one, one, **({"groups": 1} if name == "group_norm" else {}))
+    exact = x.astype(np.float64).reshape(-1, shape[-1]).sum(axis=0)
+    np.testing.assert_allclose(backward(x, cache)[2], exact, rtol=2e-8)
+
+
+@pytest.mark.parametrize("shape", [(5, 0), (2, 5, 0)])
+@pytest.mark.parametrize("name", ["batch_norm", "batch_norm_inference"])
+def test_no_channels_have_no_gradients(name, shape):
+    x, none = np.ones(shape, np.float32), np.ones(0, np.float32)
+    forward, backward = NORMALIZATION[name]
+    y, cache = forward(x, none, none, **({"mean": none, "variance": none} if name == "batch_norm_inference" else {}))
+    assert [y.shape, *(g.shape for g in backward(x, cache))] == [shape, shape, (0,), (0,)]
 
 
 def test_squares_that_float16_cannot_hold():

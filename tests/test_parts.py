@@ -96,6 +96,23 @@ def test_an_op_in_parts_is_the_op(name, layout, monkeypatch):
             np.testing.assert_allclose(ours, theirs, rtol=2e-5 if summed else 0, atol=2e-5 if summed else 0)
 
 
+def test_sums_over_parts_are_added_in_float64(monkeypatch):
+    cut(monkeypatch, 4, 1)
+    x = np.array([2**24, 1, 1, 1], np.float32)
+    total = np.asarray(in_parts(lambda x: x.sum(axis=0), x, sums=1))
+    np.testing.assert_array_equal(total, np.array(2.0**24 + 3), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "lengths"), [(250, [250]), (260, [65] * 4), (2000, [250] * 8), (2001, [201] * 9 + [192])]
+)
+def test_there_are_four_parts_at_least_and_an_even_number(monkeypatch, rows, lengths):
+    cut(monkeypatch, 1000, 1)
+    parts = []
+    in_parts(lambda x: parts.append(len(x)) or x, np.zeros(rows, np.float32))
+    assert [length for length in parts if length] == lengths
+
+
 def test_rows_that_belong_together_and_are_parted_are_noticed(monkeypatch):
     """The planted fault: a softmax that keeps too few axes together."""
     x = np.random.default_rng(0).standard_normal((7, 5, 4, 6)).astype(np.float32)

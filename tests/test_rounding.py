@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import manual
-from compare.rounding import CONFIRMED, measure, norm, unit_roundoff
+from compare.rounding import CONFIRMED, DEVIATIONS, SHARED, _allowance, _farther, measure, norm, unit_roundoff
 from compare.verify import shallow_loss
 from tests.helpers import network
 
@@ -125,3 +125,37 @@ def test_noise_is_as_large_in_proportion_at_any_scale(scale):
     (_, usual), (_, ordinary) = measure(function, np.array(1.0), w, dtype=np.float64, gradient=True)
     assert right == pytest.approx(usual)
     assert np.all((allowed > 0.2 * ordinary) & (allowed < 5 * ordinary))
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_distances_are_combined_as_hypot_does(scale):
+    still = np.array([1.0, -2.0]) * scale
+    once = _farther(None, still + np.array([3.0, 0.0]) * scale, still)
+    np.testing.assert_allclose(once, np.array([3.0, 0.0]) * scale, rtol=1e-15)
+    np.testing.assert_allclose(_farther(once, still - np.array([4.0, 5.0]) * scale, still), 5 * scale, rtol=1e-15)
+
+
+def test_distances_of_truth_values_and_integers():
+    truth = np.array([True, False])
+    np.testing.assert_array_equal(_farther(None, ~truth, truth), [1, 1])
+    np.testing.assert_array_equal(_farther(None, truth, truth), [0, 0])
+    np.testing.assert_array_equal(_farther(None, np.array([2, 7]), np.array([5, 7])), [3, 0])
+    assert _farther(None, np.float64(2), np.array(5.0)).shape == ()
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+@pytest.mark.parametrize("samples", [1, 4])
+def test_an_allowance_is_of_the_entry_and_in_part_of_its_leaf(scale, samples):
+    move, value, unit, tiny = np.array([3.0, 0.0]) * scale, np.array([-2.0, 8.0]) * scale, 1e-7, 1e-38
+    allowed = _allowance(move, value, samples=samples, unit=unit, tiny=tiny)
+    deviation = np.sqrt(np.array([3.0, 0.0]) ** 2 + SHARED**2 * 4.5) / np.sqrt(samples)
+    expected = (DEVIATIONS * deviation + 4 * unit * np.array([2.0, 8.0])) * scale + tiny
+    np.testing.assert_allclose(allowed, expected, rtol=1e-14)
+
+
+def test_an_allowance_without_noise_of_an_integer_and_of_nothing():
+    kinds = {"samples": 1, "unit": 1e-7, "tiny": 1e-38}
+    np.testing.assert_array_equal(_allowance(np.zeros(2), np.zeros(2), **kinds), [1e-38, 1e-38])
+    np.testing.assert_array_equal(_allowance(np.zeros(2), np.array([4, 5]), **kinds), [0, 0])
+    assert _allowance(np.zeros((0, 3)), np.zeros((0, 3)), **kinds).shape == (0, 3)
+    assert np.isinf(_allowance(np.array([1.0, np.inf]), np.zeros(2), **kinds)).all()

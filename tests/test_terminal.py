@@ -57,6 +57,48 @@ def test_an_interruption_swallowed_on_its_way_comes_back():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+class Interrupting:
+    """An object during whose end the user presses Ctrl-C, or something else goes wrong."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def __del__(self):
+        self.action()
+
+
+def test_an_interruption_swallowed_at_the_very_end_is_none_the_less_one(capsys):
+    def draw():
+        with reported() as stage:
+            stage.say("drawing", 0)
+            Interrupting(stage.interrupt)  # ends here, with what is raised
+
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", lambda lost: seen.append(lost.exc_type))
+        hook = sys.unraisablehook
+        with pytest.raises(typer.Exit) as end:
+            draw()
+        assert sys.unraisablehook is hook
+    assert end.value.exit_code == 130
+    assert seen == []
+    assert capsys.readouterr().err == "backproof: interrupted while drawing; nothing was written\n"
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_other_exceptions_that_nothing_catches_are_told_as_ever(interrupted):
+    def fail():
+        raise KeyboardInterrupt if not interrupted else ZeroDivisionError
+
+    seen = []
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(typer.Exit):
+        patch.setattr(sys, "unraisablehook", lambda lost: seen.append(lost.exc_type))
+        with reported() as stage:
+            stage.interrupted = interrupted
+            Interrupting(fail)
+    assert seen == [ZeroDivisionError if interrupted else KeyboardInterrupt]
+
+
 def test_our_own_mistakes_are_not_hidden():
     with pytest.raises(ZeroDivisionError), reported():
         raise ZeroDivisionError
