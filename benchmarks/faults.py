@@ -14,7 +14,7 @@ from benchmarks import conduct_faults as conduct
 from benchmarks import jax_faults
 from benchmarks.backward import LINES, ByHand, Line, by_hand
 from benchmarks.networks import Problem, network
-from compare.verify import shallow_loss
+from compare.suite.shallow import shallow_loss
 
 Sizes = tuple[int, int, int, int]  # n_x, n_h, n_y, m
 OBLONG: Sizes = (4, 6, 3, 12)

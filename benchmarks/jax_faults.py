@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 import autodiff
-from compare.verify import shallow_loss
+from compare.suite.shallow import shallow_loss
 
 
 def _network(activation: Callable[..., Any] = jnp.tanh, cost: Callable[..., Any] = autodiff.compute_loss) -> Any:

@@ -17,8 +17,8 @@ from benchmarks.networks import Problem, network
 from benchmarks.peers import HandWritten, Peer
 from benchmarks.trajectory_faults import TrajectoryFault
 from compare import Verdict, check_gradients, check_trajectory
-from compare.report import CONDUCT
-from compare.verify import shallow_loss
+from compare.judge.reports.gradient_report import CONDUCT
+from compare.suite.shallow import shallow_loss
 
 EXAMPLES = 1797  # in the networks that are timed: the digits, the largest set that `backproof verify` has
 # n_x and n_h for networks of one output with (about) so many parameters.

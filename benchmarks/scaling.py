@@ -45,9 +45,9 @@ def step_seconds(devices: int, features: int, hidden: int, examples: int) -> lis
     import numpy as np
 
     import manual
-    from compare.parallel import Split, mesh_of, replicate, split_loss
     from compare.platform import precise
-    from compare.verify import shallow_loss
+    from compare.suite.shallow import shallow_loss
+    from compare.verify.sharding import Split, mesh_of, replicate, split_loss
 
     mesh, count = mesh_of(devices), devices * examples
     random = np.random.default_rng(0)

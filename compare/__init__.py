@@ -4,14 +4,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compare.agreement import Diagnosis, Row, Verdict
-    from compare.gradients import assert_gradients_agree, check_gradients
-    from compare.localize import tap
-    from compare.probes import ONE_EXAMPLE, Probe
-    from compare.report import GradientMismatch, GradientReport
-    from compare.trajectories import assert_trajectory_agrees, check_trajectory
-    from compare.trajectory_report import TrajectoryMismatch, TrajectoryReport
-    from compare.vjp import assert_vjp_agrees, check_vjp
+    from compare.judge.evaluation.intermediates import tap
+    from compare.judge.evaluation.perturbed_points import ONE_EXAMPLE, Probe
+    from compare.judge.gradients import assert_gradients_agree, check_gradients
+    from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
+    from compare.judge.reports.trajectory_report import TrajectoryMismatch, TrajectoryReport
+    from compare.judge.reports.verdict import Diagnosis, Row, Verdict
+    from compare.judge.trajectory import assert_trajectory_agrees, check_trajectory
+    from compare.judge.vjp import assert_vjp_agrees, check_vjp
 
 __all__ = [
     "ONE_EXAMPLE",
@@ -34,22 +34,22 @@ __all__ = [
 
 # Where each name lives. It is imported when first used, so that --help is answered without loading JAX.
 _HOMES = {
-    "Diagnosis": "agreement",
-    "Row": "agreement",
-    "Verdict": "agreement",
-    "assert_gradients_agree": "gradients",
-    "check_gradients": "gradients",
-    "tap": "localize",
-    "ONE_EXAMPLE": "probes",
-    "Probe": "probes",
-    "GradientMismatch": "report",
-    "GradientReport": "report",
-    "assert_trajectory_agrees": "trajectories",
-    "check_trajectory": "trajectories",
-    "TrajectoryMismatch": "trajectory_report",
-    "TrajectoryReport": "trajectory_report",
-    "assert_vjp_agrees": "vjp",
-    "check_vjp": "vjp",
+    "Diagnosis": "judge.reports.verdict",
+    "Row": "judge.reports.verdict",
+    "Verdict": "judge.reports.verdict",
+    "assert_gradients_agree": "judge.gradients",
+    "check_gradients": "judge.gradients",
+    "tap": "judge.evaluation.intermediates",
+    "ONE_EXAMPLE": "judge.evaluation.perturbed_points",
+    "Probe": "judge.evaluation.perturbed_points",
+    "GradientMismatch": "judge.reports.gradient_report",
+    "GradientReport": "judge.reports.gradient_report",
+    "assert_trajectory_agrees": "judge.trajectory",
+    "check_trajectory": "judge.trajectory",
+    "TrajectoryMismatch": "judge.reports.trajectory_report",
+    "TrajectoryReport": "judge.reports.trajectory_report",
+    "assert_vjp_agrees": "judge.vjp",
+    "check_vjp": "judge.vjp",
 }
 
 
@@ -57,3 +57,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"compare.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

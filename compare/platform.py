@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from compare.problem import BadInput
+from compare.errors import BadInput
 
 PLATFORMS = ("cpu", "gpu", "tpu")
 

@@ -5,7 +5,7 @@ import re
 
 from typer.testing import CliRunner
 
-from compare.__main__ import app
+from compare.cli.app import app
 
 
 def invoke(*arguments, charset="utf-8"):

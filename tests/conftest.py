@@ -3,7 +3,7 @@
 import pytest
 from jaxtyping import install_import_hook
 
-from compare.compiling import make_room
+from compare.judge.program.compiling import make_room
 
 install_import_hook(["manual", "autodiff"], "beartype.beartype")
 pytest.register_assert_rewrite("tests.command")  # its assertions show what they compared, as those in a test do

@@ -120,14 +120,90 @@ def test_the_package_offers_the_first_network_and_all_modules(side):
     assert public_modules(side) <= set(vars(side))
 
 
-def test_every_module_has_its_tests():
-    modules = {path.stem for package in (*SIDES, "compare") for path in (ROOT / package).glob("*.py")}
-    named = {"main" if module == "__main__" else module for module in modules if module != "__init__"}
-    tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
-    assert named - {module for module in named if module.startswith("_")} <= tested
+# Rooms from the top to the bottom: a module imports from its own room, and from those that stand below it.
+ROOMS = (
+    ("compare.__main__", "backproof"),
+    ("compare.cli",),
+    ("compare.html",),
+    ("compare.lesson", "compare.museum", "compare.bench", "compare.verify"),
+    ("compare.suite",),
+    ("compare",),  # the public names
+    ("compare.judge",),  # the checks
+    ("compare.judge.diagnosis",),
+    ("compare.judge.evaluation",),
+    ("compare.judge.reports",),
+    ("compare.judge.roundoff",),
+    ("compare.judge.program",),
+    ("compare.environment", "compare.files", "compare.platform", "compare.pytrees"),
+    ("compare.errors",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 
 
-def test_no_file_outgrows_a_sitting():
+def module_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room_of(name):
+    """The innermost room that holds a module: `compare.judge.vjp` stands in `compare.judge`."""
+    while name not in FLOOR:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def imported_modules(path):
+    """The modules of ours that a file imports, at any depth of its code; `from a import b` is a.b if that is one."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if is_module(name) else node.module for name in inner]
+        yield from (name for name in names if name.split(".")[0] in ("compare", "backproof"))
+
+
+def is_module(name):
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+OUR_MODULES = sorted([*(ROOT / "compare").rglob("*.py"), *(ROOT / "backproof").rglob("*.py")])
+
+
+@pytest.mark.parametrize("path", OUR_MODULES, ids=module_name)
+def test_every_room_imports_only_what_stands_below_it(path):
+    own = room_of(module_name(path))
+    allowed = {"compare"} if own in ("compare.__main__", "backproof") else set()
+    if own != "compare":  # which offers names of rooms below it, and loads them when they are asked for
+        for name in imported_modules(path):
+            other = room_of(name)
+            assert other in {own, *allowed} or FLOOR[other] > FLOOR[own], f"{own} imports {name}"
+
+
+def test_the_judge_knows_nothing_of_our_networks():
+    for path in (ROOT / "compare" / "judge").rglob("*.py"):
+        assert not set(SIDES) & set(imported_packages(path)), path
+
+
+def test_the_public_names_are_shown_and_nothing_else():
+    import backproof
+    import compare
+
+    assert dir(compare) == dir(backproof) == sorted(compare.__all__)
+    for name in compare.__all__:
+        assert getattr(backproof, name) is getattr(compare, name)
+    with pytest.raises(AttributeError, match="has no attribute 'check'"):
+        backproof.check  # noqa: B018
+
+
+def modules_to_test():
     for package in (*SIDES, "compare"):
         for path in (ROOT / package).rglob("*.py"):
-            assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path
+            if not path.stem.startswith("_"):
+                yield path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize("path", sorted(modules_to_test()), ids=str)
+def test_every_module_has_its_tests(path):
+    """In the same room under `tests`; what both sides have stands once, under `manual`."""
+    where = Path("manual", *path.parts[1:]) if path.parts[0] == "autodiff" else path
+    assert (ROOT / "tests" / where.parent / f"test_{where.name}").exists()

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compare.agreement import plain
 from compare.bench.results import Bench, Cell, quartiles
 from compare.bench.workloads import FLOOR
-from compare.rendering import plain_text, table
+from compare.judge.reports.tables import plain_text, table
+from compare.judge.reports.verdict import plain
 
 HEADERS = ("size", "contestant", "in", "older", "newer", "newer / older", "")
 

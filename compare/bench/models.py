@@ -1,6 +1,6 @@
 """The networks of `verify --model`: a training step with an optimizer, on the same mini-batch again and again.
 
-The size of a workload is the name of a model, its options those of `compare.models`.
+The size of a workload is the name of a model, its options those of `compare.suite.models`.
 """
 
 from collections.abc import Callable
@@ -24,14 +24,14 @@ TORCH_OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def _built(workload: Workload) -> tuple[Any, dict[str, Any], tuple[np.ndarray, ...]]:
     """The model, all its options, and the batch."""
-    from compare.models import build
+    from compare.suite.models import build
 
     model, options = build(workload.size, workload.options, seed=workload.seed, dtype=workload.dtype)
     return model, options, next(model.batches())
 
 
 def described(workload: Workload) -> str:
-    from compare.models import settled
+    from compare.suite.models import settled
 
     options = settled(workload.size, workload.options)
     told = {name: value for name, value in options.items() if value is not None and name != "iterations"}
@@ -46,7 +46,7 @@ def traced(workload: Workload) -> Any:
 
 
 def able(workload: Workload) -> list[str]:
-    from compare.models import settled
+    from compare.suite.models import settled
 
     optimizer = settled(workload.size, workload.options)["optimizer"]
     torch = workload.size == "gpt" and optimizer in TORCH_OPTIMIZERS
@@ -54,7 +54,7 @@ def able(workload: Workload) -> list[str]:
 
 
 def _parameters(tree: Any) -> dict[str, np.ndarray]:
-    from compare.agreement import leaves_by_path
+    from compare.pytrees import leaves_by_path
 
     return {path: np.asarray(leaf) for path, leaf in leaves_by_path(tree).items()}
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from compare.bench.torch_device import Device
 from compare.bench.workloads import Contestant, Runner, Workload
-from compare.cases import Case
-from compare.problem import BadInput
+from compare.errors import BadInput
+from compare.suite.cases import Case
 
 
 class Draw:
@@ -119,7 +119,7 @@ def _cotangent(workload: Workload, case: Case) -> Any:
     """Random, of the shape of the value: from a stream of its own, so that it is no input again."""
     import jax
 
-    from compare.ops import catalog
+    from compare.suite.ops import catalog
 
     op = catalog()[workload.size]
     shapes = jax.eval_shape(partial(op.function, **case.options), *case.inputs)
@@ -134,7 +134,7 @@ def _pull_back(workload: Workload) -> tuple[Callable[..., Any], tuple[Any, ...]]
     """
     import jax
 
-    from compare.ops import catalog
+    from compare.suite.ops import catalog
 
     op, case = catalog()[workload.size], case_of(workload)
     given: dict[int | str, Any] = {**dict(enumerate(case.inputs)), **case.options}
@@ -188,7 +188,7 @@ def _repeated(step: Callable[[], tuple[Any, Any]], transfer: float | None = None
 
 
 def _manual(workload: Workload) -> Runner:
-    from compare.ops import catalog
+    from compare.suite.ops import catalog
 
     op, case = catalog()[workload.size], case_of(workload)
     cotangent = _cotangent(workload, case)

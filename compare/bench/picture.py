@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from compare.bench.results import Bench, quartiles
-from compare.output import write_figure
+from compare.files import write_figure
 
 
 def plot_bench(path: Path, run: Bench) -> None:

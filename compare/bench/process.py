@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from compare.bench.workloads import FLOOR, Runner, Workload
-from compare.problem import BadInput
+from compare.errors import BadInput
 
 SAMPLE = 10_000  # entries of an array that are looked at
 ON_DEVICE = ("autodiff", "jax", "optax")  # how the names of those begin who work where --platform says

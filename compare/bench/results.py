@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from compare.agreement import plain
 from compare.bench.turns import Measured
 from compare.bench.workloads import FLOOR
-from compare.problem import BadInput
-from compare.rendering import plain_text, table
-from compare.timing import readable
+from compare.errors import BadInput
+from compare.judge.reports.tables import plain_text, readable, table
+from compare.judge.reports.verdict import plain
 
 FORMAT = 1  # of the JSON
 BELOW = 0.9  # of the floor

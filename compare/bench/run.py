@@ -14,10 +14,10 @@ from compare.bench.results import Bench, Cell
 from compare.bench.turns import measure
 from compare.bench.workloads import FLOOR, Workload, contestants
 from compare.environment import environment, usable_cores
-from compare.output import write_json
+from compare.errors import BadInput
+from compare.files import write_json
 from compare.platform import on_platform, precise
-from compare.problem import BadInput
-from compare.verify import DTYPES
+from compare.suite.problem import DTYPES
 
 ROUNDS = 9
 KINDS = ("shallow", "models", "ops")

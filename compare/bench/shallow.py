@@ -17,7 +17,7 @@ import numpy as np
 import manual
 from compare.bench.torch_device import Device
 from compare.bench.workloads import Contestant, Runner, Workload
-from compare.problem import BadInput
+from compare.errors import BadInput
 
 SIZES = ("2x4x400", "30x32x569", "64x128x1797", "784x128x1024", "784x512x4096")
 RATE = 0.1

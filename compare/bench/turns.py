@@ -20,7 +20,7 @@ import numpy as np
 
 from compare.bench.process import ON_DEVICE, Failed, serve
 from compare.bench.workloads import FLOOR, Workload
-from compare.problem import BadInput
+from compare.errors import BadInput
 
 ROUND_SECONDS = 0.2
 PAUSE = 0.15  # OpenBLAS lets its threads spin for 2**28 cycles after a product, about 0.1 s

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from compare.problem import BadInput
+from compare.errors import BadInput
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """A network as a lesson: its derivation step by step, the lines of source that do it, and the numbers of a tiny run."""
 
+from compare.errors import BadInput
 from compare.lesson import gpt, layered, shallow
 from compare.lesson.content import Lesson
 from compare.lesson.subject import Progress, taught
-from compare.problem import BadInput
 
 MODELS = {"shallow": shallow.subject, **layered.SUBJECTS, "gpt": gpt.subject}
 

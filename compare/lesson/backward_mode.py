@@ -22,9 +22,9 @@ from jax.extend import core
 from jax.flatten_util import ravel_pytree
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from compare.agreement import leaves_by_path
-from compare.compiling import compiled
-from compare.tracing import interpreted, programs, run, widened
+from compare.judge.program.compiling import compiled
+from compare.judge.program.interpreter import interpreted, programs, run, widened
+from compare.pytrees import leaves_by_path
 
 MOVES = {  # these compute nothing: they name, copy, arrange
     *("name", "copy", "copy_p", "convert_element_type", "stop_gradient", "reshape", "transpose", "broadcast_in_dim"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from compare.agreement import Row, Verdict, plain
+from compare.judge.reports.verdict import Row, Verdict, plain
 from compare.lesson.backward_mode import BackwardMode
 from compare.lesson.source import Excerpt
 

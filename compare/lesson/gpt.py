@@ -11,8 +11,8 @@ from compare.lesson.docstrings import paragraphs
 from compare.lesson.layered import LOSS, backward_of, forward_of, network_subject
 from compare.lesson.source import Excerpt, body, containing, returned
 from compare.lesson.subject import Subject
-from compare.models import build
-from compare.ops import catalog
+from compare.suite.models import build
+from compare.suite.ops import catalog
 
 SIZES = {"batch": 2, "length": 6, "hidden": 8, "heads": 2, "layers": 1, "iterations": 120, "learning_rate": 0.05}
 # The ops of a block in the order of the forward pass; each has an input of its name, and most have parameters.

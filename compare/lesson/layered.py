@@ -11,13 +11,13 @@ from typing import Any
 import autodiff.network
 import manual.network
 import manual.optimizers
+from compare.judge.evaluation.intermediates import tapped_values
 from compare.lesson.content import Quantity, Step, largest
 from compare.lesson.docstrings import paragraphs
 from compare.lesson.source import Excerpt, body, returned
 from compare.lesson.subject import Subject
-from compare.localize import tapped_values
-from compare.models import Model, build
-from compare.ops import Op, catalog
+from compare.suite.models import Model, build
+from compare.suite.ops import Op, catalog
 
 _IMAGES = {"batch": 24, "iterations": 120}
 _TEXT = {"batch": 4, "length": 8, "hidden": 4, "iterations": 120}
@@ -32,7 +32,7 @@ LOSS = "cross_entropy"
 
 
 def subject(name: str, *, seed: int) -> Subject:
-    """One of `compare.models` that has a description, small, on one batch."""
+    """One of `compare.suite.models` that has a description, small, on one batch."""
     model, options = build(name, SIZES[name], seed=seed, dtype="float64")
     description = model.description
     assert description is not None, f"{name} has no description"
@@ -70,7 +70,7 @@ def network_subject(
     values: Callable[..., dict[str, Any]],
     seed: int,
 ) -> Subject:
-    """What the lessons on `compare.models` have in common: one batch, the model's optimizer, gradients in between."""
+    """What the lessons on models have in common: one batch, the model's optimizer, gradients in between."""
     optimizer = manual.optimizers.OPTIMIZERS[options["optimizer"]](options["learning_rate"])
 
     def by_hand(parameters: Any, x: Any, targets: Any) -> tuple[Any, Any, dict[str, Any]]:

@@ -8,11 +8,11 @@ import autodiff
 import autodiff.shallow
 import manual
 import manual.shallow
-from compare.datasets import load
 from compare.lesson.content import Plane, Quantity, Step, all_or_first
 from compare.lesson.source import Excerpt, assignment, returned
 from compare.lesson.subject import Subject
-from compare.verify import shallow_by_hand, shallow_loss
+from compare.suite.datasets import load
+from compare.suite.shallow import shallow_by_hand, shallow_loss
 
 HIDDEN, EXAMPLES, SCALE = 4, 40, 0.5
 LEARNING_RATE, ITERATIONS = 1.0, 300

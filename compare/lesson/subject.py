@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.agreement import leaves_by_path
-from compare.compiling import compiled
-from compare.gradients import check_gradients
+from compare.judge.evaluation.intermediates import find_taps, with_offsets, zero_offsets
+from compare.judge.gradients import check_gradients
+from compare.judge.program.compiling import compiled
+from compare.judge.program.widening import as_it_is_now
 from compare.lesson.backward_mode import backward_mode
 from compare.lesson.content import Lesson, Moment, Numbers, Plane, Quantity, Step, numbers
 from compare.lesson.source import Excerpt
-from compare.localize import find_taps, with_offsets, zero_offsets
 from compare.platform import precise
-from compare.programs import as_it_is_now
+from compare.pytrees import leaves_by_path
 
 Progress = Callable[[str, int], None]
 MOMENTS = 31

@@ -8,10 +8,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from compare.judge.reports.tables import WIDTH, plain_text, table
 from compare.lesson.backward_mode import letters
 from compare.lesson.content import Entry, Lesson, Numbers, Quantity, Step
 from compare.lesson.source import Excerpt
-from compare.rendering import WIDTH, plain_text, table
 
 ENTRIES = 4  # of each quantity
 LINEARIZED = (

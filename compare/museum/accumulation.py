@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from compare.localize import tap
+from compare.judge.evaluation.intermediates import tap
 from compare.museum.exhibit import Exhibit, by_gradients, by_vjp
 from compare.museum.workshop import (
     SITUATION,

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compare.gradients import check_gradients
-from compare.report import GradientReport
-from compare.trajectories import check_trajectory
-from compare.trajectory_report import TrajectoryReport
-from compare.vjp import check_vjp
+from compare.judge.gradients import check_gradients
+from compare.judge.reports.gradient_report import GradientReport
+from compare.judge.reports.trajectory_report import TrajectoryReport
+from compare.judge.trajectory import check_trajectory
+from compare.judge.vjp import check_vjp
 
 Report = GradientReport | TrajectoryReport
 Judge = Callable[..., Report]

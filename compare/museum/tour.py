@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from compare.agreement import Verdict, plain
+from compare.errors import BadInput
+from compare.judge.reports.tables import plain_text, table
+from compare.judge.reports.verdict import Verdict, plain
 from compare.museum import EXHIBITS
 from compare.museum.exhibit import Exhibit, Report
-from compare.problem import BadInput
-from compare.rendering import plain_text, table
 
 HEADERS = ("exhibit", "what was wrong", "verdict", "first wrong", "check")
 CHECKS = {True: "passes", False: "fails", None: "-"}

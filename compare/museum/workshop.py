@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare import datasets
-from compare.localize import tap
+from compare.judge.evaluation.intermediates import tap
+from compare.suite import datasets
 
 Line = Callable[[Any], Any]
 Gradients = Callable[..., tuple[Any, ...]]

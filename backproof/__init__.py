@@ -1,0 +1,16 @@
+"""The judge's public names, under the project's own name: `from backproof import check_gradients`."""
+
+from typing import Any
+
+import compare
+from compare import __all__ as __all__
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(compare, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

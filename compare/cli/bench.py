@@ -1,0 +1,115 @@
+"""`backproof bench`."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compare.cli.terminal import progress_bar, reported, show
+
+
+def bench(
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FxHxM,...",
+            help="Features x hidden x examples of the notebook's network, with commas between. Default: "
+            "2x4x400,30x32x569,64x128x1797,784x128x1024,784x512x4096.",
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A model instead: mlp, convnet, rnn, lstm, gru or gpt.")] = None,
+    op: Annotated[
+        str | None, typer.Option(metavar="NAME|all", help="Ops of the catalog instead: names with commas between.")
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="These contestants: manual, autodiff, torch and so on. Default: all."),
+    ] = None,
+    hidden: Annotated[int | None, typer.Option(help="For --model, as in verify; so are the next ones.")] = None,
+    layers: Annotated[int | None, typer.Option()] = None,
+    heads: Annotated[int | None, typer.Option()] = None,
+    length: Annotated[int | None, typer.Option()] = None,
+    preset: Annotated[str | None, typer.Option()] = None,
+    batch: Annotated[int | None, typer.Option()] = None,
+    optimizer: Annotated[str | None, typer.Option()] = None,
+    learning_rate: Annotated[float | None, typer.Option()] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float64, for all contestants.")] = "float32",
+    platform: Annotated[
+        str, typer.Option(help="Where JAX works: cpu, gpu or tpu. PyTorch goes to the GPU, too.")
+    ] = "cpu",
+    rounds: Annotated[int, typer.Option(help="How often each has its turn at a size.")] = 9,
+    threads: Annotated[
+        int | None, typer.Option(help="Cores and threads that each may use. Default: as many as it likes.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="For data and initial weights.")] = 0,
+    json: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Write the results as JSON, each size when it is finished.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --json PATH has begun.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Draw times over sizes (.png, .svg or .pdf).")
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="OLD.json", help="Say what is faster or slower than in an older run.")
+    ] = None,
+    fail_above: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FACTOR",
+            help="Exit with 1 if anything is slower than FACTOR times, beyond the noise, or now fails.",
+        ),
+    ] = None,
+) -> None:
+    """Time the same training steps by hand, by JAX and by whoever else is installed.
+
+    Every contestant does the same work on the same data in the same dtype, which is checked first, in a process of its
+    own. They take turns; results are awaited; compilation is told apart. "x floor" is how many times as long a step
+    takes as its matrix products alone through NumPy's BLAS. More contestants: pip install 'backproof[peers]'.
+
+    Exit status: 0, or 1 with --fail-above, 2 bad input or usage.
+    """
+    chosen = {"hidden": hidden, "layers": layers, "heads": heads, "length": length, "preset": preset}
+    chosen |= {"batch": batch, "optimizer": optimizer, "learning_rate": learning_rate}
+    given: dict[str, Any] = {option: value for option, value in chosen.items() if value is not None}
+    with reported() as stage:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # contestants share the accelerator
+        from compare.bench.changes import changes
+        from compare.bench.picture import plot_bench
+        from compare.bench.run import bench as run
+        from compare.bench.run import read, settings_for
+        from compare.errors import BadInput
+        from compare.files import check_plottable, check_writable
+
+        if json:
+            check_writable(json)
+        if plot:
+            check_plottable(plot)
+        if resume and not json:
+            raise BadInput("--resume needs --json PATH, the file in which the run was begun.")
+        if fail_above is not None and (compare is None or not fail_above >= 1):
+            raise BadInput("--fail-above needs a factor of at least 1, and --compare OLD.json.")
+        if json and plot and json.resolve() == plot.resolve():
+            raise BadInput(f"{plot} is given for both --json and --plot; give two paths.")
+        older = read(compare) if compare else None
+        common = {"dtype": dtype, "platform": platform, "rounds": rounds, "threads": threads, "seed": seed}
+        names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
+        settings = settings_for(sizes, model, op, given, only=names, **common)
+        result, shown = None, 0
+        with progress_bar(len(settings.sizes), stage) as progress:
+            for result in run(settings, path=json, resume=resume, progress=progress):
+                if json and json not in stage.written:
+                    stage.written.append(json)
+                for cell in result.cells[shown:] if settings.kind != "ops" else ():
+                    show(f"{cell}\n")
+                shown = len(result.cells)
+        assert result is not None  # there is at least one size
+        if plot:
+            plot_bench(plot, result)
+            stage.written.append(plot)
+        show(str(result))
+        if older is not None:
+            found = changes(older, result)
+            show(f"\n{found}")
+            if fail_above is not None and found.worse(fail_above):
+                raise typer.Exit(1)

@@ -1,0 +1,50 @@
+"""`backproof museum`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compare.cli.terminal import progress_bar, reported, show
+
+
+def museum(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One exhibit at length; all if left out.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Write a page to look around in: one file, for any browser, offline."),
+    ] = None,
+) -> None:
+    """Show gradient bugs that were really shipped, and what the judge and the original check say of each.
+
+    Exit status: 0 if every bug shown is caught and every corrected version agrees, 1 if not, 2 bad input or usage.
+    """
+    with reported() as stage:
+        from compare.files import check_distinct, check_writable, write_json, write_text
+
+        for path in (json, html):
+            if path:
+                check_writable(path)
+        check_distinct(json=json, html=html)
+        from compare.museum import EXHIBITS
+        from compare.museum.tour import Tour, tour, visit
+
+        if name is None:
+            with progress_bar(len(EXHIBITS), stage) as progress:
+                result = tour(progress)
+        else:
+            stage.say(f"looking at {name}", 0)
+            result = visit(name)
+        if json:
+            write_json(json, result.to_dict())
+            stage.written.append(json)
+        if html:
+            from compare.html.museum import museum_page
+
+            write_text(html, museum_page(result.visits if isinstance(result, Tour) else [result]))
+            stage.written.append(html)
+        show(str(result))
+    raise typer.Exit(0 if result.as_it_should_be else 1)

@@ -1,0 +1,103 @@
+"""What every command has in common: progress, results on stdout, and last words when something stops it."""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def show(text: str) -> None:
+    """On stdout, whatever it can show; if its reader has gone, the files and the exit status remain."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        # What is still buffered would be written, and fail, once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def width(most: int, least: int = 60) -> int:
+    """Columns to write to: those of the terminal, if stdout is one, within limits."""
+    return max(least, min(most, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else most
+
+
+class Stage:
+    """What is being done and how much of it is done, for the bar and for the last words after Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.text = "starting"
+        self.interrupted = False
+        self.written: list[Path] = []
+
+    def say(self, what: str, steps: int) -> None:
+        if self.interrupted:  # and what was raised then came to nothing, in a destructor or a hook of JAX
+            raise KeyboardInterrupt
+        self.text = f"{what}, {steps} steps done" if steps else what
+
+    def interrupt(self, *_: Any) -> None:
+        self.interrupted = True
+        raise KeyboardInterrupt
+
+    def hides(self, lost: "sys.UnraisableHookArgs") -> bool:
+        """Whether what Python can only print, as nothing catches it there, is our interruption, raised again later."""
+        return self.interrupted and issubclass(lost.exc_type, KeyboardInterrupt)
+
+
+@contextmanager
+def reported() -> Iterator[Stage]:
+    """Bad input ends with one line and status 2, an interruption with one line and status 130."""
+    stage = Stage()
+    before, hook = signal.signal(signal.SIGINT, stage.interrupt), sys.unraisablehook
+    sys.unraisablehook = lambda lost: None if stage.hides(lost) else hook(lost)
+    try:
+        yield stage
+        if stage.interrupted:
+            raise KeyboardInterrupt
+    except (Exception, KeyboardInterrupt) as error:
+        if stage.interrupted or isinstance(error, KeyboardInterrupt):
+            written = f"only {', '.join(map(str, stage.written))} was" if stage.written else "nothing was"
+            typer.echo(f"backproof: interrupted while {stage.text}; {written} written", err=True)
+            raise typer.Exit(130) from None
+        message = _said_of(error)
+        if message is None:
+            raise
+        typer.echo(f"backproof: {message}", err=True)
+        raise typer.Exit(2) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = hook
+
+
+def _said_of(error: BaseException) -> str | None:
+    from compare.errors import BadInput
+
+    if isinstance(error, BadInput):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"this does not fit into memory: {error}. Try fewer hidden units or less data."
+    if isinstance(error, OSError):
+        return f"{error.filename or 'input or output'}: {error.strerror or error}"
+    return None
+
+
+@contextmanager
+def progress_bar(iterations: int, stage: Stage) -> Iterator[Callable[[str, int], None]]:
+    """A bar on stderr if that is a terminal; in any case the stage is kept."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("starting", total=iterations)
+
+        def progress(what: str, steps: int) -> None:
+            stage.say(what, steps)
+            bar.update(task, description=what, completed=steps)
+
+        yield progress

@@ -1,0 +1,186 @@
+"""`backproof verify`."""
+
+import shlex
+import sys
+from contextlib import nullcontext
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compare.cli.terminal import Stage, progress_bar, reported, show
+
+EXIT_STATUS = {"agree": 0, "disagree": 1, "inconclusive": 3}
+
+
+def verify(
+    context: typer.Context,
+    model: Annotated[
+        str, typer.Option(help="shallow, mlp, convnet, rnn, lstm, gru or gpt, each with defaults of its own.")
+    ] = "shallow",
+    op: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|all", help="Verify single ops of the catalog instead: names with commas between."),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="For shallow: breast-cancer (default), digits, moons, flower; or a .csv with a header (labels in "
+            "column y, or the last one), or an .npz with x (examples, features) and y (examples,) or "
+            "(examples, outputs).",
+        ),
+    ] = None,
+    hidden: Annotated[int | None, typer.Option(help="Hidden units, channels of the convnet, width of the gpt.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Hidden layers of the mlp, blocks of the gpt.")] = None,
+    heads: Annotated[int | None, typer.Option(help="Attention heads of the gpt.")] = None,
+    length: Annotated[int | None, typer.Option(help="Characters in a sequence.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Sizes of the gpt: gpt2-124m and so on, random weights.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Steps of training: 1000 for shallow, 200 for others.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Examples in a mini-batch. shallow takes them all.")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw. shallow uses sgd.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Step size. Default: what suits the data.")] = None,
+    scale: Annotated[float | None, typer.Option(help="For shallow: deviation of the initial weights, 0.1.")] = None,
+    seed: Annotated[int, typer.Option(help="For the initial weights, the split and made data.")] = 0,
+    dtype: Annotated[str, typer.Option(help="float64 or float32. Ops are verified in both.")] = "float64",
+    platform: Annotated[str, typer.Option(help="Where JAX works: cpu, gpu or tpu.")] = "cpu",
+    devices: Annotated[
+        int | None,
+        typer.Option(help="Divide every batch among this many devices, made from the CPU's cores if it is a CPU."),
+    ] = None,
+    coordinator: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Of several processes: where process 0 is to be found.")
+    ] = None,
+    process_id: Annotated[int, typer.Option(help="Which of them this one is, from 0.")] = 0,
+    num_processes: Annotated[int, typer.Option(help="How many there are.")] = 1,
+    join_timeout: Annotated[int, typer.Option(help="Seconds to wait for all of them.")] = 30,
+    json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Draw loss and drift over steps (.png, .svg or .pdf)."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Write a page on the run: one file, for any browser, offline."),
+    ] = None,
+) -> None:
+    """Train one network on real data both ways and compare every gradient and every step.
+
+    The default network is the notebook's: one hidden tanh layer, sigmoid outputs, binary cross-entropy. With --op,
+    verify single ops at many shapes and options, one line each. With --devices or --coordinator, compare what many
+    devices compute together, in one process or several, with one device and with the derivation by hand.
+
+    Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
+    """
+    chosen = {"dataset": dataset, "hidden": hidden, "layers": layers, "heads": heads, "length": length}
+    chosen |= {"preset": preset, "iterations": iterations, "batch": batch, "optimizer": optimizer}
+    chosen |= {"learning_rate": learning_rate, "scale": scale}
+    given = {option: value for option, value in chosen.items() if value is not None}
+    with reported() as stage:
+        from compare.errors import BadInput
+        from compare.files import check_distinct, check_plottable, check_writable, plot_run, write_json, write_text
+        from compare.verify.processes import Processes, is_child, joined, supervise
+
+        for path, check in ((json, check_writable), (plot, check_plottable), (report, check_writable)):
+            if path:
+                check(path)
+        check_distinct(json=json, plot=plot, report=report)
+        if devices is not None and devices < 1:
+            raise BadInput(f"--devices must be at least 1, got {devices}.")
+        among = {name for name in ("process_id", "num_processes", "join_timeout") if _is_given(context, name)}
+        if among and coordinator is None:
+            option = min(among).replace("_", "-")
+            raise BadInput(
+                f"--{option} is for several processes, which need --coordinator HOST:PORT of process 0, too."
+            )
+        if coordinator is not None and not {"process_id", "num_processes"} <= among:
+            raise BadInput("--coordinator needs --num-processes, how many there are, and --process-id, which this is.")
+        if devices is not None or coordinator is not None:
+            if op or plot or report:
+                raise BadInput("--op, --plot and --report do not apply to several devices.")
+            processes = None
+            if coordinator is not None:
+                processes = Processes(coordinator, process_id, num_processes, join_timeout)
+            if not is_child():
+                raise typer.Exit(supervise(sys.argv[1:], devices if platform == "cpu" else None, processes))
+            with joined(processes) if processes else nullcontext():
+                result = _in_parallel(model, given, seed, dtype, platform, stage)
+        elif op is None:
+            result = _run(model, given, seed, dtype, platform, stage)
+        elif given or plot or report or model != "shallow":
+            raise BadInput("--op takes no other options than --seed, --platform and --json.")
+        else:
+            result = _sweep(op, seed, platform, stage)
+        if json:
+            write_json(json, result.to_dict())
+            stage.written.append(json)
+        if plot:
+            losses = {side: result.loss_curve(side) for side in result.losses}
+            plot_run(plot, result.problem, losses, result.trajectory.drift)
+            stage.written.append(plot)
+        if report:
+            from compare.html.report import report_page
+
+            write_text(report, report_page(result, _command(context)))
+            stage.written.append(report)
+        show(str(result))
+    raise typer.Exit(EXIT_STATUS[result.verdict.value])
+
+
+def _command(context: typer.Context) -> str:
+    """The line that runs the same again: whatever was chosen, but for where the results went."""
+    words = ["backproof", "verify"]
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if _is_given(context, name) and name not in ("json", "plot", "report"):
+            words += [parameter.opts[0], str(context.params[name])]
+    return shlex.join(words)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _run(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str, stage: Stage) -> Any:
+    if model == "shallow":
+        from compare.errors import BadInput
+        from compare.verify.shallow import Settings
+        from compare.verify.shallow import verify as run
+
+        foreign = given.keys() - {field.name for field in fields(Settings)}
+        if foreign:
+            raise BadInput(f"--{min(foreign)} does not apply to --model shallow.")
+        settings = Settings(**given, seed=seed, dtype=dtype, platform=platform)
+        with progress_bar(settings.iterations, stage) as progress:
+            return run(settings, progress)
+    from compare.suite.models import settled
+    from compare.verify.model import verify_model
+
+    with progress_bar(settled(model, given)["iterations"], stage) as progress:
+        return verify_model(model, given, seed=seed, dtype=dtype, platform=platform, progress=progress)
+
+
+def _in_parallel(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str, stage: Stage) -> Any:
+    from compare.verify.sharded import STEPS, verify_parallel
+
+    with progress_bar(given.get("iterations", STEPS), stage) as progress:
+        return verify_parallel(model, given, seed=seed, dtype=dtype, platform=platform, progress=progress)
+
+
+def _sweep(names: str, seed: int, platform: str, stage: Stage) -> Any:
+    """One line for each op as it is done; the verdict of all is left to be printed."""
+    from compare.platform import on_platform
+    from compare.suite.ops import Sweep, catalog, sweep
+
+    wanted = list(catalog()) if names == "all" else [name.strip() for name in names.split(",")]
+    results = []
+    with on_platform(platform):
+        for result in sweep(wanted, seed=seed):
+            results.append(result)
+            stage.say(f"verifying ops, {len(results)} of {len(wanted)} done", 0)
+            show(str(result))
+    return Sweep(results)

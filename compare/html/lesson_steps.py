@@ -1,0 +1,227 @@
+"""One step of a lesson on the page: its formula and words, its numbers, and the lines of both sides."""
+
+import ast
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from compare.html.mathml import formula
+from compare.html.page import SIGNS, Html, html, tag
+from compare.lesson.content import Moment, Quantity, Step
+from compare.lesson.docstrings import is_equations
+from compare.lesson.source import Excerpt
+from compare.lesson.text import indexed, shown
+
+FORWARD_ONLY = "in JAX, the forward is all there is"
+LONG = 30  # characters of code, from which on a formula may be wider than a phone
+
+
+@dataclass
+class Live:
+    """The places whose text changes with the slider, in the order of the page."""
+
+    moments: Sequence[Moment]
+    places: list[Callable[[Moment], str]] = field(default_factory=list)
+
+    def __call__(self, element: str, text: Callable[[Moment], str], **attributes: Any) -> Html:
+        self.places.append(text)
+        return tag(element, text(self.moments[0]), data_live=True, **attributes)
+
+    def texts(self) -> list[list[str]]:
+        return [[text(moment) for text in self.places] for moment in self.moments]
+
+
+def step_article(step: Step, number: int, live: Live) -> Html:
+    single = all("\n" not in excerpt.code for excerpt in step.by_hand)
+    text = html(
+        tag("p", with_formulas(step.words) if single else step.words),
+        *map(_paragraph, step.derivation.split("\n\n") if step.derivation else ()),
+    )
+    numbers = html(*(_numbers(quantity, live) for quantity in step.quantities))
+    code = html(
+        lines("by hand", "manual", step.by_hand),
+        lines(FORWARD_ONLY if step.backward else "in JAX", "autodiff", step.by_jax),
+    )
+    return tag(
+        "article",
+        tag("h3", tag("span", f"{number} ", class_="ordinal"), step.title),
+        *_formulas(step),
+        *(tag("div", part, class_=kind) for kind, part in (("text", text), ("numbers", numbers), ("code", code))),
+        class_="step" if single else "step wide",
+        id=anchor(step.name),
+    )
+
+
+def anchor(name: str) -> str:
+    """The id of a step's place on the page."""
+    return "step-" + re.sub(r"\W", "-", name)
+
+
+# ------------------------------------------------------------------------------------------- words
+
+
+def with_formulas(text: str) -> Html:
+    """Prose, in which the names of quantities are written as in formulas: dZ1, W2, dJ, m."""
+    parts = re.split(r"\b(d?[ZAWb][12]|d?[JQ]|[xym])\b", text)
+    return html(*(formula(part) if i % 2 else part for i, part in enumerate(parts)))
+
+
+def _paragraph(text: str) -> Html:
+    if is_equations(text):
+        return tag("pre", inspect.cleandoc("\n" + text), tabindex="0", role="group", aria_label="Equations")
+    return tag("p", text)
+
+
+def _formulas(step: Step) -> list[Html]:
+    try:
+        return [_display(code) for code in written(step)]
+    except ValueError:
+        return []  # the code says it
+
+
+def written(step: Step) -> list[str]:
+    """The code by hand that can stand as formulas: all of the step, or none of it.
+
+    A part of an op says something else than the op: a sum that the next line adds to, memory that is filled later. So
+    a step is written only if nothing happens in it but that names are given, each once, to what is then the result.
+    """
+    found: dict[str, str] = {}
+    for statement in _statements(step.by_hand):
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)]) if name not in found and not _allocates(statement.value):
+                found[name] = ast.unparse(statement)
+            case ast.Return(value=ast.expr() as value) if step.name == "loss":
+                found["J"] = f"J = {ast.unparse(value)}"
+            case ast.Return(value=ast.Tuple(elts=[ast.Name(id=name), *_])) if name in found:
+                pass  # of an op: its value, and what it keeps
+            case _:
+                return []
+    return list(found.values())
+
+
+def _allocates(value: ast.expr) -> bool:
+    called = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
+    return called.rpartition(".")[2].startswith(("empty", "zeros", "ones", "full"))
+
+
+def _display(code: str) -> Html:
+    """On a line of its own. A long one may be wider than a phone: then it scrolls, and the keyboard can reach it."""
+    reached = {"tabindex": "0", "role": "group", "aria_label": "Formula"} if len(code) > LONG else {}
+    return tag("div", formula(code, display=True), class_="written", **reached)
+
+
+def _statements(excerpts: Sequence[Excerpt]) -> list[ast.stmt]:
+    text = "\n".join(excerpt.code for excerpt in excerpts)
+    indented = "\n".join(f" {line}" for line in text.splitlines())
+    (whole,) = ast.parse(f"def whole():\n{indented}").body  # so that a return is no error
+    assert isinstance(whole, ast.FunctionDef)
+    return whole.body
+
+
+# ------------------------------------------------------------------------------------------- lines
+
+
+def lines(label: str, side: str, excerpts: Sequence[Excerpt]) -> Html:
+    """Lines of source with their numbers, under the names of their files."""
+    files = groupby(excerpts, lambda excerpt: excerpt.file)
+    return html(*(_of_file(label, side, file, list(group)) for file, group in files))
+
+
+def _of_file(label: str, side: str, file: str, excerpts: Sequence[Excerpt]) -> Html:
+    rows, following = [], excerpts[0].line
+    for excerpt in excerpts:
+        if excerpt.line != following:
+            rows.append(tag("span", tag("span", "⋯", class_="line"), "\n"))
+        rows += [
+            tag("span", tag("span", number, class_="line"), tag("span", line), "\n", data_line=number)
+            for number, line in excerpt.numbered()
+        ]
+        following = excerpt.line + len(excerpt.numbered())
+    return tag(
+        "figure",
+        tag("figcaption", tag("b", label), " ", file),
+        tag("pre", tag("code", *rows), tabindex="0", role="group", aria_label=f"{label}: {file}"),
+        class_=f"lines {side}",
+        data_file=file,
+    )
+
+
+# ----------------------------------------------------------------------------------------- numbers
+
+
+def _numbers(quantity: Quantity, live: Live) -> Html:
+    """A row for each entry, and a sentence on all of them."""
+    label, symbol, of = quantity.label, _symbol(quantity.label), _symbol(quantity.path)
+    headers = [symbol or "entry", *([of or "value"] if quantity.gradient else [])]
+    caption = f"{label}: by hand, by JAX, and their difference"
+    rows = [
+        tag("tr", tag("th", indexed(entry) or tag("i", "J"), scope="row"), *_cells(quantity, i, live))
+        for i, entry in enumerate(live.moments[0].numbers[label].entries)
+    ]
+    titles = (*headers, "by hand", "by JAX", "difference")
+    table = tag(
+        "table",
+        tag("caption", caption),
+        tag("thead", tag("tr", *(tag("th", title, scope="col") for title in titles))),
+        tag("tbody", *rows),
+    )
+    return tag(
+        "div",
+        "" if symbol else tag("p", label, class_="path"),
+        tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption),
+        tag("p", *_judged(quantity, live), class_="judged"),
+        data_quantity=label,
+    )
+
+
+def _cells(quantity: Quantity, i: int, live: Live) -> Iterator[Html]:
+    fields = ("value", "by_hand", "by_jax") if quantity.gradient else ("by_hand", "by_jax")
+    for name in fields:
+
+        def text(moment: Moment, name: str = name) -> str:
+            return _typeset(shown(getattr(moment.numbers[quantity.label].entries[i], name)))
+
+        yield live("td", text)
+    yield live("td", lambda moment: _size(moment.numbers[quantity.label].entries[i].difference), class_="tiny")
+
+
+def _judged(quantity: Quantity, live: Live) -> Iterator[Html | str]:
+    first = live.moments[0].numbers[quantity.label]
+    count, shape = math.prod(first.shape), " × ".join(map(str, first.shape))
+    yield f"Largest difference of all {count:,} entries ({shape}): " if count > 1 else "Difference: "
+    yield live("span", lambda moment: _size(moment.numbers[quantity.label].largest_difference), class_="tiny")
+    if first.verdict is None:
+        return
+    yield "; rounding allows "
+    yield live("span", lambda moment: _size(moment.numbers[quantity.label].allowed), class_="tiny")
+    yield " where it is closest to its limit. " if count > 1 else ". "
+
+    def verdict(moment: Moment) -> str:
+        found = moment.numbers[quantity.label].verdict
+        return f"{SIGNS[found.value]} {found.value}" if found is not None else ""
+
+    yield live("span", verdict, class_=f"verdict {first.verdict.value}")
+
+
+def _symbol(label: str) -> Html | None:
+    """A name as in formulas, if it is one and no path: dZ1. Not MathML, which is no text to some readers."""
+    found = re.fullmatch(r"(d?)([A-Z]|b(?=\d))(\d?)", label)
+    if found is None:
+        return None
+    d, letter, digit = found.groups()
+    return html(d, tag("i", letter), tag("sub", digit) if digit else "")
+
+
+def _size(number: float | None) -> str:
+    """Two digits of it."""
+    if number is None:
+        return "nothing that is known"
+    return "0" if number == 0 else _typeset(f"{number:.1e}")
+
+
+def _typeset(number: str) -> str:
+    return number.replace("-", "−")

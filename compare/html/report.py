@@ -1,0 +1,126 @@
+"""`backproof verify --report PATH`: the verdict first, then all that it rests on, and how to get it again."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import autodiff
+import manual
+from compare.html.judgement import judgement, without_verdict
+from compare.html.page import Html, badge, code, facts, figure, html, page, section, table, tag
+from compare.html.plots import AUTODIFF, MANUAL, Curve, boundary, drawing, share_of_allowed, two_curves
+from compare.platform import precise
+from compare.verify.shallow import Result
+from compare.verify.timing import ROUNDS, readable
+
+OUTPUTS = 4  # as many planes are drawn, if a network has more outputs
+
+
+def report_page(result: Result, command: str) -> str:
+    """The page on a run. `command` is the line that leads to it again."""
+    name = f"{result.model} on {result.sizes['name'].partition(': ')[0]}"
+    verdict = result.verdict
+    top = tag(
+        "header",
+        tag("p", f"backproof verify · {name}", class_="kicker"),
+        tag("p", badge(verdict.value)),
+        tag("h1", without_verdict(verdict, result.sentence)),
+        *(tag("p", line, class_="soft") for line in (result.problem, *result.network.splitlines())),
+        class_="verdict",
+    )
+    body = html(
+        top,
+        section("Gradients at the start", judgement(result.gradients, "Gradients of both sides"), name="gradients"),
+        section("Training", judgement(result.trajectory, "Training of both sides"), _drift(result), name="training"),
+        section("Loss", _losses(result), name="loss"),
+        _boundaries(result),
+        section("Time per step", _times(result), name="time"),
+        section("Where it was run", facts(result.environment), name="environment"),
+        section("How to get it again", *_again(result, command), name="again"),
+    )
+    return page(f"{verdict.name}: {name} · backproof verify", body)
+
+
+def _drift(result: Result) -> Html:
+    """How far apart the free runs are, against how far they may be, over steps."""
+    run = result.trajectory
+    if not run.free:
+        return tag("p", "Each step was judged by itself; there were no runs that could have drifted apart.")
+    values = np.asarray(run.share.values, float)
+    with drawing(height=2.6) as (chart, finish):
+        axes = chart.subplots()
+        axes.set_title("drift, as a share of what rounding allows", loc="left")
+        share_of_allowed(axes, run.share.steps, values)
+        largest = f"{values.max():.2g}" if values.size else "nothing"
+        words = (
+            f"How far the free runs of both sides are apart, as a share of what rounding allows: {largest} at most. "
+            "At each step, the parameter that is nearest to its limit; a step without any drift has no point."
+        )
+        return figure(finish("drift", words), words)
+
+
+def _losses(result: Result) -> Html:
+    steps, by_hand = result.loss_curve("manual")
+    _, by_jax = result.loss_curve("autodiff")
+    with drawing(height=2.6) as (chart, finish):
+        axes = chart.subplots()
+        axes.set_title("loss", loc="left")
+        two_curves(axes, steps, Curve("manual", by_hand, MANUAL), Curve("autodiff", by_jax, AUTODIFF))
+        finals = ", ".join(f"{side} {losses[-1]:.9g}" for side, losses in result.losses.items())
+        words = f"Loss of both sides: from {float(by_hand[0]):.6g} to {finals}."
+        known = [f"{side} {value:.4f}" for side, value in result.accuracy.items() if value is not None]
+        return figure(
+            finish("losses", words), html(words, f" Held-out accuracy: {', '.join(known) or 'none held out'}.")
+        )
+
+
+def _boundaries(result: Result) -> Html:
+    """Where the trained networks see the classes, if examples are points of a plane."""
+    if result.data is None or result.trained is None or result.data.train_x.shape[0] != 2:
+        return html()
+    return section("Decision boundary", *_planes(result, result.data, result.trained), name="boundary")
+
+
+def _planes(result: Result, data: Any, trained: dict[str, Any]) -> Iterator[Html]:
+    def probability(side: Any, name: str, output: int) -> Any:
+        def at(points: np.ndarray) -> np.ndarray:
+            with precise(data.train_x):
+                value, _ = side.forward_propagation(points.astype(data.train_x.dtype), trained[name])
+            return np.asarray(value[output], np.float64)
+
+        return at
+
+    outputs = data.train_y.shape[0]
+    for output in range(min(outputs, OUTPUTS)):
+        with drawing(height=4.6) as (chart, finish):
+            axes = chart.subplots()
+            of = f" of output {output}" if outputs > 1 else ""
+            axes.set_title(f"probability{of}, and where it is one half", loc="left")
+            sides = (probability(side, name, output) for side, name in ((manual, "manual"), (autodiff, "autodiff")))
+            boundary(axes, data.train_x, data.train_y[output], *sides)
+            words = (
+                f"What the networks see in the plane of both features{of}: blue is 0, orange is 1, the stronger the "
+                "surer. Where the probability is one half by hand there is a broad line, and by JAX a dashed one on "
+                "top of it. Points are the examples trained on, 0 round and 1 square."
+            )
+            yield figure(finish(f"boundary{output}", words), words)
+
+
+def _times(result: Result) -> Html:
+    times = {"manual": result.times.manual, "autodiff": result.times.autodiff}
+    rows = [(side, *map(readable, (t.median, t.fastest, t.slowest))) for side, t in times.items()]
+    return html(
+        table(("side", "median", "fastest", "slowest"), rows, caption="Time per step"),
+        tag(
+            "p",
+            f"{result.times.comparison}, after {result.times.compilation:.2f} s of compilation. "
+            f"Both sides took {ROUNDS} rounds in turns.",
+        ),
+    )
+
+
+def _again(result: Result, command: str) -> Iterator[Html]:
+    yield code(command, label="The command")
+    yield tag("p", "Everything that was chosen, by you or by default:")
+    yield facts({key.replace("_", " "): value for key, value in result.settings.items()})

@@ -1,0 +1,1 @@
+"""After a disagreement: the first wrong quantity, its cause, and the side at fault."""

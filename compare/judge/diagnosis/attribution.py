@@ -1,0 +1,241 @@
+"""After a disagreement: the first wrong quantity, its cause, the side at fault, and whether it is one at all."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from compare.judge.diagnosis.causes import diagnose, shape_or_dtype
+from compare.judge.diagnosis.evidence import Evidence, gather
+from compare.judge.diagnosis.hypotheses.constants import name_constant
+from compare.judge.evaluation.finite_differences import (
+    Derivative,
+    along_entry,
+    complex_step,
+    derivative,
+    hand_losses,
+    jax_losses,
+    random_direction,
+    slope_along,
+)
+from compare.judge.evaluation.intermediates import with_upstream, zero_offsets
+from compare.judge.evaluation.perturbed_points import scaled
+from compare.judge.evaluation.point import Check, Point, in_order, of_own_dtypes
+from compare.judge.program.interpreter import widened
+from compare.judge.reports.verdict import Diagnosis, Verdict, compare_leaf, compare_trees
+from compare.judge.roundoff.tolerance import measure, unit_roundoff
+from compare.pytrees import LOSS, copies, leaves_by_path, misbuilt
+
+
+def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | None, list[Diagnosis]]:
+    """The first wrong quantity in backward order, each judged given what came before it, and all causes found.
+
+    If `side`, the one at fault, is "autodiff", causes say how JAX's gradient differs from the hand-written one.
+    """
+    right, slack, rows = judge_alone(check, point)
+    wrong = [row.path for row in rows if row.verdict is Verdict.DISAGREE]
+    came = {LOSS: point.loss, **point.intermediates, **leaves_by_path(point.gradients)}
+    expected = leaves_by_path(point.parameters)
+    otherwise = misbuilt(point.parameters, point.gradients)
+    causes = _built_otherwise(otherwise, expected)
+    for path in wrong:
+        if path in otherwise:
+            continue
+        row = next(row for row in rows if row.path == path)
+        if path not in came:
+            causes.append(Diagnosis(path, "missing-leaf", _missing(path, came)))
+            continue
+        if path not in right:
+            causes.append(Diagnosis(path, "missing-leaf", "there should be no such leaf."))
+            continue
+        value = np.asarray(came[path])
+        model = expected.get(path, np.zeros(np.shape(right[path]), check.dtype))
+        plain = shape_or_dtype(path, value, model)
+        if plain is not None:
+            causes.append(plain)
+        elif not np.isfinite(value).all():
+            causes.append(Diagnosis(path, "non-finite", f"{row.message}: an overflow, a log 0 or a 0/0 on the way."))
+        else:
+            with np.errstate(all="ignore"):
+                both = (right[path], value) if side == "autodiff" else (value, right[path])
+                evidence = gather(check, point, path, *both, slack[path])
+                causes += diagnose(evidence)
+                if wrong == [LOSS] and not causes:
+                    causes += _apart_by_a_constant(check, point, evidence)
+    first = wrong[0] if wrong else next((row.path for row in point.rows if row.verdict is Verdict.DISAGREE), None)
+    # A wrong loss explains nothing about a gradient that is wrong by itself: name the gradient's cause first.
+    return first, sorted(causes, key=lambda cause: cause.path != first)
+
+
+def _missing(path: str, came: dict[str, Any]) -> str:
+    """The commonest reason is the name that a gradient has in formulas."""
+    place, dot, name = path.rpartition(".")
+    other = f"{place}{dot}d{name}"
+    return f"it is missing. Is it {other}? Call it {path}, as the parameter." if other in came else "it is missing."
+
+
+def _built_otherwise(otherwise: dict[str, str], expected: dict[str, Any]) -> list[Diagnosis]:
+    """One diagnosis for each place at which the gradients' tree is not the parameters'."""
+    whole = len(set(otherwise.values())) == 1 and otherwise.keys() == expected.keys()
+    places = {message: path for path, message in reversed(otherwise.items())}
+    return [
+        Diagnosis(None, "structure", f"the gradients: {message}") if whole else Diagnosis(path, "structure", message)
+        for message, path in reversed(places.items())
+    ]
+
+
+def _apart_by_a_constant(check: Check, point: Point, evidence: Evidence) -> list[Diagnosis]:
+    """The losses differ by the same amount elsewhere too: no gradient shows what is added."""
+    try:
+        elsewhere = check.at(*scaled(1.5)(point.parameters, point.args, np.random.default_rng(check.seed)))
+    except Exception:  # the code under test may refuse what its caller never gave
+        return []
+    here, there = (float(p.loss) - p.right_loss for p in (point, elsewhere))
+    slack = 2 * float(point.allowed["0"] + elsewhere.allowed["0"])
+    if not abs(here - there) <= slack:
+        return []
+    named = name_constant(abs(here), slack, evidence)
+    known = f" ({named})" if named else ""
+    words = f"they differ by a constant: it is {'more' if here > 0 else 'less'} than it should be by {abs(here):.9g}"
+    return [evidence.says("constant", f"{words}{known}, here and elsewhere. No gradient sees that.", here)]
+
+
+def judge_alone(check: Check, point: Point) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], list[Any]]:
+    """Right values, allowances and rows of every quantity, given the hand-written gradients upstream of it."""
+    taps = {name: check.taps[name] for name in point.intermediates}
+    usable = all(
+        value.shape == taps[name].shape and np.isfinite(value).all() for name, value in point.intermediates.items()
+    )
+    upstream = point.intermediates if usable else {}
+    offsets = zero_offsets({name: taps[name] for name in upstream})
+    (right_loss, (right, right_taps)), (slack, (slacks, tap_slacks)) = measure(
+        with_upstream(check.loss),
+        (point.parameters, offsets),
+        upstream,
+        *point.args,
+        dtype=check.dtype,
+        gradient=True,
+        seed=check.seed,
+    )
+    slacks = of_own_dtypes(slacks, point.parameters, check.dtype)
+    rows = [row for row in point.rows if row.path == LOSS or row.path in set(taps) - set(upstream)]
+    rows += [
+        compare_leaf(name, value, np.zeros(taps[name].shape, check.dtype), right_taps[name], tap_slacks[name])
+        for name, value in upstream.items()
+    ]
+    rows = in_order(rows + compare_trees(point.gradients, point.parameters, right, slacks), check.order)
+    rights = {LOSS: right_loss, **right_taps, **leaves_by_path(right)}
+    allowed = {LOSS: slack, **tap_slacks, **leaves_by_path(slacks)}
+    return rights, allowed, rows
+
+
+# ----------------------------------------------------------------------------------------- which side
+
+
+def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[Any, dict[str, Derivative], list[str]]:
+    """Each side's gradient against its own loss. Returns (side, what the references say, notes)."""
+    parameters = leaves_by_path(point.parameters)
+    wrong = {path for path in point.wrong if path in parameters}
+    loss_wrong = LOSS in point.wrong
+    manual = leaves_by_path(point.gradients)
+    if misbuilt(point.parameters, point.gradients):
+        return "manual", {}, []
+    if any(
+        p not in manual or manual[p].shape != v.shape or not np.isfinite(manual[p]).all() for p, v in parameters.items()
+    ):
+        return "manual", {}, []
+    if set(manual) != set(parameters) or any(manual[p].dtype != v.dtype for p, v in parameters.items()):
+        return "manual", {}, []
+    if not wrong and not loss_wrong:
+        return "manual", {}, []  # an intermediate is wrong and no parameter shows it
+    if not wrong:
+        opinions = fits_its_loss(check, point)
+        fits = all(opinion.consistent for opinion in opinions.values())
+        note = "the gradients agree, and fit JAX's loss: it is the hand-written loss that is wrong."
+        return "loss", opinions, [note] if fits else []
+    row = next(row for row in point.rows if row.path == (first_wrong if first_wrong in wrong else min(wrong)))
+    directions = {"random": random_direction(point.parameters, check.seed, wrong)}
+    if row.worst_index is not None:
+        directions["worst entry"] = along_entry(point.parameters, row.path, row.worst_index)
+    opinions = opinions_on(check, point, directions)
+    fits = {
+        side: all(o.consistent for name, o in opinions.items() if name.startswith(side))
+        for side in ("manual", "autodiff")
+    }
+    if fits["manual"] and fits["autodiff"]:
+        pairs = [(opinions[f"manual, {name}"], opinions[f"autodiff, {name}"]) for name in directions]
+        apart = any(abs(a.by_differences - b.by_differences) > a.error + b.error for a, b in pairs)
+        return ("loss", opinions, []) if apart else _by_complex_step(check, point, directions, opinions)
+    if fits["autodiff"]:
+        return "manual", opinions, []
+    if fits["manual"]:
+        return "autodiff", opinions, []
+    return None, opinions, ["neither gradient fits its own loss by finite differences: both may be wrong."]
+
+
+def opinions_on(
+    check: Check, point: Point, directions: dict[str, Any], sides: Any = ("manual", "autodiff")
+) -> dict[str, Derivative]:
+    """What differences of each side's loss say of its gradient, along each direction."""
+    opinions = {}
+    start, exact = widened(point.parameters), unit_roundoff(np.float64)
+    for name, direction in directions.items():
+        if "autodiff" in sides:
+            losses, value = jax_losses(check.loss, point.args), point.right_loss
+            # The constants of a float32 loss are float32: 0.9 and 0.1 add up to 1 only so far.
+            own = unit_roundoff(check.dtype)
+            opinion = derivative(losses, start, direction, point.right_gradients, exact, value, own)
+            opinions[f"autodiff, {name}"] = opinion
+        if "manual" in sides:
+            unit, losses = _hand_side(check, point)
+            noise = 64 * max(unit_roundoff(leaf.dtype) for leaf in jax.tree.leaves(point.parameters))
+            opinion = derivative(losses, start, direction, point.gradients, unit, float(point.loss), noise)
+            opinions[f"manual, {name}"] = opinion
+    return opinions
+
+
+def _hand_side(check: Check, point: Point) -> tuple[float, Any]:
+    """The hand-written loss in float64 if it can work in it, else in its own dtype and with that one's roundoff."""
+    function = check.by_hand.function
+    wide_args = widened(point.args)
+    try:
+        value = np.asarray(function(copies(widened(point.parameters)), *copies(wide_args))[0])
+        if value.dtype == np.float64:
+            return unit_roundoff(np.float64), hand_losses(lambda p: float(function(p, *copies(wide_args))[0]))
+    except Exception:  # any refusal of float64 means the same
+        pass
+
+    def narrow(p: Any) -> float:
+        cast = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), p, point.parameters)
+        return float(function(cast, *copies(point.args))[0])
+
+    return unit_roundoff(check.dtype), hand_losses(narrow)
+
+
+def _by_complex_step(
+    check: Check, point: Point, directions: dict[str, Any], opinions: Any
+) -> tuple[Any, Any, list[str]]:
+    """The fault is too small for differences of the hand-written loss, which may know no float64.
+
+    Complex steps of JAX's loss see it; where it is not analytic as it is written, differences in float64 may.
+    """
+    for name, direction in directions.items():
+        exact = complex_step(check.loss, widened(point.parameters), direction, *point.args)
+        rough = opinions[f"autodiff, {name}"]
+        ours, theirs = (slope_along(g, direction) for g in (point.gradients, point.right_gradients))
+        if exact is None and rough.error < 0.1 * abs(ours - theirs):
+            exact = rough.by_differences
+        if exact is None or not abs(exact - rough.by_differences) <= rough.error:
+            continue
+        if abs(theirs - exact) < 0.1 * abs(ours - exact):
+            return "manual", opinions, []
+        if abs(ours - exact) < 0.1 * abs(theirs - exact):
+            return "autodiff", opinions, []
+    note = "both gradients fit the loss as far as finite differences can tell; the difference is too small for them."
+    return None, opinions, [note]
+
+
+def fits_its_loss(check: Check, point: Point) -> dict[str, Derivative]:
+    """When both sides agree: do they agree with the loss? One random direction over all parameters."""
+    direction = {"random": random_direction(point.parameters, check.seed)}
+    return opinions_on(check, point, direction, sides=("autodiff",))

@@ -1,0 +1,36 @@
+"""Why a gradient is wrong: hypotheses, kept if they bring the difference back to rounding."""
+
+import numpy as np
+
+from compare.judge.diagnosis.evidence import Evidence
+from compare.judge.diagnosis.hypotheses import AS_IT_CAME, HYPOTHESES, OF_RIGHT_VALUES
+from compare.judge.reports.verdict import Diagnosis
+
+
+def diagnose(evidence: Evidence) -> list[Diagnosis]:
+    """The causes that explain the difference, the simplest first; empty if none does."""
+    if not evidence.wrong.any():
+        return []
+    slight, faint = evidence.slight, evidence.faint
+    for hypothesis in HYPOTHESES:
+        if (slight and hypothesis not in AS_IT_CAME) or (faint and hypothesis in OF_RIGHT_VALUES):
+            continue
+        found = list(hypothesis(evidence))
+        if found:
+            return found[:1]
+    return []
+
+
+def shape_or_dtype(path: str, came: np.ndarray, right: np.ndarray) -> Diagnosis | None:
+    """What can be said before any value is looked at."""
+    if came.shape != right.shape:
+        hint = ""
+        if came.shape == right.shape[::-1]:
+            hint = " It is the transpose's shape."
+        elif came.size == right.size:
+            hint = f" The size is right: reshape it, or keep the summed axis (keepdims=True) to get {right.shape}."
+        return Diagnosis(path, "shape", f"the shape is {came.shape} and should be {right.shape}.{hint}")
+    if came.dtype != right.dtype:
+        what = f"the dtype is {came.dtype} and should be {right.dtype}, the parameter's"
+        return Diagnosis(path, "dtype", f"{what}: a constant or a buffer of another dtype changes it on the way.")
+    return None

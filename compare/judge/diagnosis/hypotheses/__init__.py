@@ -1,0 +1,63 @@
+"""What may be wrong with a gradient, one function for each way.
+
+Each yields a diagnosis if what came is, to rounding, what it would be if the cause were this one. So a name is
+never given for a mere likeness; the last ones describe what is wrong where nothing explains it.
+"""
+
+from collections.abc import Callable, Iterator
+
+from compare.judge.diagnosis.evidence import Evidence
+from compare.judge.diagnosis.hypotheses.arrangement import misplaced, permutation, shift, transpose
+from compare.judge.diagnosis.hypotheses.constants import constant_factor
+from compare.judge.diagnosis.hypotheses.entries import (
+    clipping,
+    few_entries,
+    lost_repeats,
+    overwritten,
+    precision,
+    ties,
+    zeros,
+)
+from compare.judge.diagnosis.hypotheses.factors import (
+    elementwise_factor,
+    line_factors,
+    missing_mask,
+    otherwise,
+    weight_decay,
+)
+from compare.judge.diagnosis.hypotheses.routes import another_quantity, missing_path, weighted_path
+from compare.judge.diagnosis.hypotheses.sums import broadcast, missing_sum, wrong_axis
+from compare.judge.reports.verdict import Diagnosis
+
+# In order: what explains most by least comes first. The last ones describe rather than explain.
+HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
+    zeros,
+    constant_factor,
+    transpose,
+    shift,
+    missing_sum,
+    wrong_axis,
+    elementwise_factor,
+    missing_mask,
+    missing_path,
+    weighted_path,
+    otherwise,
+    weight_decay,
+    another_quantity,
+    permutation,
+    ties,
+    lost_repeats,
+    overwritten,
+    line_factors,
+    broadcast,
+    misplaced,
+    clipping,
+    few_entries,
+    precision,
+]
+
+# Those that look at what came as it is. The others hold it to a prediction, with some slack, which says nothing where
+# the right values are within that slack themselves.
+AS_IT_CAME = {zeros, missing_mask, lost_repeats, ties, clipping, few_entries, precision}
+# Those that take the right values for the numbers that came, elsewhere or times something.
+OF_RIGHT_VALUES = {constant_factor, transpose, shift, permutation, line_factors, broadcast, misplaced}

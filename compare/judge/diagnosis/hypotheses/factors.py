@@ -1,0 +1,109 @@
+"""Elementwise factors and added terms, and quantities computed from others than they should be."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from compare.judge.diagnosis.evidence import SLACK, Evidence
+from compare.judge.reports.verdict import Diagnosis
+
+
+def elementwise_factor(e: Evidence) -> Iterator[Diagnosis]:
+    """An elementwise factor that is missing, stands twice, or is another than it should be."""
+    same = {name: f for name, f in e.factors.items() if f.shape == e.right.shape and np.ptp(f) > 0}
+    spread = {name: f for name, f in e.known.items() if _spreads(f, e.right)}
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for name, f in same.items():
+            if e.explains(e.right * f):
+                yield e.says("extra-factor", f"it is multiplied by {name} once too often.")
+                return
+        for name, f in (same | spread).items():
+            if _explains_quotient(e, f, np.ones_like(f)):
+                yield e.says("missing-factor", f"the factor {name} is missing.")
+                return
+        for name, other in _fitting_pairs(e, same):
+            if _explains_quotient(e, same[name], same[other]):
+                yield e.says("wrong-factor", f"the factor is {other} where {name} belongs.")
+                return
+
+
+def _fitting_pairs(e: Evidence, factors: dict[str, np.ndarray]) -> list[tuple[str, str]]:
+    """Pairs that explain the entry that is furthest off: hardly any, where a network has hundreds of factors."""
+    if not factors:
+        return []
+    names = list(factors)
+    at = np.unravel_index(np.argmax(np.abs(e.came - e.right)), e.right.shape)
+    values = np.array([f[at] for f in factors.values()])
+    came, right, allowed = e.came[at], e.right[at], e.allowed[at]
+    f, g = values[:, None], values
+    fits = np.abs(came * f - right * g) <= SLACK * (allowed * (np.abs(g) + 1) + 1e-14 * np.abs(came * f))
+    return [(names[i], names[j]) for i, j in np.argwhere(fits) if i != j]
+
+
+def _spreads(f: np.ndarray, right: np.ndarray) -> bool:
+    """Whether an array multiplies every row, column or entry of another, as a gain does."""
+    fits = f.ndim <= right.ndim and all(n in (1, m) for n, m in zip(f.shape[::-1], right.shape[::-1], strict=False))
+    return fits and f.size > 1 and bool(np.ptp(f) > 0)
+
+
+def missing_mask(e: Evidence) -> Iterator[Diagnosis]:
+    """It is right but where a mask is 0, and not 0 there."""
+    for name, f in e.factors.items():
+        zero = f == 0
+        if f.shape == e.right.shape and zero.any() and np.array_equal(zero, e.wrong) and not e.right[zero].any():
+            yield e.says("missing-factor", f"it is not 0 where {name} is: that factor is missing.")
+            return
+
+
+def line_factors(e: Evidence) -> Iterator[Diagnosis]:
+    """Every row, or whatever stands along another axis, has a factor of its own."""
+    for axis in range(e.right.ndim):
+        n = e.right.shape[axis]
+        came, right, allowed = (np.moveaxis(a, axis, 0).reshape(n, -1) for a in (e.came, e.right, e.allowed))
+        telling = (right**2).sum(axis=1)
+        if n < 2 or right.shape[1] < 2 or not telling.all():
+            continue
+        factors = (came * right).sum(axis=1) / telling
+        if not (
+            np.abs(came - factors[:, None] * right) <= SLACK * allowed * np.maximum(1, np.abs(factors))[:, None]
+        ).all():
+            continue
+        for name, known in e.known.items():
+            if (
+                known.size == n
+                and known.all()
+                and np.allclose(factors * known.ravel(), known.flat[0], rtol=1e-9, atol=0)
+            ):
+                yield e.says("line-factors", f"{name}[0] stands for every entry of {name}, along axis {axis}.")
+                return
+        amounts = list(dict.fromkeys(f"{factor:.4g}" for factor in factors))
+        listed = ", ".join(amounts[:5]) + (", ..." if len(amounts) > 5 else "")
+        yield e.says(
+            "line-factors", f"along axis {axis} each part has a factor of its own, and should have 1: {listed}."
+        )
+        return
+
+
+def _explains_quotient(e: Evidence, f: np.ndarray, g: np.ndarray) -> bool:
+    """came = right g / f, checked as came f = right g so that zeros of f do no harm."""
+    allowed = SLACK * (e.allowed * (np.abs(g) + 1) + 1e-14 * np.abs(e.came * f))
+    telling = np.broadcast_to(np.abs(f) > 1e-3, e.wrong.shape)
+    return bool((np.abs(e.came * f - e.right * g) <= allowed).all()) and bool(e.wrong[telling].any())
+
+
+def weight_decay(e: Evidence) -> Iterator[Diagnosis]:
+    p = e.parameter
+    if p is None or not p.any() or p.shape != e.right.shape or p.size < 2:
+        return
+    extra = e.came - e.right
+    decay = float(np.vdot(p, extra) / np.vdot(p, p))
+    if decay and e.explains(e.right + decay * p):
+        yield e.says("weight-decay", f"{decay:.6g} times the parameter is added to it: weight decay.", decay)
+
+
+def otherwise(e: Evidence) -> Iterator[Diagnosis]:
+    """It is right for something that came before it in another form."""
+    for (kind, message), value in e.alternatives.items():
+        if e.explains(value):
+            yield e.says(kind, message)
+            return

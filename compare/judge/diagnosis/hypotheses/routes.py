@@ -1,0 +1,78 @@
+"""Where a gradient comes from: paths that are missing or counted twice, other quantities in its place."""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+
+from compare.judge.diagnosis.evidence import SLACK, Evidence
+from compare.judge.diagnosis.hypotheses.constants import name_factor
+from compare.judge.reports.verdict import Diagnosis
+
+
+def missing_path(e: Evidence) -> Iterator[Diagnosis]:
+    """What comes back through marked values is left out: they are taken for constants."""
+    parts = _telling_parts(e)
+    for count in (1, 2):
+        for names in combinations(parts, count):
+            rest = e.right - sum(parts[name] for name in names)
+            if e.explains(rest) and not e.explains(e.right):
+                what = "it is" if count == 1 else "they are"
+                yield e.says(
+                    "missing-path",
+                    f"nothing comes back through {' and '.join(names)}: {what} taken for constant.",
+                    0.0,
+                )
+                return
+
+
+def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
+    """What comes back through one marked value counts more or less than once."""
+    if e.right.size < 2:
+        return  # for one number, any path would do
+    for name, part in _telling_parts(e).items():
+        times = 1 + float(np.vdot(part, e.came - e.right) / np.vdot(part, part))
+        times = round(times) if abs(times - round(times)) < 1e-9 else times
+        if times != 1 and e.explains(e.right + (times - 1) * part, abs(times)):
+            named = name_factor(times, e) if abs(times) > 4 or times != round(times) else None
+            known = f" ({times:.6g} = {named})" if named and named != f"{times:.6g}" else ""
+            yield e.says(
+                "path", f"what comes back through {name} counts {times:.10g} times{known}, and should once.", times
+            )
+            return
+
+
+def _telling_parts(e: Evidence) -> dict[str, np.ndarray]:
+    """What comes back through marked values, but not where it is mere rounding: any multiple of that fits."""
+    return {name: part for name, part in e.paths.items() if (np.abs(part) > 1e3 * e.allowed).any()}
+
+
+def another_quantity(e: Evidence) -> Iterator[Diagnosis]:
+    """It is a known array, one multiplied by a known factor, or one summed: what should become of it is missing."""
+    if e.right.size < 2:
+        return
+    same = {name: value for name, value in e.known.items() if value.shape == e.right.shape and np.ptp(value) > 0}
+    if e.parameter is not None and e.parameter.any() and e.explains(e.parameter):
+        yield e.says("other-quantity", "it is the value that the gradient is for, not a gradient.")
+        return
+    for name, value in same.items():
+        if e.explains(value):
+            yield e.says("other-quantity", f"it is {name} itself, unchanged.")
+            return
+    some = np.linspace(0, e.right.size - 1, min(e.right.size, 64)).astype(
+        int
+    )  # there are many pairs, and few fit there
+    came, slack = e.came.ravel()[some], SLACK * e.allowed.ravel()[some] + 1e-14 * np.abs(e.came.ravel()[some])
+    factors = {name: f for name, f in e.factors.items() if f.shape == e.right.shape and np.ptp(f) > 0}
+    for name, value in same.items():
+        for factor, f in factors.items():
+            near = (np.abs(value.ravel()[some] * f.ravel()[some] - came) <= 2 * slack).all()
+            if near and factor != name and e.explains(value * f):
+                yield e.says("other-quantity", f"it is {name} times {factor}, entry by entry, and nothing else.")
+                return
+    for name, value in e.known.items():
+        for axis in range(value.ndim):
+            total = value.sum(axis)
+            if total.size == e.right.size and e.explains(total.reshape(e.right.shape)):
+                yield e.says("other-quantity", f"it is the sum of {name} over axis {axis}, which is something else.")
+                return

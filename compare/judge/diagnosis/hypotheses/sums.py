@@ -1,0 +1,75 @@
+"""Sums over axes: missing, over the wrong one, over too many."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from compare.judge.diagnosis.evidence import SLACK, Evidence
+from compare.judge.reports.verdict import Diagnosis
+
+
+def missing_sum(e: Evidence) -> Iterator[Diagnosis]:
+    """The quantity is the sum of a known array over some axes, and the sum went wrong."""
+    for name, terms in e.summands.items():
+        axes = _summed_axes(terms, e)
+        if not axes:
+            continue
+        label = f"axis {axes[0]}" if len(axes) == 1 else f"axes {axes}"
+        for place, take in (("first", 0), ("last", -1)):
+            one = terms
+            for axis in axes:
+                one = np.take(one, [take], axis)
+            if e.explains(one.reshape(e.right.shape)):
+                yield e.says("missing-sum", f"it is the {place} entry of d{name} along {label}, not the sum over it.")
+                return
+        short = terms
+        for axis in axes:
+            short = np.take(short, range(terms.shape[axis] - 1), axis)
+        if e.explains(short.sum(axes).reshape(e.right.shape)):
+            yield e.says("missing-sum", f"the last entry of d{name} along {label} is left out of the sum.")
+            return
+        total = np.full(e.right.shape, terms.sum())
+        if e.right.size > 1 and e.explains(total, terms.size / e.right.size):
+            message = f"every entry is the sum of d{name} over all axes; sum over {label} only, and keep the others."
+            yield e.says("broadcast", message)
+            return
+
+
+def wrong_axis(e: Evidence) -> Iterator[Diagnosis]:
+    for name, terms in e.summands.items():
+        right = _summed_axes(terms, e)
+        for axis in set(range(terms.ndim)) - set(right) if right else ():
+            total = terms.sum(axis)
+            if total.size == e.right.size and e.explains(total.reshape(e.right.shape)):
+                label = right[0] if len(right) == 1 else right
+                yield e.says("missing-sum", f"d{name} is summed over axis {axis}, and should be over axis {label}.")
+                return
+
+
+def _summed_axes(terms: np.ndarray, e: Evidence) -> tuple[int, ...]:
+    for axes in [(0,), (1,), (0, 1), (0, 1, 2)]:
+        if terms.ndim > max(axes) and terms.sum(axes).size == e.right.size:
+            slack = SLACK * e.allowed.ravel()
+            if (np.abs(terms.sum(axes).ravel() - e.right.ravel()) <= slack).all():
+                return axes
+    return ()
+
+
+def broadcast(e: Evidence) -> Iterator[Diagnosis]:
+    """One value where different ones belong, in the whole array or along an axis."""
+    if e.right.size < 2 or not e.came.any():
+        return
+    axes = [None, *range(e.right.ndim)] if e.right.ndim > 1 else [None]
+    for axis in axes:
+        if axis is not None and e.right.shape[axis] < 2:
+            continue
+        if not (np.ptp(e.came, axis=axis) <= 4 * np.finfo(e.came.dtype).eps * np.abs(e.came).max()).all():
+            continue
+        place = "in every entry" if axis is None else f"all along axis {axis}"
+        for word, function in (("sum", np.sum), ("mean", np.mean)):
+            value = function(e.right, axis=axis, keepdims=True)
+            if e.explains(np.broadcast_to(value, e.right.shape), e.right.size):
+                yield e.says("broadcast", f"one value stands {place}: the {word} of what should be there.")
+                return
+        yield e.says("broadcast", f"one value stands {place}, where different ones belong.")
+        return

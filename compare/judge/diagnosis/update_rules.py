@@ -1,0 +1,199 @@
+"""Why a training step is wrong, from what the two sides made of the same start."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compare.judge.diagnosis.causes import diagnose
+from compare.judge.diagnosis.evidence import Evidence
+from compare.judge.evaluation.steps import Step, both_leaves
+from compare.judge.program.interpreter import interpreted, run
+from compare.judge.reports.verdict import Diagnosis, Row, Verdict
+from compare.judge.roundoff.perturbation import unit_roundoff
+from compare.pytrees import leaves_by_path
+
+# Usual decay rates of Adam's two moments.
+BETAS = [(0.9, 0.999), (0.9, 0.99), (0.9, 0.95), (0.9, 0.98), (0.8, 0.999), (0.5, 0.999)]
+
+
+def explain_step(
+    own_step: Step, reference_step: Step, before: Any, batch: tuple[Any, ...], alone: list[Row], step: int
+) -> list[Diagnosis]:
+    """The causes of one wrong step, one for each wrong parameter; one for all if they share it."""
+    ours = own_step(before, *batch)
+    theirs = jax.tree.map(np.asarray, reference_step(before, *batch))
+    starts, came, right = both_leaves(before), both_leaves(ours), both_leaves(theirs)
+    wrong = [row for row in alone if row.verdict is Verdict.DISAGREE]
+    found: list[Diagnosis] = []
+    for row in wrong:
+        path = row.path
+        if any(path not in leaves or leaves[path].shape != row.shape for leaves in (starts, came, right)):
+            continue
+        start = np.asarray(starts[path], np.float64)
+        moves = [np.asarray(leaves[path], np.float64) - start for leaves in (came, right)]
+        if not np.isfinite(moves[0]).all():
+            continue
+        # A step is known to the rounding of the parameter that it was added to.
+        dtype = starts[path].dtype
+        eps = 2 * unit_roundoff(dtype) if jnp.issubdtype(dtype, jnp.floating) else 0.0
+        rounding = 4 * eps * float(np.max(np.abs(start) + np.abs(moves[1]), initial=0.0))
+        allowed = np.full(start.shape, max(row.allowed, rounding, 1e-300))
+        came_by, right_by = moves
+        e = Evidence(path, came_by, right_by, allowed, parameter=start, dtype=starts[path].dtype)
+        states = tuple(
+            {at: leaf for at, leaf in leaves.items() if at.startswith("state.")} for leaves in (starts, came, right)
+        )
+        cause = next(_causes(e, reference_step, before, theirs, batch, step, states), None)
+        if cause is not None:
+            found.append(cause)
+    return _shared(found, [row.path for row in wrong], len(leaves_by_path(before[0])))
+
+
+def _causes(
+    e: Evidence,
+    reference_step: Step,
+    before: Any,
+    theirs: Any,
+    batch: tuple[Any, ...],
+    step: int,
+    states: tuple[dict[str, np.ndarray], ...],
+) -> Iterator[Diagnosis]:
+    if not e.came.any():
+        yield e.says("frozen", "it does not move at all: it is never updated.")
+        return
+    starts = leaves_by_path(before[0])
+    if e.path in starts:
+        yield from _decay_in_the_gradient(e, *states)
+        if jax.tree.leaves(before[1]):  # without a state there are no moments to correct
+            yield from _bias_correction(e, step)
+        yield from _stale_read(e, starts[e.path], reference_step, before, theirs, batch)
+        yield from _momentum(e, before[1])
+    yield from diagnose(e)
+
+
+def _decay_in_the_gradient(
+    e: Evidence, starts: dict[str, np.ndarray], came: dict[str, np.ndarray], right: dict[str, np.ndarray]
+) -> Iterator[Diagnosis]:
+    """A multiple of the parameter too many in the gradient, or too few, where the step is a quotient and hides it.
+
+    A buffer that averages gradients then differs by a multiple of the parameter. So do the roots of one that sums or
+    averages their squares from 0 on, with the signs of the gradients, which are those of the step reversed.
+    """
+    p = e.parameter
+    if p is None or p.size < 2 or not p.any() or not (e.came.any() and e.right.any()):
+        return
+    for path, start in starts.items():
+        if start.shape != p.shape or start.dtype.kind != "f" or not (path in came and came[path].shape == p.shape):
+            continue
+        ours, theirs = (np.asarray(leaves[path], np.float64) for leaves in (came, right))
+        forms = [(path, ours, theirs)]
+        if not start.any() and (ours >= 0).all() and (theirs >= 0).all():
+            signs, right_signs = -np.sign(e.came), -np.sign(e.right)
+            forms.append((f"the root of {path}", signs * np.sqrt(ours), right_signs * np.sqrt(theirs)))
+        for what, one, other in forms:
+            extra = one - other
+            share = float(np.vdot(p, extra) / np.vdot(p, p))
+            rounding = 16 * unit_roundoff(start.dtype) * (np.abs(one) + np.abs(other) + np.abs(share * p)).max()
+            if np.abs(extra).max() > 64 * rounding and (np.abs(extra - share * p) <= rounding).all():
+                done = "is added to" if share > 0 else "is missing from"
+                message = f"{abs(share):.4g} times the parameter {done} {what}: weight decay in the gradient."
+                yield e.says("weight-decay", message, share)
+                return
+
+
+def _bias_correction(e: Evidence, step: int) -> Iterator[Diagnosis]:
+    """Adam's step is lr m^/(sqrt(v^) + eps), with m^ = m/(1 - b1^t) and v^ = v/(1 - b2^t)."""
+    telling = np.abs(e.right) > 0.5 * np.abs(e.right).max()
+    ratio = float(np.median(e.came[telling] / e.right[telling]))
+    for first, second in BETAS:
+        one, two = 1 - first**step, 1 - second**step
+        next_one, next_two = 1 - first ** (step + 1), 1 - second ** (step + 1)
+        for value, what in (
+            (one / two**0.5, "neither moment is corrected for its start at zero"),
+            (one, "the first moment is not corrected for its start at zero"),
+            (two**-0.5, "the second moment is not corrected for its start at zero"),
+            (one**2, "the first moment is multiplied by 1 - beta1**t, not divided by it"),
+            (one**2 / two, "both moments are multiplied by 1 - beta**t, not divided by it"),
+            (
+                one / (1 - first) * ((1 - second) / two) ** 0.5,
+                "both are divided by 1 - beta at every step, not 1 - beta**t",
+            ),
+            (one / next_one * (next_two / two) ** 0.5, "both are corrected for one step more than were taken"),
+        ):
+            near = np.allclose(e.came[telling], ratio * e.right[telling], rtol=1e-3, atol=0)
+            if near and np.isclose(ratio, value, rtol=2e-4) and not np.isclose(value, 1, rtol=1e-2):
+                known = f"for beta1 = {first}, beta2 = {second}"
+                yield e.says(
+                    "bias-correction", f"its step is {ratio:.4g} times the right one: {what} ({known}).", ratio
+                )
+                return
+
+
+def _stale_read(
+    e: Evidence, start: np.ndarray, reference_step: Step, before: Any, theirs: Any, batch: tuple[Any, ...]
+) -> Iterator[Diagnosis]:
+    """The step would be right if another parameter had been updated before all of its uses were over.
+
+    The reference's step is run as the list of operations that it is, with the parameter's new value in one of the
+    operations that use it, or in all.
+    """
+    updated = leaves_by_path(theirs[0])
+    for path, new in updated.items():
+        uses = 1
+        at = -1  # all of them
+        while path != e.path and at < uses:
+            uses, early = _with_new_value(reference_step, before, batch, path, new, at)
+            move = np.asarray(leaves_by_path(early[0])[e.path], np.float64) - start
+            if e.explains(move) and np.abs(move - e.right).max() > e.allowed.max():
+                yield e.says(
+                    "stale-read", f"its step is computed with {path} as already updated; read all before writing any."
+                )
+                return
+            at += 1
+
+
+def _with_new_value(
+    reference_step: Step, before: Any, batch: tuple[Any, ...], path: str, new: Any, at: int
+) -> tuple[int, Any]:
+    """How many operations use the parameter, and the step's result if that number `at` (-1: each) finds it new."""
+    uses = 0
+    old = leaves_by_path(before[0])[path]
+
+    def rule(equation: Any, inputs: list[Any]) -> list[Any]:
+        nonlocal uses
+        if any(value is old for value in inputs):
+            inputs = [new if value is old and at in (-1, uses) else value for value in inputs]
+            uses += 1
+        return run(equation, inputs)
+
+    result = interpreted(reference_step, rule)(before, *batch)
+    return uses, result
+
+
+def _momentum(e: Evidence, state: Any) -> Iterator[Diagnosis]:
+    """A multiple of a buffer of the state is added to the step."""
+    extra = e.came - e.right
+    for path, buffer in leaves_by_path(state).items():
+        if buffer.shape == extra.shape and buffer.size > 1 and buffer.any() and buffer.dtype.kind == "f":
+            c = float(np.vdot(buffer, extra) / np.vdot(buffer, buffer))
+            if e.explains(e.right + c * np.asarray(buffer, np.float64)):
+                yield e.says("momentum", f"{c:.4g} times state.{path} is added to its step once too often.", c)
+                return
+
+
+def _shared(found: list[Diagnosis], wrong: list[str], parameters: int) -> list[Diagnosis]:
+    """One cause for all parameters is the update rule's, and so is one that nothing else explains."""
+    everywhere = len([path for path in wrong if not path.startswith("state.")]) == parameters > 1
+    first = found[0] if found else None
+    if first is not None and everywhere:
+        alike = [d for d in found if d.kind == first.kind and np.isclose(d.factor or 0, first.factor or 0, rtol=1e-2)]
+        if len(alike) == len(wrong):
+            return [replace(first, message=f"{first.message} So it is for every parameter: the update rule.")]
+    if not found and (everywhere or any(path.startswith("state.") for path in wrong)):
+        what = "every parameter's step is" if everywhere else "the optimizer's state is"
+        return [Diagnosis(wrong[0], "update-rule", f"{what} wrong, in no way that has a name: the update rule.")]
+    return found

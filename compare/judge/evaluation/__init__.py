@@ -1,0 +1,1 @@
+"""Both sides at one point, at others, and what can be measured there."""

@@ -1,0 +1,218 @@
+"""Independent opinions on a gradient: each side against its own loss, without any automatic differentiation.
+
+- Central differences extrapolated to step zero, with an error estimate (Ridders, "Accurate computation of
+  F'(x) and F'(x)F''(x)", Advances in Engineering Software 4, 1982).
+- Complex steps, exact to rounding where the function is analytic (Squire and Trapp, "Using complex variables to
+  estimate derivatives of real functions", SIAM Review 40, 1998).
+- Taylor remainders: |f(p + h d) - f(p) - h g.d| must fall like h^2; with a wrong g it falls like h.
+
+All of them look along a direction d. A random one that is fresh for every leaf misses a wrong leaf only if the
+fault happens to be nearly orthogonal to it.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compare.judge.program.compiling import compiled
+from compare.judge.program.interpreter import evaluate, run, widened
+from compare.judge.reports.verdict import Derivative
+from compare.judge.roundoff.tolerance import norm
+from compare.pytrees import laid_out, paths
+
+STEPS = 6
+SHRINK = 2.0
+LARGEST = (2.0**-5, 2.0**-15)  # first steps to try, relative to the parameters' size; the second for rough losses
+MARGIN = 10.0  # how many error estimates an analytic derivative may be away
+
+
+Loss = Callable[[Any], float]  # parameters -> loss
+
+
+def random_direction(parameters: Any, seed: int, only: set[str] | None = None) -> Any:
+    """Random signs for every entry, scaled to its leaf's size, or zero for leaves that are not in `only`."""
+    random = np.random.default_rng(seed)
+    leaves, structure = jax.tree.flatten(parameters)
+
+    def direction(name: str, leaf: np.ndarray) -> np.ndarray:
+        signs = random.choice((-1.0, 1.0), leaf.shape)
+        if (only is not None and name not in only) or not np.issubdtype(np.asarray(leaf).dtype, np.floating):
+            return np.zeros(leaf.shape)
+        return signs * max(float(np.sqrt(np.mean(np.square(leaf, dtype=np.float64)))) if leaf.size else 0.0, 1e-3)
+
+    return jax.tree.unflatten(structure, map(direction, paths(structure), leaves))
+
+
+def along_entry(parameters: Any, path: str, index: tuple[int, ...]) -> Any:
+    """The direction of one entry of one leaf, scaled to the leaf's size."""
+    direction = random_direction(parameters, 0, {path})
+
+    def keep(leaf: np.ndarray) -> np.ndarray:
+        result = np.zeros_like(leaf)
+        if leaf.any():
+            result[index] = np.abs(leaf[index])
+        return result
+
+    return jax.tree.map(keep, direction)
+
+
+def moved(parameters: Any, direction: Any, step: float) -> Any:
+    return jax.tree.map(lambda p, d: laid_out(np.asarray(p, np.float64) + step * d, p), parameters, direction)
+
+
+def slope_along(gradient: Any, direction: Any) -> float:
+    products = jax.tree.map(lambda g, d: float(np.sum(np.asarray(g, np.float64) * d)), gradient, direction)
+    return float(sum(jax.tree.leaves(products)))
+
+
+def ridders(values: np.ndarray, steps: np.ndarray) -> tuple[float, float]:
+    """The derivative at 0 and its error from f(+h) and f(-h), `values: (2, steps)`, for falling steps h."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        table = [(values[0] - values[1]) / (2 * steps)]
+        best, error = float(table[0][0]), np.inf
+        for order in range(1, len(steps)):
+            factor = SHRINK ** (2 * order)
+            better = (factor * table[-1][1:] - table[-1][:-1]) / (factor - 1)
+            errors = np.maximum(np.abs(better - table[-1][1:]), np.abs(better - table[-1][:-1]))
+            table.append(better)
+            if np.isfinite(errors).any():
+                i = int(np.nanargmin(errors))
+                if errors[i] < error:
+                    best, error = float(better[i]), float(errors[i])
+    return best, error
+
+
+def derivative(
+    losses: Callable[[Any, Any, np.ndarray], np.ndarray],
+    parameters: Any,
+    direction: Any,
+    gradient: Any,
+    unit: float,
+    start: float,
+    gradient_unit: float,
+) -> Derivative:
+    """Compare `gradient` with the differences of a loss along `direction`.
+
+    `losses(parameters, direction, steps)` gives the loss at parameters + step direction, for every step; `unit`
+    is the roundoff of the loss, `start` its value at the parameters, `gradient_unit` the gradient's roundoff.
+    """
+    tried = []
+    for largest in LARGEST:
+        steps = largest * SHRINK ** -np.arange(STEPS)
+        values = losses(parameters, direction, np.concatenate([steps, -steps])).reshape(2, STEPS)
+        tried.append(_judged(values, steps, direction, gradient, unit, start, gradient_unit))
+        if tried[-1].consistent:
+            return tried[-1]
+    return min(tried, key=lambda opinion: opinion.error)
+
+
+def _judged(
+    values: np.ndarray,
+    steps: np.ndarray,
+    direction: Any,
+    gradient: Any,
+    unit: float,
+    start: float,
+    gradient_unit: float,
+) -> Derivative:
+    by_differences, error = ridders(values, steps)
+    by_gradient = slope_along(gradient, direction)
+    # Ridders' estimate knows nothing of the rounding of the loss: add what it makes of the middle steps.
+    rounding = 8 * unit * float(np.nanmax(np.abs(values), initial=abs(start))) / float(steps[STEPS // 2])
+    size = math.hypot(*jax.tree.leaves(jax.tree.map(lambda g, d: norm(g * d), gradient, direction)))
+    tolerance = MARGIN * (error + rounding + gradient_unit * size) + 1e-9 * abs(by_differences)
+    miss = min(1.0, float(np.sqrt(2 / np.pi)) * tolerance / size) if size > 0 else None
+    return Derivative(by_gradient, by_differences, tolerance, _taylor_slope(values, steps, start, by_gradient), miss)
+
+
+def _taylor_slope(values: np.ndarray, steps: np.ndarray, start: float, slope: float) -> float | None:
+    """How fast the first-order remainder falls, as the exponent of h; None if rounding hides it."""
+    remainders = np.abs(values[0] - start - steps * slope)
+    seen = remainders > 1e3 * np.finfo(float).eps * max(abs(start), 1e-300)
+    if np.count_nonzero(seen) < 3:
+        return None
+    return float(np.polyfit(np.log(steps[seen]), np.log(remainders[seen]), 1)[0])
+
+
+@functools.partial(compiled, static_argnums=0)
+def _loss_at(loss: Callable[..., Any], parameters: Any, direction: Any, step: Any, *args: Any) -> Any:
+    return loss(jax.tree.map(lambda p, d: p + step * d, parameters, direction), *args)
+
+
+def jax_losses(loss: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
+    """The losses along a direction, by JAX in float64."""
+
+    def losses(parameters: Any, direction: Any, steps: np.ndarray) -> np.ndarray:
+        with jax.enable_x64(True):
+            start, way, *rest = jax.device_put(widened((parameters, direction, *args)))
+            return np.array([_loss_at(loss, start, way, float(step), *rest) for step in steps], np.float64)
+
+    return losses
+
+
+def hand_losses(loss: Loss) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
+    """The losses along a direction, one call of the hand-written side each."""
+
+    def losses(parameters: Any, direction: Any, steps: np.ndarray) -> np.ndarray:
+        return np.array([loss(moved(parameters, direction, float(h))) for h in steps], np.float64)
+
+    return losses
+
+
+def complex_step(loss: Callable[..., Any], parameters: Any, direction: Any, *args: Any) -> float | None:
+    """Im f(p + i h d) / h, or None where the function is not analytic as it is written."""
+    h = 1e-30
+    try:
+        with jax.enable_x64(True):
+            args = widened(args)
+            traced = jax.make_jaxpr(loss)(parameters, *args)
+            turned = jax.tree.map(lambda p, d: jnp.asarray(p) + 1j * h * d, parameters, direction)
+            (value,) = evaluate(traced.jaxpr, traced.consts, jax.tree.leaves((turned, *args)), _analytic)
+            return float(np.imag(value)) / h
+    except (TypeError, ValueError, NotImplementedError):
+        return None
+
+
+def _analytic(equation: Any, inputs: list[Any]) -> list[Any]:
+    """An operation continued to complex numbers: comparisons look at the real part, and |z| is z or -z."""
+    name, parameters = equation.primitive.name, equation.params
+    if not any(jnp.iscomplexobj(value) for value in inputs):
+        return run(equation, inputs)
+    if name in ("custom_jvp_call", "custom_vjp_call"):
+        inner = parameters["call_jaxpr"]
+        return evaluate(inner.jaxpr, inner.consts, inputs, _analytic)
+    if name in ("eq", "ne", "lt", "le", "gt", "ge", "is_finite", "sign", "stop_gradient"):
+        return run(equation, [jnp.real(value) for value in inputs])
+    if name in _CONTINUED:
+        return [_CONTINUED[name](*inputs)]
+    if name == "dot_general":
+        a, b = (jnp.asarray(value, jnp.complex128) for value in inputs)
+        return [jax.lax.dot_general(a, b, parameters["dimension_numbers"], precision="highest")]
+    if name == "convert_element_type":
+        return list(inputs)
+    if name not in _LINEAR:
+        raise NotImplementedError(name)
+    mixed = [jnp.asarray(v, jnp.complex128) if jnp.issubdtype(jnp.result_type(v), jnp.inexact) else v for v in inputs]
+    return run(equation, mixed)
+
+
+_CONTINUED: dict[str, Callable[..., Any]] = {
+    "abs": lambda z: jnp.where(jnp.real(z) < 0, -z, z),
+    "max": lambda a, b: jnp.where(jnp.real(a) >= jnp.real(b), a, b),
+    "min": lambda a, b: jnp.where(jnp.real(a) <= jnp.real(b), a, b),
+    "log1p": lambda z: jnp.log(1 + z),
+    "expm1": lambda z: jnp.exp(z) - 1,
+    "logistic": lambda z: 1 / (1 + jnp.exp(-z)),
+    "square": lambda z: z * z,
+}
+# Operations that JAX defines for complex numbers and that are analytic, or only move numbers.
+_LINEAR = {
+    "add", "add_any", "sub", "mul", "div", "neg", "exp", "log", "tanh", "sin", "cos", "sqrt", "rsqrt", "integer_pow",
+    "reduce_sum", "cumsum", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "concatenate",
+    "slice", "dynamic_slice", "gather", "select_n", "rev", "pad", "copy", "name",
+}  # fmt: skip

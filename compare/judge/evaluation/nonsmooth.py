@@ -1,0 +1,159 @@
+"""Kinks and ties: points where a function has more than one derivative, and no choice of one is a fault."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compare.judge.evaluation.intermediates import with_offsets, zero_offsets
+from compare.judge.evaluation.perturbed_points import cast, structured
+from compare.judge.evaluation.point import Check, Point
+from compare.judge.program.compiling import compiled
+from compare.judge.program.interpreter import Rule, interpreted, run, widened
+from compare.judge.reports.verdict import Verdict
+from compare.judge.roundoff.perturbation import is_floating, unit_roundoff
+from compare.pytrees import leaves_by_path
+
+
+def kink(check: Check, point: Point) -> str | None:
+    """Why a disagreement is none: the point is a kink or a tie, and what came is a generalized derivative there.
+
+    Nearby, at points moved a little, both sides then agree; and what came is an average of what the gradient is
+    around the point.
+    """
+    wrong = point.wrong
+    if not wrong or not wrong <= {*point.intermediates, *leaves_by_path(point.parameters)}:
+        return None
+    random = np.random.default_rng(check.seed)
+    for _ in range(2):
+        near = _near(check, point, random)
+        if near is None or near.verdict is not Verdict.AGREE:
+            return None
+    if not _generalized(check, point, wrong):
+        return None
+    names = ", ".join(sorted(wrong))
+    return (
+        f"this point is a kink or a tie, where {names} has more than one derivative. The two sides choose "
+        "different ones and agree nearby: move the point a little, or choose the same convention."
+    )
+
+
+def beside(check: Check, point: Point) -> Point | None:
+    """A point a little away where both sides agree, or None."""
+    near = _near(check, point, np.random.default_rng(check.seed))
+    return near if near is not None and near.verdict is Verdict.AGREE else None
+
+
+def _near(check: Check, point: Point, random: np.random.Generator) -> Point | None:
+    """Both sides at a point moved a little. Arguments that may be labels, masks or grids stay what they are."""
+
+    def jitter(leaf: Any) -> Any:
+        return leaf if _floating(leaf) and structured(leaf) else _jittered(leaf, random)
+
+    try:
+        return check.at(_jittered(point.parameters, random), jax.tree.map(jitter, point.args))
+    except Exception:  # the code under test may refuse what its caller never gave
+        return None
+
+
+def _floating(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _jittered(tree: Any, random: np.random.Generator, step: float | None = None) -> Any:
+    def jitter(leaf: Any) -> Any:
+        if not _floating(leaf) or not leaf.size:
+            return leaf
+        far = step or (1e-4 if leaf.dtype == np.float64 else 1e-2)
+        size = float(np.sqrt(np.mean(np.square(leaf, dtype=np.float64)))) or 1.0
+        return cast(np.asarray(leaf, np.float64) + far * size * random.standard_normal(leaf.shape), leaf)
+
+    return jax.tree.map(jitter, tree)
+
+
+@functools.lru_cache(maxsize=128)
+def _gradient_beside(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """`key, together, (parameters, offsets), *args -> gradients` where no operation stands at its kink."""
+
+    @compiled
+    def gradient(key: Any, together: Any, inputs: Any, *args: Any) -> Any:
+        return jax.grad(interpreted(with_offsets(loss), _off_kinks(key, together)))(inputs, *args)
+
+    return gradient
+
+
+def _off_kinks(key: Any, together: Any) -> Rule:
+    """Operations with kinks, each with its largest input moved by a ten-millionth of its size.
+
+    All entries one way if `together`, which a convention such as `>=` comes to, or else each its own way. Moved here
+    and not only at the parameters: many entries may stand at a kink that no move of the parameters takes apart.
+    """
+    number = 0
+
+    def rule(equation: Any, inputs: list[Any]) -> list[Any]:
+        nonlocal number
+        moving = [i for i, value in enumerate(inputs) if is_floating(value)]
+        if equation.primitive.name in _KINKED and moving:
+            number += 1
+            one, many = jax.random.split(jax.random.fold_in(key, number))
+            i = max(moving, key=lambda i: np.size(inputs[i]))
+            shape = np.shape(inputs[i])
+            sign = jnp.where(together, jax.random.rademacher(one, ()), jax.random.rademacher(many, shape))
+            size = jnp.sqrt(jnp.mean(jnp.square(inputs[i])))
+            step = sign * jax.random.uniform(many, shape, minval=0.5, maxval=1.5) * jnp.where(size > 0, size, 1)
+            step *= max(1e-7, 8 * unit_roundoff(jnp.result_type(inputs[i])))
+            step = jax.lax.stop_gradient(step).astype(jnp.result_type(inputs[i]))
+            inputs = [*inputs[:i], inputs[i] + step, *inputs[i + 1 :]]
+        return run(equation, inputs)
+
+    return rule
+
+
+_KINKED = {"abs", "argmax", "argmin", "clamp", "custom_jvp_call", "ge", "gt", "le", "lt", "max", "min", "reduce_max"}
+_KINKED |= {"reduce_min", "reduce_window_max", "reduce_window_min", "sign", "sort"}
+
+
+def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
+    """Whether what came may be an average of the gradients right around the point.
+
+    For pairs of wrong entries, what came must lie in the convex hull of what the gradient is nearby, seen from
+    directions all around. A pair is enough to refuse full gradients for both sides of a tie.
+    """
+    random = np.random.default_rng(check.seed)
+    gradient = _gradient_beside(check.loss)
+    near = []
+    with jax.enable_x64(True):
+        args = widened(point.args)
+        offsets = zero_offsets({name: check.taps[name] for name in point.intermediates})
+        for sample in range(64):
+            start = widened(point.parameters)
+            if sample % 2:
+                start = _jittered(start, random, 1e-7)  # for kinks inside loops, which no rule reaches
+            right, taps = gradient(jax.random.key(sample), sample % 4 == 0, (start, widened(offsets)), *args)
+            near.append(leaves_by_path(right) | {name: np.asarray(value) for name, value in taps.items()})
+    came = leaves_by_path(point.gradients) | point.intermediates
+    entries = [
+        (row.path, index) for row in point.rows if row.path in wrong for index in _worst_entries(row, came, near[0])
+    ]
+    cloud = np.array([[leaves[path][index] for path, index in entries] for leaves in near])
+    target = np.array([float(came[path][index]) for path, index in entries])
+    angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    rays = np.stack([np.cos(angles), np.sin(angles)])
+    margin = 1e-4 * np.abs(cloud).max() + 1e-12
+    return all(
+        bool((target[[i, j]] @ rays <= (cloud[:, [i, j]] @ rays).max(axis=0) + margin).all())
+        for i in range(len(entries))
+        for j in range(i, len(entries))
+    )
+
+
+def _worst_entries(row: Any, came: dict[str, np.ndarray], near: dict[str, np.ndarray]) -> list[tuple[int, ...]]:
+    if row.verdict is not Verdict.DISAGREE or row.worst_index is None:
+        return []
+    difference = np.abs(np.asarray(came[row.path], np.float64) - near[row.path]).ravel()
+    order = np.argsort(-difference)[:20]
+    picked = [tuple(int(k) for k in np.unravel_index(i, came[row.path].shape)) for i in order]
+    return list(dict.fromkeys([row.worst_index, *picked]))

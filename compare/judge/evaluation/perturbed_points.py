@@ -1,0 +1,190 @@
+"""Other points to look at: what one friendly point hides.
+
+A probe makes another point from the caller's. Parameters are scaled, so that activations saturate, and moved, so
+that what starts at 0 or 1 (a bias, a gain) is there no longer. Data are permuted and scaled, and ids repeated.
+
+What a probe may do is limited by what things may mean. Parameters move freely while they are trained, so they are
+moved, but a leaf of one sign keeps it, for it may be a scale, and a symmetric one stays symmetric. Arguments do not
+move, so they are changed only if they look like any numbers: of both signs, in no order and of no structure that a
+formula may count on (`structured`). What lies between 0 and 1 may be labels, probabilities or masks, and stays as it
+is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compare.judge.program.compiling import SMALL
+from compare.judge.roundoff.perturbation import unit_roundoff
+from compare.pytrees import laid_out
+
+Arguments = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """`move(parameters, args, random) -> (parameters, args)`, or None where it does not apply."""
+
+    name: str
+    move: Callable[[Any, Arguments, np.random.Generator], tuple[Any, Arguments] | None]
+
+
+def scaled(factor: float) -> Callable[..., Any]:
+    """A move of the parameters alone: `factor` times as large, and moved a little.
+
+    Zeros, which scaling leaves alone, hide what multiplies them.
+    """
+
+    def move(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
+        def moved(leaf: Any) -> Any:
+            if not _floating(leaf):
+                return leaf
+            noise = 0.1 * random.standard_normal(leaf.shape)
+            if _symmetric(leaf):  # a covariance, say, of which a formula may read one half
+                noise = (noise + np.swapaxes(noise, -1, -2)) / 2
+            elif _triangular(leaf):
+                noise = np.where(leaf == 0, 0.0, noise)
+            wide, added = np.asarray(leaf, np.float64), _size(leaf) * noise
+            if leaf.any() and ((leaf >= 0).all() or (leaf <= 0).all()):
+                sign = -1 if (leaf < 0).any() else 1
+                return cast(factor * np.where(leaf == 0, sign * np.abs(added), wide * np.exp(noise)), leaf)
+            return cast(factor * (wide + added), leaf)
+
+        return jax.tree.map(moved, parameters), args
+
+    return move
+
+
+def _symmetric(leaf: np.ndarray) -> bool:
+    """Whether a stack of matrices is symmetric, and not only diagonal, as a weight may be that starts at 0 or 1."""
+    if leaf.ndim < 2 or leaf.shape[-1] != leaf.shape[-2]:
+        return False
+    return np.array_equal(leaf, np.swapaxes(leaf, -1, -2)) and bool(np.triu(np.asarray(leaf, np.float64), 1).any())
+
+
+def _triangular(leaf: np.ndarray) -> bool:
+    """Whether a matrix has one triangle of zeros, and one that is not: a Cholesky factor."""
+    if leaf.ndim != 2 or leaf.shape[0] != leaf.shape[1]:
+        return False
+    return bool(np.triu(leaf != 0, 1).any()) != bool(np.tril(leaf != 0, -1).any())
+
+
+def cast(values: np.ndarray, leaf: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return laid_out(np.asarray(values).astype(leaf.dtype), leaf)
+
+
+def _floating(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size > 0
+
+
+def _shrunk(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
+    """Out of tails, where gradients vanish whatever their sign: exp(-p**2 / 2) at p = 10. Models of many parameters
+    start near zero anyway, and there another point would cost a quarter of the check."""
+    if sum(np.size(leaf) for leaf in jax.tree.leaves(parameters)) > SMALL:
+        return None
+    return scaled(0.1)(parameters, args, random)
+
+
+def _size(leaf: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(leaf, dtype=np.float64)))) or 1.0
+
+
+# -------------------------------------------------------------------------- what an argument may mean
+
+
+def structured(leaf: np.ndarray) -> bool:
+    """Whether an array has what few arrays have by chance, so that somebody may count on it.
+
+    Entries of one size, or 0 and one size (masks, labels of -1 and 1); an order (a grid); a symmetric or triangular
+    matrix; rows or columns of equal length (directions).
+    """
+    if leaf.size < 2:
+        return False
+    wide, near = np.asarray(leaf, np.float64), max(1e-5, 8 * unit_roundoff(leaf.dtype))
+
+    def equal(a: Any, b: Any) -> bool:
+        return np.allclose(a, b, rtol=near, atol=0)
+
+    sizes = np.abs(wide[wide != 0])
+    if not sizes.size or equal(sizes, sizes[0]):
+        return True
+    if leaf.ndim == 1 and ((np.diff(wide) >= 0).all() or (np.diff(wide) <= 0).all()):
+        return True
+    if leaf.ndim > 1 and leaf.shape[-1] == leaf.shape[-2]:
+        turned = np.swapaxes(wide, -1, -2)
+        if equal(wide, turned) or equal(wide, -turned) or not np.triu(wide, 1).any() or not np.tril(wide, -1).any():
+            return True
+    scale = sizes.max()  # no square overflows
+    lengths = [scale * np.linalg.norm(wide / scale, axis=axis) for axis in range(leaf.ndim)]
+    return any(equal(norms, 1) or (norms.size > 1 and equal(norms, norms.flat[0])) for norms in lengths)
+
+
+def _is_data(leaf: Any) -> bool:
+    return _floating(leaf) and bool((leaf < 0).any()) and bool((leaf > 0).any()) and not structured(leaf)
+
+
+def _is_ids(leaf: Any) -> bool:
+    """Integers in no order and with gaps or repeats: sorted ones may be offsets, and those without be a permutation."""
+    if not isinstance(leaf, np.ndarray) or not np.issubdtype(leaf.dtype, np.integer) or leaf.size < 3:
+        return False
+    ordered = np.sort(leaf, axis=-1)
+    permutation = leaf.shape[-1] > 1 and bool((np.diff(ordered, axis=-1) == 1).all())
+    return bool((np.diff(leaf.ravel()) < 0).any()) and not permutation
+
+
+def _other_data(args: Arguments, random: np.random.Generator) -> Arguments:
+    def other(leaf: Any) -> Any:
+        return cast(3 * random.permutation(np.asarray(leaf, np.float64), axis=-1), leaf) if _is_data(leaf) else leaf
+
+    return jax.tree.map(other, args)
+
+
+def _scaled_data(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
+    """The middle of the road between ordinary and saturated, at data that the caller did not choose."""
+    moved, _ = scaled(10)(parameters, args, random)
+    return moved, _other_data(args, random)
+
+
+def _repeated_ids(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
+    if not any(map(_is_ids, jax.tree.leaves(args))):
+        return None
+
+    def drawn(leaf: Any) -> Any:
+        if not _is_ids(leaf):
+            return leaf
+        return laid_out(random.choice(leaf.ravel()[: max(2, leaf.size // 2)], leaf.shape), leaf)
+
+    return parameters, jax.tree.map(drawn, args)
+
+
+DEFAULT = (
+    Probe("parameters x 10, other data", _scaled_data),
+    Probe("parameters x 1000", scaled(1000)),
+    Probe("parameters x 0.1", _shrunk),
+    Probe("repeated ids", _repeated_ids),
+)
+
+
+def first_example(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
+    """The first example alone, along the first or the last axis, whichever the arrays have in common.
+
+    Not among the defaults, because another shape means another compilation, and because nothing tells for sure which
+    axis holds the examples: of a square matrix, or of one array alone, it may hold features. Add ONE_EXAMPLE to ask.
+    """
+    arrays = [leaf for leaf in jax.tree.leaves(args) if isinstance(leaf, np.ndarray) and leaf.ndim]
+    axis = next((axis for axis in (0, -1) if len({array.shape[axis] for array in arrays}) == 1), None)
+    if axis is None or len(arrays) < 2:
+        return None
+
+    def first(leaf: Any) -> Any:
+        return laid_out(np.take(leaf, [0], axis), leaf) if isinstance(leaf, np.ndarray) and leaf.ndim else leaf
+
+    return parameters, jax.tree.map(first, args)
+
+
+ONE_EXAMPLE = Probe("the first example alone", first_example)

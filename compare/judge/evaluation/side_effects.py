@@ -1,0 +1,177 @@
+"""How the code under test behaves: gradients may be right and the function that computes them still unfit.
+
+The hand-written side is called more than once, and watched: does it change what it was given, write into results that
+it gave before, remember earlier calls, answer differently to the same question?
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compare.judge.reports.verdict import Diagnosis
+from compare.pytrees import copies, leaves_by_path, own
+
+Allowed = Mapping[str, np.ndarray]  # how far two answers to one question may be apart, by the path in the answer
+
+
+class Watched:
+    """A function of `(parameters, *args)`, called on copies, its results copied, its misconduct noted.
+
+    `names` are those of its arguments, for the messages. `remarks` are worth saying and nobody's fault.
+    """
+
+    def __init__(self, function: Callable[..., Any], names: list[str]) -> None:
+        self.function = function
+        self.names = names
+        self.notes: dict[tuple[str, str], Diagnosis] = {}
+        self.remarks: list[str] = []
+        self._last: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = {}, {}  # the last result, and a copy of it
+        self._reuses = False  # memory, though nothing was seen to change in it
+
+    def __call__(self, parameters: Any, *args: Any) -> Any:
+        kept = (parameters, *args)
+        given = copies(kept)
+        result = self.function(*given)
+        for name, before, after in zip(self.names, kept, given, strict=True):
+            changed = [path for path, distance in apart(before, after).items() if distance]
+            if changed:
+                where = name if changed == ["value"] else f"{name}: {', '.join(changed)}"
+                self._note("modifies-arguments", name, f"it modifies its argument {where}; work on a copy.")
+        if not isinstance(result, tuple | list):
+            return result  # not what was asked for, and refused by whoever asked
+        copied = jax.tree.map(own, result)
+        self._look_at_memory(result, copied, given[0])
+        return copied
+
+    def _look_at_memory(self, result: Any, copied: Any, parameters: Any) -> None:
+        arrays = {path: array for path, array in leaves_by_path(result).items() if array.ndim}
+        before, as_it_was = self._last
+        if any(not _equal(array, as_it_was[path]) for path, array in before.items()):
+            self._note(
+                "shared-buffer",
+                None,
+                "it writes into memory that it gave out before: an earlier result changes when it is called again. "
+                "Return fresh arrays, or copies.",
+            )
+        self._reuses |= any(path in before and np.may_share_memory(a, before[path]) for path, a in arrays.items())
+        self._last = arrays, leaves_by_path(copied)
+        held = leaves_by_path(parameters)
+        for name, array in arrays.items():
+            for path, parameter in held.items():
+                if np.may_share_memory(array, parameter) and np.shares_memory(array, parameter):
+                    self._note(
+                        "view-of-parameters",
+                        path,
+                        f"its result {name} is a view of the parameter {path}: an update in place would change both.",
+                    )
+
+    def same_again(self, first: Any, parameters: Any, *args: Any, after: str, allowed: Allowed | None = None) -> None:
+        """Ask the question that was answered by `first` once more. Answers may differ by what rounding allows."""
+        if ("depends-on-earlier-calls", "") in self.notes:
+            return
+        again = self(parameters, *args)
+        self._look_elsewhere(parameters, args)
+        distance = max(apart(first, again, allowed).values(), default=0.0)
+        if 0 < distance <= 1:
+            self.remarks = [
+                "asked twice, it answers alike to rounding and not to the last bit, as a sum over several threads does."
+            ]
+        if distance <= 1:
+            return
+        third, fourth = self(parameters, *args), self(parameters, *args)
+        ratio = _common_ratio(first, again)
+        steady = _alike(again, third, allowed) or _alike(first, third, allowed)
+        if steady or ratio is not None or _grows_evenly(again, third, fourth):
+            more = f"; it was {ratio:g} times the first: does it accumulate?" if ratio is not None else "."
+            message = f"called again with the same arguments {after}, it answers differently: it depends on earlier "
+            self._note("depends-on-earlier-calls", None, message + "calls" + more)
+        else:
+            self._note(
+                "not-deterministic",
+                None,
+                "it answers differently each time it is called with the same arguments; pass its randomness in.",
+            )
+
+    def _look_elsewhere(self, parameters: Any, args: Any) -> None:
+        """Memory given out twice may hold a constant, or be written to: another question tells."""
+        if not self._reuses or ("shared-buffer", "") in self.notes:
+            return
+        try:
+            with np.errstate(all="ignore"):
+                self(jax.tree.map(_elsewhere, parameters), *args)
+        except Exception:  # the code under test may refuse what its caller never gave
+            return
+
+    def _note(self, kind: str, path: str | None, message: str) -> None:
+        self.notes.setdefault((kind, path or ""), Diagnosis(path, kind, message))
+
+    @property
+    def diagnoses(self) -> list[Diagnosis]:
+        kinds = {kind for kind, _ in self.notes}
+        # Memory handed out twice, or arguments changed, explain answers that change.
+        hidden = {"depends-on-earlier-calls"} if kinds & {"modifies-arguments"} else set()
+        return [note for (kind, _), note in self.notes.items() if kind not in hidden]
+
+
+HARMLESS = {"view-of-parameters"}  # worth knowing, but no result is wrong
+
+
+def _elsewhere(leaf: np.ndarray) -> np.ndarray:
+    return np.where(leaf == 0, 0.1, 1.1 * leaf).astype(leaf.dtype)
+
+
+def apart(first: Any, second: Any, allowed: Allowed | None = None) -> dict[str, float]:
+    """How far apart, by path, as a multiple of what is allowed: 0 for the very same bits, infinity for another dtype.
+
+    Without `allowed`, all that is not the same is infinitely far apart.
+    """
+    ours, theirs = leaves_by_path(first), leaves_by_path(second)
+    return {path: _multiple(a, theirs.get(path), path, allowed) for path, a in ours.items()}
+
+
+def _multiple(a: np.ndarray, b: np.ndarray | None, path: str, allowed: Allowed | None) -> float:
+    if b is None or a.dtype != b.dtype or a.shape != b.shape:
+        return float("inf")
+    if _equal(a, b):
+        return 0.0
+    if allowed is None or not jnp.issubdtype(a.dtype, jnp.floating):
+        return float("inf")
+    wide, other = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    with np.errstate(all="ignore"):
+        slack = allowed.get(path)
+        if slack is None or slack.shape != a.shape:
+            slack = 64 * float(jnp.finfo(a.dtype).eps) * np.abs(wide).max()
+        multiple = float(np.max(np.abs(wide - other) / (2 * slack)))  # each may be off by as much
+    return multiple if multiple >= 0 else float("inf")  # NaN
+
+
+def _alike(first: Any, second: Any, allowed: Allowed | None) -> bool:
+    return all(distance <= 1 for distance in apart(first, second, allowed).values())
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+
+
+def _grows_evenly(second: Any, third: Any, fourth: Any) -> bool:
+    """Whether each call added the same again, as an accumulated gradient does."""
+    series = zip(*(leaves_by_path(result).values() for result in (second, third, fourth)), strict=True)
+    return all(a.shape == b.shape == c.shape and np.allclose(b - a, c - b, rtol=1e-3, atol=1e-12) for a, b, c in series)
+
+
+def _common_ratio(first: Any, again: Any) -> float | None:
+    """The factor between two results, if it is the same for all that changed."""
+    ratios: set[float] = set()
+    a, b = leaves_by_path(first), leaves_by_path(again)
+    for path, before in a.items():
+        after = b.get(path)
+        if after is None or after.shape != before.shape or not before.size or _equal(before, after):
+            continue
+        scale = float(np.vdot(before, after) / np.vdot(before, before)) if before.any() else float("nan")
+        if not np.allclose(after, scale * before, rtol=1e-6, atol=0):
+            return None
+        ratios.add(float(f"{scale:.6g}"))
+    return ratios.pop() if len(ratios) == 1 else None

@@ -1,0 +1,116 @@
+"""One step of training by itself, from where the reference is, held against what rounding allows for it.
+
+Measuring what is allowed anew at each of thousands of steps would take as long as they do, so it is remembered: for the
+steps that follow and are no smaller.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compare.judge.evaluation.steps import Step, both_leaves
+from compare.judge.program.widening import Program
+from compare.judge.reports.verdict import Row, Verdict, compare_trees
+from compare.judge.roundoff.tolerance import CONFIRMED, SAMPLES, last_place, measure
+
+# For this many steps a measured allowance is taken as a guide to the next ones'.
+LATELY = 32
+
+Leaves = dict[str, np.ndarray]
+
+
+class Alone:
+    """A judge of single steps. With `entries`, only so many of a larger leaf are looked at, always the same."""
+
+    def __init__(self, reference_step: Step, entries: int | None, seed: int) -> None:
+        self.reference_step, self.entries, self.seed = reference_step, entries, seed
+        self.step = self.measured = 0  # how many were judged, and the last for which the allowance was measured
+        self.allowed: Leaves = {}
+        self.sizes: Leaves = {}
+        self.programs: dict[Any, Program] = {}
+
+    def judge(self, before: Any, batch: Any, ours: Leaves, theirs: Leaves) -> list[Row]:
+        """Most steps differ by no more than what is surely allowed; for the others, that is measured."""
+        self.step += 1
+        befores, ours, theirs = (
+            {path: self._some(leaf) for path, leaf in leaves.items()} for leaves in (both_leaves(before), ours, theirs)
+        )
+        rows = compare_trees(ours, theirs, theirs, self._allowance(befores, theirs))
+        if all(row.verdict is Verdict.AGREE for row in rows):
+            return rows
+        floating = [leaf.dtype for leaf in jax.tree.leaves(before[0]) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        dtype = np.result_type(*floating) if floating else np.dtype(np.float64)
+        program = self._program(before, *batch)
+        for samples in (SAMPLES, *CONFIRMED):  # a disagreement is looked at again before it is one
+            self.allowed = {}  # of huge models, one measurement fits into memory and two do not
+            right, allowed = map(both_leaves, measure(program, before, *batch, dtype=dtype, samples=samples))
+            self.measured, self.allowed, self.sizes = self.step, allowed, _sizes(befores, theirs)
+            rows = compare_trees(ours, theirs, right, allowed)
+            if all(row.verdict is Verdict.AGREE for row in rows):
+                break
+            del right, allowed
+        return [_undecided(row, theirs[row.path]) if row.path in theirs else row for row in rows]
+
+    def _some(self, leaf: Any) -> Any:
+        if self.entries is None or leaf.size <= self.entries:
+            return leaf
+        return leaf.reshape(-1)[np.random.default_rng([self.seed, leaf.size]).integers(0, leaf.size, self.entries)]
+
+    def _program(self, *args: Any) -> Program:
+        """The reference's step, traced in the dtypes that it gets; once, unless these change."""
+
+        def step(*args: Any) -> Any:
+            return jax.tree.map(self._some, self.reference_step(*args))
+
+        leaves, tree = jax.tree.flatten(args)
+        kind = (tree, *(jnp.result_type(leaf) for leaf in leaves))
+        if kind not in self.programs:
+            self.programs[kind] = Program(step, *args, narrow_stays=True)
+        return self.programs[kind]
+
+    def _allowance(self, befores: Leaves, theirs: Leaves) -> Leaves:
+        """The last places of what is stored, or a quarter of what was allowed lately, less where things are smaller."""
+        stored = {path: _storage_allowance(leaf) for path, leaf in theirs.items()}
+        if not self.allowed or self.step - self.measured > LATELY:
+            return stored
+        shares = {path: _share(size, self.sizes.get(path)) for path, size in _sizes(befores, theirs).items()}
+        return {path: np.maximum(slack, shares.get(path, 0.0) * self.allowed[path]) for path, slack in stored.items()}
+
+
+def _sizes(befores: Leaves, theirs: Leaves) -> Leaves:
+    """Of every leaf that was there before: the largest entry, and the largest move of one."""
+    return {path: _size(leaf, befores[path]) for path, leaf in theirs.items() if path in befores}
+
+
+def _size(after: np.ndarray, before: np.ndarray) -> np.ndarray:
+    if after.shape != before.shape or not after.size:
+        return np.zeros(2)
+    with np.errstate(invalid="ignore", over="ignore"):
+        wide = np.asarray(after, np.float64)
+        return np.array([np.abs(wide).max(), np.abs(wide - np.asarray(before, np.float64)).max()])
+
+
+def _share(size: np.ndarray, size_then: np.ndarray | None) -> float:
+    """How much of what was allowed then is allowed now."""
+    if size_then is None:
+        return 0.0
+    now = np.divide(size, size_then, out=np.ones(2), where=size_then > 0)
+    return 0.25 * float(min(1.0, *now)) if np.isfinite(now).all() else 0.0
+
+
+def _storage_allowance(leaf: np.ndarray) -> np.ndarray:
+    exact = not jnp.issubdtype(leaf.dtype, jnp.inexact)
+    return last_place(leaf) + (0.0 if exact else float(jnp.finfo(leaf.dtype).tiny))
+
+
+def _undecided(row: Row, theirs: np.ndarray) -> Row:
+    """The row, but no fault where JAX's own step, in its own dtype, is not finite either: the run diverges."""
+    lost = ~np.isfinite(np.asarray(theirs, np.float64))
+    if row.verdict is not Verdict.DISAGREE or not lost.any():
+        return row
+    return replace(
+        row, verdict=Verdict.INCONCLUSIVE, message=f"JAX's own step has {int(lost.sum())} entries not finite"
+    )

@@ -1,0 +1,176 @@
+"""Training steps as they are called here: on copies, with what came back held against what was asked for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compare.errors import BadInput
+from compare.judge.reports.verdict import Diagnosis, Row
+from compare.pytrees import as_array, leaves_by_path
+
+STATE = "state."  # how the names of the state's leaves begin
+Step = Callable[..., Any]  # (parameters, state), *batch -> (parameters, state); or the caller's, without the pair
+
+# Two answers to one question that differ by this much of what is wrong with the first are no accident of rounding.
+OTHERWISE = 0.02
+
+KEEPS_STATE = Diagnosis(
+    None,
+    "depends-on-earlier-calls",
+    "it answers differently to the same question: does it keep state between calls (an optimizer's moments, a counter, "
+    "random numbers)? Each step is asked more than once, so pass the state as `state=`, or with the batches.",
+)
+
+
+def with_state(step: Step, name: str, state: Any) -> Step:
+    """The step as a function of (parameters, state), which it returns; the state is empty if there is none.
+
+    `name` is what messages call it. Raises BadInput if what it returns is not what it was asked for.
+    """
+
+    def both(both: Any, *batch: Any) -> Any:
+        if state is None:
+            result = (step(both[0], *batch), {})
+        else:
+            result = step(*both, *batch)
+            if not isinstance(result, tuple | list) or len(result) != 2:
+                raise BadInput(
+                    f"with state=, {name} must return (parameters, state), but it returned {described(result)}."
+                )
+        for what, came, asked in zip(("parameters", "state"), result, both, strict=True):
+            alike = jax.tree.structure(came) == jax.tree.structure(asked)
+            if not alike and _names(asked) and not _names(asked) & _names(came):
+                raise BadInput(
+                    f"{name} returned {described(came)} where the {what}, {described(asked)}, were expected: return "
+                    "the updated ones in the same structure, also after an update in place."
+                )
+        return tuple(result)
+
+    return both
+
+
+def _names(tree: Any) -> set[str]:
+    return {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def described(tree: Any) -> str:
+    """A tree in a few words."""
+    if tree is None or isinstance(tree, str | bytes):
+        return repr(tree)[:60]
+    if isinstance(tree, dict):
+        return f"a dict with {', '.join(map(str, tree)) or 'nothing'}"
+    if isinstance(tree, list | tuple):
+        return f"a {type(tree).__name__} of {len(tree)}"
+    shape = getattr(tree, "shape", None)
+    return f"{type(tree).__name__} {tree!r:.40}" if shape is None else f"an array of shape {tuple(shape)}"
+
+
+def as_arguments(batch: Any, number: int) -> tuple[Any, ...]:
+    """The batch as arguments of a step. Raises BadInput for what is not a tuple of them."""
+    if isinstance(batch, tuple | list):
+        return tuple(batch)
+    raise BadInput(f"batch {number} is {described(batch)}; each must be a tuple of arguments: (batch,) for only one.")
+
+
+def start_of(parameters: Any, state: Any) -> tuple[Any, Any]:
+    """Copies of both as arrays. Floats of Python, which have no dtype of their own, take that of the parameters.
+
+    Raises BadInput for complex numbers, and where a parameter has the name of a leaf of the state.
+    """
+    given = [as_array(leaf).dtype for leaf in jax.tree.leaves(parameters) if type(leaf) is not float]
+    floating = [dtype for dtype in given if jnp.issubdtype(dtype, jnp.inexact)]
+    own = np.result_type(*floating) if floating else np.dtype(np.float64)
+
+    def array(leaf: Any) -> np.ndarray:
+        return np.array(leaf, own) if type(leaf) is float else np.array(as_array(leaf))
+
+    start = jax.tree.map(array, (parameters, {} if state is None else state))
+    if any(leaf.dtype.kind == "c" for leaf in jax.tree.leaves(start)):
+        raise BadInput("parameters and state must be real. Make real and imaginary parts an array each.")
+    named, others = leaves_by_path(start[0]), (f"{STATE}{path}" for path in leaves_by_path(start[1]))
+    twice = next((name for name in others if name in named), None)
+    if twice:
+        raise BadInput(f"a parameter is called {twice!r}, as the state's {twice[len(STATE) :]!r} is here. Rename it.")
+    return start
+
+
+def settled(result: Any, asked: Any) -> Any:
+    """What a step returned, its numbers of Python in the dtypes of what they stand for.
+
+    So are integers that JAX made shorter, because it has none of 64 bits where these are switched off.
+    """
+    if jax.tree.structure(result) != jax.tree.structure(asked):
+        return result
+
+    def settle(leaf: Any, model: Any) -> Any:
+        model = as_array(model).dtype
+        fits = type(leaf) in (int, float) and (type(leaf) is int or jnp.issubdtype(model, jnp.inexact))
+        shorter = model.kind in "iu" and getattr(leaf, "dtype", model) == jax.dtypes.canonicalize_dtype(model)
+        return np.array(leaf, model) if fits or shorter else leaf
+
+    return jax.tree.map(settle, result, asked)
+
+
+def owned(tree: Any) -> Any:
+    """A copy: the hand-written side may write to what it gets, and hand out the same memory again."""
+    return jax.tree.map(lambda leaf: np.array(as_array(leaf)) if hasattr(leaf, "__array__") else leaf, tree)
+
+
+class Careful:
+    """A step of the hand-written side, called on copies, its results copied. `conduct` is what it did to them."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.conduct: list[Diagnosis] = []
+
+    def __call__(self, both: Any, *batch: Any) -> Any:
+        given = (*owned(both), *owned(batch))
+        result = settled(owned(self.step(given[:2], *given[2:])), both)
+        if not self.conduct:
+            self._look_at((*both, *batch), given)
+        return result
+
+    def _look_at(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
+        names = ["parameters", "state", *(f"batch[{i}]" for i in range(len(before) - 2))]
+        changed = []
+        for name, kept, given in zip(names, before, after, strict=True):
+            now = leaves_by_path(given)
+            for path, leaf in leaves_by_path(kept).items():
+                equal = np.array_equal(leaf, now[path], equal_nan=leaf.dtype.kind in "fc")
+                changed += [] if equal else [name if path == "value" else f"{name}.{path}"]
+        own = [name for name in changed if not name.startswith("batch[")]
+        others = [name for name in changed if name.startswith("batch[")]
+        if others:
+            words = f"it writes to what it is given to learn from: {', '.join(others)}; work on a copy."
+            self.conduct.append(Diagnosis(others[0], "modifies-arguments", words))
+        if own:
+            words = f"it updates in place: {', '.join(own)}. Whoever keeps the earlier ones finds them changed."
+            self.conduct.append(Diagnosis(own[0], "updates-in-place", words))
+
+    def answers_otherwise(self, first: Any, both: Any, batch: tuple[Any, ...], right: Any, rows: list[Row]) -> bool:
+        """Whether it answers the question that it answered by `first` differently now, and not by rounding."""
+        ours, again, theirs = map(both_leaves, (first, self(both, *batch), right))
+        allowed = {row.path: np.nan_to_num(row.allowed) for row in rows}
+        for path, leaf in again.items():
+            before, true = ours.get(path), theirs.get(path)
+            if before is None or true is None or not before.shape == true.shape == leaf.shape or not leaf.size:
+                continue
+            change = _largest(leaf, before)
+            if change > OTHERWISE * max(_largest(before, true), float(allowed.get(path, 0.0))):
+                return True
+        return False
+
+
+def both_leaves(both: Any) -> dict[str, np.ndarray]:
+    """The leaves of (parameters, state); those of the state begin with `state.`."""
+    parameters, state = both
+    return leaves_by_path(parameters) | {f"{STATE}{path}": leaf for path, leaf in leaves_by_path(state).items()}
+
+
+def _largest(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest difference; entries that are no numbers on either side do not count."""
+    with np.errstate(all="ignore"):
+        return float(np.nanmax(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)), initial=0.0))

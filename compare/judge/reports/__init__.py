@@ -1,0 +1,1 @@
+"""What a check found: verdicts, rows, reports, and how they are shown."""

@@ -1,0 +1,168 @@
+"""What a check of gradients found, for people, for programs and for notebooks."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NoReturn
+
+from compare.judge.reports.tables import html_table, plain_text, table
+from compare.judge.reports.verdict import Derivative, Diagnosis, Row, Verdict, plain
+from compare.pytrees import LOSS
+
+HEADERS = ("gradient", "shape", "dtype", "norm", "difference", "allowed", "verdict")
+
+Side = Literal["manual", "autodiff", "loss"]
+
+BLAME = {
+    "manual": "The hand-written side is wrong: its gradient does not fit the loss.",
+    "autodiff": "The JAX side is wrong: its gradient does not fit its own loss (a custom derivative?).",
+    "loss": "It is a loss that is wrong: the two sides do not compute the same one.",
+}
+# At a probe the sides are told apart, too, but it may have left what the functions are made for.
+BLAME_THERE = {
+    "manual": "At the probe, the hand-written gradient does not fit its loss.",
+    "autodiff": "At the probe, JAX's gradient does not fit its own loss (a custom derivative?).",
+    "loss": "At the probe, the two sides do not compute the same loss.",
+}
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """What came out of comparing a loss and its gradients.
+
+    `rows` has one row for the loss, one for each intermediate and one for each parameter. `first_wrong` is the
+    first wrong quantity in backward order, judged alone; `probe` names the point that showed the fault if it was
+    not the caller's; `notes` say what could not be done and why.
+    """
+
+    verdict: Verdict
+    rows: list[Row]
+    first_wrong: str | None = None
+    diagnoses: list[Diagnosis] = field(default_factory=list)
+    wrong_side: Side | None = None
+    probe: str | None = None
+    probes: dict[str, str] = field(default_factory=dict)
+    references: dict[str, Derivative] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    allowance: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The line that a person wants first."""
+        if self.verdict is Verdict.AGREE:
+            return "AGREE: the loss and every gradient are the same to within rounding."
+        if self.verdict is Verdict.INCONCLUSIVE:
+            return f"INCONCLUSIVE: {self.notes[0] if self.notes else 'nothing could be compared.'}"
+        at = f" (at the probe {self.probe!r})" if self.probe else ""
+        what = self.diagnoses[0] if self.diagnoses else None
+        if what is not None:
+            subject = f"{self.subject(what.path)}: " if what.path and what.kind not in CONDUCT else ""
+            return f"DISAGREE{at}: {subject}{what.message}"
+        row = next((row for row in self.rows if row.path == self.first_wrong), None)
+        message = row.message if row else "see the table"
+        return f"DISAGREE{at}: {self.subject(self.first_wrong)}: {message}."
+
+    def subject(self, path: str | None) -> str:
+        if path == LOSS:
+            return "the loss"
+        return f"JAX's gradient of {path}" if self.wrong_side == "autodiff" else f"the gradient of {path}"
+
+    def lines(self) -> list[str]:
+        """Everything but the table and what is said below it, in the order of its use."""
+        lines = [self.sentence]
+        said = self.diagnoses[1:] if self.verdict is Verdict.DISAGREE else self.diagnoses
+        lines += [f"Also: {self.subject(d.path) + ': ' if d.path else ''}{d.message}" for d in said]
+        plain = any(d.kind in SELF_EVIDENT for d in self.diagnoses)
+        if self.wrong_side and not plain:
+            lines.append((BLAME_THERE if self.probe else BLAME)[self.wrong_side] + self._chance_of_a_miss())
+        if self.probe and self.verdict is Verdict.DISAGREE:
+            lines.append(self._about_the_probe())
+        wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE and row.path != self.first_wrong]
+        elsewhere = bool(self.diagnoses) and self.diagnoses[0].kind in CONDUCT | {"structure"}
+        if self.first_wrong and wrong and not elsewhere:
+            lines.append(f"Begin there: {', '.join(wrong)} may only follow from it.")
+        first = self.notes[1:] if self.verdict is Verdict.INCONCLUSIVE else self.notes
+        return lines + [f"Note: {note}" for note in first]
+
+    def _about_the_probe(self) -> str:
+        what = f" It changed {' and '.join(self.changed)}." if self.changed else ""
+        return (
+            f"At your own point both sides agree; the probe {self.probe!r} is where they part.{what} If that cannot "
+            "be (labels, an order, a domain), it is the probe that is wrong: probes=False does without, and "
+            "probes=[Probe(name, move)] takes points of your own."
+        )
+
+    def _chance_of_a_miss(self) -> str:
+        """How likely the side that is said to fit its loss only seems to, along the random directions it was asked."""
+        relied_on = {"manual": "autodiff, random", "autodiff": "manual, random"}.get(self.wrong_side or "", "random")
+        missed = [o.miss for n, o in self.references.items() if n.endswith(relied_on) and o.consistent and o.miss]
+        if not missed:
+            return ""
+        if max(missed) > 0.5:
+            return " (The other side fits its own as far as differences of the loss tell, which is not far here.)"
+        chance = f"{max(missed):.0e}" if max(missed) < 0.01 else f"{max(missed):.0%}"
+        return f" (So say differences of the losses: a fault of the gradient's size escapes with probability {chance}.)"
+
+    def cells(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                row.path,
+                "x".join(map(str, row.shape)) or "scalar",
+                row.dtype,
+                f"{row.norm:.3g}",
+                f"{row.error:.1e}",
+                f"{row.allowed:.1e}",
+                row.verdict.value,
+            )
+            for row in self.rows
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        return plain(
+            {
+                "verdict": self.verdict,
+                "sentence": self.sentence,
+                "first_wrong": self.first_wrong,
+                "wrong_side": self.wrong_side,
+                "probe": self.probe,
+                "changed": self.changed,
+                "diagnoses": list(map(asdict, self.diagnoses)),
+                "rows": list(map(asdict, self.rows)),
+                "probes": self.probes,
+                "references": {name: asdict(value) for name, value in self.references.items()},
+                "notes": self.notes,
+                "allowance": self.allowance,
+            }
+        )
+
+    def __str__(self) -> str:
+        return plain_text(*self.lines(), table(HEADERS, self.cells()), *self._below())
+
+    def _below(self) -> list[str]:
+        return [f"Allowed: {self.allowance}"] if self.allowance else []
+
+    def _repr_html_(self) -> str:
+        return html_table(" ".join(self.lines() + self._below()), HEADERS, self.cells())
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a report is not a truth value; look at report.verdict, or call assert_gradients_agree")
+
+
+CONDUCT = {
+    "modifies-arguments",
+    "shared-buffer",
+    "depends-on-earlier-calls",
+    "not-deterministic",
+    "view-of-parameters",
+}
+
+
+# Faults of the hand-written side that no reference has to be asked about.
+SELF_EVIDENT = (CONDUCT - {"view-of-parameters"}) | {"shape", "dtype", "missing-leaf", "non-finite", "structure"}
+
+
+class GradientMismatch(AssertionError):
+    """The two sides do not agree, or could not be compared. `report` has the details."""
+
+    def __init__(self, report: GradientReport) -> None:
+        super().__init__(f"\n{report}")
+        self.report = report

@@ -1,0 +1,235 @@
+"""What a comparison of two training runs found."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, NoReturn
+
+from compare.judge.reports.gradient_report import GradientReport
+from compare.judge.reports.tables import html_table, plain_text, table
+from compare.judge.reports.verdict import Diagnosis, Verdict, plain
+
+# If rounding alone may make this much of the distance travelled, the free runs tell nothing.
+CHAOS = 1e-2
+
+# What conduct makes of a run in which every step is right by itself; updating in place is worth knowing, and no fault.
+CONDUCT = {"modifies-arguments": Verdict.DISAGREE, "depends-on-earlier-calls": Verdict.INCONCLUSIVE}
+
+HEADERS = ("parameter", "shape", "travelled", "drift", "drift/travelled", "step error", "verdict")
+
+
+class TrajectoryMismatch(AssertionError):
+    """The two runs do not agree, or could not be compared. `report` has the details."""
+
+    def __init__(self, report: "TrajectoryReport") -> None:
+        super().__init__(f"\n{report}")
+        self.report = report
+
+
+@dataclass(frozen=True)
+class ParameterPath:
+    """How one parameter fared over the run. Lengths are Euclidean norms.
+
+    `distance` is the length of the reference's path, `drift` how far the free runs ended apart and `allowed` how far
+    they might have, `twin` how far the twin was from the reference at most; `largest_drift` the largest drift over
+    distance at any step; `step_error` the largest error of any entry in a restarted step and `slack` what
+    was allowed for it. `wrong_step` is the first
+    step (from 1) that was wrong, `adrift_step` the first at which the free runs were too far apart or could not be
+    compared.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    distance: float = 0.0
+    drift: float = 0.0
+    largest_drift: float = 0.0
+    allowed: float = 0.0
+    twin: float = 0.0
+    slack: float = 0.0
+    step_error: float = 0.0
+    wrong_step: int | None = None
+    adrift_step: int | None = None
+    message: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.wrong_step is not None:
+            return Verdict.DISAGREE
+        return Verdict.AGREE if self.adrift_step is None and not self.chaotic else Verdict.INCONCLUSIVE
+
+    def undecided(self) -> "ParameterPath":
+        """The same, its fault held against nobody."""
+        return replace(self, wrong_step=None, adrift_step=self.wrong_step or self.adrift_step, message="")
+
+    @property
+    def share(self) -> float:
+        """The drift as a share of what is allowed: above 1, rounding does not explain it."""
+        if self.allowed == 0:
+            return 0.0 if self.drift == 0 else float("inf")
+        return self.drift / self.allowed
+
+    @property
+    def chaotic(self) -> bool:
+        return self.allowed > CHAOS * self.distance > 0
+
+
+@dataclass
+class Curve:
+    """A record of bounded length: when full, it drops every other point and then takes half as many."""
+
+    capacity: int = 1000
+    every: int = 1
+    steps: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    def add(self, step: int, value: float) -> None:
+        if step % self.every:
+            return
+        self.steps.append(step)
+        self.values.append(value)
+        if len(self.steps) == self.capacity:
+            self.every *= 2
+            kept = [i for i, step in enumerate(self.steps) if step % self.every == 0]
+            self.steps, self.values = [self.steps[i] for i in kept], [self.values[i] for i in kept]
+
+
+@dataclass(frozen=True)
+class TrajectoryReport:
+    """What came out of comparing two training runs.
+
+    `drift` is the largest drift over distance, over steps, and `share` the largest share that a drift is of what
+    rounding allows for it, at each step. `diagnoses` say why the first wrong step is wrong;
+    `gradients` is the check of the gradients there, if the caller gave the means for it. `free` says whether there
+    were free runs, and drift, at all. `conduct` is what the step under test does to what it is given, and whether
+    it keeps state between calls.
+    """
+
+    steps: int
+    rows: list[ParameterPath]
+    drift: Curve
+    diagnoses: list[Diagnosis] = field(default_factory=list)
+    gradients: GradientReport | None = None
+    free: bool = True
+    share: Curve = field(default_factory=Curve)
+    conduct: list[Diagnosis] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict:
+        return Verdict.of([CONDUCT.get(note.kind, Verdict.AGREE) for note in self.conduct] + self._verdicts)
+
+    @property
+    def _verdicts(self) -> list[Verdict]:
+        return [row.verdict for row in self.rows]
+
+    @property
+    def wrong_step(self) -> int | None:
+        """The first step (from 1) that was wrong by itself."""
+        return min((row.wrong_step for row in self.rows if row.wrong_step is not None), default=None)
+
+    @property
+    def first_wrong(self) -> str | None:
+        """The parameter that was wrong first."""
+        step = self.wrong_step
+        return next((row.path for row in self.rows if step is not None and row.wrong_step == step), None)
+
+    @property
+    def wrong_side(self) -> Literal["manual", "autodiff", "loss"] | None:
+        """The side at fault, if the gradients at the first wrong step tell."""
+        return None if self.gradients is None else self.gradients.wrong_side
+
+    @property
+    def largest_drift(self) -> float:
+        return max((row.largest_drift for row in self.rows), default=0.0)
+
+    @property
+    def sentence(self) -> str:
+        for note in self.conduct:
+            verdict = CONDUCT.get(note.kind)
+            if verdict is self.verdict and (verdict is Verdict.INCONCLUSIVE or Verdict.DISAGREE not in self._verdicts):
+                at = f"step {self.steps}: " if verdict is Verdict.INCONCLUSIVE else ""
+                return f"{self.verdict.name}: {at}{note.message}"
+        if self.verdict is Verdict.AGREE and not self.free:
+            return f"AGREE: {self.steps} steps are the same, each judged by itself, from where JAX's run was."
+        if self.verdict is Verdict.AGREE:
+            return (
+                f"AGREE: {self.steps} steps are the same; the free runs never drifted apart by more than "
+                f"{self.largest_drift:.1e} of the distance travelled."
+            )
+        if self.verdict is Verdict.DISAGREE:
+            row = next(row for row in self.rows if row.path == self.first_wrong)
+            what = self.diagnoses[0].message if self.diagnoses else f"{row.message}."
+            return f"DISAGREE: step {row.wrong_step} of {self.steps}, {row.path}: {what}"
+        row = next(row for row in self.rows if row.verdict is Verdict.INCONCLUSIVE)
+        if row.message:
+            return f"INCONCLUSIVE: step {row.adrift_step}, {row.path}: {row.message}."
+        if row.chaotic:
+            return (
+                f"INCONCLUSIVE: every step is right by itself, but rounding alone may put the free runs "
+                f"{row.allowed / row.distance:.1e} of the distance travelled apart ({row.path}), as a twin shows, "
+                "whose steps err as much at random. Try fewer iterations, a smaller learning rate or float64."
+            )
+        return (
+            f"INCONCLUSIVE: every step is right by itself, but from step {row.adrift_step} on the free runs are "
+            f"further apart ({row.path}: {row.drift:.1e}) than rounding explains ({row.allowed:.1e})."
+        )
+
+    def lines(self) -> list[str]:
+        lines = [self.sentence, *(f"Also: {d.path}: {d.message}" for d in self.diagnoses[1:])]
+        if self.gradients is not None:
+            right = self.gradients.verdict is Verdict.AGREE
+            lines.append(
+                "The gradients at that step agree: it is the update rule that is wrong."
+                if right
+                else f"The gradients at that step: {self.gradients.sentence}"
+            )
+        lines += [f"Note: {note.message}" for note in self.conduct if note.message not in lines[0]]
+        hidden = len(self.rows) - len(self._shown)
+        if hidden:
+            lines.append(f"The state agrees too: {hidden} array{'s' if hidden > 1 else ''}, not shown.")
+        return lines
+
+    @property
+    def _shown(self) -> list[ParameterPath]:
+        """All rows, but those of a state that agrees: an optimizer's would make the table three times as long."""
+        return [row for row in self.rows if not row.path.startswith("state.") or row.verdict is not Verdict.AGREE]
+
+    def cells(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                row.path,
+                "x".join(map(str, row.shape)) or "scalar",
+                f"{row.distance:.3g}",
+                f"{row.drift:.1e}",
+                f"{row.largest_drift:.1e}",
+                f"{row.step_error:.1e}",
+                row.verdict.value,
+            )
+            for row in self._shown
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        return plain(
+            {
+                "verdict": self.verdict,
+                "sentence": self.sentence,
+                "steps": self.steps,
+                "first_wrong": self.first_wrong,
+                "wrong_step": self.wrong_step,
+                "wrong_side": self.wrong_side,
+                "diagnoses": list(map(asdict, self.diagnoses)),
+                "conduct": list(map(asdict, self.conduct)),
+                "largest_drift": self.largest_drift,
+                "rows": [asdict(row) | {"verdict": row.verdict} for row in self.rows],
+                "free": self.free,
+                "drift": {"steps": self.drift.steps, "values": self.drift.values},
+                "share": {"steps": self.share.steps, "values": self.share.values},
+                "gradients": None if self.gradients is None else self.gradients.to_dict(),
+            }
+        )
+
+    def __str__(self) -> str:
+        return plain_text(*self.lines(), table(HEADERS, self.cells()))
+
+    def _repr_html_(self) -> str:
+        return html_table(" ".join(self.lines()), HEADERS, self.cells())
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a report is not a truth value; look at report.verdict, or call assert_trajectory_agrees")

@@ -1,0 +1,155 @@
+"""How far apart two correct computations may be: measured at the point in question, not guessed.
+
+JAX traces the computation into a list of elementary operations. It is then run again several times with
+each operation's result moved at random by what its rounding may be (Monte Carlo arithmetic: Parker,
+"Monte Carlo Arithmetic", 1997). How far the final results scatter is how much rounding matters here, in
+this dtype, for every single entry: cancellation, saturation and long sums are all seen as they are.
+
+Two refinements make it fair to a correct program that computes the same thing in another way.
+
+- A sum of n products errs in proportion to what is summed, not to what is left of it. Its noise is
+  u (|a| |b| + sqrt(n) |a.b|), Euclidean norms over the summed axes, which is the standard deviation for
+  terms of either sign and for terms of one sign.
+- JAX may know a derivative to full relative accuracy where a textbook formula cancels: at saturation
+  `A2 - y` and `1 - A1**2` round to 0 where JAX keeps 1e-18. What rounding may do there is set by the size
+  of that derivative away from saturation. So the derivative of each smooth elementwise function moves by u
+  times its largest value on the way from its argument to zero.
+
+u is the unit roundoff of the dtype under test. The noisy runs themselves are done in float64.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compare.judge.program.compiling import compiled
+from compare.judge.program.interpreter import interpreted, largest_value, widened
+from compare.judge.roundoff.perturbation import Noise, bend_slopes, collect_slopes, draws, rounding_noise, unit_roundoff
+
+SAMPLES = 1
+CONFIRMED = (4, 16)  # before anything is blamed: first with a few more, which clears most
+# Allowed: this many standard deviations. A leaf may have a million entries, one sample estimates a deviation only
+# roughly (a disagreement is looked at again with more), and another program may round where JAX does not.
+DEVIATIONS = 16.0
+# Entries of a leaf share a part of their noise estimate, so that none is judged by a lucky draw.
+SHARED = 1 / 4
+
+
+# Programs called from here, and not one with a loop inside: XLA runs the body of a loop on one core.
+
+
+@functools.partial(compiled, static_argnums=(0, 1))
+def _still(function: Callable[..., Any], gradient: bool, *args: Any) -> Any:
+    """The result, and the largest slopes on the way to it."""
+    slopes: list[Any] = []
+    if gradient:
+        interpreted(function, collect_slopes(slopes))(*args)
+    return (jax.value_and_grad(function) if gradient else function)(*args), slopes
+
+
+@functools.partial(compiled, static_argnums=(0, 1))
+def _moved(function: Callable[..., Any], gradient: bool, unit: Any, part: Any, slopes: list[Any], *args: Any) -> Any:
+    """The result with noise. A program of its own, so that further samples need no other."""
+    noise = Noise(part, unit)
+    bends = jax.tree.map(lambda slope: slope * noise.like(slope), slopes)
+
+    def bent(*args: Any) -> Any:
+        return interpreted(function, bend_slopes(bends))(*args)
+
+    return interpreted(jax.value_and_grad(bent) if gradient else function, rounding_noise(noise))(*args)
+
+
+# What follows is done leaf by leaf in NumPy: to compile these few passes would take longer than they do.
+
+
+def _farther(total: np.ndarray | None, moved: Any, still: np.ndarray) -> np.ndarray:
+    """The distance between moved and still, or of truth values whether they differ, combined with that of others.
+
+    As hypot does: squares of large or small numbers would over- or underflow.
+    """
+    moved = np.asarray(moved)
+    with np.errstate(all="ignore"):
+        apart = np.abs(moved - still) if jnp.issubdtype(still.dtype, jnp.number) else moved != still
+        distance = np.asarray(apart, np.float64)
+        return distance if total is None else np.hypot(total, distance, out=total)
+
+
+def _allowance(move: np.ndarray, value: np.ndarray, *, samples: int, unit: float, tiny: float) -> np.ndarray:
+    """What is allowed to the entries of a leaf that noise moved by `move`, in root mean square times sqrt(samples)."""
+    with np.errstate(all="ignore"):  # what is not finite is allowed nothing by whoever compares
+        largest = np.max(move, initial=0.0)
+        scale = largest if 0 < largest < np.inf else 1.0  # so that no square overflows
+        deviation = np.asarray(move / scale)
+        if move.size:
+            np.square(deviation, out=deviation)
+            deviation += SHARED**2 * deviation.mean()
+            np.sqrt(deviation, out=deviation)
+        deviation *= DEVIATIONS * scale / np.sqrt(samples)
+        if jnp.issubdtype(value.dtype, jnp.inexact):  # integers are stored as they are
+            deviation += 4 * unit * np.abs(value) + tiny
+    return deviation
+
+
+def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+
+@functools.lru_cache(maxsize=128)
+def _largest(function: Callable[..., Any], gradient: bool, tree: Any, shapes: tuple[Any, ...]) -> int:
+    target = jax.value_and_grad(function) if gradient else function
+    return largest_value(jax.make_jaxpr(target)(*jax.tree.unflatten(tree, shapes)).jaxpr)
+
+
+def measure(
+    function: Callable[..., Any],
+    *args: Any,
+    dtype: Any,
+    gradient: bool = False,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> tuple[Any, Any]:
+    """Run `function(*args)` in float64, and measure what rounding in `dtype` may do to every entry.
+
+    With `gradient`, run `jax.value_and_grad(function)` instead. Returns (result, allowance), two trees of
+    NumPy arrays of the same structure. An entry's allowance is DEVIATIONS standard deviations of the noisy
+    runs, of which a part (SHARED) is common to its leaf, plus two units in the last place of the result,
+    because both sides store theirs rounded, plus the smallest normal number.
+    """
+    unit = unit_roundoff(dtype)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda leaf: jax.device_put(widened(leaf)), args)  # once, and not for each run
+        leaves, tree = jax.tree.flatten(jax.tree.map(_shape_of, wide))
+        size = _largest(function, gradient, tree, tuple(leaves))
+        result, slopes = _still(function, gradient, *wide)
+        values, tree = jax.tree.flatten(jax.tree.map(np.asarray, result))
+        moves: list[Any] = [None] * len(values)
+        for sample in range(samples):
+            part = draws(size, 1009 * seed + sample)
+            moved = jax.tree.leaves(_moved(function, gradient, unit, part, slopes, *wide))
+            # Taken out one by one: of a huge model, not everything fits into memory at once.
+            moves = [_farther(moves.pop(0), moved.pop(0), value) for value in values]
+    options = {"samples": samples, "unit": unit, "tiny": float(jnp.finfo(dtype).tiny)}
+    allowed = [_allowance(moves.pop(0), value, **options) for value in values]
+    return jax.tree.unflatten(tree, values), jax.tree.unflatten(tree, allowed)
+
+
+def last_place(array: np.ndarray) -> np.ndarray:
+    """2 u |x| of every entry, in float64: a unit in its last place, or up to two of them; 0 of integers."""
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        return np.zeros(array.shape)
+    return 2 * unit_roundoff(array.dtype) * np.abs(np.asarray(array, np.float64))
+
+
+def norm(array: np.ndarray) -> float:
+    """The Euclidean norm, in float64 whatever the dtype, scaled where a square would overflow or vanish."""
+    wide = np.asarray(array, np.float64).ravel()
+    with np.errstate(over="ignore", under="ignore"):
+        plain = float(np.sqrt(np.add.reduce(np.square(wide))))  # no BLAS: its threads would spin where JAX's are to run
+    if 1e-150 < plain < 1e150 or not wide.size:
+        return plain
+    largest = float(np.max(np.abs(wide)))
+    return largest * float(np.linalg.norm(wide / largest)) if 0 < largest < np.inf else largest

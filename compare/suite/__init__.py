@@ -1,0 +1,1 @@
+"""What the commands run on: data, models, ops and their cases."""

@@ -1,0 +1,269 @@
+"""The models of `backproof verify --model`: catalog networks on embedded data, one object for both sides.
+
+What a model takes from the command line is what its `defaults` name. Layers that have parameters are called by number
+and kind, as in `2.conv2d.weight`, so that a report names the op.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import autodiff.network
+import autodiff.transformer
+import manual.network
+import manual.transformer
+from compare.errors import BadInput
+from compare.suite.datasets import characters, digit_images
+from manual.transformer import PRESETS
+
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with its data.
+
+    `loss_and_gradients(parameters, x, targets, intermediates=None)` and `predict(parameters, x)` by hand;
+    `loss(parameters, x, targets)` and `apply(parameters, x)` in JAX. `batches()` never ends. `description` is that of
+    `network`, None for a model that has none.
+    """
+
+    data: str
+    network: list[str]
+    parameters: Any
+    loss_and_gradients: Callable[..., Any]
+    predict: Callable[..., Any]
+    loss: Callable[..., Any]
+    apply: Callable[..., Any]
+    batches: Callable[[], Iterator[Batch]]
+    held_out: Batch | None
+    description: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a model is built from its options, and what these are if nobody says otherwise."""
+
+    build: Callable[..., Model]
+    defaults: dict[str, Any]
+
+
+def settled(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """All options of a model: those given, and its defaults. Raises BadInput for what there is not."""
+    if name not in MODELS:
+        raise BadInput(f"no model is called {name!r}; there are shallow, {', '.join(MODELS)}.")
+    defaults = MODELS[name].defaults
+    for option, value in given.items():
+        if option not in defaults:
+            known = ", ".join(map(_flag, defaults))
+            raise BadInput(f"{_flag(option)} does not apply to --model {name}, which takes {known}.")
+        if isinstance(value, int | float) and not 0 < value < float("inf"):
+            raise BadInput(f"{_flag(option)} must be positive and finite, got {value}.")
+    preset = given.get("preset")
+    if preset is None:
+        return defaults | given
+    if preset not in PRESETS:
+        raise BadInput(f"no preset is called {preset!r}; there are {', '.join(PRESETS)}.")
+    fixed = [option for option in ("hidden", "layers", "heads") if option in given]
+    if fixed:
+        raise BadInput(f"--preset settles the sizes; leave out {', '.join(map(_flag, fixed))}.")
+    sizes = dict.fromkeys(("hidden", "layers", "heads"))
+    return defaults | sizes | PRESET_DEFAULTS | given
+
+
+def build(name: str, given: dict[str, Any], *, seed: int, dtype: Any) -> tuple[Model, dict[str, Any]]:
+    """The model and all its options. Raises BadInput for what there is not."""
+    options = settled(name, given)
+    return MODELS[name].build(options, np.random.default_rng(seed), seed=seed, dtype=np.dtype(dtype)), options
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+# ------------------------------------------------------------------------------------ plain networks
+
+
+def _network(description: list[dict[str, Any]], shape: tuple[int, ...], *, seed: int, dtype: Any, **data: Any) -> Model:
+    """A model from a description of `network`, with its parameters in a dict that names every layer."""
+
+    def loss_and_gradients(parameters: Any, x: Any, targets: Any, intermediates: Any = None) -> tuple[Any, Any]:
+        loss, gradients = manual.network.loss_and_gradients(
+            listed(parameters, description), x, targets, description=description, intermediates=intermediates
+        )
+        return loss, named(gradients, description)
+
+    def predict(parameters: Any, x: Any) -> np.ndarray:
+        return manual.network.apply(listed(parameters, description), x, description=description)[0]
+
+    return Model(
+        network=manual.network.describe(description, shape),
+        parameters=named(manual.network.initialize_parameters(description, shape, seed=seed, dtype=dtype), description),
+        loss_and_gradients=loss_and_gradients,
+        predict=predict,
+        loss=lambda parameters, x, targets: autodiff.network.compute_loss(
+            listed(parameters, description), x, targets, description=description
+        ),
+        apply=lambda parameters, x: autodiff.network.apply(listed(parameters, description), x, description=description),
+        description=description,
+        **data,
+    )
+
+
+def named(parameters: list[Any], description: list[dict[str, Any]]) -> dict[str, Any]:
+    """The parameters of `network`, a list, as a dict of those layers that have any, by number and kind."""
+    return {name: leaves for name, leaves in zip(_names(description), parameters, strict=True) if leaves}
+
+
+def listed(parameters: dict[str, Any], description: list[dict[str, Any]]) -> list[Any]:
+    """The inverse of `named`."""
+    return [parameters.get(name, {}) for name in _names(description)]
+
+
+def _names(description: list[dict[str, Any]]) -> list[str]:
+    return [f"{i}.{layer['kind']}" for i, layer in enumerate(description)]
+
+
+def _mlp(options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any) -> Model:
+    hidden = [{"kind": "dense", "features": options["hidden"]}, {"kind": "gelu"}] * options["layers"]
+    description = [{"kind": "flatten"}, *hidden, {"kind": "dense", "features": 10}]
+    return _network(description, (8, 8, 1), seed=seed, dtype=dtype, **_digits(options["batch"], random, dtype))
+
+
+def _convnet(options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any) -> Model:
+    channels = options["hidden"]
+    description = [
+        {"kind": "conv2d", "features": channels, "kernel": 3, "padding": 1, "bias": False},  # the norm takes it out
+        {"kind": "batch_norm"},
+        {"kind": "relu"},
+        {"kind": "max_pool2d", "window": 2},
+        {"kind": "conv2d", "features": 2 * channels, "kernel": 3, "padding": 1},
+        {"kind": "relu"},
+        {"kind": "global_average_pool"},
+        {"kind": "dense", "features": 10},
+    ]
+    return _network(description, (8, 8, 1), seed=seed, dtype=dtype, **_digits(options["batch"], random, dtype))
+
+
+def _recurrent(kind: str, options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any) -> Model:
+    text = _Text(options["batch"], options["length"], random)
+    description = [
+        {"kind": "embedding", "vocabulary": text.vocabulary, "features": options["hidden"]},
+        {"kind": kind, "features": options["hidden"]},
+        {"kind": "dense", "features": text.vocabulary},
+    ]
+    return _network(description, (options["length"],), seed=seed, dtype=dtype, **text.data)
+
+
+def _digits(batch: int, random: np.random.Generator, dtype: Any) -> dict[str, Any]:
+    """Every fourth image is held out."""
+    images, labels = digit_images()
+    order = random.permutation(len(images))
+    x, y = images[order].astype(dtype), labels[order]
+    held = len(x) // 4
+    if batch > len(x) - held:
+        raise BadInput(f"--batch must be at most {len(x) - held}, the number of images to train on; got {batch}.")
+
+    def batches() -> Iterator[Batch]:
+        draws = np.random.default_rng(0)
+        while True:
+            chosen = held + draws.permutation(len(x) - held)[:batch]
+            yield x[chosen], y[chosen]
+
+    words = f"digits: 8x8 images in 10 classes, {len(x) - held} to train on, {held} held out; batches of {batch}"
+    return {"data": words, "batches": batches, "held_out": (x[:held], y[:held])}
+
+
+class _Text:
+    """Windows of the standard library's help texts, by characters; the targets are the next ones."""
+
+    def __init__(self, batch: int, length: int, random: np.random.Generator) -> None:
+        alphabet, ids = characters()
+        train, held = np.split(ids, [9 * len(ids) // 10])
+        if length >= len(held):
+            raise BadInput(f"--length must be less than {len(held)}, what is held out of the text; got {length}.")
+        start = int(random.integers(2**32))
+
+        def windows(text: np.ndarray, count: int, draws: np.random.Generator) -> Batch:
+            at = draws.integers(0, len(text) - length, (count, 1)) + np.arange(length)
+            return text[at], text[at + 1]
+
+        def batches() -> Iterator[Batch]:
+            draws = np.random.default_rng(start)
+            while True:
+                yield windows(train, batch, draws)
+
+        self.vocabulary = len(alphabet)
+        words = (
+            f"pydoc_data.topics: {len(train):,} characters to train on, {len(held):,} held out, "
+            f"{len(alphabet)} different ones; batches of {batch} x {length}"
+        )
+        held_out = windows(held, 32, np.random.default_rng(start))
+        self.data = {"data": words, "batches": batches, "held_out": held_out}
+
+
+# --------------------------------------------------------------------------------------- transformer
+
+
+def _gpt(options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any) -> Model:
+    batch, length = options["batch"], options["length"]
+    if options["preset"]:
+        sizes = PRESETS[options["preset"]]
+        if length > sizes["context"]:
+            raise BadInput(f"--length must be at most {sizes['context']}, the context of the preset; got {length}.")
+        data = _random_tokens(sizes["vocabulary"], batch, length, random)
+    else:
+        text = _Text(batch, length, random)
+        data = text.data
+        sizes = {"vocabulary": text.vocabulary, "context": length, "layers": options["layers"]}
+        sizes |= {"heads": options["heads"], "width": options["hidden"]}
+    heads = sizes["heads"]
+    try:
+        parameters = manual.transformer.initialize_parameters(**sizes, seed=seed, dtype=dtype)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    words = ", ".join(f"{name} {value:,}" for name, value in sizes.items())
+
+    def predict(parameters: Any, x: Any) -> np.ndarray:
+        return manual.transformer.apply(parameters, x, heads=heads)[0]
+
+    return Model(
+        network=[f"GPT in the layout of GPT-2: {words}"],
+        parameters=parameters,
+        loss_and_gradients=partial(manual.transformer.loss_and_gradients, heads=heads),
+        predict=predict,
+        loss=partial(autodiff.transformer.compute_loss, heads=heads),
+        apply=partial(autodiff.transformer.apply, heads=heads),
+        **data,
+    )
+
+
+def _random_tokens(vocabulary: int, batch: int, length: int, random: np.random.Generator) -> dict[str, Any]:
+    start = int(random.integers(2**32))
+
+    def batches() -> Iterator[Batch]:
+        draws = np.random.default_rng(start)
+        while True:
+            ids = draws.integers(0, vocabulary, (batch, length + 1))
+            yield ids[:, :-1], ids[:, 1:]
+
+    return {"data": f"random tokens, batches of {batch} x {length}", "batches": batches, "held_out": None}
+
+
+# Of the optimizers, those under which 200 steps in float32 stay comparable. Where a gradient is 0 but for rounding, as
+# that of the key's bias in attention is, adam and rmsprop make steps of full length of it: hence no adamw for the gpt.
+_TRAINING = {"iterations": 200, "batch": 32, "optimizer": "adam", "learning_rate": 0.01}
+_TEXT = _TRAINING | {"hidden": 32, "length": 24, "batch": 16}
+_GPT = _TEXT | {"layers": 2, "heads": 4, "preset": None, "optimizer": "momentum", "learning_rate": 0.1}
+MODELS: dict[str, Kind] = {
+    "mlp": Kind(_mlp, _TRAINING | {"hidden": 32, "layers": 2, "optimizer": "adamw", "learning_rate": 0.003}),
+    "convnet": Kind(_convnet, _TRAINING | {"hidden": 8}),
+    "rnn": Kind(partial(_recurrent, "rnn"), _TEXT | {"optimizer": "adagrad", "learning_rate": 0.05}),
+    "lstm": Kind(partial(_recurrent, "lstm"), _TEXT),
+    "gru": Kind(partial(_recurrent, "gru"), _TEXT | {"optimizer": "nesterov", "learning_rate": 0.3}),
+    "gpt": Kind(_gpt, _GPT),
+}
+PRESET_DEFAULTS = {"iterations": 3, "batch": 1, "length": 16, "optimizer": "adamw", "learning_rate": 1e-4}

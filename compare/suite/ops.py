@@ -1,0 +1,120 @@
+"""The catalog's ops, both sides of each brought together, and the check of one of them at one case."""
+
+import difflib
+import importlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+from compare.errors import BadInput
+from compare.judge.reports.gradient_report import GradientReport
+from compare.judge.reports.verdict import Verdict, plain
+from compare.judge.vjp import check_vjp
+from compare.suite.cases import MODULES, Case, all_cases
+
+SIDES = ("manual", "autodiff")
+DTYPES = ("float64", "float32")
+
+
+@dataclass(frozen=True)
+class Op:
+    """A row of a table: forward and backward by hand, and the function that JAX differentiates."""
+
+    name: str
+    module: str
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    function: Callable[..., Any]
+
+
+def catalog() -> dict[str, Op]:
+    """Every row of every table, by name. The tables are named as their modules, in capitals."""
+    found: dict[str, Op] = {}
+    for module in MODULES:
+        by_hand, by_jax = (getattr(importlib.import_module(f"{side}.{module}"), module.upper()) for side in SIDES)
+        for name, (forward, backward) in by_hand.items():
+            found[name] = Op(name, module, forward, backward, by_jax[name])
+    return found
+
+
+def verify_op(op: Op, case: Case, dtype: str = "float64", **options: Any) -> GradientReport:
+    """`check_vjp` of both sides of an op, called as `case` says, in `dtype`."""
+    case = case.astype(dtype)
+    forward, function = partial(op.forward, **case.options), partial(op.function, **case.options)
+    return check_vjp(forward, op.backward, function, *case.inputs, **options)
+
+
+@dataclass(frozen=True)
+class OpResult:
+    """An op at all its cases. `worst` is the largest error of an entry, as a share of what rounding allows for it."""
+
+    name: str
+    module: str
+    checks: int
+    verdict: Verdict
+    worst: dict[str, float]  # by dtype
+    report: GradientReport | None  # the first that does not agree, ...
+    where: str  # ... and the case and dtype of it
+
+    def __str__(self) -> str:
+        errors = ", ".join(f"{dtype} {share:.2g}" for dtype, share in self.worst.items())
+        line = f"{self.name:<22} {self.verdict.name:<12} {self.checks:>2} checks; largest error / allowed: {errors}"
+        return line if self.report is None else f"{line}\n  at {self.where}:\n{self.report}"
+
+    def to_dict(self) -> dict[str, Any]:
+        report = None if self.report is None else self.report.to_dict()
+        return plain({field.name: getattr(self, field.name) for field in fields(self)} | {"report": report})
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All of them together."""
+
+    results: list[OpResult]
+
+    @property
+    def verdict(self) -> Verdict:
+        return Verdict.of([result.verdict for result in self.results])
+
+    def __str__(self) -> str:
+        agreeing = sum(result.verdict is Verdict.AGREE for result in self.results)
+        checks = sum(result.checks for result in self.results)
+        share = max((share for result in self.results for share in result.worst.values()), default=0.0)
+        return (
+            f"{self.verdict.name}: {agreeing} of {len(self.results)} ops agree with JAX and with finite differences, "
+            f"{checks} checks; the largest error is {share:.2g} of what rounding allows."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"verdict": self.verdict.value, "ops": [result.to_dict() for result in self.results]}
+
+
+def sweep(names: Iterable[str], *, seed: int = 0, dtypes: Sequence[str] = DTYPES) -> Iterator[OpResult]:
+    """Verify ops at all their cases, in order. Raises BadInput for a name that no table holds."""
+    known, cases = catalog(), all_cases(seed)
+    names = list(names)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise BadInput(f"no op is called {name!r}.{hint} There are {', '.join(known)}, and all.")
+    # Compiling takes most of the time, and does not hold Python's lock.
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        yield from pool.map(lambda name: _at_all_cases(known[name], cases[name], dtypes, seed), names)
+
+
+def _at_all_cases(op: Op, cases: list[Case], dtypes: Sequence[str], seed: int) -> OpResult:
+    worst = dict.fromkeys(dtypes, 0.0)
+    verdicts, report, where = [], None, ""
+    for case in cases:
+        for dtype in dtypes:
+            found = verify_op(op, case, dtype, seed=seed)
+            verdicts.append(found.verdict)
+            shares = [row.error / row.allowed for row in found.rows if row.allowed > 0]
+            worst[dtype] = max([worst[dtype], *shares])
+            if report is None and found.verdict is not Verdict.AGREE:
+                report, where = found, f"{case}, {dtype}"
+    return OpResult(op.name, op.module, len(verdicts), Verdict.of(verdicts), worst, report, where)

@@ -1,0 +1,106 @@
+"""A binary classification problem: where data enters, and where bad data stops."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float
+
+from compare.errors import BadInput
+
+DTYPES = ("float64", "float32")  # in which networks are verified and timed
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Data in the notebook's convention: columns are examples, labels are 0 or 1, one row an output.
+
+    `train_x: (n_x, m)`, `train_y: (n_y, m)`; `test_x` and `test_y` hold what was kept out of training, and
+    have no columns if there was too little to keep any. Features are standardized by the mean and the
+    standard deviation of the training split.
+    """
+
+    name: str
+    train_x: Float[np.ndarray, "n_x m"]
+    train_y: Float[np.ndarray, "n_y m"]
+    test_x: Float[np.ndarray, "n_x held_out"]
+    test_y: Float[np.ndarray, "n_y held_out"]
+
+    @classmethod
+    def from_rows(cls, name: str, x: np.ndarray, y: np.ndarray, *, seed: int) -> Self:
+        """From `x: (examples, features)` and `y: (examples,)` or `(examples, outputs)`, as files hold them.
+
+        Every fourth example of a seeded shuffle is held out, if there are eight or more. Raises BadInput
+        for data that cannot be learned from.
+        """
+        x, y = _checked(name, x, y)
+        order = np.random.default_rng(seed).permutation(len(x))
+        held_out = order[::4] if len(x) >= 8 else order[:0]
+        training = np.setdiff1d(order, held_out)
+        x = _standardized(name, x, training)
+        parts = (part[rows].T for rows in (training, held_out) for part in (x, y))
+        return cls(name, *(np.ascontiguousarray(part) for part in parts))
+
+    def astype(self, dtype: np.dtype) -> Self:
+        arrays = (self.train_x, self.train_y, self.test_x, self.test_y)
+        return type(self)(self.name, *(array.astype(dtype) for array in arrays))
+
+    def __str__(self) -> str:
+        features, examples = self.train_x.shape
+        outputs = self.train_y.shape[0]
+        return (
+            f"{self.name}: {features} features, {outputs} output{'s' if outputs > 1 else ''}, "
+            f"{examples} examples to train on, {self.test_x.shape[1]} held out"
+        )
+
+
+def _standardized(name: str, x: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """Mean 0 and deviation 1 on the training rows; 0 throughout where they do not differ."""
+    # By the largest entry first, so that no square over- or underflows; centered twice, because the first mean
+    # is itself rounded, and a constant must be seen to be one.
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest = np.abs(x[training]).max(axis=0)
+        x = x / np.where(largest > 0, largest, 1)
+        x = x - x[training].mean(axis=0)
+        x = x - x[training].mean(axis=0)
+        deviation = x[training].std(axis=0)
+        x = np.where(deviation > 0, x / np.where(deviation > 0, deviation, 1), 0)
+    if not np.isfinite(x).all():
+        row, column = np.argwhere(~np.isfinite(x))[0]
+        raise BadInput(
+            f"{name}: x at example {row}, column {column} (counted from 0) is too far from the training examples "
+            "to be put on their scale. Remove it, or rescale the column."
+        )
+    return x
+
+
+def _checked(name: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if y.ndim == 1:
+        y = y[:, np.newaxis]
+    if x.ndim != 2 or y.ndim != 2:
+        raise BadInput(
+            f"{name}: x must be (examples, features) and y (examples,) or (examples, outputs); "
+            f"got shapes {x.shape} and {y.shape}."
+        )
+    if len(x) != len(y):
+        raise BadInput(f"{name}: x has {len(x)} examples (rows) and y has {len(y)}; give one label row per example.")
+    if x.size == 0 or y.size == 0:
+        raise BadInput(f"{name}: no data: x has shape {x.shape} and y {y.shape}. Give at least one of each.")
+    for letter, array in (("x", x), ("y", y)):
+        if array.dtype.kind not in "biuf":
+            raise BadInput(f"{name}: {letter} must hold real numbers, its dtype is {array.dtype}.")
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    for letter, array in (("x", x), ("y", y)):
+        if not np.isfinite(array).all():
+            row, column = np.argwhere(~np.isfinite(array))[0]
+            raise BadInput(
+                f"{name}: {letter} holds {array[row, column]} at example {row}, column {column} (counted from 0). "
+                "Remove or fill in what is missing."
+            )
+    if not np.isin(y, (0, 1)).all():
+        row, column = np.argwhere(~np.isin(y, (0, 1)))[0]
+        raise BadInput(
+            f"{name}: labels must be 0 or 1, but y is {y[row, column]:g} at example {row}, column {column} "
+            "(counted from 0). Encode classes as one 0/1 column each."
+        )
+    return x, y

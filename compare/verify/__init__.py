@@ -1,0 +1,1 @@
+"""The main job: both sides of one network, from its gradients to its training."""

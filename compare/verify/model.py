@@ -1,0 +1,155 @@
+"""The main job for a network of the catalog: its gradients, and training it with mini-batches and any optimizer."""
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import autodiff.optimizers
+import autodiff.training
+import manual.optimizers
+import manual.training
+from compare.environment import environment, name_of
+from compare.errors import BadInput
+from compare.judge.gradients import check_gradients
+from compare.judge.trajectory import check_trajectory
+from compare.platform import on_platform, precise
+from compare.suite.models import Model, build
+from compare.suite.problem import DTYPES
+from compare.verify.shallow import Progress, Result
+from compare.verify.timing import time_training
+
+
+def verify_model(
+    name: str,
+    given: dict[str, Any],
+    *,
+    seed: int = 0,
+    dtype: str = "float64",
+    platform: str = "cpu",
+    progress: Progress = lambda what, steps: None,
+) -> Result:
+    """Compare both sides of one of `compare.suite.models`, with `given` instead of some of its default options.
+
+    Raises BadInput for a model, option, dtype or platform that there is not.
+    """
+    if dtype not in DTYPES:
+        raise BadInput(f"no dtype is called {dtype!r}; there are {', '.join(DTYPES)}.")
+    if not 0 <= seed < 2**32:
+        raise BadInput(f"seed must be from 0 to 2**32 - 1 = 4294967295, got {seed}.")
+    with on_platform(platform) as device:
+        progress("building the model", 0)
+        model, options = build(name, given, seed=seed, dtype=dtype)
+        optimizers = [_optimizer(side, options) for side in (manual.optimizers, autodiff.optimizers)]
+        with precise(model.parameters):
+            return _verify(name, model, options, optimizers, {"seed": seed, "dtype": dtype}, device, progress)
+
+
+def _optimizer(side: Any, options: dict[str, Any]) -> Any:
+    known = side.OPTIMIZERS
+    if options["optimizer"] not in known:
+        raise BadInput(f"no optimizer is called {options['optimizer']!r}; there are {', '.join(known)}.")
+    return known[options["optimizer"]](options["learning_rate"])
+
+
+def _verify(
+    name: str,
+    model: Model,
+    options: dict[str, Any],
+    optimizers: list[Any],
+    common: dict[str, Any],
+    device: Any,
+    progress: Progress,
+) -> Result:
+    by_hand, by_jax = optimizers
+    iterations, start = options["iterations"], model.parameters
+
+    def with_intermediates(parameters: Any, x: Any, targets: Any) -> tuple[Any, Any, dict[str, Any]]:
+        intermediates: dict[str, Any] = {}
+        loss, gradients = model.loss_and_gradients(parameters, x, targets, intermediates=intermediates)
+        return loss, gradients, intermediates
+
+    progress("checking gradients", 0)
+    first = next(model.batches())
+    # Huge models: one look at the point itself, in place of several at others, and at each step by itself.
+    small = sum(leaf.size for leaf in jax.tree.leaves(start)) <= LARGE
+    gradients = check_gradients(with_intermediates, model.loss, start, *first, probes=small, references=small)
+
+    value_and_grad = jax.value_and_grad(model.loss)
+
+    def manual_step(parameters: Any, state: Any, x: Any, targets: Any) -> tuple[Any, Any]:
+        _, gradients = model.loss_and_gradients(parameters, x, targets)
+        return by_hand.update(parameters, gradients, state)
+
+    @jax.jit
+    def autodiff_step(parameters: Any, state: Any, x: Any, targets: Any) -> tuple[Any, Any]:
+        _, gradients = value_and_grad(parameters, x, targets)
+        return by_jax.update(parameters, gradients, state)
+
+    trajectory = check_trajectory(
+        manual_step,
+        autodiff_step,
+        start,
+        islice(model.batches(), iterations),
+        state=by_hand.initialize(start),
+        free=small,
+        entries=None if small else ENTRIES,
+        progress=lambda step: progress("comparing training", step),
+    )
+
+    def train_manually(steps: int) -> Any:
+        batches = islice(model.batches(), steps)
+        return manual.training.train(model.loss_and_gradients, start, batches, by_hand)
+
+    def train_by_autodiff(steps: int) -> Any:
+        batches = islice(model.batches(), steps)
+        return autodiff.training.train(value_and_grad, start, batches, by_jax)
+
+    progress("timing both sides", 0)
+    times = time_training(train_manually, train_by_autodiff)
+    progress("training both sides", 0)
+    losses, accuracy = {}, {}
+    for side, train, predict in (
+        ("manual", train_manually, model.predict),
+        ("autodiff", train_by_autodiff, jax.jit(model.apply)),
+    ):
+        trained, _, recorded = train(iterations)
+        losses[side] = np.asarray(recorded)
+        accuracy[side] = _accuracy(predict, trained, model.held_out)
+    options = {key: value for key, value in options.items() if value is not None}
+    settings = {**options, **common, "platform": device.platform}
+    words = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in options.items())
+    network = "\n".join(
+        [f"{name}: {words}; {common['dtype']} on {name_of(device)}, seed {common['seed']}", *model.network]
+    )
+    sizes = {"name": model.data, "parameters": sum(leaf.size for leaf in jax.tree.leaves(start))}
+    return Result(
+        model=name,
+        settings=settings,
+        problem=model.data,
+        sizes=sizes,
+        network=network,
+        device=name_of(device),
+        gradients=gradients,
+        trajectory=trajectory,
+        losses=losses,
+        accuracy=accuracy,
+        times=times,
+        environment=environment(),
+    )
+
+
+LARGE = 10_000_000  # parameters, from which on the gradients are checked at one point only, and a step at
+ENTRIES = 10_000  # entries of each leaf
+
+
+def _accuracy(predict: Callable[..., Any], parameters: Any, held_out: Any) -> float | None:
+    """The share of examples, or of characters, whose class has the largest logit."""
+    if held_out is None:
+        return None
+    x, targets = held_out
+    logits = np.asarray(predict(parameters, jnp.asarray(x) if isinstance(parameters, jax.Array) else x))
+    return float((logits.argmax(axis=-1) == targets).mean())

@@ -1,0 +1,124 @@
+"""Several processes, on one machine or many, as one JAX; and what is said if one of them is missing or dies.
+
+When another process dies or never comes, JAX's runtime ends this one at once, with a stack trace of its own. So a
+command that uses several processes or devices runs in a child, and its parent has the last word.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+from compare.errors import BadInput
+
+HEARTBEAT_SECONDS = 10  # a process that is silent for this long has died
+CHILD = "BACKPROOF_CHILD"  # set in the environment of the process that does the work
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among `count`, which meet at `coordinator`, the address HOST:PORT of process 0."""
+
+    coordinator: str
+    id: int
+    count: int
+    patience: int = 30  # seconds, for all of them to meet
+
+    def __post_init__(self) -> None:
+        host, _, port = self.coordinator.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise BadInput(f"--coordinator must be HOST:PORT, got {self.coordinator!r}.")
+        if self.patience < 1:
+            raise BadInput(f"--join-timeout must be at least 1 s, got {self.patience}.")
+        if self.count < 1:
+            raise BadInput(f"--num-processes must be at least 1, got {self.count}.")
+        if not 0 <= self.id < self.count:
+            raise BadInput(f"--process-id must be from 0 to {self.count - 1}, got {self.id}.")
+
+
+@contextmanager
+def joined(processes: Processes) -> Iterator[None]:
+    """Inside, `jax.devices()` are those of all processes. Must come before anything else that JAX does."""
+    import jax
+
+    jax.distributed.initialize(
+        processes.coordinator,
+        processes.count,
+        processes.id,
+        initialization_timeout=processes.patience,
+        heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+    )
+    try:
+        yield
+    finally:
+        jax.distributed.shutdown()
+
+
+def is_child() -> bool:
+    return CHILD in os.environ
+
+
+def supervise(arguments: Sequence[str], devices: int | None, processes: Processes | None) -> int:
+    """Run `backproof` with these arguments in a child, where a CPU is `devices` devices. Returns its exit status.
+
+    Raises BadInput, in one sentence, if JAX's runtime ended the child because another process is missing or died.
+    """
+    environment = {**os.environ, CHILD: "1"}
+    if devices is not None:
+        flags = environment.get("XLA_FLAGS", "")
+        environment["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={devices}".strip()
+    status, errors = _run([sys.executable, "-m", "compare", *arguments], environment)
+    if status >= 0:
+        sys.stderr.write(errors)
+        return status
+    raise BadInput(_last_words(errors, status, processes))
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    """The exit status and what was written to stderr; stdout is passed on, without the chatter of the transport."""
+    errors: list[str] = []
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as child:
+        listener = threading.Thread(target=lambda: errors.extend(_lines(child.stderr)))
+        listener.start()
+        try:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # or the child would live on
+            for line in _lines(child.stdout):
+                if not line.startswith("[Gloo]"):
+                    print(line, end="", flush=True)
+            listener.join()
+        except BaseException:
+            child.terminate()
+            raise
+    return child.returncode, "".join(errors)
+
+
+def _lines(stream: IO[str] | None) -> Iterator[Any]:
+    return iter(stream or ())
+
+
+def _last_words(errors: str, status: int, processes: Processes | None) -> str:
+    if processes is None:
+        tail = " ".join(errors.split()[-40:])
+        return f"the process that did the work was ended by signal {-status}: {tail}"
+    who = f"process {processes.id} of {processes.count}"
+    if "unhealthy" in errors or "stopped sending heartbeats" in errors:
+        missing = re.search(r"unhealthy[^:]*:\s*([\d, \n]+)", errors)
+        which = f" ({' '.join(missing[1].split())})" if missing else ""
+        return (
+            f"{who} stopped, because another process{which} died or could not be reached for {HEARTBEAT_SECONDS} s. "
+            "Start all of them again."
+        )
+    if "DEADLINE_EXCEEDED" in errors or "UNAVAILABLE" in errors:
+        return (
+            f"{who} did not find all the others at {processes.coordinator} within {processes.patience} s. Start all "
+            "of them, with the address of process 0 and a port that is free there."
+        )
+    return f"{who} was ended by signal {-status}: {' '.join(errors.split()[:60])}"

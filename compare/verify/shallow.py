@@ -1,0 +1,239 @@
+"""The main job: one network, one problem, both sides, every gradient and every step of training."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from itertools import repeat
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import autodiff
+import manual
+from compare.environment import environment, name_of
+from compare.errors import BadInput
+from compare.judge.gradients import check_gradients
+from compare.judge.reports.gradient_report import GradientReport
+from compare.judge.reports.tables import plain_text
+from compare.judge.reports.trajectory_report import TrajectoryReport
+from compare.judge.reports.verdict import Verdict, plain
+from compare.judge.trajectory import check_trajectory
+from compare.platform import on_platform, precise
+from compare.suite.datasets import DATASETS, load
+from compare.suite.problem import DTYPES, Problem
+from compare.suite.shallow import shallow_by_hand, shallow_loss
+from compare.verify.timing import TrainingTimes, time_training
+
+LARGEST = 2**40  # beyond this, sizes overflow before memory runs out
+
+Progress = Callable[[str, int], None]  # (what is being done, how many steps of it are done)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to verify. `hidden` and `learning_rate` default to what suits the dataset."""
+
+    dataset: str = "breast-cancer"
+    hidden: int | None = None
+    iterations: int = 1000
+    learning_rate: float | None = None
+    scale: float = 0.1
+    seed: int = 0
+    dtype: str = "float64"
+    platform: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise BadInput(f"no dtype is called {self.dtype!r}; there are {', '.join(DTYPES)}.")
+        for name in ("hidden", "iterations", "learning_rate", "scale"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise BadInput(f"{name.replace('_', ' ')} must be positive and finite, got {value}.")
+        if self.seed < 0:
+            raise BadInput(f"seed must not be negative, got {self.seed}.")
+        if self.seed >= 2**32:
+            raise BadInput(f"seed must be below 2**32 = 4294967296, got {self.seed}.")
+        for name in ("hidden", "iterations"):
+            if (getattr(self, name) or 0) > LARGEST:
+                raise BadInput(f"{name} must be at most {LARGEST}, got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything that `backproof verify` prints and draws.
+
+    `data` and `trained`, the parameters of both sides, are what a decision boundary is drawn from. They are not in the
+    JSON: a network may be of any size, and the losses tell whether the two are the same.
+    """
+
+    model: str
+    settings: dict[str, Any]
+    problem: str
+    sizes: dict[str, Any]  # of the problem, for JSON
+    network: str
+    device: str
+    gradients: GradientReport
+    trajectory: TrajectoryReport
+    losses: dict[str, np.ndarray]
+    accuracy: dict[str, float | None]
+    times: TrainingTimes
+    environment: dict[str, str]
+    data: Problem | None = None
+    trained: dict[str, Any] | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        return Verdict.of([self.gradients.verdict, self.trajectory.verdict])
+
+    @property
+    def sentence(self) -> str:
+        if self.verdict is Verdict.AGREE:
+            steps = self.trajectory.steps
+            return f"AGREE: by hand and by JAX, every gradient and all {steps} steps of training are the same."
+        culprit = self.gradients if self.gradients.verdict is self.verdict else self.trajectory
+        return culprit.sentence
+
+    def to_dict(self) -> dict[str, Any]:
+        return plain(
+            {
+                "verdict": self.verdict,
+                "model": self.model,
+                "settings": self.settings,
+                "problem": self.sizes,
+                "network": self.network,
+                "device": self.device,
+                "gradients": self.gradients.to_dict(),
+                "trajectory": self.trajectory.to_dict(),
+                "losses": {
+                    name: dict(zip(("steps", "values"), self.loss_curve(name), strict=True)) for name in self.losses
+                },
+                "accuracy": self.accuracy,
+                "seconds_per_step": {
+                    "manual": asdict(self.times.manual),
+                    "autodiff": asdict(self.times.autodiff),
+                },
+                "compilation_seconds": self.times.compilation,
+                "versions": {"numpy": np.__version__, "jax": jax.__version__},
+                "environment": self.environment,
+            }
+        )
+
+    def loss_curve(self, side: str, points: int = 1000) -> tuple[list[int], list[float]]:
+        """At most `points` of the losses, evenly spaced, the first and the last among them."""
+        losses = self.losses[side]
+        steps = np.unique(np.linspace(0, len(losses) - 1, min(points, len(losses))).round().astype(int))
+        return steps.tolist(), losses[steps].tolist()
+
+    def __str__(self) -> str:
+        finals = ", ".join(f"{side} {losses[-1]:.9g}" for side, losses in self.losses.items())
+        first = float(self.losses["manual"][0])
+        known = [f"{side} {value:.4f}" for side, value in self.accuracy.items() if value is not None]
+        return "\n".join(
+            [
+                self.problem,
+                self.network,
+                "",
+                plain_text("Gradients at the start", str(self.gradients)),
+                "",
+                plain_text("Training", str(self.trajectory)),
+                "",
+                f"Loss: from {first:.6g} to {finals}",
+                f"Held-out accuracy: {', '.join(known) or 'none held out'}",
+                f"Time per step: {self.times}",
+                "",
+                self.sentence,
+            ]
+        )
+
+
+def verify(settings: Settings, progress: Progress = lambda what, steps: None) -> Result:
+    """Compare both sides on a problem. Raises BadInput for settings or data that cannot be worked with."""
+    with on_platform(settings.platform) as device:
+        progress("loading data", 0)
+        problem = load(settings.dataset, seed=settings.seed).astype(np.dtype(settings.dtype))
+        usual = DATASETS.get(settings.dataset, DATASETS["breast-cancer"])
+        hidden, rate = settings.hidden or usual.hidden, settings.learning_rate or usual.learning_rate
+        settings = replace(settings, hidden=hidden, learning_rate=rate)
+        with precise(problem.train_x):
+            return _verify(settings, problem, hidden, rate, device, progress)
+
+
+def _verify(settings: Settings, problem: Problem, hidden: int, rate: float, device: Any, progress: Progress) -> Result:
+    x, y = problem.train_x, problem.train_y
+    sizes = manual.layer_structure(x, y, hidden)
+    start = manual.initialize_parameters(*sizes, seed=settings.seed, scale=settings.scale, dtype=x.dtype)
+
+    progress("checking gradients", 0)
+    gradients = check_gradients(shallow_by_hand, shallow_loss, start, x, y)
+
+    device_x, device_y = jnp.asarray(x), jnp.asarray(y)
+
+    def manual_step(parameters: Any) -> Any:
+        _, gradients = manual.loss_and_gradients(parameters, x, y)
+        return manual.update_parameters(parameters, gradients, rate)
+
+    @jax.jit
+    def compiled_step(parameters: Any, x: Any, y: Any) -> Any:
+        _, gradients = autodiff.loss_and_gradients(parameters, x, y)
+        return autodiff.update_parameters(parameters, gradients, rate)
+
+    def autodiff_step(parameters: Any) -> Any:
+        return compiled_step(parameters, device_x, device_y)
+
+    trajectory = check_trajectory(
+        manual_step,
+        autodiff_step,
+        start,
+        repeat((), settings.iterations),
+        progress=lambda step: progress("comparing training", step),
+    )
+
+    def train_manually(steps: int) -> Any:
+        return manual.train(start, x, y, iterations=steps, learning_rate=rate)
+
+    device_start = jax.tree.map(jnp.asarray, start)
+
+    def train_by_autodiff(steps: int) -> Any:
+        return autodiff.train(device_start, device_x, device_y, iterations=steps, learning_rate=rate)
+
+    progress("timing both sides", 0)
+    times = time_training(train_manually, train_by_autodiff)
+    progress("training both sides", 0)
+    trained, losses, accuracy = {}, {}, {}
+    for side, train, predict in (
+        ("manual", train_manually, manual.predict),
+        ("autodiff", train_by_autodiff, autodiff.predict),
+    ):
+        trained[side], losses[side] = train(settings.iterations)
+        losses[side] = np.asarray(losses[side])
+        right = np.asarray(predict(problem.test_x, trained[side])) == problem.test_y
+        accuracy[side] = float(right.all(axis=0).mean()) if right.size else None
+    s, place = settings, name_of(device)
+    network = (
+        f"network: {hidden} hidden units (tanh), sigmoid outputs; {s.dtype} on {place}; "
+        f"{s.iterations} iterations at learning rate {rate:g}, scale {s.scale:g}, seed {s.seed}"
+    )
+    about = {
+        "name": problem.name,
+        "features": x.shape[0],
+        "outputs": y.shape[0],
+        "train_examples": x.shape[1],
+        "test_examples": problem.test_x.shape[1],
+    }
+    return Result(
+        model="shallow",
+        settings=asdict(s),
+        problem=str(problem),
+        sizes=about,
+        network=network,
+        device=place,
+        gradients=gradients,
+        trajectory=trajectory,
+        losses=losses,
+        accuracy=accuracy,
+        times=times,
+        environment=environment(),
+        data=problem,
+        trained=trained,
+    )

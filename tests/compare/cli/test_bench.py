@@ -1,0 +1,145 @@
+"""`backproof bench` as one types it: what it prints, writes and exits with, and what is left when it is interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from compare.cli.app import app
+
+SMALL = ["bench", "--sizes", "2x4x50,3x4x50", "--only", "manual", "--rounds", "2"]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def brief():
+    """No speed is asserted, so rounds are short, and nobody waits for threads to sleep."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("compare.bench.turns.ROUND_SECONDS", 0.02)
+        patch.setattr("compare.bench.turns.PAUSE", 0.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(brief, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    result = invoke(*SMALL, "--json", folder / "run.json", "--plot", folder / "run.png")
+    return result, folder
+
+
+def test_it_prints_a_table_for_each_size_and_writes_what_it_found(finished):
+    result, folder = finished
+    assert result.exit_code == 0, result.output
+    for heading in ("2x4x50: 2 features, 4 hidden units, 50 examples", "3x4x50: 3 features"):
+        assert heading in result.stdout
+    assert "x floor" in result.stdout
+    assert "Traceback" not in result.output
+    run = json.loads((folder / "run.json").read_text())
+    assert run["complete"] is True
+    assert [cell["size"] for cell in run["cells"]] == ["2x4x50", "3x4x50"]
+    row = run["cells"][0]["contestants"]["manual"]
+    assert len(row["rounds"]) == 2
+    assert row["ratio_to_floor"] > 0
+    assert row["error"] < 1e-4
+    assert run["environment"]["processor"]
+    assert (folder / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_it_fails_when_told_to_if_something_is_slower_than_it_was(finished, tmp_path):
+    _, folder = finished
+    run = json.loads((folder / "run.json").read_text())
+    run["cells"] = run["cells"][:1]
+    contestants = run["cells"][0]["contestants"]
+    contestants["floor"]["rounds"] = [1.0, 1.0]  # so that the older medians have no noise
+    contestants["manual"]["rounds"] = [1e-3, 1e-3]
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(run))
+    result = invoke(*SMALL, "--sizes", "2x4x50", "--compare", old, "--fail-above", "1.1")
+    assert result.exit_code == 1, result.output
+    assert "1 slower" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume"], "--resume needs --json PATH"),
+        (["--fail-above", "1.1"], "--fail-above needs a factor of at least 1, and --compare OLD.json."),
+        (["--compare", "nowhere.json"], "nowhere.json cannot be read: No such file or directory."),
+        (["--json", "nowhere/a.json"], "there is no directory nowhere"),
+        (["--plot", "a.bmp"], "'.bmp' is none of them"),
+        (["--json", "a.png", "--plot", "a.png"], "a.png is given for both --json and --plot; give two paths."),
+        (["--sizes", "many"], "a size is FEATURESxHIDDENxEXAMPLES"),
+        (["--sizes", ""], "sizes must be different ones, at least one; got none"),
+        (["--only", "autodiff-fast"], "autodiff-fast is another contestant on accelerators only"),
+        (["--op", "gelu", "--model", "mlp"], "--sizes, --model and --op are different things to time"),
+        (["--platform", "tpu"], "this machine has no tpu that JAX can use; it sees: "),
+        (["--dtype", "int8"], "no dtype is called 'int8'"),
+    ],
+)
+def test_bad_input_ends_with_one_line_and_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("bench", *arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the children are looked up as Linux has them")
+def test_ctrl_c_keeps_what_is_finished_and_ends_every_process(tmp_path):
+    path = tmp_path / "run.json"
+    arguments = ["bench", "--sizes", "2x4x50,30x32x500", "--only", "manual", "--rounds", "1", "--json", str(path)]
+    command = [sys.executable, "-m", "compare", *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        stop = time.monotonic() + 60
+        # One child is Python's own, which keeps track of what others leave behind; the next works on the next size.
+        while not (path.exists() and len(children(process.pid)) > 1) and time.monotonic() < stop:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        started = children(process.pid)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+        _, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    (line,) = stderr.splitlines()
+    assert line.startswith("backproof: interrupted while 30x32x500: ")
+    assert line.endswith(f"only {path} was written")
+    stop = time.monotonic() + 10
+    while any(map(alive, started)) and time.monotonic() < stop:
+        time.sleep(0.02)
+    assert started
+    assert not any(map(alive, started))
+    assert [cell["size"] for cell in json.loads(path.read_text())["cells"]] == ["2x4x50"]
+    again = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=60, check=False)
+    assert again.returncode == 0, again.stderr
+    run = json.loads(path.read_text())
+    assert run["complete"] is True
+    assert [cell["size"] for cell in run["cells"]] == ["2x4x50", "30x32x500"]

@@ -1,0 +1,117 @@
+"""Last words: what a command says, and with which status, when something stops it."""
+
+import contextlib
+import io
+import signal
+import sys
+
+import pytest
+import typer
+
+from compare.cli.terminal import progress_bar, reported, show
+from compare.errors import BadInput
+
+
+def stopped(error, written=()):
+    """The exit status of a command that `error` stops."""
+    try:
+        with reported() as stage:
+            stage.say("training", 3)
+            stage.written.extend(written)
+            raise error
+    except typer.Exit as end:
+        return end.exit_code
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (BadInput("no such thing"), 2, "backproof: no such thing\n"),
+        (MemoryError("9 GiB"), 2, "backproof: this does not fit into memory: 9 GiB."),
+        (FileNotFoundError(2, "No such file", "a.csv"), 2, "backproof: a.csv: No such file\n"),
+        (KeyboardInterrupt(), 130, "backproof: interrupted while training, 3 steps done; nothing was written\n"),
+    ],
+)
+def test_what_stops_a_command_is_said_in_one_line(error, status, words, capsys):
+    assert stopped(error) == status
+    assert capsys.readouterr().err.startswith(words)
+
+
+def test_an_interruption_says_what_was_written(tmp_path, capsys):
+    assert stopped(KeyboardInterrupt(), [tmp_path / "out.json"]) == 130
+    assert "only " in capsys.readouterr().err
+
+
+def test_an_interruption_swallowed_on_its_way_comes_back():
+    before = signal.getsignal(signal.SIGINT)
+
+    def swallow_one():
+        with reported() as stage:
+            with contextlib.suppress(KeyboardInterrupt):  # as a destructor would
+                stage.interrupt()
+            stage.say("training", 4)
+
+    with pytest.raises(typer.Exit) as end:
+        swallow_one()
+    assert end.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+class Interrupting:
+    """An object during whose end the user presses Ctrl-C, or something else goes wrong."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def __del__(self):
+        self.action()
+
+
+def test_an_interruption_swallowed_at_the_very_end_is_none_the_less_one(capsys):
+    def draw():
+        with reported() as stage:
+            stage.say("drawing", 0)
+            Interrupting(stage.interrupt)  # ends here, with what is raised
+
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", lambda lost: seen.append(lost.exc_type))
+        hook = sys.unraisablehook
+        with pytest.raises(typer.Exit) as end:
+            draw()
+        assert sys.unraisablehook is hook
+    assert end.value.exit_code == 130
+    assert seen == []
+    assert capsys.readouterr().err == "backproof: interrupted while drawing; nothing was written\n"
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_other_exceptions_that_nothing_catches_are_told_as_ever(interrupted):
+    def fail():
+        raise KeyboardInterrupt if not interrupted else ZeroDivisionError
+
+    seen = []
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(typer.Exit):
+        patch.setattr(sys, "unraisablehook", lambda lost: seen.append(lost.exc_type))
+        with reported() as stage:
+            stage.interrupted = interrupted
+            Interrupting(fail)
+    assert seen == [ZeroDivisionError if interrupted else KeyboardInterrupt]
+
+
+def test_our_own_mistakes_are_not_hidden():
+    with pytest.raises(ZeroDivisionError), reported():
+        raise ZeroDivisionError
+
+
+def test_what_a_terminal_cannot_show_is_replaced(monkeypatch):
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", ascii_only)
+    show("a ≤ b")
+    assert ascii_only.buffer.getvalue() == b"a ? b\n"
+
+
+def test_the_bar_keeps_the_stage():
+    with reported() as stage, progress_bar(10, stage) as progress:
+        progress("training", 7)
+        assert stage.text == "training, 7 steps done"

@@ -1,0 +1,162 @@
+"""Which side is wrong, when a difference is all that is seen at first."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from compare import Verdict, check_gradients, check_vjp
+from compare.judge.reports.gradient_report import BLAME
+
+W, X = np.array([0.3, -1.1, 0.7, 2.0]), np.array([0.5, 2.0, -1.3, 0.8])
+
+
+def loss(w, x):
+    return jnp.sum(x * jnp.tanh(w) ** 3)
+
+
+def by_hand(w, x):
+    t = np.tanh(w)
+    return np.sum(x * t**3), 3 * x * t**2 * (1 - t**2)
+
+
+def changed(loss_too=lambda value: value, gradient=lambda g, w: g):
+    def loss_and_gradients(w, x):
+        value, g = by_hand(w, x)
+        return loss_too(value), gradient(g, w)
+
+    return loss_and_gradients
+
+
+@jax.custom_vjp
+def wrong_tanh(w):
+    return jnp.tanh(w)
+
+
+wrong_tanh.defvjp(lambda w: (jnp.tanh(w), jnp.tanh(w)), lambda t, g: (g * (1 - t),))
+
+
+def loss_with_a_wrong_rule(w, x):
+    return jnp.sum(x * wrong_tanh(w) ** 3)
+
+
+def entry(relative):
+    return lambda g, w: g * (1 + relative * (np.arange(4) == 2))
+
+
+def check(function, jax_loss=loss, w=W, **options):
+    return check_gradients(function, jax_loss, w, X.astype(w.dtype), probes=False, **options)
+
+
+@pytest.mark.parametrize("gradient", [lambda g, w: -g, lambda g, w: g + 1e-3 * w, entry(1e-4)])
+def test_a_wrong_gradient_by_hand(gradient):
+    report = check(changed(gradient=gradient))
+    assert report.verdict is Verdict.DISAGREE
+    assert report.wrong_side == "manual"
+    assert BLAME["manual"] in str(report)
+    assert {name.partition(",")[0] for name in report.references} == {"manual", "autodiff"}
+
+
+def test_a_fault_too_small_for_finite_differences_is_seen_by_complex_steps():
+    report = check(changed(gradient=entry(1e-11)))
+    assert report.wrong_side == "manual"
+    assert all(opinion.consistent for opinion in report.references.values())
+
+
+@pytest.mark.parametrize("size", [0.1, 1e-3])
+def test_a_kernel_that_refuses_float64_is_blamed_by_differences_of_the_loss_in_jax(size):
+    """Neither differences of its own loss see the fault, in float32, nor complex steps, for want of an analytic max."""
+
+    def backward(dy, y):
+        if y.dtype != np.float32:
+            raise TypeError("float32 only, as kernels in C are")
+        return (y * (dy - (1 - np.float32(size)) * (dy * y).sum(axis=1, keepdims=True))).astype(np.float32)
+
+    def forward(x):
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        y = e / e.sum(axis=1, keepdims=True)
+        return y, y
+
+    x = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
+    report = check_vjp(forward, backward, jax.nn.softmax, x)
+    assert report.wrong_side == "manual", str(report)
+    assert report.references["manual, random"].error > 1e3 * report.references["autodiff, random"].error
+    assert "escapes with probability" in str(report)  # as JAX's differences say, which are what it was blamed by
+
+
+def test_a_gradient_by_the_name_that_it_has_in_formulas():
+    w = {"w": np.ones(3)}
+    report = check_gradients(lambda p: (np.sum(p["w"] ** 2), {"dw": 2 * p["w"]}), lambda p: jnp.sum(p["w"] ** 2), w)
+    assert report.sentence == "DISAGREE: the gradient of w: it is missing. Is it dw? Call it w, as the parameter."
+    report = check_gradients(lambda p: (np.sum(p["w"] ** 2), {"v": 2 * p["w"]}), lambda p: jnp.sum(p["w"] ** 2), w)
+    assert report.sentence == "DISAGREE: the gradient of w: it is missing."
+
+
+def test_a_wrong_derivative_in_jax():
+    report = check(by_hand, loss_with_a_wrong_rule)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.wrong_side == "autodiff"
+    assert "The JAX side is wrong" in str(report)
+
+
+def test_two_losses_each_with_its_own_right_gradient():
+    report = check(changed(loss_too=lambda value: 4 * value, gradient=lambda g, w: 4 * g))
+    assert report.verdict is Verdict.DISAGREE
+    assert report.wrong_side == "loss"
+    assert report.first_wrong == "loss"
+
+
+def test_a_wrong_loss_with_the_gradients_of_the_right_one():
+    report = check(changed(loss_too=lambda value: -value))
+    assert report.wrong_side == "loss"
+    assert report.diagnoses[0].kind == "sign"
+    assert any("it is the hand-written loss that is wrong" in note for note in report.notes)
+
+
+def test_neither_side_fits_its_loss():
+    report = check(changed(gradient=lambda g, w: 2 * g), loss_with_a_wrong_rule)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.wrong_side is None
+    assert any("both may be wrong" in note for note in report.notes)
+
+
+def test_agreement_that_the_loss_contradicts_is_no_agreement():
+    def the_same_mistake(w, x):
+        t = np.tanh(w)
+        return np.sum(x * t**3), 3 * x * t**2 * (1 - t)
+
+    report = check(the_same_mistake, loss_with_a_wrong_rule)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "not with the loss itself" in report.sentence
+    assert check(the_same_mistake, loss_with_a_wrong_rule, references=False).verdict is Verdict.AGREE
+
+
+@pytest.mark.parametrize(
+    "gradient",
+    [lambda g, w: g[:2], lambda g, w: g.astype(np.float32), lambda g, w: g / np.zeros(4)],
+    ids=["shape", "dtype", "non-finite"],
+)
+def test_what_is_wrong_before_any_value_is_looked_at_needs_no_reference(gradient):
+    with np.errstate(all="ignore"):
+        report = check(changed(gradient=gradient))
+    assert report.verdict is Verdict.DISAGREE
+    assert report.wrong_side == "manual"
+    assert report.references == {}
+    assert report.diagnoses[0].kind in ("shape", "dtype", "non-finite")
+
+
+def test_without_references_no_side_is_named():
+    report = check(changed(gradient=lambda g, w: -g), references=False)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.wrong_side is None
+
+
+def test_code_that_works_in_float32_only():
+    def narrow(w, x):
+        assert w.dtype == x.dtype == np.float32  # it refuses what its caller never gave
+        value, g = by_hand(w, x)
+        return value, -g
+
+    report = check(narrow, w=W.astype(np.float32))
+    assert report.verdict is Verdict.DISAGREE
+    assert report.wrong_side == "manual"

@@ -1,0 +1,247 @@
+"""Why a training step is wrong: each cause by its name, in the parameter or the state that has it."""
+
+from itertools import repeat
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from compare import Verdict, check_trajectory
+from compare.judge.evaluation.steps import both_leaves
+
+RATE, DECAY, BETAS, EPSILON = 0.1, 0.9, (0.9, 0.999), 1e-8
+RANDOM = np.random.default_rng(0)
+START = {"a": RANDOM.standard_normal((4, 3)), "b": RANDOM.standard_normal(3)}
+TARGET = RANDOM.standard_normal((4, 3))
+ZEROS = jax.tree.map(np.zeros_like, START)
+
+
+def gradient(p, target):
+    """Of sum((a b - target)**2) / 2, written so that NumPy and JAX can both run it."""
+    residual = p["a"] * p["b"] - target
+    return {"a": residual * p["b"], "b": (residual * p["a"]).sum(axis=0)}
+
+
+def loss(p, target):
+    return jnp.sum((p["a"] * p["b"] - target) ** 2) / 2
+
+
+def descent(p, target, *, rate=RATE, gradient=gradient):
+    g = gradient(p, target)
+    return {name: p[name] - rate * g[name] for name in p}
+
+
+def momentum(p, velocity, target, *, decay=DECAY, again=0.0):
+    g = gradient(p, target)
+    velocity = {name: decay * velocity[name] + g[name] for name in p}
+    return {name: p[name] - RATE * (1 + again) * velocity[name] for name in p}, velocity
+
+
+def adam(p, state, target, *, first=True, second=True, advance=1):
+    g, t = gradient(p, target), state["t"] + advance
+    one, two = BETAS
+    m = {name: one * state["m"][name] + (1 - one) * g[name] for name in p}
+    v = {name: two * state["v"][name] + (1 - two) * g[name] ** 2 for name in p}
+    c1, c2 = (1 - one ** (t * 1.0) if first else 1.0), (1 - two ** (t * 1.0) if second else 1.0)
+    moved = {name: p[name] - RATE * (m[name] / c1) / ((v[name] / c2) ** 0.5 + EPSILON) for name in p}
+    return moved, {"m": m, "v": v, "t": t}
+
+
+ADAM_STATE = {"m": ZEROS, "v": ZEROS, "t": np.array(0)}
+jax_descent, jax_momentum, jax_adam = jax.jit(descent), jax.jit(momentum), jax.jit(adam)
+
+
+def check(step, reference=jax_descent, steps=4, **options):
+    return check_trajectory(step, reference, START, repeat((TARGET,), steps), **options)
+
+
+def check_state(step, reference, state):
+    return check(step, reference, state=state)
+
+
+def test_right_steps_have_no_cause():
+    for report in (
+        check(descent),
+        check_state(momentum, jax_momentum, ZEROS),
+        check_state(adam, jax_adam, ADAM_STATE),
+    ):
+        assert report.verdict is Verdict.AGREE, str(report)
+        assert not report.diagnoses
+
+
+def only(name, wrong):
+    """`wrong` for one leaf, right for the others."""
+    return lambda p, target: descent(p, target) | {name: wrong(p, target)[name]}
+
+
+def frozen(p, target):
+    return p
+
+
+def stale(p, target):
+    """a's gradient is taken when b has been updated already."""
+    updated = descent(p, target)
+    return updated | {"a": p["a"] - RATE * gradient({"a": p["a"], "b": updated["b"]}, target)["a"]}
+
+
+def one_entry(p, target):
+    a = descent(p, target)["a"].copy()
+    a[2, 1] += 0.01 * (a[2, 1] - p["a"][2, 1])
+    return descent(p, target) | {"a": a}
+
+
+def decayed(p, target):
+    updated = descent(p, target)
+    return updated | {"a": updated["a"] - 1e-3 * p["a"]}
+
+
+@pytest.mark.parametrize(
+    ("step", "leaf", "kind", "factor"),
+    [
+        (only("b", frozen), "b", "frozen", None),
+        (stale, "a", "stale-read", None),
+        (one_entry, "a", "single-entry", None),
+        (decayed, "a", "weight-decay", -1e-3),
+        (only("a", lambda p, target: descent(p, target, rate=2 * RATE)), "a", "factor", 2),
+    ],
+)
+def test_causes_in_one_parameter(step, leaf, kind, factor):
+    report = check(step)
+    assert report.verdict is Verdict.DISAGREE
+    assert (report.wrong_step, report.first_wrong) == (1, leaf)
+    (diagnosis,) = report.diagnoses
+    assert (diagnosis.path, diagnosis.kind) == (leaf, kind)
+    assert diagnosis.factor == (None if factor is None else pytest.approx(factor, rel=1e-9))
+    assert "the update rule" not in diagnosis.message
+
+
+def test_what_is_read_after_it_was_written_is_named():
+    assert "computed with b as already updated" in check(stale).sentence
+
+
+def test_the_same_factor_everywhere_is_the_update_rule():
+    report = check(lambda p, target: descent(p, target, rate=1.01 * RATE))
+    (diagnosis,) = report.diagnoses
+    assert diagnosis.kind == "factor"
+    assert diagnosis.factor == pytest.approx(1.01)
+    assert "for every parameter: the update rule" in diagnosis.message
+
+
+def test_a_wrong_update_rule_and_a_wrong_gradient_are_told_apart():
+    def right_gradients(p, target):
+        return np.sum((p["a"] * p["b"] - target) ** 2) / 2, gradient(p, target)
+
+    def wrong_gradient(p, target):
+        return gradient(p, target) | {"b": -gradient(p, target)["b"]}
+
+    def with_wrong_gradients(p, target):
+        return right_gradients(p, target)[0], wrong_gradient(p, target)
+
+    report = check(only("b", frozen), loss_and_gradients=right_gradients, loss=loss)
+    assert report.wrong_side is None
+    assert "it is the update rule that is wrong" in str(report)
+    report = check(
+        lambda p, target: descent(p, target, gradient=wrong_gradient),
+        loss_and_gradients=with_wrong_gradients,
+        loss=loss,
+    )
+    assert report.wrong_side == "manual"
+    assert report.gradients is not None
+    assert report.gradients.first_wrong == "b"
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "factor"),
+    [
+        (lambda p, v, target: momentum(p, v, target, decay=DECAY**2), 2, None),
+        (lambda p, v, target: momentum(p, v, target, decay=0.0), 2, None),
+    ],
+)
+def test_momentum(step, number, factor):
+    report = check_state(step, jax_momentum, ZEROS)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.wrong_step == number
+    assert "momentum" in {diagnosis.kind for diagnosis in report.diagnoses}
+    assert report.first_wrong in ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"first": False, "second": False}, "neither moment is corrected"),
+        ({"first": False}, "the first moment is not corrected"),
+        ({"second": False}, "the second moment is not corrected"),
+    ],
+)
+def test_bias_correction(options, words):
+    report = check_state(lambda p, state, target: adam(p, state, target, **options), jax_adam, ADAM_STATE)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.wrong_step == 1
+    assert report.diagnoses[0].kind == "bias-correction"
+    assert words in report.sentence
+
+
+def otherwise_corrected(correct):
+    """Adam whose moments are corrected by `correct(moment, beta, t)`."""
+
+    def step(p, state, target):
+        _, kept = adam(p, state, target)
+        one, two = BETAS
+        hats = {
+            name: (correct(kept["m"][name], one, kept["t"]), correct(kept["v"][name], two, kept["t"])) for name in p
+        }
+        return {name: p[name] - RATE * m / (v**0.5 + EPSILON) for name, (m, v) in hats.items()}, kept
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("correct", "wrong_step", "words"),
+    [
+        (lambda moment, beta, t: moment * (1 - beta**t), 1, "both moments are multiplied by 1 - beta**t"),
+        (lambda moment, beta, t: moment / (1 - beta), 2, "divided by 1 - beta at every step"),
+        (lambda moment, beta, t: moment / (1 - beta ** (t + 1)), 1, "corrected for one step more"),
+    ],
+)
+def test_a_correction_that_is_another(correct, wrong_step, words):
+    report = check_state(otherwise_corrected(correct), jax_adam, ADAM_STATE)
+    assert report.wrong_step == wrong_step
+    assert report.diagnoses[0].kind == "bias-correction"
+    assert words in report.sentence
+    sound = otherwise_corrected(lambda moment, beta, t: moment / (1 - beta ** (t * 1.0)))
+    assert check_state(sound, jax_adam, ADAM_STATE).verdict is Verdict.AGREE
+
+
+def test_a_wrong_state_is_a_wrong_step_though_no_parameter_shows_it_yet():
+    def forgets(p, velocity, target):
+        moved, _ = momentum(p, velocity, target)
+        return moved, velocity
+
+    report = check_state(forgets, jax_momentum, ZEROS)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.wrong_step == 1
+    assert report.first_wrong == "state.a"
+    assert {diagnosis.kind for diagnosis in report.diagnoses} == {"frozen"}
+
+
+def test_a_count_that_stands_still():
+    def stands_still(p, state, target):
+        moved, after = adam(p, state, target)
+        return moved, after | {"t": state["t"]}
+
+    report = check_state(stands_still, jax_adam, ADAM_STATE)
+    assert report.first_wrong == "state.t"
+    assert report.diagnoses[0].kind == "frozen"
+
+
+def test_a_wrong_rule_without_a_name_is_the_update_rule():
+    def normalized(p, target):
+        return {name: p[name] - RATE * np.sin(g + p[name]) for name, g in gradient(p, target).items()}
+
+    (diagnosis,) = check(normalized).diagnoses
+    assert diagnosis.kind == "update-rule"
+
+
+def test_leaves_of_parameters_and_state_are_told_apart():
+    assert list(both_leaves((START, {"m": ZEROS}))) == ["a", "b", "state.m.a", "state.m.b"]

@@ -1,0 +1,173 @@
+"""The independent opinions, held to derivatives that are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from compare.judge.evaluation.finite_differences import (
+    STEPS,
+    along_entry,
+    complex_step,
+    derivative,
+    hand_losses,
+    jax_losses,
+    moved,
+    random_direction,
+    ridders,
+    slope_along,
+)
+from compare.judge.roundoff.tolerance import unit_roundoff
+
+UNIT = unit_roundoff(np.float64)
+W = np.array([0.3, -1.1, 0.7, 2.0])
+D = np.array([1.0, -1.0, 1.0, 1.0])
+
+
+def cubic(w):
+    return jnp.sum(w**3)
+
+
+def opinion(gradient, direction=D, unit=UNIT, gradient_unit=UNIT):
+    losses = hand_losses(lambda w: float(np.sum(w**3)))
+    return derivative(losses, W, direction, gradient, unit, float(np.sum(W**3)), gradient_unit)
+
+
+# ---------------------------------------------------------------------------------------- Ridders
+
+
+@pytest.mark.parametrize(
+    ("function", "right"),
+    [
+        (np.sin, 1.0),
+        (np.exp, 1.0),
+        (lambda h: np.tanh(h + 0.5), 1 - np.tanh(0.5) ** 2),
+        (lambda h: 1 / (1 - h), 1.0),
+        (lambda h: h**7 - 3 * h, -3.0),
+        (np.cos, 0.0),
+    ],
+)
+def test_ridders_knows_the_derivative_and_how_well(function, right):
+    steps = 2.0**-5 * 2.0 ** -np.arange(STEPS)
+    slope, error = ridders(np.stack([function(steps), function(-steps)]), steps)
+    assert slope == pytest.approx(right, abs=1e-11)
+    assert abs(slope - right) <= 10 * error + 1e-14
+    assert error < 1e-10
+
+
+def test_ridders_does_not_trust_what_is_not_finite():
+    steps = 2.0**-5 * 2.0 ** -np.arange(STEPS)
+    _, error = ridders(np.full((2, STEPS), np.inf), steps)
+    assert error == np.inf
+
+
+# ------------------------------------------------------------------------- a gradient and its loss
+
+
+def test_a_right_gradient_fits_and_one_that_is_off_by_a_millionth_does_not():
+    right = 3 * W**2
+    assert opinion(right).consistent
+    for wrong in (right * (1 + 1e-6), -right, right + np.array([0, 0, 1e-5, 0]), 0 * right, np.full(4, np.nan)):
+        assert not opinion(wrong).consistent
+
+
+def test_the_taylor_remainder_falls_with_the_square_of_the_step_only_for_the_right_gradient():
+    assert opinion(3 * W**2).taylor_slope == pytest.approx(2, abs=0.05)
+    assert opinion(-3 * W**2).taylor_slope == pytest.approx(1, abs=0.05)
+
+
+def test_the_probability_of_a_miss_is_stated_and_small():
+    assert 0 < (opinion(3 * W**2).miss or 0) < 1e-6
+    assert opinion(0 * W).miss is None  # a gradient of zero has no size to compare with
+
+
+def test_a_coarse_loss_makes_a_coarse_opinion():
+    """A loss known to seven digits cannot refute an error of a millionth."""
+    losses = hand_losses(lambda w: float(np.float32(np.sum(w**3))))
+    unit = unit_roundoff(np.float32)
+    start = float(np.sum(W**3))
+    assert derivative(losses, W, D, 3 * W**2, unit, start, UNIT).consistent
+    assert derivative(losses, W, D, 3 * W**2 * (1 + 1e-6), unit, start, UNIT).consistent
+    assert not derivative(losses, W, D, 6 * W**2, unit, start, UNIT).consistent
+
+
+def test_the_losses_of_both_sides_are_the_same_function():
+    steps = np.array([0.1, -0.1, 0.01])
+    by_jax = jax_losses(cubic, ())(W, D, steps)
+    by_hand = hand_losses(lambda w: float(np.sum(w**3)))(W, D, steps)
+    np.testing.assert_allclose(by_jax, by_hand, rtol=1e-14)
+
+
+# ------------------------------------------------------------------------------------- directions
+
+
+PARAMETERS = {"a": np.array([[1.0, -3.0], [0.5, 2.0]]), "b": np.zeros(3), "n": np.arange(2)}
+
+
+def test_a_random_direction_has_the_size_of_each_leaf_and_spares_what_is_not_asked_for():
+    direction = random_direction(PARAMETERS, seed=3)
+    assert len(set(np.abs(direction["a"]).ravel())) == 1
+    assert np.abs(direction["a"][0, 0]) == pytest.approx(np.sqrt(np.mean(PARAMETERS["a"] ** 2)))
+    assert (np.abs(direction["b"]) == 1e-3).all()  # also zeros can be moved
+    assert not direction["n"].any()
+    only = random_direction(PARAMETERS, seed=3, only={"b"})
+    assert not only["a"].any()
+    assert only["b"].all()
+
+
+def test_directions_are_fresh_for_every_leaf_and_seed_and_can_be_had_again():
+    twins = {"a": np.ones(64), "b": np.ones(64)}
+    first, again, other = (random_direction(twins, seed) for seed in (0, 0, 1))
+    assert (first["a"] != first["b"]).any()
+    assert (first["a"] != other["a"]).any()
+    np.testing.assert_array_equal(first["a"], again["a"])
+
+
+def test_the_direction_of_one_entry():
+    direction = along_entry(PARAMETERS, "a", (1, 0))
+    assert np.argwhere(direction["a"]).tolist() == [[1, 0]]
+    assert not direction["b"].any()
+    gradient = jax.tree.map(lambda leaf: np.full(leaf.shape, 2.0), PARAMETERS)
+    assert slope_along(gradient, direction) == 2 * direction["a"][1, 0]
+    assert moved(PARAMETERS, direction, 0.5)["a"][1, 0] == 0.5 + 0.5 * direction["a"][1, 0]
+
+
+# ----------------------------------------------------------------------------------- complex steps
+
+
+def log_sigmoid_network(w, x):
+    return -jnp.sum(jax.nn.log_sigmoid(w @ jnp.tanh(x * w[0]) + jnp.log1p(jnp.exp(w[1]))))
+
+
+def relu_network(w, x):
+    return jnp.sum(jnp.maximum(w * x, 0) + jnp.abs(w) + jnp.where(w > 0, w**2, w))
+
+
+@pytest.mark.parametrize("loss", [cubic, log_sigmoid_network, relu_network])
+def test_complex_steps_are_exact_to_rounding(loss):
+    args = () if loss is cubic else (np.array([0.4, -0.2, 1.5, 0.9]),)
+    with jax.enable_x64(True):
+        right = slope_along(jax.grad(loss)(W, *args), D)
+    assert complex_step(loss, W, D, *args) == pytest.approx(right, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda w: jnp.sum(jnp.linalg.norm(w[:, None] @ w[None, :], ord=2)),
+        lambda w: jnp.sum(jnp.sort(w)[:2]),
+        lambda w: jax.lax.fori_loop(0, 3, lambda i, s: s + jnp.sum(w), 0.0),
+    ],
+    ids=["svd", "sort", "loop"],
+)
+def test_complex_steps_say_nothing_of_what_they_cannot_continue(loss):
+    assert complex_step(loss, W, D) is None
+
+
+def test_complex_steps_see_a_fault_that_differences_cannot():
+    right = 3 * W**2
+    exact = complex_step(cubic, W, D)
+    assert exact is not None
+    assert abs(slope_along(right, D) - exact) < 1e-14
+    assert abs(slope_along(right * (1 + 1e-12), D) - exact) > 1e-12
+    assert opinion(right * (1 + 1e-12)).consistent

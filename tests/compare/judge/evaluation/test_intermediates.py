@@ -1,0 +1,188 @@
+"""Marks in a JAX function: found in order, without effect outside a check, and one fault blamed once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.backward import BACKWARD_ORDER, LINES, by_hand, correct
+from benchmarks.faults import OBLONG
+from compare import Verdict, check_gradients, tap
+from compare.judge.evaluation.intermediates import (
+    backward_order,
+    find_taps,
+    tapped_values,
+    with_offsets,
+    with_upstream,
+    with_weights,
+    zero_offsets,
+)
+from compare.judge.program.widening import as_it_is_now
+from compare.suite.shallow import shallow_loss
+from tests.helpers import network
+
+W, X = np.array([[0.5, -1.0], [2.0, 0.3]]), np.array([1.0, -2.0])
+
+
+def two_layers(w, x):
+    hidden = tap("hidden", jnp.tanh(w @ x))
+    return jnp.sum(tap("output", w @ hidden) ** 2)
+
+
+def plain(w, x):
+    return jnp.sum((w @ jnp.tanh(w @ x)) ** 2)
+
+
+# --------------------------------------------------------------------------- outside a check
+
+
+@pytest.mark.parametrize(
+    "transform", [jax.jit, jax.grad, lambda f: jax.vmap(f, (0, None))], ids=["jit", "grad", "vmap"]
+)
+def test_a_tap_is_the_identity_to_every_transformation(transform):
+    w = np.stack([W, 2 * W]) if transform not in (jax.jit, jax.grad) else W
+    np.testing.assert_array_equal(transform(two_layers)(w, X), transform(plain)(w, X))
+
+
+def test_a_tap_returns_what_it_got():
+    assert tap("anything", 1.5) == 1.5
+    np.testing.assert_array_equal(tap("anything", X), X)
+
+
+# ------------------------------------------------------------------------------- finding taps
+
+
+def test_taps_are_found_in_the_order_of_the_forward_pass():
+    taps = find_taps(as_it_is_now(two_layers, W, X))
+    assert list(taps) == ["hidden", "output"]
+    assert all(value.shape == (2,) for value in taps.values())
+    assert find_taps(as_it_is_now(plain, W, X)) == {}
+
+
+@pytest.mark.parametrize("wrap", [jax.jit, jax.checkpoint], ids=["jit", "checkpoint"])
+def test_taps_are_found_inside_of_calls(wrap):
+    assert list(find_taps(as_it_is_now(wrap(two_layers), W, X))) == ["hidden", "output"]
+    assert backward_order(as_it_is_now(wrap(two_layers), W, X), W) == backward_order(as_it_is_now(two_layers, W, X), W)
+
+
+def test_taps_inside_of_loops_and_branches_are_not_seen():
+    def looping(w, x):
+        def step(carry, _):
+            return tap("carry", jnp.tanh(w @ carry)), None
+
+        carry, _ = jax.lax.scan(step, x, None, length=3)
+        carry = jax.lax.cond(carry[0] > 0, lambda c: tap("positive", c), lambda c: tap("negative", c), carry)
+        return jnp.sum(tap("end", carry))
+
+    assert list(find_taps(as_it_is_now(looping, W, X))) == ["end"]
+    assert backward_order(as_it_is_now(looping, W, X), W) == ["loss", "end", "value"]
+
+
+def test_a_name_that_marks_two_values_is_an_error():
+    def twice(w, x):
+        return jnp.sum(tap("a", w @ tap("a", x)))
+
+    with pytest.raises(ValueError, match="the name 'a' marks two values in the loss; give each tap a name of its own"):
+        find_taps(as_it_is_now(twice, W, X))
+    with pytest.raises(ValueError, match="marks two values"):
+        check_gradients(lambda w, x: (0.0, w), twice, W, X)
+
+
+def test_the_backward_order_of_our_network():
+    parameters, *args = network(0, *OBLONG)
+    assert backward_order(as_it_is_now(shallow_loss, parameters, *args), parameters) == list(BACKWARD_ORDER)
+
+
+def test_a_parameter_follows_the_tap_through_which_the_last_of_its_gradient_arrives():
+    assert backward_order(as_it_is_now(two_layers, W, X), W) == ["loss", "output", "hidden", "value"]
+
+    def skipping(p, x):
+        return jnp.sum(tap("late", p["b"] * tap("early", p["a"] * x))) + jnp.sum(p["c"])
+
+    parameters = {name: np.ones(2) for name in "abcd"}
+    order = backward_order(as_it_is_now(skipping, parameters, X), parameters)
+    assert order == ["loss", "c", "late", "b", "early", "a", "d"]  # d is used nowhere
+
+
+# ------------------------------------------------------------------------------ moving and cutting
+
+
+def test_offsets_give_the_gradients_of_tapped_values():
+    with jax.enable_x64(True):
+        offsets = zero_offsets(find_taps(as_it_is_now(two_layers, W, X)))
+        _, taps = jax.grad(with_offsets(two_layers))((W, offsets), X)
+        values = tapped_values(two_layers)(W, X)
+    hidden = np.tanh(W @ X)
+    np.testing.assert_allclose(values["hidden"], hidden, rtol=1e-14)
+    np.testing.assert_allclose(taps["output"], 2 * W @ hidden, rtol=1e-14)
+    np.testing.assert_allclose(taps["hidden"], W.T @ (2 * W @ hidden), rtol=1e-14)
+
+
+def test_a_cut_backward_pass_goes_on_from_what_it_is_given():
+    upstream = {"output": np.array([1.0, 0.0]), "hidden": np.array([0.0, 1.0])}
+    with jax.enable_x64(True):
+        offsets = zero_offsets(find_taps(as_it_is_now(two_layers, W, X)))
+        w, taps = jax.grad(with_upstream(two_layers))((W, offsets), upstream, X)
+    hidden = np.tanh(W @ X)
+    np.testing.assert_allclose(taps["output"], 2 * W @ hidden, rtol=1e-14)  # not cut yet
+    np.testing.assert_allclose(taps["hidden"], W.T @ upstream["output"], rtol=1e-14)
+    through_hidden = np.outer(upstream["hidden"] * (1 - hidden**2), X)
+    np.testing.assert_allclose(w, np.outer(upstream["output"], hidden) + through_hidden, rtol=1e-14)
+
+
+def test_what_comes_back_through_a_tap_can_be_weighted():
+    """Through the tap that is cut it goes on from what is given; through the other, as often as its weight says."""
+    hidden, given = np.tanh(W @ X), np.array([1.0, 0.0])
+    with jax.enable_x64(True):
+        for weight in (0.0, 1.0, 2.0):
+            offsets, upstream = {"output": np.zeros(2)}, {"output": given}
+            inputs, weights = (W, offsets), {"hidden": weight}
+            w, taps = jax.grad(with_weights(two_layers))(inputs, upstream, weights, X)
+            np.testing.assert_allclose(taps["output"], 2 * W @ hidden, rtol=1e-14)
+            through_hidden = np.outer(W.T @ given * (1 - hidden**2), X)
+            np.testing.assert_allclose(w, np.outer(given, hidden) + weight * through_hidden, rtol=1e-14)
+
+
+# ---------------------------------------------------------------------------------- one fault, blamed once
+
+
+PROBLEM = network(0, *OBLONG)  # a shape that is compiled once for several modules of tests
+
+
+def test_one_fault_upstream_makes_much_wrong_and_is_blamed_once():
+    report = check_gradients(by_hand(dZ2=lambda v: v.A2 - v.y), shallow_loss, *PROBLEM)
+    wrong = {row.path for row in report.rows if row.verdict is Verdict.DISAGREE}
+    assert wrong == {"Z2", "W2", "b2", "A1", "Z1", "W1", "b1"}
+    assert report.first_wrong == "Z2"
+    assert [diagnosis.path for diagnosis in report.diagnoses] == ["Z2"]
+
+
+def test_two_faults_are_both_blamed_and_the_first_comes_first():
+    fault = by_hand(dZ2=lambda v: -LINES["dZ2"](v), dW1=lambda v: 2 * LINES["dW1"](v))
+    report = check_gradients(fault, shallow_loss, *PROBLEM)
+    assert [(d.path, d.kind) for d in report.diagnoses] == [("Z2", "sign"), ("W1", "factor")]
+
+
+def test_without_intermediates_the_first_wrong_parameter_is_named():
+    def without(parameters, x, y):
+        return by_hand(dA1=lambda v: 2 * LINES["dA1"](v))(parameters, x, y)[:2]
+
+    report = check_gradients(without, shallow_loss, *PROBLEM)
+    assert [row.path for row in report.rows] == ["loss", "W2", "b2", "W1", "b1"]
+    assert report.first_wrong == "W1"
+
+
+def test_some_of_the_intermediates_are_enough_to_narrow_it_down():
+    def only_z1(parameters, x, y):
+        loss, gradients, intermediates = by_hand(dW1=lambda v: 2 * LINES["dW1"](v))(parameters, x, y)
+        return loss, gradients, {"Z1": intermediates["Z1"]}
+
+    report = check_gradients(only_z1, shallow_loss, *PROBLEM)
+    assert report.first_wrong == "W1"
+    assert "Z1" in [row.path for row in report.rows]
+
+
+def test_all_of_it_right():
+    report = check_gradients(correct, shallow_loss, *PROBLEM)
+    assert report.verdict is Verdict.AGREE
+    assert [row.path for row in report.rows] == list(BACKWARD_ORDER)

@@ -1,0 +1,185 @@
+"""Trees: names that nothing else has, numbers of every maker, and what is said of a tree built otherwise."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from compare import Verdict, check_gradients
+from compare.pytrees import as_array, laid_out, leaves_by_path, like, misbuilt, number_like, own, paths
+
+
+class Pair(NamedTuple):
+    a: Any
+    b: Any
+
+
+ONE, TWO = np.ones(3), np.full(3, 2.0)
+
+
+def names(tree):
+    return paths(jax.tree.structure(tree))
+
+
+def test_no_two_leaves_have_one_name_and_none_the_loss_s():
+    assert names({"a.b": 0, "a": {"b": 0}, "c": 0}) == ["['a']['b']", "['a.b']", "c"]
+    assert names({"loss": 0, "w": [0]}) == ["['loss']", "w.0"]
+    assert names({"a": {"loss": 0}}) == ["a.loss"]
+    assert names(0) == ["value"]
+
+
+def test_a_wrong_gradient_behind_a_name_that_two_leaves_share_is_seen():
+    parameters = {"a.b": ONE, "a": {"b": TWO}, "loss": ONE}
+
+    def loss(p):
+        return jnp.sum(p["a.b"] ** 2 + p["a"]["b"] ** 3 + p["loss"])
+
+    def by_hand(wrong):
+        def loss_and_gradients(p):
+            gradients = {"a.b": 2 * p["a.b"], "a": {"b": 3 * p["a"]["b"] ** 2}, "loss": ONE.copy()}
+            if wrong == "a":
+                gradients["a"]["b"] *= 2
+            elif wrong:
+                gradients[wrong] *= 2
+            return np.sum(p["a.b"] ** 2 + p["a"]["b"] ** 3 + p["loss"]), gradients
+
+        return loss_and_gradients
+
+    for wrong, path in ((None, None), ("a", "['a']['b']"), ("a.b", "['a.b']"), ("loss", "['loss']")):
+        report = check_gradients(by_hand(wrong), loss, parameters, probes=False)
+        assert report.first_wrong == path
+        assert report.verdict is (Verdict.DISAGREE if wrong else Verdict.AGREE)
+
+
+# ------------------------------------------------------------------------------ built otherwise
+
+BUILT = [
+    ([ONE, TWO], (ONE, TWO), None),
+    ({"a": ONE}, {"a": TWO}, None),
+    ({"a": ONE, "b": TWO}, {"a": ONE}, None),  # a leaf that is missing is found by its name
+    (Pair(ONE, TWO), Pair(TWO, ONE), None),
+    ([ONE, TWO], {0: ONE, 1: TWO}, "a dict with the keys 0, 1 came, where a list of 2 is expected"),
+    (Pair(ONE, TWO), (ONE, TWO), "a tuple of 2 came, where Pair(a, b) is expected: give the gradients as a Pair"),
+    (ONE, [1.0, 1.0, 1.0], "a list of 3 came, where an array of shape (3,) is expected: give one array (np.array"),
+    ([ONE], ONE, "an array of shape (3,) came, where a list of 1 is expected"),
+    ({"w": ONE}, [ONE], "a list of 1 came, where a dict with the keys w is expected: give each gradient under its"),
+    ({"w": ONE}, None, "None came, where a dict with the keys w is expected"),
+    (np.float64(1), {"w": ONE}, "a dict with the keys w came, where a number is expected"),
+]
+
+
+@pytest.mark.parametrize(("model", "tree", "words"), BUILT)
+def test_what_is_built_otherwise_is_said_in_words(model, tree, words):
+    found = misbuilt(model, tree)
+    if words is None:
+        assert found == {}
+    else:
+        assert set(found) == set(names(model))
+        assert all(message.startswith(words) for message in found.values())
+
+
+def test_only_the_part_that_is_built_otherwise_is_named():
+    model = {"a": [ONE, TWO], "b": ONE}
+    assert misbuilt(model, {"a": {"x": ONE}, "b": ONE}).keys() == {"a.0", "a.1"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "wrap", "words"),
+    [
+        (ONE, lambda g: g.tolist(), "the gradients: a list of 3 came, where an array"),
+        ([ONE], lambda g: g[0], "the gradients: an array of shape (3,) came, where a list of 1"),
+        (Pair(ONE, TWO), tuple, "the gradients: a tuple of 2 came, where Pair(a, b)"),
+        ([ONE, TWO], lambda g: dict(enumerate(g)), "the gradients: a dict with the keys 0, 1 came"),
+        ({"a": [ONE], "b": ONE}, lambda g: g | {"a": g["a"][0]}, "the gradient of a.0: an array of shape (3,) came"),
+    ],
+)
+def test_gradients_in_another_tree_are_refused_in_the_first_line(parameters, wrap, words):
+    def loss(p):
+        return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(p))
+
+    def by_hand(p):
+        gradients = jax.tree.map(lambda leaf: 2 * leaf, p)
+        return sum(np.sum(leaf**2) for leaf in jax.tree.leaves(p)), wrap(gradients)
+
+    report = check_gradients(by_hand, loss, parameters, probes=False)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.wrong_side == "manual"
+    assert report.diagnoses[0].kind == "structure"
+    assert " ".join(str(report).split()).startswith(f"DISAGREE: {words}")
+
+
+def test_a_list_for_a_tuple_is_taken_and_its_faults_are_told_apart():
+    def by_hand(p):
+        return np.sum(p[0] ** 2 + p[1] ** 2), [2 * p[0], -2 * p[1]]
+
+    report = check_gradients(by_hand, lambda p: jnp.sum(p[0] ** 2 + p[1] ** 2), (ONE, TWO), probes=False)
+    assert report.first_wrong == "1"
+    assert report.diagnoses[0].kind == "sign"
+    assert report.wrong_side == "manual"
+
+
+# ------------------------------------------------------------------------------ whose numbers
+
+
+def test_a_number_of_python_has_the_dtype_of_its_place_and_numpy_s_its_own():
+    model = {"w": np.zeros(2, np.float32), "b": np.zeros((), np.float32)}
+    came = like(model, {"w": np.zeros(2), "b": 0.1})
+    assert came["b"].dtype == np.float32
+    assert came["w"].dtype == np.float64
+    assert number_like(np.float64(0.1), model["b"]).dtype == np.float64
+    assert number_like(0.1, model["w"]) == 0.1  # one number in the place of several is a wrong shape
+
+
+class Tensor:
+    """As PyTorch's: it refuses to be read while it is part of a graph, and has a dtype that NumPy does not know."""
+
+    def __init__(self, values, dtype="torch.float32", attached=True):
+        self.values, self.dtype, self.attached = np.asarray(values, np.float32), dtype, attached
+
+    def detach(self):
+        return Tensor(self.values, self.dtype, attached=False)
+
+    def float(self):
+        return Tensor(self.values, attached=False)
+
+    def __array__(self, dtype=None, copy=None):
+        if self.attached:
+            raise RuntimeError("call detach")
+        if self.dtype != "torch.float32":
+            raise TypeError("unsupported ScalarType")
+        return self.values
+
+
+def test_tensors_of_a_graph_and_of_short_dtypes_are_read():
+    np.testing.assert_array_equal(as_array(Tensor([1.0, 2.0])), np.array([1, 2], np.float32))
+    short = as_array(Tensor([1.0, 2.5], "torch.bfloat16"))
+    assert short.dtype == ml_dtypes.bfloat16
+    np.testing.assert_array_equal(short, np.array([1, 2.5], ml_dtypes.bfloat16))
+
+
+def test_pytorch_s_own_tensors_are_read():
+    torch = pytest.importorskip("torch")
+    assert as_array(torch.ones(2, requires_grad=True)).tolist() == [1, 1]
+    assert as_array(torch.ones(2, dtype=torch.bfloat16)).dtype == ml_dtypes.bfloat16
+
+
+def test_what_holds_no_numbers_is_refused():
+    with pytest.raises(TypeError, match="leaves must be arrays or numbers"):
+        as_array(object())
+
+
+def test_random_keys_are_compared_by_their_data():
+    assert leaves_by_path(jax.random.key(3))["value"].dtype == np.uint32
+
+
+def test_copies_and_other_values_keep_the_memory_layout():
+    turned = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    assert own(turned).flags.f_contiguous
+    assert laid_out(np.ones((2, 3)), turned).flags.f_contiguous
+    assert laid_out(np.asfortranarray(np.ones((2, 3))), np.ones((2, 3))).flags.c_contiguous
+    assert laid_out(np.ones((2, 1)), turned).flags.f_contiguous
+    assert own(2.0) == 2.0
+    assert type(own(2.0)) is float

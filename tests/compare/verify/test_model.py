@@ -1,0 +1,72 @@
+"""Networks of the catalog through the main job: the verdict, what is recorded, and a fault in an op that is named."""
+
+import numpy as np
+import pytest
+
+from compare import Verdict
+from compare.errors import BadInput
+from compare.verify.model import verify_model
+from manual.network import KINDS
+from tests.compare.suite.test_models import TINY
+
+
+@pytest.fixture(scope="module")
+def result():
+    return verify_model("gru", TINY["gru"], dtype="float32")
+
+
+def test_both_sides_agree(result):
+    assert result.verdict is Verdict.AGREE, str(result)
+    assert result.trajectory.steps == 2
+    assert result.losses["manual"].shape == (2,)
+    np.testing.assert_allclose(result.losses["manual"], result.losses["autodiff"], rtol=1e-5)
+    assert result.accuracy["manual"] == result.accuracy["autodiff"]
+
+
+def test_what_is_printed_and_written(result):
+    text = str(result)
+    assert "pydoc_data.topics" in text
+    assert "gru: iterations 2" in text
+    assert "1.gru.input_weight" in text
+    value = result.to_dict()
+    assert value["model"] == "gru"
+    assert value["settings"] == TINY["gru"] | {
+        "optimizer": "nesterov",
+        "learning_rate": 0.3,
+        "seed": 0,
+        "dtype": "float32",
+        "platform": "cpu",
+    }
+    assert value["problem"]["parameters"] == 103 * 4 + 2 * (4 * 12 + 12) + 4 * 103 + 103
+
+
+def test_a_fault_in_an_op_is_named(monkeypatch):
+    row = KINDS["dense"]
+
+    def wrong(output_gradient, cache):
+        dx, *rest = row.backward(output_gradient, cache)
+        return (1.01 * dx, *rest)
+
+    monkeypatch.setitem(KINDS, "dense", row._replace(backward=wrong))
+    found = verify_model("mlp", TINY["mlp"])
+    assert found.verdict is Verdict.DISAGREE
+    assert found.gradients.first_wrong == "3.dense.input"
+    assert "3.dense.input" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "float16"}, "no dtype is called 'float16'; there are float64, float32"),
+        ({"seed": -1}, "seed must be from 0"),
+        ({"platform": "abacus"}, "no platform is called 'abacus'"),
+    ],
+)
+def test_bad_settings_are_refused(options, message):
+    with pytest.raises(BadInput, match=message):
+        verify_model("mlp", TINY["mlp"], **options)
+
+
+def test_an_unknown_optimizer_is_refused():
+    with pytest.raises(BadInput, match="no optimizer is called 'adamax'; there are sgd, momentum"):
+        verify_model("mlp", TINY["mlp"] | {"optimizer": "adamax"})

@@ -1,0 +1,116 @@
+"""Several processes as one JAX, on the loopback address: they agree, and nobody waits for the dead."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from compare.errors import BadInput
+from compare.verify.processes import Processes, _last_words, _run
+
+COMMAND = [sys.executable, "-m", "compare", "verify", "--join-timeout", "60"]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(index, port, *options):
+    among = ["--coordinator", f"127.0.0.1:{port}", "--process-id", str(index), "--num-processes", "2"]
+    return subprocess.Popen(
+        [*COMMAND, *among, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def ended(processes):
+    """Whatever a test did, nothing is left running."""
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_two_processes_agree_with_one_device_and_with_the_derivation(tmp_path):
+    port = free_port()
+    paths = [tmp_path / f"{i}.json" for i in (0, 1)]
+    both = [start(i, port, "--devices", "2", "--iterations", "3", "--json", str(paths[i])) for i in (0, 1)]
+    try:
+        told = [process.communicate(timeout=120) for process in both]
+    finally:
+        ended(both)
+    for process, (out, err), path in zip(both, told, paths, strict=True):
+        assert process.returncode == 0, err
+        assert "AGREE: on 4 devices in 2 processes" in out
+        assert "[Gloo]" not in out
+        found = json.loads(path.read_text())
+        assert (found["verdict"], found["devices"], found["processes"]) == ("agree", 4, 2)
+        assert found["settings"]["examples"] % 4  # which does not divide evenly
+
+
+def test_a_process_that_dies_ends_the_other_with_a_sentence():
+    port = free_port()
+    both = [start(i, port, "--iterations", "1000000") for i in (0, 1)]
+    try:
+        time.sleep(5)  # both are at work by now, or still meeting: neither must hang
+        os.killpg(both[1].pid, signal.SIGKILL)
+        _, err = both[0].communicate(timeout=90)
+    finally:
+        ended(both)
+    assert both[0].returncode == 2
+    assert err.startswith("backproof: process 0 of 2"), err
+    assert err.count("\n") == 1
+
+
+def test_nobody_at_the_coordinators_address():
+    alone = start(1, free_port(), "--join-timeout", "1")
+    try:
+        _, err = alone.communicate(timeout=60)
+    finally:
+        ended([alone])
+    assert alone.returncode == 2
+    assert "process 1 of 2 did not find all the others at 127.0.0.1:" in err
+    assert "within 1 s" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nowhere", 0, 2), "--coordinator must be HOST:PORT, got 'nowhere'"),
+        (("here:99999", 0, 2), "--coordinator must be HOST:PORT"),
+        (("here:80", 2, 2), "--process-id must be from 0 to 1, got 2"),
+        (("here:80", 0, 0), "--num-processes must be at least 1, got 0"),
+        (("here:80", 0, 1, 0), "--join-timeout must be at least 1 s, got 0"),
+    ],
+)
+def test_addresses_that_cannot_be(arguments, words):
+    with pytest.raises(BadInput, match=words):
+        Processes(*arguments)
+
+
+def test_the_last_words_of_a_child():
+    script = "import os, sys; print('[Gloo] Rank 0'); print('result', flush=True); sys.stderr.write('why'); os.abort()"
+    status, errors = _run([sys.executable, "-c", script], os.environ)
+    assert (status, errors) == (-signal.SIGABRT, "why")
+    assert "ended by signal 6: why" in _last_words(errors, status, None)
+    assert "ended by signal 6: why" in _last_words(errors, status, Processes("here:80", 0, 2))
+
+
+def test_who_is_told_to_end_takes_the_child_along():
+    child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    script = "import os, sys; from compare.verify.processes import _run; "
+    script += f"_run([sys.executable, '-c', {child!r}], os.environ)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.terminate()
+        assert parent.wait(timeout=10) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
