@@ -3,14 +3,5 @@
 import pytest
 from jaxtyping import install_import_hook
 
-from compare.judge.program.compiling import make_room
-
 install_import_hook(["manual", "autodiff"], "beartype.beartype")
 pytest.register_assert_rewrite("tests.command")  # its assertions show what they compared, as those in a test do
-
-
-@pytest.fixture(autouse=True, scope="module")
-def room_for_programs():
-    """Tests compile some programs of their own, which the judge does not see."""
-    yield
-    make_room()

@@ -15,7 +15,7 @@ from compare.judge.evaluation.intermediates import backward_order, find_taps, no
 from compare.judge.evaluation.nonsmooth import beside, kink
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.evaluation.side_effects import HARMLESS, Watched, apart
-from compare.judge.program.widening import Program, as_it_is_now
+from compare.judge.program.trace import Program, traced
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Verdict
 from compare.judge.roundoff.tolerance import DEVIATIONS
@@ -61,7 +61,7 @@ def check_gradients(
     with precise(parameters, args):
         names = _argument_names(loss_and_gradients, len(args))
         watched = Watched(loss_and_gradients, names)
-        current = as_it_is_now(loss, parameters, *args)
+        current = traced(loss, parameters, *args)
         result = current.output
         if not hasattr(result, "shape") or result.shape or not jax.numpy.issubdtype(result.dtype, np.inexact):
             raise TypeError(f"loss must return one floating-point number, but it returns {result}. Sum or average it.")

@@ -12,7 +12,6 @@ that the values of the loss are computed once for all of them; it is counted as 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -22,8 +21,8 @@ from jax.extend import core
 from jax.flatten_util import ravel_pytree
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from compare.judge.program.compiling import compiled
-from compare.judge.program.interpreter import interpreted, programs, run, widened
+from compare.judge.program.plan import Step, Widening, as_it_is, inner_programs
+from compare.judge.program.trace import Program, bound, under_jax, widened
 from compare.pytrees import leaves_by_path
 
 MOVES = {  # these compute nothing: they name, copy, arrange
@@ -76,8 +75,8 @@ def backward_mode(
         start = unravel(flat)
         both, directions = jax.value_and_grad(loss), jnp.eye(flat.size)
         all_at_once = jax.vmap(along, (None, 0), (None, 0))
-        _, columns = compiled(all_at_once)(start, directions)
-        whole, _ = ravel_pytree(compiled(both)(start, *rest)[1])
+        _, columns = Program(all_at_once, start, directions)(start, directions)
+        whole, _ = ravel_pytree(Program(both, start, *rest)(start, *rest)[1])
         difference = float(jnp.max(jnp.abs(columns - whole)))
         counted = {
             "loss": jax.make_jaxpr(loss)(start, *rest),
@@ -102,10 +101,12 @@ def _matched(
     function: Callable[..., Any], points: Sequence[tuple[Any, ...]], known: Sequence[Mapping[str, np.ndarray]]
 ) -> list[Equation]:
     """The equations of a program, each with the step whose numbers it is the first to compute at all points."""
-    closed = jax.make_jaxpr(interpreted(function, run))(*widened(points[0]))  # elementary operations: calls are entered
+    whole = jax.make_jaxpr(function)(*widened(points[0]))
+    closed = jax.make_jaxpr(lambda *leaves: under_jax(whole.jaxpr, whole.consts, leaves, bound))(
+        *jax.tree.leaves(widened(points[0]))
+    )
     used = _used(closed.jaxpr)
-    computed = compiled(partial(_computed, closed))
-    results = [jax.tree.map(np.asarray, computed(jax.tree.leaves(widened(point)))) for point in points]
+    results = [_computed(closed, jax.tree.leaves(widened(point))) for point in points]
     left, found = set(known[0]), []
     for text, needed, *values in zip(_texts(closed.jaxpr), used, *results, strict=True):
         step = next(
@@ -143,7 +144,7 @@ def _computed(closed: Any, arguments: list[Any]) -> list[list[Any]]:
     computed = []
     for equation in closed.jaxpr.eqns:
         inputs = [atom.val if isinstance(atom, core.Literal) else values[atom] for atom in equation.invars]
-        outputs = run(equation, inputs)
+        outputs = Step(equation, [], [], Widening()).run(list(map(np.asarray, inputs)), as_it_is)
         values.update(zip(equation.outvars, outputs, strict=True))
         computed.append(list(outputs))
     return computed
@@ -202,7 +203,7 @@ def operations(jaxpr: Any) -> int:
 
 def _operations(equation: Any) -> int:
     name, (first, *_) = equation.primitive.name, [*equation.invars, None]
-    inner = [operations(program) for program in programs(equation)]
+    inner = [operations(program) for program in inner_programs(equation)]
     if name == "scan":
         return equation.params["length"] * sum(inner)
     if inner:

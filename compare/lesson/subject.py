@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.judge.evaluation.intermediates import find_taps, with_offsets, zero_offsets
+from compare.judge.evaluation.intermediates import find_taps
 from compare.judge.gradients import check_gradients
-from compare.judge.program.compiling import compiled
-from compare.judge.program.widening import as_it_is_now
+from compare.judge.program.trace import Program, bound, traced, under_jax
 from compare.lesson.backward_mode import backward_mode
 from compare.lesson.content import Lesson, Moment, Numbers, Plane, Quantity, Step, numbers
 from compare.lesson.source import Excerpt
@@ -58,8 +57,8 @@ def taught(subject: Subject, *, seed: int, progress: Progress = lambda what, ste
     losses = np.empty(iterations + 1)
     looks: list[_Look] = []
     with precise(subject.parameters):
-        taps = find_taps(as_it_is_now(subject.loss, subject.parameters, *subject.args))
-        by_jax = compiled(jax.value_and_grad(with_offsets(subject.loss)))
+        program = traced(subject.loss, subject.parameters, *subject.args)
+        taps, by_jax = find_taps(program), jax.jit(jax.value_and_grad(_with_offsets(program)))
         for step, parameters in enumerate(_training(subject, iterations, losses)):
             if step in recorded:
                 progress("comparing both sides", len(looks))
@@ -87,6 +86,24 @@ def taught(subject: Subject, *, seed: int, progress: Progress = lambda what, ste
         root=subject.root,
         plane=subject.plane,
     )
+
+
+def _with_offsets(loss: Program) -> Callable[..., Any]:
+    """`(parameters, offsets), *args -> loss`, each marked value moved by the offset of its name.
+
+    At offsets of 0, the gradient with respect to them is that of the marked values.
+    """
+
+    def moved(inputs: tuple[Any, dict[str, Any]], *args: Any) -> Any:
+        parameters, offsets = inputs
+
+        def at_marks(equation: Any, values: list[Any]) -> list[Any]:
+            name = equation.params["name"] if equation.primitive.name == "name" else ""
+            return [values[0] + offsets[name]] if name in offsets else bound(equation, values)
+
+        return under_jax(loss.closed.jaxpr, loss.closed.consts, jax.tree.leaves((parameters, *args)), at_marks)[0]
+
+    return moved
 
 
 def _recorded(iterations: int) -> np.ndarray:
@@ -127,7 +144,7 @@ def _look(
     )
     loss, gradients, intermediates = subject.by_hand(parameters, *args)
     ours = leaves_by_path(gradients) | intermediates
-    offsets = zero_offsets({name: tap for name, tap in taps.items() if name in intermediates})
+    offsets = {name: np.zeros(tap.shape, tap.dtype) for name, tap in taps.items() if name in intermediates}
     loss_by_jax, (of_leaves, of_taps) = by_jax((parameters, offsets), *args)
     theirs = leaves_by_path(of_leaves) | leaves_by_path(of_taps)
     values = {"loss": np.asarray(loss)} | subject.values(parameters, *args)

@@ -14,16 +14,16 @@ from compare.judge.evaluation.finite_differences import (
     complex_step,
     derivative,
     hand_losses,
-    jax_losses,
     random_direction,
+    reference_losses,
     slope_along,
 )
-from compare.judge.evaluation.intermediates import with_upstream, zero_offsets
 from compare.judge.evaluation.perturbed_points import scaled
 from compare.judge.evaluation.point import Check, Point, in_order, of_own_dtypes
-from compare.judge.program.interpreter import widened
+from compare.judge.program.trace import widened
 from compare.judge.reports.verdict import Diagnosis, Verdict, compare_leaf, compare_trees
-from compare.judge.roundoff.tolerance import measure, unit_roundoff
+from compare.judge.roundoff.perturbation import unit_roundoff
+from compare.judge.roundoff.tolerance import measure_gradient
 from compare.pytrees import LOSS, copies, leaves_by_path, misbuilt
 
 
@@ -107,14 +107,13 @@ def judge_alone(check: Check, point: Point) -> tuple[dict[str, np.ndarray], dict
         value.shape == taps[name].shape and np.isfinite(value).all() for name, value in point.intermediates.items()
     )
     upstream = point.intermediates if usable else {}
-    offsets = zero_offsets({name: taps[name] for name in upstream})
-    (right_loss, (right, right_taps)), (slack, (slacks, tap_slacks)) = measure(
-        with_upstream(check.loss),
-        (point.parameters, offsets),
-        upstream,
+    (right_loss, right, right_taps), (slack, slacks, tap_slacks) = measure_gradient(
+        check.loss,
+        point.parameters,
         *point.args,
+        taps={name: taps[name] for name in upstream},
+        upstream=upstream,
         dtype=check.dtype,
-        gradient=True,
         seed=check.seed,
     )
     slacks = of_own_dtypes(slacks, point.parameters, check.dtype)
@@ -181,7 +180,7 @@ def opinions_on(
     start, exact = widened(point.parameters), unit_roundoff(np.float64)
     for name, direction in directions.items():
         if "autodiff" in sides:
-            losses, value = jax_losses(check.loss, point.args), point.right_loss
+            losses, value = reference_losses(check.loss, point.args), point.right_loss
             # The constants of a float32 loss are float32: 0.9 and 0.1 add up to 1 only so far.
             own = unit_roundoff(check.dtype)
             opinion = derivative(losses, start, direction, point.right_gradients, exact, value, own)

@@ -1,7 +1,5 @@
 """What is known about one wrong quantity, and what may be said about its cause."""
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -9,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from compare.judge.evaluation.intermediates import tapped_values, with_upstream, with_weights, zero_offsets
+from compare.judge.evaluation.intermediates import tapped_values
 from compare.judge.evaluation.point import Check, Point
-from compare.judge.program.compiling import compiled
+from compare.judge.program.trace import Taps
 from compare.judge.reports.verdict import Diagnosis
 from compare.pytrees import LOSS, leaves_by_path
 
@@ -99,7 +97,7 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
             if leaf.dtype.kind == "f" and leaf.ndim and not (name == check.names[0] and leaf_path == path):
                 known[label] = np.asarray(leaf, np.float64)
     values = {
-        name: np.asarray(value) for name, value in tapped_values(check.loss)(point.parameters, *point.args).items()
+        name: np.asarray(value) for name, value in tapped_values(check.loss, point.parameters, *point.args).items()
     }
     parameters = leaves_by_path(point.parameters)
     gradients = leaves_by_path(point.gradients) | point.intermediates
@@ -123,54 +121,47 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
     )
 
 
-@functools.lru_cache(maxsize=128)
-def _backward(loss: Callable[..., Any]) -> Callable[..., Any]:
-    return compiled(jax.grad(with_upstream(loss)))
-
-
 def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str], np.ndarray]:
     """What a quantity would have been if something before it had been otherwise, by kind and in words."""
     if path == LOSS:
         return {}
-    offsets = zero_offsets({name: check.taps[name] for name in point.intermediates})
-    backward = _backward(check.loss)
     upstream, parameters = point.intermediates, point.parameters
 
     def value(parameters: Any, upstream: Any) -> np.ndarray:
-        right, taps = backward((parameters, offsets), upstream, *point.args)
-        return np.asarray((taps | leaves_by_path(right))[path])
+        return _gradient(check, point, path, parameters, Taps(upstream))
 
     found: dict[tuple[str, str], np.ndarray] = {}
-    with jax.enable_x64(True):
-        for name, gradient in upstream.items():
-            if name == path:
-                continue
-            for axis, n in enumerate(gradient.shape):
-                for words, kept in (
-                    ("only the last", [n - 1]),
-                    ("only the first", [0]),
-                    ("all but the last", range(n - 1)),
-                ):
-                    mask = np.zeros_like(gradient)
-                    mask[(slice(None),) * axis + (list(kept),)] = 1
-                    message = f"it comes from {words} along axis {axis} of d{name}, and should sum over them all."
-                    found["missing-sum", message] = value(parameters, upstream | {name: gradient * mask})
-            for other, swapped in upstream.items():
-                if other != name and swapped.shape == gradient.shape and other != path:
-                    message = f"it is computed from d{other}, where d{name} belongs."
-                    found["wrong-factor", message] = value(parameters, upstream | {name: swapped})
-        leaves, tree = jax.tree.flatten(parameters)
-        for i, (name, leaf) in enumerate(leaves_by_path(parameters).items()):
-            if leaf.ndim == 2 and leaf.shape[0] == leaf.shape[1] > 1:
-                # The forward pass stays as it is: only the backward step sees the transpose.
-                turned = jax.tree.unflatten(tree, [*leaves[:i], leaf.T, *leaves[i + 1 :]])
-                found["transpose", f"it is computed with the transpose of {name}."] = value(turned, upstream)
+    for name, gradient in upstream.items():
+        if name == path:
+            continue
+        for axis, n in enumerate(gradient.shape):
+            for words, kept in (
+                ("only the last", [n - 1]),
+                ("only the first", [0]),
+                ("all but the last", range(n - 1)),
+            ):
+                mask = np.zeros_like(gradient)
+                mask[(slice(None),) * axis + (list(kept),)] = 1
+                message = f"it comes from {words} along axis {axis} of d{name}, and should sum over them all."
+                found["missing-sum", message] = value(parameters, upstream | {name: gradient * mask})
+        for other, swapped in upstream.items():
+            if other != name and swapped.shape == gradient.shape and other != path:
+                message = f"it is computed from d{other}, where d{name} belongs."
+                found["wrong-factor", message] = value(parameters, upstream | {name: swapped})
+    leaves, tree = jax.tree.flatten(parameters)
+    for i, (name, leaf) in enumerate(leaves_by_path(parameters).items()):
+        if leaf.ndim == 2 and leaf.shape[0] == leaf.shape[1] > 1:
+            # The forward pass stays as it is: only the backward step sees the transpose.
+            turned = jax.tree.unflatten(tree, [*leaves[:i], leaf.T, *leaves[i + 1 :]])
+            found["transpose", f"it is computed with the transpose of {name}."] = value(turned, upstream)
     return found
 
 
-@functools.lru_cache(maxsize=128)
-def _weighted(loss: Callable[..., Any]) -> Callable[..., Any]:
-    return compiled(jax.grad(with_weights(loss)))
+def _gradient(check: Check, point: Point, path: str, parameters: Any, taps: Taps) -> np.ndarray:
+    """One quantity's gradient, with what `taps` puts in the place of gradients on the way."""
+    _, right = check.loss.gradient(parameters, *point.args, taps=taps)
+    found = taps.gradients | leaves_by_path(right)
+    return np.asarray(found[path] if path in found else np.zeros(check.taps[path].shape))
 
 
 def paths(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
@@ -178,21 +169,17 @@ def paths(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
     if path == LOSS or not check.taps:
         return {}
     cut = point.intermediates
-    offsets = zero_offsets({name: check.taps[name] for name in cut})
-    backward = _weighted(check.loss)
 
     def value(upstream: Any, without: str | None = None) -> np.ndarray:
-        weights = {name: float(name != without) for name in check.taps.keys() - cut.keys()}
-        right, taps = backward((point.parameters, offsets), upstream, weights, *point.args)
-        return np.asarray((taps | leaves_by_path(right))[path])
+        weights = {} if without is None or without in cut else {without: 0.0}
+        return _gradient(check, point, path, point.parameters, Taps(upstream, weights))
 
-    with jax.enable_x64(True):
-        whole = value(cut)
-        parts = {
-            name: whole - value(cut | {name: 0 * cut[name]} if name in cut else cut, name)
-            for name in check.taps
-            if name != path
-        }
+    whole = value(cut)
+    parts = {
+        name: whole - value(cut | {name: 0 * cut[name]} if name in cut else cut, name)
+        for name in check.taps
+        if name != path
+    }
     return {name: part for name, part in parts.items() if part.any()}
 
 

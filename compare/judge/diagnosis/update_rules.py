@@ -11,7 +11,9 @@ import numpy as np
 from compare.judge.diagnosis.causes import diagnose
 from compare.judge.diagnosis.evidence import Evidence
 from compare.judge.evaluation.steps import Step, both_leaves
-from compare.judge.program.interpreter import interpreted, run
+from compare.judge.program.plan import Step as Operation
+from compare.judge.program.plan import as_it_is
+from compare.judge.program.trace import Program
 from compare.judge.reports.verdict import Diagnosis, Row, Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.pytrees import leaves_by_path
@@ -142,11 +144,12 @@ def _stale_read(
     operations that use it, or in all.
     """
     updated = leaves_by_path(theirs[0])
+    program = Program(reference_step, before, *batch, narrow_stays=True)
     for path, new in updated.items():
         uses = 1
         at = -1  # all of them
         while path != e.path and at < uses:
-            uses, early = _with_new_value(reference_step, before, batch, path, new, at)
+            uses, early = _with_new_value(program, before, batch, path, new, at)
             move = np.asarray(leaves_by_path(early[0])[e.path], np.float64) - start
             if e.explains(move) and np.abs(move - e.right).max() > e.allowed.max():
                 yield e.says(
@@ -157,20 +160,21 @@ def _stale_read(
 
 
 def _with_new_value(
-    reference_step: Step, before: Any, batch: tuple[Any, ...], path: str, new: Any, at: int
+    program: Program, before: Any, batch: tuple[Any, ...], path: str, new: Any, at: int
 ) -> tuple[int, Any]:
     """How many operations use the parameter, and the step's result if that number `at` (-1: each) finds it new."""
+    place = program.plan.inputs[list(both_leaves(before)).index(path)]
     uses = 0
-    old = leaves_by_path(before[0])[path]
 
-    def rule(equation: Any, inputs: list[Any]) -> list[Any]:
+    def rule(step: Operation, inputs: list[Any]) -> list[Any]:
         nonlocal uses
-        if any(value is old for value in inputs):
-            inputs = [new if value is old and at in (-1, uses) else value for value in inputs]
+        if place in step.inputs:
+            if at in (-1, uses):
+                inputs = [new if p == place else value for p, value in zip(step.inputs, inputs, strict=True)]
             uses += 1
-        return run(equation, inputs)
+        return step.run(inputs, as_it_is)
 
-    result = interpreted(reference_step, rule)(before, *batch)
+    result = program(before, *batch, rule=rule)
     return uses, result
 
 

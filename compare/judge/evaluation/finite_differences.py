@@ -10,17 +10,15 @@ All of them look along a direction d. A random one that is fresh for every leaf 
 fault happens to be nearly orthogonal to it.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from compare.judge.program.compiling import compiled
-from compare.judge.program.interpreter import evaluate, run, widened
+from compare.judge.program.plan import Step
+from compare.judge.program.trace import Program, widened
 from compare.judge.reports.verdict import Derivative
 from compare.judge.roundoff.tolerance import norm
 from compare.pytrees import laid_out, paths
@@ -139,18 +137,11 @@ def _taylor_slope(values: np.ndarray, steps: np.ndarray, start: float, slope: fl
     return float(np.polyfit(np.log(steps[seen]), np.log(remainders[seen]), 1)[0])
 
 
-@functools.partial(compiled, static_argnums=0)
-def _loss_at(loss: Callable[..., Any], parameters: Any, direction: Any, step: Any, *args: Any) -> Any:
-    return loss(jax.tree.map(lambda p, d: p + step * d, parameters, direction), *args)
-
-
-def jax_losses(loss: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
-    """The losses along a direction, by JAX in float64."""
+def reference_losses(loss: Program, args: tuple[Any, ...]) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
+    """The reference's losses along a direction, in float64."""
 
     def losses(parameters: Any, direction: Any, steps: np.ndarray) -> np.ndarray:
-        with jax.enable_x64(True):
-            start, way, *rest = jax.device_put(widened((parameters, direction, *args)))
-            return np.array([_loss_at(loss, start, way, float(step), *rest) for step in steps], np.float64)
+        return np.array([loss(moved(parameters, direction, float(h)), *args) for h in steps], np.float64)
 
     return losses
 
@@ -164,55 +155,31 @@ def hand_losses(loss: Loss) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
     return losses
 
 
-def complex_step(loss: Callable[..., Any], parameters: Any, direction: Any, *args: Any) -> float | None:
+def complex_step(loss: Program, parameters: Any, direction: Any, *args: Any) -> float | None:
     """Im f(p + i h d) / h, or None where the function is not analytic as it is written."""
     h = 1e-30
+    turned = jax.tree.map(lambda p, d: np.asarray(p) + 1j * h * d, parameters, direction)
+    leaves = [*jax.tree.leaves(turned), *jax.tree.leaves(widened(args))]
     try:
-        with jax.enable_x64(True):
-            args = widened(args)
-            traced = jax.make_jaxpr(loss)(parameters, *args)
-            turned = jax.tree.map(lambda p, d: jnp.asarray(p) + 1j * h * d, parameters, direction)
-            (value,) = evaluate(traced.jaxpr, traced.consts, jax.tree.leaves((turned, *args)), _analytic)
-            return float(np.imag(value)) / h
-    except (TypeError, ValueError, NotImplementedError):
+        with np.errstate(all="ignore"):
+            (value,) = loss.at(parameters, *args).plan(leaves, _continued, as_given=True)
+    except NotContinued:
         return None
+    return float(np.imag(value)) / h
 
 
-def _analytic(equation: Any, inputs: list[Any]) -> list[Any]:
+class NotContinued(Exception):
+    """An operation on the way has no continuation to complex numbers."""
+
+
+def _continued(step: Step, inputs: list[Any]) -> list[Any]:
     """An operation continued to complex numbers: comparisons look at the real part, and |z| is z or -z."""
-    name, parameters = equation.primitive.name, equation.params
-    if not any(jnp.iscomplexobj(value) for value in inputs):
-        return run(equation, inputs)
-    if name in ("custom_jvp_call", "custom_vjp_call"):
-        inner = parameters["call_jaxpr"]
-        return evaluate(inner.jaxpr, inner.consts, inputs, _analytic)
-    if name in ("eq", "ne", "lt", "le", "gt", "ge", "is_finite", "sign", "stop_gradient"):
-        return run(equation, [jnp.real(value) for value in inputs])
-    if name in _CONTINUED:
-        return [_CONTINUED[name](*inputs)]
-    if name == "dot_general":
-        a, b = (jnp.asarray(value, jnp.complex128) for value in inputs)
-        return [jax.lax.dot_general(a, b, parameters["dimension_numbers"], precision="highest")]
-    if name == "convert_element_type":
-        return list(inputs)
-    if name not in _LINEAR:
-        raise NotImplementedError(name)
-    mixed = [jnp.asarray(v, jnp.complex128) if jnp.issubdtype(jnp.result_type(v), jnp.inexact) else v for v in inputs]
-    return run(equation, mixed)
-
-
-_CONTINUED: dict[str, Callable[..., Any]] = {
-    "abs": lambda z: jnp.where(jnp.real(z) < 0, -z, z),
-    "max": lambda a, b: jnp.where(jnp.real(a) >= jnp.real(b), a, b),
-    "min": lambda a, b: jnp.where(jnp.real(a) <= jnp.real(b), a, b),
-    "log1p": lambda z: jnp.log(1 + z),
-    "expm1": lambda z: jnp.exp(z) - 1,
-    "logistic": lambda z: 1 / (1 + jnp.exp(-z)),
-    "square": lambda z: z * z,
-}
-# Operations that JAX defines for complex numbers and that are analytic, or only move numbers.
-_LINEAR = {
-    "add", "add_any", "sub", "mul", "div", "neg", "exp", "log", "tanh", "sin", "cos", "sqrt", "rsqrt", "integer_pow",
-    "reduce_sum", "cumsum", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "concatenate",
-    "slice", "dynamic_slice", "gather", "select_n", "rev", "pad", "copy", "name",
-}  # fmt: skip
+    if not any(np.iscomplexobj(value) for value in inputs):
+        return step.run(inputs, _continued)
+    if step.name in ("custom_jvp_call", "custom_vjp_call"):
+        return step.inner("call_jaxpr")(inputs, _continued, as_given=True)
+    evaluate = step.row.continued or (step.row.evaluate if step.row.analytic else None)
+    if evaluate is None or any(np.dtype(dtype).kind == "c" for dtype in step.dtypes):
+        raise NotContinued(step.name)
+    result = evaluate(*inputs, **step.params)
+    return list(result) if step.multiple else [result]

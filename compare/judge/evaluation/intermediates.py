@@ -9,19 +9,15 @@ and can do two things with the gradients of the same name that the hand-written 
   differs is wrong by itself, so that one fault is blamed once.
 """
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend import core
 
-from compare.judge.program.compiling import compiled
-from compare.judge.program.interpreter import Rule, called_program, equations, interpreted, run
-from compare.judge.program.widening import Program
+from compare.judge.program.plan import Step, as_it_is, called_program, equations
+from compare.judge.program.trace import Program
 from compare.pytrees import LOSS, paths
 
 
@@ -114,106 +110,14 @@ def backward_order(loss: Program, parameters: Any) -> list[str]:
     return sorted(position, key=lambda name: -position[name])
 
 
-@functools.lru_cache(maxsize=128)
-def with_offsets(loss: Callable[..., Any]) -> Callable[..., Any]:
-    """`(parameters, offsets), *args -> loss`, each tapped value moved by the offset of its name.
+def tapped_values(loss: Program, parameters: Any, *args: Any) -> dict[str, np.ndarray]:
+    """The marked values, by name."""
+    seen: dict[str, np.ndarray] = {}
 
-    At zero offsets, the gradient with respect to them is that of the tapped values.
-    """
+    def keep(step: Step, inputs: list[Any]) -> list[Any]:
+        if step.name == "name":
+            seen.setdefault(step.params["name"], inputs[0])
+        return step.run(inputs, as_it_is)
 
-    def moved(inputs: tuple[Any, dict[str, Any]], *args: Any) -> Any:
-        parameters, offsets = inputs
-        return interpreted(loss, _at_taps(offsets, lambda name, value: value + offsets[name]))(parameters, *args)
-
-    return moved
-
-
-@functools.lru_cache(maxsize=128)
-def with_upstream(loss: Callable[..., Any]) -> Callable[..., Any]:
-    """`(parameters, offsets), upstream, *args -> loss`, whose backward pass is cut at every tap.
-
-    What arrives at a tap becomes the gradient of its offset; what goes on from there is `upstream[name]`.
-    """
-
-    def cut(inputs: tuple[Any, dict[str, Any]], upstream: dict[str, Any], *args: Any) -> Any:
-        parameters, offsets = inputs
-        rule = _at_taps(offsets, lambda name, value: _cut(value, offsets[name], upstream[name]))
-        return interpreted(loss, rule)(parameters, *args)
-
-    return cut
-
-
-@functools.lru_cache(maxsize=128)
-def with_weights(loss: Callable[..., Any]) -> Callable[..., Any]:
-    """`(parameters, offsets), upstream, weights, *args -> loss`, as `with_upstream`, and every tap that is not cut
-    weighted: what comes back through it is multiplied by `weights[name]`. At 0 it is a constant.
-    """
-
-    def weighted(
-        inputs: tuple[Any, dict[str, Any]], upstream: dict[str, Any], weights: dict[str, Any], *args: Any
-    ) -> Any:
-        parameters, offsets = inputs
-
-        def change(name: str, value: Any) -> Any:
-            if name in offsets:
-                return _cut(value, offsets[name], upstream[name])
-            return _weighted(value, weights[name])
-
-        return interpreted(loss, _at_taps({*offsets, *weights}, change))(parameters, *args)
-
-    return weighted
-
-
-def _at_taps(names: Any, change: Callable[[str, Any], Any]) -> Rule:
-    def rule(equation: Any, inputs: list[Any]) -> list[Any]:
-        name = equation.params["name"] if equation.primitive.name == "name" else ""
-        return [change(name, inputs[0])] if name in names else run(equation, inputs)
-
-    return rule
-
-
-@jax.custom_vjp
-def _cut(value: Any, offset: Any, upstream: Any) -> Any:
-    return value
-
-
-def _cut_forward(value: Any, offset: Any, upstream: Any) -> tuple[Any, Any]:
-    return value, upstream
-
-
-def _cut_backward(upstream: Any, gradient: Any) -> tuple[Any, Any, Any]:
-    return upstream, gradient, jnp.zeros_like(upstream)
-
-
-_cut.defvjp(_cut_forward, _cut_backward)
-
-
-@jax.custom_vjp
-def _weighted(value: Any, weight: Any) -> Any:
-    return value
-
-
-_weighted.defvjp(lambda value, weight: (value, weight), lambda weight, gradient: (weight * gradient, 0.0 * weight))
-
-
-@functools.lru_cache(maxsize=128)
-def tapped_values(loss: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
-    """`parameters, *args -> {name: value}` of the marked values."""
-
-    @compiled
-    def values(parameters: Any, *args: Any) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
-
-        def keep(equation: Any, inputs: list[Any]) -> list[Any]:
-            if equation.primitive.name == "name":
-                seen[equation.params["name"]] = inputs[0]
-            return run(equation, inputs)
-
-        interpreted(loss, keep)(parameters, *args)
-        return seen
-
-    return values
-
-
-def zero_offsets(taps: dict[str, jax.ShapeDtypeStruct]) -> dict[str, np.ndarray]:
-    return {name: np.zeros(tap.shape, tap.dtype) for name, tap in taps.items()}
+    loss(parameters, *args, rule=keep)
+    return seen

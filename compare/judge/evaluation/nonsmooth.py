@@ -1,20 +1,17 @@
 """Kinks and ties: points where a function has more than one derivative, and no choice of one is a fault."""
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.judge.evaluation.intermediates import with_offsets, zero_offsets
 from compare.judge.evaluation.perturbed_points import cast, structured
 from compare.judge.evaluation.point import Check, Point
-from compare.judge.program.compiling import compiled
-from compare.judge.program.interpreter import Rule, interpreted, run, widened
+from compare.judge.program.plan import Step
+from compare.judge.program.trace import Taps, widened
 from compare.judge.reports.verdict import Verdict
-from compare.judge.roundoff.perturbation import is_floating, unit_roundoff
+from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.pytrees import leaves_by_path
 
 
@@ -74,46 +71,24 @@ def _jittered(tree: Any, random: np.random.Generator, step: float | None = None)
     return jax.tree.map(jitter, tree)
 
 
-@functools.lru_cache(maxsize=128)
-def _gradient_beside(loss: Callable[..., Any]) -> Callable[..., Any]:
-    """`key, together, (parameters, offsets), *args -> gradients` where no operation stands at its kink."""
-
-    @compiled
-    def gradient(key: Any, together: Any, inputs: Any, *args: Any) -> Any:
-        return jax.grad(interpreted(with_offsets(loss), _off_kinks(key, together)))(inputs, *args)
-
-    return gradient
-
-
-def _off_kinks(key: Any, together: Any) -> Rule:
-    """Operations with kinks, each with its largest input moved by a ten-millionth of its size.
+class _Nudges:
+    """The rule that moves the input of every nonsmooth operation by some ten-millionths of its size.
 
     All entries one way if `together`, which a convention such as `>=` comes to, or else each its own way. Moved here
-    and not only at the parameters: many entries may stand at a kink that no move of the parameters takes apart.
+    and not only at the parameters: many entries may stand at a nonsmooth point that no move of the parameters leaves.
     """
-    number = 0
 
-    def rule(equation: Any, inputs: list[Any]) -> list[Any]:
-        nonlocal number
-        moving = [i for i, value in enumerate(inputs) if is_floating(value)]
-        if equation.primitive.name in _KINKED and moving:
-            number += 1
-            one, many = jax.random.split(jax.random.fold_in(key, number))
-            i = max(moving, key=lambda i: np.size(inputs[i]))
-            shape = np.shape(inputs[i])
-            sign = jnp.where(together, jax.random.rademacher(one, ()), jax.random.rademacher(many, shape))
-            size = jnp.sqrt(jnp.mean(jnp.square(inputs[i])))
-            step = sign * jax.random.uniform(many, shape, minval=0.5, maxval=1.5) * jnp.where(size > 0, size, 1)
-            step *= max(1e-7, 8 * unit_roundoff(jnp.result_type(inputs[i])))
-            step = jax.lax.stop_gradient(step).astype(jnp.result_type(inputs[i]))
-            inputs = [*inputs[:i], inputs[i] + step, *inputs[i + 1 :]]
-        return run(equation, inputs)
+    def __init__(self, seed: int, together: bool) -> None:
+        self.random, self.together = np.random.default_rng(seed), together
 
-    return rule
-
-
-_KINKED = {"abs", "argmax", "argmin", "clamp", "custom_jvp_call", "ge", "gt", "le", "lt", "max", "min", "reduce_max"}
-_KINKED |= {"reduce_min", "reduce_window_max", "reduce_window_min", "sign", "sort"}
+    def __call__(self, step: Step, inputs: list[Any]) -> list[Any]:
+        if step.name != "nudged":
+            return step.run(inputs, self)
+        value = np.asarray(inputs[0])
+        signs = self.random.choice((-1.0, 1.0), () if self.together else value.shape)
+        size = float(np.sqrt(np.mean(np.square(value, dtype=np.float64)))) if value.size else 0.0
+        far = max(1e-7, 8 * unit_roundoff(value.dtype)) * (size if 0 < size < np.inf else 1.0)
+        return [(value + far * signs * self.random.uniform(0.5, 1.5, value.shape)).astype(value.dtype)]
 
 
 def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
@@ -123,17 +98,16 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
     directions all around. A pair is enough to refuse full gradients for both sides of a tie.
     """
     random = np.random.default_rng(check.seed)
-    gradient = _gradient_beside(check.loss)
     near = []
-    with jax.enable_x64(True):
-        args = widened(point.args)
-        offsets = zero_offsets({name: check.taps[name] for name in point.intermediates})
-        for sample in range(64):
-            start = widened(point.parameters)
-            if sample % 2:
-                start = _jittered(start, random, 1e-7)  # for kinks inside loops, which no rule reaches
-            right, taps = gradient(jax.random.key(sample), sample % 4 == 0, (start, widened(offsets)), *args)
-            near.append(leaves_by_path(right) | {name: np.asarray(value) for name, value in taps.items()})
+    for sample in range(64):
+        start = widened(point.parameters)
+        if sample % 2:
+            start = _jittered(start, random, 1e-7)  # for operations whose inputs have no marker
+        taps = Taps()
+        nudges = _Nudges(sample, sample % 4 == 0)
+        _, right = check.loss.gradient(start, *point.args, rule=nudges, taps=taps)
+        none = {name: np.zeros(check.taps[name].shape) for name in point.intermediates}
+        near.append(leaves_by_path(right) | none | taps.gradients)
     came = leaves_by_path(point.gradients) | point.intermediates
     entries = [
         (row.path, index) for row in point.rows if row.path in wrong for index in _worst_entries(row, came, near[0])

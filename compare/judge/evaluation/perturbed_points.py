@@ -18,11 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.judge.program.compiling import SMALL
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.pytrees import laid_out
 
 Arguments = tuple[Any, ...]
+
+SMALL = 2**16  # entries of all parameters, up to which one more point costs next to nothing
 
 
 @dataclass(frozen=True)

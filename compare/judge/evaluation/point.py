@@ -1,6 +1,6 @@
 """Both sides at one point."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.judge.evaluation.intermediates import with_offsets, zero_offsets
 from compare.judge.evaluation.side_effects import Watched
+from compare.judge.program.trace import Program
 from compare.judge.reports.verdict import Row, Verdict, compare_leaf, compare_trees
 from compare.judge.roundoff.perturbation import unit_roundoff
-from compare.judge.roundoff.tolerance import CONFIRMED, SAMPLES, measure
+from compare.judge.roundoff.tolerance import CONFIRMED, SAMPLES, measure_gradient
 from compare.pytrees import LOSS, as_array, leaves_by_path, like, number_like, paths
 
 
@@ -51,7 +51,7 @@ class Check:
     """The two functions, and what is known of them before any number is looked at."""
 
     by_hand: Watched
-    loss: Callable[..., Any]
+    loss: Program
     dtype: np.dtype
     order: list[str]
     taps: dict[str, Any]
@@ -71,14 +71,8 @@ class Check:
     def _compared(self, parameters: Any, args: tuple[Any, ...], answer: Any, samples: int) -> Point:
         offered = _by_name(answer[2]) if len(answer) == 3 else {}
         model = {name: np.zeros(tap.shape, self.dtype) for name, tap in self.taps.items() if name in offered}
-        (right_loss, (right, right_taps)), (slack, (slacks, tap_slacks)) = measure(
-            with_offsets(self.loss),
-            (parameters, zero_offsets({name: self.taps[name] for name in model})),
-            *args,
-            dtype=self.dtype,
-            gradient=True,
-            samples=samples,
-            seed=self.seed,
+        (right_loss, right, right_taps), (slack, slacks, tap_slacks) = measure_gradient(
+            self.loss, parameters, *args, taps=model, dtype=self.dtype, samples=samples, seed=self.seed
         )
         slacks = of_own_dtypes(slacks, parameters, self.dtype)
         loss = number_like(answer[0], np.zeros((), self.dtype))

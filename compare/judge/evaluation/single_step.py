@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from compare.judge.evaluation.steps import Step, both_leaves
-from compare.judge.program.widening import Program
+from compare.judge.program.trace import Program
 from compare.judge.reports.verdict import Row, Verdict, compare_trees
 from compare.judge.roundoff.tolerance import CONFIRMED, SAMPLES, last_place, measure
 

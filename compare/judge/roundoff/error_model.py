@@ -1,20 +1,24 @@
-"""What rounding is in proportion to, operation by operation: the size of its result, of its terms, or of its inputs."""
+"""What rounding is in proportion to, operation by operation: the size of its result, of its terms, or of its inputs.
 
-import functools
+The table of primitives says for each operation which of these it is (`Rounds`, `Moves`); here they are computed.
+"""
+
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from compare.judge.program.interpreter import run
+from compare.judge.program.plan import Step
+from compare.judge.program.primitives.row import Moves, Rounds
 
-Draw = Callable[[Any], Any]  # value -> noise of its shape, of standard deviation u
+Array = Any
+Draw = Callable[[Array], Array]  # value -> noise of its shape, of standard deviation u
 
 
-def is_floating(value: Any) -> bool:
-    return jnp.issubdtype(jnp.result_type(value), jnp.floating)
+def is_inexact(value: Array) -> bool:
+    """Whether it is an array of floating-point numbers that rounds: NumPy's own, complex ones, or narrow ones."""
+    dtype = value.dtype
+    return dtype.kind in "fc" or (dtype.kind == "V" and dtype.itemsize <= 2)
 
 
 def growth(terms: float) -> float:
@@ -23,81 +27,117 @@ def growth(terms: float) -> float:
     Like sqrt(n) if every addition errs by chance (Higham and Mary, "A new approach to probabilistic rounding error
     analysis", SIAM Journal on Scientific Computing 41, 2019). Terms of a few values only, such as the gradients
     of a network that begins at zero, do not: while the partial sum stays between two powers of two, each is rounded
-    the same way, and errors grow like n. What is allowed then is the sum of u |partial sum|, which no order exceeds.
+    the same way, and errors grow like n. The tolerance then is the sum of u |partial sum|, which no order exceeds.
     """
     return max(terms**0.5, terms / STEADY)
 
 
-# As many as the deviations that are allowed: n in all, and the partial sums of n equal terms, or of n terms of random
-# signs, add up to about n/2 times their sum, or their norm.
+# As many as the standard deviations of a tolerance: n in all, and the partial sums of n equal terms, or of n terms of
+# random signs, add up to about n/2 times their sum, or their norm.
 STEADY = 16
 
 
-def _size(*values: Any) -> Any:
-    """The largest |entry|, or 1 where that is no number to divide by: squares of what is left neither over- nor
-    underflow."""
-    largest = functools.reduce(jnp.maximum, [jnp.max(lax.abs(value), initial=0) for value in values])
-    return jnp.where((largest > 0) & (largest < jnp.inf), largest, 1)
+def _size(value: Array) -> float:
+    """The largest |entry|, or 1 where that is no number to divide by, so that squares neither over- nor underflow."""
+    largest = float(np.max(np.abs(value), initial=0.0))
+    return largest if 0 < largest < np.inf else 1.0
 
 
-def _products(equation: Any, inputs: list[Any], output: Any) -> Any:
+def _norm(value: Array, axes: tuple[int, ...]) -> Array:
+    """The Euclidean norm along axes, which stay with length 1."""
+    scale = _size(value)
+    if 1e-100 < scale < 1e100:  # no square over- or underflows
+        squares = np.square(value) if value.dtype.kind != "c" else np.square(value.real) + np.square(value.imag)
+        return np.sqrt(squares.sum(axis=axes, keepdims=True))
+    return scale * np.sqrt(np.square(np.abs(value / scale)).sum(axis=axes, keepdims=True))
+
+
+def _products(step: Step, inputs: list[Array], output: Array) -> Array:
     """g (|a| |b| / sqrt(n) + |a.b|) for a product of arrays contracted over n terms; g is `growth(n)`."""
-    (contracted, batched) = equation.params["dimension_numbers"]
+    contracted, batched = step.params["dimension_numbers"]
     norms = []
     for i, value in enumerate(inputs):
         # As the product's own axes are laid out: batch, then the free ones of a, then those of b.
-        scale = _size(value)
-        size = scale * lax.sqrt(jnp.sum(lax.square(value / scale), axis=contracted[i], keepdims=True))
+        value = np.asarray(value, output.dtype)
+        size = _norm(value, tuple(contracted[i]))
         free = [axis for axis in range(value.ndim) if axis not in (*contracted[i], *batched[i])]
-        size = lax.transpose(size, (*batched[i], *free, *contracted[i]))
         kept = [value.shape[axis] for axis in (*batched[i], *free)]
+        size = size.transpose((*batched[i], *free, *contracted[i]))
         other = output.ndim - len(kept)
         place = len(batched[i]) if i else len(kept)
-        norms.append(lax.reshape(size, (*kept[:place], *(1,) * other, *kept[place:])))
+        norms.append(size.reshape((*kept[:place], *(1,) * other, *kept[place:])))
     terms = float(np.prod([inputs[0].shape[axis] for axis in contracted[0]]))
     grown = growth(terms)
-    return grown / max(terms, 1) ** 0.5 * norms[0] * norms[1] + grown * lax.abs(output)
+    scale = norms[0] * norms[1]
+    scale *= grown / max(terms, 1) ** 0.5
+    return scale + grown * np.abs(output)
 
 
-def _sums(equation: Any, inputs: list[Any], output: Any) -> Any:
+def _terms(step: Step, inputs: list[Array], output: Array) -> Array:
     """g (|a| + |sum of a|), because the additions of a plain sum round and its terms do not."""
-    terms = inputs[0].size / max(output.size, 1)
-    scale = _size(inputs[0])
-    norm = scale * jnp.sqrt(jnp.sum((inputs[0] / scale) ** 2, axis=equation.params["axes"]))
-    return growth(terms) * (norm + jnp.abs(output))
+    value = np.asarray(inputs[0])
+    terms = value.size / max(output.size, 1)
+    norm = _norm(value, tuple(step.params["axes"])).reshape(output.shape)
+    return growth(terms) * (norm + np.abs(output))
 
 
-def _by_squares(equation: Any, inputs: list[Any], output: Any) -> Any:
+def _squares(step: Step, inputs: list[Array], output: Array) -> Array:
     """The same for any other operation that adds its inputs, or their products: done again to squares, and to ones."""
-    floating = [value for value in inputs if is_floating(value)]
-    if equation.primitive.name == "conv_general_dilated":
+    floating = [np.abs(value) for value in inputs if is_inexact(value)]
+    if step.name == "conv_general_dilated":
         sizes = [_size(value) for value in floating]
         whole = sizes[0] * sizes[1]
     else:
-        whole = _size(*floating)
+        whole = max(_size(value) for value in floating)
         sizes = [whole] * len(floating)
     each = iter(sizes)
-    scales = [next(each) if is_floating(value) else None for value in inputs]
+    scales = [next(each) if is_inexact(value) else None for value in inputs]
     pairs = list(zip(inputs, scales, strict=True))
-    squares = run(equation, [value if scale is None else (value / scale) ** 2 for value, scale in pairs])[0]
-    terms = run(equation, [value if scale is None else jnp.ones_like(value) for value, scale in pairs])[0]
-    grown = jnp.maximum(jnp.sqrt(terms), terms / STEADY)
-    return grown * (whole * jnp.sqrt(squares) + jnp.abs(output))
+    evaluate = step.row.evaluate
+    assert evaluate is not None  # a row that rounds so is evaluated here
+    squares = evaluate(*(v if s is None else np.square(np.abs(v) / s) for v, s in pairs), **step.params)
+    terms = evaluate(*(v if s is None else np.ones(v.shape) for v, s in pairs), **step.params)
+    grown = np.maximum(np.sqrt(terms), terms / STEADY)
+    return grown * (whole * np.sqrt(squares) + np.abs(output))
 
 
-def _smaller_factor(inputs: list[Any], draw: Draw) -> list[Any]:
+def _beside_one(step: Step, inputs: list[Array], output: Array) -> Array:
+    return np.abs(output) + 1
+
+
+def _result(step: Step, inputs: list[Array], output: Array) -> Array:
+    return np.abs(output)
+
+
+# The size to which the rounding error of a result is in proportion.
+SCALES: dict[Rounds, Callable[[Step, list[Array], Array], Array]] = {
+    Rounds.RESULT: _result,
+    Rounds.IF_NARROWER: _result,
+    Rounds.TERMS: _terms,
+    Rounds.PRODUCTS: _products,
+    Rounds.SQUARES: _squares,
+    Rounds.BESIDE_ONE: _beside_one,
+}
+
+
+def _smaller_factor(inputs: list[Array], draw: Draw) -> list[Array]:
     """A product's smaller factor, moved by its last place.
 
     Products may be multiplied in another order: (A B) c is rounded in proportion to |A B| |c|, and so it is
     when c is moved before B c is formed. The same holds for a factor that is scaled first.
     """
-    least = min(range(len(inputs)), key=lambda i: inputs[i].size)
-    moved = list(inputs)
-    moved[least] = lax.add(inputs[least], lax.mul(lax.abs(inputs[least]), draw(inputs[least])))
-    return moved
+    floating = [i for i, value in enumerate(inputs) if is_inexact(value)]
+    if not floating:
+        return inputs
+    least = min(floating, key=lambda i: inputs[i].size)
+    return [_moved(value, draw) if i == least else value for i, value in enumerate(inputs)]
 
 
-def _matrices(inputs: list[Any], draw: Draw) -> list[Any]:
+def _moved(value: Array, draw: Draw) -> Array:
+    return value + np.abs(value) * draw(value)
+
+
+def _matrices(inputs: list[Array], draw: Draw) -> list[Array]:
     """Every matrix moved by the last place of its largest entry.
 
     What linear algebra computes is exact for a matrix that differs by a small multiple of u |A| (Higham, "Accuracy
@@ -105,37 +145,22 @@ def _matrices(inputs: list[Any], draw: Draw) -> list[Any]:
     the condition of the problem, which nothing but moving the matrix tells.
     """
 
-    def moved(value: Any) -> Any:
-        if not is_floating(value) or value.ndim == 0:
+    def moved(value: Array) -> Array:
+        if not is_inexact(value) or value.ndim == 0:
             return value
-        largest = jnp.max(jnp.abs(value), axis=tuple(range(value.ndim))[-2:], keepdims=True, initial=0)
-        return jnp.where(jnp.isfinite(value), value + largest * draw(value), value)
+        largest = np.max(np.abs(value), axis=tuple(range(value.ndim))[-2:], keepdims=True, initial=0)
+        return np.where(np.isfinite(value), value + largest * draw(value), value)
 
     return [moved(value) for value in inputs]
 
 
-def _beside_one(equation: Any, inputs: list[Any], output: Any) -> Any:
-    """Textbooks write expm1(x) as exp(x) - 1 and log1p(x) as log(1 + x), which round where 1 does."""
-    return lax.add(lax.abs(output), lax.full_like(output, 1))
+def _inputs(inputs: list[Array], draw: Draw) -> list[Array]:
+    return [_moved(value, draw) if hasattr(value, "dtype") and is_inexact(value) else value for value in inputs]
 
 
 # What an operation does to its inputs before it is done: a backward error.
-INPUTS: dict[str, Callable[[list[Any], Draw], list[Any]]] = {"dot_general": _smaller_factor}
-INPUTS |= dict.fromkeys(
-    ("cholesky", "cholesky_update", "custom_linear_solve", "eig", "eigh", "hessenberg", "householder_product",
-     "lu", "qr", "schur", "svd", "triangular_solve", "tridiagonal", "tridiagonal_solve"),
-    _matrices,
-)  # fmt: skip
-# What rounding is in proportion to, where that is not the result.
-SCALES: dict[str, Callable[..., Any]] = {"dot_general": _products, "reduce_sum": _sums}
-SCALES |= dict.fromkeys(("conv_general_dilated", "cumsum", "reduce_window_sum", "scatter-add"), _by_squares)
-SCALES |= dict.fromkeys(("expm1", "log1p"), _beside_one)
-# Elementary functions are good to a few units in the last place; the rest to half of one.
-ULPS = dict.fromkeys(("exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "erf", "erf_inv", "pow"), 4)
-ULPS |= dict.fromkeys(("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "erfc"), 4)
-# Operations that move numbers or choose among them, and never round.
-EXACT = {
-    "abs", "broadcast_in_dim", "concatenate", "copy", "copy_p", "dynamic_slice", "dynamic_update_slice",
-    "expand_dims", "gather", "iota", "max", "min", "name", "neg", "pad", "reduce_max", "reduce_min", "reshape",
-    "rev", "select_n", "sign", "slice", "sort", "squeeze", "stop_gradient", "transpose",
-}  # fmt: skip
+MOVES: dict[Moves, Callable[[list[Array], Draw], list[Array]]] = {
+    Moves.SMALLER_FACTOR: _smaller_factor,
+    Moves.MATRICES: _matrices,
+    Moves.INPUTS: _inputs,
+}

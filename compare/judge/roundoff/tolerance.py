@@ -18,17 +18,18 @@ Two refinements make it fair to a correct program that computes the same thing i
 u is the unit roundoff of the dtype under test. The noisy runs themselves are done in float64.
 """
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.judge.program.compiling import compiled
-from compare.judge.program.interpreter import interpreted, largest_value, widened
-from compare.judge.roundoff.perturbation import Noise, bend_slopes, collect_slopes, draws, rounding_noise, unit_roundoff
+from compare.judge.program.plan import Rule, as_it_is
+from compare.judge.program.trace import Program, Taps
+from compare.judge.roundoff.perturbation import Noise, RoundingNoise, unit_roundoff
+
+Pytree = Any
 
 SAMPLES = 1
 CONFIRMED = (4, 16)  # before anything is blamed: first with a few more, which clears most
@@ -39,31 +40,59 @@ DEVIATIONS = 16.0
 SHARED = 1 / 4
 
 
-# Programs called from here, and not one with a loop inside: XLA runs the body of a loop on one core.
+def measure(
+    program: Program, *args: Pytree, dtype: Any, samples: int = SAMPLES, seed: int = 0
+) -> tuple[Pytree, Pytree]:
+    """Evaluate a program in float64, and measure what rounding in `dtype` may do to every entry of its result.
+
+    Returns (result, tolerance), two trees of NumPy arrays of the same structure. An entry's tolerance is DEVIATIONS
+    standard deviations of the noisy runs, of which a part (SHARED) is common to its leaf, plus two units in the last
+    place of the result, because both sides store theirs rounded, plus the smallest normal number.
+    """
+    program = program.at(*args)
+    size = program.plan.largest_value()
+    return _measured(lambda rule: program(*args, rule=rule), size, dtype, samples, seed)
 
 
-@functools.partial(compiled, static_argnums=(0, 1))
-def _still(function: Callable[..., Any], gradient: bool, *args: Any) -> Any:
-    """The result, and the largest slopes on the way to it."""
-    slopes: list[Any] = []
-    if gradient:
-        interpreted(function, collect_slopes(slopes))(*args)
-    return (jax.value_and_grad(function) if gradient else function)(*args), slopes
+def measure_gradient(
+    program: Program,
+    parameters: Pytree,
+    *args: Pytree,
+    taps: Mapping[str, Any],
+    dtype: Any,
+    upstream: Mapping[str, np.ndarray] | None = None,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> tuple[Pytree, Pytree]:
+    """The same for (loss, gradients, gradients of the taps by their names), from one evaluation of the gradient.
+
+    `taps` are those to be measured, by name, with their shapes; `upstream` is put in the place of the gradients that
+    arrive at them.
+    """
+    program = program.at(parameters, *args)
+
+    def evaluate(rule: Rule) -> Pytree:
+        at_taps = Taps(upstream=dict(upstream or {}))
+        loss, gradients = program.gradient(parameters, *args, rule=rule, taps=at_taps)
+        found = at_taps.gradients
+        return loss, gradients, {name: found.get(name, np.zeros(tap.shape)) for name, tap in taps.items()}
+
+    return _measured(evaluate, program.gradient.plan.largest_value(), dtype, samples, seed)
 
 
-@functools.partial(compiled, static_argnums=(0, 1))
-def _moved(function: Callable[..., Any], gradient: bool, unit: Any, part: Any, slopes: list[Any], *args: Any) -> Any:
-    """The result with noise. A program of its own, so that further samples need no other."""
-    noise = Noise(part, unit)
-    bends = jax.tree.map(lambda slope: slope * noise.like(slope), slopes)
-
-    def bent(*args: Any) -> Any:
-        return interpreted(function, bend_slopes(bends))(*args)
-
-    return interpreted(jax.value_and_grad(bent) if gradient else function, rounding_noise(noise))(*args)
-
-
-# What follows is done leaf by leaf in NumPy: to compile these few passes would take longer than they do.
+def _measured(
+    evaluate: Callable[[Rule], Pytree], size: int, dtype: Any, samples: int, seed: int
+) -> tuple[Pytree, Pytree]:
+    unit = unit_roundoff(dtype)
+    values, structure = jax.tree.flatten(evaluate(as_it_is))
+    moves: list[Any] = [None] * len(values)
+    for sample in range(samples):
+        moved = jax.tree.leaves(evaluate(RoundingNoise(Noise(size, 1009 * seed + sample, unit))))
+        # Taken out one by one: of a huge model, not everything fits into memory at once.
+        moves = [_farther(moves.pop(0), moved.pop(0), value) for value in values]
+    options = {"samples": samples, "unit": unit, "tiny": float(jnp.finfo(dtype).tiny)}
+    tolerances = [_tolerance(moves.pop(0), value, **options) for value in values]
+    return jax.tree.unflatten(structure, values), jax.tree.unflatten(structure, tolerances)
 
 
 def _farther(total: np.ndarray | None, moved: Any, still: np.ndarray) -> np.ndarray:
@@ -78,8 +107,8 @@ def _farther(total: np.ndarray | None, moved: Any, still: np.ndarray) -> np.ndar
         return distance if total is None else np.hypot(total, distance, out=total)
 
 
-def _allowance(move: np.ndarray, value: np.ndarray, *, samples: int, unit: float, tiny: float) -> np.ndarray:
-    """What is allowed to the entries of a leaf that noise moved by `move`, in root mean square times sqrt(samples)."""
+def _tolerance(move: np.ndarray, value: np.ndarray, *, samples: int, unit: float, tiny: float) -> np.ndarray:
+    """Of the entries of a leaf that noise moved by `move`, in root mean square times sqrt(samples)."""
     with np.errstate(all="ignore"):  # what is not finite is allowed nothing by whoever compares
         largest = np.max(move, initial=0.0)
         scale = largest if 0 < largest < np.inf else 1.0  # so that no square overflows
@@ -92,49 +121,6 @@ def _allowance(move: np.ndarray, value: np.ndarray, *, samples: int, unit: float
         if jnp.issubdtype(value.dtype, jnp.inexact):  # integers are stored as they are
             deviation += 4 * unit * np.abs(value) + tiny
     return deviation
-
-
-def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-
-
-@functools.lru_cache(maxsize=128)
-def _largest(function: Callable[..., Any], gradient: bool, tree: Any, shapes: tuple[Any, ...]) -> int:
-    target = jax.value_and_grad(function) if gradient else function
-    return largest_value(jax.make_jaxpr(target)(*jax.tree.unflatten(tree, shapes)).jaxpr)
-
-
-def measure(
-    function: Callable[..., Any],
-    *args: Any,
-    dtype: Any,
-    gradient: bool = False,
-    samples: int = SAMPLES,
-    seed: int = 0,
-) -> tuple[Any, Any]:
-    """Run `function(*args)` in float64, and measure what rounding in `dtype` may do to every entry.
-
-    With `gradient`, run `jax.value_and_grad(function)` instead. Returns (result, allowance), two trees of
-    NumPy arrays of the same structure. An entry's allowance is DEVIATIONS standard deviations of the noisy
-    runs, of which a part (SHARED) is common to its leaf, plus two units in the last place of the result,
-    because both sides store theirs rounded, plus the smallest normal number.
-    """
-    unit = unit_roundoff(dtype)
-    with jax.enable_x64(True):
-        wide = jax.tree.map(lambda leaf: jax.device_put(widened(leaf)), args)  # once, and not for each run
-        leaves, tree = jax.tree.flatten(jax.tree.map(_shape_of, wide))
-        size = _largest(function, gradient, tree, tuple(leaves))
-        result, slopes = _still(function, gradient, *wide)
-        values, tree = jax.tree.flatten(jax.tree.map(np.asarray, result))
-        moves: list[Any] = [None] * len(values)
-        for sample in range(samples):
-            part = draws(size, 1009 * seed + sample)
-            moved = jax.tree.leaves(_moved(function, gradient, unit, part, slopes, *wide))
-            # Taken out one by one: of a huge model, not everything fits into memory at once.
-            moves = [_farther(moves.pop(0), moved.pop(0), value) for value in values]
-    options = {"samples": samples, "unit": unit, "tiny": float(jnp.finfo(dtype).tiny)}
-    allowed = [_allowance(moves.pop(0), value, **options) for value in values]
-    return jax.tree.unflatten(tree, values), jax.tree.unflatten(tree, allowed)
 
 
 def last_place(array: np.ndarray) -> np.ndarray:

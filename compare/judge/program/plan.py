@@ -1,0 +1,284 @@
+"""A traced program as a list of steps, and its evaluation step by step, in NumPy.
+
+Nothing is compiled: each step is one operation of the trace, done by the rule that its row of the table gives
+(`primitives`), or by JAX where the table has none. What is done besides, such as moving every result by its rounding,
+is said by a `Rule`, which is called for each step in turn.
+
+Results have the dtypes that the plan gives them, and not those of the trace: a plan may be wider than its trace, so
+that a float32 function is evaluated in float64. See `Widening`.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+from compare.judge.program.primitives import TABLE
+from compare.judge.program.primitives.row import UNKNOWN, Primitive
+
+Array = Any
+Rule = Callable[["Step", list[Array]], list[Array]]  # (step, inputs) -> outputs
+
+# Operations that are plain calls of a program: their steps take the place of the call.
+CALLS = {"jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "core_call", "call", "custom_lin"}
+# Done for what they do, whether or not their result is used.
+MARKERS = {"arrives", "marked"}
+
+
+@dataclass(frozen=True)
+class Widening:
+    """Which dtype the results of a program have where its trace has another.
+
+    References are computed in float64. Calling the function with float64 arrays would make another function of it:
+    `jax.random` draws other numbers, a loop whose state starts as float32 is refused, a cast to float32 rounds. So it
+    is traced in the dtypes of its caller, and every floating dtype of the trace whose machine epsilon is at most
+    `coarsest` is evaluated as float64. Integers, keys and random bits stay what they are, and so does what is narrower
+    on purpose, such as bfloat16 in a float32 loss. With `coarsest` 0, everything stays as it was traced.
+    """
+
+    coarsest: float = 0.0
+
+    def dtype(self, dtype: Any) -> np.dtype:
+        return _wider(self.coarsest, dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _wider(coarsest: float, dtype: Any) -> np.dtype:
+    if jnp.issubdtype(dtype, np.inexact) and float(jnp.finfo(dtype).eps) <= coarsest:
+        return np.dtype(np.complex128 if jnp.issubdtype(dtype, np.complexfloating) else np.float64)
+    return dtype if jnp.issubdtype(dtype, jax.dtypes.extended) else np.dtype(dtype)
+
+
+class Step:
+    """One operation: its row of the table, where its inputs lie among the values, and where its results go."""
+
+    __slots__ = (
+        "dtypes",
+        "equation",
+        "inputs",
+        "last",
+        "multiple",
+        "name",
+        "narrow",
+        "outputs",
+        "params",
+        "programs",
+        "row",
+        "widening",
+    )  # fmt: skip
+
+    def __init__(self, equation: Any, inputs: list[int], outputs: list[int], widening: Widening) -> None:
+        self.equation, self.inputs, self.outputs, self.widening = equation, inputs, outputs, widening
+        self.name: str = equation.primitive.name
+        self.row: Primitive = TABLE.get(self.name, UNKNOWN)
+        self.params: dict[str, Any] = equation.params
+        self.multiple: bool = equation.primitive.multiple_results
+        self.dtypes = [widening.dtype(variable.aval.dtype) for variable in equation.outvars]
+        self.narrow = any(_is_narrow(widening.dtype(atom.aval.dtype)) for atom in (*equation.invars, *equation.outvars))
+        self.last: list[int] = []
+        self.programs: dict[str, Plan] = {}
+
+    def inner(self, name: str, closed: Any = None) -> "Plan":
+        """The plan of the program that is the parameter `name`."""
+        if name not in self.programs:
+            self.programs[name] = Plan(_closed(self.params[name] if closed is None else closed), self.widening)
+        return self.programs[name]
+
+    @property
+    def known(self) -> bool:
+        """Whether the table says how it is done."""
+        return self.row.evaluate is not None or self.row.control is not None
+
+    def run(self, inputs: list[Array], rule: Rule) -> list[Array]:
+        """The operation as it is; `rule` is for the steps of programs inside."""
+        if self.row.control is not None:
+            return [
+                settled(value, dtype)
+                for value, dtype in zip(self.row.control(self, inputs, rule), self.dtypes, strict=True)
+            ]
+        if self.row.evaluate is None:
+            return self.by_jax(inputs)
+        if self.narrow:  # done in float32, and rounded at the end, as XLA does on a CPU
+            inputs = [value.astype(np.float32) if _is_narrow(value.dtype) else value for value in inputs]
+        result = self.row.evaluate(*inputs, **self.params)
+        if not self.multiple:
+            dtype = self.dtypes[0]
+            return [result if result.dtype == dtype else settled(result, dtype)]
+        return [settled(value, dtype) for value, dtype in zip(result, self.dtypes, strict=True)]
+
+    def by_jax(self, inputs: list[Array]) -> list[Array]:
+        """The operation as JAX does it, in the dtypes in which it was traced."""
+        with jax.enable_x64(True):
+            traced = [
+                jnp.asarray(settled(value, atom.aval.dtype)) if _is_plain(atom.aval.dtype) else value
+                for value, atom in zip(inputs, self.equation.invars, strict=True)
+            ]
+            params = self.equation.primitive.get_bind_params(self.params)
+            result = self.equation.primitive.bind(*traced, **params)
+            results = list(result) if self.multiple else [result]
+        return [
+            settled(np.asarray(value), dtype) if _is_plain(dtype) else value
+            for value, dtype in zip(results, self.dtypes, strict=True)
+        ]
+
+
+class Plan:
+    """The steps of a traced program in order: calls are entered, and what nothing uses is left out."""
+
+    def __init__(self, closed: Any, widening: Widening = Widening()) -> None:
+        self.widening = widening
+        self.values: list[Array] = []  # constants and literals where they lie, None elsewhere
+        self.steps: list[Step] = []
+        self.in_dtypes = [widening.dtype(aval.dtype) for aval in closed.in_avals]
+        places: dict[Any, int] = {}
+        self.inputs = [self._place(places, variable) for variable in closed.jaxpr.invars]
+        self.outputs = self._enter(closed.jaxpr, closed.consts, places)
+        self._leave_out_what_nothing_uses()
+
+    def _place(self, places: dict[Any, int], variable: Any, value: Array = None) -> int:
+        places[variable] = len(self.values)
+        self.values.append(value)
+        return places[variable]
+
+    def _constant(self, value: Any) -> Array:
+        dtype = value.dtype if hasattr(value, "dtype") else jnp.result_type(value)
+        return settled(np.asarray(value), self.widening.dtype(dtype)) if _is_plain(dtype) else value
+
+    def _enter(self, jaxpr: Any, constants: Sequence[Any], places: dict[Any, int]) -> list[int]:
+        """Add the steps of a program whose inputs have places already. Returns the places of its results."""
+        for variable, value in zip(jaxpr.constvars, constants, strict=True):
+            self._place(places, variable, self._constant(value))
+
+        def place(atom: Any) -> int:
+            if not isinstance(atom, core.Literal):
+                return places[atom]
+            self.values.append(settled(np.asarray(atom.val), self.widening.dtype(atom.aval.dtype)))
+            return len(self.values) - 1
+
+        for equation in jaxpr.eqns:
+            inputs = [place(atom) for atom in equation.invars]
+            called = called_program(equation)
+            if called is not None:
+                inside = dict(zip(called[0].invars, inputs, strict=True))
+                results = self._enter(*called, inside)
+                places.update(zip(equation.outvars, results, strict=True))
+                continue
+            outputs = [self._place(places, variable) for variable in equation.outvars]
+            self.steps.append(Step(equation, inputs, outputs, self.widening))
+        return [place(atom) for atom in jaxpr.outvars]
+
+    def _leave_out_what_nothing_uses(self) -> None:
+        used = set(self.outputs)
+        kept = []
+        for step in reversed(self.steps):
+            if step.name in MARKERS or step.equation.effects or not used.isdisjoint(step.outputs):
+                step.last = [place for place in dict.fromkeys(step.inputs) if place not in used]
+                step.last += [place for place in step.outputs if place not in used]
+                used.update(step.inputs)
+                kept.append(step)
+        self.steps = kept[::-1]
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def __call__(self, inputs: Sequence[Array], rule: Rule, *, as_given: bool = False) -> list[Array]:
+        """The results, each step done by `rule`, from inputs in the plan's dtypes or `as_given`."""
+        values = self.values.copy()
+        for place, value, dtype in zip(self.inputs, inputs, self.in_dtypes, strict=True):
+            values[place] = value if as_given or not _is_plain(dtype) else settled(value, dtype)
+        for step in self.steps:
+            outputs = rule(step, [values[place] for place in step.inputs])
+            for place, value in zip(step.outputs, outputs, strict=True):
+                values[place] = value
+            for place in step.last:  # a large model needs the memory
+                values[place] = None
+        return [values[place] for place in self.outputs]
+
+    def largest_value(self) -> int:
+        """The size of the largest value, those in the programs inside included."""
+        return _largest([step.equation for step in self.steps])
+
+
+def as_it_is(step: Step, inputs: list[Array]) -> list[Array]:
+    return step.run(inputs, as_it_is)
+
+
+def quietly(plan: Plan, inputs: Sequence[Array], rule: Rule) -> list[Array]:
+    """`plan(inputs, rule)` without NumPy's warnings: overflow and 0/0 are results here, and judged as such."""
+    with np.errstate(all="ignore"):
+        return plan(inputs, rule)
+
+
+def called_program(equation: Any) -> tuple[Any, Sequence[Any]] | None:
+    """The program and its constants, if the operation is a plain call of one."""
+    if equation.primitive.name not in CALLS:
+        return None
+    inner = _closed(equation.params.get("jaxpr", equation.params.get("call_jaxpr")))
+    return inner.jaxpr, inner.consts
+
+
+def inner_programs(equation: Any) -> list[Any]:
+    """Every program inside of an operation: what a call calls, a loop repeats, a branch chooses from."""
+    leaves = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: isinstance(p, core.ClosedJaxpr))
+    return [
+        leaf.jaxpr if isinstance(leaf, core.ClosedJaxpr) else leaf
+        for leaf in leaves
+        if isinstance(leaf, core.ClosedJaxpr | core.Jaxpr)
+    ]
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """The operations in the order in which they are done. Calls are entered, loops are not."""
+    for equation in jaxpr.eqns:
+        called = called_program(equation)
+        if called is None:
+            yield equation
+        else:
+            yield from equations(called[0])
+
+
+def settled(value: Array, dtype: Any) -> Array:
+    """The value in a dtype: complex numbers lose their imaginary part, and integers stop at their limits, as in JAX."""
+    value = np.asarray(value)
+    if value.dtype == dtype:
+        return value
+    dtype = np.dtype(dtype)
+    if value.dtype.kind == "c" and dtype.kind != "c":
+        value = value.real
+    if dtype.kind in "iu" and jnp.issubdtype(value.dtype, np.floating):
+        limits = np.iinfo(dtype)
+        if _is_narrow(value.dtype):
+            value = value.astype(np.float32)
+        inside = np.clip(np.nan_to_num(value), limits.min, limits.max)
+        high, low = value >= float(limits.max), value <= float(limits.min)  # 2**63 - 1 is no float64
+        whole = np.where(high | low, 0, inside).astype(dtype)
+        return np.where(high, limits.max, np.where(low, limits.min, whole)).astype(dtype)
+    return value.astype(dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _is_narrow(dtype: Any) -> bool:
+    """Whether it is a floating dtype of 16 bits or fewer."""
+    return jnp.issubdtype(dtype, np.floating) and np.dtype(dtype).itemsize <= 2
+
+
+@functools.lru_cache(maxsize=256)
+def _is_plain(dtype: Any) -> bool:
+    """Whether NumPy has it; random keys are JAX's own."""
+    return not jnp.issubdtype(dtype, jax.dtypes.extended)
+
+
+def _closed(program: Any) -> Any:
+    return program if isinstance(program, core.ClosedJaxpr) else core.ClosedJaxpr(program, ())
+
+
+def _largest(equations: Sequence[Any]) -> int:
+    shapes = [getattr(atom.aval, "shape", ()) for e in equations for atom in (*e.invars, *e.outvars)]
+    inner = [inside.eqns for e in equations for inside in inner_programs(e)]
+    return max([1, *(math.prod(shape) for shape in shapes), *map(_largest, inner)])

@@ -1,0 +1,256 @@
+"""A JAX function, traced once for the shapes and dtypes of its arguments, and its gradient, traced once from that.
+
+Everything that a check computes with the reference is an evaluation of these two traces by `plan`: the function and
+its gradient as they are, with rounding, with other gradients put in at a tap, at other points, along complex steps.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend import core
+
+from compare.judge.program.plan import Plan, Rule, Step, Widening, as_it_is, called_program, quietly
+from compare.judge.program.primitives import TABLE
+from compare.judge.program.primitives.control_flow import fixed_and_carried
+from compare.judge.program.primitives.markers import bent_p, marked_p, nudged_p
+from compare.judge.program.primitives.row import UNKNOWN, Kind
+
+Pytree = Any
+
+
+class Program:
+    """A function and its trace at arguments like `args`, evaluated in float64.
+
+    Args:
+        function: traceable by JAX.
+        args: trees of arrays and numbers, whose shapes and dtypes the trace has.
+        narrow_stays: whether what is narrower than the widest of the arguments' floating dtypes stays as narrow. Where
+            parameters have one dtype, that is what is narrower than theirs: float32 data that a loss of float64
+            parameters divides by 3 are rounded to float32 by anybody. So it is in a step of training: a bfloat16
+            momentum beside float32 parameters stays one.
+    """
+
+    def __init__(self, function: Callable[..., Any], *args: Pytree, narrow_stays: bool = False) -> None:
+        def anew(*args: Pytree) -> Pytree:  # a new object, because JAX keeps traces by identity
+            return function(*args)
+
+        self.function, self.narrow_stays = function, narrow_stays
+        self.closed, self.output = jax.make_jaxpr(anew, return_shape=True)(*args)
+        self.avals = self.closed.in_avals
+        self.count = len(jax.tree.leaves(args[0]))
+        self.structure = jax.tree.structure(self.output)
+        floating = [aval.dtype for aval in self.avals if jnp.issubdtype(aval.dtype, jnp.floating)]
+        pick = min if narrow_stays else max
+        self.widening = Widening(pick((float(jnp.finfo(dtype).eps) for dtype in floating), default=0.0))
+        self._others: dict[Any, Program] = {}
+
+    def at(self, *args: Pytree) -> "Program":
+        """The program for arguments of these shapes: itself, unless a perturbed point has others."""
+        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(args))
+        if shapes == tuple(getattr(aval, "shape", ()) for aval in self.avals):
+            return self
+        if shapes not in self._others:
+            self._others[shapes] = Program(self.function, *args, narrow_stays=self.narrow_stays)
+        return self._others[shapes]
+
+    @functools.cached_property
+    def plan(self) -> Plan:
+        return Plan(self.closed, self.widening)
+
+    def __call__(self, *args: Pytree, rule: Rule = as_it_is) -> Pytree:
+        """The function's value in float64, each operation done by `rule`."""
+        values = quietly(self.at(*args).plan, jax.tree.leaves(args), rule)
+        return jax.tree.unflatten(self.structure, values)
+
+    @functools.cached_property
+    def gradient(self) -> "Gradient":
+        return Gradient(self)
+
+    @property
+    def unknown(self) -> list[str]:
+        """The names of the operations that the table has no row for."""
+        return sorted({step.name for step in self.plan if not step.known})
+
+
+def traced(loss: Callable[..., Any], parameters: Pytree, *args: Pytree) -> Program:
+    """The program of a loss. Raises TypeError if it asks for the values of its arguments, which there are none of."""
+    dtypes = {np.asarray(leaf).dtype for leaf in jax.tree.leaves(parameters)}
+    try:
+        return Program(loss, parameters, *args, narrow_stays=len(dtypes) == 1)
+    except jax.errors.JAXTypeError as error:
+        first_line = str(error).partition("\n")[0]
+        raise TypeError(
+            "JAX cannot trace the loss, because it asks for the value of an array that has none yet: use jax.numpy "
+            f"in place of numpy, jnp.where in place of if, and neither float() nor .item(). ({first_line})"
+        ) from error
+
+
+@dataclass
+class Taps:
+    """What an evaluation of a gradient does at the values that the loss marks, and what it found there.
+
+    Args:
+        upstream: gradients, by name, that go on from there in the place of those that arrive.
+        weights: numbers by which those that arrive are multiplied before they go on.
+
+    `values` are the marked values, `gradients` what arrived at them.
+    """
+
+    upstream: dict[str, np.ndarray] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+    gradients: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def around(self, rule: Rule) -> Rule:
+        """`rule`, and at the marks what is to be done there."""
+
+        def at_marks(step: Step, inputs: list[Any]) -> list[Any]:
+            if step.name == "marked":
+                self.values[step.params["name"]] = inputs[0]
+                return inputs[:1]
+            if step.name == "arrives":
+                name, arrived = step.params["name"], inputs[0]
+                self.gradients[name] = arrived
+                if name in self.upstream:
+                    return [np.asarray(self.upstream[name], arrived.dtype)]
+                return [self.weights[name] * arrived] if name in self.weights else [arrived]
+            return rule(step, inputs)
+
+        return at_marks
+
+
+class Gradient:
+    """The gradient of a loss with respect to its first argument, as JAX derives it, traced with markers in it."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.plan = Plan(_differentiated(program.closed, program.count), program.widening)
+
+    def __call__(self, parameters: Pytree, *args: Pytree, rule: Rule = as_it_is, taps: Taps | None = None) -> Any:
+        """(loss, gradients): in float64, each operation done by `rule`, marked values as `taps` says."""
+        leaves, structure = jax.tree.flatten(parameters)
+        plan = self.program.at(parameters, *args).gradient.plan
+        inputs = [*leaves, np.float64(0), *jax.tree.leaves(args)]
+        values = quietly(plan, inputs, (taps or Taps()).around(rule))
+        return values[0], jax.tree.unflatten(structure, values[1:])
+
+
+def _differentiated(closed: Any, count: int) -> Any:
+    """The trace of `jax.value_and_grad` of a traced loss, by its first `count` inputs, with markers put in before."""
+
+    def loss(leaves: list[Any], origin: Any, *rest: Any) -> Any:
+        return _Marking(origin).evaluated(closed.jaxpr, closed.consts, [*leaves, *rest])[0]
+
+    def with_gradients(leaves: list[Any], origin: Any, *rest: Any) -> Any:
+        value, (gradients, _) = jax.value_and_grad(loss, argnums=(0, 1))(leaves, origin, *rest)
+        return value, *gradients
+
+    like = [
+        jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=getattr(aval, "weak_type", False))
+        for aval in closed.in_avals
+    ]
+    origin = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    return jax.make_jaxpr(with_gradients)(like[:count], origin, *like[count:])
+
+
+def under_jax(
+    jaxpr: Any,
+    constants: Sequence[Any],
+    arguments: Sequence[Any],
+    rule: Callable[[Any, list[Any]], list[Any]],
+) -> list[Any]:
+    """A traced program done by JAX, each operation by `rule(equation, inputs)`. Calls are entered, loops are not."""
+    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *arguments], strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, core.Literal) else values[atom]
+
+    for equation in jaxpr.eqns:
+        inputs = [read(atom) for atom in equation.invars]
+        called = called_program(equation)
+        outputs = rule(equation, inputs) if called is None else under_jax(*called, inputs, rule)
+        values.update(zip(equation.outvars, outputs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def bound(equation: Any, inputs: list[Any]) -> list[Any]:
+    """The operation as it is, by JAX."""
+    results = equation.primitive.bind(*inputs, **equation.primitive.get_bind_params(equation.params))
+    return list(results) if equation.primitive.multiple_results else [results]
+
+
+class _Marking:
+    """Evaluates a trace under JAX, calls entered, with the markers of `primitives.markers` put in.
+
+    Args:
+        origin: the number by which values are differentiated that depend on no parameter; None in loops and branches,
+            where no one value has a mark's name.
+    """
+
+    def __init__(self, origin: Any) -> None:
+        self.origin = origin
+        self.nudges = 0
+
+    def evaluated(self, jaxpr: Any, constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
+        return under_jax(jaxpr, constants, arguments, self.done)
+
+    def done(self, equation: Any, inputs: list[Any]) -> list[Any]:
+        name = equation.primitive.name
+        if name == "name" and self.origin is not None and _is_floating(equation.invars[0]):
+            return [marked_p.bind(inputs[0], self.origin, name=equation.params["name"])]
+        if name == "scan":
+            return self.scanned(equation, inputs)
+        if name == "cond":
+            index, *operands = inputs
+            branches = [functools.partial(self.branch, branch) for branch in equation.params["branches"]]
+            return list(lax.switch(index, branches, *operands))
+        row = TABLE.get(name, UNKNOWN)
+        floating = [i for i, atom in enumerate(equation.invars) if _is_floating(atom)]
+        if floating and (row.kind in (Kind.NONSMOOTH, Kind.COMPARISON) or name == "custom_jvp_call"):
+            largest = max(floating, key=lambda i: equation.invars[i].aval.size)
+            inputs[largest] = nudged_p.bind(jnp.asarray(inputs[largest]), number=self.nudges)
+            self.nudges += 1
+        outputs = bound(equation, inputs)
+        if len(outputs) == 1 and (row.slope is not None or name == "custom_jvp_call"):
+            shape = equation.outvars[0].aval.shape
+            places = tuple(i for i in floating if equation.invars[i].aval.shape == shape)
+            if places and _is_floating(equation.outvars[0]):
+                outputs = [bent_p.bind(outputs[0], *inputs, equation=equation, places=places)]
+        return outputs
+
+    def scanned(self, equation: Any, inputs: list[Any]) -> list[Any]:
+        params, body = equation.params, equation.params["jaxpr"]
+        fixed, carried = fixed_and_carried(params)
+        constants, start, items = inputs[:fixed], inputs[fixed : fixed + carried], inputs[fixed + carried :]
+        inside = _Marking(None)
+
+        def turn(carry: list[Any], item: list[Any]) -> Any:
+            results = inside.evaluated(body.jaxpr, body.consts, [*constants, *carry, *item])
+            return results[:carried], results[carried:]
+
+        last, stacked = lax.scan(turn, start, items, length=params["length"], reverse=params["reverse"])
+        return [*last, *stacked]
+
+    @staticmethod
+    def branch(closed: Any, *operands: Any) -> list[Any]:
+        return _Marking(None).evaluated(closed.jaxpr, closed.consts, operands)
+
+
+def _is_floating(atom: Any) -> bool:
+    return jnp.issubdtype(atom.aval.dtype, np.floating)
+
+
+def widened(tree: Pytree) -> Pytree:
+    """Floating-point arrays in float64."""
+
+    def wide(leaf: Any) -> Any:
+        floating = isinstance(leaf, np.ndarray | jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return np.asarray(leaf, np.float64) if floating else leaf
+
+    return jax.tree.map(wide, tree)
