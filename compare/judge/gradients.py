@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from compare.errors import BadInput
+from compare.errors import BadInput, CodeUnderTestFailed
 from compare.judge.diagnosis.attribution import explain, fits_its_loss, side_at_fault
 from compare.judge.evaluation import perturbed_points as probing
 from compare.judge.evaluation.intermediates import backward_order, find_taps, not_compared
@@ -73,7 +73,10 @@ def check_gradients(
                 f"{'the loss' if twice[0] == LOSS else 'a parameter'}. Give the tap another name."
             )
         check = Check(watched, current, dtype, backward_order(current, parameters), taps, names, seed)
-        return _check(check, current, parameters, args, probes, references)
+        try:
+            return _check(check, current, parameters, args, probes, references)
+        except CodeUnderTestFailed as failure:  # at the caller's own point
+            raise failure.error from None
 
 
 def _refuse_what_is_no_parameter(parameters: Any) -> None:
@@ -198,7 +201,7 @@ def _with_given_arguments(check: Check, here: Point, other: Point) -> tuple[Poin
     try:
         with np.errstate(all="ignore"):
             alone = check.at(other.parameters, here.args)
-    except Exception:  # the code under test may refuse what its caller never gave
+    except CodeUnderTestFailed:  # it may refuse what its caller never gave it
         return other, []
     if alone.verdict is Verdict.DISAGREE and not kink(check, alone):
         return alone, []
@@ -258,8 +261,8 @@ def _probe(
     try:
         with np.errstate(all="ignore"):  # overflow is looked for here, and reported as what it does
             point = check.at(*moved)
-    except Exception as error:  # whatever the code under test raises where its caller never was
-        return None, f"the hand-written side raised {type(error).__name__}: {error}"
+    except CodeUnderTestFailed as failure:  # where its caller never was
+        return None, f"the code under test raised {failure}"
     if point.verdict is Verdict.INCONCLUSIVE:
         row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
         return point, f"{row.path}: {row.message}"

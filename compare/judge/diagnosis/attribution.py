@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from compare.errors import CodeUnderTestFailed
 from compare.judge.diagnosis.causes import diagnose, shape_or_dtype
 from compare.judge.diagnosis.evidence import Evidence, gather
 from compare.judge.diagnosis.hypotheses.constants import name_constant
@@ -88,7 +89,7 @@ def _apart_by_a_constant(check: Check, point: Point, evidence: Evidence) -> list
     """The losses differ by the same amount elsewhere too: no gradient shows what is added."""
     try:
         elsewhere = check.at(*scaled(1.5)(point.parameters, point.args, np.random.default_rng(check.seed)))
-    except Exception:  # the code under test may refuse what its caller never gave
+    except CodeUnderTestFailed:  # it may refuse what its caller never gave it
         return []
     here, there = (float(p.loss) - p.right_loss for p in (point, elsewhere))
     slack = 2 * float(point.allowed["0"] + elsewhere.allowed["0"])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compare.errors import CodeUnderTestFailed
 from compare.judge.evaluation.perturbed_points import cast, structured
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.program.plan import Step
@@ -52,7 +53,7 @@ def _near(check: Check, point: Point, random: np.random.Generator) -> Point | No
 
     try:
         return check.at(_jittered(point.parameters, random), jax.tree.map(jitter, point.args))
-    except Exception:  # the code under test may refuse what its caller never gave
+    except CodeUnderTestFailed:  # it may refuse what its caller never gave it
         return None
 
 

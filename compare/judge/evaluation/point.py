@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compare.errors import CodeUnderTestFailed
 from compare.judge.evaluation.side_effects import Watched
 from compare.judge.program.trace import Program
 from compare.judge.reports.verdict import Row, Verdict, compare_leaf, compare_trees
@@ -60,7 +61,11 @@ class Check:
 
     def at(self, parameters: Any, args: tuple[Any, ...]) -> Point:
         """Evaluate both sides and compare. A disagreement is looked at again with more samples before it is one."""
-        answer = _answer(self.by_hand(parameters, *args))
+        result = self.by_hand(parameters, *args)
+        try:
+            answer = _answer(result)
+        except TypeError as error:
+            raise CodeUnderTestFailed(error) from error
         point = self._compared(parameters, args, answer, SAMPLES)
         for more in CONFIRMED:
             if point.verdict is not Verdict.DISAGREE:

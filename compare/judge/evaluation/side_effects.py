@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compare.errors import CodeUnderTestFailed
 from compare.judge.reports.verdict import Diagnosis
 from compare.pytrees import copies, leaves_by_path, own
 
@@ -34,7 +35,10 @@ class Watched:
     def __call__(self, parameters: Any, *args: Any) -> Any:
         kept = (parameters, *args)
         given = copies(kept)
-        result = self.function(*given)
+        try:
+            result = self.function(*given)
+        except Exception as error:
+            raise CodeUnderTestFailed(error) from error
         for name, before, after in zip(self.names, kept, given, strict=True):
             changed = [path for path, distance in apart(before, after).items() if distance]
             if changed:
@@ -102,7 +106,7 @@ class Watched:
         try:
             with np.errstate(all="ignore"):
                 self(jax.tree.map(_elsewhere, parameters), *args)
-        except Exception:  # the code under test may refuse what its caller never gave
+        except CodeUnderTestFailed:  # it may refuse what its caller never gave it
             return
 
     def _note(self, kind: str, path: str | None, message: str) -> None:

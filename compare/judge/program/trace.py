@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
+from compare.errors import CodeUnderTestFailed
 from compare.judge.program.plan import Plan, Rule, Step, Widening, as_it_is, called_program, quietly
 from compare.judge.program.primitives import TABLE
 from compare.judge.program.primitives.control_flow import fixed_and_carried
@@ -56,7 +57,10 @@ class Program:
         if shapes == tuple(getattr(aval, "shape", ()) for aval in self.avals):
             return self
         if shapes not in self._others:
-            self._others[shapes] = Program(self.function, *args, narrow_stays=self.narrow_stays)
+            try:
+                self._others[shapes] = Program(self.function, *args, narrow_stays=self.narrow_stays)
+            except Exception as error:  # it may not be made for other shapes
+                raise CodeUnderTestFailed(error) from error
         return self._others[shapes]
 
     @functools.cached_property

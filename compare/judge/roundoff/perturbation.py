@@ -14,7 +14,8 @@ from compare.judge.roundoff.error_model import MOVES, SCALES, is_inexact
 
 Array = Any
 
-SPREAD = 4096
+SPREAD = 4096  # places at which a window, or the part of a sample, may begin
+LARGEST = 2**22  # entries of the largest pool
 
 
 @functools.lru_cache(maxsize=256)
@@ -26,12 +27,14 @@ class Noise:
     """Draws of standard deviation `unit`: windows of one random pool, each beginning elsewhere.
 
     A pool instead of a draw for each operation, because a generator takes far longer than the operation it stands
-    beside. Samples differ in where the part of the pool that they use begins.
+    beside. Samples differ in where the part of the pool that they use begins. A value that is larger than the pool gets
+    one window after another, which begin at places that have nothing to do with each other.
     """
 
     def __init__(self, size: int, sample: int, unit: float) -> None:
         begin = (2731 * sample) % SPREAD
-        self.part = unit * _pool(size)[begin : begin + size + SPREAD]
+        pool = _pool(min(LARGEST, 2 ** max(14, (size - 1).bit_length())))
+        self.part = unit * pool[begin : begin + len(pool) - SPREAD]
         self.unit = unit
         self.windows = 0
 
@@ -44,17 +47,21 @@ class Noise:
     def _window(self, shape: tuple[int, ...], size: int) -> Array:
         self.windows += 1
         start = (1597 * self.windows) % SPREAD
-        return self.part[start : start + size].reshape(shape)
+        whole = len(self.part) - SPREAD
+        if size <= whole:
+            return self.part[start : start + size].reshape(shape)
+        noise = np.empty(size)
+        for number, begin in enumerate(range(0, size, whole)):
+            block = noise[begin : begin + whole]
+            first = (start + 2053 * number) % SPREAD
+            block[:] = self.part[first : first + block.size]
+        return noise.reshape(shape)
 
 
 @functools.lru_cache(maxsize=2)
-def _pool_of(size: int) -> np.ndarray:
-    return np.random.default_rng(0).uniform(-(3**0.5), 3**0.5, size + 2 * SPREAD)
-
-
 def _pool(size: int) -> np.ndarray:
-    """At least for values of `size` entries: one pool serves all smaller programs."""
-    return _pool_of(max(2**14, 2 ** (size - 1).bit_length()))
+    """For values of up to `size` entries, and windows and parts that begin anywhere in the first SPREAD entries each."""
+    return np.random.default_rng(0).uniform(-(3**0.5), 3**0.5, size + 2 * SPREAD)
 
 
 class RoundingNoise:

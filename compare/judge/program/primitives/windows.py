@@ -12,7 +12,6 @@ elements is chosen, are the same, also where NaN is among them.
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import product
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
