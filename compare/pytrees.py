@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -10,6 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 LOSS = "loss"
+
+Pytree = Any  # a tree of arrays and numbers, as JAX has them: dicts, lists, tuples, NamedTuples, None
+Leaves = dict[str, np.ndarray]  # the arrays of a tree, each under a name that nothing else has
+GradientFunction = Callable[..., Any]  # (parameters, *args) -> (loss, gradients[, intermediates]), by hand
+Loss = Callable[..., Any]  # (parameters, *args) -> one number, traceable by JAX
 
 
 def as_array(value: Any) -> np.ndarray:

@@ -126,9 +126,9 @@ def _check(
     references: bool,
 ) -> GradientReport:
     here = check.at(parameters, args)
-    lost = not_compared(loss, check.taps, set(here.offered))
+    lost = not_compared(loss, check.taps, set(here.answer.offered))
     if here.verdict is Verdict.DISAGREE or not probes:
-        check.by_hand.same_again(here.answer, parameters, *args, after="at once", allowed=here.allowed)
+        check.by_hand.same_again(here.answer.given, parameters, *args, after="at once", tolerance=here.tolerance)
     if here.verdict is Verdict.DISAGREE:
         note = kink(check, here)
         if note:
@@ -138,7 +138,9 @@ def _check(
     # Before the hand-written side is called again: for a while after a product, a BLAS's threads may keep the cores.
     report = _confirmed(check, point, references) if point.verdict is Verdict.AGREE else None
     if seen:
-        check.by_hand.same_again(here.answer, parameters, *args, after="after other calls", allowed=here.allowed)
+        check.by_hand.same_again(
+            here.answer.given, parameters, *args, after="after other calls", tolerance=here.tolerance
+        )
     unfit = [note for note in check.by_hand.diagnoses if note.kind not in HARMLESS]
     if point.verdict is Verdict.DISAGREE:
         report = _blamed(check, point, bool(unfit), references)

@@ -1,5 +1,6 @@
 """After a disagreement: the first wrong quantity, its cause, the side at fault, and whether it is one at all."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -20,12 +21,11 @@ from compare.judge.evaluation.finite_differences import (
     slope_along,
 )
 from compare.judge.evaluation.perturbed_points import scaled
-from compare.judge.evaluation.point import Check, Point, in_order, of_own_dtypes
+from compare.judge.evaluation.point import Check, Point
 from compare.judge.program.trace import widened
-from compare.judge.reports.verdict import Diagnosis, Verdict, compare_leaf, compare_trees
+from compare.judge.reports.verdict import Diagnosis, Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
-from compare.judge.roundoff.tolerance import measure_gradient
-from compare.pytrees import LOSS, copies, leaves_by_path, misbuilt
+from compare.pytrees import LOSS, Leaves, Pytree, copies, leaves_by_path
 
 
 def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | None, list[Diagnosis]]:
@@ -33,24 +33,23 @@ def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | Non
 
     If `side`, the one at fault, is "autodiff", causes say how JAX's gradient differs from the hand-written one.
     """
-    right, slack, rows = judge_alone(check, point)
-    wrong = [row.path for row in rows if row.verdict is Verdict.DISAGREE]
-    came = {LOSS: point.loss, **point.intermediates, **leaves_by_path(point.gradients)}
-    expected = leaves_by_path(point.parameters)
-    otherwise = misbuilt(point.parameters, point.gradients)
-    causes = _built_otherwise(otherwise, expected)
+    alone = judge_alone(check, point)
+    actual, expected = point.actual, leaves_by_path(point.parameters)
+    wrong = [row.path for row in alone.rows if row.verdict is Verdict.DISAGREE]
+    mismatched = point.answer.mismatched
+    causes = _built_otherwise(mismatched, expected)
     for path in wrong:
-        if path in otherwise:
+        if path in mismatched:
             continue
-        row = next(row for row in rows if row.path == path)
-        if path not in came:
-            causes.append(Diagnosis(path, "missing-leaf", _missing(path, came)))
+        row = next(row for row in alone.rows if row.path == path)
+        if path not in actual:
+            causes.append(Diagnosis(path, "missing-leaf", _missing(path, actual)))
             continue
-        if path not in right:
+        if path not in alone.expected:
             causes.append(Diagnosis(path, "missing-leaf", "there should be no such leaf."))
             continue
-        value = np.asarray(came[path])
-        model = expected.get(path, np.zeros(np.shape(right[path]), check.dtype))
+        value, right = np.asarray(actual[path]), alone.expected[path]
+        model = expected.get(path, np.zeros(np.shape(right), check.dtype))
         plain = shape_or_dtype(path, value, model)
         if plain is not None:
             causes.append(plain)
@@ -58,8 +57,8 @@ def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | Non
             causes.append(Diagnosis(path, "non-finite", f"{row.message}: an overflow, a log 0 or a 0/0 on the way."))
         else:
             with np.errstate(all="ignore"):
-                both = (right[path], value) if side == "autodiff" else (value, right[path])
-                evidence = gather(check, point, path, *both, slack[path])
+                both = (right, value) if side == "autodiff" else (value, right)
+                evidence = gather(check, point, path, *both, alone.tolerance[path])
                 causes += diagnose(evidence)
                 if wrong == [LOSS] and not causes:
                     causes += _apart_by_a_constant(check, point, evidence)
@@ -91,8 +90,8 @@ def _apart_by_a_constant(check: Check, point: Point, evidence: Evidence) -> list
         elsewhere = check.at(*scaled(1.5)(point.parameters, point.args, np.random.default_rng(check.seed)))
     except CodeUnderTestFailed:  # it may refuse what its caller never gave it
         return []
-    here, there = (float(p.loss) - p.right_loss for p in (point, elsewhere))
-    slack = 2 * float(point.allowed["0"] + elsewhere.allowed["0"])
+    here, there = (float(p.actual[LOSS]) - float(p.expected[LOSS]) for p in (point, elsewhere))
+    slack = 2 * float(point.tolerance[LOSS] + elsewhere.tolerance[LOSS])
     if not abs(here - there) <= slack:
         return []
     named = name_constant(abs(here), slack, evidence)
@@ -101,32 +100,15 @@ def _apart_by_a_constant(check: Check, point: Point, evidence: Evidence) -> list
     return [evidence.says("constant", f"{words}{known}, here and elsewhere. No gradient sees that.", here)]
 
 
-def judge_alone(check: Check, point: Point) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], list[Any]]:
-    """Right values, allowances and rows of every quantity, given the hand-written gradients upstream of it."""
-    taps = {name: check.taps[name] for name in point.intermediates}
+def judge_alone(check: Check, point: Point) -> Point:
+    """The same answer, each quantity held against the reference given the hand-written gradients upstream of it."""
     usable = all(
-        value.shape == taps[name].shape and np.isfinite(value).all() for name, value in point.intermediates.items()
+        value.shape == check.taps[name].shape and np.isfinite(value).all()
+        for name, value in point.intermediates.items()
     )
-    upstream = point.intermediates if usable else {}
-    (right_loss, right, right_taps), (slack, slacks, tap_slacks) = measure_gradient(
-        check.loss,
-        point.parameters,
-        *point.args,
-        taps={name: taps[name] for name in upstream},
-        upstream=upstream,
-        dtype=check.dtype,
-        seed=check.seed,
-    )
-    slacks = of_own_dtypes(slacks, point.parameters, check.dtype)
-    rows = [row for row in point.rows if row.path == LOSS or row.path in set(taps) - set(upstream)]
-    rows += [
-        compare_leaf(name, value, np.zeros(taps[name].shape, check.dtype), right_taps[name], tap_slacks[name])
-        for name, value in upstream.items()
-    ]
-    rows = in_order(rows + compare_trees(point.gradients, point.parameters, right, slacks), check.order)
-    rights = {LOSS: right_loss, **right_taps, **leaves_by_path(right)}
-    allowed = {LOSS: slack, **tap_slacks, **leaves_by_path(slacks)}
-    return rights, allowed, rows
+    alone = check.compared(point.parameters, point.args, point.answer, upstream=point.intermediates if usable else None)
+    loss = [row if row.path != LOSS else next(r for r in point.rows if r.path == LOSS) for row in alone.rows]
+    return replace(alone, rows=loss)
 
 
 # ----------------------------------------------------------------------------------------- which side
@@ -137,14 +119,13 @@ def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[
     parameters = leaves_by_path(point.parameters)
     wrong = {path for path in point.wrong if path in parameters}
     loss_wrong = LOSS in point.wrong
-    manual = leaves_by_path(point.gradients)
-    if misbuilt(point.parameters, point.gradients):
-        return "manual", {}, []
-    if any(
-        p not in manual or manual[p].shape != v.shape or not np.isfinite(manual[p]).all() for p, v in parameters.items()
+    manual = gradients_of(point)
+    if (
+        point.answer.mismatched
+        or set(manual) != set(parameters)
+        or any(manual[p].shape != v.shape or manual[p].dtype != v.dtype for p, v in parameters.items())
+        or not all(np.isfinite(g).all() for g in manual.values())
     ):
-        return "manual", {}, []
-    if set(manual) != set(parameters) or any(manual[p].dtype != v.dtype for p, v in parameters.items()):
         return "manual", {}, []
     if not wrong and not loss_wrong:
         return "manual", {}, []  # an intermediate is wrong and no parameter shows it
@@ -173,6 +154,18 @@ def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[
     return None, opinions, ["neither gradient fits its own loss by finite differences: both may be wrong."]
 
 
+def gradients_of(point: Point) -> Leaves:
+    """The hand-written gradients, those that are too many included."""
+    return {name: value for name, value in point.actual.items() if name != LOSS and name not in point.intermediates}
+
+
+def _tree(point: Point, values: Leaves) -> Pytree:
+    """Gradients by name in the tree of the parameters."""
+    return jax.tree.unflatten(
+        jax.tree.structure(point.parameters), [values[path] for path in leaves_by_path(point.parameters)]
+    )
+
+
 def opinions_on(
     check: Check, point: Point, directions: dict[str, Any], sides: Any = ("manual", "autodiff")
 ) -> dict[str, Derivative]:
@@ -181,15 +174,16 @@ def opinions_on(
     start, exact = widened(point.parameters), unit_roundoff(np.float64)
     for name, direction in directions.items():
         if "autodiff" in sides:
-            losses, value = reference_losses(check.loss, point.args), point.right_loss
+            losses, value = reference_losses(check.loss, point.args), float(point.expected[LOSS])
             # The constants of a float32 loss are float32: 0.9 and 0.1 add up to 1 only so far.
             own = unit_roundoff(check.dtype)
-            opinion = derivative(losses, start, direction, point.right_gradients, exact, value, own)
+            opinion = derivative(losses, start, direction, _tree(point, point.expected), exact, value, own)
             opinions[f"autodiff, {name}"] = opinion
         if "manual" in sides:
             unit, losses = _hand_side(check, point)
             noise = 64 * max(unit_roundoff(leaf.dtype) for leaf in jax.tree.leaves(point.parameters))
-            opinion = derivative(losses, start, direction, point.gradients, unit, float(point.loss), noise)
+            gradients, value = _tree(point, point.actual), float(point.actual[LOSS])
+            opinion = derivative(losses, start, direction, gradients, unit, value, noise)
             opinions[f"manual, {name}"] = opinion
     return opinions
 
@@ -222,7 +216,7 @@ def _by_complex_step(
     for name, direction in directions.items():
         exact = complex_step(check.loss, widened(point.parameters), direction, *point.args)
         rough = opinions[f"autodiff, {name}"]
-        ours, theirs = (slope_along(g, direction) for g in (point.gradients, point.right_gradients))
+        ours, theirs = (slope_along(_tree(point, g), direction) for g in (point.actual, point.expected))
         if exact is None and rough.error < 0.1 * abs(ours - theirs):
             exact = rough.by_differences
         if exact is None or not abs(exact - rough.by_differences) <= rough.error:

@@ -100,8 +100,8 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
         name: np.asarray(value) for name, value in tapped_values(check.loss, point.parameters, *point.args).items()
     }
     parameters = leaves_by_path(point.parameters)
-    gradients = leaves_by_path(point.gradients) | point.intermediates
-    known = values | {f"d{name}": gradient for name, gradient in gradients.items() if name != path} | known
+    gradients = {f"d{name}": gradient for name, gradient in point.actual.items() if name not in (path, LOSS)}
+    known = values | gradients | known
     return Evidence(
         path,
         np.asarray(came, np.float64) if np.asarray(came).dtype != np.float64 else np.asarray(came),

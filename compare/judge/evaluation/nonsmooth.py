@@ -13,7 +13,7 @@ from compare.judge.program.plan import Step
 from compare.judge.program.trace import Taps, widened
 from compare.judge.reports.verdict import Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
-from compare.pytrees import leaves_by_path
+from compare.pytrees import LOSS, leaves_by_path
 
 
 def kink(check: Check, point: Point) -> str | None:
@@ -23,7 +23,7 @@ def kink(check: Check, point: Point) -> str | None:
     around the point.
     """
     wrong = point.wrong
-    if not wrong or not wrong <= {*point.intermediates, *leaves_by_path(point.parameters)}:
+    if not wrong or LOSS in wrong or not wrong <= point.expected.keys():
         return None
     random = np.random.default_rng(check.seed)
     for _ in range(2):
@@ -109,7 +109,7 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
         _, right = check.loss.gradient(start, *point.args, rule=nudges, taps=taps)
         none = {name: np.zeros(check.taps[name].shape) for name in point.intermediates}
         near.append(leaves_by_path(right) | none | taps.gradients)
-    came = leaves_by_path(point.gradients) | point.intermediates
+    came = point.actual
     entries = [
         (row.path, index) for row in point.rows if row.path in wrong for index in _worst_entries(row, came, near[0])
     ]

@@ -5,38 +5,44 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from compare.errors import CodeUnderTestFailed
 from compare.judge.evaluation.side_effects import Watched
 from compare.judge.program.trace import Program
-from compare.judge.reports.verdict import Row, Verdict, compare_leaf, compare_trees
-from compare.judge.roundoff.perturbation import unit_roundoff
+from compare.judge.reports.verdict import Row, Verdict, compare_leaves
 from compare.judge.roundoff.tolerance import CONFIRMED, SAMPLES, measure_gradient
-from compare.pytrees import LOSS, as_array, leaves_by_path, like, number_like, paths
+from compare.pytrees import LOSS, Leaves, Pytree, as_array, leaves_by_path, like, misbuilt, number_like, paths
 
 
 @dataclass(frozen=True)
 class Point:
-    """Both sides at one point, and one row for each thing compared, in backward order.
+    """Both sides at one point. Loss, intermediates and gradients have their names in each of the dicts.
 
-    `answer` is what the hand-written side returned, `allowed` how far each part of it may be off, by its path, as
-    measured by `samples` runs; `offered` are the names of all its intermediates, whether or not a tap has them.
+    Args:
+        parameters, args: the point.
+        answer: what the hand-written side returned there.
+        expected: the reference's values, in float64.
+        tolerance: how far each entry may be from them, as measured by `samples` runs.
+        rows: one for each quantity, in backward order.
     """
 
-    parameters: Any
-    args: tuple[Any, ...]
-    loss: Any
-    gradients: Any
-    intermediates: dict[str, np.ndarray]
-    right_loss: float
-    right_gradients: Any
+    parameters: Pytree
+    args: tuple[Pytree, ...]
+    answer: "Answer"
+    expected: Leaves
+    tolerance: Leaves
     rows: list[Row]
-    answer: Any
-    allowed: dict[str, np.ndarray]
     samples: int
-    offered: frozenset[str]
+
+    @property
+    def actual(self) -> Leaves:
+        return self.answer.actual
+
+    @property
+    def intermediates(self) -> Leaves:
+        """The hand-written gradients of the intermediates that a tap has."""
+        return self.answer.intermediates
 
     @property
     def verdict(self) -> Verdict:
@@ -48,6 +54,21 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What the hand-written side returned: as it is, and by name.
+
+    `mismatched` are parameters at which the gradients' tree has another structure, and how; `offered` the names of all
+    intermediates, whether or not a tap has them.
+    """
+
+    given: Pytree
+    actual: Leaves
+    intermediates: Leaves
+    mismatched: dict[str, str]
+    offered: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Check:
     """The two functions, and what is known of them before any number is looked at."""
 
@@ -55,57 +76,61 @@ class Check:
     loss: Program
     dtype: np.dtype
     order: list[str]
-    taps: dict[str, Any]
+    taps: dict[str, jax.ShapeDtypeStruct]
     names: list[str]
     seed: int
 
-    def at(self, parameters: Any, args: tuple[Any, ...]) -> Point:
+    def at(self, parameters: Pytree, args: tuple[Pytree, ...]) -> Point:
         """Evaluate both sides and compare. A disagreement is looked at again with more samples before it is one."""
-        result = self.by_hand(parameters, *args)
-        try:
-            answer = _answer(result)
-        except TypeError as error:
-            raise CodeUnderTestFailed(error) from error
-        point = self._compared(parameters, args, answer, SAMPLES)
+        answer = self._answer(self.by_hand(parameters, *args), parameters)
+        point = self.compared(parameters, args, answer, SAMPLES)
         for more in CONFIRMED:
             if point.verdict is not Verdict.DISAGREE:
                 break
-            point = self._compared(parameters, args, answer, more)
+            point = self.compared(parameters, args, answer, more)
         return point
 
-    def _compared(self, parameters: Any, args: tuple[Any, ...], answer: Any, samples: int) -> Point:
-        offered = _by_name(answer[2]) if len(answer) == 3 else {}
-        model = {name: np.zeros(tap.shape, self.dtype) for name, tap in self.taps.items() if name in offered}
-        (right_loss, right, right_taps), (slack, slacks, tap_slacks) = measure_gradient(
-            self.loss, parameters, *args, taps=model, dtype=self.dtype, samples=samples, seed=self.seed
+    def compared(
+        self,
+        parameters: Pytree,
+        args: tuple[Pytree, ...],
+        answer: Answer,
+        samples: int = SAMPLES,
+        upstream: Leaves | None = None,
+    ) -> Point:
+        """What was answered against the reference; with `upstream` gradients put in where they arrive at a tap."""
+        model = {name: np.zeros(self.taps[name].shape, self.dtype) for name in answer.intermediates}
+        expected, tolerance = measure_gradient(
+            self.loss,
+            parameters,
+            args,
+            taps=model,
+            dtype=self.dtype,
+            upstream=upstream,
+            samples=samples,
+            seed=self.seed,
         )
-        slacks = of_own_dtypes(slacks, parameters, self.dtype)
-        loss = number_like(answer[0], np.zeros((), self.dtype))
-        gradients = like(parameters, answer[1])
-        given = {name: as_array(number_like(offered[name], leaf)) for name, leaf in model.items()}
-        rows = [compare_leaf(LOSS, as_array(loss), np.zeros((), self.dtype), right_loss, slack)]
-        rows += [compare_leaf(name, given[name], model[name], right_taps[name], tap_slacks[name]) for name in model]
-        rows += compare_trees(gradients, parameters, right, slacks)
-        rows = in_order(rows, self.order)
-        allowed = leaves_by_path((slack, slacks, tap_slacks))
-        names = frozenset(offered)
-        right_loss = float(right_loss)
-        return Point(parameters, args, loss, gradients, given, right_loss, right, rows, answer, allowed, samples, names)
+        model = {LOSS: np.zeros((), self.dtype), **model, **leaves_by_path(parameters)}
+        rows = compare_leaves(answer.actual, model, expected, tolerance, answer.mismatched)
+        rows.sort(key=lambda row: self.order.index(row.path) if row.path in self.order else len(self.order))
+        return Point(parameters, args, answer, expected, tolerance, rows, samples)
 
-
-def in_order(rows: list[Row], order: list[str]) -> list[Row]:
-    return sorted(rows, key=lambda row: order.index(row.path) if row.path in order else len(order))
-
-
-def of_own_dtypes(slacks: Any, parameters: Any, dtype: np.dtype) -> Any:
-    """Allowances in `dtype`, for every parameter in its own: a gradient is rounded as its parameter is."""
-
-    def of_leaf(slack: np.ndarray, leaf: np.ndarray) -> np.ndarray:
-        if leaf.dtype == dtype:
-            return slack
-        return slack * (unit_roundoff(leaf.dtype) / unit_roundoff(dtype)) + float(jnp.finfo(leaf.dtype).tiny)
-
-    return jax.tree.map(of_leaf, slacks, parameters)
+    def _answer(self, given: Any, parameters: Pytree) -> Answer:
+        """Raises CodeUnderTestFailed if it is not what it should be."""
+        try:
+            _refuse(given)
+        except TypeError as error:
+            raise CodeUnderTestFailed(error) from error
+        offered = _by_name(given[2]) if len(given) == 3 else {}
+        zero = np.zeros((), self.dtype)
+        intermediates = {
+            name: as_array(number_like(offered[name], np.zeros(tap.shape, self.dtype)))
+            for name, tap in self.taps.items()
+            if name in offered
+        }
+        gradients = leaves_by_path(like(parameters, given[1]))
+        actual = {LOSS: as_array(number_like(given[0], zero)), **intermediates, **gradients}
+        return Answer(given, actual, intermediates, misbuilt(parameters, given[1]), frozenset(offered))
 
 
 def _by_name(intermediates: Any) -> dict[str, Any]:
@@ -113,8 +138,8 @@ def _by_name(intermediates: Any) -> dict[str, Any]:
     return dict(zip(paths(structure), leaves, strict=True))
 
 
-def _answer(result: Any) -> Any:
-    """What the hand-written side returned, if it is what it should return. Raises TypeError."""
+def _refuse(result: Any) -> None:
+    """Raises TypeError for what is no answer."""
     asked = "loss_and_gradients must return (loss, gradients) or (loss, gradients, intermediates)"
     if not isinstance(result, tuple | list) or len(result) not in (2, 3):
         count = f" of {len(result)}" if isinstance(result, tuple | list) else ""
@@ -126,4 +151,3 @@ def _answer(result: Any) -> Any:
         )
     if isinstance(result[0], Mapping | list | tuple):
         raise TypeError(f"{asked}, but its first value is {type(result[0]).__name__}: put the loss there, one number.")
-    return result

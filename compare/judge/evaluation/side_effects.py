@@ -13,7 +13,7 @@ import numpy as np
 
 from compare.errors import CodeUnderTestFailed
 from compare.judge.reports.verdict import Diagnosis
-from compare.pytrees import copies, leaves_by_path, own
+from compare.pytrees import LOSS, Leaves, copies, leaves_by_path, own
 
 Allowed = Mapping[str, np.ndarray]  # how far two answers to one question may be apart, by the path in the answer
 
@@ -72,10 +72,11 @@ class Watched:
                         f"its result {name} is a view of the parameter {path}: an update in place would change both.",
                     )
 
-    def same_again(self, first: Any, parameters: Any, *args: Any, after: str, allowed: Allowed | None = None) -> None:
-        """Ask the question that was answered by `first` once more. Answers may differ by what rounding allows."""
+    def same_again(self, first: Any, parameters: Any, *args: Any, after: str, tolerance: Leaves | None = None) -> None:
+        """Ask the question that was answered by `first` once more. Answers may differ by the tolerance."""
         if ("depends-on-earlier-calls", "") in self.notes:
             return
+        allowed = None if tolerance is None else _by_place(tolerance)
         again = self(parameters, *args)
         self._look_elsewhere(parameters, args)
         distance = max(apart(first, again, allowed).values(), default=0.0)
@@ -150,6 +151,14 @@ def _multiple(a: np.ndarray, b: np.ndarray | None, path: str, allowed: Allowed |
             slack = 64 * float(jnp.finfo(a.dtype).eps) * np.abs(wide).max()
         multiple = float(np.max(np.abs(wide - other) / (2 * slack)))  # each may be off by as much
     return multiple if multiple >= 0 else float("inf")  # NaN
+
+
+def _by_place(tolerance: Leaves) -> Leaves:
+    """Tolerances by the paths that quantities have in an answer: (loss, gradients, intermediates)."""
+    placed = {"0": tolerance[LOSS]}
+    for name, slack in tolerance.items():
+        placed |= {"1": slack} if name == "value" else {f"1.{name}": slack, f"2.{name}": slack}
+    return placed
 
 
 def _alike(first: Any, second: Any, allowed: Allowed | None) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from compare.judge.evaluation.steps import Step, both_leaves
 from compare.judge.program.trace import Program
-from compare.judge.reports.verdict import Row, Verdict, compare_trees
+from compare.judge.reports.verdict import Row, Verdict, compare_leaves
 from compare.judge.roundoff.tolerance import CONFIRMED, SAMPLES, last_place, measure
 
 # For this many steps a measured allowance is taken as a guide to the next ones'.
@@ -38,7 +38,7 @@ class Alone:
         befores, ours, theirs = (
             {path: self._some(leaf) for path, leaf in leaves.items()} for leaves in (both_leaves(before), ours, theirs)
         )
-        rows = compare_trees(ours, theirs, theirs, self._allowance(befores, theirs))
+        rows = compare_leaves(ours, theirs, theirs, self._allowance(befores, theirs))
         if all(row.verdict is Verdict.AGREE for row in rows):
             return rows
         floating = [leaf.dtype for leaf in jax.tree.leaves(before[0]) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
@@ -48,7 +48,7 @@ class Alone:
             self.allowed = {}  # of huge models, one measurement fits into memory and two do not
             right, allowed = map(both_leaves, measure(program, before, *batch, dtype=dtype, samples=samples))
             self.measured, self.allowed, self.sizes = self.step, allowed, _sizes(befores, theirs)
-            rows = compare_trees(ours, theirs, right, allowed)
+            rows = compare_leaves(ours, theirs, right, allowed)
             if all(row.verdict is Verdict.AGREE for row in rows):
                 break
             del right, allowed

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from compare.judge.roundoff.tolerance import norm
-from compare.pytrees import leaves_by_path, like, misbuilt
+from compare.pytrees import Leaves
 
 
 class Verdict(Enum):
@@ -81,37 +81,35 @@ class Derivative:
         return abs(self.by_gradient - self.by_differences) <= self.error
 
 
-def compare_trees(manual: Any, expected: Any, reference: Any, allowed: Any) -> list[Row]:
-    """One row a leaf, in the order of `expected`; leaves that only the manual side has come last.
+def compare_leaves(
+    actual: Leaves, model: Leaves, reference: Leaves, tolerance: Leaves, mismatched: Mapping[str, str] | None = None
+) -> list[Row]:
+    """One row a leaf, in the order of `model`; leaves that only the manual side has come last.
 
-    `expected` has the structure, shapes and dtypes that `manual` must have. `reference` holds the right
-    values, in the same or a wider dtype, and `allowed` how far each entry may be from them.
+    Args:
+        actual: what the manual side returned.
+        model: the shapes and dtypes that it must have.
+        reference: the expected values, in the same or a wider dtype.
+        tolerance: how far each entry may be from them.
+        mismatched: leaves at which the two trees have another structure, and how, in words.
     """
-    otherwise = misbuilt(expected, manual)
-    ours, model, right, slack = map(leaves_by_path, (like(expected, manual), expected, reference, allowed))
+    mismatched = mismatched or {}
     rows = [
-        misbuilt_row(path, model[path], otherwise[path])
-        if path in otherwise
-        else compare_leaf(path, ours.get(path), model[path], right[path], slack[path])
-        for path in model
+        mismatched_row(path, leaf, mismatched[path])
+        if path in mismatched
+        else compare_leaf(path, actual.get(path), leaf, reference[path], tolerance[path])
+        for path, leaf in model.items()
     ]
-    if otherwise:
-        return rows  # what else came is part of what came otherwise
+    if mismatched:
+        return rows  # what else there is belongs to what has another structure
     return rows + [
-        Row(
-            path,
-            Verdict.DISAGREE,
-            leaf.shape,
-            str(leaf.dtype),
-            norm(leaf),
-            message="there should be no such leaf",
-        )
-        for path, leaf in ours.items()
+        Row(path, Verdict.DISAGREE, leaf.shape, str(leaf.dtype), norm(leaf), message="there should be no such leaf")
+        for path, leaf in actual.items()
         if path not in model
     ]
 
 
-def misbuilt_row(path: str, expected: np.ndarray, message: str) -> Row:
+def mismatched_row(path: str, expected: np.ndarray, message: str) -> Row:
     return Row(path, Verdict.DISAGREE, expected.shape, str(expected.dtype), float("nan"), message=message.rstrip("."))
 
 

@@ -60,7 +60,7 @@ class Noise:
 
 @functools.lru_cache(maxsize=2)
 def _pool(size: int) -> np.ndarray:
-    """For values of up to `size` entries, and windows and parts that begin anywhere in the first SPREAD entries each."""
+    """For values of up to `size` entries, with windows and parts that begin at any of the first SPREAD entries."""
     return np.random.default_rng(0).uniform(-(3**0.5), 3**0.5, size + 2 * SPREAD)
 
 

@@ -28,8 +28,7 @@ import numpy as np
 from compare.judge.program.plan import Rule, as_it_is
 from compare.judge.program.trace import Program, Taps
 from compare.judge.roundoff.perturbation import Noise, RoundingNoise, unit_roundoff
-
-Pytree = Any
+from compare.pytrees import LOSS, Leaves, Pytree, leaves_by_path
 
 SAMPLES = 1
 CONFIRMED = (4, 16)  # before anything is blamed: first with a few more, which clears most
@@ -57,27 +56,34 @@ def measure(
 def measure_gradient(
     program: Program,
     parameters: Pytree,
-    *args: Pytree,
+    args: tuple[Pytree, ...],
+    *,
     taps: Mapping[str, Any],
     dtype: Any,
     upstream: Mapping[str, np.ndarray] | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
-) -> tuple[Pytree, Pytree]:
-    """The same for (loss, gradients, gradients of the taps by their names), from one evaluation of the gradient.
+) -> tuple[Leaves, Leaves]:
+    """The same for the loss, its gradients and those of the taps, each by its name, from one trace of the gradient.
 
     `taps` are those to be measured, by name, with their shapes; `upstream` is put in the place of the gradients that
-    arrive at them.
+    arrive at them. Each parameter's gradient is rounded to that parameter's dtype, and has the tolerance of it.
     """
     program = program.at(parameters, *args)
+    own = leaves_by_path(parameters)
 
-    def evaluate(rule: Rule) -> Pytree:
+    def evaluate(rule: Rule) -> Leaves:
         at_taps = Taps(upstream=dict(upstream or {}))
         loss, gradients = program.gradient(parameters, *args, rule=rule, taps=at_taps)
-        found = at_taps.gradients
-        return loss, gradients, {name: found.get(name, np.zeros(tap.shape)) for name, tap in taps.items()}
+        found = {name: at_taps.gradients.get(name, np.zeros(tap.shape)) for name, tap in taps.items()}
+        return {LOSS: loss, **found, **dict(zip(own, jax.tree.leaves(gradients), strict=True))}
 
-    return _measured(evaluate, program.gradient.plan.largest_value(), dtype, samples, seed)
+    values, tolerances = _measured(evaluate, program.gradient.plan.largest_value(), dtype, samples, seed)
+    for path, leaf in own.items():
+        if leaf.dtype != dtype:
+            times = unit_roundoff(leaf.dtype) / unit_roundoff(dtype)
+            tolerances[path] = tolerances[path] * times + float(jnp.finfo(leaf.dtype).tiny)
+    return values, tolerances
 
 
 def _measured(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compare.judge.reports.verdict import Verdict, compare_trees, plain
+from compare.judge.reports.verdict import Verdict, compare_leaves, plain
 from compare.pytrees import leaves_by_path
 
 GOOD = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([[4.0]])}
@@ -13,7 +13,7 @@ SLACK = {"a": np.full(3, 1e-9), "b": np.full((1, 1), 1e-9)}
 
 
 def judge(manual, reference=GOOD):
-    return {row.path: row for row in compare_trees(manual, GOOD, reference, SLACK)}
+    return {row.path: row for row in compare_leaves(manual, GOOD, reference, SLACK)}
 
 
 def test_equal_trees_agree():
@@ -58,10 +58,10 @@ def test_nan_in_the_reference_decides_nothing_even_if_both_have_it(manual):
 def test_an_allowance_that_is_not_finite_lets_nothing_pass_and_blames_nothing(unknown):
     slack = SLACK | {"a": np.array([1e-9, unknown, 1e-9])}
     for entry, verdict in ((2.0, Verdict.INCONCLUSIVE), (7.0, Verdict.INCONCLUSIVE), (np.nan, Verdict.DISAGREE)):
-        row = compare_trees(GOOD | {"a": np.array([1.0, entry, 3.0])}, GOOD, GOOD, slack)[0]
+        row = compare_leaves(GOOD | {"a": np.array([1.0, entry, 3.0])}, GOOD, GOOD, slack)[0]
         assert row.verdict is verdict
-    assert compare_trees(GOOD, GOOD, GOOD, slack)[0].message == f"what rounding allows is {unknown} at [1]"
-    elsewhere = compare_trees(GOOD | {"a": np.array([1.0, 2.0, 3.1])}, GOOD, GOOD, slack)[0]
+    assert compare_leaves(GOOD, GOOD, GOOD, slack)[0].message == f"what rounding allows is {unknown} at [1]"
+    elsewhere = compare_leaves(GOOD | {"a": np.array([1.0, 2.0, 3.1])}, GOOD, GOOD, slack)[0]
     assert elsewhere.verdict is Verdict.DISAGREE  # at an entry that can be judged
 
 
@@ -77,7 +77,7 @@ def test_one_wrong_entry_is_found_and_located(index, sign, times):
 
 def test_the_worst_entry_is_the_one_furthest_beyond_its_own_allowance():
     reference = {"a": np.array([1e6, 1.0])}
-    rows = compare_trees({"a": np.array([1e6 + 1, 1.1])}, reference, reference, {"a": np.array([10.0, 0.01])})
+    rows = compare_leaves({"a": np.array([1e6 + 1, 1.1])}, reference, reference, {"a": np.array([10.0, 0.01])})
     assert rows[0].worst_index == (1,)
     assert rows[0].allowed == 0.01
 
