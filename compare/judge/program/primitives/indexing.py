@@ -174,10 +174,7 @@ def gather(
     indices = indices.astype(np.intp, copy=False)
     outside = _outside(indices, positions)
     rows = _row_numbers(indices if outside is None else _clipped(indices, positions), positions)
-    if positions.row == 1:
-        result = operand.reshape(-1).take(rows).reshape(positions.shape)
-    else:
-        result = operand.reshape(-1, positions.row).take(rows, axis=0).reshape(positions.shape)
+    result = operand.reshape(-1, positions.row).take(rows.reshape(-1), axis=0).reshape(positions.shape)
     if outside is not None and mode is GatherScatterMode.FILL_OR_DROP:
         filled = outside.any(-1).reshape(positions.starts_shape)
         np.copyto(result.reshape(*positions.head, positions.row), fill_value, where=filled[..., None])

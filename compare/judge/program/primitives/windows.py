@@ -5,8 +5,9 @@ inputs, and the parameters of the equation as they stand in the traced program. 
 also where that differs from the one that was traced. A result may be a view; inputs are never written to. 16-bit
 floating point is summed in float32 and rounded once.
 
-Sums and products are taken in another order than XLA's: results differ by rounding. Maxima, and which of several equal
-elements is chosen, are the same, also where NaN is among them.
+Sums and products are taken in another order than XLA's: results differ by rounding, and zeros in their sign. Maxima, and
+which of several equal elements is chosen, are the same, also where NaN is among them; but not for complex numbers that
+are NaN in part, of which JAX's maximum depends on the order in which it takes them.
 """
 
 import math
@@ -229,7 +230,7 @@ def _reduced_windows(
         count = _window_count(result.shape[axis], window, dilation, stride)
         before = (slice(None),) * axis
         span = (count - 1) * stride + 1 if count else 0
-        if window > TAPS:
+        if window > TAPS and count:
             every = np.lib.stride_tricks.sliding_window_view(result, (window - 1) * dilation + 1, axis)
             result = combine.reduce(
                 every[(*before, slice(None, None, stride))][..., ::dilation], axis=-1, dtype=result.dtype
