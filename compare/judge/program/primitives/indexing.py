@@ -176,8 +176,8 @@ def gather(
     rows = _row_numbers(indices if outside is None else _clipped(indices, positions), positions)
     result = operand.reshape(-1, positions.row).take(rows.reshape(-1), axis=0).reshape(positions.shape)
     if outside is not None and mode is GatherScatterMode.FILL_OR_DROP:
-        filled = outside.any(-1).reshape(positions.starts_shape)
-        np.copyto(result.reshape(*positions.head, positions.row), fill_value, where=filled[..., None])
+        filled = outside.any(-1).reshape(*positions.starts_shape, 1)
+        np.copyto(result.reshape(*positions.head, positions.row), fill_value, where=filled)
     return result
 
 
@@ -387,11 +387,17 @@ def sort(*operands: Array, dimension: int, num_keys: int, **_: Any) -> list[Arra
 
 def top_k(operand: Array, *, k: int, axis: int, **_: Any) -> list[Array]:
     """The k largest and their indices. Floating-point numbers are in total order: -NaN, -inf, ..., -0, 0, ..., NaN."""
-    key = operand
-    if operand.dtype.kind not in "iub":
-        bits = np.ascontiguousarray(operand).view(f"i{operand.dtype.itemsize}")
-        key = np.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
-    order = (~key).argsort(axis=axis, kind="stable")  # the complement is in the opposite order
+    if operand.dtype.kind in "iub":
+        order = (~operand).argsort(axis=axis, kind="stable")  # the complement is in the opposite order
+    else:
+        values = operand.astype(accumulator_dtype(operand.dtype), copy=False)
+        missing = values != values
+        if np.count_nonzero(missing | (values == 0)):
+            negative = np.signbit(values)
+            missing = missing * np.where(negative, 1, -1)  # 1 for what is smaller than all numbers
+            order = np.lexsort((negative, -values, missing), axis=axis)
+        else:
+            order = (-values).argsort(axis=axis, kind="stable")
     order = order[(*(section(None),) * axis, section(k))]
     return [_along(operand, order, axis), order.astype(np.int32)]
 

@@ -5,8 +5,8 @@ inputs, and the parameters of the equation as they stand in the traced program. 
 also where that differs from the one that was traced. A result may be a view; inputs are never written to. 16-bit
 floating point is summed in float32 and rounded once.
 
-Sums and products are taken in another order than XLA's: results differ by rounding, and zeros in their sign. Maxima, and
-which of several equal elements is chosen, are the same, also where NaN is among them; but not for complex numbers that
+Sums and products are taken in another order than XLA's: results differ by rounding, and zeros in their sign. Maxima are
+the same, and which of several equal elements is chosen, also where NaN is among them; but not for complex numbers that
 are NaN in part, of which JAX's maximum depends on the order in which it takes them.
 """
 
@@ -30,7 +30,7 @@ from compare.judge.program.primitives.indexing import (
 
 Padding = tuple[tuple[int, int], ...]
 
-ROWS = 1 << 22  # elements at most in the matrix of windows of a convolution, unless one example has more
+ROWS = 1 << 20  # elements at most in the matrix of windows of a convolution, unless one example has more
 TAPS = 32  # a window of up to so many elements is worked on element by element, a larger one by one call of NumPy
 
 

@@ -21,7 +21,7 @@ def _held(rules, signs, jaxpr, constants, arguments):
     used = set()
 
     def read(atom):
-        return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, core.Literal) else values[atom]
+        return np.asarray(atom.val) if isinstance(atom, core.Literal) else values[atom]
 
     for equation in jaxpr.eqns:
         inputs = [read(atom) for atom in equation.invars]
@@ -43,6 +43,7 @@ def _held(rules, signs, jaxpr, constants, arguments):
 
 def outputs(rule, equation, inputs):
     """What a rule computes. Its inputs are read-only, so that one that writes to them raises."""
+    inputs = [np.asarray(value) for value in inputs]
     for value in inputs:
         value.flags.writeable = False
     with np.errstate(all="ignore"):  # as the interpreter does once for a program
@@ -63,6 +64,42 @@ def same(actual, expected, signs=False):
     if signs and expected.dtype.kind == "f":
         zeros = (expected == 0) & (actual == 0)
         np.testing.assert_array_equal(np.signbit(actual)[zeros], np.signbit(expected)[zeros])
+
+
+def traced_equation(name, cases, seed=0):
+    """The first equation of a primitive that the cases trace, and random inputs of it."""
+    for function, *arguments in cases(seed):
+        with jax.enable_x64(True):
+            traced = jax.make_jaxpr(function)(*arguments)
+        for equation in _equations(traced.jaxpr):
+            if equation.primitive.name == name:
+                values = [numbers(seed + i, *atom.aval.shape) for i, atom in enumerate(equation.invars)]
+                return equation, [
+                    value if np.issubdtype(atom.aval.dtype, np.inexact) else np.zeros(atom.aval.shape, atom.aval.dtype)
+                    for value, atom in zip(values, equation.invars, strict=True)
+                ]
+    raise AssertionError(f"no case traces {name}")
+
+
+def _equations(jaxpr):
+    for equation in jaxpr.eqns:
+        yield from _equations(equation.params["jaxpr"].jaxpr) if equation.primitive.name == "jit" else [equation]
+
+
+def first_output(rule, equation, inputs, dtype):
+    """What a rule makes of floating-point inputs in another dtype than the one that was traced."""
+    floating = [value.dtype == np.float64 for value in inputs]
+    cast = [value.astype(dtype) if other else value for value, other in zip(inputs, floating, strict=True)]
+    return outputs(rule, equation, cast)[0]
+
+
+def keeps_dtype(rule, equation, inputs, dtype):
+    """Inputs of a dtype give a result of that dtype, which is the result in float64 of the same numbers."""
+    result = first_output(rule, equation, inputs, dtype)
+    assert result.dtype == dtype
+    rounded = [np.real(value.astype(dtype)).astype(value.dtype) for value in inputs]
+    exact = first_output(rule, equation, rounded, float)
+    np.testing.assert_allclose(result.astype(complex), exact, rtol=0.02, atol=0.02)
 
 
 def numbers(seed, *shape, special=False):
