@@ -1,14 +1,13 @@
 """Primitives that say where numbers stand: gather and scatter, slices, padding, joining, sorting and searching.
 
-Each rule computes in NumPy what JAX computes on a CPU for the primitive of the same name: it takes the values of the
+Each rule computes in NumPy what JAX computes on a CPU for the primitive of the same name. It takes the values of the
 inputs, and the parameters of the equation as they stand in the traced program. Results have the dtype of the inputs,
 also where that differs from the one that was traced. A result may be a view of an input, and may be read-only; inputs
-are never written to. Where the same index is written more than once, the order is JAX's: row by row, the last one stays.
+are never written to. Where updates fall on the same place, they are made in JAX's order, and the last one stays.
 
 A gather and a scatter are one list of positions in the flattened operand, from which the one reads and to which the
-other writes. What of it depends on shapes and dimension numbers alone is worked out once (`_Positions`).
-
-The rules hold no state but such plans, which are bounded in number: their keys are shapes and parameters.
+other writes. What of it depends on shapes and dimension numbers alone is worked out once (`_Positions`). The rules hold
+no state but such plans, which are bounded in number: their keys are shapes and parameters.
 """
 
 import math
@@ -175,13 +174,10 @@ def gather(
     indices = indices.astype(np.intp, copy=False)
     outside = _outside(indices, positions)
     rows = _row_numbers(indices if outside is None else _clipped(indices, positions), positions)
-    if positions.row == 1:
-        result = operand.reshape(-1).take(rows).reshape(positions.shape)
-    else:
-        result = operand.reshape(-1, positions.row).take(rows, axis=0).reshape(positions.shape)
+    result = operand.reshape(-1, positions.row).take(rows.reshape(-1), axis=0).reshape(positions.shape)
     if outside is not None and mode is GatherScatterMode.FILL_OR_DROP:
-        filled = outside.any(-1).reshape(positions.starts_shape)
-        np.copyto(result.reshape(*positions.head, positions.row), fill_value, where=filled[..., None])
+        filled = outside.any(-1).reshape(*positions.starts_shape, 1)
+        np.copyto(result.reshape(*positions.head, positions.row), fill_value, where=filled)
     return result
 
 
@@ -207,7 +203,7 @@ def _scattered(
     working = accumulator_dtype(dtype)
     updates = updates.reshape(-1, positions.row).astype(working, copy=False)
     if outside is not None and mode is not GatherScatterMode.CLIP:
-        inside = np.broadcast_to(~outside.any(-1).reshape(positions.starts_shape), positions.head)
+        inside = np.broadcast_to(np.logical_not(outside.any(-1)).reshape(positions.starts_shape), positions.head)
         rows, updates = rows[inside], updates[inside.reshape(-1)]
     if positions.row != 1:  # NumPy is quickest with a flat list of positions, also where whole rows are written
         rows = rows.reshape(-1, 1) * positions.row + np.arange(positions.row)
@@ -361,7 +357,7 @@ def pad(operand: Array, padding_value: Array, *, padding_config: tuple[tuple[int
 def _sort_keys(operand: Array) -> list[Array]:
     """Arrays that NumPy sorts as JAX sorts the operand: NaN last, also in the parts of complex numbers."""
     if operand.dtype.kind == "c":
-        return [operand.real, operand.imag]
+        return [np.real(operand), np.imag(operand)]
     return [operand.astype(accumulator_dtype(operand.dtype), copy=False)]  # it misplaces NaN in bfloat16
 
 
@@ -384,20 +380,24 @@ def sort(*operands: Array, dimension: int, num_keys: int, **_: Any) -> list[Arra
     keys = [key for operand in operands[:num_keys] for key in _sort_keys(operand)]
     if len(operands) == 1 and keys[0] is operands[0]:
         return [np.sort(operands[0], axis=dimension, kind="stable")]
-    if len(keys) == 1:
-        order = keys[0].argsort(axis=dimension, kind="stable")
-    else:
-        order = np.lexsort(keys[::-1], axis=dimension)
+    alone = len(keys) == 1
+    order = keys[0].argsort(axis=dimension, kind="stable") if alone else np.lexsort(keys[::-1], axis=dimension)
     return [_along(operand, order, dimension) for operand in operands]
 
 
 def top_k(operand: Array, *, k: int, axis: int, **_: Any) -> list[Array]:
     """The k largest and their indices. Floating-point numbers are in total order: -NaN, -inf, ..., -0, 0, ..., NaN."""
-    key = operand
-    if operand.dtype.kind not in "iub":
-        bits = np.ascontiguousarray(operand).view(f"i{operand.dtype.itemsize}")
-        key = np.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
-    order = (~key).argsort(axis=axis, kind="stable")  # the complement is in the opposite order
+    if operand.dtype.kind in "iub":
+        order = (~operand).argsort(axis=axis, kind="stable")  # the complement is in the opposite order
+    else:
+        values = operand.astype(accumulator_dtype(operand.dtype), copy=False)
+        missing = values != values
+        if np.count_nonzero(missing | (values == 0)):
+            negative = np.signbit(values)
+            missing = missing * np.where(negative, 1, -1)  # 1 for what is smaller than all numbers
+            order = np.lexsort((negative, -values, missing), axis=axis)
+        else:
+            order = (-values).argsort(axis=axis, kind="stable")
     order = order[(*(section(None),) * axis, section(k))]
     return [_along(operand, order, axis), order.astype(np.int32)]
 

@@ -5,8 +5,9 @@ inputs, and the parameters of the equation as they stand in the traced program. 
 also where that differs from the one that was traced. A result may be a view; inputs are never written to. 16-bit
 floating point is summed in float32 and rounded once.
 
-Sums and products are taken in another order than XLA's: results differ by rounding. Maxima, and which of several equal
-elements is chosen, are the same, also where NaN is among them.
+Sums and products are taken in another order than XLA's: results differ by rounding, and zeros in their sign. Maxima are
+the same, and which of several equal elements is chosen, also where NaN is among them; but not for complex numbers that
+are NaN in part, of which JAX's maximum depends on the order in which it takes them.
 """
 
 import math
@@ -29,7 +30,7 @@ from compare.judge.program.primitives.indexing import (
 
 Padding = tuple[tuple[int, int], ...]
 
-ROWS = 1 << 22  # elements at most in the matrix of windows of a convolution, unless one example has more
+ROWS = 1 << 20  # elements at most in the matrix of windows of a convolution, unless one example has more
 TAPS = 32  # a window of up to so many elements is worked on element by element, a larger one by one call of NumPy
 
 
@@ -198,7 +199,7 @@ def _least(dtype: np.dtype[Any]) -> Any:
     """What no number of a dtype is smaller than."""
     if jnp.issubdtype(dtype, jnp.inexact):
         return np.array(-np.inf, dtype)
-    return np.array(False if dtype == bool else jnp.iinfo(dtype).min, dtype)
+    return np.array(False if dtype.kind == "b" else jnp.iinfo(dtype).min, dtype)
 
 
 @lru_cache(PLANS)
@@ -206,7 +207,7 @@ def _greatest(dtype: np.dtype[Any]) -> Any:
     """What no number of a dtype is larger than."""
     if jnp.issubdtype(dtype, jnp.inexact):
         return np.array(np.inf, dtype)
-    return np.array(True if dtype == bool else jnp.iinfo(dtype).max, dtype)
+    return np.array(True if dtype.kind == "b" else jnp.iinfo(dtype).max, dtype)
 
 
 def _reduced_windows(
@@ -229,7 +230,7 @@ def _reduced_windows(
         count = _window_count(result.shape[axis], window, dilation, stride)
         before = (slice(None),) * axis
         span = (count - 1) * stride + 1 if count else 0
-        if window > TAPS:
+        if window > TAPS and count:
             every = np.lib.stride_tricks.sliding_window_view(result, (window - 1) * dilation + 1, axis)
             result = combine.reduce(
                 every[(*before, slice(None, None, stride))][..., ::dilation], axis=-1, dtype=result.dtype
@@ -271,10 +272,9 @@ def _numbers(shape: Shape, steps: Shape) -> Array:
 class _Choice(NamedTuple):
     """The element that each window chooses."""
 
-    plan: _Sliding
     padded: Shape  # the shape of the padded operand
     positions: Array  # in the flat padded operand, for each window
-    beaten: Array  # whether what padding is filled with is preferred to it
+    nothing: Array  # whether a window chooses none, because what padding is filled with is preferred to all
 
 
 def _choice(
@@ -290,7 +290,8 @@ def _choice(
     """The first element of each window that is preferred to all others: the maximum for `ge`, the minimum for `le`.
 
     JAX goes through a window and takes the next element unless it prefers the one that it holds. With NaN it prefers
-    neither. `only_inside` tells whether it begins with what padding is filled with, and passes over the padding.
+    neither. Either the padding takes part (`select_and_scatter_add`), or the window begins with what padding is filled
+    with, and passes over the padding itself (`only_inside`, `select_and_gather_add`).
     """
     if select_prim.name not in ("ge", "le"):
         raise NotImplementedError(f"a window chooses its element by ge or le, not by {select_prim.name}.")
@@ -302,25 +303,27 @@ def _choice(
     values = _windows(padded, plan).reshape(count, math.prod(window_dimensions))
     chosen = values.argmax(axis=1) if largest else values.argmin(axis=1)
     best = values[np.arange(count), chosen]
-    if (best != best).any():
-        prefers = np.greater_equal if largest else np.less_equal
-        passed = np.zeros_like(values, bool)
-        best = values[:, 0]
-        if only_inside:
-            inside = _padded(np.ones(operand.shape, bool), plan, False)
-            passed = ~_windows(inside, plan).reshape(values.shape)
-            best = np.full(count, fill, values.dtype)
-            chosen = np.full(count, -1)
-        else:
-            chosen = np.zeros(count, np.intp)
-        for k in range(0 if only_inside else 1, values.shape[1]):
-            keeps = prefers(best, values[:, k]) | passed[:, k]
-            best = np.where(keeps, best, values[:, k])
-            chosen = np.where(keeps, chosen, k)
+    prefers = np.greater_equal if largest else np.less_equal
+    if only_inside:
+        chosen[best == fill] = -1
+        if (best != best).any():
+            inside = _windows(_padded(np.ones(operand.shape, bool), plan), plan).reshape(values.shape)
+            chosen = _chosen_in_turn(values, prefers, np.full(count, fill, values.dtype), -1, inside)
+    elif (best != best).any():
+        chosen = _chosen_in_turn(values, prefers, values[:, 0], 0, np.ones(values.shape, bool))
     rank = operand.ndim
     elements = _numbers(plan.shape[rank:], plan.steps[rank:])
     windows = _numbers(plan.shape[:rank], plan.steps[:rank])
-    return _Choice(plan, padded.shape, windows + elements[chosen], best == fill)
+    return _Choice(padded.shape, windows + elements[chosen], chosen < 0)
+
+
+def _chosen_in_turn(values: Array, prefers: np.ufunc, best: Array, number: int, inside: Array) -> Array:
+    chosen = np.full(len(values), number)
+    for k, (candidate, counts) in enumerate(zip(values.T, inside.T, strict=True)):
+        keeps = prefers(best, candidate) | ~counts | (k == number)
+        best = np.where(keeps, best, candidate)
+        chosen = np.where(keeps, chosen, k)
+    return chosen
 
 
 def select_and_scatter_add(
@@ -364,7 +367,7 @@ def select_and_gather_add(
         return np.zeros(plan.out, tangents.dtype)
     choice = _choice(operand, select_prim, *windows, only_inside=True)
     result = _padded(tangents, plan).reshape(-1)[choice.positions]
-    result[choice.beaten] = 0
+    result[choice.nothing] = 0
     return result.reshape(plan.out)
 
 
@@ -405,8 +408,8 @@ def _log_sums(operand: Array, axis: int) -> Array:
         earlier, later = result[:-shift], result[shift:]
         larger = np.maximum(earlier, later)
         sums = larger + np.log1p(np.exp(earlier + later - 2 * larger))
-        sums.imag = np.remainder(sums.imag + np.pi, 2 * np.pi) - np.pi
-        result = np.concatenate([result[:shift], sums])
+        wrapped = np.remainder(np.imag(sums) + np.pi, 2 * np.pi) - np.pi
+        result = np.concatenate([result[:shift], np.real(sums) + 1j * wrapped])
         shift *= 2
     return np.moveaxis(result, 0, axis)
 
