@@ -1,0 +1,1 @@
+"""Evaluation rules of JAX primitives in NumPy and SciPy, one module for each kind."""
