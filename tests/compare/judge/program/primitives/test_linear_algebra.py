@@ -28,8 +28,8 @@ ONE, EMPTY = np.array([[-2.0]]), np.zeros((0, 0))
 TALL, WIDE = R.normal(size=(5, 3)), R.normal(size=(3, 5))
 NO_ROWS, NO_COLUMNS = np.zeros((0, 3)), np.zeros((3, 0))
 LARGE = R.normal(size=(80, 80))  # beyond LAPACK's block size: the blocked algorithms
-MATRICES = [SQUARE, COMPLEX, POSITIVE, HERMITIAN, SINGULAR, NOT_A_NUMBER, BATCH, NO_BATCH, ONE]
-SHAPES = [SQUARE, COMPLEX, SINGULAR, TALL, WIDE, WIDE + 1j * TALL.T, NO_ROWS, NO_COLUMNS, EMPTY, ONE, BATCH, LARGE]
+MATRICES = [SINGULAR, HERMITIAN, NOT_A_NUMBER, BATCH, NO_BATCH, ONE, EMPTY]
+SHAPES = [SINGULAR, COMPLEX, TALL, WIDE, NO_ROWS, BATCH]
 
 
 def triangular(left_side, lower, transpose_a, conjugate_a=False, unit_diagonal=False):
@@ -55,7 +55,7 @@ def diagonals(size, columns, batch=()):
 # primitive -> functions that apply it to their arguments, with arguments
 CASES = {
     "cholesky": decompositions(
-        partial(linalg.cholesky, symmetrize_input=False), [*MATRICES, INDEFINITE, INFINITE, EMPTY, LARGE @ LARGE.T]
+        partial(linalg.cholesky, symmetrize_input=False), [*MATRICES, INDEFINITE, INFINITE, LARGE @ LARGE.T]
     ),
     "cholesky_update": [
         (linalg.cholesky_update, np.triu(SQUARE), SQUARE[1]),
@@ -66,43 +66,36 @@ CASES = {
         (partial(linalg.symmetric_product, alpha=1.0, beta=0.0), BATCH, BATCH),
     ],
     "triangular_solve": [
-        *[
-            (triangular(left, lower, transpose, conjugate, unit), COMPLEX, COMPLEX + 1)
-            for left, lower, transpose, conjugate, unit in [
-                (True, True, False, False, False),
-                (True, False, False, True, False),
-                (True, True, True, False, True),
-                (False, False, True, True, False),
-                (False, True, False, False, True),
-            ]
-        ],
-        (triangular(True, True, False), SINGULAR, SQUARE),
+        (triangular(True, True, False), COMPLEX, COMPLEX + 1),
+        (triangular(True, False, False, conjugate_a=True), COMPLEX, COMPLEX + 1),
+        (triangular(True, True, True, unit_diagonal=True), COMPLEX, COMPLEX + 1),
+        (triangular(False, False, True, conjugate_a=True), COMPLEX, COMPLEX + 1),
+        (triangular(False, True, False, unit_diagonal=True), COMPLEX, COMPLEX + 1),
+        (triangular(True, False, False), SINGULAR, SQUARE),
+        (triangular(True, False, False), NOT_A_NUMBER, SQUARE),
         (triangular(False, False, True), SQUARE, R.normal(size=(1, 4))),
         (triangular(True, False, True), BATCH, BATCH[..., :2]),
-        (triangular(True, False, False), NOT_A_NUMBER, SQUARE),
         (triangular(True, False, False), EMPTY, NO_ROWS),
-        (triangular(True, False, False), SQUARE, np.zeros((4, 0))),
         (triangular(True, True, False), ONE, ONE),
         (triangular(True, True, False), NO_BATCH, NO_BATCH),
     ],
     "tridiagonal_solve": [
-        (linalg.tridiagonal_solve, *diagonals(5, 2)),
         (linalg.tridiagonal_solve, *diagonals(4, 1, batch=(2, 3))),
-        (linalg.tridiagonal_solve, *(x + 1j * x[::-1] for x in diagonals(3, 1))),
+        (linalg.tridiagonal_solve, *(x + 1j * x[::-1] for x in diagonals(3, 2))),
         (linalg.tridiagonal_solve, *(0 * x for x in diagonals(3, 1))),
         (linalg.tridiagonal_solve, *diagonals(1, 2)),
         (linalg.tridiagonal_solve, *(0 * x for x in diagonals(1, 2))),
     ],
-    "lu": decompositions(linalg.lu, [*SHAPES, np.zeros((4, 4)), NOT_A_NUMBER, INFINITE, NO_BATCH]),
+    "lu": decompositions(linalg.lu, [*SHAPES, *MATRICES, NO_COLUMNS, INFINITE, LARGE]),
     "lu_pivots_to_permutation": [
         (partial(linalg.lu_pivots_to_permutation, permutation_size=size), np.array(pivots, np.int32))
-        for size, pivots in [(4, [2, 3, 2, 3]), (5, [[4, 1], [1, 4]]), (3, []), (1, [0])]
+        for size, pivots in [(5, [[4, 1], [1, 4]]), (3, [])]
     ],
-    "geqrf": decompositions(partial(jnp.linalg.qr, mode="raw"), [*SHAPES, NOT_A_NUMBER]),
-    "geqp3": [(partial(jsl.qr_multiply, pivoting=True), a, a.T) for a in [SQUARE, COMPLEX, TALL, ONE]],
+    "geqrf": decompositions(partial(jnp.linalg.qr, mode="raw"), [*SHAPES, NOT_A_NUMBER, LARGE]),
+    "geqp3": [(partial(jsl.qr_multiply, pivoting=True), a, a.T) for a in [COMPLEX, TALL]],
     "householder_product": [
         (linalg.householder_product, a, np.full((*a.shape[:-2], a.shape[-1]), 0.3, a.dtype))
-        for a in [SQUARE, COMPLEX, TALL, BATCH, ONE, NO_COLUMNS]
+        for a in [COMPLEX, TALL, BATCH, NO_COLUMNS]
     ]
     + [(linalg.householder_product, SQUARE, np.zeros(0))],
     "ormqr": [
@@ -116,71 +109,57 @@ CASES = {
             (SQUARE, np.zeros((4, 0)), True, False),
         ]
     ],
-    "qr": decompositions(
-        linalg.qr, SHAPES, {"full_matrices": False}, {"full_matrices": True}, {"full_matrices": True, "pivoting": True}
-    ),
+    "qr": decompositions(linalg.qr, SHAPES, {"full_matrices": False})
+    + decompositions(linalg.qr, [TALL, NO_COLUMNS], {"full_matrices": True}, {"full_matrices": True, "pivoting": True}),
     "eigh": decompositions(
-        partial(linalg.eigh, symmetrize_input=False), [*MATRICES, INFINITE, EMPTY, LARGE], {"lower": True}
+        partial(linalg.eigh, symmetrize_input=False), [*MATRICES, INFINITE, LARGE, COMPLEX], {"lower": True}
     )
-    + decompositions(partial(linalg.eigh, symmetrize_input=False), [SQUARE, COMPLEX], {"lower": False}),
+    + decompositions(partial(linalg.eigh, symmetrize_input=False), [COMPLEX], {"lower": False}),
     "eig": decompositions(
         linalg.eig,
-        [*MATRICES, ROTATION, INFINITE, EMPTY],
+        [*MATRICES, ROTATION, INFINITE],
         {"compute_left_eigenvectors": True, "compute_right_eigenvectors": True},
     )
-    + decompositions(
-        linalg.eig, [ROTATION, EMPTY], {"compute_left_eigenvectors": False, "compute_right_eigenvectors": False}
-    ),
-    "svd": decompositions(linalg.svd, [*SHAPES, NOT_A_NUMBER, NO_BATCH], {"full_matrices": False})
-    + decompositions(linalg.svd, SHAPES, {"full_matrices": True})
+    + decompositions(linalg.eig, [ROTATION], {"compute_left_eigenvectors": False, "compute_right_eigenvectors": False}),
+    "svd": decompositions(linalg.svd, [*SHAPES, NOT_A_NUMBER, LARGE], {"full_matrices": False})
+    + decompositions(linalg.svd, [TALL, WIDE, NO_ROWS, NO_COLUMNS], {"full_matrices": True})
     + decompositions(linalg.svd, [TALL, NO_ROWS], {"compute_uv": False})
     + decompositions(linalg.svd, [TALL], {"algorithm": linalg.SvdAlgorithm.QR}),
-    "schur": decompositions(linalg.schur, [*MATRICES, ROTATION, EMPTY])
+    "schur": decompositions(linalg.schur, [*MATRICES, ROTATION])
     + decompositions(linalg.schur, [ROTATION, EMPTY], {"compute_schur_vectors": False}),
-    "hessenberg": decompositions(linalg.hessenberg, [SQUARE, COMPLEX, ONE, BATCH, LARGE]),
-    "tridiagonal": decompositions(
-        linalg.tridiagonal, [POSITIVE, HERMITIAN, ONE, ONE + 0j, BATCH, LARGE], {"lower": True}
-    )
+    "hessenberg": decompositions(linalg.hessenberg, [COMPLEX, ONE, BATCH, LARGE]),
+    "tridiagonal": decompositions(linalg.tridiagonal, [HERMITIAN, ONE + 0j, BATCH, LARGE], {"lower": True})
     + decompositions(linalg.tridiagonal, [HERMITIAN], {"lower": False}),
     "fft": [
-        *decompositions(partial(jax.lax.fft, fft_type="FFT", fft_lengths=(4,)), [COMPLEX, BATCH + 0j, NO_BATCH + 0j]),
+        *decompositions(partial(jax.lax.fft, fft_type="FFT", fft_lengths=(4,)), [BATCH + 0j, NO_BATCH + 0j]),
         *decompositions(partial(jax.lax.fft, fft_type="IFFT", fft_lengths=(4, 4)), [COMPLEX, NOT_A_NUMBER + 0j]),
         *decompositions(partial(jax.lax.fft, fft_type="RFFT", fft_lengths=(2, 4, 4)), [BATCH[:, :2]]),
-        *decompositions(partial(jax.lax.fft, fft_type="RFFT", fft_lengths=(3,)), [TALL, np.zeros((0, 3))]),
+        *decompositions(partial(jax.lax.fft, fft_type="RFFT", fft_lengths=(3,)), [TALL, NO_ROWS]),
         *decompositions(partial(jax.lax.fft, fft_type="IRFFT", fft_lengths=(4, 7)), [COMPLEX]),
-        *decompositions(partial(jax.lax.fft, fft_type="IRFFT", fft_lengths=(6,)), [COMPLEX, np.zeros((0, 4)) + 0j]),
+        *decompositions(partial(jax.lax.fft, fft_type="IRFFT", fft_lengths=(4,)), [TALL + 0j, NO_ROWS + 0j]),
     ],
 }
-
-
-CASE_LIST = [pytest.param(name, f, a, id=f"{name}-{i}") for name in RULES for i, (f, *a) in enumerate(CASES[name])]
+ALL_CASES = [pytest.param(name, f, a, id=f"{name}-{i}") for name in RULES for i, (f, *a) in enumerate(CASES[name])]
 
 # programs in whose traces the primitives stand with the parameters that they have in practice
 PROGRAMS = {
     "log determinant": (jax.grad(lambda a: jnp.linalg.slogdet(a)[1]), SQUARE),
     "determinant": (jax.grad(jnp.linalg.det), SQUARE),
-    "inverse": (jax.grad(lambda a: jnp.sum(jnp.linalg.inv(a) ** 2)), SQUARE),
     "solve": (jax.grad(lambda a, b: jnp.sum(jnp.linalg.solve(a, b) ** 2), (0, 1)), SQUARE, SQUARE[:, :2]),
-    "batched solve": (jax.vmap(jax.grad(lambda a: jnp.sum(jnp.linalg.solve(a, a[0])))), BATCH[0]),
     "complex solve": (jax.grad(lambda a: jnp.sum(jnp.abs(jnp.linalg.solve(a, a[0])))), COMPLEX),
     "Gaussian process": (
         jax.grad(lambda a: a[0] @ jsl.cho_solve(jsl.cho_factor(a), a[0]) + jnp.linalg.slogdet(a)[1]),
         POSITIVE,
     ),
-    "Cholesky": (jax.grad(lambda a: jnp.sum(jnp.abs(jnp.linalg.cholesky(a)))), HERMITIAN),
     "triangular": (
         jax.grad(lambda a: jnp.sum(jsl.solve_triangular(a, a, trans=1, lower=True, unit_diagonal=True))),
         SQUARE,
     ),
     "LU": (jax.grad(lambda a: jnp.sum(jsl.lu(a)[1] ** 2)), TALL),
-    "LU solve": (lambda a: jsl.lu_solve(jsl.lu_factor(a), a[0], trans=2), COMPLEX),
     "QR": (jax.grad(lambda a: jnp.sum(jnp.linalg.qr(a)[0][0])), TALL),
-    "least squares": (jax.grad(lambda a: jnp.sum(jnp.linalg.lstsq(a, a[:, 0])[0] ** 2)), TALL),
     "eigenvalues": (jax.grad(lambda a: jnp.sum(jnp.linalg.eigh(a)[0] ** 3)), HERMITIAN),
     "general eigenvalues": (jax.grad(lambda a: jnp.sum(jnp.abs(jnp.linalg.eigvals(a)))), SQUARE),
     "singular values": (jax.grad(lambda a: jnp.linalg.svd(a, full_matrices=False)[0][0, 0]), WIDE),
-    "nuclear norm": (jax.grad(lambda a: jnp.linalg.norm(a, "nuc")), TALL),
-    "exponential": (jax.grad(lambda a: jnp.sum(jsl.expm(a))), SQUARE),
     "square root": (lambda a: jsl.sqrtm(a), SQUARE),
     "spectrum": (jax.grad(lambda a: jnp.sum(jnp.abs(jnp.fft.rfft2(a)) ** 2)), TALL),
     "filter": (jax.grad(lambda a: jnp.sum(jnp.fft.irfft(jnp.fft.rfft(a) * 2, n=5) ** 2)), WIDE),
@@ -225,7 +204,7 @@ def assert_same(actual, expected):
         np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-13 * size)
 
 
-@pytest.mark.parametrize(("name", "function", "arguments"), CASE_LIST)
+@pytest.mark.parametrize(("name", "function", "arguments"), ALL_CASES)
 def test_a_rule_gives_what_jax_gives(name, function, arguments):
     with jax.enable_x64(True):
         equation, inputs = reach(name, function, *arguments)
@@ -260,7 +239,7 @@ def drawn(aval):
     return read_only(x + 4 * np.eye(*aval.shape[-2:]) if x.ndim > 1 else x)
 
 
-@pytest.mark.parametrize(("name", "function", "arguments"), CASE_LIST)
+@pytest.mark.parametrize(("name", "function", "arguments"), ALL_CASES)
 def test_single_precision_stays_single(name, function, arguments):
     """A rule goes by its inputs' dtype, whatever the trace says."""
     with jax.enable_x64(True):
