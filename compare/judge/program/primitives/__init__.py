@@ -1,1 +1,1 @@
-"""What each primitive of JAX computes, in NumPy: a module for each kind of primitive, a table at the foot of each."""
+"""Evaluation rules of JAX primitives in NumPy and SciPy, one module for each kind."""

@@ -4,8 +4,9 @@ JAX calls LAPACK and BLAS out of SciPy's wheel, so the same routine of the same 
 normalizations here. A routine that fails (a matrix that is not positive definite, an iteration that does not converge)
 gives NaN for that matrix, as it does in JAX, and no exception. Inputs are never written to.
 
-The rules are written for one matrix; `_batched` applies them along the leading dimensions. The meaning of each primitive
-is that of `jax/_src/lax/linalg.py` and `jax/_src/lax/fft.py` (JAX 0.10.2).
+The rules are written for one matrix; `_batched` applies them along the leading dimensions. The meaning of each
+primitive is that of `jax/_src/lax/linalg.py` and `jax/_src/lax/fft.py` (JAX 0.10.2). What no routine of SciPy's does
+raises NotImplementedError: `geqp3` with columns that stay in front, and `tridiagonal_solve` with `perturb_singular`.
 """
 
 import functools
@@ -30,7 +31,7 @@ def _routine(name: str, letter: str) -> Callable[..., Any]:
     return getattr(blas if name == "trsm" else lapack, _PRECISION[letter] + name)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def _queried_workspace(name: str, letter: str, *sizes: int) -> int:
     """The length of work array with which the routine is quickest, by its own account.
 
@@ -82,7 +83,7 @@ def _or_nan(info: int, results: Sequence[Array]) -> list[Array]:
 
 
 def _real(dtype: np.dtype) -> np.dtype:
-    return np.empty(0, dtype).real.dtype
+    return np.finfo(dtype).dtype
 
 
 # Cholesky
@@ -106,8 +107,8 @@ def cholesky_update(r_matrix: Array, w_vector: Array, **_: Any) -> Array:
                 continue
             scale = max(abs(R[k, k]), abs(w[k]))
             x, y = R[k, k] / scale, w[k] / scale
-            norm = np.sqrt(x**2 + y**2)
-            cosine, sine = x / norm, -y / norm
+            inverse_norm = 1 / np.sqrt(x**2 + y**2)
+            cosine, sine = x * inverse_norm, -y * inverse_norm
             row = R[k].copy()
             R[k] = cosine * row - sine * w
             w = cosine * w + sine * row
@@ -158,7 +159,7 @@ def tridiagonal_solve(dl: Array, d: Array, du: Array, b: Array, *, perturb_singu
     if len(d) == 1:  # SciPy's wrapper refuses the empty off-diagonals of a single equation
         with np.errstate(all="ignore"):
             return _or_nan(int(d[0] == 0), [b / d[0]])[0]
-    *_, x, info = _routine("gtsv", b.dtype.char)(dl[1:], d, du[:-1], b)
+    *_factors, x, info = _routine("gtsv", b.dtype.char)(dl[1:], d, du[:-1], b)
     return _or_nan(info, [x])[0]
 
 
@@ -299,9 +300,8 @@ def _paired(packed: Array, imaginary: Array) -> Array:
     """Complex eigenvectors from LAPACK's real ones: a conjugate pair stands in two columns, real and imaginary part."""
     vectors = packed.astype(np.result_type(packed.dtype, np.complex64))
     first = np.flatnonzero(imaginary > 0)
-    vectors.imag[:, first] = packed[:, first + 1]
-    vectors.real[:, first + 1] = packed[:, first]
-    vectors.imag[:, first + 1] = -packed[:, first + 1]
+    vectors[:, first] = packed[:, first] + 1j * packed[:, first + 1]
+    vectors[:, first + 1] = vectors[:, first].conj()
     return vectors
 
 
@@ -346,7 +346,7 @@ def schur(a: Array, *, compute_schur_vectors: bool, **_: Any) -> list[Array]:
     """The Schur form (real matrices: the real one, with blocks of two), then the vectors if they are asked for."""
     if not a.size:
         return [a, a] if compute_schur_vectors else [a]
-    form, *_, vectors, _work, info = _routine("gees", a.dtype.char)(
+    form, *_eigenvalues, vectors, _work, info = _routine("gees", a.dtype.char)(
         _select_nothing, a, compute_v=int(compute_schur_vectors), sort_t=0, lwork=_workspace(len(a))
     )
     return _or_nan(info, [form, vectors] if compute_schur_vectors else [form])
