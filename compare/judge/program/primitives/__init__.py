@@ -1,1 +1,68 @@
-"""Evaluation rules of JAX primitives in NumPy and SciPy, one module for each kind."""
+"""One table of JAX's primitives: how each is evaluated, how its result rounds, what moves before it, and what it is.
+
+Whoever must know something about an operation asks `TABLE`: the interpreter (`evaluate`, `control`), the error model
+(`rounds`, `ulps`, `moves`, `slope`), nonsmooth points and discrete decisions (`kind`), complex steps (`continued`,
+`analytic`). An operation without a row is UNKNOWN: JAX evaluates it in the dtypes in which it was traced, its inputs
+and its result are moved by their own rounding, no complex step goes through it, and a report names it.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from compare.judge.program.primitives import (
+    arrays,
+    control_flow,
+    elementwise,
+    indexing,
+    linear_algebra,
+    markers,
+    special_functions,
+    windows,
+)
+from compare.judge.program.primitives.row import Kind, Moves, Primitive, Rounds
+
+_MOVED = Primitive(kind=Kind.LINEAR, rounds=Rounds.EXACTLY, analytic=True)
+_CHOSEN = Primitive(kind=Kind.NONSMOOTH, rounds=Rounds.EXACTLY)
+_COMPARED = Primitive(kind=Kind.COMPARISON, rounds=Rounds.EXACTLY)
+_SUMMED = Primitive(kind=Kind.LINEAR, rounds=Rounds.SQUARES, analytic=True)
+_SOLVED = Primitive(moves=Moves.MATRICES)
+_ELEMENTARY = Primitive(ulps=4.0)
+
+# What is said of operations whose rules fill a module each. What a module's default does not fit stands here by name.
+_DEFAULTS = {indexing: _MOVED, windows: _SUMMED, linear_algebra: _SOLVED, special_functions: _ELEMENTARY}
+_EXCEPTIONS = {
+    "scatter-add": _SUMMED,
+    "scatter-sub": replace(_SUMMED, rounds=Rounds.RESULT),
+    "scatter-mul": Primitive(),
+    "scatter-max": _CHOSEN,
+    "scatter-min": _CHOSEN,
+    "sort": _CHOSEN,
+    "top_k": _CHOSEN,
+    "argmax": _COMPARED,
+    "argmin": _COMPARED,
+    "reduce_window_max": _CHOSEN,
+    "reduce_window_min": _CHOSEN,
+    "cummax": _CHOSEN,
+    "cummin": _CHOSEN,
+    "cumprod": Primitive(analytic=True),
+    "cumlogsumexp": Primitive(ulps=4.0),
+    "select_and_scatter_add": Primitive(kind=Kind.LINEAR),
+    "select_and_gather_add": Primitive(kind=Kind.LINEAR, rounds=Rounds.EXACTLY),
+    "lu_pivots_to_permutation": Primitive(kind=Kind.DISCRETE, rounds=Rounds.EXACTLY),
+    "fft": Primitive(kind=Kind.LINEAR, moves=Moves.INPUTS, analytic=True),
+    "erf": Primitive(ulps=4.0, slope=lambda x: 2 / np.sqrt(np.pi) * np.exp(-x * x)),
+    "erfc": Primitive(ulps=4.0, slope=lambda x: 2 / np.sqrt(np.pi) * np.exp(-x * x)),
+}
+
+TABLE: dict[str, Primitive] = {
+    **elementwise.ROWS,
+    **arrays.ROWS,
+    **control_flow.ROWS,
+    **markers.ROWS,
+    **{
+        name: replace(_EXCEPTIONS.get(name, default), evaluate=rule)
+        for module, default in _DEFAULTS.items()
+        for name, rule in module.RULES.items()
+    },
+}
