@@ -94,7 +94,7 @@ def _squares(step: Step, inputs: list[Array], output: Array) -> Array:
         sizes = [_size(value) for value in floating]
         whole = sizes[0] * sizes[1]
     else:
-        whole = max(_size(value) for value in floating)
+        whole = _size(np.array([np.max(value, initial=0.0) for value in floating]))
         sizes = [whole] * len(floating)
     each = iter(sizes)
     scales = [next(each) if is_inexact(value) else None for value in inputs]
