@@ -62,6 +62,7 @@ class Step:
         "dtypes",
         "equation",
         "inputs",
+        "keys",
         "last",
         "multiple",
         "name",
@@ -81,6 +82,7 @@ class Step:
         self.multiple: bool = equation.primitive.multiple_results
         self.dtypes = [widening.dtype(variable.aval.dtype) for variable in equation.outvars]
         self.narrow = any(_is_narrow(widening.dtype(atom.aval.dtype)) for atom in (*equation.invars, *equation.outvars))
+        self.keys = not all(_is_plain(atom.aval.dtype) for atom in (*equation.invars, *equation.outvars))
         self.last: list[int] = []
         self.programs: dict[str, Plan] = {}
 
@@ -90,11 +92,6 @@ class Step:
             self.programs[name] = Plan(_closed(self.params[name] if closed is None else closed), self.widening)
         return self.programs[name]
 
-    @property
-    def known(self) -> bool:
-        """Whether the table says how it is done."""
-        return self.row.evaluate is not None or self.row.control is not None
-
     def run(self, inputs: list[Array], rule: Rule) -> list[Array]:
         """The operation as it is; `rule` is for the steps of programs inside."""
         if self.row.control is not None:
@@ -102,7 +99,7 @@ class Step:
                 settled(value, dtype)
                 for value, dtype in zip(self.row.control(self, inputs, rule), self.dtypes, strict=True)
             ]
-        if self.row.evaluate is None:
+        if self.row.evaluate is None or self.keys:
             return self.by_jax(inputs)
         if self.narrow:  # done in float32, and rounded at the end, as XLA does on a CPU
             inputs = [value.astype(np.float32) if _is_narrow(value.dtype) else value for value in inputs]
@@ -116,16 +113,13 @@ class Step:
         """The operation as JAX does it, in the dtypes in which it was traced."""
         with jax.enable_x64(True):
             traced = [
-                jnp.asarray(settled(value, atom.aval.dtype)) if _is_plain(atom.aval.dtype) else value
+                jnp.asarray(settled(value, atom.aval.dtype))
                 for value, atom in zip(inputs, self.equation.invars, strict=True)
             ]
             params = self.equation.primitive.get_bind_params(self.params)
             result = self.equation.primitive.bind(*traced, **params)
             results = list(result) if self.multiple else [result]
-        return [
-            settled(np.asarray(value), dtype) if _is_plain(dtype) else value
-            for value, dtype in zip(results, self.dtypes, strict=True)
-        ]
+        return [settled(value, dtype) for value, dtype in zip(results, self.dtypes, strict=True)]
 
 
 class Plan:
@@ -148,7 +142,7 @@ class Plan:
 
     def _constant(self, value: Any) -> Array:
         dtype = value.dtype if hasattr(value, "dtype") else jnp.result_type(value)
-        return settled(np.asarray(value), self.widening.dtype(dtype)) if _is_plain(dtype) else value
+        return settled(value, self.widening.dtype(dtype))
 
     def _enter(self, jaxpr: Any, constants: Sequence[Any], places: dict[Any, int]) -> list[int]:
         """Add the steps of a program whose inputs have places already. Returns the places of its results."""
@@ -191,7 +185,7 @@ class Plan:
         """The results, each step done by `rule`, from inputs in the plan's dtypes or `as_given`."""
         values = self.values.copy()
         for place, value, dtype in zip(self.inputs, inputs, self.in_dtypes, strict=True):
-            values[place] = value if as_given or not _is_plain(dtype) else settled(value, dtype)
+            values[place] = value if as_given else settled(value, dtype)
         for step in self.steps:
             outputs = rule(step, [values[place] for place in step.inputs])
             for place, value in zip(step.outputs, outputs, strict=True):
@@ -243,8 +237,20 @@ def equations(jaxpr: Any) -> Iterator[Any]:
             yield from equations(called[0])
 
 
+def unknown_operations(equations: Sequence[Any]) -> set[str]:
+    """The names of operations with results, those in the programs inside included, that the table has no row for."""
+    names = {equation.primitive.name for equation in equations if equation.outvars}
+    inner = [unknown_operations(inside.eqns) for equation in equations for inside in inner_programs(equation)]
+    return (names - TABLE.keys() - CALLS).union(*inner)
+
+
 def settled(value: Array, dtype: Any) -> Array:
-    """The value in a dtype: complex numbers lose their imaginary part, and integers stop at their limits, as in JAX."""
+    """The value in a dtype: complex numbers lose their imaginary part, and integers stop at their limits, as in JAX.
+
+    Random keys stay what they are.
+    """
+    if not _is_plain(dtype):
+        return value
     value = np.asarray(value)
     if value.dtype == dtype:
         return value

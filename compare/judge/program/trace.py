@@ -16,13 +16,12 @@ from jax import lax
 from jax.extend import core
 
 from compare.errors import CodeUnderTestFailed
-from compare.judge.program.plan import Plan, Rule, Step, Widening, as_it_is, called_program, quietly
+from compare.judge.program.plan import Plan, Rule, Step, Widening, as_it_is, called_program, quietly, unknown_operations
 from compare.judge.program.primitives import TABLE
 from compare.judge.program.primitives.control_flow import fixed_and_carried
 from compare.judge.program.primitives.markers import bent_p, marked_p, nudged_p
 from compare.judge.program.primitives.row import UNKNOWN, Kind
-
-Pytree = Any
+from compare.pytrees import Pytree
 
 
 class Program:
@@ -78,8 +77,8 @@ class Program:
 
     @property
     def unknown(self) -> list[str]:
-        """The names of the operations that the table has no row for."""
-        return sorted({step.name for step in self.plan if not step.known})
+        """The names of the operations that the table has no row for, those in loops and branches included."""
+        return sorted(unknown_operations([step.equation for step in self.plan]))
 
 
 def traced(loss: Callable[..., Any], parameters: Pytree, *args: Pytree) -> Program:

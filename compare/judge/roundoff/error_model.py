@@ -3,9 +3,11 @@
 The table of primitives says for each operation which of these it is (`Rounds`, `Moves`); here they are computed.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from compare.judge.program.plan import Step
@@ -17,8 +19,12 @@ Draw = Callable[[Array], Array]  # value -> noise of its shape, of standard devi
 
 def is_inexact(value: Array) -> bool:
     """Whether it is an array of floating-point numbers that rounds: NumPy's own, complex ones, or narrow ones."""
-    dtype = value.dtype
-    return dtype.kind in "fc" or (dtype.kind == "V" and dtype.itemsize <= 2)
+    return _rounds(value.dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _rounds(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, np.inexact)
 
 
 def growth(terms: float) -> float:
@@ -88,7 +94,7 @@ def _squares(step: Step, inputs: list[Array], output: Array) -> Array:
         sizes = [_size(value) for value in floating]
         whole = sizes[0] * sizes[1]
     else:
-        whole = max(_size(value) for value in floating)
+        whole = _size(np.array([np.max(value, initial=0.0) for value in floating]))
         sizes = [whole] * len(floating)
     each = iter(sizes)
     scales = [next(each) if is_inexact(value) else None for value in inputs]

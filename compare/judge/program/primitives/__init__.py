@@ -2,8 +2,9 @@
 
 Whoever must know something about an operation asks `TABLE`: the interpreter (`evaluate`, `control`), the error model
 (`rounds`, `ulps`, `moves`, `slope`), nonsmooth points and discrete decisions (`kind`), complex steps (`continued`,
-`analytic`). An operation without a row is UNKNOWN: JAX evaluates it in the dtypes in which it was traced, its inputs
-and its result are moved by their own rounding, no complex step goes through it, and a report names it.
+`analytic`). Random bits are drawn by JAX, and are exact. An operation without a row is UNKNOWN: JAX evaluates it in the
+dtypes in which it was traced, its inputs and its result are moved by their own rounding, no complex step goes through
+it, and a report names it.
 """
 
 from dataclasses import replace
@@ -55,11 +56,27 @@ _EXCEPTIONS = {
     "erfc": Primitive(ulps=4.0, slope=lambda x: 2 / np.sqrt(np.pi) * np.exp(-x * x)),
 }
 
+# Done by JAX, and exact: random bits and keys, which only JAX has, and the choice of a platform.
+_BY_JAX = Primitive(kind=Kind.DISCRETE, rounds=Rounds.EXACTLY)
+_DONE_BY_JAX = (
+    "random_seed",
+    "random_wrap",
+    "random_unwrap",
+    "random_clone",
+    "random_split",
+    "random_fold_in",
+    "random_bits",
+    "threefry2x32",
+    "bitcast_convert_type",
+    "platform_index",
+)
+
 TABLE: dict[str, Primitive] = {
     **elementwise.ROWS,
     **arrays.ROWS,
     **control_flow.ROWS,
     **markers.ROWS,
+    **dict.fromkeys(_DONE_BY_JAX, _BY_JAX),
     **{
         name: replace(_EXCEPTIONS.get(name, default), evaluate=rule)
         for module, default in _DEFAULTS.items()

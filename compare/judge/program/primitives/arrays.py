@@ -30,12 +30,20 @@ def squeeze(x: Array, *, dimensions: tuple[int, ...], **_: Any) -> Array:
     return np.squeeze(x, tuple(dimensions))
 
 
-def expand_dims(x: Array, *, dimensions: tuple[int, ...], **_: Any) -> Array:
-    return np.expand_dims(x, tuple(dimensions))
-
-
 def transpose(x: Array, *, permutation: tuple[int, ...], **_: Any) -> Array:
     return np.transpose(x, permutation)
+
+
+def stack(*xs: Array, axis: int, **_: Any) -> Array:
+    return np.stack(xs, axis)
+
+
+def unstack(x: Array, *, axis: int, **_: Any) -> list[Array]:
+    return list(np.moveaxis(x, axis, 0))
+
+
+def tile(x: Array, *, reps: tuple[int, ...], **_: Any) -> Array:
+    return np.tile(x, reps)
 
 
 def reduce_sum(x: Array, *, axes: tuple[int, ...], **_: Any) -> Array:
@@ -120,8 +128,10 @@ ROWS: dict[str, Primitive] = {
     "broadcast_in_dim": _moving(broadcast_in_dim),
     "reshape": _moving(reshape),
     "squeeze": _moving(squeeze),
-    "expand_dims": _moving(expand_dims),
     "transpose": _moving(transpose),
+    "stack": _moving(stack),
+    "unstack": _moving(unstack),
+    "tile": _moving(tile),
     "reduce_sum": Primitive(reduce_sum, Kind.LINEAR, Rounds.TERMS, analytic=True),
     "reduce_prod": Primitive(reduce_prod, analytic=True),
     "reduce_max": Primitive(reduce_max, Kind.NONSMOOTH, Rounds.EXACTLY),

@@ -6,6 +6,7 @@ Each is done by the interpreter, so that a rule for every operation reaches thos
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from compare.judge.program.primitives.row import Kind, Primitive, Rounds
@@ -26,8 +27,8 @@ def scan(step: Any, inputs: list[Array], rule: Any) -> list[Array]:
     constants, carry, items = inputs[:fixed], list(inputs[fixed : fixed + carried]), inputs[fixed + carried :]
     body, length = step.inner("jaxpr"), step.params["length"]
     turns = range(length - 1, -1, -1) if step.params["reverse"] else range(length)
-    stacked: list[Array] = [
-        np.empty(variable.aval.shape, dtype)
+    stacked: list[Any] = [
+        np.empty(variable.aval.shape, dtype) if isinstance(dtype, np.dtype) else [None] * length  # random keys
         for variable, dtype in zip(step.equation.outvars[carried:], step.dtypes[carried:], strict=True)
     ]
     for turn in turns:
@@ -35,7 +36,7 @@ def scan(step: Any, inputs: list[Array], rule: Any) -> list[Array]:
         carry = results[:carried]
         for whole, part in zip(stacked, results[carried:], strict=True):
             whole[turn] = part
-    return [*carry, *stacked]
+    return [*carry, *(jnp.stack(whole) if isinstance(whole, list) else whole for whole in stacked)]
 
 
 def while_loop(step: Any, inputs: list[Array], rule: Any) -> list[Array]:

@@ -277,7 +277,6 @@ ROWS: dict[str, Primitive] = {
     "convert_element_type": _exact(first, rounds=Rounds.IF_NARROWER),
     "reduce_precision": _exact(reduce_precision, rounds=Rounds.IF_NARROWER),
     "copy": _exact(first),
-    "copy_p": _exact(first),
     "name": _exact(first),
     "stop_gradient": _discrete(first),
     "device_put": _exact(lambda *xs, **_: list(xs)),

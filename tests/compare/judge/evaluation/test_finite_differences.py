@@ -11,12 +11,13 @@ from compare.judge.evaluation.finite_differences import (
     complex_step,
     derivative,
     hand_losses,
-    jax_losses,
     moved,
     random_direction,
+    reference_losses,
     ridders,
     slope_along,
 )
+from compare.judge.program.trace import traced
 from compare.judge.roundoff.tolerance import unit_roundoff
 
 UNIT = unit_roundoff(np.float64)
@@ -93,7 +94,8 @@ def test_a_coarse_loss_makes_a_coarse_opinion():
 
 def test_the_losses_of_both_sides_are_the_same_function():
     steps = np.array([0.1, -0.1, 0.01])
-    by_jax = jax_losses(cubic, ())(W, D, steps)
+    with jax.enable_x64(True):
+        by_jax = reference_losses(traced(cubic, W), ())(W, D, steps)
     by_hand = hand_losses(lambda w: float(np.sum(w**3)))(W, D, steps)
     np.testing.assert_allclose(by_jax, by_hand, rtol=1e-14)
 
@@ -143,12 +145,23 @@ def relu_network(w, x):
     return jnp.sum(jnp.maximum(w * x, 0) + jnp.abs(w) + jnp.where(w > 0, w**2, w))
 
 
-@pytest.mark.parametrize("loss", [cubic, log_sigmoid_network, relu_network])
+def stepped(loss, *args):
+    with jax.enable_x64(True):
+        return complex_step(traced(loss, W, *args), W, D, *args)
+
+
+def counting_network(w, x):
+    """Decisions look at the real part, and counts stay what they are."""
+    index = jnp.argmax(x) + jnp.sum(jnp.arange(4) > 2) - jnp.floor(w[3]).astype(int)
+    return w[index] ** 3 + jnp.sum(jnp.where(jnp.round(w) > 0, jnp.clip(w, -1, 1) * x, jnp.minimum(w, x)))
+
+
+@pytest.mark.parametrize("loss", [cubic, log_sigmoid_network, relu_network, counting_network])
 def test_complex_steps_are_exact_to_rounding(loss):
     args = () if loss is cubic else (np.array([0.4, -0.2, 1.5, 0.9]),)
     with jax.enable_x64(True):
         right = slope_along(jax.grad(loss)(W, *args), D)
-    assert complex_step(loss, W, D, *args) == pytest.approx(right, rel=1e-14)
+    assert stepped(loss, *args) == pytest.approx(right, rel=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -157,16 +170,18 @@ def test_complex_steps_are_exact_to_rounding(loss):
         lambda w: jnp.sum(jnp.linalg.norm(w[:, None] @ w[None, :], ord=2)),
         lambda w: jnp.sum(jnp.sort(w)[:2]),
         lambda w: jax.lax.fori_loop(0, 3, lambda i, s: s + jnp.sum(w), 0.0),
+        lambda w: jnp.sum(jnp.abs(jnp.exp(1j * w)) * w),
+        lambda w: jnp.sum(jax.random.gamma(jax.random.key(0), 2 + w**2)),
     ],
-    ids=["svd", "sort", "loop"],
+    ids=["svd", "sort", "loop", "complex numbers of its own", "an operation that nobody knows"],
 )
 def test_complex_steps_say_nothing_of_what_they_cannot_continue(loss):
-    assert complex_step(loss, W, D) is None
+    assert stepped(loss) is None
 
 
 def test_complex_steps_see_a_fault_that_differences_cannot():
     right = 3 * W**2
-    exact = complex_step(cubic, W, D)
+    exact = stepped(cubic)
     assert exact is not None
     assert abs(slope_along(right, D) - exact) < 1e-14
     assert abs(slope_along(right * (1 + 1e-12), D) - exact) > 1e-12

@@ -10,7 +10,7 @@ from compare import Verdict, check_gradients
 from compare.judge.evaluation.intermediates import backward_order, find_taps
 from compare.judge.evaluation.point import Check
 from compare.judge.evaluation.side_effects import Watched
-from compare.judge.program.widening import as_it_is_now
+from compare.judge.program.trace import traced
 from compare.platform import precise
 from compare.suite.shallow import shallow_loss
 from tests.helpers import network
@@ -21,9 +21,9 @@ PARAMETERS, *ARGS = network(0, *OBLONG)
 def at(function):
     names = ["parameters", "x", "y"]
     with precise(PARAMETERS, *ARGS):
-        program = as_it_is_now(shallow_loss, PARAMETERS, *ARGS)
+        program = traced(shallow_loss, PARAMETERS, *ARGS)
         taps, order = find_taps(program), backward_order(program, PARAMETERS)
-        check = Check(Watched(function, names), shallow_loss, np.dtype("float64"), order, taps, names, seed=0)
+        check = Check(Watched(function, names), program, np.dtype("float64"), order, taps, names, seed=0)
         return check.at(PARAMETERS, tuple(ARGS))
 
 

@@ -8,26 +8,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import manual
+from compare.judge.program.trace import Program, traced
 from compare.judge.roundoff.tolerance import (
     CONFIRMED,
     DEVIATIONS,
     SHARED,
-    _allowance,
     _farther,
+    _tolerance,
     measure,
+    measure_gradient,
     norm,
     unit_roundoff,
 )
+from compare.platform import precise
 from compare.suite.shallow import shallow_loss
 from tests.helpers import network
+
+
+def measured(function, *args, **options):
+    """The value of a function, and what rounding may do to it."""
+    with jax.enable_x64(True):
+        return measure(Program(function, *args), *args, **options)
+
+
+def measured_gradient(loss, *args, **options):
+    """(loss, gradient), and what rounding may do to them."""
+    with precise(args):
+        (value, gradient, _), (slack, slacks, _) = measure_gradient(traced(loss, *args), *args, taps={}, **options)
+    return (value, gradient), (slack, slacks)
 
 
 def ratios(parameters, x, y):
     """Error of the hand-written gradient over what is allowed, the largest of each leaf."""
     loss, gradients = manual.loss_and_gradients(parameters, x, y)
     dtype = x.dtype
-    (right_loss, right), (loss_slack, slack) = measure(
-        shallow_loss, parameters, x, y, dtype=dtype, gradient=True, samples=CONFIRMED[0]
+    (right_loss, right), (loss_slack, slack) = measured_gradient(
+        shallow_loss, parameters, x, y, dtype=dtype, samples=CONFIRMED[0]
     )
     leaves = {name: np.max(np.abs(gradients[name] - right[name]) / slack[name]) for name in right}
     return leaves | {"loss": abs(loss - right_loss) / loss_slack}, right, slack
@@ -50,7 +66,7 @@ def test_a_small_fault_in_a_typical_entry_is_not_allowed(dtype, visible):
 
 def test_a_sum_that_cancels_is_allowed_the_error_of_its_terms():
     terms = np.concatenate([np.full(50, 1e6), np.full(50, -1e6), [1e-6]])
-    value, allowed = measure(jnp.sum, terms, dtype=np.float64)
+    value, allowed = measured(jnp.sum, terms, dtype=np.float64)
     assert abs(np.sum(np.random.default_rng(0).permutation(terms)) - value) <= allowed
     assert allowed > 1e6 * np.finfo(float).eps > 1e-6 * np.finfo(float).eps
 
@@ -58,23 +74,23 @@ def test_a_sum_that_cancels_is_allowed_the_error_of_its_terms():
 def test_a_saturated_derivative_is_allowed_the_error_of_the_textbook_formula():
     """At z = 40, JAX's log_sigmoid knows the derivative 4e-18; `A2 - 1` is 0. Both are right."""
     z = np.array([40.0])
-    (_, right), (_, allowed) = measure(lambda z: -jnp.sum(jax.nn.log_sigmoid(z)), z, dtype=np.float64, gradient=True)
+    (_, right), (_, allowed) = measured_gradient(lambda z: -jnp.sum(jax.nn.log_sigmoid(z)), z, dtype=np.float64)
     assert right[0] == pytest.approx(-np.exp(-40), rel=1e-6)
     assert abs((manual.sigmoid(z) - 1)[0] - right[0]) <= allowed[0] < 1e-13
 
 
 def test_allowances_scale_with_the_unit_roundoff_and_with_the_leaf():
     x = np.linspace(0.1, 1, 9)
-    narrow = measure(lambda x: jnp.sum(x**3), x, dtype=np.float64, gradient=True)[1][1]
-    wide = measure(lambda x: jnp.sum(x**3), x, dtype=np.float32, gradient=True)[1][1]
-    large = measure(lambda x: 1e6 * jnp.sum(x**3), x, dtype=np.float64, gradient=True)[1][1]
+    narrow = measured_gradient(lambda x: jnp.sum(x**3), x, dtype=np.float64)[1][1]
+    wide = measured_gradient(lambda x: jnp.sum(x**3), x, dtype=np.float32)[1][1]
+    large = measured_gradient(lambda x: 1e6 * jnp.sum(x**3), x, dtype=np.float64)[1][1]
     assert np.median(wide / narrow) == pytest.approx(2.0**29, rel=0.7)
     assert np.median(large / narrow) == pytest.approx(1e6, rel=0.7)
 
 
 def test_an_exact_computation_is_allowed_its_last_places_only():
     x = np.arange(6.0)
-    value, allowed = measure(lambda x: x.reshape(2, 3).T, x, dtype=np.float64)
+    value, allowed = measured(lambda x: x.reshape(2, 3).T, x, dtype=np.float64)
     assert np.array_equal(value, x.reshape(2, 3).T)
     assert (allowed <= 4 * unit_roundoff(np.float64) * value + np.finfo(float).tiny).all()
 
@@ -93,7 +109,7 @@ def test_an_ill_conditioned_system_is_allowed_its_condition_and_a_good_one_is_no
     unit = np.finfo(float).eps
     for condition in (1.0, 1e4, 1e8):
         a = (q * np.geomspace(1, 1 / condition, 8)) @ q.T
-        right, allowed = measure(jnp.linalg.solve, a, b, dtype=np.float64)
+        right, allowed = measured(jnp.linalg.solve, a, b, dtype=np.float64)
         relative = np.max(allowed) / np.linalg.norm(right)
         assert 2 * unit < relative / condition < 200 * unit
         # Another algorithm, as good: by the inverse.
@@ -104,7 +120,7 @@ def test_terms_that_repeat_round_the_same_way_every_time():
     """NumPy adds the rows of a matrix one after the other: 60,000 float32 gradients of two values each."""
     labels = np.random.default_rng(5).integers(0, 10, 60_000)
     terms = ((0.1 - np.eye(10)[labels]) / 60_000).astype(np.float32)
-    right, allowed = measure(lambda x: x.sum(axis=0), terms, dtype=np.float32)
+    right, allowed = measured(lambda x: x.sum(axis=0), terms, dtype=np.float32)
     ratio = np.abs(terms.sum(axis=0) - right) / allowed
     assert ratio.max() < 0.5
     lost = np.abs(terms[:-100].sum(axis=0, dtype=np.float64) - right) / allowed  # a batch whose end was forgotten
@@ -117,8 +133,8 @@ def test_products_may_be_multiplied_in_another_order():
     x = 1 + random.standard_normal((2000, 5))
     y = x @ random.standard_normal(5) + 0.1 * random.standard_normal(2000)
     w = np.linalg.lstsq(x, y, rcond=None)[0]
-    (_, right), (_, allowed) = measure(
-        lambda w, x, y: 0.5 * jnp.sum((x @ w - y) ** 2), w, x, y, dtype=np.float64, gradient=True, samples=16
+    (_, right), (_, allowed) = measured_gradient(
+        lambda w, x, y: 0.5 * jnp.sum((x @ w - y) ** 2), w, x, y, dtype=np.float64, samples=16
     )
     assert np.all(np.abs((x.T @ x) @ w - x.T @ y - right) <= allowed)
     assert allowed.max() < 1e-12 * np.abs(x.T @ y).max()
@@ -130,8 +146,8 @@ def test_noise_is_as_large_in_proportion_at_any_scale(scale):
         return a * jnp.sum(jnp.sin(w) ** 2) + jnp.sum(a * w) + jnp.sum(a * w @ jnp.ones((5, 5)))
 
     w = np.linspace(0.1, 1, 5)
-    (_, right), (_, allowed) = measure(function, np.array(scale), w, dtype=np.float64, gradient=True)
-    (_, usual), (_, ordinary) = measure(function, np.array(1.0), w, dtype=np.float64, gradient=True)
+    (_, right), (_, allowed) = measured_gradient(function, np.array(scale), w, dtype=np.float64)
+    (_, usual), (_, ordinary) = measured_gradient(function, np.array(1.0), w, dtype=np.float64)
     assert right == pytest.approx(usual)
     assert np.all((allowed > 0.2 * ordinary) & (allowed < 5 * ordinary))
 
@@ -156,7 +172,7 @@ def test_distances_of_truth_values_and_integers():
 @pytest.mark.parametrize("samples", [1, 4])
 def test_an_allowance_is_of_the_entry_and_in_part_of_its_leaf(scale, samples):
     move, value, unit, tiny = np.array([3.0, 0.0]) * scale, np.array([-2.0, 8.0]) * scale, 1e-7, 1e-38
-    allowed = _allowance(move, value, samples=samples, unit=unit, tiny=tiny)
+    allowed = _tolerance(move, value, samples=samples, unit=unit, tiny=tiny)
     deviation = np.sqrt(np.array([3.0, 0.0]) ** 2 + SHARED**2 * 4.5) / np.sqrt(samples)
     expected = (DEVIATIONS * deviation + 4 * unit * np.array([2.0, 8.0])) * scale + tiny
     np.testing.assert_allclose(allowed, expected, rtol=1e-14)
@@ -164,7 +180,7 @@ def test_an_allowance_is_of_the_entry_and_in_part_of_its_leaf(scale, samples):
 
 def test_an_allowance_without_noise_of_an_integer_and_of_nothing():
     kinds = {"samples": 1, "unit": 1e-7, "tiny": 1e-38}
-    np.testing.assert_array_equal(_allowance(np.zeros(2), np.zeros(2), **kinds), [1e-38, 1e-38])
-    np.testing.assert_array_equal(_allowance(np.zeros(2), np.array([4, 5]), **kinds), [0, 0])
-    assert _allowance(np.zeros((0, 3)), np.zeros((0, 3)), **kinds).shape == (0, 3)
-    assert np.isinf(_allowance(np.array([1.0, np.inf]), np.zeros(2), **kinds)).all()
+    np.testing.assert_array_equal(_tolerance(np.zeros(2), np.zeros(2), **kinds), [1e-38, 1e-38])
+    np.testing.assert_array_equal(_tolerance(np.zeros(2), np.array([4, 5]), **kinds), [0, 0])
+    assert _tolerance(np.zeros((0, 3)), np.zeros((0, 3)), **kinds).shape == (0, 3)
+    assert np.isinf(_tolerance(np.array([1.0, np.inf]), np.zeros(2), **kinds)).all()

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 import numpy as np
 import pytest
+from compare.judge.program.interpreter import equations, evaluate, programs, run
 from jax.lax import linalg
 
-from compare.judge.program.interpreter import equations, evaluate, programs, run
 from compare.judge.program.primitives.linear_algebra import RULES
 
 R = np.random.default_rng(0)
