@@ -69,8 +69,8 @@ def test_what_is_known_of_a_network():
         names = ["parameters", "x", "y"]
         check = Check(Watched(function, names), program, np.dtype("float64"), order, taps, names, seed=0)
         point = check.at(parameters, args)
-        came = np.asarray(point.gradients["W1"])
-        e = gather(check, point, "W1", came, np.asarray(point.right_gradients["W1"]), np.full(came.shape, 1e-15))
+        came = np.asarray(point.actual["W1"])
+        e = gather(check, point, "W1", came, np.asarray(point.expected["W1"]), np.full(came.shape, 1e-15))
     assert set(e.sizes.values()) == {n_x, n_h, n_y, m, 1}
     assert e.sizes["x.shape[1]"] == m
     assert e.summands.keys() == {"Z2", "A1", "Z1"}

@@ -21,6 +21,7 @@ from compare.judge.roundoff.tolerance import (
     unit_roundoff,
 )
 from compare.platform import precise
+from compare.pytrees import leaves_by_path
 from compare.suite.shallow import shallow_loss
 from tests.helpers import network
 
@@ -34,8 +35,10 @@ def measured(function, *args, **options):
 def measured_gradient(loss, *args, **options):
     """(loss, gradient), and what rounding may do to them."""
     with precise(args):
-        (value, gradient, _), (slack, slacks, _) = measure_gradient(traced(loss, *args), *args, taps={}, **options)
-    return (value, gradient), (slack, slacks)
+        values, tolerances = measure_gradient(traced(loss, *args), args[0], args[1:], taps={}, **options)
+    structure = jax.tree.structure(args[0])
+    pairs = ((named["loss"], [named[path] for path in leaves_by_path(args[0])]) for named in (values, tolerances))
+    return tuple((loss, jax.tree.unflatten(structure, gradients)) for loss, gradients in pairs)
 
 
 def ratios(parameters, x, y):
@@ -82,7 +85,7 @@ def test_a_saturated_derivative_is_allowed_the_error_of_the_textbook_formula():
 def test_allowances_scale_with_the_unit_roundoff_and_with_the_leaf():
     x = np.linspace(0.1, 1, 9)
     narrow = measured_gradient(lambda x: jnp.sum(x**3), x, dtype=np.float64)[1][1]
-    wide = measured_gradient(lambda x: jnp.sum(x**3), x, dtype=np.float32)[1][1]
+    wide = measured_gradient(lambda x: jnp.sum(x**3), x.astype(np.float32), dtype=np.float32)[1][1]
     large = measured_gradient(lambda x: 1e6 * jnp.sum(x**3), x, dtype=np.float64)[1][1]
     assert np.median(wide / narrow) == pytest.approx(2.0**29, rel=0.7)
     assert np.median(large / narrow) == pytest.approx(1e6, rel=0.7)
