@@ -72,8 +72,9 @@ def check_trajectory(
     it answers differently to the same question. Raises ValueError if there are no batches, and BadInput, which is one,
     if a batch is no tuple of arguments or a step does not return what it was given.
     """
-    own_step = Careful(with_state(manual_step, "manual_step", state))
     reference_step = with_state(autodiff_step, "autodiff_step", state)
+    judge = Alone(reference_step, entries, seed)
+    own_step = Careful(with_state(manual_step, "manual_step", state), judge.some)
     start = start_of(parameters, state)
     reference = restarted = start
     random = np.random.default_rng(seed)
@@ -82,7 +83,6 @@ def check_trajectory(
     rows = {path: ParameterPath(path, leaf.shape) for path, leaf in theirs.items()}
     drift, share, step, before, batch, alone = Curve(), Curve(), 0, start, (), []
     del start  # of huge models every copy counts
-    judge = Alone(reference_step, entries, seed)
 
     def reference_from(both: Any, batch: Any) -> Any:
         return jax.tree.map(np.asarray, settled(reference_step(both, *batch), both))

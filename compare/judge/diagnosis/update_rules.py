@@ -10,7 +10,7 @@ import numpy as np
 
 from compare.judge.diagnosis.causes import diagnose
 from compare.judge.diagnosis.evidence import Evidence
-from compare.judge.evaluation.steps import Step, both_leaves
+from compare.judge.evaluation.steps import Careful, Step, both_leaves
 from compare.judge.program.plan import Step as Operation
 from compare.judge.program.plan import as_it_is
 from compare.judge.program.trace import Program
@@ -23,10 +23,10 @@ BETAS = [(0.9, 0.999), (0.9, 0.99), (0.9, 0.95), (0.9, 0.98), (0.8, 0.999), (0.5
 
 
 def explain_step(
-    own_step: Step, reference_step: Step, before: Any, batch: tuple[Any, ...], alone: list[Row], step: int
+    own_step: Careful, reference_step: Step, before: Any, batch: tuple[Any, ...], alone: list[Row], step: int
 ) -> list[Diagnosis]:
     """The causes of one wrong step, one for each wrong parameter; one for all if they share it."""
-    ours = own_step(before, *batch)
+    ours = own_step.whole(before, *batch)
     theirs = jax.tree.map(np.asarray, reference_step(before, *batch))
     starts, came, right = both_leaves(before), both_leaves(ours), both_leaves(theirs)
     wrong = [row for row in alone if row.verdict is Verdict.DISAGREE]

@@ -36,7 +36,7 @@ class Alone:
         """Most steps differ by no more than what is surely allowed; for the others, that is measured."""
         self.step += 1
         befores, ours, theirs = (
-            {path: self._some(leaf) for path, leaf in leaves.items()} for leaves in (both_leaves(before), ours, theirs)
+            {path: self.some(leaf) for path, leaf in leaves.items()} for leaves in (both_leaves(before), ours, theirs)
         )
         rows = compare_leaves(ours, theirs, theirs, self._allowance(befores, theirs))
         if all(row.verdict is Verdict.AGREE for row in rows):
@@ -54,7 +54,7 @@ class Alone:
             del right, allowed
         return [_undecided(row, theirs[row.path]) if row.path in theirs else row for row in rows]
 
-    def _some(self, leaf: Any) -> Any:
+    def some(self, leaf: Any) -> Any:
         if self.entries is None or leaf.size <= self.entries:
             return leaf
         return leaf.reshape(-1)[np.random.default_rng([self.seed, leaf.size]).integers(0, leaf.size, self.entries)]
@@ -63,7 +63,7 @@ class Alone:
         """The reference's step, traced in the dtypes that it gets; once, unless these change."""
 
         def step(*args: Any) -> Any:
-            return jax.tree.map(self._some, self.reference_step(*args))
+            return jax.tree.map(self.some, self.reference_step(*args))
 
         leaves, tree = jax.tree.flatten(args)
         kind = (tree, *(jnp.result_type(leaf) for leaf in leaves))

@@ -120,15 +120,26 @@ def owned(tree: Any) -> Any:
 
 
 class Careful:
-    """A step of the hand-written side, called on copies, its results copied. `conduct` is what it did to them."""
+    """A step of the hand-written side, called on copies, its results copied. `conduct` is what it did to them.
 
-    def __init__(self, step: Step) -> None:
-        self.step = step
+    Of each leaf, only the entries are kept that `some` takes: all of them, unless the model is huge.
+    """
+
+    def __init__(self, step: Step, some: Callable[[np.ndarray], np.ndarray] = lambda leaf: leaf) -> None:
+        self.step, self.some = step, some
         self.conduct: list[Diagnosis] = []
 
     def __call__(self, both: Any, *batch: Any) -> Any:
+        return self.whole(both, *batch, some=self.some)
+
+    def whole(self, both: Any, *batch: Any, some: Callable[[np.ndarray], np.ndarray] = lambda leaf: leaf) -> Any:
         given = (*owned(both), *owned(batch))
-        result = settled(owned(self.step(given[:2], *given[2:])), both)
+        result = settled(self.step(given[:2], *given[2:]), both)
+        if jax.tree.structure(result) == jax.tree.structure(both):  # a leaf of another shape is kept whole, to be seen
+            result = jax.tree.map(
+                lambda leaf, model: some(as_array(leaf)) if np.shape(leaf) == np.shape(model) else leaf, result, both
+            )
+        result = owned(result)
         if not self.conduct:
             self._look_at((*both, *batch), given)
         return result
@@ -152,7 +163,7 @@ class Careful:
 
     def answers_otherwise(self, first: Any, both: Any, batch: tuple[Any, ...], right: Any, rows: list[Row]) -> bool:
         """Whether it answers the question that it answered by `first` differently now, and not by rounding."""
-        ours, again, theirs = map(both_leaves, (first, self(both, *batch), right))
+        ours, again, theirs = map(both_leaves, (first, self(both, *batch), jax.tree.map(self.some, right)))
         allowed = {row.path: np.nan_to_num(row.allowed) for row in rows}
         for path, leaf in again.items():
             before, true = ours.get(path), theirs.get(path)

@@ -70,6 +70,7 @@ class Step:
         "outputs",
         "params",
         "programs",
+        "raw",
         "row",
         "widening",
     )  # fmt: skip
@@ -84,6 +85,7 @@ class Step:
         self.narrow = any(_is_narrow(widening.dtype(atom.aval.dtype)) for atom in (*equation.invars, *equation.outvars))
         self.keys = not all(_is_plain(atom.aval.dtype) for atom in (*equation.invars, *equation.outvars))
         self.last: list[int] = []
+        self.raw: list[tuple[int, np.dtype]] = []  # which inputs are the plan's own, and their dtypes
         self.programs: dict[str, Plan] = {}
 
     def inner(self, name: str, closed: Any = None) -> "Plan":
@@ -103,7 +105,10 @@ class Step:
             return self.by_jax(inputs)
         if self.narrow:  # done in float32, and rounded at the end, as XLA does on a CPU
             inputs = [value.astype(np.float32) if _is_narrow(value.dtype) else value for value in inputs]
-        result = self.row.evaluate(*inputs, **self.params)
+        try:
+            result = self.row.evaluate(*inputs, **self.params)
+        except NotImplementedError:  # an option that the rule does not have
+            return self.by_jax(inputs)
         if not self.multiple:
             dtype = self.dtypes[0]
             return [result if result.dtype == dtype else settled(result, dtype)]
@@ -134,6 +139,9 @@ class Plan:
         self.inputs = [self._place(places, variable) for variable in closed.jaxpr.invars]
         self.outputs = self._enter(closed.jaxpr, closed.consts, places)
         self._leave_out_what_nothing_uses()
+        own = dict(zip(self.inputs, self.in_dtypes, strict=True))
+        for step in self.steps:
+            step.raw = [(i, own[place]) for i, place in enumerate(step.inputs) if place in own]
 
     def _place(self, places: dict[Any, int], variable: Any, value: Array = None) -> int:
         places[variable] = len(self.values)
@@ -152,7 +160,7 @@ class Plan:
         def place(atom: Any) -> int:
             if not isinstance(atom, core.Literal):
                 return places[atom]
-            self.values.append(settled(np.asarray(atom.val), self.widening.dtype(atom.aval.dtype)))
+            self.values.append(settled(np.asarray(atom.val), self.widening.dtype(atom.val.dtype)))
             return len(self.values) - 1
 
         for equation in jaxpr.eqns:
@@ -182,17 +190,30 @@ class Plan:
         return iter(self.steps)
 
     def __call__(self, inputs: Sequence[Array], rule: Rule, *, as_given: bool = False) -> list[Array]:
-        """The results, each step done by `rule`, from inputs in the plan's dtypes or `as_given`."""
+        """The results, each step done by `rule`, from inputs in the plan's dtypes or `as_given`.
+
+        A value is forgotten when nothing needs it any more, and an input is widened for the step that uses it and not
+        for good, because a large model needs the memory.
+        """
         values = self.values.copy()
-        for place, value, dtype in zip(self.inputs, inputs, self.in_dtypes, strict=True):
-            values[place] = value if as_given else settled(value, dtype)
+        for place, value in zip(self.inputs, inputs, strict=True):
+            values[place] = value
         for step in self.steps:
-            outputs = rule(step, [values[place] for place in step.inputs])
+            given = [values[place] for place in step.inputs]
+            if not as_given:
+                for i, dtype in step.raw:
+                    given[i] = settled(given[i], dtype)
+            outputs = rule(step, given)
             for place, value in zip(step.outputs, outputs, strict=True):
                 values[place] = value
-            for place in step.last:  # a large model needs the memory
+            for place in step.last:
                 values[place] = None
-        return [values[place] for place in self.outputs]
+        results = [values[place] for place in self.outputs]
+        own = {} if as_given else dict(zip(self.inputs, self.in_dtypes, strict=True))
+        return [
+            settled(value, own[place]) if place in own else value
+            for place, value in zip(self.outputs, results, strict=True)
+        ]
 
     def largest_value(self) -> int:
         """The size of the largest value, those in the programs inside included."""

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 import numpy as np
 import pytest
-from compare.judge.program.interpreter import equations, evaluate, programs, run
 from jax.lax import linalg
 
+from compare.judge.program.plan import equations, inner_programs
 from compare.judge.program.primitives.linear_algebra import RULES
+from compare.judge.program.trace import bound, under_jax
 
 R = np.random.default_rng(0)
 SQUARE = R.normal(size=(4, 4))
@@ -177,12 +178,12 @@ def reach(name, function, *arguments):
     def stop_there(equation, inputs):
         if equation.primitive.name == name:
             raise Reached(equation, [read_only(x) for x in inputs])
-        return run(equation, inputs)
+        return bound(equation, inputs)
 
     with jax.enable_x64(True):
         traced = jax.make_jaxpr(function)(*arguments)
         with pytest.raises(Reached) as reached:
-            evaluate(traced.jaxpr, traced.consts, list(arguments), stop_there)
+            under_jax(traced.jaxpr, traced.consts, list(arguments), stop_there)
     return reached.value.args
 
 
@@ -207,7 +208,7 @@ def assert_same(actual, expected):
 
 def assert_rules_agree(reached):
     """Each equation by its rule is what JAX makes of it. JAX compiles all of them at once: that is quicker."""
-    compiled = jax.jit(lambda inputs: [run(e, x) for (e, _), x in zip(reached, inputs, strict=True)])
+    compiled = jax.jit(lambda inputs: [bound(e, x) for (e, _), x in zip(reached, inputs, strict=True)])
     with jax.enable_x64(True):
         expected = compiled([inputs for _, inputs in reached])
     for (equation, inputs), outputs in zip(reached, expected, strict=True):
@@ -233,7 +234,7 @@ def every_equation(jaxpr):
     """The equations of a program and of all that it calls, repeats and solves."""
     for equation in equations(jaxpr):
         yield equation
-        for inner in programs(equation):
+        for inner in inner_programs(equation):
             yield from every_equation(inner)
 
 
@@ -263,7 +264,7 @@ def test_single_precision_stays_single(name):
 def test_a_rule_that_overlooks_an_option_is_caught(option):
     equation, inputs = reach("triangular_solve", triangular(True, True, False), SQUARE, COMPLEX.real)
     with jax.enable_x64(True):
-        expected = run(equation, inputs)
+        expected = bound(equation, inputs)
     wrong = {**equation.params, option: not equation.params[option]}
     with pytest.raises(AssertionError):
         assert_same([RULES["triangular_solve"](*inputs, **wrong)], expected)

@@ -8,9 +8,9 @@ import jax.scipy.special as jss
 import numpy as np
 import pytest
 import scipy.special
-from compare.judge.program.interpreter import equations
 from jax.extend.core import primitives
 
+from compare.judge.program.plan import equations
 from compare.judge.program.primitives.special_functions import RELATIVE_ERROR, RULES
 
 INFINITY, NAN = np.inf, np.nan
