@@ -20,14 +20,14 @@ from compare.judge.reports.gradient_report import GradientMismatch, GradientRepo
 from compare.judge.reports.verdict import Verdict
 from compare.judge.roundoff.tolerance import DEVIATIONS
 from compare.platform import precise
-from compare.pytrees import LOSS, as_array, is_key, leaves_by_path
+from compare.pytrees import LOSS, GradientFunction, Loss, Pytree, as_array, is_key, leaves_by_path
 
 
 def check_gradients(
-    loss_and_gradients: Callable[..., Any],
-    loss: Callable[..., Any],
-    parameters: Any,
-    *args: Any,
+    loss_and_gradients: GradientFunction,
+    loss: Loss,
+    parameters: Pytree,
+    *args: Pytree,
     seed: int = 0,
     probes: bool | Sequence[probing.Probe] = True,
     references: bool = True,
@@ -79,7 +79,7 @@ def check_gradients(
             raise failure.error from None
 
 
-def _refuse_what_is_no_parameter(parameters: Any) -> None:
+def _refuse_what_is_no_parameter(parameters: Pytree) -> None:
     if not jax.tree.leaves(parameters):
         raise BadInput("parameters holds no arrays: there is nothing to differentiate.")
     for path, leaf in leaves_by_path(parameters).items():
@@ -120,8 +120,8 @@ def _chosen(probes: Any) -> Sequence[probing.Probe]:
 def _check(
     check: Check,
     loss: Program,
-    parameters: Any,
-    args: tuple[Any, ...],
+    parameters: Pytree,
+    args: tuple[Pytree, ...],
     probes: Sequence[probing.Probe],
     references: bool,
 ) -> GradientReport:
@@ -254,7 +254,7 @@ DECIDED = {"agree", "disagree", "does not apply"}
 
 
 def _probe(
-    check: Check, probe: probing.Probe, parameters: Any, args: tuple[Any, ...], random: np.random.Generator
+    check: Check, probe: probing.Probe, parameters: Pytree, args: tuple[Pytree, ...], random: np.random.Generator
 ) -> tuple[Point | None, str]:
     """The point and what it showed, in a word or a sentence."""
     moved = probe.move(parameters, args, random)

@@ -34,6 +34,7 @@ from compare.judge.reports.trajectory_report import Curve, ParameterPath, Trajec
 from compare.judge.reports.verdict import Diagnosis, Row, Verdict
 from compare.judge.roundoff.tolerance import last_place, norm, unit_roundoff
 from compare.platform import precise
+from compare.pytrees import GradientFunction, Loss, Pytree
 
 # Two free runs may be apart by this many times what the twin has been, whose errors have no common sign, ...
 TWIN = 8.0
@@ -44,12 +45,12 @@ TRAVEL = 64.0
 def check_trajectory(
     manual_step: Step,
     autodiff_step: Step,
-    parameters: Any,
+    parameters: Pytree,
     batches: Iterable[tuple[Any, ...]],
     *,
-    state: Any = None,
-    loss_and_gradients: Callable[..., Any] | None = None,
-    loss: Callable[..., Any] | None = None,
+    state: Pytree = None,
+    loss_and_gradients: GradientFunction | None = None,
+    loss: Loss | None = None,
     seed: int = 0,
     free: bool = True,
     entries: int | None = None,
@@ -84,7 +85,7 @@ def check_trajectory(
     drift, share, step, before, batch, alone = Curve(), Curve(), 0, start, (), []
     del start  # of huge models every copy counts
 
-    def reference_from(both: Any, batch: Any) -> Any:
+    def reference_from(both: Pytree, batch: Pytree) -> Any:
         return jax.tree.map(np.asarray, settled(reference_step(both, *batch), both))
 
     for step, given in enumerate(batches, start=1):
@@ -128,7 +129,7 @@ def check_trajectory(
     return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients, free, share, conduct)
 
 
-def _one_place_away(parameters: Any, random: np.random.Generator) -> Any:
+def _one_place_away(parameters: Pytree, random: np.random.Generator) -> Any:
     def neighbor(leaf: np.ndarray) -> np.ndarray:
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return leaf

@@ -11,11 +11,10 @@ from typing import Any
 import autodiff.network
 import manual.network
 import manual.optimizers
-from compare.judge.evaluation.intermediates import tapped_values
 from compare.lesson.content import Quantity, Step, largest
 from compare.lesson.docstrings import paragraphs
 from compare.lesson.source import Excerpt, body, returned
-from compare.lesson.subject import Subject
+from compare.lesson.subject import Subject, marked_by_jax
 from compare.suite.models import Model, build
 from compare.suite.ops import Op, catalog
 
@@ -96,7 +95,7 @@ def network_subject(
         by_hand=by_hand,
         loss=model.loss,
         values=values,
-        values_by_jax=tapped_values(model.loss),
+        values_by_jax=marked_by_jax(model.loss),
         update=optimizer.update,
         state=optimizer.initialize(model.parameters),
         where=largest,

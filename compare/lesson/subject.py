@@ -88,6 +88,25 @@ def taught(subject: Subject, *, seed: int, progress: Progress = lambda what, ste
     )
 
 
+def marked_by_jax(loss: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    """`parameters, *args -> {name: value}` of the values that the loss marks with `tap`, computed by JAX."""
+
+    @jax.jit
+    def values(parameters: Any, *args: Any) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+
+        def keep(equation: Any, inputs: list[Any]) -> list[Any]:
+            if equation.primitive.name == "name":
+                seen[equation.params["name"]] = inputs[0]
+            return bound(equation, inputs)
+
+        traced_loss = jax.make_jaxpr(loss)(parameters, *args)
+        under_jax(traced_loss.jaxpr, traced_loss.consts, jax.tree.leaves((parameters, *args)), keep)
+        return seen
+
+    return values
+
+
 def _with_offsets(loss: Program) -> Callable[..., Any]:
     """`(parameters, offsets), *args -> loss`, each marked value moved by the offset of its name.
 

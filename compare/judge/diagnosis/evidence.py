@@ -11,7 +11,7 @@ from compare.judge.evaluation.intermediates import tapped_values
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.program.trace import Taps
 from compare.judge.reports.verdict import Diagnosis
-from compare.pytrees import LOSS, leaves_by_path
+from compare.pytrees import LOSS, Pytree, leaves_by_path
 
 SLACK = 4.0  # times what rounding allows: a prediction has passed one more computation
 
@@ -127,7 +127,7 @@ def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str],
         return {}
     upstream, parameters = point.intermediates, point.parameters
 
-    def value(parameters: Any, upstream: Any) -> np.ndarray:
+    def value(parameters: Pytree, upstream: Any) -> np.ndarray:
         return _gradient(check, point, path, parameters, Taps(upstream))
 
     found: dict[tuple[str, str], np.ndarray] = {}
@@ -157,7 +157,7 @@ def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str],
     return found
 
 
-def _gradient(check: Check, point: Point, path: str, parameters: Any, taps: Taps) -> np.ndarray:
+def _gradient(check: Check, point: Point, path: str, parameters: Pytree, taps: Taps) -> np.ndarray:
     """One quantity's gradient, with what `taps` puts in the place of gradients on the way."""
     _, right = check.loss.gradient(parameters, *point.args, taps=taps)
     found = taps.gradients | leaves_by_path(right)

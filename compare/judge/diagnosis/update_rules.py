@@ -16,14 +16,14 @@ from compare.judge.program.plan import as_it_is
 from compare.judge.program.trace import Program
 from compare.judge.reports.verdict import Diagnosis, Row, Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
-from compare.pytrees import leaves_by_path
+from compare.pytrees import Pytree, leaves_by_path
 
 # Usual decay rates of Adam's two moments.
 BETAS = [(0.9, 0.999), (0.9, 0.99), (0.9, 0.95), (0.9, 0.98), (0.8, 0.999), (0.5, 0.999)]
 
 
 def explain_step(
-    own_step: Careful, reference_step: Step, before: Any, batch: tuple[Any, ...], alone: list[Row], step: int
+    own_step: Careful, reference_step: Step, before: Pytree, batch: tuple[Pytree, ...], alone: list[Row], step: int
 ) -> list[Diagnosis]:
     """The causes of one wrong step, one for each wrong parameter; one for all if they share it."""
     ours = own_step.whole(before, *batch)
@@ -58,9 +58,9 @@ def explain_step(
 def _causes(
     e: Evidence,
     reference_step: Step,
-    before: Any,
+    before: Pytree,
     theirs: Any,
-    batch: tuple[Any, ...],
+    batch: tuple[Pytree, ...],
     step: int,
     states: tuple[dict[str, np.ndarray], ...],
 ) -> Iterator[Diagnosis]:
@@ -136,7 +136,7 @@ def _bias_correction(e: Evidence, step: int) -> Iterator[Diagnosis]:
 
 
 def _stale_read(
-    e: Evidence, start: np.ndarray, reference_step: Step, before: Any, theirs: Any, batch: tuple[Any, ...]
+    e: Evidence, start: np.ndarray, reference_step: Step, before: Pytree, theirs: Any, batch: tuple[Pytree, ...]
 ) -> Iterator[Diagnosis]:
     """The step would be right if another parameter had been updated before all of its uses were over.
 
@@ -160,7 +160,7 @@ def _stale_read(
 
 
 def _with_new_value(
-    program: Program, before: Any, batch: tuple[Any, ...], path: str, new: Any, at: int
+    program: Program, before: Pytree, batch: tuple[Pytree, ...], path: str, new: Any, at: int
 ) -> tuple[int, Any]:
     """How many operations use the parameter, and the step's result if that number `at` (-1: each) finds it new."""
     place = program.plan.inputs[list(both_leaves(before)).index(path)]
@@ -178,7 +178,7 @@ def _with_new_value(
     return uses, result
 
 
-def _momentum(e: Evidence, state: Any) -> Iterator[Diagnosis]:
+def _momentum(e: Evidence, state: Pytree) -> Iterator[Diagnosis]:
     """A multiple of a buffer of the state is added to the step."""
     extra = e.came - e.right
     for path, buffer in leaves_by_path(state).items():

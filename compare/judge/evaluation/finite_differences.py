@@ -21,7 +21,7 @@ from compare.judge.program.plan import Step
 from compare.judge.program.trace import Program, widened
 from compare.judge.reports.verdict import Derivative
 from compare.judge.roundoff.tolerance import norm
-from compare.pytrees import laid_out, paths
+from compare.pytrees import Pytree, laid_out, paths
 
 STEPS = 6
 SHRINK = 2.0
@@ -32,7 +32,7 @@ MARGIN = 10.0  # how many error estimates an analytic derivative may be away
 Loss = Callable[[Any], float]  # parameters -> loss
 
 
-def random_direction(parameters: Any, seed: int, only: set[str] | None = None) -> Any:
+def random_direction(parameters: Pytree, seed: int, only: set[str] | None = None) -> Any:
     """Random signs for every entry, scaled to its leaf's size, or zero for leaves that are not in `only`."""
     random = np.random.default_rng(seed)
     leaves, structure = jax.tree.flatten(parameters)
@@ -46,7 +46,7 @@ def random_direction(parameters: Any, seed: int, only: set[str] | None = None) -
     return jax.tree.unflatten(structure, map(direction, paths(structure), leaves))
 
 
-def along_entry(parameters: Any, path: str, index: tuple[int, ...]) -> Any:
+def along_entry(parameters: Pytree, path: str, index: tuple[int, ...]) -> Any:
     """The direction of one entry of one leaf, scaled to the leaf's size."""
     direction = random_direction(parameters, 0, {path})
 
@@ -59,11 +59,11 @@ def along_entry(parameters: Any, path: str, index: tuple[int, ...]) -> Any:
     return jax.tree.map(keep, direction)
 
 
-def moved(parameters: Any, direction: Any, step: float) -> Any:
+def moved(parameters: Pytree, direction: Pytree, step: float) -> Any:
     return jax.tree.map(lambda p, d: laid_out(np.asarray(p, np.float64) + step * d, p), parameters, direction)
 
 
-def slope_along(gradient: Any, direction: Any) -> float:
+def slope_along(gradient: Pytree, direction: Pytree) -> float:
     products = jax.tree.map(lambda g, d: float(np.sum(np.asarray(g, np.float64) * d)), gradient, direction)
     return float(sum(jax.tree.leaves(products)))
 
@@ -87,9 +87,9 @@ def ridders(values: np.ndarray, steps: np.ndarray) -> tuple[float, float]:
 
 def derivative(
     losses: Callable[[Any, Any, np.ndarray], np.ndarray],
-    parameters: Any,
-    direction: Any,
-    gradient: Any,
+    parameters: Pytree,
+    direction: Pytree,
+    gradient: Pytree,
     unit: float,
     start: float,
     gradient_unit: float,
@@ -112,8 +112,8 @@ def derivative(
 def _judged(
     values: np.ndarray,
     steps: np.ndarray,
-    direction: Any,
-    gradient: Any,
+    direction: Pytree,
+    gradient: Pytree,
     unit: float,
     start: float,
     gradient_unit: float,
@@ -137,10 +137,10 @@ def _taylor_slope(values: np.ndarray, steps: np.ndarray, start: float, slope: fl
     return float(np.polyfit(np.log(steps[seen]), np.log(remainders[seen]), 1)[0])
 
 
-def reference_losses(loss: Program, args: tuple[Any, ...]) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
+def reference_losses(loss: Program, args: tuple[Pytree, ...]) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
     """The reference's losses along a direction, in float64."""
 
-    def losses(parameters: Any, direction: Any, steps: np.ndarray) -> np.ndarray:
+    def losses(parameters: Pytree, direction: Pytree, steps: np.ndarray) -> np.ndarray:
         return np.array([loss(moved(parameters, direction, float(h)), *args) for h in steps], np.float64)
 
     return losses
@@ -149,13 +149,13 @@ def reference_losses(loss: Program, args: tuple[Any, ...]) -> Callable[[Any, Any
 def hand_losses(loss: Loss) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
     """The losses along a direction, one call of the hand-written side each."""
 
-    def losses(parameters: Any, direction: Any, steps: np.ndarray) -> np.ndarray:
+    def losses(parameters: Pytree, direction: Pytree, steps: np.ndarray) -> np.ndarray:
         return np.array([loss(moved(parameters, direction, float(h))) for h in steps], np.float64)
 
     return losses
 
 
-def complex_step(loss: Program, parameters: Any, direction: Any, *args: Any) -> float | None:
+def complex_step(loss: Program, parameters: Pytree, direction: Pytree, *args: Pytree) -> float | None:
     """Im f(p + i h d) / h, or None where the function is not analytic as it is written."""
     h = 1e-30
     turned = jax.tree.map(lambda p, d: np.asarray(p) + 1j * h * d, parameters, direction)

@@ -18,7 +18,7 @@ from jax.extend import core
 
 from compare.judge.program.plan import Step, as_it_is, called_program, equations
 from compare.judge.program.trace import Program
-from compare.pytrees import LOSS, paths
+from compare.pytrees import LOSS, Pytree, paths
 
 
 def tap(name: str, value: Any) -> Any:
@@ -69,7 +69,7 @@ def _listed(what: str, names: list[str]) -> str:
     return f"{what}{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))} {'are' if len(names) > 1 else 'is'}"
 
 
-def backward_order(loss: Program, parameters: Any) -> list[str]:
+def backward_order(loss: Program, parameters: Pytree) -> list[str]:
     """Names of the loss, the taps and the parameters, in the order in which a backward pass reaches them.
 
     A parameter follows the tap through which the last part of its gradient arrives.
@@ -110,7 +110,7 @@ def backward_order(loss: Program, parameters: Any) -> list[str]:
     return sorted(position, key=lambda name: -position[name])
 
 
-def tapped_values(loss: Program, parameters: Any, *args: Any) -> dict[str, np.ndarray]:
+def tapped_values(loss: Program, parameters: Pytree, *args: Pytree) -> dict[str, np.ndarray]:
     """The marked values, by name."""
     seen: dict[str, np.ndarray] = {}
 

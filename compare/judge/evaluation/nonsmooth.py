@@ -13,7 +13,7 @@ from compare.judge.program.plan import Step
 from compare.judge.program.trace import Taps, widened
 from compare.judge.reports.verdict import Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
-from compare.pytrees import LOSS, leaves_by_path
+from compare.pytrees import LOSS, Pytree, leaves_by_path
 
 
 def kink(check: Check, point: Point) -> str | None:
@@ -61,7 +61,7 @@ def _floating(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-def _jittered(tree: Any, random: np.random.Generator, step: float | None = None) -> Any:
+def _jittered(tree: Pytree, random: np.random.Generator, step: float | None = None) -> Any:
     def jitter(leaf: Any) -> Any:
         if not _floating(leaf) or not leaf.size:
             return leaf

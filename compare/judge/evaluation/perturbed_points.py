@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from compare.judge.roundoff.perturbation import unit_roundoff
-from compare.pytrees import laid_out
+from compare.pytrees import Pytree, laid_out
 
 Arguments = tuple[Any, ...]
 
@@ -40,7 +40,7 @@ def scaled(factor: float) -> Callable[..., Any]:
     Zeros, which scaling leaves alone, hide what multiplies them.
     """
 
-    def move(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
+    def move(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
         def moved(leaf: Any) -> Any:
             if not _floating(leaf):
                 return leaf
@@ -83,7 +83,7 @@ def _floating(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size > 0
 
 
-def _shrunk(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
+def _shrunk(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
     """Out of tails, where gradients vanish whatever their sign: exp(-p**2 / 2) at p = 10. Models of many parameters
     start near zero anyway, and there another point would cost a quarter of the check."""
     if sum(np.size(leaf) for leaf in jax.tree.leaves(parameters)) > SMALL:
@@ -145,13 +145,13 @@ def _other_data(args: Arguments, random: np.random.Generator) -> Arguments:
     return jax.tree.map(other, args)
 
 
-def _scaled_data(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
+def _scaled_data(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
     """The middle of the road between ordinary and saturated, at data that the caller did not choose."""
     moved, _ = scaled(10)(parameters, args, random)
     return moved, _other_data(args, random)
 
 
-def _repeated_ids(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
+def _repeated_ids(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
     if not any(map(_is_ids, jax.tree.leaves(args))):
         return None
 
@@ -171,7 +171,7 @@ DEFAULT = (
 )
 
 
-def first_example(parameters: Any, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
+def first_example(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
     """The first example alone, along the first or the last axis, whichever the arrays have in common.
 
     Not among the defaults, because another shape means another compilation, and because nothing tells for sure which

@@ -13,7 +13,7 @@ import numpy as np
 
 from compare.errors import CodeUnderTestFailed
 from compare.judge.reports.verdict import Diagnosis
-from compare.pytrees import LOSS, Leaves, copies, leaves_by_path, own
+from compare.pytrees import LOSS, Leaves, Pytree, copies, leaves_by_path, own
 
 Allowed = Mapping[str, np.ndarray]  # how far two answers to one question may be apart, by the path in the answer
 
@@ -32,7 +32,7 @@ class Watched:
         self._last: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = {}, {}  # the last result, and a copy of it
         self._reuses = False  # memory, though nothing was seen to change in it
 
-    def __call__(self, parameters: Any, *args: Any) -> Any:
+    def __call__(self, parameters: Pytree, *args: Any) -> Any:
         kept = (parameters, *args)
         given = copies(kept)
         try:
@@ -50,7 +50,7 @@ class Watched:
         self._look_at_memory(result, copied, given[0])
         return copied
 
-    def _look_at_memory(self, result: Any, copied: Any, parameters: Any) -> None:
+    def _look_at_memory(self, result: Any, copied: Any, parameters: Pytree) -> None:
         arrays = {path: array for path, array in leaves_by_path(result).items() if array.ndim}
         before, as_it_was = self._last
         if any(not _equal(array, as_it_was[path]) for path, array in before.items()):
@@ -72,7 +72,9 @@ class Watched:
                         f"its result {name} is a view of the parameter {path}: an update in place would change both.",
                     )
 
-    def same_again(self, first: Any, parameters: Any, *args: Any, after: str, tolerance: Leaves | None = None) -> None:
+    def same_again(
+        self, first: Any, parameters: Pytree, *args: Any, after: str, tolerance: Leaves | None = None
+    ) -> None:
         """Ask the question that was answered by `first` once more. Answers may differ by the tolerance."""
         if ("depends-on-earlier-calls", "") in self.notes:
             return
@@ -100,7 +102,7 @@ class Watched:
                 "it answers differently each time it is called with the same arguments; pass its randomness in.",
             )
 
-    def _look_elsewhere(self, parameters: Any, args: Any) -> None:
+    def _look_elsewhere(self, parameters: Pytree, args: Any) -> None:
         """Memory given out twice may hold a constant, or be written to: another question tells."""
         if not self._reuses or ("shared-buffer", "") in self.notes:
             return

@@ -15,6 +15,7 @@ from compare.judge.evaluation.steps import Step, both_leaves
 from compare.judge.program.trace import Program
 from compare.judge.reports.verdict import Row, Verdict, compare_leaves
 from compare.judge.roundoff.tolerance import CONFIRMED, SAMPLES, last_place, measure
+from compare.pytrees import Pytree
 
 # For this many steps a measured allowance is taken as a guide to the next ones'.
 LATELY = 32
@@ -32,7 +33,7 @@ class Alone:
         self.sizes: Leaves = {}
         self.programs: dict[Any, Program] = {}
 
-    def judge(self, before: Any, batch: Any, ours: Leaves, theirs: Leaves) -> list[Row]:
+    def judge(self, before: Pytree, batch: Pytree, ours: Leaves, theirs: Leaves) -> list[Row]:
         """Most steps differ by no more than what is surely allowed; for the others, that is measured."""
         self.step += 1
         befores, ours, theirs = (

@@ -9,7 +9,7 @@ import numpy as np
 
 from compare.errors import BadInput
 from compare.judge.reports.verdict import Diagnosis, Row
-from compare.pytrees import as_array, leaves_by_path
+from compare.pytrees import Pytree, as_array, leaves_by_path
 
 STATE = "state."  # how the names of the state's leaves begin
 Step = Callable[..., Any]  # (parameters, state), *batch -> (parameters, state); or the caller's, without the pair
@@ -25,13 +25,13 @@ KEEPS_STATE = Diagnosis(
 )
 
 
-def with_state(step: Step, name: str, state: Any) -> Step:
+def with_state(step: Step, name: str, state: Pytree) -> Step:
     """The step as a function of (parameters, state), which it returns; the state is empty if there is none.
 
     `name` is what messages call it. Raises BadInput if what it returns is not what it was asked for.
     """
 
-    def both(both: Any, *batch: Any) -> Any:
+    def both(both: Pytree, *batch: Pytree) -> Any:
         if state is None:
             result = (step(both[0], *batch), {})
         else:
@@ -52,11 +52,11 @@ def with_state(step: Step, name: str, state: Any) -> Step:
     return both
 
 
-def _names(tree: Any) -> set[str]:
+def _names(tree: Pytree) -> set[str]:
     return {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
-def described(tree: Any) -> str:
+def described(tree: Pytree) -> str:
     """A tree in a few words."""
     if tree is None or isinstance(tree, str | bytes):
         return repr(tree)[:60]
@@ -68,14 +68,14 @@ def described(tree: Any) -> str:
     return f"{type(tree).__name__} {tree!r:.40}" if shape is None else f"an array of shape {tuple(shape)}"
 
 
-def as_arguments(batch: Any, number: int) -> tuple[Any, ...]:
+def as_arguments(batch: Pytree, number: int) -> tuple[Any, ...]:
     """The batch as arguments of a step. Raises BadInput for what is not a tuple of them."""
     if isinstance(batch, tuple | list):
         return tuple(batch)
     raise BadInput(f"batch {number} is {described(batch)}; each must be a tuple of arguments: (batch,) for only one.")
 
 
-def start_of(parameters: Any, state: Any) -> tuple[Any, Any]:
+def start_of(parameters: Pytree, state: Pytree) -> tuple[Any, Any]:
     """Copies of both as arrays. Floats of Python, which have no dtype of their own, take that of the parameters.
 
     Raises BadInput for complex numbers, and where a parameter has the name of a leaf of the state.
@@ -114,7 +114,7 @@ def settled(result: Any, asked: Any) -> Any:
     return jax.tree.map(settle, result, asked)
 
 
-def owned(tree: Any) -> Any:
+def owned(tree: Pytree) -> Any:
     """A copy: the hand-written side may write to what it gets, and hand out the same memory again."""
     return jax.tree.map(lambda leaf: np.array(as_array(leaf)) if hasattr(leaf, "__array__") else leaf, tree)
 
@@ -129,10 +129,10 @@ class Careful:
         self.step, self.some = step, some
         self.conduct: list[Diagnosis] = []
 
-    def __call__(self, both: Any, *batch: Any) -> Any:
+    def __call__(self, both: Pytree, *batch: Pytree) -> Any:
         return self.whole(both, *batch, some=self.some)
 
-    def whole(self, both: Any, *batch: Any, some: Callable[[np.ndarray], np.ndarray] = lambda leaf: leaf) -> Any:
+    def whole(self, both: Pytree, *batch: Pytree, some: Callable[[np.ndarray], np.ndarray] = lambda leaf: leaf) -> Any:
         given = (*owned(both), *owned(batch))
         result = settled(self.step(given[:2], *given[2:]), both)
         if jax.tree.structure(result) == jax.tree.structure(both):  # a leaf of another shape is kept whole, to be seen
@@ -161,7 +161,9 @@ class Careful:
             words = f"it updates in place: {', '.join(own)}. Whoever keeps the earlier ones finds them changed."
             self.conduct.append(Diagnosis(own[0], "updates-in-place", words))
 
-    def answers_otherwise(self, first: Any, both: Any, batch: tuple[Any, ...], right: Any, rows: list[Row]) -> bool:
+    def answers_otherwise(
+        self, first: Any, both: Pytree, batch: tuple[Pytree, ...], right: Any, rows: list[Row]
+    ) -> bool:
         """Whether it answers the question that it answered by `first` differently now, and not by rounding."""
         ours, again, theirs = map(both_leaves, (first, self(both, *batch), jax.tree.map(self.some, right)))
         allowed = {row.path: np.nan_to_num(row.allowed) for row in rows}
@@ -175,7 +177,7 @@ class Careful:
         return False
 
 
-def both_leaves(both: Any) -> dict[str, np.ndarray]:
+def both_leaves(both: Pytree) -> dict[str, np.ndarray]:
     """The leaves of (parameters, state); those of the state begin with `state.`."""
     parameters, state = both
     return leaves_by_path(parameters) | {f"{STATE}{path}": leaf for path, leaf in leaves_by_path(state).items()}

@@ -160,7 +160,8 @@ class Plan:
         def place(atom: Any) -> int:
             if not isinstance(atom, core.Literal):
                 return places[atom]
-            self.values.append(settled(np.asarray(atom.val), self.widening.dtype(atom.val.dtype)))
+            literal: Any = atom
+            self.values.append(settled(np.asarray(literal.val), self.widening.dtype(literal.aval.dtype)))
             return len(self.values) - 1
 
         for equation in jaxpr.eqns:
