@@ -22,8 +22,9 @@ def broadcast_in_dim(
     return x
 
 
-def reshape(x: Array, *, new_sizes: tuple[int, ...], **_: Any) -> Array:
-    return np.reshape(x, new_sizes)
+def reshape(x: Array, *, new_sizes: tuple[int, ...], dimensions: tuple[int, ...] | None = None, **_: Any) -> Array:
+    """`dimensions`: the order of the axes before, if it is another."""
+    return np.reshape(x if dimensions is None else np.transpose(x, dimensions), new_sizes)
 
 
 def squeeze(x: Array, *, dimensions: tuple[int, ...], **_: Any) -> Array:
