@@ -126,7 +126,7 @@ def _check(
     references: bool,
 ) -> GradientReport:
     here = check.at(parameters, args)
-    lost = not_compared(loss, check.taps, set(here.answer.offered))
+    lost = not_compared(loss, check.taps, set(here.answer.offered)) + _not_known(loss)
     if here.verdict is Verdict.DISAGREE or not probes:
         check.by_hand.same_again(here.answer.given, parameters, *args, after="at once", tolerance=here.tolerance)
     if here.verdict is Verdict.DISAGREE:
@@ -162,6 +162,17 @@ def _check(
         changed=_changed(check, here, point),
         allowance=_allowance(check, point),
     )
+
+
+def _not_known(loss: Program) -> list[str]:
+    """A sentence about the operations that the table of primitives does not have."""
+    if not loss.unknown:
+        return []
+    names = ", ".join(loss.unknown)
+    return [
+        f"the judge has no rule for {names}: JAX evaluated it in the dtypes in which it was traced, and its rounding is "
+        "estimated by moving what goes into it."
+    ]
 
 
 def _allowance(check: Check, point: Point) -> str:
