@@ -98,13 +98,15 @@ def _layout(rank: int, contracted: tuple[int, ...], batched: tuple[int, ...]) ->
     return free, (*batched, *free, *contracted)
 
 
-def dot_general(a: Array, b: Array, *, dimension_numbers: Any, **_: Any) -> Array:
+def dot_general(a: Array, b: Array, *, dimension_numbers: Any, preferred_element_type: Any = None, **_: Any) -> Array:
     """Axes of the result: batch, those of `a` that are left, those of `b` that are left."""
     a, b = np.asarray(a), np.asarray(b)
     (contracted_a, contracted_b), (batched_a, batched_b) = dimension_numbers
-    if a.dtype != b.dtype or a.dtype.kind == "b":  # truth values are added as numbers: their product may count
+    if a.dtype != b.dtype or a.dtype.kind in "biu":  # truth values are added as numbers: their product may count
         common = np.result_type(a.dtype, b.dtype)
         common = np.dtype(np.int64) if common.kind == "b" else common
+        if preferred_element_type is not None and common.kind in "iu":  # in which bytes are added
+            common = np.promote_types(common, preferred_element_type)
         a, b = a.astype(common), b.astype(common)
     if not batched_a and len(contracted_a) == 1 and a.ndim <= 2 and b.ndim <= 2:
         left = a if a.ndim == 1 or contracted_a[0] == 1 else a.T
@@ -118,7 +120,7 @@ def dot_general(a: Array, b: Array, *, dimension_numbers: Any, **_: Any) -> Arra
     rows, columns = int(np.prod(left, dtype=np.int64)), int(np.prod(right, dtype=np.int64))
     a = a.transpose(order_a).reshape(*batch, rows, terms)
     b = b.transpose(order_b).reshape(*batch, columns, terms)
-    return (a @ b.swapaxes(-1, -2)).reshape(*batch, *left, *right)
+    return (a @ b.swapaxes(-1, -2)).reshape((*batch, *left, *right))
 
 
 def _moving(function: Any) -> Primitive:

@@ -44,9 +44,20 @@ def while_loop(step: Any, inputs: list[Array], rule: Any) -> list[Array]:
     condition, body = step.inner("cond_jaxpr"), step.inner("body_jaxpr")
     tested, fixed = inputs[:for_condition], inputs[for_condition : for_condition + for_body]
     values = inputs[for_condition + for_body :]
-    while bool(condition([*tested, *values], rule)[0]):
-        values = body([*fixed, *values], rule)
+    going = condition([*tested, *values], rule)[0]
+    while going.any():
+        turned = body([*fixed, *values], rule)
+        values = [_where(going, new, old) for new, old in zip(turned, values, strict=True)]
+        going = condition([*tested, *values], rule)[0]
     return list(values)
+
+
+def _where(going: Array, new: Array, old: Array) -> Array:
+    """The new value; of many loops that are done as one, along the first axes, only of those that still go on."""
+    if going.ndim == 0:
+        return new
+    spread = going.reshape(going.shape + (1,) * (new.ndim - going.ndim))
+    return np.where(spread, new, old) if isinstance(new, np.ndarray) else jnp.where(spread, new, old)  # random keys
 
 
 def cond(step: Any, inputs: list[Array], rule: Any) -> list[Array]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from scipy import special
 
@@ -30,11 +29,11 @@ def mul(x: Array, y: Array, **_: Any) -> Array:
 
 
 def div(x: Array, y: Array, **_: Any) -> Array:
-    """Integers are divided toward zero."""
+    """Integers are divided toward zero; by 0, all bits of the quotient are 1."""
     if np.asarray(x).dtype.kind in "iu":
-        safe = np.where(y == 0, 1, y)
-        toward_zero = np.where((x < 0) != (safe < 0), -(np.abs(x) // np.abs(safe)), np.abs(x) // np.abs(safe))
-        return np.where(y == 0, -1, toward_zero)
+        safe = np.where(y == 0, 1, y).astype(x.dtype)
+        toward_zero = x // safe + ((x % safe != 0) & ((x < 0) != (safe < 0)))
+        return np.where(y == 0, ~np.zeros_like(x), toward_zero)
     return x / y
 
 
@@ -92,7 +91,8 @@ def select_n(which: Array, *cases: Array, **_: Any) -> Array:
         return cases[0]
     if len(cases) == 2:
         return np.where(which, cases[1], cases[0])
-    return np.choose(np.asarray(which, np.intp), cases)
+    chosen = np.broadcast_to(np.asarray(which, np.intp), np.shape(cases[0]))
+    return np.take_along_axis(np.stack(cases), chosen[None], axis=0)[0]
 
 
 def not_(x: Array, **_: Any) -> Array:
@@ -115,7 +115,10 @@ def shift_right_logical(x: Array, y: Array, **_: Any) -> Array:
 
 
 def shift_right_arithmetic(x: Array, y: Array, **_: Any) -> Array:
-    return np.right_shift(x, np.where((y >= 0) & (y < _bits(x)), y, _bits(x) - 1))
+    """The highest bit is a sign, in unsigned integers too."""
+    signed = np.dtype(f"i{np.asarray(x).dtype.itemsize}")
+    by = np.where((y >= 0) & (y < _bits(x)), y, _bits(x) - 1).astype(signed)
+    return (np.asarray(x).astype(signed) >> by).astype(np.asarray(x).dtype)
 
 
 def population_count(x: Array, **_: Any) -> Array:
@@ -130,17 +133,30 @@ def count_leading_zeros(x: Array, **_: Any) -> Array:
     return _bits(x) - np.bitwise_count(unsigned)
 
 
-NARROW = {(8, 7): ml_dtypes.bfloat16, (5, 10): np.float16, (8, 23): np.float32}
-
-
 def reduce_precision(x: Array, *, exponent_bits: int, mantissa_bits: int, **_: Any) -> Array:
-    """Rounded to fewer bits; formats that no dtype has are rounded in their mantissa alone."""
-    wide = np.asarray(x)
-    narrow = NARROW.get((exponent_bits, mantissa_bits))
-    if narrow is not None:
-        return wide.astype(narrow).astype(wide.dtype)
-    mantissa, exponent = np.frexp(wide)
-    return np.ldexp(np.round(mantissa * 2.0 ** (mantissa_bits + 1)) / 2.0 ** (mantissa_bits + 1), exponent)
+    """Rounded to fewer bits, half to even. Beyond its exponents lie infinity and 0: nothing is subnormal."""
+    mantissa, exponent = np.frexp(x)
+    digits = mantissa_bits + 1
+    rounded = np.ldexp(np.round(np.ldexp(mantissa, digits)), exponent - digits)
+    largest = 2 ** (exponent_bits - 1)
+    if largest >= np.finfo(x.dtype).maxexp:
+        return rounded
+    size, sign = np.abs(rounded), np.copysign(np.ones((), x.dtype), x)
+    rounded = np.where(size >= 2.0**largest, sign * np.asarray(np.inf, x.dtype), rounded)
+    return np.where(size < 2.0 ** (2 - largest), sign * np.zeros((), x.dtype), rounded)
+
+
+def _in_total_order(x: Array) -> Array:
+    """Integers in the order -NaN, -inf, ..., -0, 0, ..., inf, NaN of the numbers."""
+    bits = np.ascontiguousarray(x).view(f"i{np.asarray(x).dtype.itemsize}")
+    return np.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
+
+
+def in_total_order(function: Callable[..., Any]) -> Callable[..., Any]:
+    def rule(x: Array, y: Array, **_: Any) -> Array:
+        return function(_in_total_order(x), _in_total_order(y)) if x.dtype.kind not in "iub" else function(x, y)
+
+    return rule
 
 
 def of(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -257,9 +273,9 @@ ROWS: dict[str, Primitive] = {
     "le": _discrete(of(np.less_equal), Kind.COMPARISON),
     "gt": _discrete(of(np.greater), Kind.COMPARISON),
     "ge": _discrete(of(np.greater_equal), Kind.COMPARISON),
-    "eq_to": _discrete(of(np.equal)),
-    "le_to": _discrete(of(np.less_equal), Kind.COMPARISON),
-    "lt_to": _discrete(of(np.less), Kind.COMPARISON),
+    "eq_to": _discrete(in_total_order(np.equal)),
+    "le_to": _discrete(in_total_order(np.less_equal), Kind.COMPARISON),
+    "lt_to": _discrete(in_total_order(np.less), Kind.COMPARISON),
     "nextafter": Primitive(of(np.nextafter), rounds=Rounds.EXACTLY),
     "and": _discrete(of(np.bitwise_and)),
     "or": _discrete(of(np.bitwise_or)),

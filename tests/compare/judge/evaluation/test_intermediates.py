@@ -115,7 +115,7 @@ def test_marked_values_are_found_by_name():
 def test_values_marked_in_float32_are_found_in_float64():
     narrow = W.astype(np.float32), X.astype(np.float32)
     values = tapped_values(traced(two_layers, *narrow), *narrow)
-    np.testing.assert_allclose(values["hidden"], np.tanh(narrow[0].astype(float) @ narrow[1]), rtol=1e-14)
+    np.testing.assert_allclose(values["hidden"], np.tanh(narrow[0].astype(float) @ narrow[1].astype(float)), rtol=1e-14)
 
 
 def test_what_is_offered_under_other_names_is_said_not_to_be_compared():
