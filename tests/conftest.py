@@ -6,7 +6,8 @@ from jaxtyping import install_import_hook
 from compare.judge.program.compiling import make_room
 
 install_import_hook(["manual", "autodiff"], "beartype.beartype")
-pytest.register_assert_rewrite("tests.command")  # its assertions show what they compared, as those in a test do
+# Their assertions show what they compared, as those in a test do.
+pytest.register_assert_rewrite("tests.browser", "tests.command", "tests.compare.suite.cases.sides")
 
 
 @pytest.fixture(autouse=True, scope="module")
