@@ -14,7 +14,7 @@ from compare.lesson import MODELS, lesson
 from compare.lesson.content import Step
 from compare.lesson.source import Excerpt
 from compare.lesson.text import as_text
-from tests.compare.html.test_page import HOSTILE, Outline
+from tests.compare.html.markup import HOSTILE, Outline
 from tests.compare.lesson.test_lessons import brief, shown_lines  # noqa: F401
 
 

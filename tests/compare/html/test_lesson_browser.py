@@ -5,18 +5,12 @@ import re
 
 import pytest
 
-from tests.browser import Visitor, chromium, serious_faults
+from tests.browser import Visitor, serious_faults
 from tests.command import assert_no_traceback, invoke
 from tests.compare.lesson.test_lessons import brief  # noqa: F401
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SHORT = {"width": 1280, "height": 600}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from compare.judge.reports.trajectory_report import Curve
 from compare.judge.reports.verdict import Row, Verdict
 from compare.verify.shallow import Settings, verify
 from tests.command import assert_no_traceback, assert_refused, invoke
-from tests.compare.html.test_page import HOSTILE, Outline
+from tests.compare.html.markup import HOSTILE, Outline
 
 
 @pytest.fixture(autouse=True, scope="module")
