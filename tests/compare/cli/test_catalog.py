@@ -5,7 +5,7 @@ import pytest
 
 import manual.activations
 from tests.command import assert_no_traceback, assert_refused, invoke, strict
-from tests.compare.suite.test_models import TINY
+from tests.compare.suite.tiny import TINY
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from compare import Verdict, assert_vjp_agrees, check_vjp
-from tests.compare.judge.test_vjp import drawn, layer_norm, layer_norm_backward, layer_norm_forward, sigma_constant
+from tests.compare.judge.norms import drawn, layer_norm, layer_norm_backward, layer_norm_forward, sigma_constant
 
 
 def test_inputs_go_by_their_names_in_their_order():

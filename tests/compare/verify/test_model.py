@@ -7,7 +7,7 @@ from compare import Verdict
 from compare.errors import BadInput
 from compare.verify.model import verify_model
 from manual.network import KINDS
-from tests.compare.suite.test_models import TINY
+from tests.compare.suite.tiny import TINY
 
 
 @pytest.fixture(scope="module")
