@@ -128,13 +128,6 @@ def test_mistakes_in_usage_end_with_2(arguments, message):
     assert re.search(message, result.stderr)
 
 
-def test_an_unknown_command_ends_with_2():
-    result = invoke("verfy")
-    assert_no_traceback(result)
-    assert result.exit_code == 2
-    assert "verfy" in result.stderr
-
-
 # ------------------------------------------------------------------------------------------ bad data
 
 
