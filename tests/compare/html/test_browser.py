@@ -234,7 +234,7 @@ def test_the_verdict_comes_first(visit, run):
     shown = visit(run["page"])
     assert shown.locator("header .badge").inner_text() == f"✓ {value['verdict'].upper()}"
     assert shown.title().startswith("AGREE: shallow on ")
-    assert "every gradient and all 20 steps of training are the same" in shown.locator("h1").inner_text()
+    assert "20 steps" in shown.locator("h1").inner_text()
 
 
 def test_the_tables_say_what_the_json_says(visit, run):

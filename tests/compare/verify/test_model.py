@@ -57,9 +57,9 @@ def test_a_fault_in_an_op_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dtype": "float16"}, "no dtype is called 'float16'; there are float64, float32"),
+        ({"dtype": "float16"}, "'float16'"),
         ({"seed": -1}, "seed must be from 0"),
-        ({"platform": "abacus"}, "no platform is called 'abacus'"),
+        ({"platform": "abacus"}, "'abacus'"),
     ],
 )
 def test_bad_settings_are_refused(options, message):
