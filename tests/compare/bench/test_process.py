@@ -76,16 +76,16 @@ def test_bad_input_stays_bad_input(asked, monkeypatch):
 def test_jax_has_the_width_and_precision_of_the_contestant_and_its_own_afterwards(
     asked, monkeypatch, name, precision, dtype
 ):
-    seen = []
+    seen, before = [], dict(jax.config.values)
 
     def look(workload):
-        seen.append((jax.numpy.arange(2.0).dtype, jax.config.jax_default_matmul_precision))
+        seen.append((jax.numpy.arange(2.0).dtype, jax.config.values["jax_default_matmul_precision"]))
         return Runner(lambda steps: None, dict)
 
     monkeypatch.setitem(CONTESTANTS, name, Contestant(look, "looks"))
     asked(name, dtype=dtype)("prepare")
     assert seen == [(dtype, precision)]
-    assert (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision) == (False, None)
+    assert dict(jax.config.values) == before
 
 
 def test_of_a_large_array_some_entries_are_compared(asked, monkeypatch):

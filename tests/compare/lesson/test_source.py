@@ -1,6 +1,7 @@
 """Lines of source, found in the syntax tree: as they stand in their files, one for each step, or an error."""
 
 import inspect
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_a_line_is_found_by_a_piece_of_it_and_by_what_it_assigns_to():
 
 
 def test_a_line_of_a_module_is_found_outside_of_its_functions():
-    module = inspect.getmodule(one)
+    module = sys.modules[__name__]
     assert assignment(module, "ROOT").code == "ROOT = Path(__file__).parents[3]"
     with pytest.raises(LookupError, match=r"0 statements of \S+ assign to b"):
         assignment(module, "b")
