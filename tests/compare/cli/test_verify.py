@@ -9,6 +9,7 @@ import pytest
 
 import compare.files
 import compare.suite.datasets
+import compare.verify.model
 import compare.verify.shallow
 import manual
 import manual.activations
@@ -50,6 +51,19 @@ def test_the_defaults_agree(defaults):
     assert re.match("AGREE: .* 1000 steps ", result.stdout.splitlines()[-1])
     assert result.stdout.startswith("breast-cancer: 30 features, 1 output, 426 examples to train on, 143 held out\n")
     assert result.stderr == ""
+
+
+def test_the_readme_shows_what_the_defaults_print(defaults):
+    """But for numbers, what aligns them, and the line of times."""
+
+    def shape(text):
+        timed = re.sub(r"^Time per step.*$", "", text, flags=re.MULTILINE)
+        return re.sub(r"\d[\d.e+-]*|[─ ]+", " ", timed).split()
+
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"```text\n(.*?)```", readme, flags=re.DOTALL)
+    assert shown is not None
+    assert shape(defaults[0].stdout) == shape(shown[1])
 
 
 def test_the_defaults_learn_what_they_are_to_learn(defaults):
@@ -248,11 +262,20 @@ def test_what_does_not_fit_is_refused(arguments, message):
     assert_refused(invoke("verify", *arguments), message)
 
 
-def test_a_model_is_verified_and_drawn_and_written(tmp_path):
+def test_a_model_is_verified_and_drawn_and_written(monkeypatch, small_result, tmp_path):
+    """What the work itself does is in tests/compare/verify/test_model.py."""
+    asked = []
+
+    def verify_model(name, given, **options):
+        asked.append((name, given, options["seed"], options["dtype"]))
+        return replace(small_result, model=name)
+
+    monkeypatch.setattr(compare.verify.model, "verify_model", verify_model)
     paths = ["--json", tmp_path / "run.json", "--plot", tmp_path / "run.svg"]
-    result = invoke("verify", "--model", "mlp", *flags(TINY["mlp"]), "--dtype", "float32", *paths)
+    result = invoke("verify", "--model", "gru", *flags(TINY["gru"]), "--dtype", "float32", "--seed", 4, *paths)
     assert_no_traceback(result)
     assert result.exit_code == 0, result.stdout
-    assert re.match("AGREE: .* 2 steps ", result.stdout.splitlines()[-1])
-    assert strict((tmp_path / "run.json").read_text(encoding="utf-8"))["model"] == "mlp"
+    assert asked == [("gru", TINY["gru"], 4, "float32")]
+    assert re.match("AGREE: .* 3 steps ", result.stdout.splitlines()[-1])
+    assert strict((tmp_path / "run.json").read_text(encoding="utf-8"))["model"] == "gru"
     assert (tmp_path / "run.svg").read_text(encoding="utf-8").lstrip().startswith("<?xml")
