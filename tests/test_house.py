@@ -207,3 +207,24 @@ def test_every_module_has_its_tests(path):
     """In the same room under `tests`; what both sides have stands once, under `manual`."""
     where = Path("manual", *path.parts[1:]) if path.parts[0] == "autodiff" else path
     assert (ROOT / "tests" / where.parent / f"test_{where.name}").exists()
+
+
+def imports_of_test_modules(source):
+    """What a file takes from a module of tests, which a fixture in a conftest or a helper would give."""
+    for node in ast.walk(ast.parse(source)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (name for name in names if any(part.startswith("test_") for part in name.split(".")))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=module_name)
+def test_nothing_is_imported_from_a_module_of_tests(path):
+    assert not list(imports_of_test_modules(path.read_text(encoding="utf-8")))
+
+
+def test_an_import_from_a_module_of_tests_is_found():
+    """Its fixtures and tests would be collected twice."""
+    for line in ("from tests.test_x import y", "from tests.a import test_b", "import tests.a.test_b as b"):
+        assert list(imports_of_test_modules(f"def f():\n    {line}\n")), line
+    assert not list(imports_of_test_modules("from tests.a import y, latest_x\nimport tests.contest_x"))

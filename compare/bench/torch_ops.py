@@ -1,7 +1,7 @@
 """The ops of the catalog as PyTorch has them: functions of its tensors, with the op's own arguments and options.
 
 PyTorch is written by none of the authors of this project, so that it is a third opinion on values and gradients
-(tests/manual/test_third_opinion.py), and the one to be as fast as (`ops`). It keeps channels and heads
+(tests/compare/bench/test_torch_ops.py), and the one to be as fast as (`ops`). It keeps channels and heads
 before space and time, and weights as (outputs, inputs); each function here turns ours into that.
 
 Reading this table needs no PyTorch; calling its functions does.

@@ -45,9 +45,9 @@ def _parts(lesson: Lesson) -> Iterator[RenderableType]:
 
 def _step(lesson: Lesson, step: Step) -> Iterator[RenderableType]:
     yield f"\n{step.name}: {step.title}"
-    yield Padding(step.words, (0, 2))
+    yield Padding(_text(step.words), (0, 2))
     if step.derivation:
-        yield Padding(step.derivation, (1, 2, 0, 2))
+        yield Padding(_text(step.derivation), (1, 2, 0, 2))
     yield _code(step.by_hand)
     yield _code(step.by_jax)
     for quantity in step.quantities:
@@ -62,8 +62,8 @@ def _code(excerpts: Sequence[Excerpt]) -> Padding:
     return Padding(grid, (0, 0, 0, 4))
 
 
-def _text(line: str) -> RenderableType:
-    return Text(line)  # never markup
+def _text(words: str) -> RenderableType:
+    return Text(words)  # never markup
 
 
 def _numbers(lesson: Lesson, quantity: Quantity) -> Iterator[RenderableType]:
@@ -78,7 +78,8 @@ def _numbers(lesson: Lesson, quantity: Quantity) -> Iterator[RenderableType]:
     headers = ("", "entry", *values, f"{what} by hand", f"{what} by JAX", "difference")
     yield Padding(table(headers, rows, left=2), (0, 0, 0, 4))
     shape = "x".join(map(str, here.shape)) or "scalar"
-    yield Padding(f"{quantity.label}, {shape}, largest difference: {', '.join(words)}", (0, 0, 0, 4))
+    largest = f"{quantity.label}, {shape}, largest difference: {', '.join(words)}"
+    yield Padding(_text(largest), (0, 0, 0, 4))
 
 
 def _cells(quantity: Quantity, entry: Entry) -> tuple[str, ...]:
@@ -96,7 +97,7 @@ def _why(lesson: Lesson) -> Iterator[RenderableType]:
     yield cost_sentence(lesson)
     yield "What JAX makes of it, and the steps whose numbers it was found to compute:"
     yield LINEARIZED
-    yield Padding(f"In it, {inputs_sentence(lesson)}.", (0, 0, 0, 4))
+    yield Padding(_text(f"In it, {inputs_sentence(lesson)}."), (0, 0, 0, 4))
     rows = [(e.text, f"<- {e.step}" if e.step else "" if e.used else "unused") for e in why.gradient]
     grid = Table.grid(padding=(0, 2))
     for text, step in rows:

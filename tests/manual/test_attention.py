@@ -11,19 +11,7 @@ from hypothesis import strategies as st
 
 import autodiff.attention
 import manual.attention
-from manual.attention import ATTENTION
-
-
-def drawn(*shapes, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.standard_normal(shape) for shape in shapes]
-
-
-def by_hand(name, inputs, output_gradient, **options) -> Any:
-    forward, backward = ATTENTION[name]
-    value, cache = forward(*inputs, **options)
-    gradients = backward(output_gradient, cache)
-    return value, gradients if isinstance(gradients, tuple) else (gradients,)
+from tests.manual.attention_inputs import by_hand, drawn, multi_head, shapes
 
 
 def by_jax(name, inputs, output_gradient, **options) -> Any:
@@ -69,12 +57,6 @@ def naive(query, key, value, output_gradient, allowed):
         dk[b, seen, own] += np.outer(ds, query[b, i, h]) * scale
         dv[b, seen, own] += np.outer(p, dy)
     return o, (dq, dk, dv)
-
-
-def shapes(batch=2, queries=3, keys=3, heads=2, key_heads=2, depth=3, value_depth=4):
-    """Of query, key, value and the output gradient."""
-    q, k = (batch, queries, heads, depth), (batch, keys, key_heads, depth)
-    return q, k, (*k[:3], value_depth), (*q[:3], value_depth)
 
 
 def visible(queries, keys):
@@ -221,12 +203,6 @@ def test_rotary_angles_at_far_positions_are_good_to_float32():
 
 
 # -------------------------------------------------------------------------- multi-head attention
-
-
-def multi_head(biased):
-    """x (2, 3, 4), context (2, 5, 3), 4 heads of depth 2 in groups of 2, values of depth 3, 2 outputs."""
-    x, context, *weights = drawn((2, 3, 4), (2, 5, 3), (4, 8), (3, 4), (3, 6), (12, 2))
-    return [x, context, *weights, *(drawn(8, 4, 6, 2, seed=1) if biased else [None] * 4)]
 
 
 def test_multi_head_attention_is_attention_between_projections():

@@ -12,7 +12,7 @@ import autodiff.attention
 import manual.attention
 from compare import Verdict, check_vjp
 from manual.attention import ATTENTION
-from tests.manual.test_attention import by_hand, drawn, multi_head, shapes
+from tests.manual.attention_inputs import by_hand, drawn, multi_head, shapes
 
 SIDES = (manual.attention, autodiff.attention)
 

@@ -10,7 +10,7 @@ import autodiff.recurrent
 import manual.recurrent
 from compare import Verdict, check_vjp
 from manual.recurrent import RECURRENT
-from tests.manual.test_recurrent import drawn
+from tests.manual.recurrent_inputs import drawn
 
 SIDES = (manual.recurrent, autodiff.recurrent)
 

@@ -5,28 +5,19 @@ import re
 
 import pytest
 
-from tests.browser import Visitor, chromium, serious_faults
-from tests.command import assert_no_traceback, invoke
-from tests.compare.lesson.test_lessons import brief  # noqa: F401
+from compare.html.lesson import lesson_page
+from tests.browser import Visitor, serious_faults
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SHORT = {"width": 1280, "height": 600}
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def made(brief, tmp_path_factory):  # noqa: F811
-    """The page, and the JSON of the same run."""
-    folder = tmp_path_factory.mktemp("lesson")
-    result = invoke("lesson", "--html", folder / "lesson.html", "--json", folder / "lesson.json")
-    assert_no_traceback(result)
-    assert result.exit_code == 0
-    return folder / "lesson.html", json.loads((folder / "lesson.json").read_text())
+def made(found, tmp_path_factory):
+    """The page, and what the JSON of the same run says."""
+    path = tmp_path_factory.mktemp("lesson") / "lesson.html"
+    path.write_text(lesson_page(found), encoding="utf-8")
+    return path, json.loads(json.dumps(found.to_dict()))
 
 
 @pytest.fixture

@@ -4,47 +4,11 @@ import base64
 import hashlib
 import json
 import re
-from html.parser import HTMLParser
 
 import pytest
 
-from compare.html import page as module
-from compare.html.page import Html, badge, code_pair, embedded, facts, html, page, table, tag
-
-HOSTILE = '</script></style></title><script>alert(1)</script><img src=x onerror="alert(1)">&amp;\''
-
-
-class Outline(HTMLParser):
-    """The elements of a document with their attributes, the text of each kind, and that all are closed in order."""
-
-    VOID = module.VOID
-
-    def __init__(self, text):
-        super().__init__(convert_charrefs=True)
-        self.elements, self.text, self.data, self.open = [], {}, [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))  # within a drawing
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.data.append(data)
-        place = self.open[-1] if self.open else ""
-        self.text[place] = self.text.get(place, "") + data
-
-    def policy(self):
-        (content,) = (a["content"] for _, a in self.elements if a.get("http-equiv") == "Content-Security-Policy")
-        return dict(part.split(" ", 1) for part in content.split("; "))
+from compare.html.page import Html, asset, badge, code_pair, embedded, facts, html, page, table, tag
+from tests.compare.html.markup import HOSTILE, Outline
 
 
 def test_text_is_never_markup():
@@ -163,7 +127,7 @@ def contrast(one, another):
     ],
 )
 def test_text_can_be_read_on_its_ground(theme, text, grounds):
-    colors = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", module.asset("style.css").split("@media")[theme]))
+    colors = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", asset("style.css").split("@media")[theme]))
     for ground in grounds:
         assert contrast(colors[text], colors[ground]) >= 4.5, (text, ground)
     assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)  # the known limit on white

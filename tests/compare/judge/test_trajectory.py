@@ -116,7 +116,6 @@ def test_chaos_is_no_fault():
     report = check_trajectory(the_same_otherwise, logistic_map, np.array([0.3]), repeat((), 200))
     assert report.verdict is Verdict.INCONCLUSIVE
     assert report.wrong_step is None
-    assert "every step is right by itself" in str(report)
 
 
 def calm_at_first(i, x):

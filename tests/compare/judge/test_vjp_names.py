@@ -1,10 +1,12 @@
 """check_vjp's `names`: leaves go by them, in the order of the inputs, and those that cannot be used are refused."""
 
+import re
+
 import numpy as np
 import pytest
 
 from compare import Verdict, assert_vjp_agrees, check_vjp
-from tests.compare.judge.test_vjp import drawn, layer_norm, layer_norm_backward, layer_norm_forward, sigma_constant
+from tests.compare.judge.norms import drawn, layer_norm, layer_norm_backward, layer_norm_forward, sigma_constant
 
 
 def test_inputs_go_by_their_names_in_their_order():
@@ -38,16 +40,14 @@ def product_forward(x, w):
     return x * w, (x, w)
 
 
-@pytest.mark.parametrize(
-    ("count", "path", "message"), [(1, "w", "it is missing"), (3, "gradient_2", "there should be no such leaf")]
-)
+@pytest.mark.parametrize(("count", "path", "message"), [(1, "w", "missing"), (3, "gradient_2", "no such leaf")])
 def test_a_gradient_that_is_missing_or_too_many_is_named(count, path, message):
     def backward(dy, cache):
         return (dy * cache[1], dy * cache[0], dy)[:count]
 
     report = check_vjp(product_forward, backward, lambda x, w: x * w, *drawn((3,), (3,)), names=("x", "w"))
     assert (report.verdict, report.first_wrong) == (Verdict.DISAGREE, path)
-    assert f"the gradient of {path}: {message}" in report.sentence
+    assert re.search(rf"the gradient of {path}: .*{message}", report.sentence)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,7 @@ import pytest
 from compare.errors import BadInput
 from compare.platform import precise
 from compare.suite.models import MODELS, PRESET_DEFAULTS, build, settled
-
-SMALL = {"batch": 3, "hidden": 4, "iterations": 2}
-TINY = {
-    "mlp": SMALL | {"layers": 1},
-    "convnet": SMALL,
-    **dict.fromkeys(("rnn", "lstm", "gru"), SMALL | {"length": 5}),
-    "gpt": SMALL | {"length": 5, "layers": 1, "heads": 2},
-}
+from tests.compare.suite.tiny import TINY
 
 
 def made(name, seed=0, dtype="float64", **given):

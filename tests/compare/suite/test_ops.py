@@ -1,38 +1,12 @@
-"""Every row of every table, at every case, in both dtypes, against JAX and finite differences."""
+"""A sweep over the ops: what it says of a fault, how large the errors are, and which ops there are."""
 
-import inspect
-
-import numpy as np
 import pytest
 
 import manual.activations
 from compare import Verdict
 from compare.errors import BadInput
 from compare.suite.cases import all_cases
-from compare.suite.ops import catalog, sweep, verify_op
-
-CATALOG, CASES = catalog(), all_cases()
-
-
-def test_every_row_has_cases_and_every_case_a_row():
-    assert list(CASES) == list(CATALOG)
-
-
-@pytest.mark.parametrize("name", CATALOG)
-def test_the_cases_cover_two_shapes_and_every_option(name):
-    cases = CASES[name]
-    assert len({tuple(np.shape(x) for x in case.inputs) for case in cases}) >= 2
-    for option, parameter in inspect.signature(CATALOG[name].forward).parameters.items():
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            values = {str(case.options.get(option, parameter.default)) for case in cases}
-            assert len(values) >= 2, f"{name}: no case changes {option}"
-
-
-@pytest.mark.parametrize(("name", "number"), [(name, i) for name, cases in CASES.items() for i in range(len(cases))])
-def test_both_sides_agree(name, number):
-    for dtype in ("float64", "float32"):
-        report = verify_op(CATALOG[name], CASES[name][number], dtype)
-        assert report.verdict is Verdict.AGREE, f"{dtype}, {CASES[name][number]}\n{report}"
+from compare.suite.ops import sweep
 
 
 def test_a_sweep_names_the_case_of_a_fault(monkeypatch):
@@ -53,7 +27,7 @@ def test_a_sweep_says_how_large_the_errors_are():
     for result in found:
         assert result.verdict is Verdict.AGREE
         assert 0 <= result.worst["float64"] <= 1
-        assert result.checks == len(CASES[result.name])
+        assert result.checks == len(all_cases()[result.name])
 
 
 def test_an_unknown_op_is_refused():

@@ -7,7 +7,7 @@ from compare import Verdict
 from compare.errors import BadInput
 from compare.verify.model import verify_model
 from manual.network import KINDS
-from tests.compare.suite.test_models import TINY
+from tests.compare.suite.tiny import TINY
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,9 @@ def test_a_fault_in_an_op_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dtype": "float16"}, "no dtype is called 'float16'; there are float64, float32"),
+        ({"dtype": "float16"}, "'float16'"),
         ({"seed": -1}, "seed must be from 0"),
-        ({"platform": "abacus"}, "no platform is called 'abacus'"),
+        ({"platform": "abacus"}, "'abacus'"),
     ],
 )
 def test_bad_settings_are_refused(options, message):

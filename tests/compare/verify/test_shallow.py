@@ -121,7 +121,6 @@ def test_what_does_not_exist_is_refused_with_what_does(settings, message):
 def test_both_sides_agree_on_every_dataset(dataset, dtype):
     result = verify(Settings(dataset=dataset, dtype=dtype, iterations=10))
     assert result.verdict is result.gradients.verdict is result.trajectory.verdict is Verdict.AGREE
-    assert result.sentence == "AGREE: by hand and by JAX, every gradient and all 10 steps of training are the same."
     assert {row.path for row in result.gradients.rows} >= {"loss", *SHAPES}
     assert {row.dtype for row in result.gradients.rows} == {dtype}
     assert result.trajectory.steps == 10

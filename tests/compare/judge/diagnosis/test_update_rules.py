@@ -140,7 +140,8 @@ def test_a_wrong_update_rule_and_a_wrong_gradient_are_told_apart():
 
     report = check(only("b", frozen), loss_and_gradients=right_gradients, loss=loss)
     assert report.wrong_side is None
-    assert "it is the update rule that is wrong" in str(report)
+    assert report.gradients is not None
+    assert report.gradients.verdict is Verdict.AGREE
     report = check(
         lambda p, target: descent(p, target, gradient=wrong_gradient),
         loss_and_gradients=with_wrong_gradients,

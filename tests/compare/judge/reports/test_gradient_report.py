@@ -158,7 +158,7 @@ def test_names_are_text_and_never_markup():
 
 def test_a_report_is_not_a_truth_value():
     report = GradientReport(Verdict.AGREE, RIGHT)
-    with pytest.raises(TypeError, match=r"a report is not a truth value; look at report\.verdict"):
+    with pytest.raises(TypeError, match=r"report\.verdict"):
         bool(report)
     with pytest.raises(TypeError, match="a verdict is not a truth value"):
         bool(report.verdict)

@@ -16,7 +16,6 @@ from compare.suite.cases import Case, all_cases
 from compare.suite.ops import DTYPES, catalog
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: python -m pip install -e '.[peers]'")
-
 CATALOG, CASES = catalog(), all_cases()
 
 # Two correct programs differ by the roundings on the way, of numbers of about the size of the result: by 5 at most, in

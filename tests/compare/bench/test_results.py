@@ -1,0 +1,93 @@
+"""What a bench found: ratios, the sentences about them, JSON and back."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from compare.bench.results import Bench, Cell, quartiles
+from compare.bench.turns import Measured
+from compare.errors import BadInput
+from tests.compare.bench.runs import a_cell, a_run
+
+
+def test_ratios_are_taken_within_rounds():
+    cell = a_cell(floor=[1.0, 2.0, 4.0], manual=[2.0, 4.0, 8.0], autodiff=[0.5, 2.0, 1.0])
+    assert cell.ratio("manual") == 2
+    assert cell.ratio("autodiff") == 0.5
+    assert cell.ratio("manual", "torch") is None
+    assert cell.break_even() == pytest.approx(0.5 / (4 - 1))
+    slower = a_cell(manual=[1.0], autodiff=[1.0])
+    assert slower.break_even() is None
+
+
+def test_where_jax_overtakes_numpy_is_told():
+    small = a_cell("2x2x2", 10, manual=[1.0], autodiff=[2.0])
+    middle = a_cell("3x3x3", 20, manual=[1.0], autodiff=[1.5])
+    large = a_cell("4x4x4", 30, manual=[1.0], autodiff=[0.5])
+    larger = a_cell("5x5x5", 40, manual=[1.0], autodiff=[0.9])
+    when = "compilation is made up for after"
+    overtakes = "JAX overtakes NumPy between 3x3x3 and 4x4x4; there,"
+    assert a_run(large, small, middle).lines() == [f"{overtakes} {when} 1 steps."]
+    assert a_run(large, larger, small, middle).lines() == [f"{overtakes} {when} 1 to 5 steps."]
+    assert a_run(small, middle).lines() == ["NumPy is ahead of JAX at 2x2x2, 3x3x3."]
+    assert a_run(large).lines() == [f"JAX is ahead of NumPy; {when} 1 steps."]
+    assert a_run(large, larger).lines() == [f"JAX is ahead of NumPy at every size; {when} 1 to 5 steps."]
+    back = a_cell("6x6x6", 50, manual=[1.0], autodiff=[1.5])
+    others = "and JAX at the other sizes; there,"
+    assert a_run(large, back).lines() == [f"NumPy is ahead of JAX at 6x6x6, {others} {when} 1 steps."]
+    assert a_run(small, large, back).lines() == [f"NumPy is ahead of JAX at 2x2x2, 6x6x6, {others} {when} 1 steps."]
+    assert a_run(a_cell(manual=[1.0])).lines() == []
+
+
+def test_rounds_that_differ_much_have_one_answer():
+    """By rounds JAX is ahead, by its medians behind."""
+    run = a_run(a_cell(manual=[1.0, 10.0, 5.0], autodiff=[0.9, 9.0, 6.0]))
+    assert run.lines()[0].startswith("JAX is ahead of NumPy; ")
+    assert run.to_dict()["summary"] == run.lines()
+
+
+def test_a_floor_that_is_none_is_told():
+    run = a_run(a_cell("2x2x2", floor=[1.0], manual=[0.5]), a_cell("3x3x3", floor=[1.0], manual=[1.5]))
+    assert run.lines() == ["At 2x2x2 manual is far below the floor: was other work in the way? Run again."]
+
+
+def test_of_ops_the_means_are_told():
+    cells = [
+        a_cell(name, manual=[2.0], autodiff=[1.0], torch=[ratio]) for name, ratio in (("gelu", 1.0), ("relu", 4.0))
+    ]
+    assert a_run(*cells, kind="ops").lines() == [
+        "manual takes 2.00 times as long as autodiff, the geometric mean of 2 ops; at most 2.00 times (relu).",
+        "manual takes 1.00 times as long as torch, the geometric mean of 2 ops; at most 2.00 times (gelu).",
+    ]
+
+
+def test_a_view_is_no_work_that_could_be_compared():
+    ops = {"flatten": (1e-6, 1e-7), "gelu": (2.0, 1.0), "relu": (2.0, 1.0)}
+    cells = [a_cell(name, manual=[manual], torch=[torch]) for name, (manual, torch) in ops.items()]
+    (told,) = a_run(*cells, kind="ops").lines()
+    assert "2.00 times as long as torch, the geometric mean of 2 ops (without flatten, too short to time)" in told
+
+
+def test_results_survive_json():
+    failed = Cell("2x2x2", "about", 10, {"torch": Measured([], 0.0, None, 0, None, None, "no reason")})
+    run = a_run(a_cell(floor=[1.0, 2.0, 3.0], manual=[2.0, 3.0, 4.0], autodiff=[1.0, 1.0, 1.0]), failed)
+    again = Bench.from_dict(json.loads(json.dumps(run.to_dict(), allow_nan=False)), "here")
+    assert again == run
+    assert again.to_dict() == run.to_dict()
+    assert "failed: no reason" in str(failed)
+    assert run.complete
+    assert not replace(run, cells=run.cells[:1]).complete
+
+
+@pytest.mark.parametrize("value", [[], {}, 3, None, {"format": 1}, {"format": 1, "cells": [3]}])
+def test_what_is_no_result_is_refused(value):
+    with pytest.raises(BadInput, match="here has no results of `backproof bench --json` in it"):
+        Bench.from_dict(value, "here")
+    with pytest.raises(BadInput, match="here has format 99 of bench results, and this is 1"):
+        Bench.from_dict({"format": 99}, "here")
+
+
+def test_the_middle_half():
+    assert quartiles([3.0]) == (3.0, 3.0, 3.0)
+    assert quartiles([1.0, 2.0, 3.0, 4.0, 5.0]) == (2.0, 3.0, 4.0)

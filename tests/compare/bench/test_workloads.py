@@ -1,0 +1,25 @@
+"""Who takes part in a bench, and who is refused."""
+
+import pytest
+
+from compare.bench.workloads import Workload, contestants
+from compare.errors import BadInput
+from tests.compare.bench.runs import OWN
+
+
+def test_the_products_default_precision_is_a_contestant_where_it_differs():
+    assert "autodiff-fast" not in contestants(Workload("shallow", "2x3x4"))
+    assert "autodiff-fast" in contestants(Workload("shallow", "2x3x4", platform="gpu"))
+
+
+def test_who_is_not_installed_is_left_out_unless_asked_for():
+    workload = Workload(OWN, "any")
+    assert "absent" not in contestants(workload)
+    assert "absent" in workload.module.able(workload)
+    with pytest.raises(BadInput, match=r"absent needs a_package_that_nobody_has, which is not installed: pip install"):
+        contestants(workload, ["manual", "absent"])
+    assert contestants(Workload("shallow", "2x3x4"), ["manual", "floor"]) == ["manual"]
+    with pytest.raises(BadInput, match="autodiff-fast is another contestant on accelerators only"):
+        contestants(Workload("shallow", "2x3x4"), ["autodiff-fast", "manual"])
+    with pytest.raises(BadInput, match=r"no contestant for shallow is called 'numpy'; there are manual, autodiff"):
+        contestants(Workload("shallow", "2x3x4"), ["numpy"])

@@ -1,0 +1,68 @@
+"""`backproof lesson` as one types it."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+import compare.lesson
+import manual
+from compare.cli.terminal import width
+from compare.lesson.text import as_text
+from tests.command import assert_no_traceback, assert_refused, invoke
+
+
+def test_the_command_prints_the_lesson(monkeypatch, found):
+    asked = []
+
+    def taught(model, *, seed, progress):
+        asked.append((model, seed))
+        return found
+
+    monkeypatch.setattr(compare.lesson, "lesson", taught)
+    result = invoke("lesson", "--seed", 3)
+    assert asked == [("shallow", 3)]
+    assert_no_traceback(result)
+    assert result.exit_code == 0
+    assert result.stdout.rstrip("\n") == as_text(found)
+
+
+@pytest.mark.usefixtures("brief_lessons")
+def test_a_fault_by_hand_is_said_and_ends_with_status_1(monkeypatch, tmp_path):
+    right = manual.backpropagation
+
+    def wrong(parameters, cache, x, y, *, intermediates=None):
+        gradients = right(parameters, cache, x, y, intermediates=intermediates)
+        return gradients | {"W1": 1.001 * gradients["W1"]}
+
+    monkeypatch.setattr(manual, "backpropagation", wrong)
+    result = invoke("lesson", "--json", tmp_path / "lesson.json", "--html", tmp_path / "lesson.html")
+    assert_no_traceback(result)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("After 0 steps of training: DISAGREE: the gradient of W1: it is 1.001 times")
+    moments = json.loads((tmp_path / "lesson.json").read_text())["moments"]
+    for moment in moments:
+        verdicts = {label: numbers["verdict"] for label, numbers in moment["numbers"].items() if numbers["verdict"]}
+        agreeing = ("loss", "dZ2", "dW2", "db2", "dA1", "dZ1", "db1")
+        assert verdicts == dict.fromkeys(agreeing, "agree") | {"dW1": "disagree"}
+    page = (tmp_path / "lesson.html").read_text(encoding="utf-8")
+    assert "✗ DISAGREE" in page
+    assert "✗ disagree" in page
+
+
+def test_bad_input_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare.lesson, "taught", lambda *args, **options: pytest.fail("the work began"))
+    assert_refused(invoke("lesson", "--model", "vgg"), "no lesson on 'vgg'")
+    assert_refused(invoke("lesson", "--seed", -1), "seed must be")
+    assert_refused(invoke("lesson", "--html", tmp_path / "no" / "x.html"), "there is no directory")
+    same = tmp_path / "same"
+    assert_refused(invoke("lesson", "--html", same, "--json", same), "is given for both --html and --json")
+
+
+def test_it_is_as_wide_as_the_terminal(monkeypatch):
+    assert width(110) == 110  # no terminal
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
+    for columns, expected in ((40, 60), (80, 80), (300, 110)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert width(110) == expected

@@ -1,0 +1,71 @@
+"""Elementwise factors, masks and gains that are missing or wrong, and added terms."""
+
+import numpy as np
+import pytest
+
+from compare.judge.diagnosis.causes import diagnose
+from tests.compare.judge.diagnosis.made_up import (
+    A1,
+    DERIVATIVE,
+    FACTORS,
+    OTHERWISE,
+    PARAMETER,
+    RIGHT,
+    evidence,
+    named,
+)
+
+
+def test_every_row_has_a_factor_of_its_own():
+    scales = np.array([[0.5], [2.0], [2.0], [-1.0]])
+    kind, _, message = named(scales * RIGHT)
+    assert kind == "line-factors"
+    assert "along axis 0" in message
+    assert "0.5, 2, -1" in message
+    weights = np.array([3.0, -1.0, 0.5, 2.0])
+    _, _, message = named(RIGHT * (weights[0] / weights)[:, None], known={"weights": weights})
+    assert "weights[0] stands for every entry of weights, along axis 0" in message
+
+
+@pytest.mark.parametrize(
+    ("came", "kind", "words"),
+    [
+        (RIGHT, "missing-factor", "the factor 1 - A1**2 is missing"),
+        (RIGHT * DERIVATIVE**2, "extra-factor", "multiplied by 1 - A1**2 once too often"),
+        (RIGHT * (1 - A1), "wrong-factor", "the factor is 1 - A1 where 1 - A1**2 belongs"),
+    ],
+)
+def test_elementwise_factors(came, kind, words):
+    found = named(came, RIGHT * DERIVATIVE, factors=FACTORS)
+    assert found[0] == kind
+    assert words in found[2]
+
+
+def test_a_mask_that_is_missing():
+    """Where the mask is 1 nothing is wrong, so no quotient of entries tells."""
+    mask = (PARAMETER > 0).astype(float)
+    kind, _, message = named(RIGHT, RIGHT * mask, factors={"mask": mask})
+    assert kind == "missing-factor"
+    assert "not 0 where mask is" in message
+    spoilt = np.where(mask == 0, 0, RIGHT)
+    spoilt[0] += 1
+    assert diagnose(evidence(spoilt, RIGHT * mask, factors={"mask": mask})) == []
+
+
+def test_a_gain_that_is_missing():
+    gain = np.random.default_rng(1).standard_normal(6)
+    kind, _, message = named(RIGHT, RIGHT * gain, known={"gain": gain})
+    assert kind == "missing-factor"
+    assert "the factor gain is missing" in message
+
+
+@pytest.mark.parametrize("decay", [1e-6, 1e-3, -0.5])
+def test_weight_decay(decay):
+    kind, factor, _ = named(RIGHT + decay * PARAMETER, parameter=PARAMETER)
+    assert kind == "weight-decay"
+    assert factor == pytest.approx(decay, rel=1e-6)
+
+
+def test_what_it_would_be_if_something_before_had_been_otherwise():
+    found = named(OTHERWISE, alternatives={("transpose", "it is computed with the transpose of W2."): OTHERWISE})
+    assert found == ("transpose", None, "it is computed with the transpose of W2.")

@@ -1,0 +1,54 @@
+"""Sums that are missing, that run over the wrong axis, or over too many."""
+
+import numpy as np
+import pytest
+
+from compare.judge.diagnosis.causes import diagnose
+from tests.compare.judge.diagnosis.made_up import RIGHT, SHAPE, evidence, named
+
+TERMS = np.random.default_rng(2).standard_normal((*SHAPE, 5))  # RIGHT is not their sum; SUMMED is
+SUMMED = TERMS.sum(axis=2)
+
+
+@pytest.mark.parametrize(
+    ("came", "kind", "words"),
+    [
+        (TERMS[:, :, 0], "missing-sum", "the first entry of dZ along axis 2"),
+        (TERMS[:, :, -1], "missing-sum", "the last entry of dZ along axis 2"),
+        (TERMS[:, :, :-1].sum(axis=2), "missing-sum", "the last entry of dZ along axis 2 is left out"),
+    ],
+)
+def test_sums_that_went_wrong(came, kind, words):
+    terms = np.moveaxis(TERMS, 2, 0)  # sums over the first axes are the ones that biases need
+    words = words.replace("axis 2", "axis 0")
+    found = named(came, SUMMED, summands={"Z": terms})
+    assert found[0] == kind
+    assert words in found[2]
+
+
+def test_sums_over_too_many_axes_and_over_the_wrong_one():
+    terms = np.random.default_rng(1).standard_normal((5, 5))
+    right = terms.sum(axis=1)
+    found = named(np.full(5, terms.sum()), right, summands={"Z": terms})
+    assert found[0] == "broadcast"
+    assert "sum over axis 1 only" in found[2]
+    found = named(terms.sum(axis=0), right, summands={"Z": terms})
+    assert found[0] == "missing-sum"
+    assert "summed over axis 0, and should be over axis 1" in found[2]
+
+
+def test_one_value_where_different_ones_belong():
+    assert "the mean of what should be there" in named(np.full(SHAPE, RIGHT.mean()))[2]
+    columns = np.ones(SHAPE) * RIGHT.sum(axis=1, keepdims=True)
+    kind, _, message = named(columns)
+    assert kind == "broadcast"
+    assert "all along axis 1: the sum" in message
+    assert named(np.full(SHAPE, 0.123))[0] == "broadcast"
+
+
+def test_a_sum_that_is_nearly_an_entry_is_none():
+    terms = np.moveaxis(TERMS, 2, 0)
+    near = terms[0].copy()
+    near[1, 2] += 1e-9
+    assert diagnose(evidence(near, SUMMED, summands={"Z": terms})) == []
+    assert diagnose(evidence(terms[0], SUMMED, summands={"Z": terms + 1e-9})) == []  # these add up to something else

@@ -1,0 +1,26 @@
+"""A GPT as a lesson, by every line of its backward."""
+
+import inspect
+import re
+
+import manual
+import manual.normalization
+import manual.shallow
+from compare import Verdict
+from compare.lesson import lesson
+
+
+def test_a_gpt_is_taught_by_every_line_of_its_backward():
+    found = lesson("gpt")
+    assert found.verdict is Verdict.AGREE
+    backward = [step for step in found.steps if step.backward]
+    lines = [step.by_hand[0].code for step in backward if step.name.startswith("d blocks.0")]
+    source = inspect.getsource(manual.transformer._block_backward)
+    places = [source.index(f"    {line}\n") for line in lines]
+    assert places == sorted(places)
+    assert len(places) == len(re.findall(r"^    inputs\[.*? = ", source, flags=re.MULTILINE)) == 10
+    paths = {quantity.path for step in backward for quantity in step.quantities}
+    assert set(found.backward_mode.inputs[:-2]) <= paths  # every parameter
+    program = [equation.text.partition(" = ")[2].split()[0] for equation in found.backward_mode.gradient]
+    assert len(program) > 100
+    assert not {"jit", "pjit", "closed_call"} & set(program)  # calls are entered

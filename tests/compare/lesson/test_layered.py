@@ -1,0 +1,39 @@
+"""Networks with a description as lessons, by the docstrings and lines of their ops."""
+
+import pytest
+
+from compare import Verdict
+from compare.lesson import lesson
+
+
+@pytest.mark.parametrize("model", ["mlp", "rnn"])
+def test_a_network_of_the_catalog_is_taught_by_its_own_ops(model):
+    found = lesson(model)
+    assert found.verdict is Verdict.AGREE
+    kinds = {"mlp": ["flatten", "dense", "gelu", "dense"], "rnn": ["embedding", "rnn", "dense"]}[model]
+    forward = [step for step in found.steps if not step.backward]
+    assert [step.name.partition(".")[2] for step in forward[:-1]] == kinds
+    paths = {quantity.path for step in found.steps for quantity in step.quantities if quantity.gradient}
+    assert {path for path in paths if path.endswith("weight")} >= {f"{len(kinds) - 1}.dense.weight"}
+    for moment in found.moments:
+        assert {numbers.verdict for label, numbers in moment.numbers.items() if label.startswith("d ")} == {
+            Verdict.AGREE
+        }
+        assert all(numbers.largest_difference < 1e-12 for numbers in moment.numbers.values())
+    matched = {equation.step for equation in found.backward_mode.gradient}
+    assert {f"d {len(kinds) - 1}.dense.weight", "logits", "loss", "d logits"} <= matched
+
+
+def test_a_fault_in_an_op_is_found_in_its_lesson(monkeypatch):
+    from manual.network import KINDS
+
+    row = KINDS["dense"]
+
+    def wrong(output_gradient, cache):
+        dx, dweight, dbias = row.backward(output_gradient, cache)
+        return dx, dweight, 2 * dbias
+
+    monkeypatch.setitem(KINDS, "dense", row._replace(backward=wrong))
+    found = lesson("mlp")
+    assert found.verdict is Verdict.DISAGREE
+    assert "3.dense.bias" in found.sentence

@@ -1,0 +1,81 @@
+"""The notebook's network as a lesson: its steps are the page's, its numbers those of formulas written here."""
+
+import inspect
+
+import jax
+import numpy as np
+import pytest
+
+import manual
+import manual.normalization
+import manual.shallow
+from compare.lesson import shallow
+from compare.platform import precise
+from compare.suite.datasets import load
+from compare.suite.shallow import shallow_loss
+
+
+def test_the_steps_backward_are_those_of_the_page_of_formulas_in_its_order():
+    backward = [step for step in shallow.steps() if step.backward]
+    source = inspect.getsource(manual.backpropagation)
+    places = [source.index(f"    {step.by_hand[0].code}\n") for step in backward]
+    assert places == sorted(places)
+    assert [step.name for step in backward] == ["dZ2", "dW2", "db2", "dA1", "dZ1", "dW1", "db1"]
+    assert all(step.by_hand[0].code.startswith(f"{step.name} = ") for step in backward)
+
+
+def test_a_renamed_line_stops_the_lesson(monkeypatch):
+    def renamed(parameters, cache, x, y):
+        return {"W1": x, "b1": y}
+
+    monkeypatch.setattr(manual.shallow, "backpropagation", renamed)
+    with pytest.raises(LookupError, match="0 statements of renamed assign to dZ2"):
+        shallow.steps()
+
+
+def recomputed(step):
+    """Everything of `shallow` after some steps of training, from formulas written here."""
+    problem = load("moons", seed=0)
+    x, y = problem.train_x[:, : shallow.EXAMPLES], problem.train_y[:, : shallow.EXAMPLES]
+    p = manual.initialize_parameters(2, shallow.HIDDEN, 1, seed=0, scale=shallow.SCALE)
+    if step:
+        p, _ = manual.train(p, x, y, iterations=step, learning_rate=shallow.LEARNING_RATE)
+    m = x.shape[1]
+    A1 = np.tanh(p["W1"] @ x + p["b1"])
+    A2 = 1 / (1 + np.exp(-p["W2"] @ A1 - p["b2"]))
+    values = {"A1": A1, "A2": A2, "loss": -np.sum(y * np.log(A2) + (1 - y) * np.log(1 - A2)) / m}
+    values["dZ2"] = (A2 - y) / m
+    values["dZ1"] = (p["W2"].T @ values["dZ2"]) / np.cosh(p["W1"] @ x + p["b1"]) ** 2
+    with precise(x):
+        gradients = jax.grad(shallow_loss)(p, x, y)
+    return p, values, {f"d{name}": np.asarray(value) for name, value in gradients.items()}
+
+
+def test_the_numbers_are_those_of_the_run(found):
+    assert [moment.step for moment in found.moments] == [0, 1, 5, 12]
+    for moment in found.moments:
+        parameters, values, gradients = recomputed(moment.step)
+        for label, right in (values | gradients).items():
+            for entry in moment.numbers[label].entries:
+                expected = pytest.approx(float(right[entry.index]), rel=1e-9, abs=1e-15)
+                assert entry.by_hand == expected
+                assert entry.by_jax == expected
+                assert entry.difference == abs(entry.by_hand - entry.by_jax)
+        for name, value in parameters.items():
+            for entry in moment.numbers[f"d{name}"].entries:
+                assert entry.value == pytest.approx(float(value[entry.index]), rel=1e-12)
+        assert moment.loss == pytest.approx(float(values["loss"]))
+        assert moment.loss == found.losses[moment.step]
+
+
+def test_the_picture_shows_what_the_network_says(found):
+    moment = found.moments[-1]
+    parameters, *_ = recomputed(moment.step)
+    for row, column in ((0, 0), (10, 50), (55, 3)):
+        point = np.array([[found.plane.ticks[0][column]], [found.plane.ticks[1][row]]])
+        assert moment.boundary[row, column] == pytest.approx(manual.forward_propagation(point, parameters)[0].item())
+
+
+def test_the_loss_shown_is_that_of_textbooks(found):
+    (words,) = (step.words for step in found.steps if step.name == "loss")
+    assert "J = −(1/m) ∑ (y log A2 + (1 − y) log(1 − A2))" in words  # what `recomputed` holds the numbers to
