@@ -1,7 +1,7 @@
 """Work shared among threads, if there is enough of it: NumPy lets go of the interpreter's lock inside an operation.
 
-The threads live as long as the call. To start one takes some 40 us, much less than an op on PARALLEL entries gains by it;
-and whoever calls us has as many threads after a call as before it.
+The threads live as long as the call: to start one takes some 40 us, far less than an op on PARALLEL entries gains, and
+whoever calls us has as many threads after a call as before it.
 """
 
 import contextvars

@@ -26,7 +26,8 @@ class Failed(RuntimeError):
 def main(descriptor: int) -> None:
     """Answer the questions that come through a pipe, first of all who this is, until the other end is closed."""
     with suppress(EOFError, BrokenPipeError, ConnectionResetError), Connection(descriptor) as connection:
-        _serve(*connection.recv(), connection)
+        workload, name, threads = connection.recv()
+        _serve(workload, name, threads, connection)
 
 
 def _serve(workload: Workload, name: str, threads: int | None, connection: Connection) -> None:
