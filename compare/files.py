@@ -2,8 +2,10 @@
 
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +87,18 @@ def _target(path: Path) -> Path:
 
 def _put(path: Path, write: Callable[[Path], Any]) -> None:
     path = _target(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".backproof.")  # path.name would make it too long
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _new_file(path.parent)
     try:
         write(temporary)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files private; ours are ordinary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _new_file(folder: Path) -> Path:
+    """An empty one with the permissions of any new file, where those that `tempfile` makes are private."""
+    while True:
+        path = folder / f".backproof.{secrets.token_hex(8)}"  # with the result's own name, it might be too long
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return path

@@ -1,12 +1,12 @@
 """Inside of a contestant's process: it prepares its work, then answers questions until nobody is there to ask."""
 
-import contextlib
 import os
 import re
 import resource
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,17 @@ class Failed(RuntimeError):
     """A contestant could not do its work."""
 
 
-def serve(workload: Workload, name: str, threads: int | None, connection: Any) -> None:
-    """Answer questions until the other end is closed."""
+def main(descriptor: int) -> None:
+    """Answer the questions that come through a pipe, first of all who this is, until the other end is closed."""
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError), Connection(descriptor) as connection:
+        workload, name, threads = connection.recv()
+        _serve(workload, name, threads, connection)
+
+
+def _serve(workload: Workload, name: str, threads: int | None, connection: Connection) -> None:
     if threads is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # XLA takes all that it may run on
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError), ExitStack() as stack:
+    with ExitStack() as stack:
         runner: Runner | None = None
         while True:
             question, *arguments = connection.recv()

@@ -7,18 +7,18 @@ turns there is a pause, in which the threads of the last one cease to spin on th
 
 import multiprocessing
 import os
-import signal
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from compare.bench.process import ON_DEVICE, Failed, serve
+from compare.bench.process import ON_DEVICE, Failed
 from compare.bench.workloads import FLOOR, Workload
 from compare.errors import BadInput
 
@@ -189,52 +189,39 @@ def _reference(workload: Workload, threads: int | None) -> Outcome:
 
 @contextmanager
 def _process(workload: Workload, name: str, threads: int | None) -> Iterator[Worker]:
-    spawn = multiprocessing.get_context("spawn")
-    ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=serve, args=(workload, name, threads, theirs), daemon=True)
-    with _environment_of_children(_variables(workload, name, threads)), _ctrl_c_is_ours():
-        process.start()
+    """A contestant, with an environment of its own, and in a process group of its own, which Ctrl-C does not reach."""
+    ours, theirs = multiprocessing.Pipe()
+    command = [sys.executable, "-c", f"from compare.bench.process import main; main({theirs.fileno()})"]
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **_variables(workload, name, threads)},
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+    )
     theirs.close()
     try:
+        with suppress(BrokenPipeError):  # which the first question will find, too
+            ours.send((workload, name, threads))
         yield Worker(name, ours)
     finally:
-        ours.close()
-        process.join(2)
-        if process.is_alive():
+        ours.close()  # upon which it ends by itself
+        try:
+            process.wait(2)
+        except subprocess.TimeoutExpired:
             process.kill()
-            process.join()
+            process.wait()
 
 
 def _variables(workload: Workload, name: str, threads: int | None) -> dict[str, str]:
-    """What libraries read once, from the environment that they are born into."""
-    found = {}
+    """What Python and libraries read once, from the environment that they are born into."""
+    found = {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # contestants share the accelerator
+    }
     if threads is not None:
         pools = ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")
         found |= {f"{pool}_THREADS" if "_" in pool else f"{pool}_NUM_THREADS": str(threads) for pool in pools}
     if workload.platform != "cpu" and not name.startswith(ON_DEVICE):
         found["JAX_PLATFORMS"] = "cpu"  # who does not work on the accelerator is not to take memory there
     return found
-
-
-@contextmanager
-def _environment_of_children(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-@contextmanager
-def _ctrl_c_is_ours() -> Iterator[None]:
-    """Ctrl-C reaches every process of a terminal; those that are born in here leave it to this one."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -1,6 +1,8 @@
 """`backproof bench`."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,12 +74,13 @@ def bench(
     chosen = {"hidden": hidden, "layers": layers, "heads": heads, "length": length, "preset": preset}
     chosen |= {"batch": batch, "optimizer": optimizer, "learning_rate": learning_rate}
     given: dict[str, Any] = {option: value for option, value in chosen.items() if value is not None}
-    with reported() as stage:
-        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # contestants share the accelerator
-        from compare.bench.changes import changes
-        from compare.bench.picture import plot_bench
-        from compare.bench.run import bench as run
-        from compare.bench.run import read, settings_for
+    with reported() as stage, _accelerator_shared():
+        with stage.loading():
+            from compare.bench.changes import changes
+            from compare.bench.picture import plot_bench
+            from compare.bench.run import bench as run
+            from compare.bench.run import read, settings_for
+
         from compare.errors import BadInput
         from compare.files import check_plottable, check_writable
 
@@ -113,3 +116,16 @@ def bench(
             show(f"\n{found}")
             if fail_above is not None and found.worse(fail_above):
                 raise typer.Exit(1)
+
+
+@contextmanager
+def _accelerator_shared() -> Iterator[None]:
+    """Inside, JAX takes no more of an accelerator's memory than it needs, for the contestants need it, too."""
+    name = "XLA_PYTHON_CLIENT_PREALLOCATE"
+    before = os.environ.get(name)
+    os.environ.setdefault(name, "false")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]

@@ -29,8 +29,9 @@ def lesson(
             if path:
                 check_writable(path)
         check_distinct(html=html, json=json)
-        from compare.lesson import lesson as taught
-        from compare.lesson.subject import MOMENTS
+        with stage.loading():
+            from compare.lesson import lesson as taught
+            from compare.lesson.subject import MOMENTS
 
         with progress_bar(MOMENTS, stage) as progress:
             result = taught(model, seed=seed, progress=progress)

@@ -29,8 +29,9 @@ def museum(
             if path:
                 check_writable(path)
         check_distinct(json=json, html=html)
-        from compare.museum import EXHIBITS
-        from compare.museum.tour import Tour, tour, visit
+        with stage.loading():
+            from compare.museum import EXHIBITS
+            from compare.museum.tour import Tour, tour, visit
 
         if name is None:
             with progress_bar(len(EXHIBITS), stage) as progress:

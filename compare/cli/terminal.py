@@ -4,14 +4,18 @@ import os
 import shutil
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+INTERRUPTED = 130  # the exit status, as shells have it: 128 and the number of SIGINT
 
 
 def show(text: str) -> None:
@@ -36,15 +40,32 @@ class Stage:
         self.text = "starting"
         self.interrupted = False
         self.written: list[Path] = []
+        self._loading = False
 
     def say(self, what: str, steps: int) -> None:
-        if self.interrupted:  # and what was raised then came to nothing, in a destructor or a hook of JAX
-            raise KeyboardInterrupt
+        if self.interrupted and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt  # what was raised before came to nothing, in a destructor or a hook of JAX
         self.text = f"{what}, {steps} steps done" if steps else what
 
     def interrupt(self, *_: Any) -> None:
-        self.interrupted = True
-        raise KeyboardInterrupt
+        first, self.interrupted = not self.interrupted, True
+        if not (self._loading and first):
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Imports. The first Ctrl-C waits for their end: some modules in C abort, or print what is raised in them."""
+        self._loading = True
+        try:
+            yield
+        finally:
+            self._loading = False
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+    def note(self, text: str) -> None:
+        """A line on stderr that stays there."""
+        typer.echo(f"backproof: {text}", err=True)
 
     def hides(self, lost: "sys.UnraisableHookArgs") -> bool:
         """Whether what Python can only print, as nothing catches it there, is our interruption, raised again later."""
@@ -65,7 +86,7 @@ def reported() -> Iterator[Stage]:
         if stage.interrupted or isinstance(error, KeyboardInterrupt):
             written = f"only {', '.join(map(str, stage.written))} was" if stage.written else "nothing was"
             typer.echo(f"backproof: interrupted while {stage.text}; {written} written", err=True)
-            raise typer.Exit(130) from None
+            raise typer.Exit(INTERRUPTED) from None
         message = _said_of(error)
         if message is None:
             raise
@@ -89,11 +110,13 @@ def _said_of(error: BaseException) -> str | None:
 
 
 @contextmanager
-def progress_bar(iterations: int, stage: Stage) -> Iterator[Callable[[str, int], None]]:
-    """A bar on stderr if that is a terminal; in any case the stage is kept."""
+def progress_bar(iterations: int | None, stage: Stage) -> Iterator[Callable[[str, int], None]]:
+    """A bar on stderr if that is a terminal, else a line now and then; in any case the stage is kept."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+    on_terminal = sys.stderr.isatty()
+    words = nullcontext() if on_terminal else _heard_now_and_then(stage)
+    with Progress(*columns, console=console, transient=True, disable=not on_terminal) as bar, words:
         task = bar.add_task("starting", total=iterations)
 
         def progress(what: str, steps: int) -> None:
@@ -101,3 +124,24 @@ def progress_bar(iterations: int, stage: Stage) -> Iterator[Callable[[str, int],
             bar.update(task, description=what, completed=steps)
 
         yield progress
+
+
+SILENCE = 60  # seconds, after which somebody might think that nothing is being done
+
+
+@contextmanager
+def _heard_now_and_then(stage: Stage) -> Iterator[None]:
+    ended = threading.Event()
+    began = time.monotonic()
+
+    def talk() -> None:
+        while not ended.wait(SILENCE):
+            stage.note(f"{stage.text}, for {time.monotonic() - began:.0f} s in all")
+
+    talker = threading.Thread(target=talk, daemon=True)
+    talker.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        talker.join()

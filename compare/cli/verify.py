@@ -82,14 +82,14 @@ def verify(
     with reported() as stage:
         from compare.errors import BadInput
         from compare.files import check_distinct, check_plottable, check_writable, plot_run, write_json, write_text
-        from compare.verify.processes import Processes, is_child, joined, supervise
+        from compare.verify.processes import Listener, Processes, check_devices, is_child, joined, supervise
 
         for path, check in ((json, check_writable), (plot, check_plottable), (report, check_writable)):
             if path:
                 check(path)
         check_distinct(json=json, plot=plot, report=report)
-        if devices is not None and devices < 1:
-            raise BadInput(f"--devices must be at least 1, got {devices}.")
+        if devices is not None:
+            check_devices(devices, platform)
         among = {name for name in ("process_id", "num_processes", "join_timeout") if _is_given(context, name)}
         if among and coordinator is None:
             option = min(among).replace("_", "-")
@@ -105,7 +105,10 @@ def verify(
             if coordinator is not None:
                 processes = Processes(coordinator, process_id, num_processes, join_timeout)
             if not is_child():
-                raise typer.Exit(supervise(sys.argv[1:], devices if platform == "cpu" else None, processes))
+                with progress_bar(iterations, stage) as progress:
+                    made = devices if platform == "cpu" else None
+                    status = supervise(sys.argv[1:], made, processes, Listener(progress, stage.note))
+                raise typer.Exit(status)
             with joined(processes) if processes else nullcontext():
                 result = _in_parallel(model, given, seed, dtype, platform, stage)
         elif op is None:
@@ -148,33 +151,44 @@ def _is_given(context: typer.Context, name: str) -> bool:
 def _run(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str, stage: Stage) -> Any:
     if model == "shallow":
         from compare.errors import BadInput
-        from compare.verify.shallow import Settings
-        from compare.verify.shallow import verify as run
+
+        with stage.loading():
+            from compare.verify.shallow import Settings
+            from compare.verify.shallow import verify as run
 
         foreign = given.keys() - {field.name for field in fields(Settings)}
         if foreign:
             raise BadInput(f"--{min(foreign)} does not apply to --model shallow.")
         settings = Settings(**given, seed=seed, dtype=dtype, platform=platform)
         with progress_bar(settings.iterations, stage) as progress:
-            return run(settings, progress)
-    from compare.suite.models import settled
-    from compare.verify.model import verify_model
+            return run(settings, progress, stage.note)
+    with stage.loading():
+        from compare.suite.models import settled
+        from compare.verify.model import verify_model
 
     with progress_bar(settled(model, given)["iterations"], stage) as progress:
-        return verify_model(model, given, seed=seed, dtype=dtype, platform=platform, progress=progress)
+        return verify_model(model, given, seed=seed, dtype=dtype, platform=platform, progress=progress, note=stage.note)
 
 
 def _in_parallel(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str, stage: Stage) -> Any:
-    from compare.verify.sharded import STEPS, verify_parallel
+    """In the child, whose parent has the bar."""
+    from compare.verify.processes import tell_note, tell_progress
 
-    with progress_bar(given.get("iterations", STEPS), stage) as progress:
-        return verify_parallel(model, given, seed=seed, dtype=dtype, platform=platform, progress=progress)
+    with stage.loading():
+        from compare.verify.sharded import verify_parallel
+
+    def progress(what: str, steps: int) -> None:
+        stage.say(what, steps)
+        tell_progress(what, steps)
+
+    return verify_parallel(model, given, seed=seed, dtype=dtype, platform=platform, progress=progress, note=tell_note)
 
 
 def _sweep(names: str, seed: int, platform: str, stage: Stage) -> Any:
     """One line for each op as it is done; the verdict of all is left to be printed."""
-    from compare.platform import on_platform
-    from compare.suite.ops import Sweep, catalog, sweep
+    with stage.loading():
+        from compare.platform import on_platform
+        from compare.suite.ops import Sweep, catalog, sweep
 
     wanted = list(catalog()) if names == "all" else [name.strip() for name in names.split(",")]
     results = []

@@ -17,8 +17,9 @@ from compare.errors import BadInput
 from compare.judge.gradients import check_gradients
 from compare.judge.trajectory import check_trajectory
 from compare.platform import on_platform, precise
-from compare.suite.models import Model, build
+from compare.suite.models import Model, build, settled
 from compare.suite.problem import DTYPES
+from compare.verify.memory import LARGE, Note, check_fits, model_size, nobody
 from compare.verify.shallow import Progress, Result
 from compare.verify.timing import time_training
 
@@ -31,16 +32,21 @@ def verify_model(
     dtype: str = "float64",
     platform: str = "cpu",
     progress: Progress = lambda what, steps: None,
+    note: Note = nobody,
 ) -> Result:
     """Compare both sides of one of `compare.suite.models`, with `given` instead of some of its default options.
 
-    Raises BadInput for a model, option, dtype or platform that there is not.
+    `note` is told what memory it will need, if that is much. Raises BadInput for a model, option, dtype or platform
+    that there is not, and for what cannot fit into memory.
     """
     if dtype not in DTYPES:
         raise BadInput(f"no dtype is called {dtype!r}; there are {', '.join(DTYPES)}.")
     if not 0 <= seed < 2**32:
         raise BadInput(f"seed must be from 0 to 2**32 - 1 = 4294967295, got {seed}.")
     with on_platform(platform) as device:
+        if device.platform == "cpu":  # an accelerator has memory of its own
+            options = settled(name, given)
+            check_fits(name, model_size(name, options), iterations=options["iterations"], note=note)
         progress("building the model", 0)
         model, options = build(name, given, seed=seed, dtype=dtype)
         optimizers = [_optimizer(side, options) for side in (manual.optimizers, autodiff.optimizers)]
@@ -142,8 +148,7 @@ def _verify(
     )
 
 
-LARGE = 10_000_000  # parameters, from which on the gradients are checked at one point only, and a step at
-ENTRIES = 10_000  # entries of each leaf
+ENTRIES = 10_000  # of each leaf of a large model, at which a step is checked
 
 
 def _accuracy(predict: Callable[..., Any], parameters: Any, held_out: Any) -> float | None:

@@ -23,6 +23,7 @@ from compare.platform import on_platform, precise
 from compare.suite.datasets import DATASETS, load
 from compare.suite.problem import DTYPES, Problem
 from compare.suite.shallow import shallow_by_hand, shallow_loss
+from compare.verify.memory import Note, check_fits, nobody, shallow_size
 from compare.verify.timing import TrainingTimes, time_training
 
 LARGEST = 2**40  # beyond this, sizes overflow before memory runs out
@@ -147,14 +148,21 @@ class Result:
         )
 
 
-def verify(settings: Settings, progress: Progress = lambda what, steps: None) -> Result:
-    """Compare both sides on a problem. Raises BadInput for settings or data that cannot be worked with."""
+def verify(settings: Settings, progress: Progress = lambda what, steps: None, note: Note = nobody) -> Result:
+    """Compare both sides on a problem.
+
+    `note` is told what memory it will need, if that is much. Raises BadInput for settings or data that cannot be worked
+    with.
+    """
     with on_platform(settings.platform) as device:
         progress("loading data", 0)
         problem = load(settings.dataset, seed=settings.seed).astype(np.dtype(settings.dtype))
         usual = DATASETS.get(settings.dataset, DATASETS["breast-cancer"])
         hidden, rate = settings.hidden or usual.hidden, settings.learning_rate or usual.learning_rate
         settings = replace(settings, hidden=hidden, learning_rate=rate)
+        if device.platform == "cpu":  # an accelerator has memory of its own
+            size = shallow_size(problem.train_x, problem.train_y, hidden)
+            check_fits("shallow", size, iterations=settings.iterations, note=note)
         with precise(problem.train_x):
             return _verify(settings, problem, hidden, rate, device, progress)
 

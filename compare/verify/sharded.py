@@ -20,13 +20,15 @@ from compare.judge.reports.verdict import Verdict, plain
 from compare.judge.trajectory import check_trajectory
 from compare.platform import on_platform, precise
 from compare.suite.datasets import DATASETS, load
-from compare.suite.models import build
+from compare.suite.models import build, settled
 from compare.suite.shallow import shallow_by_hand, shallow_loss
+from compare.verify.memory import Note, Size, check_fits, model_size, nobody, shallow_size
 from compare.verify.shallow import Settings
 from compare.verify.sharding import Parallel, mesh_of
 
 STEPS = 20
 Progress = Callable[[str, int], None]
+Fits = Callable[[str, Size], None]  # raises BadInput for a model of a size that memory cannot hold
 
 
 @dataclass(frozen=True)
@@ -78,21 +80,24 @@ class Subject(NamedTuple):
     about: dict[str, Any]
 
 
-def _shallow(given: dict[str, Any], devices: int, seed: int, dtype: str) -> Subject:
+def _shallow(given: dict[str, Any], devices: int, seed: int, dtype: str, fits: Fits) -> Subject:
     settings = Settings(**given, seed=seed, dtype=dtype)
     problem = load(settings.dataset, seed=seed).astype(np.dtype(dtype))
     usual = DATASETS.get(settings.dataset, DATASETS["breast-cancer"])
     hidden, rate = settings.hidden or usual.hidden, settings.learning_rate or usual.learning_rate
     x, y = problem.train_x, problem.train_y
+    fits("shallow", shallow_size(x, y, hidden))
     sizes = manual.layer_structure(x, y, hidden)
     start = manual.initialize_parameters(*sizes, seed=seed, scale=settings.scale, dtype=x.dtype)
     about = {"dataset": settings.dataset, "hidden": hidden, "examples": x.shape[1]}
     return Subject(shallow_by_hand, shallow_loss, start, repeat((x, y)), 1, autodiff.optimizers.sgd(rate), about)
 
 
-def _model(name: str, given: dict[str, Any], devices: int, seed: int, dtype: str) -> Subject:
+def _model(name: str, given: dict[str, Any], devices: int, seed: int, dtype: str, fits: Fits) -> Subject:
     """Its batches are one example short of dividing evenly, unless `batch` is given."""
-    model, options = build(name, {"batch": 4 * devices - 1, **given}, seed=seed, dtype=dtype)
+    given = {"batch": 4 * devices - 1, **given}
+    fits(name, model_size(name, settled(name, given)))
+    model, options = build(name, given, seed=seed, dtype=dtype)
 
     def by_hand(parameters: Any, x: Any, targets: Any) -> Any:
         intermediates: dict[str, Any] = {}
@@ -112,20 +117,27 @@ def verify_parallel(
     dtype: str = "float64",
     platform: str = "cpu",
     progress: Progress = lambda what, steps: None,
+    note: Note = nobody,
 ) -> ParallelResult:
     """Compare a network on all devices with one device, and with the derivation by hand.
 
     Every process does the same and comes to the same verdict; only the work of the devices is divided among them.
-    `given` are options of `compare.verify.shallow` for shallow, of `compare.suite.models` for others. Raises BadInput
-    for options that there are not.
+    `given` are options of `compare.verify.shallow` for shallow, of `compare.suite.models` for others. `note` is told
+    what memory it will need, if that is much. Raises BadInput for options that there are not, and for what cannot fit.
     """
     steps = int(given.get("iterations", STEPS))
-    with on_platform(platform):
+    with on_platform(platform) as device:
         mesh = mesh_of()
+
+        def fits(model: str, size: Size) -> None:
+            if device.platform == "cpu":  # accelerators have memory of their own
+                local = mesh.size // jax.process_count()
+                check_fits(model, size, iterations=steps, devices=local, note=note)
+
         progress("building the model", 0)
         own = {option: value for option, value in given.items() if option != "iterations"}
         make = _shallow if name == "shallow" else partial(_model, name)
-        subject = make(own, mesh.size, seed, dtype)
+        subject = make(own, mesh.size, seed, dtype, fits)
         with precise(subject.parameters):
             gradients, training = _verify(subject, mesh, steps, progress)
     settings = {"model": name, **subject.about, "dtype": dtype, "seed": seed, "platform": platform}

@@ -185,10 +185,27 @@ def test_a_writer_that_fails_halfway_leaves_no_trace(tmp_path, monkeypatch, kind
     assert existing is None or path.read_text() == existing
 
 
-def test_a_file_has_the_mode_of_any_other_new_file(tmp_path):
-    write_json(tmp_path / "a.json", 1)
-    (tmp_path / "b.json").write_text("1")
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_a_file_has_the_mode_of_any_other_new_file(tmp_path, monkeypatch, umask):
+    """Which is told without setting the umask, that of all threads, for a moment."""
+    before = os.umask(umask)
+    try:
+        (tmp_path / "b.json").write_text("1")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "umask", lambda mask: pytest.fail("the umask is the caller's"))
+            write_json(tmp_path / "a.json", 1)
+    finally:
+        os.umask(before)
     assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "b.json").stat().st_mode
+
+
+def test_a_temporary_file_of_another_run_is_left_alone(tmp_path, monkeypatch):
+    names_drawn = iter(["other", "other", "own"])
+    monkeypatch.setattr("compare.files.secrets.token_hex", lambda count: next(names_drawn))
+    (tmp_path / ".backproof.other").write_text("somebody else's")
+    write_json(tmp_path / "a.json", 1)
+    assert (tmp_path / ".backproof.other").read_text() == "somebody else's"
+    assert (tmp_path / "a.json").read_text() == "1\n"
 
 
 def test_writing_through_a_link_keeps_the_link(tmp_path):

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -35,7 +34,7 @@ class Meeting:
 
 @pytest.mark.usefixtures("three_threads")
 def test_several_threads_do_every_item_once():
-    for _ in range(3):  # the threads wait for the next work
+    for _ in range(3):
         work = Meeting(3)
         spread(work, range(9), 1)
         assert sorted(work.done) == list(range(9))
@@ -54,20 +53,45 @@ def test_little_work_is_done_by_this_thread(monkeypatch):
 @pytest.mark.parametrize(("wished", "threads"), [("1", 1), ("3", 3), ("2,4", 2), ("64", 8), ("many", 5), ("0", 5)])
 def test_the_users_wish_for_threads_is_heard(wished, threads, monkeypatch):
     """Nonsense counts as unset: then it is the cores that this process may use. No more than eight."""
-    asked = []
+    started = []
 
-    class Pool:
-        def submit(self, *work):
-            asked.append(work)
-            return Future()
+    class Never(threading.Thread):
+        """One that comes too late for any work."""
+
+        def start(self):
+            started.append(self)
+
+        def join(self, timeout=None):
+            pass
 
     monkeypatch.setenv("OMP_NUM_THREADS", wished)
-    monkeypatch.setattr(_threads, "_pool", Pool)
+    monkeypatch.setattr(_threads, "Thread", Never)
     monkeypatch.setattr(_threads.os, "sched_getaffinity", lambda process: set(range(5)), raising=False)
     done = []
     spread(done.append, range(20), _threads.PARALLEL)
-    assert len(asked) == threads - 1
-    assert done == list(range(20))  # those who did not come in time are not waited for
+    assert len(started) == threads - 1
+    assert done == list(range(20))
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_no_thread_outlives_the_call():
+    before = threading.active_count()
+    spread(Meeting(3), range(9), 1)
+    assert threading.active_count() == before
+    with pytest.raises(ZeroDivisionError):
+        spread(lambda item: 1 / item, range(3), 1)
+    assert threading.active_count() == before
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_where_no_more_threads_can_be_started_this_one_is_enough(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    done = []
+    spread(done.append, range(9), 1)
+    assert done == list(range(9))
 
 
 @pytest.mark.usefixtures("three_threads")
@@ -150,7 +174,7 @@ def _in_a_fork(connection):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 def test_a_forked_process_has_threads_of_its_own():
-    spread(Meeting(3), range(3), 1)  # so that this process has some
+    spread(Meeting(3), range(3), 1)  # after which this process has none of its threads left
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(target=_in_a_fork, args=(theirs,))
     process.start()

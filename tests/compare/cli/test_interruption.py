@@ -25,7 +25,7 @@ ENVIRONMENT = os.environ | {"COLUMNS": "200", "TERM": "xterm"}
     ],
 )
 def test_an_interruption_says_how_far_it_came(monkeypatch, tmp_path, stages, place):
-    def work(settings, progress):
+    def work(settings, progress, note):
         for stage in stages:
             progress(*stage)
         raise KeyboardInterrupt
@@ -136,7 +136,7 @@ class Swallowing:
             pass  # the handler runs between two instructions
 
 
-def work(settings, progress):
+def work(settings, progress, note):
     progress("comparing training", 7)
     Swallowing()
     for step in range(8, 100):
