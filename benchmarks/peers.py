@@ -5,7 +5,7 @@ hand-written loss itself, so they cannot see that both are wrong together; the o
 A checker refuses by its verdict or by raising anything: an exception is noticed too.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,12 +20,13 @@ from scipy.optimize import check_grad
 
 import autodiff
 
-NAMES = ("W1", "b1", "W2", "b2")
-
 
 @dataclass(frozen=True)
 class HandWritten:
-    """`loss(parameters)` and `gradients(parameters)`, apart, so that nobody pays for what they do not ask."""
+    """`loss(parameters)` and `gradients(parameters)`, apart, so that nobody pays for what they do not ask.
+
+    Parameters and gradients are dicts of arrays by name.
+    """
 
     loss: Callable[[Any], Any]
     gradients: Callable[[Any], dict[str, Any]]
@@ -56,20 +57,21 @@ class Peer:
             return True
 
 
-def _flat(tree: dict[str, Any]) -> np.ndarray:
-    return np.concatenate([np.ravel(tree[name]) for name in NAMES])
+def _flat(tree: dict[str, Any], names: Iterable[str]) -> np.ndarray:
+    return np.concatenate([np.ravel(tree[name]) for name in names])
 
 
 def _unflat(vector: np.ndarray, like: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    parts = np.split(vector, np.cumsum([like[name].size for name in NAMES])[:-1])
-    return {name: part.reshape(like[name].shape) for name, part in zip(NAMES, parts, strict=True)}
+    parts = np.split(vector, np.cumsum([leaf.size for leaf in like.values()])[:-1])
+    return {name: part.reshape(leaf.shape) for (name, leaf), part in zip(like.items(), parts, strict=True)}
 
 
 def _torch(hand_written: HandWritten, parameters: Any, fast_mode: bool) -> bool:
     torch: Any = import_module("torch")
+    names = tuple(parameters)
 
     def arrays(leaves: Any) -> dict[str, np.ndarray]:
-        return {name: leaf.detach().numpy() for name, leaf in zip(NAMES, leaves, strict=True)}
+        return {name: leaf.detach().numpy() for name, leaf in zip(names, leaves, strict=True)}
 
     class Network(torch.autograd.Function):
         @staticmethod
@@ -82,10 +84,10 @@ def _torch(hand_written: HandWritten, parameters: Any, fast_mode: bool) -> bool:
             gradients = hand_written.gradients(arrays(ctx.saved_tensors))
             # Tensors cannot be made of arrays with negative strides.
             tensors = {name: torch.as_tensor(np.ascontiguousarray(g)) for name, g in gradients.items()}
-            return tuple(output_gradients[0] * tensors[name] if name in tensors else None for name in NAMES)
+            return tuple(output_gradients[0] * tensors[name] if name in tensors else None for name in names)
 
     torch.manual_seed(0)
-    leaves = [torch.tensor(parameters[name], requires_grad=True) for name in NAMES]
+    leaves = [torch.tensor(parameters[name], requires_grad=True) for name in names]
     return torch.autograd.gradcheck(Network.apply, leaves, fast_mode=fast_mode)
 
 
@@ -130,20 +132,21 @@ def _x64_in_every_thread() -> Iterator[None]:
 def hips_autograd(hand_written: HandWritten, parameters: Any, x: Any, y: Any) -> bool:
     extend: Any = import_module("autograd.extend")
     test_util: Any = import_module("autograd.test_util")
+    names = tuple(parameters)
 
     @extend.primitive
     def network(*leaves: Any) -> Any:
-        return float(hand_written.loss(dict(zip(NAMES, leaves, strict=True))))
+        return float(hand_written.loss(dict(zip(names, leaves, strict=True))))
 
     def derivative(name: str) -> Callable[..., Any]:
         def with_respect_to(answer: Any, *leaves: Any) -> Any:
-            return lambda g: g * hand_written.gradients(dict(zip(NAMES, leaves, strict=True)))[name]
+            return lambda g: g * hand_written.gradients(dict(zip(names, leaves, strict=True)))[name]
 
         return with_respect_to
 
-    extend.defvjp(network, *map(derivative, NAMES))
-    everything = tuple(range(len(NAMES)))
-    test_util.check_grads(network, everything, modes=["rev"], order=1)(*(parameters[name] for name in NAMES))
+    extend.defvjp(network, *map(derivative, names))
+    everything = tuple(range(len(names)))
+    test_util.check_grads(network, everything, modes=["rev"], order=1)(*parameters.values())
     return True
 
 
@@ -154,9 +157,9 @@ def scipy_check_grad(hand_written: HandWritten, parameters: Any, x: Any, y: Any)
         return float(hand_written.loss(_unflat(vector, parameters)))
 
     def gradient(vector: np.ndarray) -> np.ndarray:
-        return _flat(hand_written.gradients(_unflat(vector, parameters)))
+        return _flat(hand_written.gradients(_unflat(vector, parameters)), parameters)
 
-    return bool(check_grad(loss, gradient, _flat(parameters)) <= 1e-6)
+    return bool(check_grad(loss, gradient, _flat(parameters, parameters)) <= 1e-6)
 
 
 def numpy_testing(hand_written: HandWritten, parameters: Any, x: Any, y: Any) -> bool:
@@ -164,7 +167,7 @@ def numpy_testing(hand_written: HandWritten, parameters: Any, x: Any, y: Any) ->
     loss, gradients = autodiff.loss_and_gradients(parameters, x, y)
     np.testing.assert_allclose(hand_written.loss(parameters), loss)
     found = hand_written.gradients(parameters)
-    for name in NAMES:
+    for name in parameters:
         np.testing.assert_allclose(found[name], np.asarray(gradients[name]))
     return True
 
@@ -175,7 +178,7 @@ def cs231n(hand_written: HandWritten, parameters: Any, x: Any, y: Any) -> bool:
     Stanford CS231n, notes "Gradient checks" and the code of its assignments.
     """
     h = 1e-5
-    vector = _flat(parameters)
+    vector = _flat(parameters, parameters)
     numeric = np.empty_like(vector)
     for i, value in enumerate(vector):
         vector[i] = value + h
@@ -184,7 +187,7 @@ def cs231n(hand_written: HandWritten, parameters: Any, x: Any, y: Any) -> bool:
         below = hand_written.loss(_unflat(vector, parameters))
         vector[i] = value
         numeric[i] = (above - below) / (2 * h)
-    analytic = _flat(hand_written.gradients(parameters))
+    analytic = _flat(hand_written.gradients(parameters), parameters)
     error = np.abs(analytic - numeric) / np.maximum(1e-8, np.abs(analytic) + np.abs(numeric))
     return bool(np.max(error) <= 1e-7)
 
