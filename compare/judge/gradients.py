@@ -170,8 +170,8 @@ def _not_known(loss: Program) -> list[str]:
         return []
     names = ", ".join(loss.unknown)
     return [
-        f"the judge has no rule for {names}: JAX evaluated it in the dtypes in which it was traced, and its rounding is "
-        "estimated by moving what goes into it."
+        f"the judge has no rule for {names}: JAX evaluated it in the dtypes in which it was traced, and its rounding "
+        "is estimated by moving what goes into it."
     ]
 
 

@@ -12,6 +12,9 @@ from compare.judge.reports.tables import readable
 
 ROUNDS = 5
 ROUND_SECONDS = 0.03
+# A step of a huge model takes seconds: one that is longer than this needs no warming, and after FEW rounds of ENOUGH
+# seconds in all there are no more.
+LONG, FEW, ENOUGH = 2.0, 3, 20.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class TrainingTimes:
     manual: StepTime
     autodiff: StepTime
     compilation: float  # seconds of autodiff's first call beyond what the same call takes afterwards
+    rounds: int = ROUNDS
 
     @property
     def comparison(self) -> str:
@@ -40,7 +44,7 @@ class TrainingTimes:
     def __str__(self) -> str:
         return (
             f"manual {self.manual}, autodiff {self.autodiff} after {self.compilation:.2f} s of compilation; "
-            f"{self.comparison}. Medians of {ROUNDS} rounds in turns, fastest and slowest in brackets."
+            f"{self.comparison}. Medians of {self.rounds} rounds in turns, fastest and slowest in brackets."
         )
 
 
@@ -54,17 +58,21 @@ def time_training(manual: Callable[[int], Any], autodiff: Callable[[int], Any]) 
     compilation = max(first - _seconds(autodiff, 1), 0.0)
     sides = {"manual": manual, "autodiff": autodiff}
     steps = {name: _steps_in_a_round(side) for name, side in sides.items()}
-    rounds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(ROUNDS):
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for done in range(ROUNDS):
+        if done == FEW and sum(map(sum, taken.values())) > ENOUGH:
+            break
         for name, side in sides.items():
-            rounds[name].append(_seconds(side, steps[name]) / steps[name])
-    times = {name: StepTime(statistics.median(seconds), min(seconds), max(seconds)) for name, seconds in rounds.items()}
-    return TrainingTimes(**times, compilation=compilation)
+            taken[name].append(_seconds(side, steps[name]) / steps[name])
+    times = {name: StepTime(statistics.median(seconds), min(seconds), max(seconds)) for name, seconds in taken.items()}
+    return TrainingTimes(**times, compilation=compilation, rounds=len(taken["manual"]))
 
 
 def _steps_in_a_round(side: Callable[[int], Any]) -> int:
     """Double until a call is long enough to measure, then scale it to a round."""
     steps = 1
+    if _seconds(side, steps) > LONG:  # whatever it had to do the first time is lost in that
+        return steps
     while (seconds := _warm_seconds(side, steps)) < ROUND_SECONDS / 8:
         steps *= 2
     steps = max(1, round(steps * ROUND_SECONDS / seconds))

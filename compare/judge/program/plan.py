@@ -139,6 +139,7 @@ class Plan:
         self.inputs = [self._place(places, variable) for variable in closed.jaxpr.invars]
         self.outputs = self._enter(closed.jaxpr, closed.consts, places)
         self._leave_out_what_nothing_uses()
+        self._do_each_when_it_is_needed()
         own = dict(zip(self.inputs, self.in_dtypes, strict=True))
         for step in self.steps:
             step.raw = [(i, own[place]) for i, place in enumerate(step.inputs) if place in own]
@@ -181,11 +182,36 @@ class Plan:
         kept = []
         for step in reversed(self.steps):
             if step.name in MARKERS or step.equation.effects or not used.isdisjoint(step.outputs):
-                step.last = [place for place in dict.fromkeys(step.inputs) if place not in used]
-                step.last += [place for place in step.outputs if place not in used]
                 used.update(step.inputs)
                 kept.append(step)
         self.steps = kept[::-1]
+
+    def _do_each_when_it_is_needed(self) -> None:
+        """Order the steps so that each stands before the first that uses it, and note which values it uses last.
+
+        JAX writes an optimizer's step as all first moments, then all second moments, then all updates: of a large model,
+        four copies would be in memory at once.
+        """
+        producer = {place: i for i, step in enumerate(self.steps) for place in step.outputs}
+        needs = [{producer[place] for place in step.inputs if place in producer} for step in self.steps]
+        waiting = [0] * len(self.steps)
+        for needed in needs:
+            for i in needed:
+                waiting[i] += 1
+        ready, backwards = [i for i, count in enumerate(waiting) if not count], []
+        while ready:
+            i = ready.pop()
+            backwards.append(i)
+            for j in sorted(needs[i]):
+                waiting[j] -= 1
+                if not waiting[j]:
+                    ready.append(j)
+        used = set(self.outputs)
+        for i in backwards:
+            step = self.steps[i]
+            step.last = [place for place in dict.fromkeys([*step.inputs, *step.outputs]) if place not in used]
+            used.update(step.inputs)
+        self.steps = [self.steps[i] for i in reversed(backwards)]
 
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)

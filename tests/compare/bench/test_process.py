@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from compare.bench import process
-from compare.bench.process import SAMPLE, Failed, serve
+from compare.bench.process import SAMPLE, Failed, _serve
 from compare.bench.workloads import Contestant, Runner, Workload
 from compare.errors import BadInput
 from tests.compare.bench.contestants import CONTESTANTS
@@ -110,7 +110,7 @@ def test_a_contestant_has_as_many_cores_as_threads(monkeypatch):
     for threads in (2, None):
         ours, theirs = Pipe()
         ours.close()
-        serve(Workload(OWN, "any"), "manual", threads, theirs)
+        _serve(Workload(OWN, "any"), "manual", threads, theirs)
     assert chosen == [[1, 3]]
 
 
