@@ -103,15 +103,12 @@ def _apart_by_a_constant(check: Check, point: Point, evidence: Evidence) -> list
 def judge_alone(check: Check, point: Point) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], list[Any]]:
     """Right values, allowances and rows of every quantity, given the hand-written gradients upstream of it."""
     taps = {name: check.taps[name] for name in point.intermediates}
-    usable = all(
-        value.shape == taps[name].shape and np.isfinite(value).all() for name, value in point.intermediates.items()
-    )
-    upstream = point.intermediates if usable else {}
+    upstream = point.upstream(taps)
     (right_loss, right, right_taps), (slack, slacks, tap_slacks) = measure_gradient(
         check.loss,
         point.parameters,
         *point.args,
-        taps={name: taps[name] for name in upstream},
+        taps=taps,
         upstream=upstream,
         dtype=check.dtype,
         seed=check.seed,
