@@ -40,7 +40,7 @@ class _Contracted:
     def __call__(self, inputs: tuple[Any, ...], cotangent: Any, others: dict[str, Any]) -> Any:
         value = self.function(*_merged(self.places, inputs, others))
         value = jax.tree_util.tree_map_with_path(_marked, value)
-        products = jax.tree.map(lambda v, c: jnp.sum(v * jnp.asarray(c).astype(v.dtype)), value, cotangent)
+        products = jax.tree.map(lambda v, c: jnp.sum((v * jnp.asarray(c).astype(v.dtype)).real), value, cotangent)
         return sum(jax.tree.leaves(products))
 
 
@@ -111,10 +111,11 @@ def check_vjp(
     `function(*inputs) -> value` must be traceable by JAX. Inputs that are not floating-point arrays pass through.
 
     The output gradient is drawn from `seed`, of both signs and never ones, which hide transposes, sums and all of
-    batch normalization. In the report, the loss is its inner product with the value, and leaves are numbered by
-    input, or have the name of their input, if `names` has one for each: "the gradient of x". Options and errors are
-    those of `check_gradients`. If the tuple has one more value, a dict, it holds gradients of intermediates that
-    `function` marks with `tap`, and a fault is located among them.
+    batch normalization. In the report, the loss is its inner product with the value (of complex values the real part;
+    as in JAX, the output gradient is not conjugated), and leaves are numbered by input, or have the name of their
+    input, if `names` has one for each: "the gradient of x". Options and errors are those of `check_gradients`. If the
+    tuple has one more value, a dict, it holds gradients of intermediates that `function` marks with `tap`, and a fault
+    is located among them.
     """
     arrays = [_input(x) for x in inputs]
     places = tuple(isinstance(x, np.ndarray) and jnp.issubdtype(x.dtype, jnp.inexact) for x in arrays)
@@ -132,7 +133,10 @@ def check_vjp(
 
     def cotangent_of(leaf: Any) -> np.ndarray:
         array = as_array(leaf)
-        return random.standard_normal(array.shape).astype(array.dtype)
+        drawn = random.standard_normal(array.shape)
+        if np.iscomplexobj(array):
+            drawn = drawn + 1j * random.standard_normal(array.shape)
+        return drawn.astype(array.dtype)
 
     cotangent = jax.tree.map(cotangent_of, value)
 
@@ -150,7 +154,7 @@ def check_vjp(
             *gradients, intermediates = gradients
         if len(gradients) == len(places):
             gradients = tuple(g for g, place in zip(gradients, places, strict=True) if place)
-        terms = jax.tree.map(lambda v, c: np.sum(as_array(v) * c), value, cotangent)
+        terms = jax.tree.map(lambda v, c: np.sum(np.real(as_array(v) * c)), value, cotangent)
         return sum(jax.tree.leaves(terms)), build(gradients), intermediates
 
     return check_gradients(

@@ -102,13 +102,10 @@ def _apart_by_a_constant(check: Check, point: Point, evidence: Evidence) -> list
 
 def judge_alone(check: Check, point: Point) -> Point:
     """The same answer, each quantity held against the reference given the hand-written gradients upstream of it."""
-    usable = all(
-        value.shape == check.taps[name].shape and np.isfinite(value).all()
-        for name, value in point.intermediates.items()
-    )
-    alone = check.compared(point.parameters, point.args, point.answer, upstream=point.intermediates if usable else None)
-    loss = [row if row.path != LOSS else next(r for r in point.rows if r.path == LOSS) for row in alone.rows]
-    return replace(alone, rows=loss)
+    upstream = point.upstream(check.taps)
+    alone = check.compared(point.parameters, point.args, point.answer, upstream=upstream)
+    as_it_was = {row.path: row for row in point.rows if row.path == LOSS or row.path in check.taps.keys() - upstream}
+    return replace(alone, rows=[as_it_was.get(row.path, row) for row in alone.rows])
 
 
 # ----------------------------------------------------------------------------------------- which side

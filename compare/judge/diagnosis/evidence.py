@@ -96,12 +96,12 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
                 ids[label] = leaf
             if leaf.dtype.kind == "f" and leaf.ndim and not (name == check.names[0] and leaf_path == path):
                 known[label] = np.asarray(leaf, np.float64)
-    values = {
-        name: np.asarray(value) for name, value in tapped_values(check.loss, point.parameters, *point.args).items()
-    }
+    marked = tapped_values(check.loss, point.parameters, *point.args)
+    values = {name: np.asarray(value) for name, value in marked.items() if not np.iscomplexobj(value)}
     parameters = leaves_by_path(point.parameters)
-    gradients = {f"d{name}": gradient for name, gradient in point.actual.items() if name not in (path, LOSS)}
-    known = values | gradients | known
+    upstream = point.upstream(check.taps)
+    gradients = {name: value for name, value in point.actual.items() if name != LOSS and name not in check.taps}
+    known = values | {f"d{name}": value for name, value in (gradients | upstream).items() if name != path} | known
     return Evidence(
         path,
         np.asarray(came, np.float64) if np.asarray(came).dtype != np.float64 else np.asarray(came),
@@ -111,7 +111,7 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
         scalars=scalars,
         factors=_factors(values),
         alternatives=alternatives(check, point, path),
-        summands=point.intermediates,
+        summands=upstream,
         thresholds=values,
         dtype=check.dtype,
         parameter=None if path not in parameters else np.asarray(parameters[path], np.float64),
@@ -125,7 +125,7 @@ def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str],
     """What a quantity would have been if something before it had been otherwise, by kind and in words."""
     if path == LOSS:
         return {}
-    upstream, parameters = point.intermediates, point.parameters
+    upstream, parameters = point.upstream(check.taps), point.parameters
 
     def value(parameters: Pytree, upstream: Any) -> np.ndarray:
         return _gradient(check, point, path, parameters, Taps(upstream))
@@ -168,7 +168,7 @@ def paths(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
     """What comes back to a quantity through each marked value, and is part of its gradient."""
     if path == LOSS or not check.taps:
         return {}
-    cut = point.intermediates
+    cut = point.upstream(check.taps)
 
     def value(upstream: Any, without: str | None = None) -> np.ndarray:
         weights = {} if without is None or without in cut else {without: 0.0}

@@ -113,6 +113,8 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
     entries = [
         (row.path, index) for row in point.rows if row.path in wrong for index in _worst_entries(row, came, near[0])
     ]
+    if {path for path, _ in entries} != wrong:
+        return False  # what is no number, or no gradient of that shape, is no derivative anywhere
     cloud = np.array([[leaves[path][index] for path, index in entries] for leaves in near])
     target = np.array([float(came[path][index]) for path, index in entries])
     angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)

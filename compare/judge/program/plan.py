@@ -189,8 +189,8 @@ class Plan:
     def _do_each_when_it_is_needed(self) -> None:
         """Order the steps so that each stands before the first that uses it, and note which values it uses last.
 
-        JAX writes an optimizer's step as all first moments, then all second moments, then all updates: of a large model,
-        four copies would be in memory at once.
+        JAX writes an optimizer's step as all first moments, then all second moments, then all updates: four copies of a
+        large model would be in memory at once.
         """
         producer = {place: i for i, step in enumerate(self.steps) for place in step.outputs}
         needs = [{producer[place] for place in step.inputs if place in producer} for step in self.steps]

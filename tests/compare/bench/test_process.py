@@ -25,7 +25,7 @@ def asked():
 
     def start(name, **options):
         ours, theirs = Pipe()
-        thread = threading.Thread(target=serve, args=(Workload(OWN, "any", **options), name, None, theirs))
+        thread = threading.Thread(target=_serve, args=(Workload(OWN, "any", **options), name, None, theirs))
         thread.start()
         ends.append((ours, thread))
 
