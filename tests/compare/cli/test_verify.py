@@ -31,7 +31,7 @@ def done(monkeypatch, small_result):
     """The work is done at once, with the result that this function was last given."""
 
     def give(result=small_result):
-        monkeypatch.setattr(compare.verify.shallow, "verify", lambda settings, progress, note: result)
+        monkeypatch.setattr(compare.verify.shallow, "verify", lambda settings, *told, **options: result)
 
     give()
     return give
@@ -108,7 +108,7 @@ def test_the_plot_is_a_picture_and_nothing_else_is_left(defaults):
 def test_options_reach_the_work(monkeypatch, small_result):
     seen = []
     monkeypatch.setattr(
-        compare.verify.shallow, "verify", lambda settings, progress, note: seen.append(settings) or small_result
+        compare.verify.shallow, "verify", lambda settings, *told, **options: seen.append(settings) or small_result
     )
     options = "--dataset digits --hidden 5 --iterations 7 --learning-rate 0.5 --scale 2 --seed 9 --dtype float32"
     assert invoke("verify", *options.split()).exit_code == 0

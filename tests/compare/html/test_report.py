@@ -132,7 +132,7 @@ def test_a_name_from_outside_is_text(result):
 
 @pytest.fixture
 def done(monkeypatch, result):
-    monkeypatch.setattr(compare.verify.shallow, "verify", lambda settings, progress, note: result)
+    monkeypatch.setattr(compare.verify.shallow, "verify", lambda settings, *told, **options: result)
 
 
 @pytest.mark.usefixtures("done")
