@@ -152,7 +152,7 @@ def test_a_system_that_says_nothing_is_asked_for_nothing(tmp_path, monkeypatch):
 
 
 def test_this_machine_says_what_it_has():
-    assert memory.capacity() > 2**27
+    assert (memory.capacity() or 0) > 2**27
 
 
 # ---------------------------------------------------------------------------------- announced and refused
