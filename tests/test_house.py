@@ -39,17 +39,158 @@ def test_manual_leaves_jax_unloaded():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-@pytest.mark.parametrize("package", [*SIDES, "compare"])
-def test_importing_changes_no_global_state(package):
-    script = f"""
-import os, warnings
-import numpy as np, jax
-before = (np.geterr(), np.get_printoptions(), dict(jax.config.values), dict(os.environ), list(warnings.filters))
-import {package}
-after = (np.geterr(), np.get_printoptions(), dict(jax.config.values), dict(os.environ), list(warnings.filters))
-assert before == after
+# What belongs to the whole process. Whatever stands between two looks at it must leave it as it was.
+LOOK = """
+import os, random, signal, sys, threading, warnings, zlib
+import numpy as np, jax, threadpoolctl
+import rich.style  # which draws a random number when it is imported
+
+def look():
+    umask = os.umask(0)
+    os.umask(umask)
+    pools = {pool["filepath"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
+    return {
+        "JAX's configuration": dict(jax.config.values),
+        "NumPy's errors": np.geterr(),
+        "NumPy's printing": np.get_printoptions(),
+        "NumPy's random numbers": zlib.crc32(repr(np.random.get_state()).encode()),
+        "Python's random numbers": zlib.crc32(repr(random.getstate()).encode()),
+        "environment": dict(os.environ),
+        "handlers": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "hooks": [sys.excepthook, sys.unraisablehook, threading.excepthook],
+        "umask": umask,
+        "warnings": list(warnings.filters),
+        "threads": threading.active_count(),
+        "threads of BLAS": {path: threads for path, threads in pools.items() if path in known},
+    }
+
+known = {pool["filepath"] for pool in threadpoolctl.threadpool_info()}  # SciPy may bring one of its own
+before = look()
 """
-    subprocess.run([sys.executable, "-c", script], check=True)
+SAME = """
+after = look()
+for name, value in before.items():
+    assert after[name] == value, f"{name}: {value} became {after[name]}"
+"""
+
+
+def leaves_all_as_it_was(work, preparation=""):
+    script = preparation + LOOK + work + SAME
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("package", [*SIDES, "compare", "backproof"])
+def test_importing_changes_no_global_state(package):
+    every = f"""
+import importlib, pkgutil
+package = importlib.import_module({package!r})
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+    leaves_all_as_it_was(
+        every, "import contextlib\nwith contextlib.suppress(ImportError):\n    import torch"
+    )  # which filters
+
+
+TOY = """
+import numpy as np, jax.numpy as jnp
+parameters = {"w": np.arange(3.0)}
+x = np.ones((4, 3))
+loss = lambda parameters, x: jnp.sum((x @ parameters["w"]) ** 2)
+by_hand = lambda parameters, x: (np.sum((x @ parameters["w"]) ** 2), {"w": 2 * x.T @ (x @ parameters["w"])})
+"""
+CALLS = {
+    "manual.shallow.train": """
+import manual, numpy as np
+x, y = np.ones((3, 8)), np.ones((1, 8))
+manual.shallow.train(manual.shallow.initialize_parameters(3, 4, 1, seed=0), x, y, iterations=3, learning_rate=0.1)
+""",
+    "manual ops in several threads": """
+os_threads = []
+from manual import _threads, activations, optimizers
+start = _threads.Thread.start
+_threads.Thread.start = lambda thread: (os_threads.append(thread), start(thread))
+x = np.ones((4, 1024, 1024), np.float32)
+activations.gelu_backward(x, activations.gelu(x)[1])
+optimizer = optimizers.adam(0.1)
+optimizer.update({"w": x}, {"w": x}, optimizer.initialize({"w": x}))
+assert os_threads, "one thread did all of it"
+""",
+    "autodiff.shallow.train": """
+import autodiff, numpy as np
+x, y = np.ones((3, 8), np.float32), np.ones((1, 8), np.float32)
+start = autodiff.shallow.initialize_parameters(3, 4, 1, seed=0, dtype=np.float32)
+autodiff.shallow.train(start, x, y, iterations=3, learning_rate=0.1)
+""",
+    "check_gradients that agree": f"import compare{TOY}compare.assert_gradients_agree(by_hand, loss, parameters, x)",
+    "check_gradients that do not": f"""
+import compare{TOY}
+wrong = lambda parameters, x: (by_hand(parameters, x)[0], {{"w": 3 * by_hand(parameters, x)[1]["w"]}})
+assert compare.check_gradients(wrong, loss, parameters, x).verdict is compare.Verdict.DISAGREE
+""",
+    "check_trajectory": f"""
+import compare, jax{TOY}
+step = lambda parameters, x: {{"w": parameters["w"] - 0.01 * by_hand(parameters, x)[1]["w"]}}
+other = lambda parameters, x: {{"w": parameters["w"] - 0.01 * jax.grad(loss)(parameters, x)["w"]}}
+report = compare.check_trajectory(step, other, parameters, [(x,)] * 3)
+assert report.verdict is compare.Verdict.AGREE, str(report)
+""",
+    "files": """
+import tempfile
+from pathlib import Path
+from compare.files import check_plottable, check_writable, write_figure, write_json
+from matplotlib.figure import Figure
+with tempfile.TemporaryDirectory() as folder:
+    check_writable(Path(folder, "a.json"))
+    write_json(Path(folder, "a.json"), {"a": 1})
+    write_figure(Path(folder, "a.png"), Figure())
+""",
+    "verify": "from compare.verify.shallow import Settings, verify\nverify(Settings(dataset='flower', iterations=3))",
+    "bench": """
+from compare.bench.turns import measure
+from compare.bench.workloads import Workload
+measure(Workload("tests.bench_contestants", "any"), ["manual"], rounds=1, threads=1)
+""",
+    "the command": """
+from typer.testing import CliRunner
+from compare.cli.app import app
+assert CliRunner().invoke(app, ["verify", "--op", "relu"]).exit_code == 0
+assert CliRunner().invoke(app, ["verify", "--iterations", "1", "--devices", "0"]).exit_code == 2
+assert CliRunner().invoke(app, ["bench", "--rounds", "0"]).exit_code == 2
+""",
+}
+
+
+@pytest.mark.parametrize("work", CALLS.values(), ids=CALLS)
+def test_calling_changes_no_global_state(work):
+    # Two threads, on whatever machine. Packages of others that do something at their import do so before we look.
+    preparation = "import os; os.environ['OMP_NUM_THREADS'] = '2'\nimport matplotlib.figure, scipy.special, jax.numpy\n"
+    leaves_all_as_it_was(work, preparation)
+
+
+# What changes the whole process, and the one file, if any, that may, as it has a process of its own.
+GLOBAL = {
+    "_exit": "compare/cli/app.py",
+    "umask": None,
+    "register_at_fork": None,
+    "mallopt": None,
+    "seterr": None,
+    "threadpool_limits": None,
+    "set_num_threads": None,
+    "setrecursionlimit": None,
+    "putenv": None,
+}
+
+
+def test_nothing_is_called_that_changes_the_whole_process():
+    for package in (*SIDES, "compare", "backproof"):
+        for path in (ROOT / package).rglob("*.py"):
+            tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            names = {node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None) for node in tree}
+            here = path.relative_to(ROOT).as_posix()
+            assert not [name for name, place in GLOBAL.items() if name in names and place != here], here
 
 
 def public_modules(package):

@@ -47,7 +47,7 @@ COPIES = {
     "shallow": Copies(400, 14, 14),
     "plain": Copies(480, 46, 10),
     "recurrent": Copies(550, 46, 10),
-    "gpt": Copies(1000, 40, 4),
+    "gpt": Copies(1000, 35, 10),
     "large": Copies(450, 17, 10),  # any model of more than LARGE parameters
 }
 LOSSES = 4  # copies of the loss of each step: recorded by both sides, gathered, and put together

@@ -53,6 +53,26 @@ def test_devices_are_at_least_one():
         assert_refused(invoke("verify", "--devices", count), f"--devices must be at least 1, got {count}")
 
 
+def test_more_devices_than_a_cpu_should_be_are_refused():
+    assert_refused(invoke("verify", "--devices", "1000"), r"--devices must be at most 256 .*; got 1000\.")
+
+
+@pytest.mark.usefixtures("nothing_compared")
+@pytest.mark.parametrize("arguments", [["--hidden", "100000000"], ["--model", "mlp", "--hidden", "100000000"]])
+def test_what_no_memory_can_hold_is_refused(arguments):
+    message = (
+        r"this needs about [\d.,e+]+ GiB of memory, and there are [\d.,]+ GiB here\. Give .*, or fewer --iterations\."
+    )
+    assert_refused(invoke("verify", *arguments), message)
+
+
+def test_much_memory_is_announced(monkeypatch):
+    monkeypatch.setattr("compare.verify.memory.NOTED", 0)
+    result = invoke("verify", "--iterations", "2", "--hidden", "2")
+    assert result.exit_code == 0
+    assert re.fullmatch(r"backproof: this needs about 0\.4 GiB of memory; [\d.]+ GiB are free now\n", result.stderr)
+
+
 @pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize(
     ("arguments", "message"),

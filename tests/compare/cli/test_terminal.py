@@ -4,6 +4,8 @@ import contextlib
 import io
 import signal
 import sys
+import threading
+import time
 
 import pytest
 import typer
@@ -115,3 +117,60 @@ def test_the_bar_keeps_the_stage():
     with reported() as stage, progress_bar(10, stage) as progress:
         progress("training", 7)
         assert stage.text == "training, 7 steps done"
+
+
+def test_an_interruption_waits_for_imports_to_end():
+    reached = []
+
+    def load():
+        with reported() as stage:
+            with stage.loading():
+                signal.raise_signal(signal.SIGINT)
+                reached.append("the end of the imports")
+            reached.append("the work")
+
+    with pytest.raises(typer.Exit) as end:
+        load()
+    assert end.value.exit_code == 130
+    assert reached == ["the end of the imports"]
+
+
+def test_a_second_interruption_does_not_wait():
+    reached = []
+
+    def load():
+        with reported() as stage, stage.loading():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            reached.append("the end of the imports")
+
+    with pytest.raises(typer.Exit):
+        load()
+    assert reached == []
+
+
+def test_without_a_terminal_a_long_run_is_heard_of_now_and_then(monkeypatch, capsys):
+    monkeypatch.setattr("compare.cli.terminal.SILENCE", 0.05)
+    threads = threading.active_count()
+    with reported() as stage, progress_bar(10, stage) as progress:
+        progress("training", 7)
+        time.sleep(0.5)
+    assert threading.active_count() == threads
+    first, *_ = capsys.readouterr().err.splitlines()
+    assert first == "backproof: training, 7 steps done, for 0 s in all"
+
+
+def test_a_short_run_says_nothing_of_itself(capsys):
+    with reported() as stage, progress_bar(10, stage) as progress:
+        progress("training", 7)
+    assert capsys.readouterr().err == ""
+
+
+def test_another_thread_may_say_how_far_it_is_after_an_interruption():
+    """It is the parent's, which hears a child, and the interruption is the main thread's to raise."""
+    with contextlib.suppress(typer.Exit), reported() as stage:
+        stage.interrupted = True
+        thread = threading.Thread(target=stage.say, args=("training", 4))
+        thread.start()  # an exception in it would be a warning of pytest's, and that an error
+        thread.join()
+        assert stage.text == "training, 4 steps done"

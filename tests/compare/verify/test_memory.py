@@ -57,15 +57,19 @@ MEASURED = [
     ("shallow", {"hidden": 16}, 302),
     ("shallow", {"hidden": 2000}, 629),
     ("shallow", {"hidden": 10_000}, 1196),
+    ("shallow", {"hidden": 30_000}, 3026),
     ("mlp", {"hidden": 512}, 567),
     ("mlp", {"hidden": 2000}, 1938),
     ("mlp", {"hidden": 4000}, 2645),  # more than LARGE parameters
     ("convnet", {"hidden": 64}, 706),
     ("convnet", {"hidden": 256}, 1180),
+    ("rnn", {"hidden": 512}, 665),
     ("lstm", {"hidden": 128}, 635),
     ("lstm", {"hidden": 512}, 1437),
     ("gpt", {"hidden": 64}, 1089),
     ("gpt", {"hidden": 256}, 1625),
+    ("gpt", {"hidden": 512, "layers": 4}, 2686),  # in float32, and more than LARGE parameters
+    ("gpt", {"length": 256}, 2200),
     ("gpt", {"preset": "gpt2-124m"}, 16_490),  # in float32
 ]
 

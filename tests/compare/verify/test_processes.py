@@ -6,12 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from compare.errors import BadInput
-from compare.verify.processes import Processes, _last_words, _run
+from compare.verify.processes import Listener, Processes, _last_words, _run, check_devices
 
 COMMAND = [sys.executable, "-m", "compare", "verify", "--join-timeout", "60"]
 
@@ -114,3 +115,49 @@ def test_who_is_told_to_end_takes_the_child_along():
         assert parent.wait(timeout=10) == 128 + signal.SIGTERM
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_the_handler_of_sigterm_is_the_callers_again():
+    before = signal.getsignal(signal.SIGTERM)
+    script = "import os, signal; os.kill(os.getppid(), signal.SIGTERM)"
+    assert _run([sys.executable, "-c", "print('done')"], os.environ) == (0, "")
+    assert signal.getsignal(signal.SIGTERM) is before
+    with pytest.raises(SystemExit) as end:
+        _run([sys.executable, "-c", f"{script}; import time; time.sleep(60)"], os.environ)
+    assert end.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_thread_that_may_set_no_handlers_can_run_a_child_all_the_same():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(_run([sys.executable, "-c", "print(1)"], os.environ)))
+    thread.start()
+    thread.join()
+    assert found == [(0, "")]
+
+
+def test_a_parent_hears_at_once_how_far_the_child_is_and_keeps_the_rest():
+    child = (
+        "import sys; from compare.verify.processes import tell_note, tell_progress; "
+        "tell_progress('comparing training', 3); tell_note('much\\tmemory'); "
+        "sys.stderr.write('backproof-told\\nwhy\\n')"
+    )
+    steps, notes = [], []
+    listener = Listener(lambda what, done: steps.append((what, done)), notes.append)
+    threads = threading.active_count()
+    assert _run([sys.executable, "-c", child], os.environ, listener) == (0, "backproof-told\nwhy\n")
+    assert steps == [("comparing training", 3)]
+    assert notes == ["much\tmemory"]
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("devices", [1, 256])
+def test_a_sensible_number_of_devices_passes(devices):
+    check_devices(devices, "cpu")
+    check_devices(1000, "gpu")  # which are there or not
+
+
+@pytest.mark.parametrize("devices", [257, 1000, 10**9])
+def test_more_devices_than_make_sense_are_refused(devices):
+    with pytest.raises(BadInput, match=rf"--devices must be at most 256 where they are made of a CPU.*; got {devices}"):
+        check_devices(devices, "cpu")
