@@ -5,7 +5,8 @@
 Five problems in float64, right and with a fault, in a process that is up: one check of another problem was made by
 everybody. Each run is of new functions, of shapes that JAX has not seen, but for rows that say so: JAX keeps a program
 for each operation and shape that it does outside of `jit`. The contestants take turns, so that a busy machine is busy
-for all of them; a ratio is of two runs of one turn.
+for all of them; a ratio is of two runs of one turn. Seconds of the processor are those that the process had one, in
+all of its threads: they say more where other work is going on.
 
 Other people's checkers are there too. JAX's check_grads asks whether JAX's gradient is that of the JAX loss, the
 others whether the hand-written one is right. One that is not installed is listed as such (pip install
@@ -94,7 +95,8 @@ def measure(repetitions: int) -> dict[str, Any]:
     # Those that use JAX need a problem each in every turn; they come first. The others have no use for what is new.
     fresh = sum(contestant.name in (OURS, JIT, CHECK_GRADS) for contestant, _ in runs)
     results: dict[str, Any] = {
-        name: {c.name: {kind: {"seconds": [], "said": []} for kind in c.kinds} for c in everybody} for name in PROBLEMS
+        name: {c.name: {kind: {"seconds": [], "processor": [], "said": []} for kind in c.kinds} for c in everybody}
+        for name in PROBLEMS
     }
     for turn in range(repetitions):
         for name, make in PROBLEMS.items():
@@ -103,17 +105,17 @@ def measure(repetitions: int) -> dict[str, Any]:
                 serial = fresh * turn + int(i + turn) % fresh
                 again = [RECURRING] if kind == "right" and RECURRING in contestant.kinds else []
                 for this in (kind, *again):
-                    seconds, said = timed(contestant, make(serial, kind == "faulty"))
-                    results[name][contestant.name][this]["seconds"].append(seconds)
-                    results[name][contestant.name][this]["said"].append(said)
+                    for what, value in timed(contestant, make(serial, kind == "faulty")).items():
+                        results[name][contestant.name][this][what].append(value)
     return results
 
 
-def timed(contestant: Contestant, problem: SmallProblem) -> tuple[float, bool | None]:
+def timed(contestant: Contestant, problem: SmallProblem) -> dict[str, Any]:
+    """Seconds, those of the processor in all threads, and what was said."""
     gc.collect()  # nobody pays for the garbage of others
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     said = contestant.run(problem)
-    return time.perf_counter() - start, said
+    return {"seconds": time.perf_counter() - start, "processor": time.process_time() - busy, "said": said}
 
 
 def ratios(of_problem: dict[str, Any], kind: str) -> list[float]:
@@ -154,14 +156,18 @@ def table(results: dict[str, Any], repetitions: int) -> Table:
     def row(name: str, cells: Sequence[str], limit: float | None = None) -> None:
         shown.add_row(name, "" if limit is None else f"{limit:g}", *cells)
 
-    def seconds(contestant: str, kind: str) -> list[str]:
-        return [spread(found[contestant][kind]["seconds"]) for found in results.values()]
+    def seconds(contestant: str, kind: str, what: str = "seconds") -> list[str]:
+        return [spread(found[contestant][kind][what]) for found in results.values()]
 
     for kind in ("right", "faulty", RECURRING):
         row(f"{OURS}, {kind}", seconds(OURS, kind), LIMITS.get(kind))
     row(JIT, seconds(JIT, "right"))
     for kind, limit in (("right", LIMIT_OF_JIT), ("faulty", None)):
         row(f"check / jit, {kind}", [spread(ratios(found, kind)) for found in results.values()], limit)
+    shown.add_section()
+    for contestant, kind in ((OURS, "right"), (OURS, "faulty"), (JIT, "right")):
+        name = contestant if contestant == JIT else f"{contestant}, {kind}"
+        row(f"{name}: processor", seconds(contestant, kind, "processor"))
     shown.add_section()
     any_problem = next(iter(results.values()))
     for contestant in (CHECK_GRADS, *SHOWN):

@@ -22,6 +22,7 @@ def test_a_run_is_timed_and_written(monkeypatch, tmp_path, capsys):
     assert set(by_contestant[CHECK_GRADS]) == {"right", RECURRING}
     check, jit = by_contestant[OURS]["right"]["seconds"][0], by_contestant[JIT]["right"]["seconds"][0]
     assert found["check / jit"]["regression"]["right"] == [pytest.approx(check / jit)]
+    assert by_contestant[OURS]["right"]["processor"][0] > 0
     assert found["limits"] == {"right": 0.15, "faulty": 0.4, "of jit": 0.5}
 
 
@@ -45,7 +46,7 @@ def test_every_checker_that_is_installed_tells_right_from_faulty(faulty):
 def test_a_checker_that_is_not_installed_is_listed(monkeypatch, capsys):
     peers = [peer for peer in first_check.PEERS if peer.distribution != "torch"]
     monkeypatch.setattr(first_check, "PEERS", peers)
-    run = {"seconds": [2.0, 4.0], "said": [True, True]}
+    run = {"seconds": [2.0, 4.0], "processor": [1.0, 1.0], "said": [True, True]}
     found = {contestant.name: dict.fromkeys(contestant.kinds, run) for contestant in first_check.contestants()}
     first_check.console.print(first_check.table({"regression": found}, 2))
     out = capsys.readouterr().out

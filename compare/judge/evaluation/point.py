@@ -1,10 +1,11 @@
 """Both sides at one point."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from compare.errors import CodeUnderTestFailed
@@ -120,8 +121,22 @@ class Check:
         )
         model = {LOSS: np.zeros((), self.dtype), **model, **leaves_by_path(parameters)}
         rows = compare_leaves(answer.actual, model, expected, tolerance, answer.mismatched)
+        rows = [self._beyond_the_dtype(row, answer.actual, float(expected[LOSS])) for row in rows]
         rows.sort(key=lambda row: self.order.index(row.path) if row.path in self.order else len(self.order))
         return Point(parameters, args, answer, expected, tolerance, rows, samples)
+
+    def _beyond_the_dtype(self, row: Row, actual: Leaves, loss: float) -> Row:
+        """The row, but with nothing said of NaN and infinity where the loss itself is too large for its dtype.
+
+        What is passed back there may be infinite, and 0 times that is no number, though the right value be 0.
+        """
+        leaf = actual.get(row.path)
+        if row.verdict is not Verdict.DISAGREE or leaf is None or leaf.shape != row.shape or np.isfinite(leaf).all():
+            return row
+        if abs(loss) <= float(jnp.finfo(self.dtype).max):
+            return row
+        message = f"{row.message}; but the loss is {loss:.3g}, which {self.dtype} cannot hold"
+        return replace(row, verdict=Verdict.INCONCLUSIVE, message=message)
 
     def _answer(self, given: Any, parameters: Pytree) -> Answer:
         """Raises CodeUnderTestFailed if it is not what it should be."""

@@ -1,5 +1,6 @@
 """Both sides at one point: every quantity compared, in backward order, and a bad answer refused in words."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -64,3 +65,57 @@ def test_an_answer_without_gradients_is_an_error(answer, name):
 def test_parameters_that_cannot_be_differentiated_are_an_error(parameters, words):
     with pytest.raises(ValueError, match=words):
         check_gradients(lambda p: (0.0, p), lambda p: jnp.sum(p), parameters)
+
+
+# -------------------------------------------------------------- a loss that is too large for its dtype
+
+
+def power_of_tanh(p):
+    return jnp.sum((p["gain"] * jnp.tanh(p["m"])) ** 18 + p["shift"])
+
+
+def power_of_tanh_by_hand(p):
+    """At m = 2,000 the slope, tanh', is 0. At gain = 2,000 what the power passes back is too large for float32."""
+    t = np.tanh(p["m"])
+    dz = 18 * (p["gain"] * t) ** 17
+    gradients = {"m": dz * p["gain"] * (1 - t**2), "gain": dz * t, "shift": np.ones_like(t)}
+    return np.sum((p["gain"] * t) ** 18 + p["shift"]), gradients
+
+
+NEAR = {name: np.full(3, 2, np.float32) for name in ("m", "gain", "shift")}
+FAR = {name: 1000 * leaf for name, leaf in NEAR.items()}
+
+
+def test_what_is_not_finite_says_nothing_where_the_loss_is_too_large_for_its_dtype():
+    report = check_gradients(power_of_tanh_by_hand, power_of_tanh, NEAR)
+    assert report.verdict is Verdict.AGREE
+    assert "float32 cannot hold" in report.probes["parameters x 1000"]
+    with np.errstate(all="ignore"):
+        report = check_gradients(power_of_tanh_by_hand, power_of_tanh, FAR)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    message = next(row.message for row in report.rows if row.path == "m")
+    assert message == "nan at [0], where 0 is expected; but the loss is 7.86e+59, which float32 cannot hold"
+
+
+def test_a_wrong_number_is_wrong_beside_such_a_loss_too():
+    def doubled(p):
+        loss, gradients = power_of_tanh_by_hand(p)
+        return loss, gradients | {"shift": 2 * gradients["shift"]}
+
+    with np.errstate(all="ignore"):
+        report = check_gradients(doubled, power_of_tanh, FAR)
+    assert report.verdict is Verdict.DISAGREE
+    assert {row.path for row in report.rows if row.verdict is Verdict.DISAGREE} == {"shift"}
+
+
+def test_an_overflow_on_the_way_to_a_loss_that_the_dtype_holds_is_blamed():
+    def log_sum_exp(p):
+        return jax.scipy.special.logsumexp(p["x"])
+
+    def naive(p):
+        e = np.exp(p["x"])
+        return np.log(e.sum()), {"x": e / e.sum()}
+
+    report = check_gradients(naive, log_sum_exp, {"x": np.array([0.5, 1, 2], np.float32)})
+    assert report.verdict is Verdict.DISAGREE
+    assert report.probe == "parameters x 1000"
