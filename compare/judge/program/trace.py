@@ -169,10 +169,10 @@ def under_jax(
     rule: Callable[[Any, list[Any]], list[Any]],
 ) -> list[Any]:
     """A traced program done by JAX, each operation by `rule(equation, inputs)`. Calls are entered, loops are not."""
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *arguments], strict=True))
+    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*map(_as_jax_has_it, constants), *arguments], strict=True))
 
     def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, core.Literal) else values[atom]
+        return _as_jax_has_it(atom.val) if isinstance(atom, core.Literal) else values[atom]
 
     for equation in jaxpr.eqns:
         inputs = [read(atom) for atom in equation.invars]
@@ -180,6 +180,14 @@ def under_jax(
         outputs = rule(equation, inputs) if called is None else under_jax(*called, inputs, rule)
         values.update(zip(equation.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def _as_jax_has_it(constant: Any) -> Any:
+    """An array that a function closes over: it may stand in the trace with 64 bits, where JAX makes it 32."""
+    dtype = getattr(constant, "dtype", None)
+    if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended) or dtype == jax.dtypes.canonicalize_dtype(dtype):
+        return constant
+    return np.asarray(constant).astype(jax.dtypes.canonicalize_dtype(dtype))
 
 
 def bound(equation: Any, inputs: list[Any]) -> list[Any]:
