@@ -5,12 +5,12 @@
 Five problems in float64, right and with a fault, in a process that is up: one check of another problem was made by
 everybody. Each run is of new functions, of shapes that JAX has not seen, but for rows that say so: JAX keeps a program
 for each operation and shape that it does outside of `jit`. The contestants take turns, so that a busy machine is busy
-for all of them; a ratio is of two runs of one turn. Seconds of the processor are those that the process had one, in
-all of its threads: they say more where other work is going on.
+for all of them; a ratio is of two runs of one turn. Seconds of the processor are those that the process had in all of
+its threads: they say more where other work is going on.
 
 Other people's checkers are there too. JAX's check_grads asks whether JAX's gradient is that of the JAX loss, the
-others whether the hand-written one is right. One that is not installed is listed as such (pip install
-'backproof[peers]').
+others whether the hand-written one is right. It takes most of a run's minutes, because it compiles every operation for
+every new shape. A checker that is not installed is listed as such (pip install 'backproof[peers]').
 """
 
 import argparse
@@ -36,6 +36,7 @@ from compare import Verdict, check_gradients
 from compare.environment import environment
 
 console = Console(width=None if sys.stdout.isatty() else 140)
+notes = Console(stderr=True)
 
 OURS, JIT, CHECK_GRADS = "backproof check_gradients", "jit(value_and_grad), first call", "jax check_grads, JAX's loss"
 SHOWN = ("torch gradcheck", "torch gradcheck, fast mode", "HIPS autograd check_grads")
@@ -99,6 +100,7 @@ def measure(repetitions: int) -> dict[str, Any]:
         for name in PROBLEMS
     }
     for turn in range(repetitions):
+        notes.print(f"turn {turn + 1} of {repetitions}")
         for name, make in PROBLEMS.items():
             for i in np.roll(np.arange(len(runs)), turn):
                 contestant, kind = runs[i]
