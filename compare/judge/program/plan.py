@@ -187,25 +187,40 @@ class Plan:
         self.steps = kept[::-1]
 
     def _do_each_when_it_is_needed(self) -> None:
-        """Order the steps so that each stands before the first that uses it, and note which values it uses last.
+        """Order the steps so that few values are alive at once, and note which values each of them uses last.
 
         JAX writes an optimizer's step as all first moments, then all second moments, then all updates: four copies of a
-        large model would be in memory at once.
+        large model would be in memory at once. So what leads to one result only stands as early as it can, and
+        everything else directly before the first step that needs it.
         """
         producer = {place: i for i, step in enumerate(self.steps) for place in step.outputs}
-        needs = [{producer[place] for place in step.inputs if place in producer} for step in self.steps]
-        waiting = [0] * len(self.steps)
-        for needed in needs:
-            for i in needed:
-                waiting[i] += 1
-        ready, backwards = [i for i, count in enumerate(waiting) if not count], []
+        needs = [sorted({producer[place] for place in step.inputs if place in producer}) for step in self.steps]
+        users: list[list[int]] = [[] for _ in self.steps]
+        for i, needed in enumerate(needs):
+            for j in needed:
+                users[j].append(i)
+        unit = list(range(len(self.steps)))  # the result that a step leads to, if it leads to one only; or itself
+        ends = [not used for used in users]
+        for i in reversed(range(len(self.steps))):
+            if len(users[i]) == 1 and ends[unit[users[i][0]]]:
+                unit[i] = unit[users[i][0]]
+        members: dict[int, list[int]] = {}
+        for i, of in enumerate(unit):
+            members.setdefault(of, []).append(i)
+        waiting = [{unit[i] for i in used} for used in users]
+        backwards: list[int] = []
+        ready = [of for of in members if ends[of]]
+        done: set[int] = set()
         while ready:
-            i = ready.pop()
-            backwards.append(i)
-            for j in sorted(needs[i]):
-                waiting[j] -= 1
-                if not waiting[j]:
-                    ready.append(j)
+            of = ready.pop()
+            if of in done:
+                continue
+            done.add(of)
+            backwards += reversed(members[of])
+            for j in sorted({j for i in members[of] for j in needs[i] if unit[j] != of}):
+                waiting[j].discard(of)
+                if all(ends[other] for other in waiting[j]):  # these first, which is: directly after it
+                    ready += [j, *waiting[j]]
         used = set(self.outputs)
         for i in backwards:
             step = self.steps[i]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from compare.judge.program.plan import Plan, Widening, as_it_is, equations, inner_programs, quietly, settled
+from compare.judge.program.trace import Program
 
 X = np.arange(1.0, 5.0, dtype=np.float32)
 
@@ -232,3 +233,49 @@ def test_other_conversions():
     np.testing.assert_array_equal(settled(np.array([300, -1]), np.uint8), [44, 255])  # integers wrap around
     same = np.ones(3)
     assert settled(same, np.float64) is same
+
+
+def alive_at_most(plan):
+    """The largest number of entries that the values of a plan have together, inputs and constants apart."""
+    sizes, alive, most = {}, 0, 0
+    for step in plan:
+        for place, variable in zip(step.outputs, step.equation.outvars, strict=True):
+            sizes[place] = int(np.prod(variable.aval.shape))
+            alive += sizes[place]
+        most = max(most, alive)
+        alive -= sum(sizes.get(place, 0) for place in step.last)
+    return most
+
+
+def momenta_first(parameters, momenta, gradient):
+    """As an optimizer is written: all moments, then all updates, of which a few entries are looked at."""
+    scaled = [gradient * p for p in parameters]
+    momenta = [0.9 * m + 0.1 * g for m, g in zip(momenta, scaled, strict=True)]
+    updated = [p - 0.01 * m for p, m in zip(parameters, momenta, strict=True)]
+    return [leaf.reshape(-1)[:3] for leaf in (*updated, *momenta)]
+
+
+def test_steps_stand_where_they_are_needed_so_that_few_values_are_alive():
+    leaves = [np.full((50, 20), float(i)) for i in range(8)]
+    program = Program(momenta_first, leaves, leaves, 2.0)
+    assert alive_at_most(program.plan) <= 5 * 1000
+    for ours, right in zip(program(leaves, leaves, 2.0), momenta_first(leaves, leaves, 2.0), strict=True):
+        np.testing.assert_allclose(ours, right, rtol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), st.booleans()), min_size=1, max_size=25))
+def test_every_step_stands_after_what_it_needs_whatever_the_program(shape):
+    def function(x):
+        values, results = [x], []
+        for a, b, is_result in shape:
+            values.append(values[a % len(values)] * 0.5 + values[b % len(values)])
+            results += [values[-1]] if is_result else []
+        return [*results, values[-1]]
+
+    program = Program(function, 1.5)
+    known = {*program.plan.inputs, *(i for i, value in enumerate(program.plan.values) if value is not None)}
+    for step in program.plan:
+        assert set(step.inputs) <= known
+        known |= set(step.outputs)
+    assert [float(value) for value in program(1.5)] == pytest.approx(function(1.5), rel=1e-6)
