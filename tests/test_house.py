@@ -41,7 +41,7 @@ def test_manual_leaves_jax_unloaded():
 
 # What belongs to the whole process. Whatever stands between two looks at it must leave it as it was.
 LOOK = """
-import os, random, signal, sys, threading, warnings, zlib
+import gc, os, random, signal, sys, threading, warnings, zlib
 import numpy as np, jax, threadpoolctl
 import rich.style  # which draws a random number when it is imported
 
@@ -60,6 +60,7 @@ def look():
         "hooks": [sys.excepthook, sys.unraisablehook, threading.excepthook],
         "umask": umask,
         "warnings": list(warnings.filters),
+        "garbage collection": (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()),
         "threads": threading.active_count(),
         "threads of BLAS": {path: threads for path, threads in pools.items() if path in known},
     }

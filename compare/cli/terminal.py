@@ -1,5 +1,6 @@
 """What every command has in common: progress, results on stdout, and last words when something stops it."""
 
+import gc
 import os
 import shutil
 import signal
@@ -40,6 +41,7 @@ class Stage:
         self.text = "starting"
         self.interrupted = False
         self.written: list[Path] = []
+        self.frozen = False  # the modules that were loaded, to the search for cycles
         self._loading = False
 
     def say(self, what: str, steps: int) -> None:
@@ -54,12 +56,23 @@ class Stage:
 
     @contextmanager
     def loading(self) -> Iterator[None]:
-        """Imports. The first Ctrl-C waits for their end: some modules in C abort, or print what is raised in them."""
+        """Imports. The first Ctrl-C waits for their end: some modules in C abort, or print what is raised in them.
+
+        Nor does Python look for cycles among what is made by the thousand and stays, now or later: that would take a
+        sixth of the time of the imports, and a twentieth of that of the work.
+        """
         self._loading = True
+        collecting = gc.isenabled()
+        gc.disable()
         try:
             yield
         finally:
             self._loading = False
+            if not gc.get_freeze_count():  # what somebody else has frozen could not be told from ours
+                self.frozen = True
+                gc.freeze()
+            if collecting:
+                gc.enable()
         if self.interrupted:
             raise KeyboardInterrupt
 
@@ -95,6 +108,8 @@ def reported() -> Iterator[Stage]:
     finally:
         signal.signal(signal.SIGINT, before)
         sys.unraisablehook = hook
+        if stage.frozen:
+            gc.unfreeze()
 
 
 def _said_of(error: BaseException) -> str | None:

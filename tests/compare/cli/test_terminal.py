@@ -1,6 +1,7 @@
 """Last words: what a command says, and with which status, when something stops it."""
 
 import contextlib
+import gc
 import io
 import signal
 import sys
@@ -133,6 +134,33 @@ def test_an_interruption_waits_for_imports_to_end():
         load()
     assert end.value.exit_code == 130
     assert reached == ["the end of the imports"]
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_the_search_for_cycles_is_as_it_was_after_imports(collecting):
+    before = gc.isenabled()
+    try:
+        (gc.enable if collecting else gc.disable)()
+        with reported() as stage:
+            with contextlib.suppress(ImportError), stage.loading():
+                assert not gc.isenabled()
+                raise ImportError
+            assert gc.isenabled() == collecting
+            assert gc.get_freeze_count() > 0
+        assert gc.get_freeze_count() == 0
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_what_somebody_has_frozen_stays_so():
+    gc.freeze()
+    try:
+        count = gc.get_freeze_count()
+        with reported() as stage, stage.loading():
+            pass
+        assert gc.get_freeze_count() == count
+    finally:
+        gc.unfreeze()
 
 
 def test_a_second_interruption_does_not_wait():
