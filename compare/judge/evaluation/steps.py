@@ -9,7 +9,7 @@ import numpy as np
 
 from compare.errors import BadInput
 from compare.judge.reports.verdict import Diagnosis, Row
-from compare.pytrees import Pytree, as_array, leaves_by_path
+from compare.pytrees import Pytree, as_array, leaves_by_path, paths
 
 STATE = "state."  # how the names of the state's leaves begin
 Step = Callable[..., Any]  # (parameters, state), *batch -> (parameters, state); or the caller's, without the pair
@@ -135,10 +135,12 @@ class Careful:
     def whole(self, both: Pytree, *batch: Pytree, some: Callable[[np.ndarray], np.ndarray] = lambda leaf: leaf) -> Any:
         given = (*owned(both), *owned(batch))
         result = settled(self.step(given[:2], *given[2:]), both)
-        if jax.tree.structure(result) == jax.tree.structure(both):  # a leaf of another shape is kept whole, to be seen
-            result = jax.tree.map(
-                lambda leaf, model: some(as_array(leaf)) if np.shape(leaf) == np.shape(model) else leaf, result, both
-            )
+        leaves, structure = jax.tree.flatten(result)
+        models, asked = jax.tree.flatten(both)
+        if paths(structure) == paths(asked):  # a leaf of another shape is kept whole, to be seen
+            pairs = zip(leaves, models, strict=True)
+            leaves = [some(as_array(leaf)) if np.shape(leaf) == np.shape(model) else leaf for leaf, model in pairs]
+        result = jax.tree.unflatten(structure, leaves)
         result = owned(result)
         if not self.conduct:
             self._look_at((*both, *batch), given)
