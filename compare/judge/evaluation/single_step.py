@@ -73,7 +73,7 @@ class Alone:
         return self.programs[kind]
 
     def _allowance(self, befores: Leaves, theirs: Leaves) -> Leaves:
-        """The last places of what is stored, or a quarter of what was allowed lately, less where things are smaller."""
+        """The last places of what is stored, or half of what was allowed lately, less where things are smaller."""
         stored = {path: _storage_allowance(leaf) for path, leaf in theirs.items()}
         if not self.allowed or self.step - self.measured > LATELY:
             return stored
@@ -99,7 +99,7 @@ def _share(size: np.ndarray, size_then: np.ndarray | None) -> float:
     if size_then is None:
         return 0.0
     now = np.divide(size, size_then, out=np.ones(2), where=size_then > 0)
-    return 0.25 * float(min(1.0, *now)) if np.isfinite(now).all() else 0.0
+    return 0.5 * float(min(1.0, *now)) if np.isfinite(now).all() else 0.0
 
 
 def _storage_allowance(leaf: np.ndarray) -> np.ndarray:
