@@ -22,14 +22,17 @@ from jax.flatten_util import ravel_pytree
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from compare.judge.program.plan import Step, Widening, as_it_is, inner_programs
+from compare.judge.program.primitives import TABLE
+from compare.judge.program.primitives.row import Kind, Rounds
 from compare.judge.program.trace import Program, bound, under_jax, widened
 from compare.pytrees import leaves_by_path
 
-MOVES = {  # these compute nothing: they name, copy, arrange
-    *("name", "copy", "copy_p", "convert_element_type", "stop_gradient", "reshape", "transpose", "broadcast_in_dim"),
-    *("squeeze", "expand_dims", "slice", "dynamic_slice", "dynamic_update_slice", "concatenate", "pad", "rev", "iota"),
-    *("gather", "scatter", "select_n", "split"),
-}
+# Operations that compute nothing: they name, copy, arrange, or choose among numbers.
+MOVES = {
+    name
+    for name, row in TABLE.items()
+    if row.kind is Kind.LINEAR and row.rounds in (Rounds.EXACTLY, Rounds.IF_NARROWER)
+} - {"neg"} | {"stop_gradient"}
 
 
 @dataclass(frozen=True)
