@@ -111,7 +111,7 @@ def backward_order(loss: Program, parameters: Pytree) -> list[str]:
 
 
 def tapped_values(loss: Program, parameters: Pytree, *args: Pytree) -> dict[str, np.ndarray]:
-    """The marked values, by name."""
+    """The marked values by name, in the order of their names, whatever the order in which they are computed."""
     seen: dict[str, np.ndarray] = {}
 
     def keep(step: Step, inputs: list[Any]) -> list[Any]:
@@ -120,4 +120,4 @@ def tapped_values(loss: Program, parameters: Pytree, *args: Pytree) -> dict[str,
         return step.run(inputs, as_it_is)
 
     loss(parameters, *args, rule=keep)
-    return seen
+    return dict(sorted(seen.items()))
