@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,16 @@ def test_manual_leaves_jax_unloaded():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+def test_pages_import_pages_only():
+    """`manual` leaves `manual.fast` unloaded."""
+    for path in (ROOT / "manual").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"^\s*(from|import) manual\.fast\b", text, re.M), path
+        assert not re.search(r"^\s*from manual import .*\bfast\b", text, re.M), path
+    script = "import manual, sys; assert not [name for name in sys.modules if name.startswith('manual.fast')]"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 @pytest.mark.parametrize("package", [*SIDES, "compare"])
 def test_importing_changes_no_global_state(package):
     script = f"""
@@ -53,7 +64,9 @@ assert before == after
 
 
 def public_modules(package):
-    return {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
+    """All but `manual.fast`, which is a package of its own."""
+    modules = pkgutil.iter_modules(package.__path__)
+    return {module.name for module in modules if not module.ispkg and not module.name.startswith("_")}
 
 
 def test_the_mirror_has_the_same_modules():
@@ -204,6 +217,7 @@ def modules_to_test():
 
 @pytest.mark.parametrize("path", sorted(modules_to_test()), ids=str)
 def test_every_module_has_its_tests(path):
-    """In the same room under `tests`; what both sides have stands once, under `manual`."""
+    """In the same room under `tests`; both sides have theirs under `manual`, and all that is fast in one file."""
     where = Path("manual", *path.parts[1:]) if path.parts[0] == "autodiff" else path
+    where = Path("manual", "fast", "fast.py") if path.parts[:2] == ("manual", "fast") else where
     assert (ROOT / "tests" / where.parent / f"test_{where.name}").exists()

@@ -1,0 +1,132 @@
+"""Every fast op is its page: value, gradients and what either makes of the other's cache, to rounding.
+
+At every case of the catalog, in float64, float32 and float16, in every layout of memory, without examples and with
+one, and on arrays that are large enough to be cut into parts and shared among threads.
+"""
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import manual.fast
+from compare.suite.cases import MODULES, Case, all_cases
+
+PAGES = {name: importlib.import_module(f"manual.{name}") for name in MODULES}
+FAST = {name: getattr(manual.fast, name) for name in manual.fast.__all__ if name in MODULES}
+MODULE_OF = {op: module for module in FAST for op in getattr(PAGES[module], module.upper())}
+CASES = [(op, i) for op in MODULE_OF for i in range(len(all_cases()[op]))]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An op's forward and backward, on its page and made fast."""
+
+    page: tuple[Any, Any]
+    fast: tuple[Any, Any]
+
+
+def pair(op):
+    module = MODULE_OF[op]
+    page, fast = (getattr(side[module], module.upper())[op] for side in (PAGES, FAST))
+    return Pair(page, fast)
+
+
+def cotangent(value, seed=1):
+    """Random, in the structure of the value."""
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: np.asarray(random.standard_normal(np.shape(leaf)), np.asarray(leaf).dtype), value)
+
+
+def assert_same(fast, page, *, dtype=None):
+    """To rounding, as arrays are judged by their largest entry; the same structure, shapes and dtypes."""
+    assert jax.tree.structure(fast) == jax.tree.structure(page)
+    for ours, theirs in zip(jax.tree.leaves(fast), jax.tree.leaves(page), strict=True):
+        ours, theirs = np.asarray(ours), np.asarray(theirs)
+        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+        if ours.dtype.kind == "f" and ours.size:
+            wide = theirs.astype(np.float64)
+            scale = np.max(np.abs(wide[np.isfinite(wide)]), initial=0)
+            tolerance = 30 * float(np.finfo(dtype or ours.dtype).eps)
+            np.testing.assert_allclose(ours.astype(np.float64), wide, rtol=tolerance, atol=tolerance * scale)
+        else:
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def assert_held_to_its_page(pair, case, layout=lambda x: x):
+    """Both sides are called with arrays of this layout, and each backward with the cache of the other."""
+    inputs = [layout(x) if isinstance(x, np.ndarray) else x for x in case.inputs]
+    before = [np.copy(x) if isinstance(x, np.ndarray) else x for x in inputs]
+    value, cache = pair.page[0](*inputs, **case.options)
+    fast_value, fast_cache = pair.fast[0](*inputs, **case.options)
+    assert_same(fast_value, value)
+    assert type(fast_cache) is type(cache)
+    assert_same(fast_cache, cache)
+    dy = jax.tree.map(layout, cotangent(value))
+    gradients = pair.page[1](dy, cache)
+    for backward, made in ((pair.fast[1], cache), (pair.fast[1], fast_cache), (pair.page[1], fast_cache)):
+        assert_same(backward(dy, made), gradients)
+    for x, then in zip(inputs, before, strict=True):
+        np.testing.assert_array_equal(x, then)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize(("op", "number"), CASES)
+def test_at_every_case_and_dtype(op, number, dtype):
+    assert_held_to_its_page(pair(op), all_cases()[op][number].astype(dtype))
+
+
+def strided(x):
+    """Equal to x, read-only, and every second entry along each axis of a larger array, from the end."""
+    large = np.zeros([2 * n for n in np.shape(x)], np.asarray(x).dtype)
+    view = large[(..., *(slice(None, None, -2) for _ in np.shape(x)))]
+    view[...] = x
+    view.flags.writeable = False
+    return view
+
+
+@pytest.mark.parametrize("layout", [np.asfortranarray, strided])
+@pytest.mark.parametrize(("op", "number"), CASES)
+def test_in_every_layout(op, number, layout):
+    """Transposed; strided, reversed and read-only."""
+    assert_held_to_its_page(pair(op), all_cases()[op][number], layout)
+
+
+def arrays(*shapes, seed=0):
+    random = np.random.default_rng(seed)
+    return tuple(random.standard_normal(shape) for shape in shapes)
+
+
+# Of n examples.
+EDGES: dict[str, Any] = {
+    "dense": lambda n: Case(arrays((n, 3), (3, 4), (4,))),
+    "embedding": lambda n: Case((*arrays((5, 3)), np.arange(n))),
+    "dropout": lambda n: Case((*arrays((n, 3)), np.ones((n, 3), bool)), {"rate": 0.3}),
+    "flatten": lambda n: Case(arrays((n, 3, 2))),
+}
+
+
+@pytest.mark.parametrize("count", [0, 1])
+@pytest.mark.parametrize("op", MODULE_OF)
+def test_without_examples_and_with_one(op, count):
+    if op != "batch_norm" or count:  # which has nothing to average over then
+        assert_held_to_its_page(pair(op), EDGES[op](count))
+
+
+def arguments(function):
+    return [(p.name, p.kind, p.default) for p in inspect.signature(inspect.unwrap(function)).parameters.values()]
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_the_names_and_arguments_are_those_of_the_page(name):
+    page, fast = PAGES[name], FAST[name]
+    rules, fast_rules = getattr(page, name.upper()), getattr(fast, name.upper())
+    assert list(rules) == list(fast_rules)
+    for op in rules:
+        assert fast_rules[op] == (getattr(fast, op), getattr(fast, f"{op}_backward"))
+        for function, fast_function in zip(rules[op], fast_rules[op], strict=True):
+            assert arguments(fast_function) == arguments(function)
