@@ -44,7 +44,7 @@ def names_a_source(*functions):
 
 
 def speaks_of_kinks(*functions):
-    return any(re.search(r"\b([Kk]inks?|ties?)\b", inspect.getdoc(f) or "") for f in functions)
+    return any(re.search(r"\b(nonsmooth|kink|ties?)\b", inspect.getdoc(f) or "") for f in functions)
 
 
 def has_a_kink(op, *targets, **options):

@@ -80,6 +80,10 @@ def test_at_every_case_and_dtype(op, number, dtype):
     assert_held_to_its_page(pair(op), all_cases()[op][number].astype(dtype))
 
 
+def transposed(x):
+    return np.array(x, order="F")
+
+
 def strided(x):
     """Equal to x, read-only, and every second entry along each axis of a larger array, from the end."""
     large = np.zeros([2 * n for n in np.shape(x)], np.asarray(x).dtype)
@@ -89,7 +93,7 @@ def strided(x):
     return view
 
 
-@pytest.mark.parametrize("layout", [np.asfortranarray, strided])
+@pytest.mark.parametrize("layout", [transposed, strided])
 @pytest.mark.parametrize(("op", "number"), CASES)
 def test_in_every_layout(op, number, layout):
     """Transposed; strided, reversed and read-only."""
@@ -101,8 +105,21 @@ def arrays(*shapes, seed=0):
     return tuple(random.standard_normal(shape) for shape in shapes)
 
 
+def elementwise(**options):
+    return lambda n: Case(arrays((n, 3)), options)
+
+
+def loss(targets):
+    return lambda n: Case(arrays((n, 3)), {"targets": targets(n)})
+
+
 # Of n examples.
 EDGES: dict[str, Any] = {
+    **{name: elementwise() for name in PAGES["activations"].ACTIVATIONS},
+    "gelu": elementwise(approximate=True),
+    "swiglu": lambda n: Case(arrays((n, 3), (n, 3))),
+    **{name: loss(lambda n: np.ones((n, 3))) for name in PAGES["losses"].LOSSES},
+    "cross_entropy": loss(lambda n: np.arange(n)),
     "dense": lambda n: Case(arrays((n, 3), (3, 4), (4,))),
     "embedding": lambda n: Case((*arrays((5, 3)), np.arange(n))),
     "dropout": lambda n: Case((*arrays((n, 3)), np.ones((n, 3), bool)), {"rate": 0.3}),
