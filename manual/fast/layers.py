@@ -19,6 +19,7 @@ from manual.layers import (
     flatten,
     flatten_backward,
 )
+from manual.layers import dropout_mask as dropout_mask
 
 
 def dense(

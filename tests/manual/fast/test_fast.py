@@ -1,7 +1,7 @@
 """Every fast op is its page: value, gradients and what either makes of the other's cache, to rounding.
 
-At every case of the catalog, in float64, float32 and float16, in every layout of memory, without examples and with
-one, and on arrays that are large enough to be cut into parts and shared among threads.
+At every case of the catalog, in float64, float32 and float16, in every layout of memory, in parts that are shared among
+threads, and without examples and with one.
 """
 
 import importlib
@@ -15,6 +15,7 @@ import pytest
 
 import manual.fast
 from compare.suite.cases import MODULES, Case, all_cases
+from manual import _parts, _threads
 
 PAGES = {name: importlib.import_module(f"manual.{name}") for name in MODULES}
 FAST = {name: getattr(manual.fast, name) for name in manual.fast.__all__ if name in MODULES}
@@ -42,19 +43,33 @@ def cotangent(value, seed=1):
     return jax.tree.map(lambda leaf: np.asarray(random.standard_normal(np.shape(leaf)), np.asarray(leaf).dtype), value)
 
 
-def assert_same(fast, page, *, dtype=None):
-    """To rounding, as arrays are judged by their largest entry; the same structure, shapes and dtypes."""
+def assert_same(fast, page, moved=None):
+    """The same structure, shapes and dtypes; entries to rounding, as arrays are judged by their largest entry.
+
+    `moved` is what the page makes of inputs that are moved by their own rounding: what is ill-conditioned differs more.
+    """
     assert jax.tree.structure(fast) == jax.tree.structure(page)
-    for ours, theirs in zip(jax.tree.leaves(fast), jax.tree.leaves(page), strict=True):
-        ours, theirs = np.asarray(ours), np.asarray(theirs)
+    leaves = zip(*(jax.tree.leaves(tree) for tree in (fast, page, page if moved is None else moved)), strict=True)
+    for ours, theirs, others in leaves:
+        ours, theirs, others = map(np.asarray, (ours, theirs, others))
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
-        if ours.dtype.kind == "f" and ours.size:
-            wide = theirs.astype(np.float64)
-            scale = np.max(np.abs(wide[np.isfinite(wide)]), initial=0)
-            tolerance = 30 * float(np.finfo(dtype or ours.dtype).eps)
-            np.testing.assert_allclose(ours.astype(np.float64), wide, rtol=tolerance, atol=tolerance * scale)
-        else:
+        if ours.dtype.kind != "f":
             np.testing.assert_array_equal(ours, theirs)
+            continue
+        wide = theirs.astype(np.float64)
+        finite = np.isfinite(wide)
+        scale = np.max(np.abs(wide), where=finite, initial=0)
+        tolerance = 30 * np.finfo(ours.dtype).eps
+        shift = np.max(np.abs(wide - others), where=finite, initial=0)
+        np.testing.assert_allclose(ours.astype(np.float64), wide, rtol=tolerance, atol=tolerance * scale + 30 * shift)
+
+
+def jittered(x):
+    """Moved by up to its rounding."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+        return x
+    signs = np.random.default_rng(2).choice([-1, 1], x.shape)
+    return (x * (1 + signs * np.finfo(x.dtype).eps)).astype(x.dtype)
 
 
 def assert_held_to_its_page(pair, case, layout=lambda x: x):
@@ -62,14 +77,15 @@ def assert_held_to_its_page(pair, case, layout=lambda x: x):
     inputs = [layout(x) if isinstance(x, np.ndarray) else x for x in case.inputs]
     before = [np.copy(x) if isinstance(x, np.ndarray) else x for x in inputs]
     value, cache = pair.page[0](*inputs, **case.options)
+    moved, moved_cache = pair.page[0](*map(jittered, inputs), **case.options)
     fast_value, fast_cache = pair.fast[0](*inputs, **case.options)
-    assert_same(fast_value, value)
+    assert_same(fast_value, value, moved)
     assert type(fast_cache) is type(cache)
-    assert_same(fast_cache, cache)
+    assert_same(fast_cache, cache, moved_cache)
     dy = jax.tree.map(layout, cotangent(value))
-    gradients = pair.page[1](dy, cache)
+    gradients, moved = pair.page[1](dy, cache), pair.page[1](dy, moved_cache)
     for backward, made in ((pair.fast[1], cache), (pair.fast[1], fast_cache), (pair.page[1], fast_cache)):
-        assert_same(backward(dy, made), gradients)
+        assert_same(backward(dy, made), gradients, moved)
     for x, then in zip(inputs, before, strict=True):
         np.testing.assert_array_equal(x, then)
 
@@ -100,6 +116,14 @@ def test_in_every_layout(op, number, layout):
     assert_held_to_its_page(pair(op), all_cases()[op][number], layout)
 
 
+@pytest.mark.parametrize(("op", "number"), CASES)
+def test_in_small_parts_by_several_threads(op, number, monkeypatch):
+    monkeypatch.setattr(_threads, "PARALLEL", 0)
+    monkeypatch.setattr(_parts, "PART_BYTES", 100)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert_held_to_its_page(pair(op), all_cases()[op][number])
+
+
 def arrays(*shapes, seed=0):
     random = np.random.default_rng(seed)
     return tuple(random.standard_normal(shape) for shape in shapes)
@@ -113,6 +137,10 @@ def loss(targets):
     return lambda n: Case(arrays((n, 3)), {"targets": targets(n)})
 
 
+def norm(*vectors, **options):
+    return lambda n: Case(arrays((n, 3, 4), *[(4,)] * len(vectors)), options)
+
+
 # Of n examples.
 EDGES: dict[str, Any] = {
     **{name: elementwise() for name in PAGES["activations"].ACTIVATIONS},
@@ -120,6 +148,10 @@ EDGES: dict[str, Any] = {
     "swiglu": lambda n: Case(arrays((n, 3), (n, 3))),
     **{name: loss(lambda n: np.ones((n, 3))) for name in PAGES["losses"].LOSSES},
     "cross_entropy": loss(lambda n: np.arange(n)),
+    **{name: norm("weight", "bias") for name in ("layer_norm", "batch_norm")},
+    "rms_norm": norm("weight"),
+    "batch_norm_inference": norm("weight", "bias", mean=np.ones(4), variance=np.ones(4)),
+    "group_norm": norm("weight", "bias", groups=2),
     "dense": lambda n: Case(arrays((n, 3), (3, 4), (4,))),
     "embedding": lambda n: Case((*arrays((5, 3)), np.arange(n))),
     "dropout": lambda n: Case((*arrays((n, 3)), np.ones((n, 3), bool)), {"rate": 0.3}),

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manual import _parts, _threads, normalization
+from manual import _parts, _threads
 from manual._parts import in_parts
-from manual.fast import _erf, activations
+from manual.fast import _erf, activations, normalization
 
 
 def cut(monkeypatch, part_bytes, threads):
