@@ -141,6 +141,10 @@ def norm(*vectors, **options):
     return lambda n: Case(arrays((n, 3, 4), *[(4,)] * len(vectors)), options)
 
 
+def heads(n, *heads_and_depths):
+    return arrays(*[(n, 3, *each) for each in heads_and_depths])
+
+
 # Of n examples.
 EDGES: dict[str, Any] = {
     **{name: elementwise() for name in PAGES["activations"].ACTIVATIONS},
@@ -148,6 +152,11 @@ EDGES: dict[str, Any] = {
     "swiglu": lambda n: Case(arrays((n, 3), (n, 3))),
     **{name: loss(lambda n: np.ones((n, 3))) for name in PAGES["losses"].LOSSES},
     "cross_entropy": loss(lambda n: np.arange(n)),
+    "attention": lambda n: Case(heads(n, (4, 2), (2, 2), (2, 3)), {"causal": True}),
+    "rotary_embedding": lambda n: Case((*heads(n, (2, 4)), np.arange(3))),
+    "multi_head_attention": lambda n: Case(
+        (*arrays((n, 3, 4)), None, *arrays(*[(4, 4)] * 4, *[(4,)] * 4)), {"heads": 2}
+    ),
     **{name: norm("weight", "bias") for name in ("layer_norm", "batch_norm")},
     "rms_norm": norm("weight"),
     "batch_norm_inference": norm("weight", "bias", mean=np.ones(4), variance=np.ones(4)),
