@@ -145,6 +145,14 @@ def heads(n, *heads_and_depths):
     return arrays(*[(n, 3, *each) for each in heads_and_depths])
 
 
+def recurrent(gates, *states, biases=1):
+    def case(n):
+        shapes = [(3, gates * 2), (2, gates * 2), *[(gates * 2,)] * biases]
+        return Case(arrays((n, 4, 3), *[(n, 2)] * len(states), *shapes))
+
+    return case
+
+
 # Of n examples.
 EDGES: dict[str, Any] = {
     **{name: elementwise() for name in PAGES["activations"].ACTIVATIONS},
@@ -157,6 +165,9 @@ EDGES: dict[str, Any] = {
     "multi_head_attention": lambda n: Case(
         (*arrays((n, 3, 4)), None, *arrays(*[(4, 4)] * 4, *[(4,)] * 4)), {"heads": 2}
     ),
+    "rnn": recurrent(1, "h"),
+    "lstm": recurrent(4, "h", "c"),
+    "gru": recurrent(3, "h", biases=2),
     **{name: norm("weight", "bias") for name in ("layer_norm", "batch_norm")},
     "rms_norm": norm("weight"),
     "batch_norm_inference": norm("weight", "bias", mean=np.ones(4), variance=np.ones(4)),
