@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import manual.convolution
+import autodiff.convolution
 
 
 def drawn(*shapes, dtype="float64", seed=1):
@@ -14,7 +14,7 @@ def drawn(*shapes, dtype="float64", seed=1):
 
 def value_of(side, name, *inputs, **options):
     """The value alone, by either side, as a NumPy array of the dtype of what is given."""
-    if side is manual.convolution:
+    if side is not autodiff.convolution:
         return getattr(side, name)(*inputs, **options)[0]
     with jax.enable_x64(True):
         arrays = [jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in inputs]

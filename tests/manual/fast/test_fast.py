@@ -16,6 +16,7 @@ import pytest
 import manual.fast
 from compare.suite.cases import MODULES, Case, all_cases
 from manual import _parts, _threads
+from manual.fast import _correlation
 
 PAGES = {name: importlib.import_module(f"manual.{name}") for name in MODULES}
 FAST = {name: getattr(manual.fast, name) for name in manual.fast.__all__ if name in MODULES}
@@ -120,6 +121,8 @@ def test_in_every_layout(op, number, layout):
 def test_in_small_parts_by_several_threads(op, number, monkeypatch):
     monkeypatch.setattr(_threads, "PARALLEL", 0)
     monkeypatch.setattr(_parts, "PART_BYTES", 100)
+    monkeypatch.setattr(manual.fast.pooling, "PART_BYTES", 100)
+    monkeypatch.setattr(_correlation, "TILE_BYTES", 100)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert_held_to_its_page(pair(op), all_cases()[op][number])
 
@@ -168,6 +171,12 @@ EDGES: dict[str, Any] = {
     "rnn": recurrent(1, "h"),
     "lstm": recurrent(4, "h", "c"),
     "gru": recurrent(3, "h", biases=2),
+    "conv1d": lambda n: Case(arrays((n, 6, 4), (3, 4, 5), (5,)), {"padding": 1}),
+    "conv2d": lambda n: Case(arrays((n, 5, 6, 4), (3, 2, 2, 6), (6,)), {"stride": (2, 1), "groups": 2}),
+    "conv_transpose2d": lambda n: Case(arrays((n, 3, 4, 4), (2, 3, 2, 4), (2,)), {"stride": 2}),
+    "max_pool2d": lambda n: Case(arrays((n, 5, 6, 2)), {"window": 3, "stride": 2, "padding": 1}),
+    "average_pool2d": lambda n: Case(arrays((n, 5, 6, 2)), {"window": 2}),
+    "global_average_pool": lambda n: Case(arrays((n, 5, 6, 2))),
     **{name: norm("weight", "bias") for name in ("layer_norm", "batch_norm")},
     "rms_norm": norm("weight"),
     "batch_norm_inference": norm("weight", "bias", mean=np.ones(4), variance=np.ones(4)),
