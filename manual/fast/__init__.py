@@ -9,6 +9,26 @@ What is derived stands on the page, in `manual`; what is said here is how it is 
 value and a cache that come from a page may be given to the backward pass of here, and the reverse.
 """
 
-from manual.fast import activations, attention, convolution, layers, losses, normalization, pooling, recurrent
+from manual.fast import (
+    activations,
+    attention,
+    convolution,
+    layers,
+    losses,
+    normalization,
+    optimizers,
+    pooling,
+    recurrent,
+)
 
-__all__ = ["activations", "attention", "convolution", "layers", "losses", "normalization", "pooling", "recurrent"]
+__all__ = [
+    "activations",
+    "attention",
+    "convolution",
+    "layers",
+    "losses",
+    "normalization",
+    "optimizers",
+    "pooling",
+    "recurrent",
+]
