@@ -98,9 +98,12 @@ def mirrored_names(module):
 
 
 def mirrored_arguments(function):
-    """Names, kinds and defaults; `intermediates` are what the backward pass has on its way."""
+    """Names, kinds and defaults, without what JAX has no use for.
+
+    That are `intermediates`, which the backward pass has on its way, and `ops`, the pages or what is fast.
+    """
     parameters = inspect.signature(function).parameters.values()
-    return [(p.name, p.kind, p.default) for p in parameters if p.name != "intermediates"]
+    return [(p.name, p.kind, p.default) for p in parameters if p.name not in ("intermediates", "ops")]
 
 
 @pytest.mark.parametrize("name", ["", *sorted(public_modules(manual))])
