@@ -19,6 +19,7 @@ from manual.fast import (
     optimizers,
     pooling,
     recurrent,
+    transformer,
 )
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "optimizers",
     "pooling",
     "recurrent",
+    "transformer",
 ]
