@@ -19,6 +19,8 @@ from manual.fast import (
     optimizers,
     pooling,
     recurrent,
+    shallow,
+    training,
     transformer,
 )
 
@@ -32,5 +34,7 @@ __all__ = [
     "optimizers",
     "pooling",
     "recurrent",
+    "shallow",
+    "training",
     "transformer",
 ]
