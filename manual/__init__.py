@@ -15,7 +15,6 @@ from manual import (
     training,
     transformer,
 )
-from manual._memory import keep_memory
 from manual.shallow import (
     Cache,
     backpropagation,
@@ -30,8 +29,6 @@ from manual.shallow import (
     train,
     update_parameters,
 )
-
-keep_memory()
 
 __all__ = [
     "Cache",

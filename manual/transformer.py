@@ -91,9 +91,7 @@ def initialize_parameters(
     residual = 0.02 / (2 * layers) ** 0.5
 
     def normal(rows: int, columns: int, deviation: float = 0.02) -> np.ndarray:
-        drawn = random.standard_normal((rows, columns))
-        drawn *= deviation
-        return drawn.astype(dtype, copy=False)
+        return (deviation * random.standard_normal((rows, columns))).astype(dtype)
 
     def linear(inputs: int, outputs: int, deviation: float = 0.02) -> Parameters:
         return {"weight": normal(inputs, outputs, deviation), "bias": np.zeros(outputs, dtype)}

@@ -41,9 +41,10 @@ def test_manual_leaves_jax_unloaded():
 
 
 def test_pages_import_pages_only():
-    """`manual` leaves `manual.fast` unloaded."""
+    """`manual` leaves `manual.fast` unloaded, and no page knows of threads or of memory that is there already."""
     for path in (ROOT / "manual").glob("*.py"):
         text = path.read_text(encoding="utf-8")
+        assert not re.search(r"\b(out=|np\.empty|threading|concurrent|ctypes)", text), path
         assert not re.search(r"^\s*(from|import) manual\.fast\b", text, re.M), path
         assert not re.search(r"^\s*from manual import .*\bfast\b", text, re.M), path
     script = "import manual, sys; assert not [name for name in sys.modules if name.startswith('manual.fast')]"

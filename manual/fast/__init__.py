@@ -23,6 +23,9 @@ from manual.fast import (
     training,
     transformer,
 )
+from manual.fast._memory import keep_memory
+
+keep_memory()
 
 __all__ = [
     "activations",

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import numpy as np
 
 from manual._normalization_shapes import check_normalization, check_output_gradient
-from manual._parts import in_parts
 from manual._precision import widened
 from manual.fast._normalized import long_row, repeats, sum_over_examples
+from manual.fast._parts import in_parts
 from manual.normalization import Array, CenteredCache, Gradients, Vector
 
 

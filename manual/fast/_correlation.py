@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from manual._threads import spread, threads_for
 from manual._windows import Geometry
+from manual.fast._threads import spread, threads_for
 from manual.fast._windows import padded, unpadded
 
 TILE_BYTES = 1 << 21  # of columns at a time

@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from manual._normalization_shapes import check_normalization, check_output_gradient
-from manual._parts import in_parts
 from manual._precision import widened
 from manual.fast._normalized import long_row, repeats, sums_of_products
+from manual.fast._parts import in_parts
 from manual.normalization import Array, Gradients, GroupsCache, Vector
 
 

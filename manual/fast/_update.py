@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from manual._blocks import in_blocks
 from manual._update import LearningRate, first_state, taken_apart
+from manual.fast._blocks import in_blocks
 from manual.schedules import constant
 
 

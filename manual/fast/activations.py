@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from manual._parts import in_parts
 from manual.activations import (
     _GELU_A,
     _GELU_C,
@@ -32,6 +31,7 @@ from manual.activations import (
     tanh_backward,
 )
 from manual.fast._erf import erf
+from manual.fast._parts import in_parts
 from manual.fast._softplus import softplus_below
 
 

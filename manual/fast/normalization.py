@@ -7,7 +7,6 @@ short ones in the dtype of the work, added up in float64.
 import numpy as np
 
 from manual._normalization_shapes import check_normalization
-from manual._parts import in_parts
 from manual._precision import widened
 from manual.fast._batch_norm import (
     batch_norm,
@@ -17,6 +16,7 @@ from manual.fast._batch_norm import (
 )
 from manual.fast._group_norm import group_norm, group_norm_backward
 from manual.fast._normalized import sum_over_examples
+from manual.fast._parts import in_parts
 from manual.normalization import Array, CenteredCache, Gradients, RmsNormCache, Rule, Vector
 from manual.normalization import update_running_statistics as update_running_statistics
 

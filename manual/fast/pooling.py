@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from manual._threads import spread
 from manual._windows import Geometry, Pair
+from manual.fast._threads import spread
 from manual.fast._windows import padded, unpadded
 from manual.pooling import (
     AveragePool2dCache,

@@ -7,7 +7,7 @@ import numpy as np
 
 import manual.fast as ops
 from manual import training as page
-from manual._blocks import in_blocks
+from manual.fast._blocks import in_blocks
 from manual.optimizers import Optimizer
 from manual.training import LossAndGradients, _shares
 from manual.training import minibatches as minibatches

@@ -17,10 +17,7 @@ import manual.optimizers
 import manual.training
 
 SIDES = (manual.training, manual.fast.training, autodiff.training)
-OPTIMIZERS = {
-    side: module
-    for side, module in zip(SIDES, (manual.optimizers, manual.fast.optimizers, autodiff.optimizers), strict=True)
-}
+OPTIMIZERS = dict(zip(SIDES, (manual.optimizers, manual.fast.optimizers, autodiff.optimizers), strict=True))
 UNIT = {dtype: float(np.finfo(dtype).eps) for dtype in (np.float32, np.float64)}
 
 # A linear model with a squared error, averaged over examples: gradients by hand for one side, by JAX for the other.

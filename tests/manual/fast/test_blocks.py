@@ -4,8 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from manual import _blocks, _threads
-from manual.fast import optimizers
+from manual.fast import _blocks, _threads, optimizers
 from tests.manual.test_optimizers_conduct import NAMES, big, same_bits
 from tests.updates import RATE
 

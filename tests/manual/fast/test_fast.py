@@ -15,8 +15,7 @@ import pytest
 
 import manual.fast
 from compare.suite.cases import MODULES, Case, all_cases
-from manual import _parts, _threads
-from manual.fast import _correlation
+from manual.fast import _correlation, _parts, _threads
 
 PAGES = {name: importlib.import_module(f"manual.{name}") for name in MODULES}
 FAST = {name: getattr(manual.fast, name) for name in manual.fast.__all__ if name in MODULES}

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manual import _parts, _threads
-from manual._parts import in_parts
-from manual.fast import _erf, activations, normalization
+from manual.fast import _erf, _parts, _threads, activations, normalization
+from manual.fast._parts import in_parts
 
 
 def cut(monkeypatch, part_bytes, threads):

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from manual import _threads
-from manual.fast import _correlation
+from manual.fast import _correlation, _threads
 from manual.fast.convolution import conv2d, conv2d_backward
 from tests.convolutions import drawn
 from tests.manual.test_convolution import EDGES

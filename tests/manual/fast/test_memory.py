@@ -29,6 +29,6 @@ def faults(first):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have other ways")
-def test_importing_manual_ends_the_asking():
+def test_importing_manual_fast_ends_the_asking():
     assert faults("") > 1000  # 10 times 5 arrays of 4 MiB
-    assert faults("import manual") < 100
+    assert faults("import manual.fast") < 100

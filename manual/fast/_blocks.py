@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from manual._threads import spread
 from manual._trees import Path, check_alike, leaves_by_path, rebuilt
+from manual.fast._threads import spread
 
 BLOCK_BYTES = 1 << 19  # of each array: small enough for the cache, large enough to make Python's own time small
 
