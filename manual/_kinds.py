@@ -21,6 +21,7 @@ import manual.layers
 import manual.normalization
 import manual.pooling
 import manual.recurrent
+from manual._rules import Rule, Rules
 
 Value = Float[np.ndarray, "..."]
 Shape = tuple[int, ...]
@@ -129,10 +130,6 @@ class Kind(NamedTuple):
     axes: str
     leaves: Callable[..., Leaves] = no_leaves
     statistics: Callable[[Shape], Leaves] = no_leaves
-
-
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-Rules = dict[str, Rule]
 
 
 def _outputs_of(lstm: Callable[..., Any], lstm_backward: Callable[..., Any]) -> Rule:

@@ -15,7 +15,7 @@ LearningRate = float | int | Schedule
 def update_rule(
     learning_rate: LearningRate,
     state_type: Any,
-    formula: Callable[..., tuple[np.ndarray, ...]],
+    formula: Callable[..., Any],
     *,
     start: float = 0.0,
     epsilon: float = 0.0,
@@ -31,13 +31,13 @@ def update_rule(
 
     def update(parameters: Any, gradients: Any, state: Any, donate: bool = False) -> tuple[Any, Any]:
         done, changed = taken_apart(parameters, state, state_type)
+        rate = float(schedule(done))
         leaves = {name: leaves_by_path(tree) for name, tree in (changed | {"gradients": gradients}).items()}
         check_alike(leaves)
-        of_gradients = leaves.pop("gradients")
         found = {}
-        for path, g in of_gradients.items():
-            p, *fields = (tree[path] for tree in leaves.values())
-            found[path] = formula(p, g, *fields, t=done + 1, rate=float(schedule(done)))
+        for path in leaves["parameters"]:
+            p, *fields, g = (tree[path] for tree in leaves.values())
+            found[path] = formula(p, g, *fields, t=done + 1, rate=rate)
         # By path: two dicts may hold the same keys in different orders.
         new = [
             rebuilt(tree, iter([np.asarray(found[path][i]) for path in leaves[name]]))

@@ -8,12 +8,13 @@ take the last one unless told otherwise. Work keeps the dtype it is given; input
 Large inputs saturate without a warning. At a nonsmooth point, 0, the slope is that on the left; so relu'(0) = 0.
 """
 
-from collections.abc import Callable
 from math import pi, sqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+
+from manual._rules import Rules
 
 Array = Float[np.ndarray, "*shape"]
 
@@ -284,9 +285,7 @@ def swiglu_backward(output_gradient: Array, cache: SwigluCache) -> tuple[Array, 
     return dgate, dvalue
 
 
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-ACTIVATIONS: dict[str, Rule] = {
+ACTIVATIONS: Rules = {
     "tanh": (tanh, tanh_backward),
     "sigmoid": (sigmoid, sigmoid_backward),
     "relu": (relu, relu_backward),

@@ -6,29 +6,26 @@ the batch, q queries, k keys, h key heads, g the query heads of a group that sha
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from manual._attention_shapes import check_attention, check_rotary, check_weights
+from manual._rules import Rules
 from manual.layers import DenseCache, dense, dense_backward
 
 Mask = Bool[np.ndarray, "..."] | None
 
 
 class AttentionCache(NamedTuple):
-    """p, because to make it again costs a product of matrices; and q, k, v, because each is in another's gradient.
-
-    Where attention is causal, half of p is known to be 0.
-    """
+    """p, because to make it again costs a product of matrices; and q, k, v, because each is in another's gradient."""
 
     query: Float[np.ndarray, "batch queries heads depth"]
     key: Float[np.ndarray, "batch keys key_heads depth"]
     value: Float[np.ndarray, "batch keys key_heads value_depth"]
     p: Float[np.ndarray, "batch key_heads group queries keys"]
-    causal: bool
+    causal: bool  # then half of p is known to be 0
 
 
 def attention(
@@ -254,9 +251,7 @@ def _joined(x: np.ndarray) -> np.ndarray:
     return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
 
 
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-ATTENTION: dict[str, Rule] = {
+ATTENTION: Rules = {
     "attention": (attention, attention_backward),
     "rotary_embedding": (rotary_embedding, rotary_embedding_backward),
     "multi_head_attention": (multi_head_attention, multi_head_attention_backward),

@@ -17,13 +17,13 @@ The arrays of one call share a dtype, and work keeps it. A guide to the arithmet
 "A guide to convolution arithmetic for deep learning", arXiv 1603.07285 (2016).
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from manual._precision import widened
+from manual._rules import Rules
 from manual._windows import Geometry, Pads, Pair, add_windows, count, integer, pair, windows_of
 
 Sequences = Float[np.ndarray, "batch length inputs"]
@@ -200,12 +200,8 @@ def conv_transpose2d(
     layout = "(height, width, outputs / groups, inputs)"
     _check(x, weight, bias, groups, "(batch, height, width, inputs)", layout, transposed=True)
     kernel, windows = weight.shape[:2], x.shape[1:3]
-    stride, dilation, pads = (
-        pair("stride", stride, 1),
-        pair("dilation", dilation, 1),
-        _both(pair("padding", padding, 0)),
-    )
-    more = pair("output_padding", output_padding, 0)
+    stride, dilation = pair("stride", stride, 1), pair("dilation", dilation, 1)
+    pads, more = _both(pair("padding", padding, 0)), pair("output_padding", output_padding, 0)
     high, wide = map(_transposed_size, windows, kernel, stride, dilation, pads, more)
     geometry = Geometry((high, wide), windows, kernel, stride, dilation, pads, groups)
     y = _plus(_sent_back(x, weight, geometry), bias)
@@ -308,9 +304,7 @@ def _check(
         raise ValueError(f"bias must be (outputs,) = ({outputs},), got {bias.shape}.")
 
 
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-CONVOLUTION: dict[str, Rule] = {
+CONVOLUTION: Rules = {
     "conv1d": (conv1d, conv1d_backward),
     "conv2d": (conv2d, conv2d_backward),
     "conv_transpose2d": (conv_transpose2d, conv_transpose2d_backward),

@@ -5,13 +5,13 @@ there are; the arrays of one call share a dtype, and work keeps it.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Num
 
 from manual._precision import widened
+from manual._rules import Rules
 
 Array = Float[np.ndarray, "*shape"]
 
@@ -197,9 +197,7 @@ def flatten_backward(
     return output_gradient.reshape(cache.shape)
 
 
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-LAYERS: dict[str, Rule] = {
+LAYERS: Rules = {
     "dense": (dense, dense_backward),
     "embedding": (embedding, embedding_backward),
     "dropout": (dropout, dropout_backward),

@@ -10,13 +10,13 @@ has the shape of the value. The factor 1/n of a mean appears once, in the backwa
 gradient 0, where PyTorch and JAX have NaN. Symbols: z logits, p predictions, t targets, dy the output gradient.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from manual._reduction import Array, Targets, Value, check_reduction, checked_targets, per_term, reduced
+from manual._rules import Rules
 from manual.activations import sigmoid
 
 Rows = Float[np.ndarray, "*rows classes"]
@@ -267,9 +267,7 @@ def kl_divergence_backward(output_gradient: Value, cache: KlDivergenceCache) -> 
     return -dy * t
 
 
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-LOSSES: dict[str, Rule] = {
+LOSSES: Rules = {
     "binary_cross_entropy": (binary_cross_entropy, binary_cross_entropy_backward),
     "cross_entropy": (cross_entropy, cross_entropy_backward),
     "mean_squared_error": (mean_squared_error, mean_squared_error_backward),

@@ -19,14 +19,14 @@ once at the end. Statistics keep the axes that they were taken over, as 1.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from manual._normalization_shapes import check_normalization, check_output_gradient
 from manual._precision import widened
+from manual._rules import Rules
 
 Array = Float[np.ndarray, "*batch n"]
 Vector = Float[np.ndarray, " n"]
@@ -262,9 +262,7 @@ def _of_a_group(x: np.ndarray) -> tuple[int, ...]:
     return (*range(1, x.ndim - 1), x.ndim)
 
 
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-NORMALIZATION: dict[str, Rule] = {
+NORMALIZATION: Rules = {
     "layer_norm": (layer_norm, layer_norm_backward),
     "rms_norm": (rms_norm, rms_norm_backward),
     "batch_norm": (batch_norm, batch_norm_backward),

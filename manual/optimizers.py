@@ -70,7 +70,7 @@ def sgd(learning_rate: LearningRate, *, weight_decay: float = 0.0) -> Optimizer:
         g = g + weight_decay * p
         return (p - rate * g,)
 
-    return _optimizer(learning_rate, SgdState, formula)
+    return Optimizer(*update_rule(learning_rate, SgdState, formula))
 
 
 def momentum(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
@@ -91,7 +91,7 @@ def momentum(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: fl
         v = beta * v + g
         return p - rate * v, v
 
-    return _optimizer(learning_rate, MomentumState, formula)
+    return Optimizer(*update_rule(learning_rate, MomentumState, formula))
 
 
 def nesterov(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
@@ -112,7 +112,7 @@ def nesterov(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: fl
         v = beta * v + g
         return p - rate * (g + beta * v), v
 
-    return _optimizer(learning_rate, MomentumState, formula)
+    return Optimizer(*update_rule(learning_rate, MomentumState, formula))
 
 
 def adagrad(
@@ -134,7 +134,7 @@ def adagrad(
         s = s + g**2
         return p - rate * g / (np.sqrt(s) + epsilon), s
 
-    return _optimizer(learning_rate, AdagradState, formula, start=start, epsilon=epsilon)
+    return Optimizer(*update_rule(learning_rate, AdagradState, formula, start=start, epsilon=epsilon))
 
 
 def rmsprop(
@@ -156,7 +156,7 @@ def rmsprop(
         s = decay * s + (1 - decay) * g**2
         return p - rate * g / (np.sqrt(s) + epsilon), s
 
-    return _optimizer(learning_rate, RmspropState, formula, epsilon=epsilon)
+    return Optimizer(*update_rule(learning_rate, RmspropState, formula, epsilon=epsilon))
 
 
 def adam(
@@ -189,7 +189,7 @@ def adam(
         m, v, step = _adam_step(g, m, v, t, beta1, beta2, epsilon)
         return p - rate * step, m, v
 
-    return _optimizer(learning_rate, AdamState, formula, epsilon=epsilon)
+    return Optimizer(*update_rule(learning_rate, AdamState, formula, epsilon=epsilon))
 
 
 def adamw(
@@ -215,7 +215,7 @@ def adamw(
         m, v, step = _adam_step(g, m, v, t, beta1, beta2, epsilon)
         return p - rate * (step + weight_decay * p), m, v
 
-    return _optimizer(learning_rate, AdamState, formula, epsilon=epsilon)
+    return Optimizer(*update_rule(learning_rate, AdamState, formula, epsilon=epsilon))
 
 
 def _adam_step(
@@ -227,10 +227,6 @@ def _adam_step(
     m_hat = m / (1 - beta1**t)
     v_hat = v / (1 - beta2**t)
     return m, v, m_hat / (np.sqrt(v_hat) + epsilon)
-
-
-def _optimizer(*rule: Any, **options: Any) -> Optimizer:
-    return Optimizer(*update_rule(*rule, **options))
 
 
 def global_norm(gradients: Any) -> np.floating:

@@ -8,13 +8,13 @@ and a gradient of zero. dy is the output gradient, dx the input's. Work keeps it
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from manual._precision import widened
+from manual._rules import Rules
 from manual._windows import Geometry, Pair, add_windows, count, pair, windows_of
 
 Images = Float[np.ndarray, "batch height width channels"]
@@ -127,9 +127,7 @@ def _geometry(x: np.ndarray, window: Any, stride: Any, padding: Any) -> Geometry
     return Geometry(x.shape[1:3], (high, wide), window, steps, (1, 1), pads)
 
 
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-POOLING: dict[str, Rule] = {
+POOLING: Rules = {
     "max_pool2d": (max_pool2d, max_pool2d_backward),
     "average_pool2d": (average_pool2d, average_pool2d_backward),
     "global_average_pool": (global_average_pool, global_average_pool_backward),

@@ -8,13 +8,13 @@ x_t W + b does not depend on the state: it is one dense layer, applied to all st
 and, backward, after it. A sequence without steps leaves its states as they are.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from manual._recurrent_shapes import check_activation, check_recurrent
+from manual._rules import Rules
 from manual.activations import sigmoid
 from manual.layers import DenseCache, dense, dense_backward
 
@@ -82,10 +82,7 @@ def rnn_backward(output_gradient: States, cache: RnnCache) -> Gradients:
 
 
 class LstmCache(NamedTuple):
-    """The gates after their activations, because their derivatives are functions of these; and the cells.
-
-    tanh of the cells costs less than to keep it.
-    """
+    """The gates after their activations, because their derivatives are functions of these; and the cells, before tanh."""
 
     inputs: DenseCache
     initial_hidden: Float[np.ndarray, "batch hidden"]
@@ -117,10 +114,11 @@ def lstm(
     check_recurrent(x, (initial_hidden, initial_cell), input_weight, hidden_weight, (bias,), gates=4)
     from_x, inputs = dense(x, input_weight, bias)
     h, c = initial_hidden, np.copy(initial_cell)
-    gates, cells, outputs = np.zeros_like(from_x), _no_states(x, h), _no_states(x, h)
+    gates = np.zeros_like(from_x)
+    cells, outputs = np.zeros((2, *x.shape[:2], h.shape[1]), x.dtype)
     for t in range(x.shape[1]):
         a_i, a_f, a_g, a_o = np.split(from_x[:, t] + h @ hidden_weight, 4, axis=1)
-        i, f, g, o = _sigmoid(a_i), _sigmoid(a_f), np.tanh(a_g), _sigmoid(a_o)
+        (i, _), (f, _), g, (o, _) = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
         c = f * c + i * g
         h = o * np.tanh(c)
         gates[:, t], cells[:, t], outputs[:, t] = np.concatenate([i, f, g, o], axis=1), c, h
@@ -204,11 +202,12 @@ def gru(
     check_recurrent(x, (initial_state,), input_weight, hidden_weight, (input_bias, hidden_bias), gates=3)
     from_x, inputs = dense(x, input_weight, input_bias)
     h = initial_state
-    gates, recalled, outputs = np.zeros_like(from_x), _no_states(x, h), _no_states(x, h)
+    gates = np.zeros_like(from_x)
+    recalled, outputs = np.zeros((2, *x.shape[:2], h.shape[1]), x.dtype)
     for t in range(x.shape[1]):
         x_r, x_z, x_n = np.split(from_x[:, t], 3, axis=1)
         h_r, h_z, h_n = np.split(h @ hidden_weight + hidden_bias, 3, axis=1)
-        r, z = _sigmoid(x_r + h_r), _sigmoid(x_z + h_z)
+        (r, _), (z, _) = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
         n = np.tanh(x_n + r * h_n)
         h = (1 - z) * n + z * h
         gates[:, t], recalled[:, t], outputs[:, t] = np.concatenate([r, z, n], axis=1), h_n, h
@@ -256,16 +255,6 @@ def _gru_step_backward(
     return da_of_x, da_of_h, z * dh
 
 
-def _sigmoid(a: np.ndarray) -> np.ndarray:
-    y, _ = sigmoid(a)
-    return y
-
-
-def _no_states(x: Inputs, state: State) -> States:
-    """Room for the state of every step."""
-    return np.zeros((len(x), x.shape[1], state.shape[1]), x.dtype)
-
-
 def _before(initial: State, states: States) -> States:
     """The state before each step."""
     return np.concatenate([initial[:, None], states], axis=1)[:, :-1]
@@ -276,9 +265,7 @@ def _sum_of_products(before: States, da: np.ndarray) -> np.ndarray:
     return before.reshape(-1, before.shape[2]).T @ da.reshape(-1, da.shape[2])
 
 
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-RECURRENT: dict[str, Rule] = {
+RECURRENT: Rules = {
     "rnn": (rnn, rnn_backward),
     "lstm": (lstm, lstm_backward),
     "gru": (gru, gru_backward),

@@ -163,11 +163,7 @@ def _hidden_layer(x: Stream, p: Parameters, ops: ModuleType) -> tuple[Stream, tu
 
 
 def apply_backward(
-    output_gradient: Logits,
-    cache: TransformerCache,
-    *,
-    intermediates: Intermediates = None,
-    ops: ModuleType = manual,
+    output_gradient: Logits, cache: TransformerCache, *, intermediates: Intermediates = None, ops: ModuleType = manual
 ) -> Parameters:
     """Gradients in the structure of the parameters, op by op from the last. Ids have none.
 

@@ -225,3 +225,38 @@ def test_every_module_has_its_tests(path):
     where = Path("manual", *path.parts[1:]) if path.parts[0] == "autodiff" else path
     where = Path("manual", "fast", "fast.py") if path.parts[:2] == ("manual", "fast") else where
     assert (ROOT / "tests" / where.parent / f"test_{where.name}").exists()
+
+
+PAGES = sorted(path for path in (ROOT / "manual").glob("*.py") if not path.stem.startswith("_"))
+
+
+def lines_of_body(function):
+    """How many lines there are from the first statement after the docstring to the last."""
+    first = 1 if ast.get_docstring(function) is not None else 0
+    return (function.body[-1].end_lineno or 0) - function.body[first].lineno + 1
+
+
+@pytest.mark.parametrize("path", PAGES, ids=module_name)
+def test_a_backward_pass_on_a_page_can_be_quoted_whole(path):
+    functions = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.FunctionDef)]
+    for function in functions:
+        if function.name.endswith("_backward") or function.name == "backpropagation":
+            assert lines_of_body(function) <= 15, function.name
+
+
+def fast_modules():
+    import manual.fast
+
+    return manual.fast.__all__
+
+
+@pytest.mark.parametrize("name", fast_modules())
+def test_what_is_fast_has_the_names_and_arguments_of_its_page(name):
+    page, fast = (importlib.import_module(f"{package}.{name}") for package in ("manual", "manual.fast"))
+    shared = {public for public in vars(fast) if public in public_names(page) and not public.startswith("_")}
+    own = {public for public, value in vars(fast).items() if getattr(value, "__module__", None) == fast.__name__}
+    assert {public for public in own if not public.startswith("_")} <= public_names(page)
+    for public in sorted(shared):
+        ours, theirs = getattr(page, public), getattr(fast, public)
+        if inspect.isfunction(ours):
+            assert mirrored_arguments(theirs) == mirrored_arguments(ours), public

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from manual._rules import Rules
 from manual.activations import (
     _GELU_A,
     _GELU_C,
@@ -21,7 +22,6 @@ from manual.activations import (
     GeluCache,
     LeakyReluCache,
     OutputCache,
-    Rule,
     SiluCache,
     SoftmaxCache,
     SwigluCache,
@@ -231,7 +231,7 @@ def swiglu_backward(output_gradient: Array, cache: SwigluCache) -> tuple[Array, 
     return (1 + (1 - s) * gate) * s * value * output_gradient, gate * s * output_gradient
 
 
-ACTIVATIONS: dict[str, Rule] = {
+ACTIVATIONS: Rules = {
     "tanh": (tanh, tanh_backward),
     "sigmoid": (sigmoid, sigmoid_backward),
     "relu": (relu, relu_backward),

@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Float
 
 from manual._attention_shapes import check_attention, check_weights
+from manual._rules import Rules
 from manual.attention import (
     AttentionCache,
     Mask,
     MultiHeadAttentionCache,
-    Rule,
     _joined,
     _split,
     rotary_embedding,
@@ -150,7 +150,7 @@ def _offsets(mask: np.ndarray | None, causal: bool, scores: tuple[int, ...], dty
     return np.broadcast_to(offsets, (batch, key_heads * group, queries, keys)).reshape(scores)
 
 
-ATTENTION: dict[str, Rule] = {
+ATTENTION: Rules = {
     "attention": (attention, attention_backward),
     "rotary_embedding": (rotary_embedding, rotary_embedding_backward),
     "multi_head_attention": (multi_head_attention, multi_head_attention_backward),

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from manual._rules import Rules
 from manual._windows import Geometry, Pair, count, integer, pair
 from manual.convolution import (
     Bias,
@@ -13,7 +14,6 @@ from manual.convolution import (
     Kernel2d,
     NewImages,
     NewSequences,
-    Rule,
     Sequences,
     TransposedKernel2d,
     _both,
@@ -131,7 +131,7 @@ def _bias_gradient(dy: np.ndarray) -> np.ndarray:
     return total.astype(dy.dtype, copy=False)
 
 
-CONVOLUTION: dict[str, Rule] = {
+CONVOLUTION: Rules = {
     "conv1d": (conv1d, conv1d_backward),
     "conv2d": (conv2d, conv2d_backward),
     "conv_transpose2d": (conv_transpose2d, conv_transpose2d_backward),

@@ -5,12 +5,12 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
+from manual._rules import Rules
 from manual.layers import (
     Array,
     DenseCache,
     DropoutCache,
     EmbeddingCache,
-    Rule,
     _check_dense,
     _checked_mask,
     _checked_rate,
@@ -68,7 +68,7 @@ def _dropped(x: np.ndarray, kept: np.ndarray, rate: float) -> np.ndarray:
     return y
 
 
-LAYERS: dict[str, Rule] = {
+LAYERS: Rules = {
     "dense": (dense, dense_backward),
     "embedding": (embedding, embedding_backward),
     "dropout": (dropout, dropout_backward),

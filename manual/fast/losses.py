@@ -5,6 +5,7 @@ from math import inf
 import numpy as np
 
 from manual._reduction import Array, Targets, Value, check_reduction, checked_targets, per_term, reduced
+from manual._rules import Rules
 from manual.fast._softplus import softplus_below
 from manual.fast.activations import sigmoid
 from manual.losses import (
@@ -13,7 +14,6 @@ from manual.losses import (
     KlDivergenceCache,
     LogitsCache,
     Rows,
-    Rule,
     _checked_classes,
     hinge,
     hinge_backward,
@@ -117,7 +117,7 @@ def kl_divergence(
     return reduced(sums, reduction, sums.size), KlDivergenceCache(t, reduction)
 
 
-LOSSES: dict[str, Rule] = {
+LOSSES: Rules = {
     "binary_cross_entropy": (binary_cross_entropy, binary_cross_entropy_backward),
     "cross_entropy": (cross_entropy, cross_entropy_backward),
     "mean_squared_error": (mean_squared_error, mean_squared_error_backward),

@@ -8,6 +8,7 @@ import numpy as np
 
 from manual._normalization_shapes import check_normalization
 from manual._precision import widened
+from manual._rules import Rules
 from manual.fast._batch_norm import (
     batch_norm,
     batch_norm_backward,
@@ -17,7 +18,7 @@ from manual.fast._batch_norm import (
 from manual.fast._group_norm import group_norm, group_norm_backward
 from manual.fast._normalized import sum_over_examples
 from manual.fast._parts import in_parts
-from manual.normalization import Array, CenteredCache, Gradients, RmsNormCache, Rule, Vector
+from manual.normalization import Array, CenteredCache, Gradients, RmsNormCache, Vector
 from manual.normalization import update_running_statistics as update_running_statistics
 
 
@@ -91,7 +92,7 @@ def _mean_of_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.expand_dims(np.vecdot(a, b) / a.shape[-1], -1)
 
 
-NORMALIZATION: dict[str, Rule] = {
+NORMALIZATION: Rules = {
     "layer_norm": (layer_norm, layer_norm_backward),
     "rms_norm": (rms_norm, rms_norm_backward),
     "batch_norm": (batch_norm, batch_norm_backward),

@@ -24,7 +24,7 @@ def sgd(learning_rate: LearningRate, *, weight_decay: float = 0.0) -> Optimizer:
         g = _with_decay(g, p, weight_decay, a)
         p -= np.multiply(g, rate, out=a)
 
-    return _optimizer(learning_rate, SgdState, formula)
+    return Optimizer(*update_rule(learning_rate, SgdState, formula))
 
 
 def momentum(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
@@ -35,7 +35,7 @@ def momentum(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: fl
         velocity += _with_decay(g, p, weight_decay, a)
         p -= np.multiply(velocity, rate, out=a)
 
-    return _optimizer(learning_rate, MomentumState, formula)
+    return Optimizer(*update_rule(learning_rate, MomentumState, formula))
 
 
 def nesterov(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
@@ -48,7 +48,7 @@ def nesterov(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: fl
         ahead = np.add(np.multiply(velocity, beta, out=b), g, out=b)
         p -= np.multiply(ahead, rate, out=b)
 
-    return _optimizer(learning_rate, MomentumState, formula)
+    return Optimizer(*update_rule(learning_rate, MomentumState, formula))
 
 
 def adagrad(
@@ -62,7 +62,7 @@ def adagrad(
         s += np.square(g, out=a)
         p -= np.multiply(_over_root(g, s, epsilon, a), rate, out=a)
 
-    return _optimizer(learning_rate, AdagradState, formula, start=start, epsilon=epsilon)
+    return Optimizer(*update_rule(learning_rate, AdagradState, formula, start=start, epsilon=epsilon))
 
 
 def rmsprop(
@@ -75,7 +75,7 @@ def rmsprop(
         _average(s, np.square(g, out=a), decay, a)
         p -= np.multiply(_over_root(g, s, epsilon, a), rate, out=a)
 
-    return _optimizer(learning_rate, RmspropState, formula, epsilon=epsilon)
+    return Optimizer(*update_rule(learning_rate, RmspropState, formula, epsilon=epsilon))
 
 
 def adam(
@@ -115,7 +115,7 @@ def _adam(rate: LearningRate, beta1: float, beta2: float, epsilon: float, decay:
             a += np.multiply(p, rate * weight_decay, out=b)
         p -= a
 
-    return _optimizer(rate, AdamState, formula, epsilon=epsilon)
+    return Optimizer(*update_rule(rate, AdamState, formula, epsilon=epsilon))
 
 
 def _with_decay(g: np.ndarray, p: np.ndarray, weight_decay: float, out: np.ndarray) -> np.ndarray:
@@ -134,10 +134,6 @@ def _average(mean: np.ndarray, value: np.ndarray, decay: float, scratch: np.ndar
     """mean = decay mean + (1 - decay) value."""
     mean *= decay
     mean += np.multiply(value, 1 - decay, out=scratch)
-
-
-def _optimizer(*rule: Any, **options: Any) -> Optimizer:
-    return Optimizer(*update_rule(*rule, **options))
 
 
 def global_norm(gradients: Any) -> np.floating:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from manual._rules import Rules
 from manual._windows import Geometry, Pair
 from manual.fast._threads import spread
 from manual.fast._windows import padded, unpadded
@@ -16,7 +17,6 @@ from manual.pooling import (
     Images,
     MaxPool2dCache,
     NewImages,
-    Rule,
     _geometry,
     global_average_pool,
     global_average_pool_backward,
@@ -106,7 +106,7 @@ def _parts(shape: tuple[int, ...], itemsize: int) -> list[slice]:
     return [slice(first, first + examples) for first in range(0, shape[0], examples)]
 
 
-POOLING: dict[str, Rule] = {
+POOLING: Rules = {
     "max_pool2d": (max_pool2d, max_pool2d_backward),
     "average_pool2d": (average_pool2d, average_pool2d_backward),
     "global_average_pool": (global_average_pool, global_average_pool_backward),

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from manual._recurrent_shapes import check_activation, check_recurrent
+from manual._rules import Rules
 from manual.fast.layers import dense, dense_backward
 from manual.recurrent import (
     Gradients,
@@ -17,7 +18,6 @@ from manual.recurrent import (
     Inputs,
     LstmCache,
     RnnCache,
-    Rule,
     State,
     States,
     _before,
@@ -169,7 +169,7 @@ def _blocks(a: np.ndarray, count: int) -> np.ndarray:
     return a.reshape(*a.shape[:2], count, a.shape[2] // count).transpose(2, 0, 1, 3)
 
 
-RECURRENT: dict[str, Rule] = {
+RECURRENT: Rules = {
     "rnn": (rnn, rnn_backward),
     "lstm": (lstm, lstm_backward),
     "gru": (gru, gru_backward),
