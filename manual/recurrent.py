@@ -82,7 +82,7 @@ def rnn_backward(output_gradient: States, cache: RnnCache) -> Gradients:
 
 
 class LstmCache(NamedTuple):
-    """The gates after their activations, because their derivatives are functions of these; and the cells, before tanh."""
+    """The gates after their activations, because their derivatives are functions of these; and the cells."""
 
     inputs: DenseCache
     initial_hidden: Float[np.ndarray, "batch hidden"]
