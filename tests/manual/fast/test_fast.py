@@ -207,3 +207,26 @@ def test_the_names_and_arguments_are_those_of_the_page(name):
         assert fast_rules[op] == (getattr(fast, op), getattr(fast, f"{op}_backward"))
         for function, fast_function in zip(rules[op], fast_rules[op], strict=True):
             assert arguments(fast_function) == arguments(function)
+
+
+def test_a_fault_of_a_thousandth_is_noticed_and_rounding_is_not():
+    right = pair("layer_norm")
+    case = all_cases()["layer_norm"][0]
+
+    def with_backward(change):
+        def backward(dy, cache):
+            dx, *others = right.fast[1](dy, cache)
+            return change(dx), *others
+
+        return Pair(right.page, (right.fast[0], backward))
+
+    assert_held_to_its_page(with_backward(lambda dx: dx * (1 + 2 * np.finfo(dx.dtype).eps)), case)
+    for change in (lambda dx: 1.001 * dx, lambda dx: dx.astype(np.float32), lambda dx: dx[::-1]):
+        with pytest.raises(AssertionError):
+            assert_held_to_its_page(with_backward(change), case)
+
+
+def test_a_cache_of_another_kind_is_noticed():
+    right, other = pair("tanh"), pair("softmax")
+    with pytest.raises(AssertionError):
+        assert_held_to_its_page(Pair(right.page, other.fast), all_cases()["tanh"][0])
