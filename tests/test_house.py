@@ -423,3 +423,35 @@ def test_what_is_fast_has_the_names_and_arguments_of_its_page(name):
         ours, theirs = getattr(page, public), getattr(fast, public)
         if inspect.isfunction(ours):
             assert mirrored_arguments(theirs) == mirrored_arguments(ours), public
+
+
+# What both sides agree on and what computes nothing: options, shapes, sizes. It stands twice, and reads the same.
+AGREED = ("_attention_shapes", "_description", "_kinds", "_recurrent_shapes", "_windows")
+
+
+def definitions(side, name):
+    """Functions and classes by name, as text: without annotations, which differ, and by the names of one side."""
+    tree = ast.parse((ROOT / side / f"{name}.py").read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return {node.name: re.sub(r"\bjnp\b", "np", ast.unparse(node)).replace(".function)", ".forward)") for node in found}
+
+
+def differing(ours, theirs):
+    return {name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]}
+
+
+@pytest.mark.parametrize("name", AGREED)
+def test_what_both_sides_agree_on_reads_the_same(name):
+    ours, theirs = (definitions(side, name) for side in SIDES)
+    assert ours.keys() & theirs.keys()
+    assert differing(ours, theirs) - {"_last", "_kept"} == set()  # which are ops, and compute
+
+
+def test_a_paraphrase_is_noticed():
+    ours = definitions("manual", "_windows")
+    assert differing(ours, ours | {"pair": ours["pair"].replace("One", "A single")}) == {"pair"}
