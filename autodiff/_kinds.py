@@ -36,7 +36,7 @@ class Leaf(NamedTuple):
 Leaves = dict[str, Leaf]
 
 
-def constants(leaves: Leaves, dtype: DTypeLike) -> dict[str, np.ndarray]:
+def constants(leaves: Leaves, dtype: DTypeLike = np.float64) -> dict[str, np.ndarray]:
     return {name: np.full(leaf.shape, leaf.constant, dtype) for name, leaf in leaves.items()}
 
 

@@ -1,25 +1,29 @@
 """What the options of convolution and pooling must be, on images (batch, height, width, channels)."""
 
+import operator
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 Pair = tuple[int, int]  # of height and of width
 
 
-def whole(name: str, option: Any, least: int) -> int:
+def integer(name: str, option: Any, least: int) -> int:
     """Raises ValueError unless the option is an integer of at least `least`."""
-    if not isinstance(option, Integral) or option < least:
+    try:
+        number = operator.index(option)
+    except TypeError:
+        number = least - 1
+    if number < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {option!r}.")
-    return int(option)
+    return number
 
 
-def two(name: str, option: Any, least: int) -> Pair:
-    """For height and width. Raises ValueError unless it is one integer or two, of at least `least`."""
-    values = list(option) if isinstance(option, Sequence) else [option] * 2
-    if len(values) != 2:
+def pair(name: str, option: Any, least: int) -> Pair:
+    """One integer for height and width, or one for each. Raises ValueError if it is anything else."""
+    both = tuple(option) if isinstance(option, Sequence) else (option, option)
+    if len(both) != 2:
         raise ValueError(f"{name} must be one integer or a pair (height, width), got {option!r}.")
-    return whole(name, values[0], least), whole(name, values[1], least)
+    return integer(name, both[0], least), integer(name, both[1], least)
 
 
 def must_fit(size: int, kernel: int, dilation: int, pads: Pair) -> None:

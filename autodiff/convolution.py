@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from autodiff._windows import Pair, must_fit, two, whole
+from autodiff._windows import Pair, integer, must_fit, pair
 
 Sequences = Float[Array, "batch length inputs"]
 NewSequences = Float[Array, "batch new_length outputs"]
@@ -37,8 +37,8 @@ def conv1d(
 ) -> NewSequences:
     """y[n, t, o] = b[o] + sum over i, c of  x[n, t s + i d - p, c] W[i, c, o]. Raises ValueError as conv2d does."""
     _check(x, weight, groups, "(batch, length, inputs)", "(kernel, inputs / groups, outputs)")
-    strides, dilations = (whole("stride", stride, 1),), (whole("dilation", dilation, 1),)
-    pads = _padding(padding if isinstance(padding, str) else (whole("padding", padding, 0),), x, weight, dilations)
+    strides, dilations = (integer("stride", stride, 1),), (integer("dilation", dilation, 1),)
+    pads = _padding(padding if isinstance(padding, str) else (integer("padding", padding, 0),), x, weight, dilations)
     y = lax.conv_general_dilated(
         x, weight, strides, pads, None, dilations, dimension_numbers=SEQUENCES, feature_group_count=groups
     )
@@ -60,8 +60,8 @@ def conv2d(
     Raises ValueError if channels, groups and bias do not fit, if an option is impossible, or if no window fits.
     """
     _check(x, weight, groups, "(batch, height, width, inputs)", "(height, width, inputs / groups, outputs)")
-    strides, dilations = two("stride", stride, 1), two("dilation", dilation, 1)
-    pads = _padding(padding if isinstance(padding, str) else two("padding", padding, 0), x, weight, dilations)
+    strides, dilations = pair("stride", stride, 1), pair("dilation", dilation, 1)
+    pads = _padding(padding if isinstance(padding, str) else pair("padding", padding, 0), x, weight, dilations)
     y = lax.conv_general_dilated(
         x, weight, strides, pads, None, dilations, dimension_numbers=IMAGES, feature_group_count=groups
     )
@@ -86,8 +86,8 @@ def conv_transpose2d(
     """
     layout = "(height, width, outputs / groups, inputs)"
     _check(x, weight, groups, "(batch, height, width, inputs)", layout, transposed=True)
-    strides, dilations = two("stride", stride, 1), two("dilation", dilation, 1)
-    margins, more = two("padding", padding, 0), two("output_padding", output_padding, 0)
+    strides, dilations = pair("stride", stride, 1), pair("dilation", dilation, 1)
+    margins, more = pair("padding", padding, 0), pair("output_padding", output_padding, 0)
     axes = zip(x.shape[1:3], weight.shape[:2], strides, margins, more, dilations, strict=True)
     high, wide = (_transposed_size(*axis) for axis in axes)
 
@@ -146,7 +146,7 @@ def _check(
     x: Array, weight: Array, groups: int, x_layout: str, weight_layout: str, *, transposed: bool = False
 ) -> None:
     """Raises ValueError unless ranks, channels and groups fit together."""
-    whole("groups", groups, 1)
+    integer("groups", groups, 1)
     rank = len(x_layout.split(","))
     if x.ndim != rank or weight.ndim != rank or weight.size == 0:
         raise ValueError(

@@ -17,11 +17,11 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
+from autodiff import _kinds, losses
 from autodiff._description import Layer, beside_parameters, check_input, check_parameters, layers_of, leaves_of, located
 from autodiff._dtype import keeps_dtype
-from autodiff._kinds import KINDS, VARIANTS, Leaf, Leaves, Shape, constants, structures
+from autodiff._kinds import KINDS, Leaf, Leaves, Shape, constants, structures
 from autodiff.layers import dropout_mask
-from autodiff.losses import LOSSES
 from autodiff.normalization import update_running_statistics
 
 Description = Sequence[dict[str, Any]]
@@ -162,15 +162,15 @@ def _value_and_grad(
         offsets = jax.tree.map(jnp.zeros_like, _marks(parameters, x, layers, masks, statistics))
 
     def total(parameters: Any, offsets: dict[str, Array]) -> Array:
-        return LOSSES[loss](_marks(parameters, x, layers, masks, statistics, offsets)[LOGITS], targets)
+        return losses.LOSSES[loss](_marks(parameters, x, layers, masks, statistics, offsets)[LOGITS], targets)
 
     return jax.value_and_grad(total, argnums=(0, 1))(parameters, offsets)
 
 
 def _loss(name: str) -> Callable[..., Array]:
-    if name not in LOSSES:
-        raise ValueError(f"no loss is called {name!r}; there are {', '.join(LOSSES)}.")
-    return LOSSES[name]
+    if name not in losses.LOSSES:
+        raise ValueError(f"no loss is called {name!r}; there are {', '.join(losses.LOSSES)}.")
+    return losses.LOSSES[name]
 
 
 def _frozen(description: Description) -> str:
@@ -262,7 +262,7 @@ def _forward(
 
 def _call(layer: Layer, own: Mapping[str, Array], x: Array, beside: Mapping[str, Array]) -> Array:
     """Call the op of a layer. The state that a recurrence starts from is zeros, made here."""
-    row = VARIANTS.get((layer.kind, bool(beside)), KINDS[layer.kind])
+    row = _kinds.VARIANTS.get((layer.kind, bool(beside)), KINDS[layer.kind])
     arguments = row.arguments.split()
     known = {"x": x, "ids": x, **own, **beside, "bias": own.get("bias")}
     if "state" in arguments:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from autodiff._windows import Pair, must_fit, two
+from autodiff._windows import Pair, must_fit, pair
 
 Images = Float[Array, "batch height width channels"]
 NewImages = Float[Array, "batch new_height new_width channels"]
@@ -53,8 +53,8 @@ def _windows(
     """Sizes, steps and margins of the windows over all four axes."""
     if x.ndim != 4:
         raise ValueError(f"x must be (batch, height, width, channels), got {x.shape}.")
-    sizes, margins = two("window", window, 1), two("padding", padding, 0)
-    steps = sizes if stride is None else two("stride", stride, 1)
+    sizes, margins = pair("window", window, 1), pair("padding", padding, 0)
+    steps = sizes if stride is None else pair("stride", stride, 1)
     if margins[0] > sizes[0] // 2 or margins[1] > sizes[1] // 2:
         raise ValueError(f"padding must be at most half the window, got {margins} for {sizes}: pad the input instead.")
     pads = [(margin, margin) for margin in margins]

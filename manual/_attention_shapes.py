@@ -20,7 +20,7 @@ def check_attention(query: np.ndarray, key: np.ndarray, value: np.ndarray, mask:
     scores = (query.shape[0], query.shape[2], query.shape[1], key.shape[1])
     if mask is None:
         return
-    if mask.dtype != np.bool_:
+    if mask.dtype != bool:
         raise ValueError(f"mask must be boolean, True where a key may be attended; got {mask.dtype}.")
     if mask.ndim > 4 or any(m not in (1, n) for m, n in zip(mask.shape[::-1], scores[::-1], strict=False)):
         raise ValueError(

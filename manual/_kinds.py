@@ -4,21 +4,24 @@ The options of a layer are those of its op (stride, epsilon) and those that shap
 the keyword-only arguments of the two functions in its row. No list of them is kept.
 """
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import DTypeLike
 
-from manual import recurrent
-from manual.activations import ACTIVATIONS
-from manual.convolution import CONVOLUTION
-from manual.layers import LAYERS
-from manual.normalization import NORMALIZATION
-from manual.pooling import POOLING
-from manual.recurrent import RECURRENT
+import manual
+import manual.activations
+import manual.convolution
+import manual.layers
+import manual.normalization
+import manual.pooling
+import manual.recurrent
+from manual._rules import Rule, Rules
 
 Value = Float[np.ndarray, "..."]
 Shape = tuple[int, ...]
@@ -129,15 +132,17 @@ class Kind(NamedTuple):
     statistics: Callable[[Shape], Leaves] = no_leaves
 
 
-def _lstm(x: Any, hidden: Any, cell: Any, input_weight: Any, hidden_weight: Any, bias: Any) -> tuple[Value, Any]:
-    """The outputs alone: the last cell state is not passed on."""
-    (outputs, _), cache = recurrent.lstm(x, hidden, cell, input_weight, hidden_weight, bias)
-    return outputs, cache
+def _outputs_of(lstm: Callable[..., Any], lstm_backward: Callable[..., Any]) -> Rule:
+    """The outputs alone: the last cell state is not passed on, and its gradient is 0."""
 
+    def forward(x: Any, hidden: Any, cell: Any, input_weight: Any, hidden_weight: Any, bias: Any) -> tuple[Value, Any]:
+        (outputs, _), cache = lstm(x, hidden, cell, input_weight, hidden_weight, bias)
+        return outputs, cache
 
-def _lstm_backward(output_gradient: Value, cache: Any) -> tuple[Any, ...]:
-    batch, _, features = output_gradient.shape
-    return recurrent.lstm_backward((output_gradient, np.zeros((batch, features), output_gradient.dtype)), cache)
+    def backward(output_gradient: Value, cache: Any) -> tuple[Any, ...]:
+        return lstm_backward((output_gradient, np.zeros_like(cache.initial_cell)), cache)
+
+    return forward, backward
 
 
 def _last(x: Value) -> tuple[Value, Shape]:
@@ -166,33 +171,54 @@ def _kept_backward(output_gradient: Value, cache: None) -> Value:
 IMAGE, SIGNAL, SEQUENCE = "batch height width channels", "batch time channels", "batch time features"
 ANY, CHANNELS = "batch ...", "batch ... channels"
 
-KINDS: dict[str, Kind] = {
-    "dense": Kind(*LAYERS["dense"], "x weight bias", "batch ... features", dense_leaves),
-    "embedding": Kind(*LAYERS["embedding"], "weight ids", ANY, embedding_leaves),
-    "conv1d": Kind(*CONVOLUTION["conv1d"], "x weight bias", SIGNAL, conv1d_leaves),
-    "conv2d": Kind(*CONVOLUTION["conv2d"], "x weight bias", IMAGE, conv2d_leaves),
-    "conv_transpose2d": Kind(*CONVOLUTION["conv_transpose2d"], "x weight bias", IMAGE, conv_transpose2d_leaves),
-    "max_pool2d": Kind(*POOLING["max_pool2d"], "x", IMAGE),
-    "average_pool2d": Kind(*POOLING["average_pool2d"], "x", IMAGE),
-    "global_average_pool": Kind(*POOLING["global_average_pool"], "x", CHANNELS),
-    "flatten": Kind(*LAYERS["flatten"], "x", ANY),
-    "layer_norm": Kind(*NORMALIZATION["layer_norm"], "x weight bias", CHANNELS, gain_and_bias),
-    "rms_norm": Kind(*NORMALIZATION["rms_norm"], "x weight", CHANNELS, gain),
-    "batch_norm": Kind(*NORMALIZATION["batch_norm"], "x weight bias", CHANNELS, gain_and_bias, running_statistics),
-    "group_norm": Kind(*NORMALIZATION["group_norm"], "x weight bias", CHANNELS, gain_and_bias),
-    "dropout": Kind(*LAYERS["dropout"], "x mask", ANY),
-    "rnn": Kind(*RECURRENT["rnn"], "x state input_weight hidden_weight bias", SEQUENCE, rnn_leaves),
-    "lstm": Kind(_lstm, _lstm_backward, "x state state input_weight hidden_weight bias", SEQUENCE, lstm_leaves),
-    "gru": Kind(*RECURRENT["gru"], "x state input_weight hidden_weight input_bias hidden_bias", SEQUENCE, gru_leaves),
-    "last": Kind(_last, _last_backward, "x", "batch time ..."),
-    # swiglu is left out: it takes two inputs.
-    **{name: Kind(*rule, "x", ANY) for name, rule in ACTIVATIONS.items() if name != "swiglu"},
-}
 
-# What a layer is instead: with something given beside its parameters (True), or without (False).
-VARIANTS: dict[tuple[str, bool], Kind] = {
-    ("dropout", False): Kind(_kept, _kept_backward, "x", ANY),
-    ("batch_norm", True): Kind(*NORMALIZATION["batch_norm_inference"], "x weight bias mean variance", CHANNELS),
-}
+@functools.cache
+def kinds(ops: ModuleType) -> dict[str, Kind]:
+    """The kinds of layers, of the ops of a package: `manual`, or `manual.fast`."""
+    layers: Rules = ops.layers.LAYERS
+    convolution: Rules = ops.convolution.CONVOLUTION
+    pooling: Rules = ops.pooling.POOLING
+    normalization: Rules = ops.normalization.NORMALIZATION
+    recurrent: Rules = ops.recurrent.RECURRENT
+    activations: Rules = ops.activations.ACTIVATIONS
+    return {
+        "dense": Kind(*layers["dense"], "x weight bias", "batch ... features", dense_leaves),
+        "embedding": Kind(*layers["embedding"], "weight ids", ANY, embedding_leaves),
+        "conv1d": Kind(*convolution["conv1d"], "x weight bias", SIGNAL, conv1d_leaves),
+        "conv2d": Kind(*convolution["conv2d"], "x weight bias", IMAGE, conv2d_leaves),
+        "conv_transpose2d": Kind(*convolution["conv_transpose2d"], "x weight bias", IMAGE, conv_transpose2d_leaves),
+        "max_pool2d": Kind(*pooling["max_pool2d"], "x", IMAGE),
+        "average_pool2d": Kind(*pooling["average_pool2d"], "x", IMAGE),
+        "global_average_pool": Kind(*pooling["global_average_pool"], "x", CHANNELS),
+        "flatten": Kind(*layers["flatten"], "x", ANY),
+        "layer_norm": Kind(*normalization["layer_norm"], "x weight bias", CHANNELS, gain_and_bias),
+        "rms_norm": Kind(*normalization["rms_norm"], "x weight", CHANNELS, gain),
+        "batch_norm": Kind(*normalization["batch_norm"], "x weight bias", CHANNELS, gain_and_bias, running_statistics),
+        "group_norm": Kind(*normalization["group_norm"], "x weight bias", CHANNELS, gain_and_bias),
+        "dropout": Kind(*layers["dropout"], "x mask", ANY),
+        "rnn": Kind(*recurrent["rnn"], "x state input_weight hidden_weight bias", SEQUENCE, rnn_leaves),
+        "lstm": Kind(
+            *_outputs_of(*recurrent["lstm"]), "x state state input_weight hidden_weight bias", SEQUENCE, lstm_leaves
+        ),
+        "gru": Kind(
+            *recurrent["gru"], "x state input_weight hidden_weight input_bias hidden_bias", SEQUENCE, gru_leaves
+        ),
+        "last": Kind(_last, _last_backward, "x", "batch time ..."),
+        # swiglu is left out: it takes two inputs.
+        **{name: Kind(*rule, "x", ANY) for name, rule in activations.items() if name != "swiglu"},
+    }
+
+
+@functools.cache
+def variants(ops: ModuleType) -> dict[tuple[str, bool], Kind]:
+    """What a layer is instead: with something given beside its parameters (True), or without (False)."""
+    normalization: Rules = ops.normalization.NORMALIZATION
+    return {
+        ("dropout", False): Kind(_kept, _kept_backward, "x", ANY),
+        ("batch_norm", True): Kind(*normalization["batch_norm_inference"], "x weight bias mean variance", CHANNELS),
+    }
+
+
+KINDS = kinds(cast(ModuleType, manual))
 
 DATA = {"ids", "mask", "mean", "variance"}  # arguments without a gradient

@@ -26,8 +26,9 @@ def check_reduction(reduction: str) -> None:
         raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}.')
 
 
-def reduced(terms: Array, reduction: str, count: int) -> Value:
+def reduced(terms: Array | np.floating, reduction: str, count: int) -> Value:
     """The value. Of the terms, `count` count; the others are 0."""
+    terms = np.asarray(terms)
     if reduction == "none":
         return terms
     if reduction == "sum":

@@ -41,3 +41,22 @@ def tree_map(function: Callable[[np.ndarray], Any], tree: Any) -> Any:
 def dotted(path: Path) -> str:
     """`layers.0.weight`, or `the only leaf`."""
     return ".".join(map(str, path)) or "the only leaf"
+
+
+def check_alike(leaves: dict[str, dict[Path, np.ndarray]]) -> None:
+    """Raise ValueError unless all trees have the paths, shapes and dtypes of the first, and those are floating."""
+    (first, model), *others = leaves.items()
+    for path, leaf in model.items():
+        if not np.issubdtype(leaf.dtype, np.floating):
+            raise ValueError(f"{first}: {dotted(path)} is {leaf.dtype}; leaves must be floating-point arrays. Cast it.")
+    for name, tree in others:
+        for path in [*model, *tree]:
+            if (path in model) != (path in tree):
+                has, lacks = (first, name) if path in model else (name, first)
+                raise ValueError(f"{has} has a leaf {dotted(path)} and {lacks} has none; both must be trees alike.")
+            leaf, other = model[path], tree[path]
+            if leaf.shape != other.shape or leaf.dtype != other.dtype:
+                raise ValueError(
+                    f"{dotted(path)}: {first} has {leaf.dtype} {leaf.shape} and {name} has {other.dtype} "
+                    f"{other.shape}; shapes and dtypes must be equal. Cast or reshape one of them."
+                )

@@ -2,13 +2,11 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from manual._blocks import check_alike, in_blocks
-from manual._trees import dotted, leaves_by_path, tree_map
+from manual._trees import check_alike, dotted, leaves_by_path, rebuilt, tree_map
 from manual.schedules import Schedule, constant
 
 LearningRate = float | int | Schedule
@@ -17,44 +15,58 @@ LearningRate = float | int | Schedule
 def update_rule(
     learning_rate: LearningRate,
     state_type: Any,
-    formula: Callable[..., None],
+    formula: Callable[..., Any],
     *,
     start: float = 0.0,
     epsilon: float = 0.0,
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """(initialize, update) for `formula(p, *buffers, g, a, b, t=, rate=)` on blocks.
+    """(initialize, update) for `formula(p, g, *fields, t=, rate=) -> (p, *fields)` of one leaf.
 
-    The state is a NamedTuple of the count and the buffers, which begin at `start`.
+    The state is a NamedTuple of the count and the fields, which begin at `start`.
     """
     schedule = learning_rate if callable(learning_rate) else constant(learning_rate)
-    fields = state_type._fields[1:]
-
-    def buffer(leaf: np.ndarray) -> np.ndarray:
-        return np.full(leaf.shape, start, leaf.dtype) if start else np.zeros(leaf.shape, leaf.dtype)
 
     def initialize(parameters: Any) -> Any:
-        leaves = leaves_by_path(parameters)
-        check_alike({"parameters": leaves})
-        for path, leaf in leaves.items():
-            if epsilon > 0 and leaf.dtype.type(epsilon) == 0:
-                raise ValueError(
-                    f"epsilon is {epsilon}, which {leaf.dtype} ({dotted(path)}) rounds to 0. "
-                    "Give a larger one, or work in float32."
-                )
-        return state_type(np.zeros((), np.int32), *(tree_map(buffer, parameters) for _ in fields))
+        return first_state(parameters, state_type, start, epsilon)
 
     def update(parameters: Any, gradients: Any, state: Any, donate: bool = False) -> tuple[Any, Any]:
-        if len(state) != 1 + len(fields):
-            raise ValueError(
-                f"the state has {len(state)} fields; this optimizer's has {', '.join(state_type._fields)}."
-            )
-        done = int(state[0])
-        step = partial(formula, t=done + 1, rate=float(schedule(done)))
-        changed = {"parameters": parameters} | dict(zip(fields, state[1:], strict=True))
-        parameters, *buffers = in_blocks(step, changed, {"gradients": gradients}, donate=donate)
-        return parameters, state_type(np.array(done + 1, np.int32), *buffers)
+        done, changed = taken_apart(parameters, state, state_type)
+        rate = float(schedule(done))
+        leaves = {name: leaves_by_path(tree) for name, tree in (changed | {"gradients": gradients}).items()}
+        check_alike(leaves)
+        found = {}
+        for path in leaves["parameters"]:
+            p, *fields, g = (tree[path] for tree in leaves.values())
+            found[path] = formula(p, g, *fields, t=done + 1, rate=rate)
+        # By path: two dicts may hold the same keys in different orders.
+        new = [
+            rebuilt(tree, iter([np.asarray(found[path][i]) for path in leaves[name]]))
+            for i, (name, tree) in enumerate(changed.items())
+        ]
+        return new[0], state_type(np.array(done + 1, np.int32), *new[1:])
 
     return initialize, update
+
+
+def first_state(parameters: Any, state_type: Any, start: float, epsilon: float) -> Any:
+    """No update, and fields of `start`. ValueError unless leaves are floating and their dtype can hold epsilon."""
+    leaves = leaves_by_path(parameters)
+    check_alike({"parameters": leaves})
+    for path, leaf in leaves.items():
+        if epsilon > 0 and leaf.dtype.type(epsilon) == 0:
+            raise ValueError(
+                f"epsilon is {epsilon}, which {leaf.dtype} ({dotted(path)}) rounds to 0. "
+                "Give a larger one, or work in float32."
+            )
+    fields = (tree_map(lambda leaf: np.full(leaf.shape, start, leaf.dtype), parameters) for _ in state_type._fields[1:])
+    return state_type(np.zeros((), np.int32), *fields)
+
+
+def taken_apart(parameters: Any, state: Any, state_type: Any) -> tuple[int, dict[str, Any]]:
+    """How many updates are done, and the trees that change, by name."""
+    if len(state) != len(state_type._fields):
+        raise ValueError(f"the state has {len(state)} fields; this optimizer's has {', '.join(state_type._fields)}.")
+    return int(state[0]), {"parameters": parameters} | dict(zip(state_type._fields[1:], state[1:], strict=True))
 
 
 def not_negative(**values: float) -> list[float]:

@@ -1,13 +1,26 @@
-"""Windows over images (..., height, width, channels): what their options mean, how many fit, and borders."""
+"""Windows over images (batch, height, width, channels): what their options mean, how many fit, and what is in them."""
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 Pair = tuple[int, int]  # of height and of width
 Pads = tuple[Pair, Pair]  # rows before and after, columns before and after
+
+
+class Geometry(NamedTuple):
+    """How windows lie on an image, and into how many groups its channels are divided."""
+
+    size: Pair  # of the image
+    out: Pair  # how many windows
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    pads: Pads
+    groups: int = 1
 
 
 def integer(name: str, option: Any, least: int) -> int:
@@ -40,17 +53,28 @@ def count(size: int, kernel: int, stride: int, dilation: int, pads: Pair) -> int
     return (length - span) // stride + 1
 
 
-def padded(x: np.ndarray, pads: Pads, value: float = 0) -> np.ndarray:
-    """x with a border of `value`, less what a negative border cuts off."""
-    lengths = zip(pads, x.shape[-3:-1], strict=True)
-    x = x[..., *(slice(max(-before, 0), n - max(-after, 0)) for (before, after), n in lengths), :]
-    if max(map(max, pads)) <= 0:
-        return x
-    borders = [(0, 0)] * (x.ndim - 3) + [(max(before, 0), max(after, 0)) for before, after in pads] + [(0, 0)]
-    return np.pad(x, borders, constant_values=value)
+def windows_of(x: np.ndarray, geometry: Geometry, outside: float = 0) -> np.ndarray:
+    """windows[n, h, w, c, i, j] = x[n, h s + i d - p, w s + j d - p, c], a view of x with a border of `outside`.
+
+    s, d and p are stride, dilation and what is put before, by axis.
+    """
+    (high, wide), (down, across), (taller, wider) = geometry.out, geometry.stride, geometry.dilation
+    padded = np.pad(x, ((0, 0), *geometry.pads, (0, 0)), constant_values=outside)
+    spans = tuple(d * (k - 1) + 1 for d, k in zip(geometry.dilation, geometry.kernel, strict=True))
+    everywhere = sliding_window_view(padded, spans, axis=(1, 2))
+    return everywhere[:, ::down, ::across, :, ::taller, ::wider][:, :high, :wide]
 
 
-def unpadded(x: np.ndarray, pads: Pads) -> np.ndarray:
-    """x without a border that `padded` gave it, as a view."""
-    (top, bottom), (left, right) = pads
-    return x[..., top : x.shape[-3] - bottom, left : x.shape[-2] - right, :]
+def add_windows(dwindows: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """The adjoint of `windows_of`: each entry of x receives what every window that it is in sends to it.
+
+    It goes through the places i, j in a window, whose entries no two windows share. What falls on the border is
+    dropped, and what no window touches receives 0.
+    """
+    (high, wide), (down, across), (taller, wider) = geometry.out, geometry.stride, geometry.dilation
+    (height, width), ((top, bottom), (left, right)) = geometry.size, geometry.pads
+    batch, channels = len(dwindows), dwindows.shape[3]
+    padded = np.zeros((batch, top + height + bottom, left + width + right, channels), dwindows.dtype)
+    for i, j in np.ndindex(geometry.kernel):
+        padded[:, i * taller :, j * wider :][:, ::down, ::across][:, :high, :wide] += dwindows[..., i, j]
+    return padded[:, top : top + height, left : left + width]

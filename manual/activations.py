@@ -5,23 +5,16 @@ gradient of the loss with respect to each floating-point input, in order: one ar
 several. dy is the output gradient, dx the input's. Elementwise functions take any shape; functions along an axis
 take the last one unless told otherwise. Work keeps the dtype it is given; inputs are never modified.
 
-Large inputs saturate without a warning. At a kink, 0, the slope is that on the left; so relu'(0) = 0. Slopes are
-chosen by arithmetic (`_by_side`), because np.where is several times slower at random signs. max(x, 0) is a clip, which
-is three times as fast as np.maximum with a number. Formulas are built up in the memory of their result, as new memory
-costs more than an operation.
+Large inputs saturate without a warning. At a nonsmooth point, 0, the slope is that on the left; so relu'(0) = 0.
 """
 
-from collections.abc import Callable
-from math import inf, pi, sqrt
-from typing import Any, NamedTuple
+from math import pi, sqrt
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from manual._erf import erf
-from manual._parts import in_parts
-from manual._softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
-from manual._softplus import softplus_below
+from manual._rules import Rules
 
 Array = Float[np.ndarray, "*shape"]
 
@@ -40,35 +33,33 @@ def tanh(x: Array) -> tuple[Array, OutputCache]:
 
 def tanh_backward(output_gradient: Array, cache: OutputCache) -> Array:
     """dx = dy (1 - y^2), because tanh' = 1 / cosh^2 = 1 - tanh^2."""
-    return output_gradient * (1 - cache.y**2)
+    dy, y = output_gradient, cache.y
+    return dy * (1 - y**2)
 
 
 def sigmoid(x: Array) -> tuple[Array, OutputCache]:
     """y = 1 / (1 + exp(-x)). Source: Rumelhart, Hinton and Williams (1986), equation 2."""
-    y = np.negative(x, out=np.empty_like(x))
-    with np.errstate(over="ignore"):  # 1 / (1 + inf) is the right 0
-        np.exp(y, out=y)
-    y += 1
-    np.reciprocal(y, out=y)
+    with np.errstate(over="ignore"):  # where exp overflows, 1 / (1 + inf) is the right 0
+        y = 1 / (1 + np.exp(-x))
     return y, OutputCache(y)
 
 
 def sigmoid_backward(output_gradient: Array, cache: OutputCache) -> Array:
     """dx = dy y (1 - y), because y' = exp(-x) / (1 + exp(-x))^2 and 1 - y = exp(-x) / (1 + exp(-x))."""
-    dx = 1 - cache.y
-    dx *= cache.y
-    return dx * output_gradient
+    dy, y = output_gradient, cache.y
+    return dy * y * (1 - y)
 
 
 def relu(x: Array) -> tuple[Array, OutputCache]:
     """y = max(x, 0). Source: Nair and Hinton (2010)."""
-    y = np.clip(x, 0, inf, out=np.empty_like(x))
+    y = np.maximum(x, 0)
     return y, OutputCache(y)
 
 
 def relu_backward(output_gradient: Array, cache: OutputCache) -> Array:
-    """dx = dy where x > 0, which is where y > 0, else 0. At the kink, 0, the slope is 0."""
-    return output_gradient * (cache.y > 0)
+    """dx = dy where x > 0, which is where y > 0, else 0. At the nonsmooth point, 0, the slope is 0."""
+    dy, y = output_gradient, cache.y
+    return dy * (y > 0)
 
 
 class LeakyReluCache(NamedTuple):
@@ -79,27 +70,19 @@ class LeakyReluCache(NamedTuple):
 
 
 def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> tuple[Array, LeakyReluCache]:
-    """y = x where x > 0, else negative_slope x. Source: Maas, Hannun and Ng (2013)."""
+    """y = max(x, 0) + negative_slope min(x, 0). Source: Maas, Hannun and Ng (2013)."""
     negative_slope = float(negative_slope)  # a NumPy scalar would promote float32 work
-    y = np.clip(x, -inf, 0, out=np.empty_like(x))
-    y *= negative_slope
-    y += np.clip(x, 0, inf)
+    y = np.maximum(x, 0) + negative_slope * np.minimum(x, 0)
     return y, LeakyReluCache(x, negative_slope)
 
 
 def leaky_relu_backward(output_gradient: Array, cache: LeakyReluCache) -> Array:
-    """dx = dy where x > 0, else negative_slope dy: at the kink, 0, too, as in PyTorch (`jax.nn.leaky_relu` has 1)."""
-    return _by_side(output_gradient, cache.x > 0, 1.0, cache.negative_slope)
+    """dx = dy where x > 0, else negative_slope dy.
 
-
-def _by_side(dy: Array, positive: np.ndarray, right: float, left: Any) -> Array:
-    """dy right where x is positive, else dy left."""
-    p = dy * positive
-    dx = (dy - p) * left
-    if right != 1:
-        p *= right
-    dx += p
-    return dx
+    This is so at the nonsmooth point, 0, too, as in PyTorch (`jax.nn.leaky_relu` has 1).
+    """
+    dy, (x, negative_slope) = output_gradient, cache
+    return np.where(x > 0, dy, negative_slope * dy)
 
 
 class EluCache(NamedTuple):
@@ -110,20 +93,21 @@ class EluCache(NamedTuple):
 
 
 def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, EluCache]:
-    """y = x where x > 0, else alpha (exp(x) - 1). ValueError if alpha is negative. Source: Clevert et al. (2016)."""
+    """y = max(x, 0) + alpha (exp(min(x, 0)) - 1). Source: Clevert et al. (2016).
+
+    Of a minimum, exp cannot overflow, and expm1 loses no digits near 0. Raises ValueError if alpha is negative.
+    """
     alpha = float(alpha)
     if not alpha >= 0:
         raise ValueError(f"alpha must be 0 or more, got {alpha}: on the left, an ELU falls to -alpha.")
-    y = np.clip(x, -inf, 0, out=np.empty_like(x))
-    np.expm1(y, out=y)
-    y *= alpha
-    y += np.clip(x, 0, inf)
+    y = np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0))
     return y, EluCache(y, alpha)
 
 
 def elu_backward(output_gradient: Array, cache: EluCache) -> Array:
-    """dx = dy where x > 0, else dy (y + alpha) = dy alpha exp(x): at 0, too, a kink unless alpha = 1."""
-    return _by_side(output_gradient, cache.y > 0, 1.0, cache.y + cache.alpha)
+    """dx = dy where x > 0, else dy alpha exp(x) = dy (y + alpha): at 0, too, a nonsmooth point unless alpha = 1."""
+    dy, (y, alpha) = output_gradient, cache
+    return np.where(y > 0, dy, dy * (y + alpha))
 
 
 # With these, mean 0 and variance 1 go through a layer unchanged: Klambauer et al. (2017), equation 14.
@@ -133,29 +117,27 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 
 def selu(x: Array) -> tuple[Array, OutputCache]:
     """y = scale elu(x, alpha), with the constants of self-normalization. Source: Klambauer et al. (2017)."""
-    y, _ = elu(x, alpha=_SELU_ALPHA)
-    y *= _SELU_SCALE
+    of_elu, _ = elu(x, alpha=_SELU_ALPHA)
+    y = _SELU_SCALE * of_elu
     return y, OutputCache(y)
 
 
 def selu_backward(output_gradient: Array, cache: OutputCache) -> Array:
-    """dx = scale dy where x > 0, else dy (y + scale alpha) = dy scale alpha exp(x): at the kink, 0, too."""
-    return _by_side(output_gradient, cache.y > 0, _SELU_SCALE, cache.y + _SELU_SCALE * _SELU_ALPHA)
+    """dx = scale dy where x > 0, else dy scale alpha exp(x) = dy (y + scale alpha): at the nonsmooth point, 0, too."""
+    dy, y = output_gradient, cache.y
+    return np.where(y > 0, _SELU_SCALE * dy, dy * (y + _SELU_SCALE * _SELU_ALPHA))
 
 
 def softplus(x: Array) -> tuple[Array, OutputCache]:
     """y = log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), whose exp cannot overflow. Source: Dugas et al. (2001)."""
-    y = softplus_below(x)
-    y += np.clip(x, 0, inf)
-    return y, OutputCache(y)  # np.logaddexp(x, 0) takes ten times as long
+    y = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+    return y, OutputCache(y)
 
 
 def softplus_backward(output_gradient: Array, cache: OutputCache) -> Array:
     """dx = dy sigmoid(x) = dy (1 - exp(-y)), because exp(-y) = 1 / (1 + exp(x)) = 1 - sigmoid(x)."""
-    dx = np.negative(cache.y, out=np.empty_like(cache.y))
-    np.expm1(dx, out=dx)
-    np.negative(dx, out=dx)
-    return dx * output_gradient
+    dy, y = output_gradient, cache.y
+    return dy * -np.expm1(-y)
 
 
 class GeluCache(NamedTuple):
@@ -167,8 +149,6 @@ class GeluCache(NamedTuple):
 
 
 _GELU_A, _GELU_C = 0.044715, sqrt(2 / pi)
-# Beyond it, Phi is 0 or 1 and its slope 0 in every dtype; up to it, x^3 overflows in none, not even in float16.
-_GELU_TAIL = 40
 
 
 def gelu(x: Array, *, approximate: bool = False) -> tuple[Array, GeluCache]:
@@ -179,23 +159,13 @@ def gelu(x: Array, *, approximate: bool = False) -> tuple[Array, GeluCache]:
 
     GPT-2 has the approximate form. PyTorch's default is the exact one, as here; `jax.nn.gelu` has the other.
     """
-
-    def value(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if approximate:
-            t = np.clip(x, -_GELU_TAIL, _GELU_TAIL)
-            Phi = np.square(t)
-            Phi *= _GELU_C * _GELU_A
-            Phi += _GELU_C
-            Phi *= t
-            np.tanh(Phi, out=Phi)
-        else:
-            Phi = erf(x * sqrt(0.5))
-        Phi += 1
-        Phi *= 0.5
-        return x * Phi, Phi
-
-    y, Phi = in_parts(value, x)
-    return y, GeluCache(x, Phi, approximate)
+    if approximate:
+        t = _tail_cut_off(x)
+        u = _GELU_C * (t + _GELU_A * t**3)
+        Phi = (1 + np.tanh(u)) / 2
+    else:
+        Phi = (1 + _erf(x / sqrt(2))) / 2
+    return x * Phi, GeluCache(x, Phi, approximate)
 
 
 def gelu_backward(output_gradient: Array, cache: GeluCache) -> Array:
@@ -205,25 +175,25 @@ def gelu_backward(output_gradient: Array, cache: GeluCache) -> Array:
     approximate    Phi' = (1 - tanh(u)^2) u' / 2 = 2 Phi (1 - Phi) u', because tanh(u) = 2 Phi - 1,
                    u' = sqrt(2 / pi) (1 + 3 * 0.044715 x^2)
     """
+    dy, (x, Phi, approximate) = output_gradient, cache
+    t = _tail_cut_off(x)
+    if approximate:
+        du = _GELU_C * (1 + 3 * _GELU_A * t**2)
+        dPhi = 2 * Phi * (1 - Phi) * du
+    else:
+        dPhi = np.exp(-(t**2) / 2) / sqrt(2 * pi)
+    return dy * (Phi + x * dPhi)
 
-    def gradient(dy: np.ndarray, x: np.ndarray, Phi: np.ndarray) -> np.ndarray:
-        t = np.clip(x, -_GELU_TAIL, _GELU_TAIL)
-        np.square(t, out=t)
-        if cache.approximate:
-            t *= 6 * _GELU_C * _GELU_A
-            t += 2 * _GELU_C
-            t *= Phi
-            t *= 1 - Phi
-        else:
-            t *= -0.5
-            np.exp(t, out=t)
-            t *= 1 / sqrt(2 * pi)
-        t *= x
-        t += Phi
-        t *= dy
-        return t
 
-    return in_parts(gradient, output_gradient, cache.x, cache.Phi)
+def _tail_cut_off(x: Array) -> Array:
+    """Beyond 40, Phi is 0 or 1 and its slope 0 in every dtype; up to it, x^3 overflows in none, not even in float16."""
+    return np.clip(x, -40, 40)
+
+
+def _erf(x: Array) -> Array:
+    from scipy.special import erf  # here, because it is slow to import
+
+    return np.asarray(erf(x)).astype(x.dtype, copy=False)  # of float16, it makes float32
 
 
 class SiluCache(NamedTuple):
@@ -240,13 +210,55 @@ def silu(x: Array) -> tuple[Array, SiluCache]:
 
 
 def silu_backward(output_gradient: Array, cache: SiluCache) -> Array:
-    """dx = dy s (1 + x (1 - s)), because s' = s (1 - s)."""
-    x, s = cache
-    dx = 1 - s
-    dx *= x
-    dx += 1
-    dx *= s
-    return dx * output_gradient
+    """dx = dy (s + x s'), with s' = s (1 - s)."""
+    dy, (x, s) = output_gradient, cache
+    ds = s * (1 - s)
+    return dy * (s + x * ds)
+
+
+class SoftmaxCache(NamedTuple):
+    """The value is enough, because both derivatives, that of log_softmax too, are functions of it."""
+
+    y: Float[np.ndarray, "*shape"]
+    axis: int
+
+
+def softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
+    """y_i = exp(x_i) / sum_j exp(x_j) along `axis`; the largest x is subtracted first, so that exp cannot overflow.
+
+    -inf (a mask) gives 0. Where all are -inf there is no softmax, and the result is NaN. Raises ValueError if x has no
+    such axis, or nothing along it. Source: Bridle, "Probabilistic interpretation of feedforward classification network
+    outputs, with relationships to statistical pattern recognition" (1990).
+    """
+    _check_axis(x, axis)
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    y = e / np.sum(e, axis=axis, keepdims=True)
+    return y, SoftmaxCache(y, axis)
+
+
+def softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:
+    """dx_i = y_i dy_i - y_i sum_j y_j dy_j, because dy_j/dx_i = y_j ([i = j] - y_i)."""
+    dy, (y, axis) = output_gradient, cache
+    return y * dy - y * np.sum(y * dy, axis=axis, keepdims=True)
+
+
+def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
+    """y_i = x_i - log sum_j exp(x_j), finite where softmax_i rounds to 0; all else as there. Source: Bridle (1990)."""
+    _check_axis(x, axis)
+    shifted = x - np.max(x, axis=axis, keepdims=True)
+    y = shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+    return y, SoftmaxCache(y, axis)
+
+
+def log_softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:
+    """dx_i = dy_i - exp(y_i) sum_j dy_j, because dy_j/dx_i = [i = j] - softmax_i."""
+    dy, (y, axis) = output_gradient, cache
+    return dy - np.exp(y) * np.sum(dy, axis=axis, keepdims=True)
+
+
+def _check_axis(x: Array, axis: int) -> None:
+    if not -x.ndim <= axis < x.ndim or x.shape[axis] == 0:
+        raise ValueError(f"x must have at least one entry along axis {axis}, got shape {x.shape}: choose another axis.")
 
 
 class SwigluCache(NamedTuple):
@@ -266,14 +278,14 @@ def swiglu(gate: Array, value: Float[np.ndarray, "*values"]) -> tuple[Array, Swi
 
 
 def swiglu_backward(output_gradient: Array, cache: SwigluCache) -> tuple[Array, Array]:
-    """dgate = dy value silu'(gate) and dvalue = dy silu(gate), with silu' = s (1 + gate (1 - s))."""
-    gate, value, s = cache
-    return (1 + (1 - s) * gate) * s * value * output_gradient, gate * s * output_gradient
+    """dgate = dy value silu'(gate) and dvalue = dy silu(gate), with silu = gate s and silu' = s + gate s (1 - s)."""
+    dy, (gate, value, s) = output_gradient, cache
+    dgate = dy * value * (s + gate * s * (1 - s))
+    dvalue = dy * gate * s
+    return dgate, dvalue
 
 
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-ACTIVATIONS: dict[str, Rule] = {
+ACTIVATIONS: Rules = {
     "tanh": (tanh, tanh_backward),
     "sigmoid": (sigmoid, sigmoid_backward),
     "relu": (relu, relu_backward),

@@ -1,40 +1,31 @@
 """Attention, with every derivative by hand.
 
 Symbols, once: q, k, v are query, key and value, s the scores, p the softmax of each row of them, o the value of
-the op; dq is the gradient of the loss with respect to q. Arrays are (batch, tokens, heads, depth). Inside, each key
-head stands beside the group of query heads that use it: (batch, key_heads, group, tokens, depth), a view of the
-same memory, which BLAS multiplies as fast as a contiguous copy.
+the op; dq is the gradient of the loss with respect to q. Arrays are (batch, tokens, heads, depth). In sums, b counts
+the batch, q queries, k keys, h key heads, g the query heads of a group that share a key head, d and v features.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from manual._affine import affine, affine_backward
 from manual._attention_shapes import check_attention, check_rotary, check_weights
+from manual._rules import Rules
+from manual.layers import DenseCache, dense, dense_backward
 
-Matrix = Float[np.ndarray, "inputs outputs"]
 Mask = Bool[np.ndarray, "..."] | None
-
-BLOCK = 64  # queries at a time where attention is causal
 
 
 class AttentionCache(NamedTuple):
-    """The exponentials, the only arrays of size queries x keys, because to make them again costs a product of matrices.
-
-    One entry of them and of `totals` for each block of queries: p = exponentials / totals, but it is never formed: a
-    row of o is shorter than a row of scores, and cheaper to divide.
-    """
+    """p, because to make it again costs a product of matrices; and q, k, v, because each is in another's gradient."""
 
     query: Float[np.ndarray, "batch queries heads depth"]
     key: Float[np.ndarray, "batch keys key_heads depth"]
     value: Float[np.ndarray, "batch keys key_heads value_depth"]
-    exponentials: list[Float[np.ndarray, "batch key_heads group block seen"]]
-    totals: list[Float[np.ndarray, "batch key_heads group block 1"]]
-    causal: bool
+    p: Float[np.ndarray, "batch key_heads group queries keys"]
+    causal: bool  # then half of p is known to be 0
 
 
 def attention(
@@ -49,37 +40,29 @@ def attention(
 
         s = q k^T / sqrt(depth)      p = softmax(s)  over the keys that may be attended      o = p v
 
-    `mask`, broadcastable to (batch, heads, queries, keys), is True where a key may be attended. `causal` lets query i
-    see the keys j <= i + (keys - queries): the last query sees all, as it must when earlier keys come from a cache.
-    (FlashAttention since 2.1 does the same; the `is_causal` of PyTorch and of JAX aligns the beginnings.) Heads
-    must be a multiple of key_heads, and query head h uses key head h // (heads / key_heads). A query that may
-    attend to nothing gets 0, and so do its gradients. (PyTorch's gave NaN before 2.5; `nn.MultiheadAttention` still
-    does when it returns its weights.)
+    A query that may attend to nothing gets 0, and so do its gradients. (PyTorch's gave NaN before 2.5;
+    `nn.MultiheadAttention` still does when it returns its weights.)
 
-    Causal attention goes through the queries in blocks, so that most of the keys that are not seen cost neither time
-    nor memory. Raises ValueError if the shapes do not fit or the mask is not boolean.
+    Args:
+        query: heads must be a multiple of key_heads; head h uses key head h // (heads / key_heads).
+        key: as many tokens and heads as value has.
+        value: may have a depth of its own.
+        mask: broadcastable to (batch, heads, queries, keys); True where a key may be attended.
+        causal: lets query i see the keys j <= i + (keys - queries): the last query sees all, as it must when earlier
+            keys come from a cache. (FlashAttention since 2.1 does the same; the `is_causal` of PyTorch and of JAX
+            aligns the beginnings.)
+
+    Raises:
+        ValueError: if the shapes do not fit or the mask is not boolean.
+
     Source: Vaswani et al., "Attention is all you need" (2017), 3.2.1; grouped heads: Ainslie et al., "GQA" (2023).
     """
     check_attention(query, key, value, mask)
-    o = np.empty((*query.shape[:3], value.shape[3]), query.dtype)
-    q, k, v, out = (_by_key_head(x, key.shape[2]) for x in (query, key, value, o))
-    q = q * (1 / math.sqrt(q.shape[-1]))
-    offsets = _offsets(mask, causal, (*q.shape[:4], k.shape[3]), q.dtype)
-    cache = AttentionCache(query, key, value, [], [], causal)
-    for rows, seen in _blocks(q.shape[3], k.shape[3], causal):
-        s = q[..., rows, :] @ k[..., seen, :].swapaxes(-1, -2)
-        if offsets is not None:
-            s += offsets[..., rows, seen]
-        # The largest exponential of a row is exp(0) = 1, so that its total is at least 1, unless nothing may be
-        # attended: then `initial` takes the place of -infinity, and 1 that of the total 0.
-        s -= np.max(s, axis=-1, keepdims=True, initial=np.finfo(s.dtype).min)
-        e = np.exp(s, out=s)
-        total = np.maximum(np.sum(e, axis=-1, keepdims=True), 1)
-        np.matmul(e, v[..., seen, :], out=out[..., rows, :])
-        out[..., rows, :] /= total
-        cache.exponentials.append(e)
-        cache.totals.append(total)
-    return o, cache
+    q = _in_groups(query, key.shape[2])
+    s = np.einsum("bqhgd,bkhd->bhgqk", q, key, optimize=True) / math.sqrt(query.shape[3])
+    p = _softmax_of_allowed(s, _allowed(mask, causal, s.shape))
+    o = np.einsum("bhgqk,bkhv->bqhgv", p, value, optimize=True)
+    return o.reshape(*query.shape[:3], value.shape[3]), AttentionCache(query, key, value, p, causal)
 
 
 def attention_backward(
@@ -94,27 +77,41 @@ def attention_backward(
         dv = p^T do      dp = do v^T      ds = p (dp - sum over keys of p dp)
         dq = ds k / sqrt(depth)           dk = ds^T q / sqrt(depth)
 
-    Softmax: dp_i/ds_j = p_i ((i = j) - p_j). Keys that may not be attended have p = 0 and need no second look. With
-    p = e / total and g = do / total, these are dv = e^T g and ds = e (g v^T - sum of e (g v^T) / total).
+    Softmax: dp_i/ds_j = p_i ((i = j) - p_j). Keys that may not be attended have p = 0 and need no second look.
     The sum is taken over the products themselves, and not as do o, so that it cancels exactly where p is 1.
     A key head is used by its whole group of query heads, so that their dk and dv are added up.
     """
-    query, key, value, exponentials, totals, causal = cache
-    d_query, d_key, d_value = (np.zeros(x.shape, x.dtype) for x in (query, key, value))
-    q, k, v, do = (_by_key_head(x, key.shape[2]) for x in (query, key, value, output_gradient))
-    dq, dk, dv = (_by_key_head(x, key.shape[2]) for x in (d_query, d_key, d_value))
-    blocks = _blocks(q.shape[3], k.shape[3], causal)
-    for (rows, seen), e, total in zip(blocks, exponentials, totals, strict=True):
-        g = do[..., rows, :] / total
-        dv[..., 0, seen, :] += _stacked(e).swapaxes(-1, -2) @ _stacked(g)
-        ds = g @ v[..., seen, :].swapaxes(-1, -2)
-        ds -= np.vecdot(e, ds)[..., None] / total
-        ds *= e
-        np.matmul(ds, k[..., seen, :], out=dq[..., rows, :])
-        dk[..., 0, seen, :] += _stacked(ds).swapaxes(-1, -2) @ _stacked(q[..., rows, :])
-    dq *= 1 / math.sqrt(q.shape[-1])
-    dk *= 1 / math.sqrt(q.shape[-1])
-    return d_query, d_key, d_value
+    query, key, value, p, _ = cache
+    q, do = (_in_groups(x, key.shape[2]) for x in (query, output_gradient))
+    dv = np.einsum("bhgqk,bqhgv->bkhv", p, do, optimize=True)
+    dp = np.einsum("bqhgv,bkhv->bhgqk", do, value, optimize=True)
+    ds = p * (dp - np.sum(p * dp, axis=-1, keepdims=True))
+    dq = np.einsum("bhgqk,bkhd->bqhgd", ds, key, optimize=True) / math.sqrt(query.shape[3])
+    dk = np.einsum("bhgqk,bqhgd->bkhd", ds, q, optimize=True) / math.sqrt(query.shape[3])
+    return dq.reshape(query.shape), dk, dv
+
+
+def _in_groups(x: np.ndarray, key_heads: int) -> np.ndarray:
+    """(batch, tokens, heads, depth) -> (batch, tokens, key_heads, group, depth)."""
+    return x.reshape(*x.shape[:2], key_heads, x.shape[2] // key_heads, x.shape[3])
+
+
+def _allowed(mask: np.ndarray | None, causal: bool, scores: tuple[int, ...]) -> np.ndarray:
+    """True where a key may be attended, in the shape of the scores."""
+    batch, key_heads, group, queries, keys = scores
+    seen = np.tri(queries, keys, keys - queries, dtype=bool) if causal else np.bool_(True)
+    allowed = seen if mask is None else seen & mask
+    return np.broadcast_to(allowed, (batch, key_heads * group, queries, keys)).reshape(scores)
+
+
+def _softmax_of_allowed(s: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """The largest score is subtracted, so that its exponential is 1 and the sum of a row is at least 1.
+
+    Unless nothing is allowed: then `initial` takes the place of -infinity, 1 that of the sum, and p is 0.
+    """
+    s = np.where(allowed, s, -np.inf)
+    e = np.exp(s - np.max(s, axis=-1, keepdims=True, initial=np.finfo(s.dtype).min))
+    return e / np.maximum(np.sum(e, axis=-1, keepdims=True), 1)
 
 
 class RotaryEmbeddingCache(NamedTuple):
@@ -155,15 +152,22 @@ def rotary_embedding_backward(
     return _turned(output_gradient, cache.cosine, -cache.sine, cache.interleaved)
 
 
-class MultiHeadAttentionCache(NamedTuple):
-    """Both factors of each product with a weight, because each is in the other's gradient; `attention` has q, k, v."""
+def _turned(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray, interleaved: bool) -> np.ndarray:
+    """Each pair (a, b) of features of x turned by its angle."""
+    a, b = (x[..., 0::2], x[..., 1::2]) if interleaved else np.split(x, 2, axis=-1)
+    turned = (a * cosine - b * sine, b * cosine + a * sine)
+    return np.stack(turned, axis=-1).reshape(x.shape) if interleaved else np.concatenate(turned, axis=-1)
 
-    x: Float[np.ndarray, "batch queries features"]
-    context: Float[np.ndarray, "batch keys context_features"] | None  # None: x itself
-    weights: tuple[Matrix, Matrix, Matrix, Matrix]  # of query, key, value and output
-    biased: tuple[bool, ...]  # likewise
-    attended: Float[np.ndarray, "batch queries heads value_depth"]
+
+class MultiHeadAttentionCache(NamedTuple):
+    """The caches of the four dense layers and of the attention between them, because backward goes through all."""
+
+    query: DenseCache
+    key: DenseCache
+    value: DenseCache
     attention: AttentionCache
+    output: DenseCache
+    context_is_x: bool
 
 
 def multi_head_attention(
@@ -187,49 +191,54 @@ def multi_head_attention(
 
         q = x Wq + bq      k = c Wk + bk      v = c Wv + bv      y = attention(q, k, v) Wo + bo
 
-    The context c is x itself (self-attention) if None is given. The columns of Wq are `heads` blocks of depth columns,
-    those of Wk and Wv `key_heads` blocks (None: as many as heads); Wo has a row for each head and feature of a value.
-    `mask` and `causal` are those of `attention`. Raises ValueError if the weights do not divide into heads.
+    Args:
+        x: the tokens that ask.
+        context: c, the tokens that are asked; None for x itself (self-attention).
+        query_weight: its columns are `heads` blocks of depth columns.
+        key_weight: its columns are `key_heads` blocks of depth columns.
+        value_weight: its columns are `key_heads` blocks, of a depth of their own.
+        output_weight: a row for each head and feature of a value.
+        query_bias, key_bias, value_bias, output_bias: None for none.
+        mask: that of `attention`.
+        heads: how many subspaces.
+        key_heads: how many of key and value, which groups of heads share; None for as many as heads.
+        causal: that of `attention`.
+
+    Raises:
+        ValueError: if the weights do not divide into heads.
+
     Source: Vaswani et al. (2017), 3.2.2, without biases; GPT-2 and `torch.nn.MultiheadAttention` have them.
     """
     key_heads = heads if key_heads is None else key_heads
     c = x if context is None else context
     weights = (query_weight, key_weight, value_weight, output_weight)
-    biases = (query_bias, key_bias, value_bias, output_bias)
-    biased = tuple(bias is not None for bias in biases)
-    check_weights(x, c, weights, biases, heads, key_heads)
-    q = _split(affine(x, query_weight, query_bias), heads)
-    k = _split(affine(c, key_weight, key_bias), key_heads)
-    v = _split(affine(c, value_weight, value_bias), key_heads)
-    o, cache = attention(q, k, v, mask, causal=causal)
-    return affine(_joined(o), output_weight, output_bias), MultiHeadAttentionCache(
-        x, context, weights, biased, o, cache
-    )
+    check_weights(x, c, weights, (query_bias, key_bias, value_bias, output_bias), heads, key_heads)
+    q, of_query = dense(x, query_weight, query_bias)
+    k, of_key = dense(c, key_weight, key_bias)
+    v, of_value = dense(c, value_weight, value_bias)
+    o, of_attention = attention(_split(q, heads), _split(k, key_heads), _split(v, key_heads), mask, causal=causal)
+    y, of_output = dense(_joined(o), output_weight, output_bias)
+    return y, MultiHeadAttentionCache(of_query, of_key, of_value, of_attention, of_output, context is None)
 
 
 def multi_head_attention_backward(
     output_gradient: Float[np.ndarray, "batch queries outputs"], cache: MultiHeadAttentionCache
 ) -> tuple[np.ndarray | None, ...]:
-    """Through the output weight, through the attention, and through the three projections:
+    """Through the output's dense layer, through the attention, and through the three other dense layers.
 
-        dWo = o^T dy     do = dy Wo^T     dq, dk, dv by attention_backward
-        dWq = x^T dq     dbq = sum of dq over batch and tokens     the same for k and v with c
-        dx = dq Wq^T     dc = dk Wk^T + dv Wv^T     dx + dc for x if the context is x
-
-    Returns the gradients of x, the context, four weights and four biases; None where None was given.
+    The context is asked twice, for keys and for values: dc is the sum of what both send back. If the context is x, dx
+    is the sum of all three. Returns the gradients of x, the context, four weights and four biases; None where None
+    was given.
     """
-    x, context, (Wq, Wk, Wv, Wo), biased, o, attention_cache = cache
-    c = x if context is None else context
-    do, dWo, dbo = affine_backward(output_gradient, _joined(o), Wo)
-    dq, dk, dv = attention_backward(do.reshape(o.shape), attention_cache)
-    dx, dWq, dbq = affine_backward(_joined(dq), x, Wq)
-    dc, dWk, dbk = affine_backward(_joined(dk), c, Wk)
-    dc_of_v, dWv, dbv = affine_backward(_joined(dv), c, Wv)
-    dc += dc_of_v
-    if context is None:
-        dx += dc
-    biases = (db if given else None for db, given in zip((dbq, dbk, dbv, dbo), biased, strict=True))
-    return dx, None if context is None else dc, dWq, dWk, dWv, dWo, *biases
+    heads = cache.attention.query.shape[2]
+    do, dWo, dbo = dense_backward(output_gradient, cache.output)
+    dq, dk, dv = attention_backward(_split(do, heads), cache.attention)
+    dx, dWq, dbq = dense_backward(_joined(dq), cache.query)
+    dc_by_keys, dWk, dbk = dense_backward(_joined(dk), cache.key)
+    dc_by_values, dWv, dbv = dense_backward(_joined(dv), cache.value)
+    dc = dc_by_keys + dc_by_values
+    dx, dcontext = (dx + dc, None) if cache.context_is_x else (dx, dc)
+    return dx, dcontext, dWq, dWk, dWv, dWo, dbq, dbk, dbv, dbo
 
 
 def _split(x: np.ndarray, heads: int) -> np.ndarray:
@@ -242,49 +251,7 @@ def _joined(x: np.ndarray) -> np.ndarray:
     return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
 
 
-def _turned(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray, interleaved: bool) -> np.ndarray:
-    """Each pair (a, b) of features of x turned by its angle."""
-    half = x.shape[-1] // 2
-    first, second = (slice(0, None, 2), slice(1, None, 2)) if interleaved else (slice(half), slice(half, None))
-    a, b, y = x[..., first], x[..., second], np.empty(x.shape, x.dtype)
-    np.subtract(a * cosine, b * sine, out=y[..., first])
-    np.add(b * cosine, a * sine, out=y[..., second])
-    return y
-
-
-def _blocks(queries: int, keys: int, causal: bool) -> Iterator[tuple[slice, slice]]:
-    """Queries, and the keys that any of them can see: all at once, or in blocks if the last keys are hidden."""
-    size = BLOCK if causal else max(queries, 1)
-    for start in range(0, queries, size):
-        stop = min(start + size, queries)
-        yield slice(start, stop), slice(0, max(stop + keys - queries, 0) if causal else keys)
-
-
-def _by_key_head(x: np.ndarray, key_heads: int) -> np.ndarray:
-    """(batch, tokens, heads, depth) -> (batch, key_heads, heads / key_heads, tokens, depth), a view."""
-    return x.reshape(*x.shape[:2], key_heads, x.shape[2] // key_heads, x.shape[3]).transpose(0, 2, 3, 1, 4)
-
-
-def _stacked(x: np.ndarray) -> np.ndarray:
-    """(batch, key_heads, group, rows, n) -> (batch, key_heads, group x rows, n): a product then sums over the group."""
-    return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3], x.shape[4])
-
-
-def _offsets(mask: np.ndarray | None, causal: bool, scores: tuple[int, ...], dtype: Any) -> np.ndarray | None:
-    """0 where a key may be attended and -infinity elsewhere, computed in the mask's own shape: adding is one pass."""
-    batch, key_heads, group, queries, keys = scores
-    if causal:
-        seen = np.tri(queries, keys, keys - queries, dtype=bool)
-        mask = seen if mask is None else mask & seen
-    if mask is None:
-        return None
-    offsets = np.where(mask, dtype.type(0), dtype.type(-np.inf))
-    return np.broadcast_to(offsets, (batch, key_heads * group, queries, keys)).reshape(scores)
-
-
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-ATTENTION: dict[str, Rule] = {
+ATTENTION: Rules = {
     "attention": (attention, attention_backward),
     "rotary_embedding": (rotary_embedding, rotary_embedding_backward),
     "multi_head_attention": (multi_head_attention, multi_head_attention_backward),

@@ -10,18 +10,21 @@ zeros are put before and after, `dilation` the step from tap to tap. `padding` m
 (PyTorch has it at stride 1 only). Windows that would reach over the end are dropped. With `groups`, inputs and outputs
 are divided into as many blocks of channels, and each block of outputs sees its own inputs only.
 
+Everything is made of one sum, of x[n, h s + i d - p, w s + j d - p, c] W[i, j, c, o] dy[n, h, w, o] over all indices,
+less that of what is asked for: `_correlated` gives y, `_sent_back` dx and `_products_of_windows` dW.
+
 The arrays of one call share a dtype, and work keeps it. A guide to the arithmetic: Dumoulin and Visin,
 "A guide to convolution arithmetic for deep learning", arXiv 1603.07285 (2016).
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from manual._correlation import Geometry, correlate, input_gradient, weight_gradient
-from manual._windows import Pads, Pair, count, integer, pair
+from manual._precision import widened
+from manual._rules import Rules
+from manual._windows import Geometry, Pads, Pair, add_windows, count, integer, pair, windows_of
 
 Sequences = Float[np.ndarray, "batch length inputs"]
 NewSequences = Float[np.ndarray, "batch new_length outputs"]
@@ -31,6 +34,38 @@ Kernel1d = Float[np.ndarray, "kernel inputs_per_group outputs"]
 Kernel2d = Float[np.ndarray, "kernel_height kernel_width inputs_per_group outputs"]
 TransposedKernel2d = Float[np.ndarray, "kernel_height kernel_width outputs_per_group outputs_of_conv2d"]
 Bias = Float[np.ndarray, " biases"]
+
+
+def _correlated(x: Images, weight: Kernel2d, geometry: Geometry) -> NewImages:
+    """y[n, h, w, o] = sum over i, j, c of  x[n, h s + i d - p, w s + j d - p, c] W[i, j, c, o], for each group g."""
+    windows = _by_group(windows_of(widened(x), geometry), geometry.groups)
+    y = np.einsum("nhwgcij,ijcgo->nhwgo", windows, _by_output_group(weight, geometry.groups), optimize=True)
+    return y.reshape(*y.shape[:3], weight.shape[3]).astype(x.dtype)
+
+
+def _sent_back(dy: NewImages, weight: Kernel2d, geometry: Geometry) -> Images:
+    """dx[n, h s + i d - p, w s + j d - p, c] += sum over o of  dy[n, h, w, o] W[i, j, c, o], for each group g."""
+    dy_by_group = _by_output_group(dy, geometry.groups)
+    dwindows = np.einsum("nhwgo,ijcgo->nhwgcij", dy_by_group, _by_output_group(weight, geometry.groups), optimize=True)
+    dwindows = dwindows.reshape(*dy.shape[:3], geometry.groups * weight.shape[2], *geometry.kernel)
+    return add_windows(dwindows, geometry).astype(dy.dtype)
+
+
+def _products_of_windows(x: Images, dy: NewImages, geometry: Geometry) -> Kernel2d:
+    """dW[i, j, c, o] = sum over n, h, w of  x[n, h s + i d - p, w s + j d - p, c] dy[n, h, w, o], for each group g."""
+    windows = _by_group(windows_of(widened(x), geometry), geometry.groups)
+    dweight = np.einsum("nhwgcij,nhwgo->ijcgo", windows, _by_output_group(dy, geometry.groups), optimize=True)
+    return dweight.reshape(*dweight.shape[:3], dy.shape[3]).astype(dy.dtype)
+
+
+def _by_group(windows: np.ndarray, groups: int) -> np.ndarray:
+    """(n, h, w, channels, i, j) -> (n, h, w, g, c, i, j)."""
+    return windows.reshape(*windows.shape[:3], groups, windows.shape[3] // groups, *windows.shape[4:])
+
+
+def _by_output_group(array: np.ndarray, groups: int) -> np.ndarray:
+    """(..., outputs) -> (..., g, o), of images or of a kernel."""
+    return widened(array).reshape(*array.shape[:3], groups, array.shape[3] // groups)
 
 
 class Conv2dCache(NamedTuple):
@@ -66,7 +101,7 @@ def conv2d(
     pads = _pads(padding, size, kernel, stride, dilation)
     high, wide = map(count, size, kernel, stride, dilation, pads)
     geometry = Geometry(size, (high, wide), kernel, stride, dilation, pads, groups)
-    y = _add(correlate(x, weight, geometry), bias)
+    y = _plus(_correlated(x, weight, geometry), bias)
     return y, Conv2dCache(x, weight, bias is not None, geometry)
 
 
@@ -82,9 +117,10 @@ def conv2d_backward(output_gradient: NewImages, cache: Conv2dCache) -> tuple[Ima
     """
     x, weight, has_bias, geometry = cache
     dy = _checked(output_gradient, (len(x), *geometry.out, weight.shape[3]))
-    dx = input_gradient(dy, weight, geometry)
-    dweight = weight_gradient(x, dy, weight, geometry)
-    return dx, dweight, _bias_gradient(dy) if has_bias else None
+    dx = _sent_back(dy, weight, geometry)
+    dweight = _products_of_windows(x, dy, geometry)
+    dbias = _summed(dy) if has_bias else None
+    return dx, dweight, dbias
 
 
 class Conv1dCache(NamedTuple):
@@ -164,15 +200,11 @@ def conv_transpose2d(
     layout = "(height, width, outputs / groups, inputs)"
     _check(x, weight, bias, groups, "(batch, height, width, inputs)", layout, transposed=True)
     kernel, windows = weight.shape[:2], x.shape[1:3]
-    stride, dilation, pads = (
-        pair("stride", stride, 1),
-        pair("dilation", dilation, 1),
-        _both(pair("padding", padding, 0)),
-    )
-    more = pair("output_padding", output_padding, 0)
+    stride, dilation = pair("stride", stride, 1), pair("dilation", dilation, 1)
+    pads, more = _both(pair("padding", padding, 0)), pair("output_padding", output_padding, 0)
     high, wide = map(_transposed_size, windows, kernel, stride, dilation, pads, more)
     geometry = Geometry((high, wide), windows, kernel, stride, dilation, pads, groups)
-    y = _add(input_gradient(x, weight, geometry), bias)
+    y = _plus(_sent_back(x, weight, geometry), bias)
     return y, ConvTranspose2dCache(x, weight, bias is not None, geometry)
 
 
@@ -186,23 +218,19 @@ def conv_transpose2d_backward(
     """
     x, weight, has_bias, geometry = cache
     dy = _checked(output_gradient, (len(x), *geometry.size, weight.shape[2] * geometry.groups))
-    dx = correlate(dy, weight, geometry)
-    dweight = weight_gradient(dy, x, weight, geometry)
-    return dx, dweight, _bias_gradient(dy) if has_bias else None
+    dx = _correlated(dy, weight, geometry)
+    dweight = _products_of_windows(dy, x, geometry)
+    dbias = _summed(dy) if has_bias else None
+    return dx, dweight, dbias
 
 
-def _add(y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-    if bias is not None:
-        y += bias
-    return y
+def _plus(y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    return y if bias is None else y + bias
 
 
-def _bias_gradient(dy: np.ndarray) -> np.ndarray:
-    """Summed axis by axis, and in float32 at least: NumPy adds entry to entry here, and long sums would lose digits."""
-    total = dy.astype(np.result_type(dy, np.float32), copy=False)
-    for axis in (2, 1, 0):
-        total = total.sum(axis)
-    return total.astype(dy.dtype, copy=False)
+def _summed(dy: np.ndarray) -> np.ndarray:
+    """db[o] = sum over n, h, w of dy[n, h, w, o], in float64: NumPy adds entry to entry here, and would lose digits."""
+    return dy.sum(axis=(0, 1, 2), dtype=np.float64).astype(dy.dtype)
 
 
 def _checked(dy: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -276,9 +304,7 @@ def _check(
         raise ValueError(f"bias must be (outputs,) = ({outputs},), got {bias.shape}.")
 
 
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-CONVOLUTION: dict[str, Rule] = {
+CONVOLUTION: Rules = {
     "conv1d": (conv1d, conv1d_backward),
     "conv2d": (conv2d, conv2d_backward),
     "conv_transpose2d": (conv_transpose2d, conv_transpose2d_backward),

@@ -5,11 +5,13 @@ there are; the arrays of one call share a dtype, and work keeps it.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Num
+
+from manual._precision import widened
+from manual._rules import Rules
 
 Array = Float[np.ndarray, "*shape"]
 
@@ -35,19 +37,11 @@ def dense(
     Raises ValueError if the shapes do not fit. (PyTorch and the literature that follows it store W transposed.)
     Source: Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors" (1986), equation 1.
     """
-    if weight.ndim != 2 or x.shape[-1:] != weight.shape[:1]:
-        raise ValueError(
-            f"dense needs x (..., inputs) and weight (inputs, outputs), got {x.shape} and {weight.shape}. "
-            "A weight stored as (outputs, inputs) is to be transposed."
-        )
-    if bias is not None and bias.shape != weight.shape[1:]:
-        raise ValueError(
-            f"dense needs bias (outputs,) = {weight.shape[1:]} for weight {weight.shape}, got {bias.shape}."
-        )
-    rows = _matrix(x)
+    _check_dense(x, weight, bias)
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     y = rows @ weight
     if bias is not None:
-        y += bias
+        y = y + bias
     return y.reshape(*x.shape[:-1], weight.shape[1]), DenseCache(rows, weight, bias)
 
 
@@ -58,23 +52,28 @@ def dense_backward(
 ]:
     """y_kj = sum over i of x_ki W_ij, plus b_j, for example k. What y_kj is sensitive to, it sends dy_kj to:
 
-        dx = dy W^T          x_ki reaches every output j of its own example, by W_ij
-        dW = x^T dy          W_ij is used by every example k, with x_ki
-        db = 1^T dy          b_j is used by every example, with 1
-
-    The last is a product with ones because BLAS sums the rows faster than np.sum, and in blocks, more exactly.
+    dx = dy W^T          x_ki reaches every output j of its own example, by W_ij
+    dW = x^T dy          W_ij is used by every example k, with x_ki
+    db = 1^T dy          b_j is used by every example, with 1
     """
     x, weight, bias = cache
-    dy = _matrix(output_gradient)
+    dy = output_gradient.reshape(len(x), weight.shape[1])
     dx = dy @ weight.T
     dweight = x.T @ dy
     dbias = None if bias is None else np.ones(len(dy), dy.dtype) @ dy
     return dx.reshape(*output_gradient.shape[:-1], len(weight)), dweight, dbias
 
 
-def _matrix(x: np.ndarray) -> np.ndarray:
-    """One row for each example. -1 would be ambiguous where the last axis is empty."""
-    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+def _check_dense(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> None:
+    if weight.ndim != 2 or x.shape[-1:] != weight.shape[:1]:
+        raise ValueError(
+            f"dense needs x (..., inputs) and weight (inputs, outputs), got {x.shape} and {weight.shape}. "
+            "A weight stored as (outputs, inputs) is to be transposed."
+        )
+    if bias is not None and bias.shape != weight.shape[1:]:
+        raise ValueError(
+            f"dense needs bias (outputs,) = {weight.shape[1:]} for weight {weight.shape}, got {bias.shape}."
+        )
 
 
 class EmbeddingCache(NamedTuple):
@@ -92,6 +91,22 @@ def embedding(
     Equal to a dense layer applied to one-hot rows. Raises ValueError for ids that are negative or beyond the table.
     Source: Bengio et al., "A neural probabilistic language model" (2003), section 2.
     """
+    _check_embedding(weight, ids)
+    return np.take(weight, ids, axis=0), EmbeddingCache(ids, len(weight))
+
+
+def embedding_backward(
+    output_gradient: Float[np.ndarray, "*ids features"], cache: EmbeddingCache
+) -> Float[np.ndarray, "vocabulary features"]:
+    """dW_v = sum of dy over the places whose id is v: a row used twice is moved twice. Ids have no gradient."""
+    ids, vocabulary = cache
+    dy = widened(output_gradient)
+    dweight = np.zeros((vocabulary, dy.shape[-1]), dy.dtype)
+    np.add.at(dweight, ids, dy)
+    return dweight.astype(output_gradient.dtype)
+
+
+def _check_embedding(weight: np.ndarray, ids: np.ndarray) -> None:
     if weight.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(
             f"embedding needs weight (vocabulary, features) and integer ids, got {weight.shape} and {ids.dtype} ids."
@@ -103,23 +118,6 @@ def embedding(
             f"embedding: {np.count_nonzero(outside)} of {ids.size} ids are not rows of the table, the first is "
             f"{ids[outside][0]}; ids must be from 0 to {vocabulary - 1}."
         )
-    return np.take(weight, ids, axis=0), EmbeddingCache(ids, vocabulary)
-
-
-def embedding_backward(
-    output_gradient: Float[np.ndarray, "*ids features"], cache: EmbeddingCache
-) -> Float[np.ndarray, "vocabulary features"]:
-    """dW_v = sum of dy over the places whose id is v: a row used twice is moved twice. Ids have no gradient.
-
-    The entries to add to are numbered through the whole table, because np.add.at is many times faster in one dimension.
-    Sums of float16 gradients are kept in float32, where small terms are not lost beside large sums.
-    """
-    ids, vocabulary = cache
-    features = output_gradient.shape[-1]
-    dweight = np.zeros(vocabulary * features, np.result_type(output_gradient, np.float32))
-    entries = ids.astype(np.intp)[..., None] * features + np.arange(features)
-    np.add.at(dweight, entries.ravel(), output_gradient.ravel())
-    return dweight.reshape(vocabulary, features).astype(output_gradient.dtype, copy=False)
 
 
 class DropoutCache(NamedTuple):
@@ -138,7 +136,29 @@ def dropout(
     of x's shape, holds 0 and 1. Source: Srivastava et al., "Dropout" (2014), who do not divide, and multiply the
     weights by 1 - rate at test time instead. This is inverted dropout, as frameworks do it: then nothing is to be done.
     """
-    rate = _rate(rate)
+    rate = _checked_rate(rate)
+    kept = _checked_mask(x, mask)
+    return x * kept / (1 - rate), DropoutCache(kept, rate)
+
+
+def dropout_backward(output_gradient: Array, cache: DropoutCache) -> Array:
+    """dx = dy mask / (1 - rate), because y is x times a constant. The mask is data and has no gradient."""
+    return output_gradient * cache.mask / (1 - cache.rate)
+
+
+def dropout_mask(shape: tuple[int, ...], *, rate: float, seed: int) -> Bool[np.ndarray, "..."]:
+    """True, meaning kept, with probability 1 - rate, independently. A seed means the same mask on both sides."""
+    return np.random.default_rng(seed).random(shape) >= _checked_rate(rate)
+
+
+def _checked_rate(rate: float) -> float:
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate is the probability of dropping an entry and must be in [0, 1), got {rate}.")
+    return float(rate)  # with a NumPy scalar, float32 would be divided in float64
+
+
+def _checked_mask(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The mask as booleans."""
     if mask.shape != x.shape:
         raise ValueError(
             f"dropout needs a mask of x's shape {x.shape}, got {mask.shape}. np.broadcast_to makes one that is "
@@ -150,29 +170,7 @@ def dropout(
             "dropout needs a mask of 0 and 1 (or booleans), got other numbers. A mask that is already divided by "
             "1 - rate is to be given as mask > 0."
         )
-    return _dropped(x, kept, rate), DropoutCache(kept, rate)
-
-
-def dropout_backward(output_gradient: Array, cache: DropoutCache) -> Array:
-    """dx = dy mask / (1 - rate), because y is x times a constant. The mask is data and has no gradient."""
-    return _dropped(output_gradient, cache.mask, cache.rate)
-
-
-def _dropped(x: np.ndarray, kept: np.ndarray, rate: float) -> np.ndarray:
-    y = x * kept
-    y /= 1 - rate
-    return y
-
-
-def dropout_mask(shape: tuple[int, ...], *, rate: float, seed: int) -> Bool[np.ndarray, "..."]:
-    """True, meaning kept, with probability 1 - rate, independently. A seed means the same mask on both sides."""
-    return np.random.default_rng(seed).random(shape) >= _rate(rate)
-
-
-def _rate(rate: float) -> float:
-    if not 0 <= rate < 1:
-        raise ValueError(f"rate is the probability of dropping an entry and must be in [0, 1), got {rate}.")
-    return float(rate)  # with a NumPy scalar, float32 would be divided in float64
+    return kept
 
 
 class FlattenCache(NamedTuple):
@@ -199,9 +197,7 @@ def flatten_backward(
     return output_gradient.reshape(cache.shape)
 
 
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-LAYERS: dict[str, Rule] = {
+LAYERS: Rules = {
     "dense": (dense, dense_backward),
     "embedding": (embedding, embedding_backward),
     "dropout": (dropout, dropout_backward),

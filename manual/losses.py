@@ -10,16 +10,14 @@ has the shape of the value. The factor 1/n of a mean appears once, in the backwa
 gradient 0, where PyTorch and JAX have NaN. Symbols: z logits, p predictions, t targets, dy the output gradient.
 """
 
-from collections.abc import Callable
-from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from manual._reduction import Array, Targets, Value, check_reduction, checked_targets, per_term, reduced
-from manual._softplus import softplus_below
-from manual.activations import sigmoid as _sigmoid
+from manual._rules import Rules
+from manual.activations import sigmoid
 
 Rows = Float[np.ndarray, "*rows classes"]
 
@@ -40,23 +38,24 @@ def binary_cross_entropy(logits: Array, targets: Targets, *, reduction: str = "m
     Source: Bishop, "Pattern recognition and machine learning" (2006), 4.3.2.
     """
     z, t = logits, checked_targets("logits", logits, targets, reduction)
-    terms = np.clip(z, 0, inf, out=np.empty_like(z))
-    terms -= t * z  # first: of a right answer, 0 is left here, and the rest would be lost beside a large z
-    terms += softplus_below(z)
+    # max(z, 0) - t z first: of a right answer, 0 is left there, and the rest would be lost beside a large z.
+    terms = (np.maximum(z, 0) - t * z) + np.log1p(np.exp(-np.abs(z)))
     return reduced(terms, reduction, z.size), LogitsCache(z, t, reduction)
 
 
 def binary_cross_entropy_backward(output_gradient: Value, cache: LogitsCache) -> Array:
     """dz = dy (s - t): s's derivative, s (1 - s), cancels against (s - t) / (s (1 - s))."""
     z, t, reduction = cache
-    dz, _ = _sigmoid(z)
-    dz -= t
-    dz *= per_term(output_gradient, reduction, z, z.size)
-    return dz
+    dy = per_term(output_gradient, reduction, z, z.size)
+    s, _ = sigmoid(z)
+    return dy * (s - t)
 
 
 class CrossEntropyCache(NamedTuple):
-    """The exponentials, because they are one division away from the softmax, made in the gradient's own memory."""
+    """The exponentials and their sums, because their quotient is the softmax; and what the distribution q is made of.
+
+    q itself is not kept, because that of an index is as large as the logits, and almost all 0.
+    """
 
     exponentials: Float[np.ndarray, "*rows classes"]  # of z, less its maximum
     sums: Float[np.ndarray, "*rows 1"]
@@ -87,19 +86,35 @@ def cross_entropy(
     check_reduction(reduction)
     a = float(label_smoothing)
     t, counted = _checked_classes(logits, targets, a, ignore_index)
-    z = logits - np.max(logits, axis=-1, keepdims=True)
-    if t.ndim < z.ndim:
-        total, expected = 1, (1 - a) * np.take_along_axis(z, t[..., None], axis=-1)[..., 0]
-        if a:
-            expected += a * np.mean(z, axis=-1)
-    else:
-        products = np.multiply(t, z, where=t != 0, out=np.zeros_like(z))  # where z is -inf, 0 z would be NaN
-        total, expected = np.sum(t, axis=-1), np.sum(products, axis=-1)
-    exponentials = np.exp(z, out=z)
+    q = _distribution(t, counted, a, logits)
+    shifted = logits - np.max(logits, axis=-1, keepdims=True)  # so that exp cannot overflow
+    exponentials = np.exp(shifted)
     sums = np.sum(exponentials, axis=-1, keepdims=True)
-    terms = np.where(counted, total * np.log(sums[..., 0]) - expected, 0)
+    log_p = shifted - np.log(sums)
+    terms = -np.sum(q * np.where(q != 0, log_p, 0), axis=-1)
     cache = CrossEntropyCache(exponentials, sums, t, counted, a, reduction)
     return reduced(terms, reduction, int(np.count_nonzero(counted))), cache
+
+
+def cross_entropy_backward(output_gradient: Value, cache: CrossEntropyCache) -> Rows:
+    """dz_c = dy (T p_c - q_c) with p = softmax(z), because d log(sum exp z)/dz_c = exp(z_c) / sum exp z = p_c.
+
+    Ignored rows have 0. (T is 1 for an index, and for probabilities that sum to 1.)
+    """
+    exponentials, sums, t, counted, a, reduction = cache
+    dy = per_term(output_gradient, reduction, sums[..., 0], int(np.count_nonzero(counted)))[..., None]
+    p = exponentials / sums
+    q = _distribution(t, counted, a, p)
+    T = np.sum(q, axis=-1, keepdims=True)
+    return np.where(counted[..., None], dy * (T * p - q), 0)
+
+
+def _distribution(t: np.ndarray, counted: np.ndarray, a: float, z: Rows) -> Rows:
+    """q of each row, of z's shape and dtype: probabilities as they are; of an index, smoothed; 0 where ignored."""
+    if t.ndim == z.ndim:
+        return t
+    one_hot = t[..., None] == np.arange(z.shape[-1])
+    return (counted[..., None] * ((1 - a) * one_hot + a / z.shape[-1])).astype(z.dtype)
 
 
 def _checked_classes(logits: Array, targets: Targets, a: float, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -127,26 +142,6 @@ def _checked_classes(logits: Array, targets: Targets, a: float, ignore_index: in
     return np.where(counted, t, 0), counted
 
 
-def cross_entropy_backward(output_gradient: Value, cache: CrossEntropyCache) -> Rows:
-    """dz_c = dy (T softmax_c - q_c), because d log(sum exp z)/dz_c = softmax_c = exp(z_c) / sum exp z; 0 where ignored.
-
-    For an index, T = 1, and q is 1 - a at the index and a / classes more everywhere.
-    """
-    exponentials, sums, t, counted, a, reduction = cache
-    dy = per_term(output_gradient, reduction, sums[..., 0], int(np.count_nonzero(counted)))[..., None]
-    if t.ndim < exponentials.ndim:
-        dz = exponentials * (dy / sums)
-        at_index = np.take_along_axis(dz, t[..., None], axis=-1)
-        np.put_along_axis(dz, t[..., None], at_index - (1 - a) * dy, axis=-1)
-        if a:
-            dz -= a / dz.shape[-1] * dy
-    else:
-        dz = exponentials * (dy * np.sum(t, axis=-1, keepdims=True) / sums)
-        dz -= dy * t
-    dz[~counted] = 0
-    return dz
-
-
 class ErrorCache(NamedTuple):
     """d alone, because the derivatives of both errors are functions of it."""
 
@@ -166,7 +161,8 @@ def mean_squared_error(predictions: Array, targets: Targets, *, reduction: str =
 def mean_squared_error_backward(output_gradient: Value, cache: ErrorCache) -> Array:
     """dp = 2 dy d, because (d^2)' = 2 d and d moves with p."""
     d, reduction = cache
-    return d * (2 * per_term(output_gradient, reduction, d, d.size))
+    dy = per_term(output_gradient, reduction, d, d.size)
+    return 2 * dy * d
 
 
 def mean_absolute_error(predictions: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, ErrorCache]:
@@ -176,9 +172,10 @@ def mean_absolute_error(predictions: Array, targets: Targets, *, reduction: str 
 
 
 def mean_absolute_error_backward(output_gradient: Value, cache: ErrorCache) -> Array:
-    """dp = dy sign(d). At the kink, d = 0, the slope is 0."""
+    """dp = dy sign(d). At the nonsmooth point, d = 0, the slope is 0."""
     d, reduction = cache
-    return np.sign(d) * per_term(output_gradient, reduction, d, d.size)
+    dy = per_term(output_gradient, reduction, d, d.size)
+    return dy * np.sign(d)
 
 
 class HuberCache(NamedTuple):
@@ -200,19 +197,16 @@ def huber(
     if not delta > 0:
         raise ValueError(f"delta must be positive, got {delta}.")
     d = predictions - checked_targets("predictions", predictions, targets, reduction)
-    terms = np.abs(d, out=np.empty_like(d))
-    m = np.clip(terms, 0, float(delta))
-    terms -= 0.5 * m
-    terms *= m
+    m = np.minimum(np.abs(d), float(delta))
+    terms = m * (np.abs(d) - m / 2)
     return reduced(terms, reduction, d.size), HuberCache(d, float(delta), reduction)
 
 
 def huber_backward(output_gradient: Value, cache: HuberCache) -> Array:
-    """dp = dy d where |d| <= delta, else dy delta sign(d). At |d| = delta these are equal: there is no kink."""
+    """dp = dy d where |d| <= delta, else dy delta sign(d). At |d| = delta these are equal: the slope has no jump."""
     d, delta, reduction = cache
-    dp = np.clip(d, -delta, delta, out=np.empty_like(d))
-    dp *= per_term(output_gradient, reduction, d, d.size)
-    return dp
+    dy = per_term(output_gradient, reduction, d, d.size)
+    return dy * np.clip(d, -delta, delta)
 
 
 class HingeCache(NamedTuple):
@@ -237,9 +231,10 @@ def hinge(scores: Array, targets: Targets, *, margin: float = 1.0, reduction: st
 
 
 def hinge_backward(output_gradient: Value, cache: HingeCache) -> Array:
-    """ds = -dy t where t s < margin, which is where the term is positive, else 0. At the kink the slope is 0."""
+    """ds = -dy t where t s < margin, which is where the term is positive, else 0. At the nonsmooth point it is 0."""
     terms, t, reduction = cache
-    return -t * (terms > 0) * per_term(output_gradient, reduction, t, t.size)
+    dy = per_term(output_gradient, reduction, t, t.size)
+    return -dy * t * (terms > 0)
 
 
 class KlDivergenceCache(NamedTuple):
@@ -260,24 +255,19 @@ def kl_divergence(
     t = checked_targets("log_predictions", log_predictions, targets, reduction)
     if t.ndim == 0 or t.shape[-1] == 0:
         raise ValueError(f"log_predictions must have classes on their last axis, got shape {t.shape}.")
-    some = t != 0
-    terms = np.log(t, where=some, out=np.zeros_like(t))
-    np.subtract(terms, log_predictions, where=some, out=terms)
-    terms *= t
-    sums = np.sum(terms, axis=-1)
-    return reduced(np.asarray(sums), reduction, sums.size), KlDivergenceCache(t, reduction)
+    log_t = np.log(np.where(t != 0, t, 1))
+    terms = np.sum(t * np.where(t != 0, log_t - log_predictions, 0), axis=-1)
+    return reduced(terms, reduction, terms.size), KlDivergenceCache(t, reduction)
 
 
 def kl_divergence_backward(output_gradient: Value, cache: KlDivergenceCache) -> Rows:
     """dlog p = -dy t: the term is linear in log p."""
     t, reduction = cache
-    rows = t[..., 0]
-    return -t * per_term(output_gradient, reduction, rows, rows.size)[..., None]
+    dy = per_term(output_gradient, reduction, t[..., 0], t[..., 0].size)[..., None]
+    return -dy * t
 
 
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-LOSSES: dict[str, Rule] = {
+LOSSES: Rules = {
     "binary_cross_entropy": (binary_cross_entropy, binary_cross_entropy_backward),
     "cross_entropy": (cross_entropy, cross_entropy_backward),
     "mean_squared_error": (mean_squared_error, mean_squared_error_backward),

@@ -14,20 +14,24 @@ recurrent layer starts from zeros and gives its outputs at all times, of which "
 
 Dropout drops where it is given a mask, and does nothing else; batch normalization takes the statistics of the batch,
 unless it is given running ones. So training is `masks` and no `statistics`, and evaluation the reverse.
+
+`ops` is the package that the layers' and the loss's ops are taken from: the pages, or `manual.fast`.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from numpy.typing import DTypeLike
 
+import manual
+import manual.losses
 from manual._description import Layer, beside_parameters, check_input, check_parameters, layers_of, leaves_of, located
-from manual._kinds import DATA, KINDS, VARIANTS, Leaf, Leaves, Shape, constants
+from manual._kinds import DATA, KINDS, Leaf, Leaves, Shape, constants, kinds, variants
 from manual.layers import dropout_mask
-from manual.losses import LOSSES
 from manual.normalization import update_running_statistics
 
 Description = Sequence[dict[str, Any]]
@@ -121,12 +125,13 @@ def apply(
     description: Description,
     masks: Masks | None = None,
     statistics: Statistics | None = None,
+    ops: ModuleType = manual,
 ) -> tuple[Value, list[LayerCache]]:
     """The output of the last layer. `masks` and `statistics` are for some or all of the layers that take them.
 
     Raises ValueError, with the number and kind of the layer, for what does not fit.
     """
-    steps = list(_forward(parameters, x, description, masks, statistics))
+    steps = list(_forward(parameters, x, description, masks, statistics, ops))
     value = steps[-1].value
     return value.copy() if value is x else value, [step.cache for step in steps]
 
@@ -162,10 +167,11 @@ def compute_loss(
     loss: str = "cross_entropy",
     masks: Masks | None = None,
     statistics: Statistics | None = None,
+    ops: ModuleType = manual,
 ) -> np.floating:
     """The loss alone: one of `manual.losses`, by name, of the output and the targets. Errors as for `apply`."""
-    forward, _ = _loss(loss)
-    value, _ = apply(parameters, x, description=description, masks=masks, statistics=statistics)
+    forward, _ = _loss(loss, ops)
+    value, _ = apply(parameters, x, description=description, masks=masks, statistics=statistics, ops=ops)
     return forward(value, targets)[0]
 
 
@@ -179,18 +185,20 @@ def loss_and_gradients(
     masks: Masks | None = None,
     statistics: Statistics | None = None,
     intermediates: dict[str, np.ndarray] | None = None,
+    ops: ModuleType = manual,
 ) -> tuple[np.floating, Parameters]:
     """The loss and its gradient with respect to every parameter; `intermediates` as for `apply_backward`."""
-    forward, backward = _loss(loss)
-    value, cache = apply(parameters, x, description=description, masks=masks, statistics=statistics)
+    forward, backward = _loss(loss, ops)
+    value, cache = apply(parameters, x, description=description, masks=masks, statistics=statistics, ops=ops)
     total, loss_cache = forward(value, targets)
     return total, apply_backward(backward(1.0, loss_cache), cache, intermediates=intermediates)
 
 
-def _loss(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    if name not in LOSSES:
-        raise ValueError(f"no loss is called {name!r}; there are {', '.join(LOSSES)}.")
-    return LOSSES[name]
+def _loss(name: str, ops: ModuleType) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    losses = ops.losses.LOSSES
+    if name not in losses:
+        raise ValueError(f"no loss is called {name!r}; there are {', '.join(losses)}.")
+    return losses[name]
 
 
 def update_statistics(
@@ -201,12 +209,13 @@ def update_statistics(
     description: Description,
     momentum: float = 0.1,
     masks: Masks | None = None,
+    ops: ModuleType = manual,
 ) -> dict[int, dict[str, np.ndarray]]:
     """`statistics` after one more batch, which goes through the network as in training: that is one forward pass."""
     layers = layers_of(description)
     beside_parameters(layers, None, statistics)
     new = {}
-    for i, step in enumerate(_forward(parameters, x, description, masks, None)):
+    for i, step in enumerate(_forward(parameters, x, description, masks, None, ops)):
         if i in statistics:
             old = statistics[i]
             mean, variance = update_running_statistics(old["mean"], old["variance"], step.x, momentum=momentum)
@@ -221,7 +230,12 @@ class _Step(NamedTuple):
 
 
 def _forward(
-    parameters: Parameters, x: Any, description: Description, masks: Masks | None, statistics: Statistics | None
+    parameters: Parameters,
+    x: Any,
+    description: Description,
+    masks: Masks | None,
+    statistics: Statistics | None,
+    ops: ModuleType,
 ) -> Iterator[_Step]:
     """Layer after layer, each with what goes in and what comes out."""
     layers = layers_of(description)
@@ -235,14 +249,14 @@ def _forward(
         row = KINDS[layer.kind]
         check_input(layer, row, x)
         check_parameters(layer, leaves_of(layer, row, x.shape[1:]), own, x)
-        step = _call(layer, own, x, beside.get(layer.index, {}))
+        step = _call(layer, own, x, beside.get(layer.index, {}), ops)
         yield step
         x = step.value
 
 
-def _call(layer: Layer, own: Mapping[str, np.ndarray], x: Any, beside: dict[str, Any]) -> _Step:
+def _call(layer: Layer, own: Mapping[str, np.ndarray], x: Any, beside: dict[str, Any], ops: ModuleType) -> _Step:
     """Call the op of a layer. The state that a recurrence starts from is zeros, made here."""
-    row = VARIANTS.get((layer.kind, bool(beside)), KINDS[layer.kind])
+    row = variants(ops).get((layer.kind, bool(beside)), kinds(ops)[layer.kind])
     arguments = row.arguments.split()
     known = {"x": x, "ids": x, **own, **beside, "bias": own.get("bias")}
     if "state" in arguments:
@@ -269,6 +283,6 @@ def _plan(description: Description, input_shape: Sequence[int]) -> list[_Place]:
         row, shape = KINDS[layer.kind], x.shape[1:]
         check_input(layer, row, x)
         leaves, statistics = leaves_of(layer, row, shape), row.statistics(shape)
-        x = _call(layer, constants(leaves), x, constants(statistics)).value
+        x = _call(layer, constants(leaves), x, constants(statistics), manual).value
         places.append(_Place(layer, leaves, statistics, x.shape[1:]))
     return places

@@ -12,37 +12,35 @@ With dy the output gradient, g = weight dy is that of x_hat. Every x_j moves the
 (The mean within the variance adds nothing to ds, because the sum of x - mean is 0.) dx has no part along a shift of
 x and, up to epsilon, none along x_hat: neither would change the value.
 
-The variance is that of n, not of n - 1, in two passes, mean first: E[x^2] - E[x]^2 cancels. Means are summed in
-float64 and rounded to the dtype of the work, because NumPy adds rows one after another: over 100 000 rows around
+The variance is that of n, not of n - 1, in two passes, mean first: E[x^2] - E[x]^2 cancels. Means and sums are taken
+in float64 and rounded to the dtype of the work, because NumPy adds rows one after another: over 100 000 rows around
 1e4, sums in float32 put the mean off by 7. float16 is worked in float32, where squares do not overflow, and rounded
-once at the end. x itself is cached, and x - mean made again in backward: new memory costs more than the passes.
+once at the end. Statistics keep the axes that they were taken over, as 1.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from manual._batch_norm import (
-    batch_norm,
-    batch_norm_backward,
-    batch_norm_inference,
-    batch_norm_inference_backward,
-    channel_statistics,
-)
-from manual._group_norm import group_norm, group_norm_backward
-from manual._normalized import (
-    Array,
-    CenteredCache,
-    Gradients,
-    Vector,
-    checked,
-    sum_over_examples,
-    widened,
-)
-from manual._parts import in_parts
+from manual._normalization_shapes import check_normalization, check_output_gradient
+from manual._precision import widened
+from manual._rules import Rules
+
+Array = Float[np.ndarray, "*batch n"]
+Vector = Float[np.ndarray, " n"]
+Gradients = tuple[Array, Vector, Vector]
+Axes = int | tuple[int, ...]
+
+
+class CenteredCache(NamedTuple):
+    """x and its statistics, by example or channel, because memory for x_hat costs more than making it again."""
+
+    x: Float[np.ndarray, "*batch n"]
+    mean: Float[np.ndarray, "..."]
+    deviation: Float[np.ndarray, "..."]
+    weight: Float[np.ndarray, " n"]
 
 
 def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5) -> tuple[Array, CenteredCache]:
@@ -51,42 +49,26 @@ def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
     A constant example has x_hat = 0. Raises ValueError if shapes do not fit or the axis is empty. Source: Ba, Kiros
     and Hinton, "Layer normalization" (2016). epsilon stands within the root, as in PyTorch; Flax's default is 1e-6.
     """
-    epsilon = checked("layer_norm", x, x.shape[-1:], epsilon, weight=weight, bias=bias)
-
-    def normalized(x: np.ndarray) -> tuple[np.ndarray, ...]:
-        wide = widened(x)
-        mean = np.mean(wide, axis=-1, keepdims=True, dtype=np.float64).astype(wide.dtype)
-        y = wide - mean
-        s = np.sqrt(_mean_of_products(y, y) + epsilon)
-        y /= s
-        y *= weight
-        y += bias
-        return y.astype(x.dtype, copy=False), mean, s
-
-    y, mean, s = in_parts(normalized, x, keep=1)
-    return y, CenteredCache(x, mean, s, weight)
+    check_normalization("layer_norm", x, x.shape[-1:], epsilon, weight=weight, bias=bias)
+    mean, s = _statistics(widened(x), -1, epsilon)
+    x_hat = (x - mean) / s
+    y = weight * x_hat + bias
+    return y.astype(x.dtype), CenteredCache(x, mean, s, weight)
 
 
 def layer_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
-    """The three terms from the head of this file; weight and bias serve every example, so theirs are sums over them.
+    """dx = (g - mean(g) - x_hat mean(g x_hat)) / s with g = weight dy: the three terms from the head of this file.
 
-    dx = (g - mean(g) - x_hat mean(g x_hat)) / s,  g = weight dy      dweight = sum of dy x_hat      dbias = sum of dy
+    weight and bias serve every example, so their gradients are sums over these: of dy x_hat and of dy.
     """
-    weight = cache.weight
-
-    def gradients(dy: np.ndarray, x: np.ndarray, mean: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
-        dtype, dy, x_hat = dy.dtype, widened(dy), widened(x) - mean
-        x_hat /= s
-        dweight, dbias = sum_over_examples(dy, x_hat), sum_over_examples(dy)
-        dx = dy * weight
-        x_hat *= _mean_of_products(dx, x_hat)
-        dx -= _mean_of_products(dy, weight)
-        dx -= x_hat
-        dx /= s
-        return dx.astype(dtype, copy=False), dweight, dbias
-
-    dx, dweight, dbias = in_parts(gradients, output_gradient, cache.x, cache.mean, cache.deviation, keep=1, sums=2)
-    return dx, dweight.astype(weight.dtype), dbias.astype(weight.dtype)
+    x, mean, s, weight = cache
+    dy = widened(check_output_gradient(output_gradient, x))
+    x_hat = (x - mean) / s
+    g = weight * dy
+    dx = (g - _mean(g, -1) - x_hat * _mean(g * x_hat, -1)) / s
+    dweight = _sum_over_examples(dy * x_hat)
+    dbias = _sum_over_examples(dy)
+    return dx.astype(output_gradient.dtype), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
 
 
 class RmsNormCache(NamedTuple):
@@ -103,37 +85,128 @@ def rms_norm(x: Array, weight: Vector, *, epsilon: float = 1e-5) -> tuple[Array,
     Raises ValueError if shapes do not fit or the axis is empty. Source: Zhang and Sennrich, "Root mean square layer
     normalization" (2019), without epsilon; LLaMA puts it here, within the root. Gemma stores weight - 1.
     """
-    epsilon = checked("rms_norm", x, x.shape[-1:], epsilon, weight=weight)
-
-    def normalized(x: np.ndarray) -> tuple[np.ndarray, ...]:
-        wide = widened(x)
-        r = np.sqrt(_mean_of_products(wide, wide) + epsilon)
-        y = wide / r
-        y *= weight
-        return y.astype(x.dtype, copy=False), r
-
-    y, r = in_parts(normalized, x, keep=1)
-    return y, RmsNormCache(x, r, weight)
+    check_normalization("rms_norm", x, x.shape[-1:], epsilon, weight=weight)
+    r = np.sqrt(_mean(widened(x) ** 2, -1) + float(epsilon))
+    y = weight * x / r
+    return y.astype(x.dtype), RmsNormCache(x, r, weight)
 
 
 def rms_norm_backward(output_gradient: Array, cache: RmsNormCache) -> tuple[Array, Vector]:
-    """With x_hat = x / r: dr/dx_j = x_j / (n r) = x_hat_j / n, which leaves two of the three terms of layer_norm.
+    """dx = (g - x_hat mean(g x_hat)) / r with g = weight dy and x_hat = x / r: two of the three terms of layer_norm.
 
-    dx = (g - x_hat mean(g x_hat)) / r,  g = weight dy      dweight = sum of dy x_hat
+    There is no mean to move, and dr/dx_j = x_j / (n r) = x_hat_j / n. dweight is the sum of dy x_hat over examples.
     """
-    weight = cache.weight
+    x, r, weight = cache
+    dy = widened(check_output_gradient(output_gradient, x))
+    x_hat = x / r
+    g = weight * dy
+    dx = (g - x_hat * _mean(g * x_hat, -1)) / r
+    dweight = _sum_over_examples(dy * x_hat)
+    return dx.astype(output_gradient.dtype), dweight.astype(weight.dtype)
 
-    def gradients(dy: np.ndarray, x: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, ...]:
-        dtype, dy, x_hat = dy.dtype, widened(dy), widened(x) / r
-        dweight = sum_over_examples(dy, x_hat)
-        dx = dy * weight
-        x_hat *= _mean_of_products(dx, x_hat)
-        dx -= x_hat
-        dx /= r
-        return dx.astype(dtype, copy=False), dweight
 
-    dx, dweight = in_parts(gradients, output_gradient, cache.x, cache.root, keep=1, sums=1)
-    return dx, dweight.astype(weight.dtype)
+def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5) -> tuple[Array, CenteredCache]:
+    """y = weight x_hat + bias, where each channel of x (batch, ..., channels) is normalized over all other axes.
+
+    As in training. A constant channel has x_hat = 0, and so has one example without spatial axes, where PyTorch raises.
+    Raises ValueError if shapes do not fit or there is nothing to average over. Source: Ioffe and Szegedy, "Batch
+    normalization" (2015), Alg. 1.
+    """
+    check_normalization("batch_norm", x, x.shape[:-1], epsilon, axes=2, weight=weight, bias=bias)
+    mean, s = _statistics(widened(x), _all_but_the_last(x), epsilon)
+    x_hat = (x - mean) / s
+    y = weight * x_hat + bias
+    return y.astype(x.dtype), CenteredCache(x, mean, s, weight)
+
+
+def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
+    """dx = weight / s (dy - mean(dy) - x_hat mean(dy x_hat)): the three terms from the head of this file.
+
+    A channel has one weight, which stands before its means here. (Ioffe and Szegedy, section 3, write the same by way
+    of the gradients of the variance and the mean.) dweight and dbias are sums over the places of a channel.
+    """
+    x, mean, s, weight = cache
+    dy = widened(check_output_gradient(output_gradient, x))
+    places = _all_but_the_last(x)
+    x_hat = (x - mean) / s
+    dx = weight / s * (dy - _mean(dy, places) - x_hat * _mean(dy * x_hat, places))
+    dweight = _sum_over_examples(dy * x_hat)
+    dbias = _sum_over_examples(dy)
+    return dx.astype(output_gradient.dtype), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
+
+
+def batch_norm_inference(
+    x: Array, weight: Vector, bias: Vector, mean: Vector, variance: Vector, *, epsilon: float = 1e-5
+) -> tuple[Array, CenteredCache]:
+    """y = weight (x - mean) / sqrt(variance + epsilon) + bias. The statistics are data, and have no gradient.
+
+    Raises ValueError if shapes do not fit or a variance is negative. Source: Ioffe and Szegedy (2015), Alg. 2.
+    """
+    vectors = {"weight": weight, "bias": bias, "mean": mean, "variance": variance}
+    check_normalization("batch_norm_inference", x, (), epsilon, axes=2, **vectors)
+    if (variance < 0).any():
+        raise ValueError(f"batch_norm_inference needs variances of at least 0, got {variance.min()}.")
+    dtype = widened(x[:0]).dtype
+    mean, s = mean.astype(dtype), np.sqrt(variance.astype(dtype) + float(epsilon))
+    y = weight * (x - mean) / s + bias
+    return y.astype(x.dtype), CenteredCache(x, mean, s, weight)
+
+
+def batch_norm_inference_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
+    """dx = weight / s dy, because nothing but x depends on x. dweight = sum of dy x_hat, dbias = sum of dy."""
+    x, mean, s, weight = cache
+    dy = widened(check_output_gradient(output_gradient, x))
+    x_hat = (x - mean) / s
+    dx = weight / s * dy
+    dweight = _sum_over_examples(dy * x_hat)
+    dbias = _sum_over_examples(dy)
+    return dx.astype(output_gradient.dtype), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
+
+
+class GroupsCache(NamedTuple):
+    """x and the statistics of each group of each example, because memory for x_hat costs more than making it again."""
+
+    x: Float[np.ndarray, "batch ... channels"]
+    mean: Float[np.ndarray, "batch ... groups 1"]
+    deviation: Float[np.ndarray, "batch ... groups 1"]
+    weight: Float[np.ndarray, " channels"]
+    groups: int
+
+
+def group_norm(
+    x: Array, weight: Vector, bias: Vector, *, groups: int, epsilon: float = 1e-5
+) -> tuple[Array, GroupsCache]:
+    """y = weight x_hat + bias, where each example of x (batch, ..., channels) is normalized by groups of channels.
+
+    A group is channels / groups neighbours, averaged over together with all spatial axes: groups = channels is instance
+    normalization (Ulyanov, Vedaldi and Lempitsky, 2016). Raises ValueError for bad shapes, an empty example or groups
+    that do not divide the channels. Source: Wu and He, "Group normalization" (2018).
+    """
+    check_normalization("group_norm", x, x.shape[1:], epsilon, axes=2, weight=weight, bias=bias)
+    if groups < 1 or x.shape[-1] % groups:
+        raise ValueError(f"group_norm needs groups that divide the {x.shape[-1]} channels of x, got {groups}.")
+    in_groups = _grouped(x, groups)
+    mean, s = _statistics(widened(in_groups), _of_a_group(x), epsilon)
+    x_hat = ((in_groups - mean) / s).reshape(x.shape)
+    y = weight * x_hat + bias
+    return y.astype(x.dtype), GroupsCache(x, mean, s, weight, groups)
+
+
+def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients:
+    """dx = (g - mean(g) - x_hat mean(g x_hat)) / s with g = weight dy, and with means over a group of an example.
+
+    The three terms are those from the head of this file. dweight and dbias are sums over batch and space, by channel.
+    """
+    x, mean, s, weight, groups = cache
+    dy = widened(check_output_gradient(output_gradient, x))
+    over = _of_a_group(x)
+    x_hat = (_grouped(x, groups) - mean) / s
+    g = _grouped(weight * dy, groups)
+    dx = (g - _mean(g, over) - x_hat * _mean(g * x_hat, over)) / s
+    dweight = _sum_over_examples(dy * x_hat.reshape(x.shape))
+    dbias = _sum_over_examples(dy)
+    dx = dx.reshape(x.shape)
+    return dx.astype(output_gradient.dtype), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
 
 
 def update_running_statistics(
@@ -145,24 +218,51 @@ def update_running_statistics(
     (Alg. 2) and PyTorch; for n = 1 it is the biased one, 0. Keras 3 and Flax always use the biased one, and call the
     other factor momentum: their 0.99 is 0.01 here. Raises ValueError for bad shapes, an empty x or a bad momentum.
     """
-    checked("update_running_statistics", x, x.shape[:-1], 0.0, axes=2, mean=mean, variance=variance)
+    check_normalization("update_running_statistics", x, x.shape[:-1], 0.0, axes=2, mean=mean, variance=variance)
     if not 0 <= momentum <= 1:
         raise ValueError(f"momentum is the share of the new batch and must be in [0, 1], got {momentum}.")
     new, n = float(momentum), math.prod(x.shape[:-1])
-    batch_mean, biased = channel_statistics(x)
-    unbiased = biased * (n / max(n - 1, 1))
-    moved = [((1 - new) * o + new * b).astype(o.dtype) for o, b in ((mean, batch_mean), (variance, unbiased))]
-    return moved[0], moved[1]
+    rows = widened(x).reshape(n, x.shape[-1])
+    of_batch = _mean(rows, 0)
+    unbiased = _variance(rows, of_batch, 0) * (n / max(n - 1, 1))
+    new_mean = (1 - new) * mean + new * of_batch[0]
+    new_variance = (1 - new) * variance + new * unbiased[0]
+    return new_mean.astype(mean.dtype), new_variance.astype(variance.dtype)
 
 
-def _mean_of_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The mean of a b over the last axis, which stays as 1, without an array of the products."""
-    return np.expand_dims(np.vecdot(a, b) / a.shape[-1], -1)
+def _statistics(x: Array, axes: Axes, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and s over some axes."""
+    mean = _mean(x, axes)
+    return mean, np.sqrt(_variance(x, mean, axes) + float(epsilon)).astype(x.dtype)
 
 
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
+def _variance(x: Array, mean: np.ndarray, axes: Axes) -> np.ndarray:
+    return ((x - mean) ** 2).mean(axis=axes, keepdims=True, dtype=np.float64)
 
-NORMALIZATION: dict[str, Rule] = {
+
+def _mean(values: np.ndarray, axes: Axes) -> np.ndarray:
+    return values.mean(axis=axes, keepdims=True, dtype=np.float64).astype(values.dtype)
+
+
+def _sum_over_examples(values: Array) -> np.ndarray:
+    return values.sum(axis=_all_but_the_last(values), dtype=np.float64)
+
+
+def _all_but_the_last(x: np.ndarray) -> tuple[int, ...]:
+    return tuple(range(x.ndim - 1))
+
+
+def _grouped(x: np.ndarray, groups: int) -> np.ndarray:
+    """(batch, ..., channels) -> (batch, ..., groups, channels / groups)."""
+    return x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+
+
+def _of_a_group(x: np.ndarray) -> tuple[int, ...]:
+    """Of `_grouped`, the axes over which a group goes: all spatial ones, and its own channels."""
+    return (*range(1, x.ndim - 1), x.ndim)
+
+
+NORMALIZATION: Rules = {
     "layer_norm": (layer_norm, layer_norm_backward),
     "rms_norm": (rms_norm, rms_norm_backward),
     "batch_norm": (batch_norm, batch_norm_backward),

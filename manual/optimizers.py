@@ -8,11 +8,9 @@ lists and tuples of floating-point arrays; gradients and each field of the state
 done, have the same paths, shapes and dtypes. A learning rate is a number or a schedule: a function of `step`, which
 is 0 at the first update.
 
-`update(..., donate=True)` reuses the memory of parameters and state for the result, as JAX's donation does: the
-caller must not use them afterwards, and no two of their leaves may share memory. It saves the time to find new memory.
-
-The formulas below see one cache-sized block at a time (`_blocks`), write p and the state in place, p last, and
-use a and b as scratch. Constants are Python floats, which never promote an array.
+`update(..., donate=True)` lets the memory of parameters and state be used for the result, as JAX's donation does: the
+caller must not use them afterwards, and no two of their leaves may share memory. `manual.fast` makes use of it; here
+the result is new in any case. Constants are Python floats, which never promote an array.
 """
 
 import math
@@ -22,11 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int32
 
-from manual._norm import norm, scaled
-from manual._trees import leaves_by_path
+from manual._trees import leaves_by_path, tree_map
 from manual._update import LearningRate, decays, not_negative, update_rule
 
 Count = Int32[np.ndarray, ""]
+Leaf = np.ndarray | np.floating
 
 
 class Optimizer(NamedTuple):
@@ -68,17 +66,18 @@ def sgd(learning_rate: LearningRate, *, weight_decay: float = 0.0) -> Optimizer:
     """
     (weight_decay,) = not_negative(weight_decay=weight_decay)
 
-    def formula(p, g, a, b, *, t, rate):
-        g = _with_decay(g, p, weight_decay, a)
-        p -= np.multiply(g, rate, out=a)
+    def formula(p, g, *, t, rate):
+        g = g + weight_decay * p
+        return (p - rate * g,)
 
-    return _optimizer(learning_rate, SgdState, formula)
+    return Optimizer(*update_rule(learning_rate, SgdState, formula))
 
 
 def momentum(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
     """Heavy ball. Source: Polyak (1964); Sutskever et al. (2013), section 2.
 
-        v = beta v + (g + weight_decay p)
+        g = g + weight_decay p
+        v = beta v + g
         p = p - rate v
 
     Sutskever et al. have the rate inside the velocity, v = beta v - rate g and p = p + v: the same while the rate is
@@ -87,12 +86,12 @@ def momentum(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: fl
     """
     (beta,), (weight_decay,) = decays(beta=beta), not_negative(weight_decay=weight_decay)
 
-    def formula(p, velocity, g, a, b, *, t, rate):
-        velocity *= beta
-        velocity += _with_decay(g, p, weight_decay, a)
-        p -= np.multiply(velocity, rate, out=a)
+    def formula(p, g, v, *, t, rate):
+        g = g + weight_decay * p
+        v = beta * v + g
+        return p - rate * v, v
 
-    return _optimizer(learning_rate, MomentumState, formula)
+    return Optimizer(*update_rule(learning_rate, MomentumState, formula))
 
 
 def nesterov(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
@@ -108,14 +107,12 @@ def nesterov(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: fl
     """
     (beta,), (weight_decay,) = decays(beta=beta), not_negative(weight_decay=weight_decay)
 
-    def formula(p, velocity, g, a, b, *, t, rate):
-        g = _with_decay(g, p, weight_decay, a)
-        velocity *= beta
-        velocity += g
-        ahead = np.add(np.multiply(velocity, beta, out=b), g, out=b)
-        p -= np.multiply(ahead, rate, out=b)
+    def formula(p, g, v, *, t, rate):
+        g = g + weight_decay * p
+        v = beta * v + g
+        return p - rate * (g + beta * v), v
 
-    return _optimizer(learning_rate, MomentumState, formula)
+    return Optimizer(*update_rule(learning_rate, MomentumState, formula))
 
 
 def adagrad(
@@ -132,12 +129,12 @@ def adagrad(
     epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=weight_decay)
     (start,) = not_negative(initial_accumulator=initial_accumulator)
 
-    def formula(p, s, g, a, b, *, t, rate):
-        g = _with_decay(g, p, weight_decay, b)
-        s += np.square(g, out=a)
-        p -= np.multiply(_over_root(g, s, epsilon, a), rate, out=a)
+    def formula(p, g, s, *, t, rate):
+        g = g + weight_decay * p
+        s = s + g**2
+        return p - rate * g / (np.sqrt(s) + epsilon), s
 
-    return _optimizer(learning_rate, AdagradState, formula, start=start, epsilon=epsilon)
+    return Optimizer(*update_rule(learning_rate, AdagradState, formula, start=start, epsilon=epsilon))
 
 
 def rmsprop(
@@ -154,12 +151,12 @@ def rmsprop(
     """
     (decay,), (epsilon, weight_decay) = decays(decay=decay), not_negative(epsilon=epsilon, weight_decay=weight_decay)
 
-    def formula(p, s, g, a, b, *, t, rate):
-        g = _with_decay(g, p, weight_decay, b)
-        _average(s, np.square(g, out=a), decay, a)
-        p -= np.multiply(_over_root(g, s, epsilon, a), rate, out=a)
+    def formula(p, g, s, *, t, rate):
+        g = g + weight_decay * p
+        s = decay * s + (1 - decay) * g**2
+        return p - rate * g / (np.sqrt(s) + epsilon), s
 
-    return _optimizer(learning_rate, RmspropState, formula, epsilon=epsilon)
+    return Optimizer(*update_rule(learning_rate, RmspropState, formula, epsilon=epsilon))
 
 
 def adam(
@@ -184,7 +181,15 @@ def adam(
     The decay, which the paper lacks, is the gradient of weight_decay / 2 |p|^2, as in PyTorch. Being part of g, it is
     divided by sqrt(v^) too: where gradients are large, p decays less. `adamw` keeps it apart.
     """
-    return _adam(learning_rate, beta1, beta2, epsilon, weight_decay, apart=False)
+    beta1, beta2 = decays(beta1=beta1, beta2=beta2)
+    epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=weight_decay)
+
+    def formula(p, g, m, v, *, t, rate):
+        g = g + weight_decay * p
+        m, v, step = _adam_step(g, m, v, t, beta1, beta2, epsilon)
+        return p - rate * step, m, v
+
+    return Optimizer(*update_rule(learning_rate, AdamState, formula, epsilon=epsilon))
 
 
 def adamw(
@@ -203,47 +208,25 @@ def adamw(
     As in PyTorch and optax, the rate multiplies the decay too. In the paper only the schedule's multiplier does and
     not the rate at its head: to get that, divide weight_decay by that rate.
     """
-    return _adam(learning_rate, beta1, beta2, epsilon, weight_decay, apart=True)
-
-
-def _adam(rate: LearningRate, beta1: float, beta2: float, epsilon: float, decay: float, apart: bool) -> Optimizer:
-    """`apart` keeps the decay out of the gradient, and so out of the quotient."""
     beta1, beta2 = decays(beta1=beta1, beta2=beta2)
-    epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=decay)
+    epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=weight_decay)
 
-    def formula(p, m, v, g, a, b, *, t, rate):
-        g = g if apart else _with_decay(g, p, weight_decay, b)
-        _average(m, g, beta1, a)
-        _average(v, np.square(g, out=a), beta2, a)
-        _over_root(m, np.divide(v, 1 - beta2**t, out=a), epsilon, a)
-        a *= rate / (1 - beta1**t)  # a scalar is cheaper to correct than m
-        if apart and weight_decay:
-            a += np.multiply(p, rate * weight_decay, out=b)
-        p -= a
+    def formula(p, g, m, v, *, t, rate):
+        m, v, step = _adam_step(g, m, v, t, beta1, beta2, epsilon)
+        return p - rate * (step + weight_decay * p), m, v
 
-    return _optimizer(rate, AdamState, formula, epsilon=epsilon)
+    return Optimizer(*update_rule(learning_rate, AdamState, formula, epsilon=epsilon))
 
 
-def _with_decay(g: np.ndarray, p: np.ndarray, weight_decay: float, out: np.ndarray) -> np.ndarray:
-    """g + weight_decay p, the gradient of the loss plus weight_decay / 2 |p|^2."""
-    return np.add(np.multiply(p, weight_decay, out=out), g, out=out) if weight_decay else g
-
-
-def _over_root(g: np.ndarray, s: np.ndarray, epsilon: float, out: np.ndarray) -> np.ndarray:
-    """g / (sqrt(s) + epsilon)."""
-    np.sqrt(s, out=out)
-    out += epsilon
-    return np.divide(g, out, out=out)
-
-
-def _average(mean: np.ndarray, value: np.ndarray, decay: float, scratch: np.ndarray) -> None:
-    """mean = decay mean + (1 - decay) value."""
-    mean *= decay
-    mean += np.multiply(value, 1 - decay, out=scratch)
-
-
-def _optimizer(*rule: Any, **options: Any) -> Optimizer:
-    return Optimizer(*update_rule(*rule, **options))
+def _adam_step(
+    g: Leaf, m: Leaf, v: Leaf, t: int, beta1: float, beta2: float, epsilon: float
+) -> tuple[Leaf, Leaf, Leaf]:
+    """m and v after g, and m^ / (sqrt(v^) + epsilon)."""
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g**2
+    m_hat = m / (1 - beta1**t)
+    v_hat = v / (1 - beta2**t)
+    return m, v, m_hat / (np.sqrt(v_hat) + epsilon)
 
 
 def global_norm(gradients: Any) -> np.floating:
@@ -252,7 +235,16 @@ def global_norm(gradients: Any) -> np.floating:
     It overflows only if the norm itself does, and is 0 for a tree without entries. Not finite if an entry is not.
     """
     dtypes = [leaf.dtype for leaf in leaves_by_path(gradients).values()]
-    return np.result_type(*dtypes or [np.float64]).type(norm(gradients))
+    return np.result_type(*dtypes or [np.float64]).type(_norm(gradients))
+
+
+def _norm(gradients: Any) -> float:
+    """Every entry is divided by the largest one, so that no square overflows or vanishes."""
+    leaves = [leaf for leaf in leaves_by_path(gradients).values() if leaf.size]
+    largest = float(np.max([np.max(np.abs(g)) for g in leaves], initial=0.0))
+    if not 0 < largest < math.inf:
+        return largest
+    return largest * math.sqrt(math.fsum(float(np.sum((g.astype(np.float64) / largest) ** 2)) for g in leaves))
 
 
 def clip_by_global_norm(gradients: Any, maximum: float) -> Any:
@@ -261,7 +253,12 @@ def clip_by_global_norm(gradients: Any, maximum: float) -> Any:
     A norm that is not finite makes every entry NaN: an overflow must not pass for a small step. Gradients that need
     no scaling are copied. Source: Pascanu, Mikolov and Bengio (2013), algorithm 1. PyTorch adds 1e-6 to the norm.
     """
-    return scaled(gradients, _clipping_factor(gradients, maximum))
+    return _scaled(gradients, _clipping_factor(gradients, maximum))
+
+
+def _scaled(gradients: Any, factor: float) -> Any:
+    """g factor, multiplied in float64: the factor may be less than float32 has all digits for."""
+    return tree_map(lambda g: (g * np.float64(factor)).astype(g.dtype), gradients)
 
 
 def clipped(optimizer: Optimizer, maximum: float) -> Optimizer:
@@ -270,7 +267,7 @@ def clipped(optimizer: Optimizer, maximum: float) -> Optimizer:
 
     def update(parameters: Any, gradients: Any, state: Any, donate: bool = False) -> tuple[Any, Any]:
         factor = _clipping_factor(gradients, maximum)
-        short = gradients if factor == 1 else scaled(gradients, factor)
+        short = gradients if factor == 1 else _scaled(gradients, factor)
         return optimizer.update(parameters, short, state, donate=donate)
 
     return Optimizer(optimizer.initialize, update)
@@ -278,7 +275,7 @@ def clipped(optimizer: Optimizer, maximum: float) -> Optimizer:
 
 def _clipping_factor(gradients: Any, maximum: float) -> float:
     _check_maximum(maximum)
-    size = norm(gradients)
+    size = _norm(gradients)
     if not math.isfinite(size):
         return math.nan
     return 1.0 if size <= maximum else maximum / size

@@ -5,32 +5,20 @@ Images are (batch, height, width, channels), and every channel is pooled by itse
 `padding`, how many rows and columns are put before and after, at most half the window, so that no window is padding
 alone. Windows that would reach over the end are dropped, as in PyTorch: entries that no window touches have no effect
 and a gradient of zero. dy is the output gradient, dx the input's. Work keeps its dtype.
-
-Every place in a window is a view of the image that has one entry for each window; these views are combined, one whole
-operation each. A batch is done in parts that stay in a core's cache meanwhile, which is twice as fast.
 """
 
 import math
-from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from manual._threads import spread
-from manual._windows import Pads, Pair, count, padded, pair, unpadded
-
-PART_BYTES = 1 << 20  # of x at a time
+from manual._precision import widened
+from manual._rules import Rules
+from manual._windows import Geometry, Pair, add_windows, count, pair, windows_of
 
 Images = Float[np.ndarray, "batch height width channels"]
 NewImages = Float[np.ndarray, "batch new_height new_width channels"]
-
-
-class _Geometry(NamedTuple):
-    window: Pair
-    stride: Pair
-    pads: Pads
-    out: Pair
 
 
 class MaxPool2dCache(NamedTuple):
@@ -38,7 +26,7 @@ class MaxPool2dCache(NamedTuple):
 
     x: Images
     y: NewImages
-    geometry: _Geometry
+    geometry: Geometry
 
 
 def max_pool2d(
@@ -50,15 +38,7 @@ def max_pool2d(
     pooling operations in convolutional architectures for object recognition" (2010).
     """
     geometry = _geometry(x, window, stride, padding)
-    y = np.empty((len(x), *geometry.out, x.shape[3]), x.dtype)
-
-    def pool(part: slice) -> None:
-        largest = y[part]
-        largest[...] = -math.inf
-        for tap in _taps(padded(x[part], geometry.pads, -math.inf), geometry):
-            np.maximum(largest, tap, out=largest)
-
-    spread(pool, _parts(x.shape, x.itemsize), x.size)
+    y = windows_of(x, geometry, outside=-math.inf).max(axis=(-2, -1))
     return y, MaxPool2dCache(x, y, geometry)
 
 
@@ -70,28 +50,18 @@ def max_pool2d_backward(output_gradient: NewImages, cache: MaxPool2dCache) -> Im
     NaN has no gradient, and a dy that is not finite makes NaN of all its window.
     """
     dy, (x, y, geometry) = output_gradient, cache
-    dx = np.empty(x.shape, dy.dtype)
-
-    def give_back(part: slice) -> None:
-        image = padded(x[part], geometry.pads, -math.inf)
-        dimage = np.zeros(image.shape, dy.dtype)
-        free = np.ones(y[part].shape, np.bool_)  # windows whose maximum is still to be met
-        for tap, dtap in zip(_taps(image, geometry), _taps(dimage, geometry), strict=True):
-            here = tap == y[part]
-            here &= free
-            free ^= here
-            dtap += here * dy[part]  # np.where is half as fast
-        dx[part] = unpadded(dimage, geometry.pads)
-
-    spread(give_back, _parts(x.shape, x.itemsize), x.size)
-    return dx
+    windows = windows_of(x, geometry, outside=-math.inf)
+    is_maximum = (windows == y[..., None, None]).reshape(*y.shape, math.prod(geometry.kernel))
+    is_first = is_maximum & (np.cumsum(is_maximum, axis=-1) == 1)
+    dwindows = (dy[..., None] * is_first).reshape(windows.shape)
+    return add_windows(dwindows, geometry)
 
 
 class AveragePool2dCache(NamedTuple):
     """Shapes: a mean is linear, so no value is needed."""
 
     shape: tuple[int, ...]
-    geometry: _Geometry
+    geometry: Geometry
 
 
 def average_pool2d(
@@ -104,33 +74,16 @@ def average_pool2d(
     as max_pool2d does. Source: LeCun et al. (1998), II.B, there with a gain and a bias for each channel.
     """
     geometry = _geometry(x, window, stride, padding)
-    y = np.empty((len(x), *geometry.out, x.shape[3]), x.dtype)
-
-    def pool(part: slice) -> None:
-        total = np.zeros(y[part].shape, np.result_type(x, np.float32))  # in float16 it could overflow, and y not
-        for tap in _taps(padded(x[part], geometry.pads), geometry):
-            total += tap
-        total /= math.prod(geometry.window)
-        y[part] = total
-
-    spread(pool, _parts(x.shape, x.itemsize), x.size)
-    return y, AveragePool2dCache(x.shape, geometry)
+    y = windows_of(widened(x), geometry).mean(axis=(-2, -1))  # in float16 a sum could overflow, and the mean not
+    return y.astype(x.dtype), AveragePool2dCache(x.shape, geometry)
 
 
 def average_pool2d_backward(output_gradient: NewImages, cache: AveragePool2dCache) -> Images:
     """dx[n, h s + i - p, w s + j - p, c] += dy[n, h, w, c] / (window height x window width) for every i, j."""
-    dy, (shape, geometry) = output_gradient, cache
-    dx = np.empty(shape, dy.dtype)
-
-    def give_back(part: slice) -> None:
-        dimage = padded(np.zeros(dx[part].shape, np.result_type(dy, np.float32)), geometry.pads)
-        share = dy[part] / math.prod(geometry.window)
-        for dtap in _taps(dimage, geometry):
-            dtap += share
-        dx[part] = unpadded(dimage, geometry.pads)
-
-    spread(give_back, _parts(shape, dy.itemsize), dx.size)
-    return dx
+    dy, (_, geometry) = widened(output_gradient), cache
+    share = dy / math.prod(geometry.kernel)
+    dwindows = np.broadcast_to(share[..., None, None], (*share.shape, *geometry.kernel))
+    return add_windows(dwindows, geometry).astype(output_gradient.dtype)
 
 
 class GlobalAveragePoolCache(NamedTuple):
@@ -162,7 +115,7 @@ def global_average_pool_backward(
     return np.broadcast_to(share.reshape(batch, *(1 for _ in size), channels), cache.shape).copy()
 
 
-def _geometry(x: np.ndarray, window: Any, stride: Any, padding: Any) -> _Geometry:
+def _geometry(x: np.ndarray, window: Any, stride: Any, padding: Any) -> Geometry:
     if x.ndim != 4:
         raise ValueError(f"x must be (batch, height, width, channels), got {x.shape}.")
     window, padding = pair("window", window, 1), pair("padding", padding, 0)
@@ -171,26 +124,10 @@ def _geometry(x: np.ndarray, window: Any, stride: Any, padding: Any) -> _Geometr
         raise ValueError(f"padding must be at most half the window, got {padding} for {window}: pad the input instead.")
     pads = (padding[0], padding[0]), (padding[1], padding[1])
     high, wide = map(count, x.shape[1:3], window, steps, (1, 1), pads)
-    return _Geometry(window, steps, pads, (high, wide))
+    return Geometry(x.shape[1:3], (high, wide), window, steps, (1, 1), pads)
 
 
-def _taps(image: np.ndarray, geometry: _Geometry) -> Iterator[np.ndarray]:
-    """For every place in a window, row by row: the entries that all windows have there, as a view."""
-    (high, wide), (down, across) = geometry.out, geometry.stride
-    for i, j in np.ndindex(geometry.window):
-        rows, columns = (slice(k, k + n * s, s) for k, n, s in ((i, high, down), (j, wide, across)))
-        yield image[:, rows, columns]
-
-
-def _parts(shape: tuple[int, ...], itemsize: int) -> list[slice]:
-    """Slices of so many examples as make PART_BYTES, or of one."""
-    examples = max(PART_BYTES // max(math.prod(shape[1:]) * itemsize, 1), 1)
-    return [slice(first, first + examples) for first in range(0, shape[0], examples)]
-
-
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-POOLING: dict[str, Rule] = {
+POOLING: Rules = {
     "max_pool2d": (max_pool2d, max_pool2d_backward),
     "average_pool2d": (average_pool2d, average_pool2d_backward),
     "global_average_pool": (global_average_pool, global_average_pool_backward),

@@ -1,35 +1,34 @@
 """Recurrent layers, with every derivative by hand.
 
-Symbols, once: x_t are the inputs of step t, h_t the hidden state, da_t the gradient with respect to what an activation
-of step t is given. Arrays are (batch, time, features); weights are (inputs, gates x hidden), the gates side by side.
+Symbols, once: x_t are the inputs of step t, h_t the hidden state, a_t what the activations of step t are given, da_t
+the gradient with respect to it. Arrays are (batch, time, features); weights are (inputs, gates x hidden), the gates
+side by side.
 
-Only what depends on the state before it stands in the loop over time. The inputs of all steps are projected by
-one product of matrices before the loop, and after it another one makes dx and each gradient of a weight. What a
-backward loop multiplies its carried gradient by is computed for all steps at once, in the array that then holds da.
-A sequence without steps leaves its states as they are.
+x_t W + b does not depend on the state: it is one dense layer, applied to all steps at once, before the loop over time
+and, backward, after it. A sequence without steps leaves its states as they are.
 """
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from manual._affine import affine, affine_backward
 from manual._recurrent_shapes import check_activation, check_recurrent
+from manual._rules import Rules
+from manual.activations import sigmoid
+from manual.layers import DenseCache, dense, dense_backward
 
 Inputs = Float[np.ndarray, "batch time inputs"]
 State = Float[np.ndarray, "batch hidden"]
 States = Float[np.ndarray, "batch time hidden"]
-Gradients = tuple[np.ndarray, ...]
+Gradients = tuple[Any, ...]  # arrays: every layer here has a bias, which dense_backward cannot know
 
 
 class RnnCache(NamedTuple):
-    """The outputs, because f' is a function of them. They are also factors of dU, as x is of dW."""
+    """The outputs, because f' is a function of them. They are also factors of dU, as x, in `inputs`, is of dW."""
 
-    x: Float[np.ndarray, "batch time inputs"]
+    inputs: DenseCache
     initial_state: Float[np.ndarray, "batch hidden"]
-    input_weight: Float[np.ndarray, "inputs hidden"]
     hidden_weight: Float[np.ndarray, "hidden hidden"]
     outputs: Float[np.ndarray, "batch time hidden"]
     activation: str
@@ -53,13 +52,12 @@ def rnn(
     """
     check_recurrent(x, (initial_state,), input_weight, hidden_weight, (bias,), gates=1)
     check_activation(activation)
-    outputs = affine(x, input_weight, bias)
-    h = initial_state
+    from_x, inputs = dense(x, input_weight, bias)
+    outputs, h = np.zeros_like(from_x), initial_state
     for t in range(x.shape[1]):
-        a = outputs[:, t]
-        a += h @ hidden_weight
-        h = np.tanh(a, out=a) if activation == "tanh" else np.maximum(a, 0, out=a)
-    return outputs, RnnCache(x, initial_state, input_weight, hidden_weight, outputs, activation)
+        a = from_x[:, t] + h @ hidden_weight
+        h = outputs[:, t] = np.tanh(a) if activation == "tanh" else np.maximum(a, 0)
+    return outputs, RnnCache(inputs, initial_state, hidden_weight, outputs, activation)
 
 
 def rnn_backward(output_gradient: States, cache: RnnCache) -> Gradients:
@@ -68,30 +66,27 @@ def rnn_backward(output_gradient: States, cache: RnnCache) -> Gradients:
         dh_t = dy_t + da_{t+1} U^T      da_t = f'(a_t) dh_t      tanh' = 1 - h^2, relu' = 1 where h > 0, else 0
         dW = sum of x_t^T da_t      dU = sum of h_{t-1}^T da_t      db = sum of da_t      dx_t = da_t W^T
 
-    Returns the gradients of x, the initial state (da_1 U^T), both weights and the bias. At relu's kink, 0, the slope
-    is 0. Source: Werbos, "Backpropagation through time: what it does and how to do it" (1990).
+    Returns the gradients of x, the initial state (da_1 U^T), both weights and the bias. At relu's nonsmooth point, 0,
+    the slope is 0. Source: Werbos, "Backpropagation through time: what it does and how to do it" (1990).
     """
-    x, initial_state, W, U, h, activation = cache
-    da = 1 - h**2 if activation == "tanh" else (h > 0).astype(h.dtype)
-    dh, UT = np.zeros_like(initial_state), np.ascontiguousarray(U.T)
-    for t in reversed(range(x.shape[1])):
-        dh += output_gradient[:, t]
-        da[:, t] *= dh
-        np.matmul(da[:, t], UT, out=dh)
-    dx, dW, db = affine_backward(da, x, W)
-    return dx, dh, dW, _hidden_gradient(initial_state, h, da), db
+    inputs, initial_state, U, h, activation = cache
+    slope = 1 - h**2 if activation == "tanh" else h > 0
+    da, from_next = np.zeros_like(h), np.zeros_like(initial_state)
+    for t in reversed(range(h.shape[1])):
+        dh = output_gradient[:, t] + from_next
+        da[:, t] = slope[:, t] * dh
+        from_next = da[:, t] @ U.T
+    dx, dW, db = dense_backward(da, inputs)
+    dU = _sum_of_products(_before(initial_state, h), da)
+    return dx, from_next, dW, dU, db
 
 
 class LstmCache(NamedTuple):
-    """The gates after their activations, because their derivatives are functions of these.
+    """The gates after their activations, because their derivatives are functions of these; and the cells."""
 
-    tanh of the cells is computed again, for all steps in one pass.
-    """
-
-    x: Float[np.ndarray, "batch time inputs"]
+    inputs: DenseCache
     initial_hidden: Float[np.ndarray, "batch hidden"]
     initial_cell: Float[np.ndarray, "batch hidden"]
-    input_weight: Float[np.ndarray, "inputs 4*hidden"]
     hidden_weight: Float[np.ndarray, "hidden 4*hidden"]
     gates: Float[np.ndarray, "batch time 4*hidden"]  # i, f, g, o
     cells: Float[np.ndarray, "batch time hidden"]
@@ -117,54 +112,59 @@ def lstm(
     (1997), with the forget gate of Gers, Schmidhuber and Cummins, "Learning to forget" (2000).
     """
     check_recurrent(x, (initial_hidden, initial_cell), input_weight, hidden_weight, (bias,), gates=4)
-    gates = affine(x, input_weight, bias)
-    i, f, g, o = _blocks(gates, 4)
-    cells, outputs = np.empty_like(o, order="C"), np.empty_like(o, order="C")
-    hidden, h, c = initial_hidden.shape[1], initial_hidden, initial_cell
+    from_x, inputs = dense(x, input_weight, bias)
+    h, c = initial_hidden, np.copy(initial_cell)
+    gates = np.zeros_like(from_x)
+    cells, outputs = np.zeros((2, *x.shape[:2], h.shape[1]), x.dtype)
     for t in range(x.shape[1]):
-        gates[:, t] += h @ hidden_weight
-        _sigmoid(gates[:, t, : 2 * hidden])
-        np.tanh(g[:, t], out=g[:, t])
-        _sigmoid(o[:, t])
-        c = np.multiply(f[:, t], c, out=cells[:, t])
-        c += i[:, t] * g[:, t]
-        h = np.multiply(o[:, t], np.tanh(c), out=outputs[:, t])
-    cache = LstmCache(x, initial_hidden, initial_cell, input_weight, hidden_weight, gates, cells, outputs)
-    return (outputs, np.copy(c)), cache
+        a_i, a_f, a_g, a_o = np.split(from_x[:, t] + h @ hidden_weight, 4, axis=1)
+        (i, _), (f, _), g, (o, _) = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
+        c = f * c + i * g
+        h = o * np.tanh(c)
+        gates[:, t], cells[:, t], outputs[:, t] = np.concatenate([i, f, g, o], axis=1), c, h
+    return (outputs, c), LstmCache(inputs, initial_hidden, initial_cell, hidden_weight, gates, cells, outputs)
 
 
 def lstm_backward(output_gradient: tuple[States, State], cache: LstmCache) -> Gradients:
     """Two gradients are carried back, of the hidden state and of the cell:
 
         dh_t = dy_t + da_{t+1} U^T      dc_t = f_{t+1} dc_{t+1} + dh_t o (1 - tanh^2 c_t)
-        da_i = dc g i (1 - i)      da_f = dc c_{t-1} f (1 - f)      da_g = dc i (1 - g^2)
+
+    and da_t is found from them by `_lstm_step_backward`. The gradients of the weights are those of `rnn_backward`.
+    `output_gradient` is the pair (dy, gradient of the final cell), and dc begins with the latter. Returns the gradients
+    of x, the initial hidden state, the initial cell (f_1 dc_1), both weights and the bias.
+    """
+    inputs, initial_hidden, initial_cell, U, gates, cells, outputs = cache
+    dy, d_final_cell = output_gradient
+    cell_before = _before(initial_cell, cells)
+    da, dh_from_next, dc_from_next = np.zeros_like(gates), np.zeros_like(initial_hidden), np.copy(d_final_cell)
+    for t in reversed(range(dy.shape[1])):
+        dh = dy[:, t] + dh_from_next
+        da[:, t], dc_from_next = _lstm_step_backward(dh, dc_from_next, gates[:, t], cell_before[:, t], cells[:, t])
+        dh_from_next = da[:, t] @ U.T
+    dx, dW, db = dense_backward(da, inputs)
+    dU = _sum_of_products(_before(initial_hidden, outputs), da)
+    return dx, dh_from_next, dc_from_next, dW, dU, db
+
+
+def _lstm_step_backward(
+    dh: State, dc_from_next: State, gates: np.ndarray, cell_before: State, cell: State
+) -> tuple[np.ndarray, State]:
+    """h = o tanh(c), c = f c_before + i g, and the four activations, of one step:
+
+        da_i = dc g i (1 - i)      da_f = dc c_before f (1 - f)      da_g = dc i (1 - g^2)
         da_o = dh tanh(c) o (1 - o)
 
-    sigmoid' = sigmoid (1 - sigmoid). The gradients of the weights are those of `rnn_backward`. `output_gradient` is the
-    pair (dy, gradient of the final cell), and dc begins with the latter. Returns the gradients of x, the initial
-    hidden state, the initial cell (f_1 dc_1), both weights and the bias.
+    sigmoid' = sigmoid (1 - sigmoid). Returns da and the gradient of the cell before.
     """
-    x, initial_hidden, initial_cell, W, U, gates, cells, outputs = cache
-    dy, d_final_cell = output_gradient
-    i, f, g, o = _blocks(gates, 4)
-    tanh_c = np.tanh(cells)
-    da = np.empty_like(gates)
-    by_gate = _blocks(da, 4)
-    np.multiply(g * i, 1 - i, out=by_gate[0])
-    np.multiply(_before(initial_cell, cells) * f, 1 - f, out=by_gate[1])
-    np.multiply(i, 1 - g**2, out=by_gate[2])
-    np.multiply(tanh_c * o, 1 - o, out=by_gate[3])
-    through_h = o * (1 - tanh_c**2)
-    dh, dc, UT = np.zeros_like(initial_hidden), np.array(d_final_cell), np.ascontiguousarray(U.T)
-    for t in reversed(range(x.shape[1])):
-        dh += dy[:, t]
-        dc += dh * through_h[:, t]
-        by_gate[:3, :, t] *= dc
-        by_gate[3, :, t] *= dh
-        np.matmul(da[:, t], UT, out=dh)
-        dc *= f[:, t]
-    dx, dW, db = affine_backward(da, x, W)
-    return dx, dh, dc, dW, _hidden_gradient(initial_hidden, outputs, da), db
+    i, f, g, o = np.split(gates, 4, axis=1)
+    tanh_c = np.tanh(cell)
+    dc = dc_from_next + dh * o * (1 - tanh_c**2)
+    da_i = dc * g * i * (1 - i)
+    da_f = dc * cell_before * f * (1 - f)
+    da_g = dc * i * (1 - g**2)
+    da_o = dh * tanh_c * o * (1 - o)
+    return np.concatenate([da_i, da_f, da_g, da_o], axis=1), f * dc
 
 
 class GruCache(NamedTuple):
@@ -173,9 +173,8 @@ class GruCache(NamedTuple):
     Also what r was multiplied by, because it is a factor of da_r and costs a product of matrices.
     """
 
-    x: Float[np.ndarray, "batch time inputs"]
+    inputs: DenseCache
     initial_state: Float[np.ndarray, "batch hidden"]
-    input_weight: Float[np.ndarray, "inputs 3*hidden"]
     hidden_weight: Float[np.ndarray, "hidden 3*hidden"]
     gates: Float[np.ndarray, "batch time 3*hidden"]  # r, z, n
     recalled: Float[np.ndarray, "batch time hidden"]  # h_{t-1} Un + cn
@@ -201,82 +200,72 @@ def gru(
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014), 2.3.
     """
     check_recurrent(x, (initial_state,), input_weight, hidden_weight, (input_bias, hidden_bias), gates=3)
-    gates = affine(x, input_weight, input_bias)
-    r, z, n = _blocks(gates, 3)
-    recalled, outputs = np.empty_like(n, order="C"), np.empty_like(n, order="C")
-    hidden, h = initial_state.shape[1], initial_state
+    from_x, inputs = dense(x, input_weight, input_bias)
+    h = initial_state
+    gates = np.zeros_like(from_x)
+    recalled, outputs = np.zeros((2, *x.shape[:2], h.shape[1]), x.dtype)
     for t in range(x.shape[1]):
-        from_h = h @ hidden_weight
-        from_h += hidden_bias
-        recalled[:, t] = from_h[:, 2 * hidden :]
-        gates[:, t, : 2 * hidden] += from_h[:, : 2 * hidden]
-        _sigmoid(gates[:, t, : 2 * hidden])
-        n[:, t] += r[:, t] * recalled[:, t]
-        np.tanh(n[:, t], out=n[:, t])
-        kept = z[:, t] * h
-        h = np.multiply(1 - z[:, t], n[:, t], out=outputs[:, t])
-        h += kept
-    cache = GruCache(x, initial_state, input_weight, hidden_weight, gates, recalled, outputs)
-    return outputs, cache
+        x_r, x_z, x_n = np.split(from_x[:, t], 3, axis=1)
+        h_r, h_z, h_n = np.split(h @ hidden_weight + hidden_bias, 3, axis=1)
+        (r, _), (z, _) = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+        n = np.tanh(x_n + r * h_n)
+        h = (1 - z) * n + z * h
+        gates[:, t], recalled[:, t], outputs[:, t] = np.concatenate([r, z, n], axis=1), h_n, h
+    return outputs, GruCache(inputs, initial_state, hidden_weight, gates, recalled, outputs)
 
 
 def gru_backward(output_gradient: States, cache: GruCache) -> Gradients:
-    """With dh_t = dy_t + z dh_{t+1} + (what comes back through U), everything else is a multiple of dh_t:
+    """h_{t-1} is used by the output of its step, by z h_{t-1} of the next one, and through U:
 
-        da_n = dh (1 - z) (1 - n^2)      da_z = dh (h_{t-1} - n) z (1 - z)
-        da_r = da_n (h_{t-1} Un + cn) r (1 - r)
+        dh_t = dy_t + z dh_{t+1} + da_{t+1} U^T
 
-    x and b receive (da_r, da_z, da_n). h_{t-1}, U and c receive (da_r, da_z, r da_n), because r stands between them
-    and the candidate n. Returns the gradients of x, the initial state, both weights and both biases.
+    What x, W and b receive (da of x) differs in the block of n from what h_{t-1}, U and c receive (da of h): see
+    `_gru_step_backward`. Returns the gradients of x, the initial state, both weights and both biases.
     """
-    x, initial_state, W, U, gates, recalled, outputs = cache
-    r, z, n = _blocks(gates, 3)
-    da = np.empty_like(gates)
-    by_gate = _blocks(da, 3)
-    da_n = (1 - z) * (1 - n**2)
-    np.multiply(da_n, r, out=by_gate[2])  # what U receives, until the loop is done
-    np.multiply(by_gate[2] * recalled, 1 - r, out=by_gate[0])
-    np.multiply((_before(initial_state, outputs) - n) * z, 1 - z, out=by_gate[1])
-    dh, UT = np.zeros_like(initial_state), np.ascontiguousarray(U.T)
-    for t in reversed(range(x.shape[1])):
-        dh += output_gradient[:, t]
-        by_gate[:, :, t] *= dh
-        da_n[:, t] *= dh
-        dh *= z[:, t]
-        dh += da[:, t] @ UT
-    dU, dc = _hidden_gradient(initial_state, outputs, da), np.sum(da, axis=(0, 1))
-    by_gate[2] = da_n
-    dx, dW, db = affine_backward(da, x, W)
-    return dx, dh, dW, dU, db, dc
+    inputs, initial_state, U, gates, recalled, outputs = cache
+    before = _before(initial_state, outputs)
+    da_of_x, da_of_h, from_next = np.zeros_like(gates), np.zeros_like(gates), np.zeros_like(initial_state)
+    for t in reversed(range(outputs.shape[1])):
+        dh = output_gradient[:, t] + from_next
+        da_of_x[:, t], da_of_h[:, t], kept = _gru_step_backward(dh, gates[:, t], recalled[:, t], before[:, t])
+        from_next = kept + da_of_h[:, t] @ U.T
+    dx, dW, db = dense_backward(da_of_x, inputs)
+    dU = _sum_of_products(before, da_of_h)
+    dc = np.sum(da_of_h, axis=(0, 1))
+    return dx, from_next, dW, dU, db, dc
 
 
-def _sigmoid(a: np.ndarray) -> None:
-    """1 / (1 + exp(-a)), in place. Where exp overflows, 0 is right."""
-    with np.errstate(over="ignore"):
-        e = np.exp(-a)  # np.negative(a, out=a) is wrong in NumPy 2.4.6 for some strides, as of four gates of one unit
-    e += 1
-    np.reciprocal(e, out=a)
+def _gru_step_backward(
+    dh: State, gates: np.ndarray, recalled: State, before: State
+) -> tuple[np.ndarray, np.ndarray, State]:
+    """Everything is a multiple of dh:
+
+        da_n = dh (1 - z) (1 - n^2)      da_z = dh (h_before - n) z (1 - z)
+        da_r = da_n (h_before Un + cn) r (1 - r)
+
+    x receives (da_r, da_z, da_n), and h_before (da_r, da_z, r da_n), because r stands between it and the candidate n;
+    to h_before goes z dh, too.
+    """
+    r, z, n = np.split(gates, 3, axis=1)
+    da_n = dh * (1 - z) * (1 - n**2)
+    da_z = dh * (before - n) * z * (1 - z)
+    da_r = da_n * recalled * r * (1 - r)
+    da_of_x = np.concatenate([da_r, da_z, da_n], axis=1)
+    da_of_h = np.concatenate([da_r, da_z, r * da_n], axis=1)
+    return da_of_x, da_of_h, z * dh
 
 
-def _blocks(a: np.ndarray, count: int) -> np.ndarray:
-    """(batch, time, count x hidden) -> (count, batch, time, hidden), a view."""
-    return a.reshape(*a.shape[:2], count, a.shape[2] // count).transpose(2, 0, 1, 3)
-
-
-def _before(initial: np.ndarray, states: np.ndarray) -> np.ndarray:
+def _before(initial: State, states: States) -> States:
     """The state before each step."""
     return np.concatenate([initial[:, None], states], axis=1)[:, :-1]
 
 
-def _hidden_gradient(initial: np.ndarray, states: np.ndarray, da: np.ndarray) -> np.ndarray:
+def _sum_of_products(before: States, da: np.ndarray) -> np.ndarray:
     """dU = sum over batch and time of h_{t-1}^T da_t."""
-    before = _before(initial, states)
     return before.reshape(-1, before.shape[2]).T @ da.reshape(-1, da.shape[2])
 
 
-Rule = tuple[Callable[..., tuple[Any, Any]], Callable[..., Any]]
-
-RECURRENT: dict[str, Rule] = {
+RECURRENT: Rules = {
     "rnn": (rnn, rnn_backward),
     "lstm": (lstm, lstm_backward),
     "gru": (gru, gru_backward),

@@ -11,13 +11,14 @@ gradient of the loss itself; in texts that follow Ng, dZ means m dJ/dZ and the f
 Functions keep the floating dtype they are given, hold no state and never modify an argument.
 """
 
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int32, Num
 from numpy.typing import ArrayLike, DTypeLike
 
-from manual._shallow_steps import Steps
+import manual
 
 __all__ = [
     "Cache",
@@ -194,17 +195,17 @@ def train(
 ) -> tuple[Parameters, Float[np.ndarray, " iterations"]]:
     """Full-batch gradient descent. `losses[i]` is the loss before update i.
 
-    The steps are those of `loss_and_gradients` and `update_parameters`, to rounding, done without allocating anything
-    (`manual._shallow_steps`). Raises ValueError unless `iterations` and `learning_rate` are positive.
+    Raises ValueError unless `iterations` and `learning_rate` are positive.
     """
     if iterations < 1 or not learning_rate > 0:
         raise ValueError(f"iterations and learning_rate must be positive, got {iterations} and {learning_rate}.")
     layer_structure(x, y, parameters["W1"].shape[0])
-    steps = Steps(parameters, x, y)
-    losses = np.empty(iterations, dtype=steps.weights.dtype)
-    for i in range(iterations):
-        losses[i] = steps.step(float(learning_rate))
-    return steps.parameters(), losses
+    losses = []
+    for _ in range(iterations):
+        loss, gradients = loss_and_gradients(parameters, x, y)
+        parameters = update_parameters(parameters, gradients, learning_rate)
+        losses.append(loss)
+    return parameters, np.array(losses)
 
 
 def neural_net(
@@ -215,10 +216,12 @@ def neural_net(
     iterations: int = 1000,
     learning_rate: float = 1.0,
     seed: int = 0,
+    ops: ModuleType = manual,
 ) -> tuple[Parameters, np.ndarray]:
     """Initialize and train: the notebook's last cell. Returns the parameters and the loss of each iteration.
 
-    Works in x's dtype if that is a floating one, else in float64; labels are cast to it.
+    Works in x's dtype if that is a floating one, else in float64; labels are cast to it. With `ops=manual.fast` the
+    steps are done without allocating anything.
     """
     x_array: Any = np.asarray(x)
     if not np.issubdtype(x_array.dtype, np.floating):
@@ -226,7 +229,7 @@ def neural_net(
     y_array = np.asarray(y, dtype=x_array.dtype)
     sizes = layer_structure(x_array, y_array, hidden_size)
     parameters = initialize_parameters(*sizes, seed=seed, dtype=x_array.dtype)
-    return train(parameters, x_array, y_array, iterations=iterations, learning_rate=learning_rate)
+    return ops.shallow.train(parameters, x_array, y_array, iterations=iterations, learning_rate=learning_rate)
 
 
 def predict(x: Float[np.ndarray, "n_x m"], parameters: Parameters) -> Int32[np.ndarray, "n_y m"]:

@@ -6,12 +6,13 @@ batch is a tuple of arrays, whose first axis counts examples.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from manual._blocks import in_blocks
-from manual._trees import tree_map
+import manual
+from manual._trees import check_alike, leaves_by_path, rebuilt, tree_map
 from manual.optimizers import Optimizer
 
 LossAndGradients = Callable[..., tuple[Any, Any]]
@@ -80,7 +81,8 @@ def accumulate(
             continue
         part_loss, gradients = loss_and_gradients(parameters, *part)
         loss = loss + share * part_loss
-        total = _scaled(gradients, share) if total is None else _sum(total, gradients, share)
+        weighted = tree_map(lambda g, share=share: share * g, gradients)
+        total = weighted if total is None else _sum(total, weighted)
     return loss, total
 
 
@@ -92,19 +94,31 @@ def train(
     *,
     state: Any = None,
     parts: int = 1,
+    ops: ModuleType = manual,
 ) -> tuple[Any, Any, np.ndarray]:
-    """One update a batch, which is a tuple of arrays. Returns (parameters, state, losses).
+    """One update a batch.
 
-    `losses[i]` is the loss before update i.
-    With `parts`, each batch is cut along its first axis into that many nearly equal micro-batches, weighted as the
-    default of `accumulate` does. `state` continues an earlier run. Parameters and state are copied once, and the copies
-    updated in their own memory. Raises ValueError if there are no batches, or a batch has fewer examples than parts.
+    Args:
+        loss_and_gradients: a function of the parameters and a batch.
+        parameters: where to begin. They are copied, because an optimizer may write to what it is given.
+        batches: tuples of arrays.
+        optimizer: of `manual.optimizers`, or of `manual.fast.optimizers`, which updates the copy in its own memory.
+        state: the optimizer's, to continue an earlier run. It is copied, too.
+        parts: into how many nearly equal micro-batches each batch is cut along its first axis; they are weighted as
+            the default of `accumulate` does.
+        ops: whose `training.accumulate` adds up their gradients, `manual` or `manual.fast`.
+
+    Returns:
+        (parameters, state, losses), where `losses[i]` is the loss before update i.
+
+    Raises:
+        ValueError: if there are no batches, or a batch has fewer examples than parts.
     """
     parameters = tree_map(_copy, parameters)
     state = optimizer.initialize(parameters) if state is None else tree_map(_copy, state)
     losses = []
     for batch in batches:
-        loss, gradients = accumulate(loss_and_gradients, parameters, _cut(batch, parts))
+        loss, gradients = ops.training.accumulate(loss_and_gradients, parameters, _cut(batch, parts))
         parameters, state = optimizer.update(parameters, gradients, state, donate=True)
         losses.append(np.array(loss))
     if not losses:
@@ -154,18 +168,11 @@ def _shares(parts: Sequence[tuple[Any, ...]], weights: Iterable[Any] | None) -> 
     return [number / sum(numbers) for number in numbers]
 
 
-def _scaled(gradients: Any, share: float) -> Any:
-    def formula(g: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
-        g *= share
-
-    return in_blocks(formula, {"gradients": gradients})[0]
-
-
-def _sum(total: Any, gradients: Any, share: float) -> Any:
-    def formula(total: np.ndarray, g: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
-        total += np.multiply(g, share, out=a)
-
-    return in_blocks(formula, {"the first part": total}, {"another part": gradients}, donate=True)[0]
+def _sum(total: Any, gradients: Any) -> Any:
+    """Leaf by leaf. Raises ValueError unless both are trees alike."""
+    leaves, others = leaves_by_path(total), leaves_by_path(gradients)
+    check_alike({"the first part": leaves, "another part": others})
+    return rebuilt(total, iter([leaf + others[path] for path, leaf in leaves.items()]))
 
 
 def _kind(value: Any) -> str:

@@ -11,7 +11,8 @@ transposed and without a bias ("tied"). Source: Radford et al., "Language models
 learners" (2019), with GELU by tanh as in the code published with it.
 
 Backward reads the same lines from the end. Where a value is used twice its gradient is a sum: the stream x goes on
-and into a norm, and the token embedding is both the first layer and the last.
+and into a norm, and the token embedding is both the first layer and the last. Every line is an op of `ops`: the pages,
+or `manual.fast`.
 
 Parameters are {"token_embedding": (vocabulary, width), "position_embedding": (context, width), "blocks": [...],
 "norm": {"weight", "bias"}}, each block {"norm1", "qkv", "projection", "norm2", "up", "down"} of {"weight", "bias"},
@@ -19,17 +20,18 @@ where qkv has the columns of query, key and value side by side, each with the he
 """
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer
 from numpy.typing import DTypeLike
 
-from manual.activations import GeluCache, gelu, gelu_backward
-from manual.attention import AttentionCache, attention, attention_backward
-from manual.layers import DenseCache, EmbeddingCache, dense, dense_backward, embedding
-from manual.losses import cross_entropy, cross_entropy_backward
-from manual.normalization import CenteredCache, layer_norm, layer_norm_backward
+import manual
+from manual.activations import GeluCache
+from manual.attention import AttentionCache
+from manual.layers import DenseCache, EmbeddingCache
+from manual.normalization import CenteredCache
 
 Parameters = dict[str, Any]
 Intermediates = dict[str, np.ndarray] | None
@@ -46,7 +48,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gpt2-1558m": {"vocabulary": 50257, "context": 1024, "layers": 48, "heads": 25, "width": 1600},
 }
 IGNORED = -100  # a target that counts for nothing
-BLOCK_BYTES = 1 << 20  # of logits whose loss is computed at a time: about what a core's own cache holds
 
 
 class BlockCache(NamedTuple):
@@ -63,10 +64,10 @@ class BlockCache(NamedTuple):
 
 
 class TransformerCache(NamedTuple):
-    """The caches from the first op to the last, and the context, because the table of positions has so many rows."""
+    """The caches of the ops, from the first to the last, because backward undoes them from the last."""
 
-    embedding: EmbeddingCache
-    context: int
+    tokens: EmbeddingCache
+    positions: EmbeddingCache
     blocks: list[BlockCache]
     norm: CenteredCache
     head: DenseCache
@@ -90,9 +91,7 @@ def initialize_parameters(
     residual = 0.02 / (2 * layers) ** 0.5
 
     def normal(rows: int, columns: int, deviation: float = 0.02) -> np.ndarray:
-        drawn = random.standard_normal((rows, columns))
-        drawn *= deviation
-        return drawn.astype(dtype, copy=False)
+        return (deviation * random.standard_normal((rows, columns))).astype(dtype)
 
     def linear(inputs: int, outputs: int, deviation: float = 0.02) -> Parameters:
         return {"weight": normal(inputs, outputs, deviation), "bias": np.zeros(outputs, dtype)}
@@ -118,113 +117,107 @@ def initialize_parameters(
     }
 
 
-def apply(parameters: Parameters, ids: Ids, *, heads: int) -> tuple[Logits, TransformerCache]:
+def apply(parameters: Parameters, ids: Ids, *, heads: int, ops: ModuleType = manual) -> tuple[Logits, TransformerCache]:
     """Logits for the token after each one.
 
     Raises ValueError for ids that are not in the vocabulary, sequences longer than the context, and heads that do
     not divide the width.
     """
-    table, positions = parameters["token_embedding"], parameters["position_embedding"]
-    context, width = positions.shape
-    if ids.ndim != 2 or ids.shape[1] > context:
-        raise ValueError(
-            f"ids must be (batch, time) with time at most the context of {context}, got shape {ids.shape}. "
-            "Cut longer sequences into pieces."
-        )
-    _check_heads(width, heads)
-    x, tokens = embedding(table, ids)
-    x += positions[: ids.shape[1]]
+    _check_ids(ids, parameters["position_embedding"], heads)
+    table = parameters["token_embedding"]
+    x_tokens, tokens = ops.layers.embedding(table, ids)
+    x_positions, positions = ops.layers.embedding(parameters["position_embedding"], np.arange(ids.shape[1]))
+    x = x_tokens + x_positions
     blocks = []
     for p in parameters["blocks"]:
-        x, cache = _block(x, p, heads)
+        x, cache = _block(x, p, heads, ops)
         blocks.append(cache)
-    x, norm = layer_norm(x, **parameters["norm"])
-    logits, head = dense(x, table.T, None)
-    return logits, TransformerCache(tokens, context, blocks, norm, head)
+    x, norm = ops.normalization.layer_norm(x, **parameters["norm"])
+    logits, head = ops.layers.dense(x, table.T, None)
+    return logits, TransformerCache(tokens, positions, blocks, norm, head)
 
 
-def _block(x: Stream, p: Parameters, heads: int) -> tuple[Stream, BlockCache]:
+def _block(x: Stream, p: Parameters, heads: int, ops: ModuleType) -> tuple[Stream, BlockCache]:
+    added, of_attention = _attention(x, p, heads, ops)
+    x = x + added
+    added, of_hidden_layer = _hidden_layer(x, p, ops)
+    return x + added, BlockCache(*of_attention, *of_hidden_layer)
+
+
+def _attention(x: Stream, p: Parameters, heads: int, ops: ModuleType) -> tuple[Stream, tuple[Any, ...]]:
     batch, time, width = x.shape
-    normed, norm1 = layer_norm(x, **p["norm1"])
-    packed, qkv = dense(normed, **p["qkv"])
+    normed, norm1 = ops.normalization.layer_norm(x, **p["norm1"])
+    packed, qkv = ops.layers.dense(normed, **p["qkv"])
     q, k, v = np.moveaxis(packed.reshape(batch, time, 3, heads, width // heads), 2, 0)
-    attended, of_attention = attention(q, k, v, causal=True)
-    projected, projection = dense(attended.reshape(x.shape), **p["projection"])
-    x = x + projected
-    normed, norm2 = layer_norm(x, **p["norm2"])
-    hidden, up = dense(normed, **p["up"])
-    active, of_gelu = gelu(hidden, approximate=True)
-    added, down = dense(active, **p["down"])
-    return x + added, BlockCache(norm1, qkv, of_attention, projection, norm2, up, of_gelu, down)
+    attended, attention = ops.attention.attention(q, k, v, causal=True)
+    projected, projection = ops.layers.dense(attended.reshape(x.shape), **p["projection"])
+    return projected, (norm1, qkv, attention, projection)
+
+
+def _hidden_layer(x: Stream, p: Parameters, ops: ModuleType) -> tuple[Stream, tuple[Any, ...]]:
+    normed, norm2 = ops.normalization.layer_norm(x, **p["norm2"])
+    hidden, up = ops.layers.dense(normed, **p["up"])
+    active, gelu = ops.activations.gelu(hidden, approximate=True)
+    added, down = ops.layers.dense(active, **p["down"])
+    return added, (norm2, up, gelu, down)
 
 
 def apply_backward(
-    output_gradient: Logits, cache: TransformerCache, *, intermediates: Intermediates = None
+    output_gradient: Logits, cache: TransformerCache, *, intermediates: Intermediates = None, ops: ModuleType = manual
 ) -> Parameters:
-    """Gradients in the structure of the parameters. Ids have none.
+    """Gradients in the structure of the parameters, op by op from the last. Ids have none.
+
+    logits = x E^T is a dense layer whose weight is E^T, so that E receives the transpose of that weight's gradient,
+    and what its use as the first layer sends besides. The positions are the same in every example, whose dx are added.
 
     A dict given as `intermediates` also receives gradients with respect to the input of each op, by its name, as in
     "blocks.0.gelu.input" or "head.input": of the op's own use of it, which for a norm's input leaves out that the
     stream goes on. The stream's whole gradients are "blocks.0.input", and "blocks.0.middle" between attention and the
     hidden layer. "logits" is `output_gradient` itself.
     """
-    if intermediates is not None:
-        intermediates["logits"] = output_gradient
-    dx, dtable = _head_backward(output_gradient, cache.head)
-    return _body_backward(dx, dtable, cache._replace(blocks=list(cache.blocks)), intermediates)
-
-
-def _head_backward(dlogits: Logits, cache: DenseCache) -> tuple[Stream, np.ndarray]:
-    """logits = x E^T, so dx = dlogits E and dE = dlogits^T x: `dense_backward` would give that one transposed."""
-    x, transposed, _ = cache
-    dy = dlogits.reshape(len(x), transposed.shape[1])
-    return (dy @ transposed.T).reshape(*dlogits.shape[:-1], x.shape[1]), dy.T @ x
-
-
-def _body_backward(dx: Stream, dtable: np.ndarray, cache: TransformerCache, intermediates: Intermediates) -> Parameters:
-    """From the gradients that the output layer leaves: of the last norm's value, and of the token embedding.
-
-    `dtable` is written to, and a block's cache dropped, and its memory with it, as soon as it has been used.
-    """
-    seen = {"head.input": dx}
-    dx, dnorm = _undo(layer_norm_backward, dx, cache.norm)
-    seen["norm.input"] = dx
-    dblocks: list[Parameters] = []
-    while cache.blocks:
-        inputs, dblock = _block_backward(dx, cache.blocks.pop())
-        dx = inputs["input"]
-        dblocks.append(dblock)
-        if intermediates is not None:
-            seen |= {f"blocks.{len(cache.blocks)}.{name}": value for name, value in inputs.items()}
-    if intermediates is not None:
-        intermediates |= seen
-    dpositions = np.zeros((cache.context, dx.shape[-1]), dx.dtype)
-    dpositions[: dx.shape[1]] = np.sum(dx, axis=0)
-    _add_rows(dtable, cache.embedding.ids, dx)
-    dblocks.reverse()
+    seen = {} if intermediates is None else intermediates
+    seen["logits"] = output_gradient
+    seen["head.input"], dtable_as_head, _ = ops.layers.dense_backward(output_gradient, cache.head)
+    seen["norm.input"], dnorm = _undo(ops.normalization.layer_norm_backward, seen["head.input"], cache.norm)
+    dx, dblocks = seen["norm.input"], []
+    for index in reversed(range(len(cache.blocks))):
+        inputs, dblock = _block_backward(dx, cache.blocks[index], ops)
+        dx, dblocks = inputs["input"], [dblock, *dblocks]
+        seen |= {f"blocks.{index}.{name}": value for name, value in inputs.items()}
+    dpositions = ops.layers.embedding_backward(np.sum(dx, axis=0), cache.positions)
+    dtable = ops.layers.embedding_backward(dx, cache.tokens) + dtable_as_head.T
     return {"token_embedding": dtable, "position_embedding": dpositions, "blocks": dblocks, "norm": dnorm}
 
 
-def _block_backward(dx: Stream, cache: BlockCache) -> tuple[dict[str, Any], Parameters]:
-    """The gradients of what enters each op, and of its parameters, from the last op to the first.
+def _block_backward(dx: Stream, cache: BlockCache, ops: ModuleType) -> tuple[dict[str, Any], Parameters]:
+    """The gradients of what enters each op, and of its parameters, from the last op to the first."""
+    inputs, d = _hidden_layer_backward(dx, cache, ops)
+    first_inputs, first_d = _attention_backward(inputs["middle"], cache, ops)
+    return inputs | first_inputs, dict(reversed((d | first_d).items()))
 
-    Of y = x + f(x), dx = dy + what f sends back.
-    """
-    inputs: dict[str, Any] = {}
-    d: Parameters = {}
-    inputs["down.input"], d["down"] = _undo(dense_backward, dx, cache.down)
-    inputs["gelu.input"] = gelu_backward(inputs["down.input"], cache.gelu)
-    inputs["up.input"], d["up"] = _undo(dense_backward, inputs["gelu.input"], cache.up)
-    inputs["norm2.input"], d["norm2"] = _undo(layer_norm_backward, inputs["up.input"], cache.norm2)
-    inputs["middle"] = dx + inputs["norm2.input"]
-    inputs["projection.input"], d["projection"] = _undo(dense_backward, inputs["middle"], cache.projection)
+
+def _hidden_layer_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> tuple[dict[str, Any], Parameters]:
+    """Of y = x + f(x), dx = dy + what f sends back, with f(x) = down(gelu(up(norm2(x))))."""
+    inputs, d = {}, {}
+    inputs["down.input"], d["down"] = _undo(ops.layers.dense_backward, dy, cache.down)
+    inputs["gelu.input"] = ops.activations.gelu_backward(inputs["down.input"], cache.gelu)
+    inputs["up.input"], d["up"] = _undo(ops.layers.dense_backward, inputs["gelu.input"], cache.up)
+    inputs["norm2.input"], d["norm2"] = _undo(ops.normalization.layer_norm_backward, inputs["up.input"], cache.norm2)
+    inputs["middle"] = dy + inputs["norm2.input"]
+    return inputs, d
+
+
+def _attention_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> tuple[dict[str, Any], Parameters]:
+    """Of y = x + f(x), dx = dy + what f sends back, with f(x) = projection(attention(qkv(norm1(x))))."""
+    inputs, d = {}, {}
+    inputs["projection.input"], d["projection"] = _undo(ops.layers.dense_backward, dy, cache.projection)
     dattended = inputs["projection.input"].reshape(cache.attention.query.shape)
-    dqkv = attention_backward(dattended, cache.attention)
-    inputs["attention.input"] = np.stack(dqkv, axis=2).reshape(*dx.shape[:2], 3 * dx.shape[2])
-    inputs["qkv.input"], d["qkv"] = _undo(dense_backward, inputs["attention.input"], cache.qkv)
-    inputs["norm1.input"], d["norm1"] = _undo(layer_norm_backward, inputs["qkv.input"], cache.norm1)
-    inputs["input"] = inputs["middle"] + inputs["norm1.input"]
-    return inputs, dict(reversed(d.items()))
+    dqkv = ops.attention.attention_backward(dattended, cache.attention)
+    inputs["attention.input"] = np.stack(dqkv, axis=2).reshape(*dy.shape[:2], 3 * dy.shape[2])
+    inputs["qkv.input"], d["qkv"] = _undo(ops.layers.dense_backward, inputs["attention.input"], cache.qkv)
+    inputs["norm1.input"], d["norm1"] = _undo(ops.normalization.layer_norm_backward, inputs["qkv.input"], cache.norm1)
+    inputs["input"] = dy + inputs["norm1.input"]
+    return inputs, d
 
 
 def _undo(backward: Callable[..., Any], dy: np.ndarray, cache: Any) -> tuple[np.ndarray, Parameters]:
@@ -233,58 +226,44 @@ def _undo(backward: Callable[..., Any], dy: np.ndarray, cache: Any) -> tuple[np.
     return dx, {"weight": dweight, "bias": dbias}
 
 
-def _add_rows(table: np.ndarray, ids: Ids, rows: Stream) -> None:
-    """table[id] += row for every id, in place: the embedding's gradient, without another array of the table's size.
-
-    Entries are numbered through the whole table, because np.add.at is many times faster in one dimension.
-    """
-    width = table.shape[1]
-    entries = ids.astype(np.intp)[..., None] * width + np.arange(width)
-    np.add.at(table.reshape(-1), entries.ravel(), rows.ravel())
-
-
-def compute_loss(parameters: Parameters, ids: Ids, targets: Targets, *, heads: int) -> np.floating:
+def compute_loss(
+    parameters: Parameters, ids: Ids, targets: Targets, *, heads: int, ops: ModuleType = manual
+) -> np.floating:
     """Cross-entropy of the targets, which are the next tokens, averaged over all that are not -100.
 
     If all are -100, it is 0. Raises ValueError for other targets outside of the vocabulary, and as `apply` does.
     """
     _check_targets(ids, targets)
-    logits = apply(parameters, ids, heads=heads)[0]
-    loss, _ = cross_entropy(logits, targets, ignore_index=IGNORED)
+    logits, _ = apply(parameters, ids, heads=heads, ops=ops)
+    loss, _ = ops.losses.cross_entropy(logits, targets, ignore_index=IGNORED)
     return logits.dtype.type(loss)
 
 
 def loss_and_gradients(
-    parameters: Parameters, ids: Ids, targets: Targets, *, heads: int, intermediates: Intermediates = None
+    parameters: Parameters,
+    ids: Ids,
+    targets: Targets,
+    *,
+    heads: int,
+    intermediates: Intermediates = None,
+    ops: ModuleType = manual,
 ) -> tuple[np.floating, Parameters]:
-    """`compute_loss` and its gradient with respect to every parameter; `intermediates` as for `apply_backward`.
-
-    The same as `apply`, `cross_entropy` and their backward, in less memory: the gradient of the logits is written
-    over them, and what a block has cached is dropped when backward has passed it.
-    """
+    """`compute_loss` and its gradient with respect to every parameter; `intermediates` as for `apply_backward`."""
     _check_targets(ids, targets)
-    logits, cache = apply(parameters, ids, heads=heads)
-    loss = _to_gradient(logits, targets)
-    dx, dtable = _head_backward(logits, cache.head)
-    if intermediates is not None:
-        intermediates["logits"] = logits
-    del logits
-    return loss, _body_backward(dx, dtable, cache, intermediates)
+    logits, cache = apply(parameters, ids, heads=heads, ops=ops)
+    loss, of_loss = ops.losses.cross_entropy(logits, targets, ignore_index=IGNORED)
+    dlogits = ops.losses.cross_entropy_backward(1.0, of_loss)
+    return logits.dtype.type(loss), apply_backward(dlogits, cache, intermediates=intermediates, ops=ops)
 
 
-def _to_gradient(logits: Logits, targets: Targets) -> np.floating:
-    """The loss. The logits become its gradient, a few rows at a time, while these are in a core's own cache."""
-    vocabulary = logits.shape[2]
-    z, t = logits.reshape(-1, vocabulary), targets.reshape(-1)
-    share = 1 / max(np.count_nonzero(t != IGNORED), 1)
-    rows = max(BLOCK_BYTES // (vocabulary * z.itemsize), 1)
-    loss = 0.0
-    for start in range(0, len(z), rows):
-        block = slice(start, start + rows)
-        part, cache = cross_entropy(z[block], t[block], reduction="sum", ignore_index=IGNORED)
-        loss += float(part) * share
-        z[block] = cross_entropy_backward(share, cache)
-    return logits.dtype.type(loss)
+def _check_ids(ids: Ids, position_embedding: np.ndarray, heads: int) -> None:
+    context, width = position_embedding.shape
+    if ids.ndim != 2 or ids.shape[1] > context:
+        raise ValueError(
+            f"ids must be (batch, time) with time at most the context of {context}, got shape {ids.shape}. "
+            "Cut longer sequences into pieces."
+        )
+    _check_heads(width, heads)
 
 
 def _check_heads(width: int, heads: int) -> None:

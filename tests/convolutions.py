@@ -1,10 +1,39 @@
-"""Arrays at random, a convolution's value by either side, and convolutions by nested loops."""
+"""Arrays at random, convolutions at the edges of every option, their value by either side, and by nested loops."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import manual.convolution
+import autodiff.convolution
+
+# Shapes of x and weight, how many windows there must be, options, and for "same" what comes before.
+EDGES: dict[str, Any] = {
+    "a stride beyond the kernel": ((2, 8, 7, 2), (2, 1, 2, 3), (3, 3), {"stride": 3}, 0),
+    "truncated windows": ((1, 8, 7, 2), (3, 2, 2, 3), (3, 2), {"stride": (2, 3)}, 0),
+    "an even kernel, same": ((2, 5, 4, 1), (4, 2, 1, 2), (5, 4), {"padding": "same"}, (1, 0)),
+    "same at a stride": ((1, 5, 6, 2), (4, 3, 2, 2), (3, 3), {"padding": "same", "stride": 2}, (1, 0)),
+    "same, dilated": ((1, 5, 4, 1), (2, 3, 1, 1), (5, 4), {"padding": "same", "dilation": (3, 2)}, (1, 2)),
+    "valid": ((1, 5, 4, 1), (2, 3, 1, 1), (4, 2), {"padding": "valid"}, 0),
+    "all asymmetric": (
+        (2, 9, 6, 2),
+        (3, 2, 2, 3),
+        (4, 7),
+        {"stride": (2, 1), "padding": (1, 3), "dilation": (2, 5)},
+        (1, 3),
+    ),
+    "groups": ((2, 4, 5, 6), (2, 2, 3, 4), (3, 4), {"groups": 2}, 0),
+    "groups at a stride": ((2, 5, 6, 6), (2, 3, 2, 6), (3, 3), {"groups": 3, "stride": 2, "padding": 1}, 1),
+    "depthwise": ((2, 4, 5, 3), (3, 2, 1, 3), (4, 4), {"groups": 3, "padding": (1, 0)}, (1, 0)),
+    "depthwise at a stride": ((2, 5, 6, 3), (2, 2, 1, 3), (3, 4), {"groups": 3, "stride": 2, "padding": 1}, 1),
+    "two filters a channel": ((1, 4, 3, 3), (2, 2, 1, 6), (3, 2), {"groups": 3}, 0),
+    "a kernel as large as x": ((2, 3, 4, 2), (3, 4, 2, 5), (1, 1), {}, 0),
+    "an image of one entry": ((2, 1, 1, 3), (3, 3, 3, 2), (1, 1), {"padding": 1}, 1),
+    "windows in the padding": ((1, 2, 3, 2), (2, 1, 2, 2), (7, 9), {"padding": 3}, 3),
+    "many outputs of one input": ((1, 4, 5, 1), (3, 2, 1, 5), (4, 4), {"padding": (1, 0)}, (1, 0)),
+    "points": ((2, 3, 2, 3), (1, 1, 3, 2), (3, 2), {}, 0),
+}
 
 
 def drawn(*shapes, dtype="float64", seed=1):
@@ -14,7 +43,7 @@ def drawn(*shapes, dtype="float64", seed=1):
 
 def value_of(side, name, *inputs, **options):
     """The value alone, by either side, as a NumPy array of the dtype of what is given."""
-    if side is manual.convolution:
+    if side is not autodiff.convolution:
         return getattr(side, name)(*inputs, **options)[0]
     with jax.enable_x64(True):
         arrays = [jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in inputs]

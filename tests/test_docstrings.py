@@ -19,7 +19,7 @@ from manual.activations import tanh, tanh_backward
 MODULES = {
     module.name: importlib.import_module(f"manual.{module.name}")
     for module in pkgutil.iter_modules(manual.__path__)
-    if not module.name.startswith("_")
+    if not module.name.startswith("_") and module.name != "fast"
 }
 OPS = {op: rule for name, module in MODULES.items() for op, rule in getattr(module, name.upper(), {}).items()}
 OPS = {op: rule for op, rule in OPS.items() if isinstance(rule, tuple)}  # schedules and optimizers are no pairs

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,17 @@ def test_the_sides_import_neither_each_other_nor_the_judge(side):
 
 def test_manual_leaves_jax_unloaded():
     script = "import manual, sys; assert not [name for name in sys.modules if name.split('.')[0] in ('jax', 'jaxlib')]"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_pages_import_pages_only():
+    """`manual` leaves `manual.fast` unloaded, and no page knows of threads or of memory that is there already."""
+    for path in (ROOT / "manual").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"\b(out=|np\.empty|threading|concurrent|ctypes)", text), path
+        assert not re.search(r"^\s*(from|import) manual\.fast\b", text, re.M), path
+        assert not re.search(r"^\s*from manual import .*\bfast\b", text, re.M), path
+    script = "import manual, sys; assert not [name for name in sys.modules if name.startswith('manual.fast')]"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
@@ -110,7 +122,7 @@ manual.shallow.train(manual.shallow.initialize_parameters(3, 4, 1, seed=0), x, y
 """,
     "manual ops in several threads": """
 os_threads = []
-from manual import _threads, activations, optimizers
+from manual.fast import _threads, activations, optimizers
 start = _threads.Thread.start
 _threads.Thread.start = lambda thread: (os_threads.append(thread), start(thread))
 x = np.ones((4, 1024, 1024), np.float32)
@@ -195,7 +207,9 @@ def test_nothing_is_called_that_changes_the_whole_process():
 
 
 def public_modules(package):
-    return {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
+    """All but `manual.fast`, which is a package of its own."""
+    modules = pkgutil.iter_modules(package.__path__)
+    return {module.name for module in modules if not module.ispkg and not module.name.startswith("_")}
 
 
 def test_the_mirror_has_the_same_modules():
@@ -227,9 +241,12 @@ def mirrored_names(module):
 
 
 def mirrored_arguments(function):
-    """Names, kinds and defaults; `intermediates` are what the backward pass has on its way."""
+    """Names, kinds and defaults, without what JAX has no use for.
+
+    That are `intermediates`, which the backward pass has on its way, and `ops`, the pages or what is fast.
+    """
     parameters = inspect.signature(function).parameters.values()
-    return [(p.name, p.kind, p.default) for p in parameters if p.name != "intermediates"]
+    return [(p.name, p.kind, p.default) for p in parameters if p.name not in ("intermediates", "ops")]
 
 
 @pytest.mark.parametrize("name", ["", *sorted(public_modules(manual))])
@@ -346,8 +363,9 @@ def modules_to_test():
 
 @pytest.mark.parametrize("path", sorted(modules_to_test()), ids=str)
 def test_every_module_has_its_tests(path):
-    """In the same room under `tests`; what both sides have stands once, under `manual`."""
+    """In the same room under `tests`; both sides have theirs under `manual`, and all that is fast in one file."""
     where = Path("manual", *path.parts[1:]) if path.parts[0] == "autodiff" else path
+    where = Path("manual", "fast", "fast.py") if path.parts[:2] == ("manual", "fast") else where
     assert (ROOT / "tests" / where.parent / f"test_{where.name}").exists()
 
 
@@ -370,3 +388,70 @@ def test_an_import_from_a_module_of_tests_is_found():
     for line in ("from tests.test_x import y", "from tests.a import test_b", "import tests.a.test_b as b"):
         assert list(imports_of_test_modules(f"def f():\n    {line}\n")), line
     assert not list(imports_of_test_modules("from tests.a import y, latest_x\nimport tests.contest_x"))
+
+
+PAGES = sorted(path for path in (ROOT / "manual").glob("*.py") if not path.stem.startswith("_"))
+
+
+def lines_of_body(function):
+    """How many lines there are from the first statement after the docstring to the last."""
+    first = 1 if ast.get_docstring(function) is not None else 0
+    return (function.body[-1].end_lineno or 0) - function.body[first].lineno + 1
+
+
+@pytest.mark.parametrize("path", PAGES, ids=module_name)
+def test_a_backward_pass_on_a_page_can_be_quoted_whole(path):
+    functions = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.FunctionDef)]
+    for function in functions:
+        if function.name.endswith("_backward") or function.name == "backpropagation":
+            assert lines_of_body(function) <= 15, function.name
+
+
+def fast_modules():
+    import manual.fast
+
+    return manual.fast.__all__
+
+
+@pytest.mark.parametrize("name", fast_modules())
+def test_what_is_fast_has_the_names_and_arguments_of_its_page(name):
+    page, fast = (importlib.import_module(f"{package}.{name}") for package in ("manual", "manual.fast"))
+    shared = {public for public in vars(fast) if public in public_names(page) and not public.startswith("_")}
+    own = {public for public, value in vars(fast).items() if getattr(value, "__module__", None) == fast.__name__}
+    assert {public for public in own if not public.startswith("_")} <= public_names(page)
+    for public in sorted(shared):
+        ours, theirs = getattr(page, public), getattr(fast, public)
+        if inspect.isfunction(ours):
+            assert mirrored_arguments(theirs) == mirrored_arguments(ours), public
+
+
+# What both sides agree on and what computes nothing: options, shapes, sizes. It stands twice, and reads the same.
+AGREED = ("_attention_shapes", "_description", "_kinds", "_recurrent_shapes", "_windows")
+
+
+def definitions(side, name):
+    """Functions and classes by name, as text: without annotations, which differ, and by the names of one side."""
+    tree = ast.parse((ROOT / side / f"{name}.py").read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return {node.name: re.sub(r"\bjnp\b", "np", ast.unparse(node)).replace(".function)", ".forward)") for node in found}
+
+
+def differing(ours, theirs):
+    return {name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]}
+
+
+@pytest.mark.parametrize("name", AGREED)
+def test_what_both_sides_agree_on_reads_the_same(name):
+    ours, theirs = (definitions(side, name) for side in SIDES)
+    assert ours.keys() & theirs.keys()
+    assert differing(ours, theirs) - {"_last", "_kept"} == set()  # which are ops, and compute
+
+
+def test_a_paraphrase_is_noticed():
+    ours = definitions("manual", "_windows")
+    assert differing(ours, ours | {"pair": ours["pair"].replace("One", "A single")}) == {"pair"}

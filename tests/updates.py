@@ -45,3 +45,25 @@ def run(optimizer, parameters, gradients, update=None):
 
 def flat(tree):
     return np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(tree)])
+
+
+def big(seed=0, dtype: DTypeLike = np.float32):
+    """Leaves of size 0, (), less and more than a block of 1000 bytes, not contiguous, read-only."""
+    random = np.random.default_rng(seed)
+    tree = {
+        "scalar": np.asarray(random.standard_normal(), dtype),
+        "empty": np.zeros((3, 0), dtype),
+        "small": random.standard_normal(7).astype(dtype),
+        "long": random.standard_normal(1003).astype(dtype),
+        "transposed": random.standard_normal((31, 29)).astype(dtype).T,
+        "strided": random.standard_normal((40, 3, 10)).astype(dtype)[::2, :, ::-1],
+        "frozen": random.standard_normal((20, 20)).astype(dtype),
+    }
+    tree["frozen"].flags.writeable = False
+    return tree
+
+
+def same_bits(one, other):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        assert a.tobytes() == b.tobytes()

@@ -22,11 +22,12 @@ TORCH_OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _built(workload: Workload) -> tuple[Any, dict[str, Any], tuple[np.ndarray, ...]]:
+def _built(workload: Workload, package: str = "manual") -> tuple[Any, dict[str, Any], tuple[np.ndarray, ...]]:
     """The model, all its options, and the batch."""
     from compare.suite.models import build
 
-    model, options = build(workload.size, workload.options, seed=workload.seed, dtype=workload.dtype)
+    ops = import_module(package)
+    model, options = build(workload.size, workload.options, seed=workload.seed, dtype=workload.dtype, ops=ops)
     return model, options, next(model.batches())
 
 
@@ -59,11 +60,9 @@ def _parameters(tree: Any) -> dict[str, np.ndarray]:
     return {path: np.asarray(leaf) for path, leaf in leaves_by_path(tree).items()}
 
 
-def _manual(workload: Workload) -> Runner:
-    from manual.optimizers import OPTIMIZERS
-
-    model, options, batch = _built(workload)
-    optimizer = OPTIMIZERS[options["optimizer"]](options["learning_rate"])
+def _manual(package: str, workload: Workload) -> Runner:
+    model, options, batch = _built(workload, package)
+    optimizer = import_module(f"{package}.optimizers").OPTIMIZERS[options["optimizer"]](options["learning_rate"])
     parameters, state = model.parameters, optimizer.initialize(model.parameters)
 
     def run(steps: int) -> None:
@@ -178,7 +177,10 @@ def _torch_gpt(torch: Any, p: Any, ids: Any, targets: Any, *, heads: int) -> Cal
 
 
 CONTESTANTS: dict[str, Contestant] = {
-    "manual": Contestant(_manual, "by hand in NumPy, the update in the parameters' own memory"),
+    "manual": Contestant(partial(_manual, "manual"), "by hand, as on the pages"),
+    "manual-fast": Contestant(
+        partial(_manual, "manual.fast"), "by hand, made fast, the update in the parameters' own memory"
+    ),
     "autodiff": Contestant(_autodiff, "by JAX, gradient and update in one compiled step"),
     "autodiff-fast": Contestant(
         _autodiff, "the same, in the precision of products that JAX has by default", on_cpu=False

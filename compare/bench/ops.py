@@ -3,6 +3,7 @@
 The size of a workload is the name of an op; `SIZES` says how large it is.
 """
 
+import importlib
 import math
 from collections.abc import Callable
 from functools import partial
@@ -187,10 +188,10 @@ def _repeated(step: Callable[[], tuple[Any, Any]], transfer: float | None = None
     return Runner(run, outcome, transfer)
 
 
-def _manual(workload: Workload) -> Runner:
+def _manual(package: str, workload: Workload) -> Runner:
     from compare.suite.ops import catalog
 
-    op, case = catalog()[workload.size], case_of(workload)
+    op, case = catalog(importlib.import_module(package))[workload.size], case_of(workload)
     cotangent = _cotangent(workload, case)
 
     def step() -> tuple[Any, Any]:
@@ -244,7 +245,8 @@ def _channels_first(x: Any) -> Any:
 
 
 CONTESTANTS: dict[str, Contestant] = {
-    "manual": Contestant(_manual, "forward and backward by hand in NumPy"),
+    "manual": Contestant(partial(_manual, "manual"), "forward and backward by hand, as on the page"),
+    "manual-fast": Contestant(partial(_manual, "manual.fast"), "the same, made fast"),
     "autodiff": Contestant(_autodiff, "the forward and JAX's derivative of it, compiled as one"),
     "autodiff-fast": Contestant(
         _autodiff, "the same, in the precision of products that JAX has by default", on_cpu=False

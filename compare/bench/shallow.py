@@ -91,16 +91,8 @@ def _manual(workload: Workload) -> Runner:
     return _trained(manual.train, start, x, y)
 
 
-def _page(workload: Workload) -> Runner:
-    """The page of formulas, as one reads it: the notebook, corrected."""
-
-    def train(parameters: Any, x: Any, y: Any, *, iterations: int, learning_rate: float) -> Any:
-        losses = []
-        for _ in range(iterations):
-            loss, gradients = manual.loss_and_gradients(parameters, x, y)
-            parameters = manual.update_parameters(parameters, gradients, learning_rate)
-            losses.append(loss)
-        return parameters, losses
+def _manual_fast(workload: Workload) -> Runner:
+    from manual.fast.shallow import train
 
     x, y, start = data(workload)
     return _trained(train, start, x, y)
@@ -282,12 +274,12 @@ def _hips(workload: Workload) -> Runner:
 
 
 CONTESTANTS: dict[str, Contestant] = {
-    "manual": Contestant(_manual, "manual.train: by hand in NumPy"),
+    "manual": Contestant(_manual, "manual.train: the page of formulas, step by step"),
+    "manual-fast": Contestant(_manual_fast, "manual.fast.shallow.train: the same in memory that is there already"),
     "autodiff": Contestant(_autodiff, "autodiff.train: by JAX, the loop on the device"),
     "autodiff-fast": Contestant(
         _autodiff, "the same, in the precision of products that JAX has by default", on_cpu=False
     ),
-    "page": Contestant(_page, "the page of formulas, step by step: the notebook, corrected"),
     "jax-expert": Contestant(_jax_expert, "a JAX loop written for this network alone"),
     "optax": Contestant(_optax, "our gradient and Optax's update, a call for each step", "optax"),
     "torch": Contestant(partial(_torch, False), "PyTorch, eager", "torch"),

@@ -9,7 +9,7 @@ import manual.transformer
 from compare.lesson.content import Quantity, Step
 from compare.lesson.docstrings import paragraphs
 from compare.lesson.layered import LOSS, backward_of, forward_of, network_subject
-from compare.lesson.source import Excerpt, body, containing, returned
+from compare.lesson.source import Excerpt, assignment, body, containing, returned
 from compare.lesson.subject import Subject
 from compare.suite.models import build
 from compare.suite.ops import catalog
@@ -39,8 +39,8 @@ def steps(parameters: Any) -> list[Step]:
     """The forward pass in a few steps, and every line of the backward pass."""
     known = catalog()
     forward = [
-        _forward("a block", "Attention, and a hidden layer", manual.transformer._block, []),
-        _forward("logits", "From ids to logits", manual.transformer.apply, ["logits"]),
+        _forward("a block", "Attention, and a hidden layer", ["_attention", "_hidden_layer"], []),
+        _forward("logits", "From ids to logits", ["apply"], ["logits"]),
         forward_of("loss", known[LOSS], Quantity("loss", "loss", False)),
     ]
     backward = [backward_of("loss", known[LOSS], ["logits"]), *_top()]
@@ -49,45 +49,44 @@ def steps(parameters: Any) -> list[Step]:
     return [*forward, *backward, _embeddings()]
 
 
-def _forward(name: str, title: str, by_hand: Any, values: Sequence[str]) -> Step:
-    jax_side = autodiff.transformer
-    by_jax = body(jax_side.apply) if values else [*body(jax_side._attention), *body(jax_side._hidden_layer)]
+def _forward(name: str, title: str, functions: Sequence[str], values: Sequence[str]) -> Step:
+    by_hand, by_jax = (
+        [excerpt for function in functions for excerpt in body(getattr(side.transformer, function))]
+        for side in (manual, autodiff)
+    )
     words = "Token and position are added up, go through the blocks, and meet every token of the vocabulary."
     if not values:
         words = "x + projection(attention(qkv(norm1(x)))), and of that, x + down(gelu(up(norm2(x))))."
-    return Step(name, False, title, words, body(by_hand), by_jax, [Quantity(value, value, False) for value in values])
+    return Step(name, False, title, words, by_hand, by_jax, [Quantity(value, value, False) for value in values])
 
 
 def _top() -> Iterator[Step]:
     """The output layer, whose weight is the token embedding, and the norm before it."""
-    words, *_ = paragraphs(manual.transformer._head_backward)
-    by_jax = [containing(autodiff.transformer.apply, '"head.input"')]
-    yield _step("head", words, body(manual.transformer._head_backward), by_jax, ["head.input"])
-    line = containing(manual.transformer._body_backward, "layer_norm_backward")
-    by_jax = [containing(autodiff.transformer.apply, '"norm.input"')]
-    yield _step("norm", "", [line], by_jax, ["norm.weight", "norm.bias", "norm.input"], "layer_norm")
+    source, by_jax = manual.transformer.apply_backward, autodiff.transformer.apply
+    for name, op, paths in (("head", "dense", []), ("norm", "layer_norm", ["norm.weight", "norm.bias"])):
+        line, jax_line = containing(source, f"{op}_backward"), containing(by_jax, f'"{name}.input"')
+        yield _step(name, "", [line], [jax_line], [*paths, f"{name}.input"], op)
 
 
 def _block(index: int, parameters: Any) -> Iterator[Step]:
-    name, source = f"blocks.{index}", manual.transformer._block_backward
-    *_, residual = paragraphs(source)
+    name, by_hand, by_jax = f"blocks.{index}", manual.transformer, autodiff.transformer
     parts = (
-        (HIDDEN, autodiff.transformer._hidden_layer, "middle"),
-        (ATTENTION, autodiff.transformer._attention, "input"),
+        (HIDDEN, by_hand._hidden_layer_backward, by_jax._hidden_layer, "middle"),
+        (ATTENTION, by_hand._attention_backward, by_jax._attention, "input"),
     )
-    for ops, by_jax, stream in parts:
+    for ops, source, jax_source, stream in parts:
         for part, op in reversed(ops.items()):
             line = containing(source, f'inputs["{part}.input"]', assigned=True)
             paths = [f"{name}.{part}.{leaf}" for leaf in [*parameters.get(part, {}), "input"]]
-            jax_line = containing(by_jax, f".{part}.input")
+            jax_line = containing(jax_source, f".{part}.input")
             yield _step(f"{name}.{part}", "", [line], [jax_line], paths, op)
         line = containing(source, f'inputs["{stream}"]', assigned=True)
-        yield _step(f"{name}.{stream}", residual, [line], [returned(by_jax)], [f"{name}.{stream}"])
+        yield _step(f"{name}.{stream}", paragraphs(source)[0], [line], [returned(jax_source)], [f"{name}.{stream}"])
 
 
 def _embeddings() -> Step:
-    source, by_jax = manual.transformer._body_backward, [containing(autodiff.transformer.apply, "x = embedding(")]
-    lines = [containing(source, "np.sum(dx, axis=0)"), containing(source, "_add_rows(")]
+    source, by_jax = manual.transformer.apply_backward, [containing(autodiff.transformer.apply, "x = embedding(")]
+    lines = [assignment(source, "dpositions"), assignment(source, "dtable")]
     return _step("embeddings", "", lines, by_jax, ["position_embedding", "token_embedding"], "embedding")
 
 

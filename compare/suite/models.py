@@ -7,12 +7,14 @@ and kind, as in `2.conv2d.weight`, so that a report names the op.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 import autodiff.network
 import autodiff.transformer
+import manual
 import manual.network
 import manual.transformer
 from compare.errors import BadInput
@@ -74,10 +76,12 @@ def settled(name: str, given: dict[str, Any]) -> dict[str, Any]:
     return defaults | sizes | PRESET_DEFAULTS | given
 
 
-def build(name: str, given: dict[str, Any], *, seed: int, dtype: Any) -> tuple[Model, dict[str, Any]]:
-    """The model and all its options. Raises BadInput for what there is not."""
+def build(
+    name: str, given: dict[str, Any], *, seed: int, dtype: Any, ops: ModuleType = manual
+) -> tuple[Model, dict[str, Any]]:
+    """The model, by hand with the pages or with `manual.fast`, and all its options. BadInput for what there is not."""
     options = settled(name, given)
-    return MODELS[name].build(options, np.random.default_rng(seed), seed=seed, dtype=np.dtype(dtype)), options
+    return MODELS[name].build(options, np.random.default_rng(seed), seed=seed, dtype=np.dtype(dtype), ops=ops), options
 
 
 def _flag(option: str) -> str:
@@ -87,17 +91,19 @@ def _flag(option: str) -> str:
 # ------------------------------------------------------------------------------------ plain networks
 
 
-def _network(description: list[dict[str, Any]], shape: tuple[int, ...], *, seed: int, dtype: Any, **data: Any) -> Model:
+def _network(
+    description: list[dict[str, Any]], shape: tuple[int, ...], *, seed: int, dtype: Any, ops: ModuleType, **data: Any
+) -> Model:
     """A model from a description of `network`, with its parameters in a dict that names every layer."""
 
     def loss_and_gradients(parameters: Any, x: Any, targets: Any, intermediates: Any = None) -> tuple[Any, Any]:
         loss, gradients = manual.network.loss_and_gradients(
-            listed(parameters, description), x, targets, description=description, intermediates=intermediates
+            listed(parameters, description), x, targets, description=description, intermediates=intermediates, ops=ops
         )
         return loss, named(gradients, description)
 
     def predict(parameters: Any, x: Any) -> np.ndarray:
-        return manual.network.apply(listed(parameters, description), x, description=description)[0]
+        return manual.network.apply(listed(parameters, description), x, description=description, ops=ops)[0]
 
     return Model(
         network=manual.network.describe(description, shape),
@@ -127,13 +133,13 @@ def _names(description: list[dict[str, Any]]) -> list[str]:
     return [f"{i}.{layer['kind']}" for i, layer in enumerate(description)]
 
 
-def _mlp(options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any) -> Model:
+def _mlp(options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any, ops: ModuleType) -> Model:
     hidden = [{"kind": "dense", "features": options["hidden"]}, {"kind": "gelu"}] * options["layers"]
     description = [{"kind": "flatten"}, *hidden, {"kind": "dense", "features": 10}]
-    return _network(description, (8, 8, 1), seed=seed, dtype=dtype, **_digits(options["batch"], random, dtype))
+    return _network(description, (8, 8, 1), seed=seed, dtype=dtype, ops=ops, **_digits(options["batch"], random, dtype))
 
 
-def _convnet(options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any) -> Model:
+def _convnet(options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any, ops: ModuleType) -> Model:
     channels = options["hidden"]
     description = [
         {"kind": "conv2d", "features": channels, "kernel": 3, "padding": 1, "bias": False},  # the norm takes it out
@@ -145,17 +151,19 @@ def _convnet(options: dict[str, Any], random: np.random.Generator, *, seed: int,
         {"kind": "global_average_pool"},
         {"kind": "dense", "features": 10},
     ]
-    return _network(description, (8, 8, 1), seed=seed, dtype=dtype, **_digits(options["batch"], random, dtype))
+    return _network(description, (8, 8, 1), seed=seed, dtype=dtype, ops=ops, **_digits(options["batch"], random, dtype))
 
 
-def _recurrent(kind: str, options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any) -> Model:
+def _recurrent(
+    kind: str, options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any, ops: ModuleType
+) -> Model:
     text = _Text(options["batch"], options["length"], random)
     description = [
         {"kind": "embedding", "vocabulary": text.vocabulary, "features": options["hidden"]},
         {"kind": kind, "features": options["hidden"]},
         {"kind": "dense", "features": text.vocabulary},
     ]
-    return _network(description, (options["length"],), seed=seed, dtype=dtype, **text.data)
+    return _network(description, (options["length"],), seed=seed, dtype=dtype, ops=ops, **text.data)
 
 
 def _digits(batch: int, random: np.random.Generator, dtype: Any) -> dict[str, Any]:
@@ -208,7 +216,7 @@ class _Text:
 # --------------------------------------------------------------------------------------- transformer
 
 
-def _gpt(options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any) -> Model:
+def _gpt(options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any, ops: ModuleType) -> Model:
     batch, length = options["batch"], options["length"]
     if options["preset"]:
         sizes = PRESETS[options["preset"]]
@@ -228,12 +236,12 @@ def _gpt(options: dict[str, Any], random: np.random.Generator, *, seed: int, dty
     words = ", ".join(f"{name} {value:,}" for name, value in sizes.items())
 
     def predict(parameters: Any, x: Any) -> np.ndarray:
-        return manual.transformer.apply(parameters, x, heads=heads)[0]
+        return ops.transformer.apply(parameters, x, heads=heads)[0]
 
     return Model(
         network=[f"GPT in the layout of GPT-2: {words}"],
         parameters=parameters,
-        loss_and_gradients=partial(manual.transformer.loss_and_gradients, heads=heads),
+        loss_and_gradients=partial(ops.transformer.loss_and_gradients, heads=heads),
         predict=predict,
         loss=partial(autodiff.transformer.compute_loss, heads=heads),
         apply=partial(autodiff.transformer.apply, heads=heads),

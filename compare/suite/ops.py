@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
+from types import ModuleType
 from typing import Any
 
+import manual
 from compare.errors import BadInput
 from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.verdict import Verdict, plain
 from compare.judge.vjp import check_vjp
 from compare.suite.cases import MODULES, Case, all_cases
 
-SIDES = ("manual", "autodiff")
 DTYPES = ("float64", "float32")
 
 
@@ -30,11 +31,15 @@ class Op:
     function: Callable[..., Any]
 
 
-def catalog() -> dict[str, Op]:
-    """Every row of every table, by name. The tables are named as their modules, in capitals."""
+def catalog(ops: ModuleType = manual) -> dict[str, Op]:
+    """Every row of every table, by name: of the pages, or of `manual.fast`.
+
+    The tables are named as their modules, in capitals.
+    """
     found: dict[str, Op] = {}
     for module in MODULES:
-        by_hand, by_jax = (getattr(importlib.import_module(f"{side}.{module}"), module.upper()) for side in SIDES)
+        sides = (getattr(ops, module), importlib.import_module(f"autodiff.{module}"))
+        by_hand, by_jax = (getattr(side, module.upper()) for side in sides)
         for name, (forward, backward) in by_hand.items():
             found[name] = Op(name, module, forward, backward, by_jax[name])
     return found
@@ -49,7 +54,10 @@ def verify_op(op: Op, case: Case, dtype: str = "float64", **options: Any) -> Gra
 
 @dataclass(frozen=True)
 class OpResult:
-    """An op at all its cases. `worst` is the largest error of an entry, as a share of what rounding allows for it."""
+    """An op at all its cases, as it stands on its page and made fast.
+
+    `worst` is the largest error of an entry, as a share of what rounding allows for it.
+    """
 
     name: str
     module: str
@@ -85,7 +93,7 @@ class Sweep:
         share = max((share for result in self.results for share in result.worst.values()), default=0.0)
         return (
             f"{self.verdict.name}: {agreeing} of {len(self.results)} ops agree with JAX and with finite differences, "
-            f"{checks} checks; the largest error is {share:.2g} of what rounding allows."
+            f"on their pages and made fast, {checks} checks; the largest error is {share:.2g} of what rounding allows."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,7 +102,9 @@ class Sweep:
 
 def sweep(names: Iterable[str], *, seed: int = 0, dtypes: Sequence[str] = DTYPES) -> Iterator[OpResult]:
     """Verify ops at all their cases, in order. Raises BadInput for a name that no table holds."""
-    known, cases = catalog(), all_cases(seed)
+    import manual.fast
+
+    known, fast, cases = catalog(), catalog(manual.fast), all_cases(seed)
     names = list(names)
     for name in names:
         if name not in known:
@@ -103,18 +113,23 @@ def sweep(names: Iterable[str], *, seed: int = 0, dtypes: Sequence[str] = DTYPES
             raise BadInput(f"no op is called {name!r}.{hint} There are {', '.join(known)}, and all.")
     # Compiling takes most of the time, and does not hold Python's lock.
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        yield from pool.map(lambda name: _at_all_cases(known[name], cases[name], dtypes, seed), names)
+        yield from pool.map(lambda name: _at_all_cases(known[name], fast.get(name), cases[name], dtypes, seed), names)
 
 
-def _at_all_cases(op: Op, cases: list[Case], dtypes: Sequence[str], seed: int) -> OpResult:
+def _at_all_cases(page: Op, fast: Op | None, cases: list[Case], dtypes: Sequence[str], seed: int) -> OpResult:
     worst = dict.fromkeys(dtypes, 0.0)
     verdicts, report, where = [], None, ""
-    for case in cases:
-        for dtype in dtypes:
-            found = verify_op(op, case, dtype, seed=seed)
-            verdicts.append(found.verdict)
-            shares = [row.error / row.allowed for row in found.rows if row.allowed > 0]
-            worst[dtype] = max([worst[dtype], *shares])
-            if report is None and found.verdict is not Verdict.AGREE:
-                report, where = found, f"{case}, {dtype}"
-    return OpResult(op.name, op.module, len(verdicts), Verdict.of(verdicts), worst, report, where)
+    # What is fast is looked at where the case is, and not around it: it is held to its page by a test.
+    forms = [(page, "", {})]
+    if fast is not None:
+        forms.append((fast, ", fast", {"probes": False, "references": False}))
+    for op, form, options in forms:
+        for case in cases:
+            for dtype in dtypes:
+                found = verify_op(op, case, dtype, seed=seed, **options)
+                verdicts.append(found.verdict)
+                shares = [row.error / row.allowed for row in found.rows if row.allowed > 0]
+                worst[dtype] = max([worst[dtype], *shares])
+                if report is None and found.verdict is not Verdict.AGREE:
+                    report, where = found, f"{case}, {dtype}{form}"
+    return OpResult(page.name, page.module, len(verdicts), Verdict.of(verdicts), worst, report, where)

@@ -1,6 +1,7 @@
 """The main job for a network of the catalog: its gradients, and training it with mini-batches and any optimizer."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 
 import autodiff.optimizers
 import autodiff.training
+import manual.fast
 import manual.optimizers
-import manual.training
 from compare.environment import environment, name_of
 from compare.errors import BadInput
 from compare.judge.gradients import check_gradients
@@ -49,9 +50,11 @@ def verify_model(
             check_fits(name, model_size(name, options), iterations=options["iterations"], note=note)
         progress("building the model", 0)
         model, options = build(name, given, seed=seed, dtype=dtype)
-        optimizers = [_optimizer(side, options) for side in (manual.optimizers, autodiff.optimizers)]
+        fast, _ = build(name, given, seed=seed, dtype=dtype, ops=manual.fast)
+        sides = (manual.optimizers, manual.fast.optimizers, autodiff.optimizers)
+        optimizers = [_optimizer(side, options) for side in sides]
         with precise(model.parameters):
-            return _verify(name, model, options, optimizers, {"seed": seed, "dtype": dtype}, device, progress)
+            return _verify(name, model, fast, options, optimizers, {"seed": seed, "dtype": dtype}, device, progress)
 
 
 def _optimizer(side: Any, options: dict[str, Any]) -> Any:
@@ -64,25 +67,31 @@ def _optimizer(side: Any, options: dict[str, Any]) -> Any:
 def _verify(
     name: str,
     model: Model,
+    fast: Model,
     options: dict[str, Any],
     optimizers: list[Any],
     common: dict[str, Any],
     device: Any,
     progress: Progress,
 ) -> Result:
-    by_hand, by_jax = optimizers
+    by_hand, by_hand_fast, by_jax = optimizers
     iterations, start = options["iterations"], model.parameters
 
-    def with_intermediates(parameters: Any, x: Any, targets: Any) -> tuple[Any, Any, dict[str, Any]]:
+    def with_intermediates(of: Model, parameters: Any, x: Any, targets: Any) -> tuple[Any, Any, dict[str, Any]]:
         intermediates: dict[str, Any] = {}
-        loss, gradients = model.loss_and_gradients(parameters, x, targets, intermediates=intermediates)
+        loss, gradients = of.loss_and_gradients(parameters, x, targets, intermediates=intermediates)
         return loss, gradients, intermediates
 
     progress("checking gradients", 0)
     first = next(model.batches())
     # Huge models: one look at the point itself, in place of several at others, and at each step by itself.
     small = sum(leaf.size for leaf in jax.tree.leaves(start)) <= LARGE
-    gradients = check_gradients(with_intermediates, model.loss, start, *first, probes=small, references=small)
+    gradients = check_gradients(
+        partial(with_intermediates, model), model.loss, start, *first, probes=small, references=small
+    )
+    made_fast = check_gradients(
+        partial(with_intermediates, fast), model.loss, start, *first, probes=False, references=False
+    )
 
     value_and_grad = jax.value_and_grad(model.loss)
 
@@ -108,7 +117,7 @@ def _verify(
 
     def train_manually(steps: int) -> Any:
         batches = islice(model.batches(), steps)
-        return manual.training.train(model.loss_and_gradients, start, batches, by_hand)
+        return manual.fast.training.train(fast.loss_and_gradients, start, batches, by_hand_fast)
 
     def train_by_autodiff(steps: int) -> Any:
         batches = islice(model.batches(), steps)
@@ -145,6 +154,7 @@ def _verify(
         accuracy=accuracy,
         times=times,
         environment=environment(),
+        made_fast=made_fast,
     )
 
 

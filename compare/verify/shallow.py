@@ -11,6 +11,7 @@ import numpy as np
 
 import autodiff
 import manual
+import manual.fast
 from compare.environment import environment, name_of
 from compare.errors import BadInput
 from compare.judge.gradients import check_gradients
@@ -82,18 +83,23 @@ class Result:
     environment: dict[str, str]
     data: Problem | None = None
     trained: dict[str, Any] | None = None
+    made_fast: GradientReport | None = None  # those of `manual.fast`, at the start
 
     @property
     def verdict(self) -> Verdict:
-        return Verdict.of([self.gradients.verdict, self.trajectory.verdict])
+        reports = [self.gradients, self.trajectory, *([] if self.made_fast is None else [self.made_fast])]
+        return Verdict.of([report.verdict for report in reports])
 
     @property
     def sentence(self) -> str:
         if self.verdict is Verdict.AGREE:
             steps = self.trajectory.steps
             return f"AGREE: by hand and by JAX, every gradient and all {steps} steps of training are the same."
-        culprit = self.gradients if self.gradients.verdict is self.verdict else self.trajectory
-        return culprit.sentence
+        if self.gradients.verdict is self.verdict:
+            return self.gradients.sentence
+        if self.trajectory.verdict is self.verdict or self.made_fast is None:
+            return self.trajectory.sentence
+        return f"As made fast: {self.made_fast.sentence}"
 
     def to_dict(self) -> dict[str, Any]:
         return plain(
@@ -106,6 +112,7 @@ class Result:
                 "device": self.device,
                 "gradients": self.gradients.to_dict(),
                 "trajectory": self.trajectory.to_dict(),
+                "made_fast": None if self.made_fast is None else self.made_fast.to_dict(),
                 "losses": {
                     name: dict(zip(("steps", "values"), self.loss_curve(name), strict=True)) for name in self.losses
                 },
@@ -136,6 +143,7 @@ class Result:
                 self.network,
                 "",
                 plain_text("Gradients at the start", str(self.gradients)),
+                *([] if self.made_fast is None else [f"\nThe same, by manual.fast: {self.made_fast.sentence}"]),
                 "",
                 plain_text("Training", str(self.trajectory)),
                 "",
@@ -198,7 +206,7 @@ def _verify(settings: Settings, problem: Problem, hidden: int, rate: float, devi
     )
 
     def train_manually(steps: int) -> Any:
-        return manual.train(start, x, y, iterations=steps, learning_rate=rate)
+        return manual.fast.shallow.train(start, x, y, iterations=steps, learning_rate=rate)
 
     device_start = jax.tree.map(jnp.asarray, start)
 

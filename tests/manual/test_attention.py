@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 import autodiff.attention
 import manual.attention
+import manual.fast
 from tests.manual.attention_inputs import by_hand, drawn, multi_head, shapes
+
+fast = partial(by_hand, rules=manual.fast.attention.ATTENTION)
 
 
 def by_jax(name, inputs, output_gradient, **options) -> Any:
@@ -89,9 +92,9 @@ def test_attention_against_one_query_at_a_time(edge, causal, monkeypatch):
     (batch, queries, heads, _), keys = given[0], given[1][1]
     allowed = visible(queries, keys) if causal else np.ones((queries, keys), bool)
     right, right_gradients = naive(query, key, value, dy, np.broadcast_to(allowed, (batch, heads, queries, keys)))
-    for block in (1, 2, 64):
-        monkeypatch.setattr(manual.attention, "BLOCK", block)
-        output, gradients = by_hand("attention", inputs, dy, causal=causal)
+    for side, block in ((by_hand, 0), (fast, 1), (fast, 2), (fast, 64)):
+        monkeypatch.setattr(manual.fast.attention, "BLOCK", block)
+        output, gradients = side("attention", inputs, dy, causal=causal)
         for ours, theirs in zip((output, *gradients), (right, *right_gradients), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
     if causal:  # without, only shapes differ from what the cases of the catalog show
@@ -105,9 +108,10 @@ def test_a_mask_of_any_shape_that_broadcasts(shape):
     query, key, value, dy = drawn(*shapes(heads=4, keys=5))
     mask = np.array(np.random.default_rng(1).random(shape) < 0.5)
     right, right_gradients = naive(query, key, value, dy, np.broadcast_to(mask, (2, 4, 3, 5)) & visible(3, 5))
-    output, gradients = by_hand("attention", [query, key, value, mask], dy, causal=True)
-    for ours, theirs in zip((output, *gradients), (right, *right_gradients), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
+    for side in (by_hand, fast):
+        output, gradients = side("attention", [query, key, value, mask], dy, causal=True)
+        for ours, theirs in zip((output, *gradients), (right, *right_gradients), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
 
 
 def test_a_query_that_may_attend_to_nothing_gets_zero_and_so_do_its_gradients():
@@ -115,25 +119,26 @@ def test_a_query_that_may_attend_to_nothing_gets_zero_and_so_do_its_gradients():
     mask = np.ones((2, 1, 3, 5), bool)
     mask[1, :, 2] = False
     mask[0, :, :, 3] = False  # and a key that nobody may attend to
-    for side in (by_hand, by_jax):
+    for side in (by_hand, fast, by_jax):
         value, (dq, dk, dv) = side("attention", [*inputs, mask], dy)
         np.testing.assert_array_equal(value[1, 2], 0)
         np.testing.assert_array_equal(dq[1, 2], 0)
         np.testing.assert_array_equal(dk[0, 3], 0)
         np.testing.assert_array_equal(dv[0, 3], 0)
         assert all(np.isfinite(x).all() and x.any() for x in (value, dq, dk, dv))
-    for side in (by_hand, by_jax):
+    for side in (by_hand, fast, by_jax):
         for result in side("attention", [*inputs, np.False_ & mask], dy)[1]:
             np.testing.assert_array_equal(result, 0)
 
 
+@pytest.mark.parametrize("side", [by_hand, fast])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_huge_logits_choose_one_key_and_pass_no_gradient_to_it(dtype):
+def test_huge_logits_choose_one_key_and_pass_no_gradient_to_it(dtype, side):
     """At +-1e4, softmax is 1 for the largest and exactly 0 for the rest."""
     query = np.array([1.0, -1.0], dtype).reshape(1, 2, 1, 1)
     key = np.array([1e4, 0.0, -1e4], dtype).reshape(1, 3, 1, 1)
     value, dy = (x.astype(dtype) for x in drawn((1, 3, 1, 4), (1, 2, 1, 4)))
-    o, (dq, dk, dv) = by_hand("attention", (query, key, value), dy)
+    o, (dq, dk, dv) = side("attention", (query, key, value), dy)
     np.testing.assert_array_equal(o[0, :, 0], value[0, [0, 2], 0])
     np.testing.assert_array_equal(dq, 0)
     np.testing.assert_array_equal(dk, 0)
@@ -142,12 +147,13 @@ def test_huge_logits_choose_one_key_and_pass_no_gradient_to_it(dtype):
         np.testing.assert_array_equal(o, jax.jit(autodiff.attention.attention)(query, key, value))
 
 
-def test_long_causal_attention_sees_no_future():
+@pytest.mark.parametrize("side", [manual.attention, manual.fast.attention])
+def test_long_causal_attention_sees_no_future(side):
     """Over several blocks: what comes later changes nothing that was said before."""
     query, key, value = drawn(*[(1, 150, 1, 4)] * 3)
-    before, _ = manual.attention.attention(query, key, value, causal=True)
+    before, _ = side.attention(query, key, value, causal=True)
     key[:, 100:], value[:, 100:] = 1e3, -1e3
-    after, _ = manual.attention.attention(query, key, value, causal=True)
+    after, _ = side.attention(query, key, value, causal=True)
     np.testing.assert_array_equal(after[:, :100], before[:, :100])
     assert (after[:, 100:] != before[:, 100:]).all()
 
@@ -172,7 +178,7 @@ def test_rotary_embedding_turns_each_pair_by_its_angle(interleaved):
         pair = [2 * i, 2 * i + 1] if interleaved else [i, i + 3]
         right[b, t, h, pair] = turn @ x[b, t, h, pair]
         dx[b, t, h, pair] = turn.T @ dy[b, t, h, pair]
-    for side in (by_hand, by_jax):
+    for side in (by_hand, fast, by_jax):
         value, (gradient,) = side("rotary_embedding", (x, positions), dy, interleaved=interleaved)
         np.testing.assert_allclose(value, right, rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(gradient, dx, rtol=1e-12, atol=1e-14)
@@ -218,10 +224,11 @@ def test_multi_head_attention_is_attention_between_projections():
     right = [flat[0] @ weights[0].T, flat[1] @ weights[1].T + flat[2] @ weights[2].T]
     right += [np.einsum("btf,bto->fo", c, d) for c, d in zip((x, context, context), flat, strict=True)]
     right += [np.einsum("btf,bto->fo", o.reshape(2, 3, 12), dy), *(d.sum(axis=(0, 1)) for d in (*flat, dy))]
-    value, gradients = by_hand("multi_head_attention", (x, context, *weights), dy, heads=4, key_heads=2)
-    np.testing.assert_allclose(value, o.reshape(2, 3, 12) @ weights[3] + weights[7], rtol=1e-12, atol=1e-13)
-    for ours, theirs in zip(gradients, right, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
+    for side in (by_hand, fast):
+        value, gradients = side("multi_head_attention", (x, context, *weights), dy, heads=4, key_heads=2)
+        np.testing.assert_allclose(value, o.reshape(2, 3, 12) @ weights[3] + weights[7], rtol=1e-12, atol=1e-13)
+        for ours, theirs in zip(gradients, right, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
 
 
 def test_self_attention_is_attention_to_a_context_that_is_x():
@@ -241,7 +248,7 @@ def test_self_attention_is_attention_to_a_context_that_is_x():
 def test_an_empty_batch_has_gradients_of_zero_for_its_weights():
     inputs = multi_head(biased=True)
     inputs[0], inputs[1] = inputs[0][:0], inputs[1][:0]
-    for side in (by_hand, by_jax):
+    for side in (by_hand, fast, by_jax):
         value, (_, _, *gradients) = side("multi_head_attention", inputs, np.zeros((0, 3, 2)), heads=4, key_heads=2)
         assert value.shape == (0, 3, 2)
         for gradient, weight in zip(gradients, inputs[2:], strict=True):

@@ -178,7 +178,7 @@ def test_self_attention_that_forgets_that_x_is_also_the_context():
     backward = ATTENTION["multi_head_attention"][1]
 
     def by_query_only(output_gradient, cache):
-        dx, *_ = backward(output_gradient, cache._replace(context=cache.x))
+        dx, *_ = backward(output_gradient, cache._replace(context_is_x=False))
         return dx, *backward(output_gradient, cache)[1:]
 
     forward = partial(manual.attention.multi_head_attention, **options)

@@ -1,4 +1,4 @@
-"""Convolutions by nested loops, by their adjoints, at the edges of every option, in tiles and by threads.
+"""Convolutions by nested loops, by their adjoints, and at the edges of every option.
 
 That both sides agree, at every case of the catalog, is tested in test_ops.py.
 """
@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import autodiff.convolution
-from manual import _correlation, _threads
+import manual.convolution
+import manual.fast
 from manual.convolution import (
     conv1d,
     conv1d_backward,
@@ -20,46 +21,22 @@ from manual.convolution import (
     conv_transpose2d,
     conv_transpose2d_backward,
 )
-from tests.convolutions import by_loops, drawn, value_of
+from tests.convolutions import EDGES, by_loops, drawn, value_of
+
+BY_HAND = pytest.mark.parametrize("ops", [manual.convolution, manual.fast.convolution], ids=["page", "fast"])
 
 # ------------------------------------------------------------------------------------ nested loops
 
-# Shapes of x and weight, how many windows there must be, options, and for "same" what comes before.
-EDGES: dict[str, Any] = {
-    "a stride beyond the kernel": ((2, 8, 7, 2), (2, 1, 2, 3), (3, 3), {"stride": 3}, 0),
-    "truncated windows": ((1, 8, 7, 2), (3, 2, 2, 3), (3, 2), {"stride": (2, 3)}, 0),
-    "an even kernel, same": ((2, 5, 4, 1), (4, 2, 1, 2), (5, 4), {"padding": "same"}, (1, 0)),
-    "same at a stride": ((1, 5, 6, 2), (4, 3, 2, 2), (3, 3), {"padding": "same", "stride": 2}, (1, 0)),
-    "same, dilated": ((1, 5, 4, 1), (2, 3, 1, 1), (5, 4), {"padding": "same", "dilation": (3, 2)}, (1, 2)),
-    "valid": ((1, 5, 4, 1), (2, 3, 1, 1), (4, 2), {"padding": "valid"}, 0),
-    "all asymmetric": (
-        (2, 9, 6, 2),
-        (3, 2, 2, 3),
-        (4, 7),
-        {"stride": (2, 1), "padding": (1, 3), "dilation": (2, 5)},
-        (1, 3),
-    ),
-    "groups": ((2, 4, 5, 6), (2, 2, 3, 4), (3, 4), {"groups": 2}, 0),
-    "groups at a stride": ((2, 5, 6, 6), (2, 3, 2, 6), (3, 3), {"groups": 3, "stride": 2, "padding": 1}, 1),
-    "depthwise": ((2, 4, 5, 3), (3, 2, 1, 3), (4, 4), {"groups": 3, "padding": (1, 0)}, (1, 0)),
-    "depthwise at a stride": ((2, 5, 6, 3), (2, 2, 1, 3), (3, 4), {"groups": 3, "stride": 2, "padding": 1}, 1),
-    "two filters a channel": ((1, 4, 3, 3), (2, 2, 1, 6), (3, 2), {"groups": 3}, 0),
-    "a kernel as large as x": ((2, 3, 4, 2), (3, 4, 2, 5), (1, 1), {}, 0),
-    "an image of one entry": ((2, 1, 1, 3), (3, 3, 3, 2), (1, 1), {"padding": 1}, 1),
-    "windows in the padding": ((1, 2, 3, 2), (2, 1, 2, 2), (7, 9), {"padding": 3}, 3),
-    "many outputs of one input": ((1, 4, 5, 1), (3, 2, 1, 5), (4, 4), {"padding": (1, 0)}, (1, 0)),
-    "points": ((2, 3, 2, 3), (1, 1, 3, 2), (3, 2), {}, 0),
-}
 
-
+@BY_HAND
 @pytest.mark.parametrize("name", EDGES)
-def test_conv2d_is_what_its_loops_say(name):
+def test_conv2d_is_what_its_loops_say(ops, name):
     x_shape, weight_shape, windows, options, before = EDGES[name]
     outputs = weight_shape[3]
     x, weight, bias, dy = drawn(x_shape, weight_shape, (outputs,), (x_shape[0], *windows, outputs))
     y, dx, dweight = by_loops(x, weight, dy, **(options | {"padding": before}))
-    value, cache = conv2d(x, weight, bias, **options)
-    gradients: Any = conv2d_backward(dy, cache)
+    value, cache = ops.conv2d(x, weight, bias, **options)
+    gradients: Any = ops.conv2d_backward(dy, cache)
     np.testing.assert_allclose(value, y + bias, rtol=1e-12, atol=1e-13)
     for ours, theirs in zip(gradients, (dx, dweight, dy.sum((0, 1, 2))), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
@@ -92,14 +69,15 @@ TRANSPOSED: dict[str, Any] = {  # shapes of x and weight, size of y, options
 }
 
 
+@BY_HAND
 @pytest.mark.parametrize("name", TRANSPOSED)
-def test_conv_transpose2d_is_what_its_loops_say(name):
+def test_conv_transpose2d_is_what_its_loops_say(ops, name):
     """With x and y exchanged, the connections are those of conv2d with the same weight."""
     x_shape, weight_shape, size, options = TRANSPOSED[name]
     outputs = weight_shape[2] * options.get("groups", 1)
     x, weight, bias, dy = drawn(x_shape, weight_shape, (outputs,), (x_shape[0], *size, outputs))
-    value, cache = conv_transpose2d(x, weight, bias, **options)
-    gradients: Any = conv_transpose2d_backward(dy, cache)
+    value, cache = ops.conv_transpose2d(x, weight, bias, **options)
+    gradients: Any = ops.conv_transpose2d_backward(dy, cache)
     assert value.shape == dy.shape
     options_of_conv2d = {name: value for name, value in options.items() if name != "output_padding"}
     dx, y, dweight = by_loops(dy, weight, x, **options_of_conv2d)
@@ -215,33 +193,3 @@ def test_conv_transpose2d_is_the_adjoint_of_conv2d(geometry, seed):
     d_y, dweight_back, _ = conv_transpose2d_backward(x, cache_back)
     np.testing.assert_allclose(d_y, there[:, :high, :wide], rtol=1e-12, atol=1e-13 * scale)
     np.testing.assert_allclose(dweight_back, dweight, rtol=1e-12, atol=1e-13 * scale)
-
-
-# ------------------------------------------------------------------------------- tiles and threads
-
-
-@pytest.mark.parametrize("name", ["groups", "truncated windows", "many outputs of one input", "an even kernel, same"])
-@pytest.mark.parametrize(("bytes_", "rows"), [(1, 0), (800, 1), (1 << 20, 1)])
-def test_tiles_of_any_size_make_the_same_whole(monkeypatch, name, bytes_, rows):
-    """One row at a time, some rows, some examples, everything."""
-    x_shape, weight_shape, windows, options, _ = EDGES[name]
-    x, weight, dy = drawn((5, *x_shape[1:]), weight_shape, (5, *windows, weight_shape[3]))
-    value, cache = conv2d(x, weight, None, **options)
-    expected = value, *conv2d_backward(dy, cache)[:2]
-    monkeypatch.setattr(_correlation, "TILE_BYTES", bytes_)
-    monkeypatch.setattr(_correlation, "TILE_ROWS", rows)
-    value, cache = conv2d(x, weight, None, **options)
-    for ours, theirs in zip((value, *conv2d_backward(dy, cache)[:2]), expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
-
-
-@pytest.mark.parametrize("threads", [1, 3, 50])
-def test_any_number_of_threads_makes_the_same_whole(monkeypatch, threads):
-    x, weight, dy = drawn((5, 4, 6, 3), (2, 3, 1, 3), (5, 3, 4, 3))
-    value, cache = conv2d(x, weight, None, groups=3)
-    expected = value, *conv2d_backward(dy, cache)[:2]
-    monkeypatch.setattr(_threads, "PARALLEL", 0)
-    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
-    value, cache = conv2d(x, weight, None, groups=3)
-    for ours, theirs in zip((value, *conv2d_backward(dy, cache)[:2]), expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs)

@@ -8,10 +8,12 @@ import pytest
 
 import autodiff.convolution
 import manual.convolution
-from manual.convolution import CONVOLUTION, conv2d, conv2d_backward
+import manual.fast
+from manual.convolution import CONVOLUTION
 from tests.convolutions import drawn, value_of
 
-SIDES = pytest.mark.parametrize("side", [manual.convolution, autodiff.convolution])
+SIDES = pytest.mark.parametrize("side", [manual.convolution, manual.fast.convolution, autodiff.convolution])
+BY_HAND = pytest.mark.parametrize("ops", [manual.convolution, manual.fast.convolution], ids=["page", "fast"])
 
 # ------------------------------------------------------------------------------- empty, narrow, pure
 
@@ -30,8 +32,8 @@ SIDES = pytest.mark.parametrize("side", [manual.convolution, autodiff.convolutio
 def test_empty_batches(side, name, x_shape, weight_shape, options, shape):
     x, weight = drawn(x_shape, weight_shape)
     assert value_of(side, name, x, weight, None, **options).shape == shape
-    if side is manual.convolution:
-        forward, backward = CONVOLUTION[name]
+    if side is not autodiff.convolution:
+        forward, backward = side.CONVOLUTION[name]
         value, cache = forward(x, weight, np.ones(shape[-1]), **options)
         dx, dweight, dbias = backward(value, cache)
         assert dx.shape == x_shape
@@ -50,10 +52,11 @@ RUNS = [  # of both ways to the input gradient, with groups and depthwise
 ]
 
 
+@BY_HAND
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize(("name", "x_shape", "weight_shape", "options"), RUNS)
-def test_work_keeps_its_dtype(name, x_shape, weight_shape, options, dtype):
-    forward, backward = CONVOLUTION[name]
+def test_work_keeps_its_dtype(ops, name, x_shape, weight_shape, options, dtype):
+    forward, backward = ops.CONVOLUTION[name]
     outputs = weight_shape[-2] * options.get("groups", 1) if "transpose" in name else weight_shape[-1]
     inputs = drawn(x_shape, weight_shape, (outputs,), dtype=dtype)
     value, cache = forward(*inputs, **options)
@@ -68,30 +71,33 @@ def test_work_keeps_its_dtype(name, x_shape, weight_shape, options, dtype):
     assert value_of(autodiff.convolution, name, *inputs, **options).dtype == dtype
 
 
-def test_sums_of_float16_are_not_kept_in_float16():
+@BY_HAND
+def test_sums_of_float16_are_not_kept_in_float16(ops):
     """In float16, 2048 + 1 is 2048."""
     x = np.ones((3, 40, 50, 1), np.float16)
     for groups, weight in ((1, np.ones((1, 1, 1, 2), np.float16)), (2, np.ones((1, 1, 1, 2), np.float16))):
-        _, cache = conv2d(np.repeat(x, groups, axis=3), weight, np.zeros(2, np.float16), groups=groups)
-        _, dweight, dbias = conv2d_backward(np.ones((3, 40, 50, 2), np.float16), cache)
+        _, cache = ops.conv2d(np.repeat(x, groups, axis=3), weight, np.zeros(2, np.float16), groups=groups)
+        _, dweight, dbias = ops.conv2d_backward(np.ones((3, 40, 50, 2), np.float16), cache)
         np.testing.assert_array_equal(dweight.ravel(), [6000, 6000])
         np.testing.assert_array_equal(np.asarray(dbias), [6000, 6000])
 
 
+@BY_HAND
 @pytest.mark.parametrize("groups", [1, 4])
-def test_long_sums_of_float32_keep_their_digits(groups):
+def test_long_sums_of_float32_keep_their_digits(ops, groups):
     """A running sum of a million terms of one sign would be off by thousands of units in the last place."""
     x = np.full((2, 400, 300, 4), 0.1, np.float32)
     weight = np.ones((1, 1, 4 // groups, 4), np.float32)
-    _, cache = conv2d(x, weight, np.zeros(4, np.float32), groups=groups)
-    _, dweight, dbias = conv2d_backward(np.full((2, 400, 300, 4), 0.3, np.float32), cache)
+    _, cache = ops.conv2d(x, weight, np.zeros(4, np.float32), groups=groups)
+    _, dweight, dbias = ops.conv2d_backward(np.full((2, 400, 300, 4), 0.3, np.float32), cache)
     np.testing.assert_allclose(dweight, 240_000 * 0.03, rtol=2e-5)
     np.testing.assert_allclose(np.asarray(dbias), 240_000 * 0.3, rtol=2e-5)
 
 
+@BY_HAND
 @pytest.mark.parametrize(("name", "x_shape", "weight_shape", "options"), RUNS)
-def test_read_only_and_scattered_memory_is_read_and_never_written(name, x_shape, weight_shape, options):
-    forward, backward = CONVOLUTION[name]
+def test_read_only_and_scattered_memory_is_read_and_never_written(ops, name, x_shape, weight_shape, options):
+    forward, backward = ops.CONVOLUTION[name]
     outputs = weight_shape[-2] * options.get("groups", 1) if "transpose" in name else weight_shape[-1]
 
     def scattered(shape, seed):
@@ -193,7 +199,7 @@ SHAPES["conv_transpose2d"] = ((2, 5, 4, 6), (3, 2, 4, 6), None)
 
 def refused(side, name, shapes, options, message):
     """Without the check of annotations, which users do not have and which refuses wrong ranks by itself."""
-    zeros = np.zeros if side is manual.convolution else jnp.zeros
+    zeros = jnp.zeros if side is autodiff.convolution else np.zeros
     inputs = (None if shape is None else zeros(shape) for shape in shapes)
     with pytest.raises(ValueError, match=message):
         inspect.unwrap(getattr(side, name))(*inputs, **options)
@@ -211,9 +217,10 @@ def test_impossible_options(side):
         refused(side, name, SHAPES[name], options, message)
 
 
+@BY_HAND
 @pytest.mark.parametrize("name", CONVOLUTION)
-def test_an_output_gradient_of_another_shape_is_refused(name):
-    forward, backward = CONVOLUTION[name]
+def test_an_output_gradient_of_another_shape_is_refused(ops, name):
+    forward, backward = ops.CONVOLUTION[name]
     x, weight = drawn((2, 4, 3), (2, 3, 3)) if name == "conv1d" else drawn((2, 4, 5, 3), (2, 2, 3, 3))
     value, cache = forward(x, weight, None)
     with pytest.raises(ValueError, match=r"output_gradient must have the shape of y, \(2, .*\), got \(2, "):

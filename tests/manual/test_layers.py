@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import autodiff.layers
+import manual.fast
 import manual.layers
 from compare import Verdict, assert_vjp_agrees, check_vjp
 from manual.layers import (
@@ -21,13 +22,14 @@ from manual.layers import (
     dense,
     dense_backward,
     dropout,
-    dropout_backward,
     dropout_mask,
     embedding,
     embedding_backward,
     flatten,
     flatten_backward,
 )
+
+BY_HAND = pytest.mark.parametrize("ops", [manual.layers, manual.fast.layers], ids=["page", "fast"])
 
 
 def drawn(*shapes, dtype="float64", seed=1):
@@ -65,48 +67,53 @@ def test_dense_without_bias():
     assert dense_backward(dy, cache)[2] is None
 
 
-def test_dense_copies_nothing_that_is_contiguous():
+@BY_HAND
+def test_dense_copies_nothing_that_is_contiguous(ops):
     x, weight = drawn((2, 5, 3), (3, 4))
-    assert np.shares_memory(dense(x, weight, None)[1].x, x)
+    assert np.shares_memory(ops.dense(x, weight, None)[1].x, x)
     turned, (other,) = x[0].T, drawn((5, 2))
-    assert np.shares_memory(dense(turned, other, None)[1].x, x)
+    assert np.shares_memory(ops.dense(turned, other, None)[1].x, x)
 
 
-def test_embedding_adds_up_what_repeated_ids_send():
+@BY_HAND
+def test_embedding_adds_up_what_repeated_ids_send(ops):
     weight, dy = drawn((4, 2), (2, 3, 2))
     ids = np.array([[3, 1, 3], [3, 0, 1]])
-    y, cache = embedding(weight, ids)
+    y, cache = ops.embedding(weight, ids)
     np.testing.assert_array_equal(y[0, 2], weight[3])
     expected = [dy[1, 1], dy[0, 1] + dy[1, 2], [0, 0], dy[0, 0] + dy[0, 2] + dy[1, 0]]
-    np.testing.assert_allclose(embedding_backward(dy, cache), expected, rtol=1e-15)
+    np.testing.assert_allclose(ops.embedding_backward(dy, cache), expected, rtol=1e-15)
 
 
+@BY_HAND
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, np.uint64])
-def test_ids_of_any_integer_type(dtype):
+def test_ids_of_any_integer_type(ops, dtype):
     """The entries of the table are numbered beyond what a narrow type of ids can count."""
     weight, dy = drawn((120, 7), (3, 7))
-    y, cache = embedding(weight, np.array([119, 5, 119], dtype))
+    y, cache = ops.embedding(weight, np.array([119, 5, 119], dtype))
     expected = np.zeros_like(weight)
     expected[119], expected[5] = dy[0] + dy[2], dy[1]
     np.testing.assert_array_equal(y[0], weight[119])
-    np.testing.assert_array_equal(embedding_backward(dy, cache), expected)
+    np.testing.assert_array_equal(ops.embedding_backward(dy, cache), expected)
 
 
-def test_a_single_id_without_axes():
+@BY_HAND
+def test_a_single_id_without_axes(ops):
     weight, dy = drawn((4, 3), (3,))
-    y, cache = embedding(weight, np.array(2))
+    y, cache = ops.embedding(weight, np.array(2))
     np.testing.assert_array_equal(y, weight[2])
     assert not np.shares_memory(y, weight)
-    np.testing.assert_array_equal(embedding_backward(dy, cache), np.eye(4)[:, [2]] * dy)
+    np.testing.assert_array_equal(ops.embedding_backward(dy, cache), np.eye(4)[:, [2]] * dy)
 
 
-def test_dropout_by_hand():
+@BY_HAND
+def test_dropout_by_hand(ops):
     x, dy = np.array([1.0, -2.0, 3.0, 4.0]), np.array([10.0, 20.0, 30.0, 40.0])
     for mask in (np.array([True, False, True, False]), np.array([1, 0, 1, 0]), np.array([1.0, 0.0, 1.0, 0.0])):
-        y, cache = dropout(x, mask, rate=0.75)
+        y, cache = ops.dropout(x, mask, rate=0.75)
         np.testing.assert_array_equal(y, [4, 0, 12, 0])
-        np.testing.assert_array_equal(dropout_backward(dy, cache), [40, 0, 120, 0])
-    y, cache = dropout(x, np.ones(4, bool), rate=0.0)
+        np.testing.assert_array_equal(ops.dropout_backward(dy, cache), [40, 0, 120, 0])
+    y, cache = ops.dropout(x, np.ones(4, bool), rate=0.0)
     np.testing.assert_array_equal(y, x)
     assert not np.shares_memory(y, x)
 
@@ -187,10 +194,11 @@ def calls(dtype):
     }
 
 
+@BY_HAND
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_work_keeps_its_dtype_on_both_sides(name, dtype):
-    forward, backward = LAYERS[name]
+def test_work_keeps_its_dtype_on_both_sides(ops, name, dtype):
+    forward, backward = ops.LAYERS[name]
     inputs, options = calls(dtype)[name]
     y, cache = forward(*inputs, **options)
     gradients = backward(np.ones_like(y), cache)
@@ -200,9 +208,10 @@ def test_work_keeps_its_dtype_on_both_sides(name, dtype):
         assert autodiff.layers.LAYERS[name](*map(jnp.asarray, inputs), **options).dtype == dtype
 
 
+@BY_HAND
 @pytest.mark.parametrize("name", LAYERS)
-def test_inputs_may_be_read_only_and_of_any_strides(name):
-    forward, backward = LAYERS[name]
+def test_inputs_may_be_read_only_and_of_any_strides(ops, name):
+    forward, backward = ops.LAYERS[name]
     inputs, options = calls("float64")[name]
     y, cache = forward(*inputs, **options)
     (dy,) = drawn(y.shape)
@@ -228,13 +237,14 @@ def spread(x):
     return view
 
 
-def test_long_sums_in_float16_lose_no_terms():
+@BY_HAND
+def test_long_sums_in_float16_lose_no_terms(ops):
     """Added one after another in float16, ones stop to count at 2048."""
     ones = np.ones((4096, 2), np.float16)
-    _, dweight, dbias = dense_backward(ones, dense(ones, ones[:2], ones[0])[1])
+    _, dweight, dbias = ops.dense_backward(ones, ops.dense(ones, ones[:2], ones[0])[1])
     np.testing.assert_array_equal(dweight, np.full((2, 2), 4096))
     np.testing.assert_array_equal(dbias, [4096, 4096])
-    assert (embedding_backward(ones, embedding(ones[:2], np.zeros(4096, int))[1])[0] == 4096).all()
+    assert (ops.embedding_backward(ones, ops.embedding(ones[:2], np.zeros(4096, int))[1])[0] == 4096).all()
 
 
 # --------------------------------------------------------------------------------------- bad input

@@ -15,16 +15,20 @@ from hypothesis.extra.numpy import arrays
 from autodiff import losses as by_jax
 from compare import Verdict, check_vjp
 from manual import losses as by_hand
+from manual.fast import losses as fast
 
 LOSSES = by_hand.LOSSES
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def manual_vjp(name, dy, predictions, targets, **options):
+def manual_vjp(name, dy, predictions, targets, *, rules=LOSSES, **options):
     """Value and gradient. A dy of 1 stands for an array of ones where the value is an array."""
-    forward, backward = LOSSES[name]
+    forward, backward = rules[name]
     value, cache = forward(predictions, targets, **options)
     return value, backward(dy * np.ones_like(value), cache)
+
+
+fast_vjp = partial(manual_vjp, rules=fast.LOSSES)
 
 
 def autodiff_vjp(name, dy, predictions, targets, **options):
@@ -45,10 +49,11 @@ def compiled_vjp(name, options):
 
 def reductions_for(vjp):
     """All by hand; in JAX, where each means a compilation, the last says the most."""
-    return REDUCTIONS if vjp is manual_vjp else REDUCTIONS[-1:]
+    return REDUCTIONS[-1:] if vjp is autodiff_vjp else REDUCTIONS
 
 
-SIDES = pytest.mark.parametrize("vjp", [manual_vjp, autodiff_vjp])
+SIDES = pytest.mark.parametrize("vjp", [manual_vjp, fast_vjp, autodiff_vjp], ids=["page", "fast", "autodiff"])
+BY_HAND = pytest.mark.parametrize("vjp", [manual_vjp, fast_vjp], ids=["page", "fast"])
 RANDOM = np.random.default_rng(0)
 
 # ------------------------------------------------------------------- values, from somewhere else
@@ -74,13 +79,14 @@ REFERENCES = {
 }  # fmt: skip
 
 
+@BY_HAND
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("name", LOSSES)
-def test_values_and_gradients_are_those_of_another_formula(name, reduction):
+def test_values_and_gradients_are_those_of_another_formula(vjp, name, reduction):
     predictions, targets, options, terms, slopes = REFERENCES[name]
     expected, n = {"mean": (terms.mean(), terms.size), "sum": (terms.sum(), 1), "none": (terms, 1)}[reduction]
     dy = np.random.default_rng(1).standard_normal(expected.shape)
-    value, gradient = manual_vjp(name, dy, predictions, targets, reduction=reduction, **options)
+    value, gradient = vjp(name, dy, predictions, targets, reduction=reduction, **options)
     np.testing.assert_allclose(value, expected, rtol=1e-13, atol=1e-15)
     per_row = dy[..., None] if reduction == "none" and terms.ndim < slopes.ndim else dy
     np.testing.assert_allclose(gradient, per_row * slopes / n, rtol=1e-12, atol=1e-15)
@@ -108,7 +114,7 @@ def test_cross_entropy_of_ignored_and_smoothed_rows(vjp, ignored, smoothing):
     ids = np.array([[2, 0, 3], [ignored, 1, 2]])
     total, gradient, count = naive_cross_entropy(P, ids, smoothing, ignored)
     assert count == (5 if ignored == -100 else 3)
-    divisors = {"sum": 1, "mean": count} if vjp is manual_vjp else {"mean": count}
+    divisors = {"mean": count} if vjp is autodiff_vjp else {"sum": 1, "mean": count}
     for reduction, n in divisors.items():
         options = {"label_smoothing": smoothing, "ignore_index": ignored, "reduction": reduction}
         value, dz = vjp("cross_entropy", 1.0, P, ids, **options)
@@ -271,9 +277,9 @@ def test_hinge_wants_signs():
     np.testing.assert_array_equal(np.isnan(gradient), LABELS == 0)
 
 
-@pytest.mark.parametrize("side", [by_hand, by_jax])
+@pytest.mark.parametrize("side", [by_hand, fast, by_jax])
 def test_bad_input(side):
-    x = np.zeros((2, 3)) if side is by_hand else jnp.zeros((2, 3))
+    x = jnp.zeros((2, 3)) if side is by_jax else np.zeros((2, 3))
     ids = np.zeros(2, int)
     for name in LOSSES:
         targets = ids if name == "cross_entropy" else np.ones((2, 3))
@@ -307,10 +313,11 @@ def test_bad_input(side):
             side.huber(x, np.zeros((2, 3)), delta=delta)
 
 
+@pytest.mark.parametrize("rules", [LOSSES, fast.LOSSES], ids=["page", "fast"])
 @pytest.mark.parametrize("name", LOSSES)
-def test_an_output_gradient_of_another_shape(name):
+def test_an_output_gradient_of_another_shape(name, rules):
     predictions, targets, options, terms, _ = REFERENCES[name]
-    forward, backward = LOSSES[name]
+    forward, backward = rules[name]
     _, cache = forward(predictions, targets, **options)
     message = r"output_gradient has shape \(2, 3\); of reduction=\'mean\' \(\) is expected\."
     with pytest.raises(ValueError, match=message):
@@ -329,7 +336,7 @@ def test_an_output_gradient_of_another_shape(name):
 def test_empty_batches(vjp, name):
     x = np.zeros((0, 3))
     targets = np.zeros(0, int) if name == "cross_entropy" else x
-    for reduction in REDUCTIONS if vjp is manual_vjp else REDUCTIONS[:1]:
+    for reduction in REDUCTIONS[:1] if vjp is autodiff_vjp else REDUCTIONS:
         value, gradient = vjp(name, 1.0, x, targets, reduction=reduction)
         rows = (0,) if name in ("cross_entropy", "kl_divergence") else (0, 3)
         assert value.shape == (rows if reduction == "none" else ())
@@ -338,7 +345,14 @@ def test_empty_batches(vjp, name):
 
 
 @pytest.mark.parametrize(
-    ("vjp", "dtype"), [(manual_vjp, "float16"), (manual_vjp, "float32"), (autodiff_vjp, "float32")]
+    ("vjp", "dtype"),
+    [
+        (manual_vjp, "float16"),
+        (manual_vjp, "float32"),
+        (fast_vjp, "float16"),
+        (fast_vjp, "float32"),
+        (autodiff_vjp, "float32"),
+    ],
 )
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_dtype_of_the_predictions_is_kept(vjp, name, dtype):
@@ -363,17 +377,19 @@ def test_smoothing_by_a_numpy_scalar_promotes_nothing(vjp):
         assert value.dtype == dz.dtype == np.float32
 
 
-def test_many_terms_of_float16_do_not_overflow_in_their_mean():
+@BY_HAND
+def test_many_terms_of_float16_do_not_overflow_in_their_mean(vjp):
     x = np.full(70_000, 2.0, np.float16)
-    value, gradient = manual_vjp("mean_squared_error", 1.0, x, np.zeros(70_000))
+    value, gradient = vjp("mean_squared_error", 1.0, x, np.zeros(70_000))
     assert value == 4
     np.testing.assert_allclose(gradient, 4 / 70_000, rtol=1e-2)
 
 
+@pytest.mark.parametrize("rules", [LOSSES, fast.LOSSES], ids=["page", "fast"])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("name", LOSSES)
-def test_read_only_and_scattered_memory_is_read_and_never_written(name, reduction):
-    forward, backward = LOSSES[name]
+def test_read_only_and_scattered_memory_is_read_and_never_written(name, reduction, rules):
+    forward, backward = rules[name]
     predictions, targets, options, _, _ = REFERENCES[name]
     predictions, targets = (np.asfortranarray(array)[::-1, ::2] for array in (predictions, targets))
     choices = [targets, np.array([[1, -100], [3, 0]])] if name == "cross_entropy" else [targets]
@@ -384,7 +400,7 @@ def test_read_only_and_scattered_memory_is_read_and_never_written(name, reductio
         before = [np.copy(part) for part in cache]
         first, again = (backward(np.ones_like(value), cache) for _ in range(2))
         np.testing.assert_array_equal(first, again)
-        expected, gradient = manual_vjp(name, 1.0, *kept, reduction=reduction, **options)
+        expected, gradient = manual_vjp(name, 1.0, *kept, reduction=reduction, rules=rules, **options)
         np.testing.assert_allclose(value, expected, rtol=1e-14)
         np.testing.assert_allclose(first, gradient, rtol=1e-14)
         for now, then in zip((predictions, targets, *cache), (*kept, *before), strict=True):
@@ -464,12 +480,13 @@ def test_planted_faults_of_the_others_are_seen():
         assert report.wrong_side == "manual"
 
 
+@pytest.mark.parametrize("side", [by_hand, fast])
 @pytest.mark.parametrize(
     ("dtype", "sizes"), [("float16", [5.0, 9.0]), ("float32", [10.0, 20.0]), ("float64", [20.0, 40.0])]
 )
-def test_what_is_left_of_a_confident_right_answer_is_not_lost_beside_its_logit(dtype, sizes):
+def test_what_is_left_of_a_confident_right_answer_is_not_lost_beside_its_logit(side, dtype, sizes):
     """Its loss is log(1 + exp(-|z|)), and not the difference of two numbers of the size of z."""
     z = np.array([*sizes, *(-size for size in sizes)], dtype)
-    terms, _ = by_hand.binary_cross_entropy(z, (z > 0).astype(dtype), reduction="none")
+    terms, _ = side.binary_cross_entropy(z, (z > 0).astype(dtype), reduction="none")
     right = np.log1p(np.exp(-np.abs(z.astype(float))))
     np.testing.assert_allclose(np.asarray(terms, float), right, rtol=4 * np.finfo(dtype).eps)

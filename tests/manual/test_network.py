@@ -3,10 +3,13 @@
 import functools
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 import autodiff.network
+import manual
+import manual.fast
 import manual.network
 from compare import Verdict, check_gradients
 from compare.suite.models import listed, named
@@ -55,6 +58,23 @@ def test_both_sides_agree_in_both_dtypes_at_every_layer(name):
         assert report.verdict is Verdict.AGREE, f"{dtype.__name__}\n{report}"
         assert marks(NETWORKS[name][0]) < {row.path for row in report.rows}
         assert {row.dtype for row in report.rows} == {dtype.__name__}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fast_ops_make_the_same_network(name):
+    description, _, loss, _ = NETWORKS[name]
+    for training in (True, False):
+        parameters, x, targets, masks, statistics = point(name, np.float64, training)
+        found = []
+        for ops in (manual, manual.fast):
+            marks = {}
+            beside = {"masks": masks, "statistics": statistics, "intermediates": marks, "ops": ops}
+            value, gradients = manual.network.loss_and_gradients(
+                parameters, x, targets, description=description, loss=loss, **beside
+            )
+            found.append((value, gradients, marks))
+        for page, fast in zip(*map(jax.tree.leaves, found), strict=True):
+            np.testing.assert_allclose(fast, page, rtol=1e-9, atol=1e-12)
 
 
 def test_both_sides_agree_in_evaluation():

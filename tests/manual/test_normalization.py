@@ -17,8 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import autodiff.normalization
-import manual._batch_norm
-import manual._group_norm
+import manual.fast
 import manual.normalization
 from compare import Verdict, assert_vjp_agrees, check_vjp
 from manual.normalization import (
@@ -26,7 +25,6 @@ from manual.normalization import (
     batch_norm,
     batch_norm_backward,
     batch_norm_inference,
-    batch_norm_inference_backward,
     group_norm,
     group_norm_backward,
     layer_norm,
@@ -35,18 +33,20 @@ from manual.normalization import (
     rms_norm_backward,
     update_running_statistics,
 )
+from tests.manual.normalization_inputs import ROWWISE, drawn
 
-
-def drawn(*shapes, dtype="float64", seed=1):
-    random = np.random.default_rng(seed)
-    return [random.standard_normal(shape).astype(dtype) for shape in shapes]
+BY_HAND = pytest.mark.parametrize("ops", [manual.normalization, manual.fast.normalization], ids=["page", "fast"])
 
 
 # Of a matrix: forward, backward, and the axis that is averaged over.
 OF_MATRICES: list[tuple[Any, Any, int]] = [
-    (layer_norm, layer_norm_backward, 1),
-    (batch_norm, batch_norm_backward, 0),
-    (partial(group_norm, groups=1), group_norm_backward, 1),
+    rule
+    for ops in (manual.normalization, manual.fast.normalization)
+    for rule in (
+        (ops.layer_norm, ops.layer_norm_backward, 1),
+        (ops.batch_norm, ops.batch_norm_backward, 0),
+        (partial(ops.group_norm, groups=1), ops.group_norm_backward, 1),
+    )
 ]
 
 
@@ -92,32 +92,34 @@ def test_batch_and_group_norm_are_what_their_loops_say(shape):
         np.testing.assert_allclose(y, weight * x_hat + bias, rtol=1e-11)
 
 
-def test_gradients_by_hand():
+@BY_HAND
+def test_gradients_by_hand(ops):
     """x = (-1, 1) and epsilon = 3: s = 2, x_hat = (-1/2, 1/2). With g = (a, b): dx = 3 (a - b) / 16 (1, -1)."""
     x, one, zero = np.array([-1.0, 1.0]), np.ones(2), np.zeros(2)
-    y, cache = layer_norm(x, one, zero, epsilon=3.0)
+    y, cache = ops.layer_norm(x, one, zero, epsilon=3.0)
     np.testing.assert_array_equal(y, [-0.5, 0.5])
-    dx, dweight, dbias = layer_norm_backward(np.array([5.0, -11.0]), cache)
+    dx, dweight, dbias = ops.layer_norm_backward(np.array([5.0, -11.0]), cache)
     np.testing.assert_array_equal(dx, [3, -3])
     np.testing.assert_array_equal(dweight, [-2.5, -5.5])
     np.testing.assert_array_equal(dbias, [5, -11])
     column = x[:, None]
-    _, cache = batch_norm(column, one[:1], zero[:1], epsilon=3.0)
-    dx, dweight, dbias = batch_norm_backward(np.array([[5.0], [-11.0]]), cache)
+    _, cache = ops.batch_norm(column, one[:1], zero[:1], epsilon=3.0)
+    dx, dweight, dbias = ops.batch_norm_backward(np.array([[5.0], [-11.0]]), cache)
     np.testing.assert_array_equal(dx, [[3], [-3]])
     assert (dweight, dbias) == (-8, -6)
     # x = (3, 4), epsilon = 12.5: r = 5, x_hat = (0.6, 0.8); g = (5, 10) has mean of g x_hat 5.5.
-    y, cache = rms_norm(np.array([3.0, 4.0]), one, epsilon=12.5)
+    y, cache = ops.rms_norm(np.array([3.0, 4.0]), one, epsilon=12.5)
     np.testing.assert_allclose(y, [0.6, 0.8], rtol=1e-15)
-    np.testing.assert_allclose(rms_norm_backward(np.array([5.0, 10.0]), cache)[0], [0.34, 1.12], rtol=1e-14)
+    np.testing.assert_allclose(ops.rms_norm_backward(np.array([5.0, 10.0]), cache)[0], [0.34, 1.12], rtol=1e-14)
 
 
-def test_inference_by_hand():
+@BY_HAND
+def test_inference_by_hand(ops):
     x, mean, variance = np.array([[1.0, 2.0], [3.0, 6.0]]), np.array([1.0, 2.0]), np.array([3.0, 15.0])
     weight, bias = np.array([2.0, 4.0]), np.array([10.0, 20.0])
-    y, cache = batch_norm_inference(x, weight, bias, mean, variance, epsilon=1.0)
+    y, cache = ops.batch_norm_inference(x, weight, bias, mean, variance, epsilon=1.0)
     np.testing.assert_array_equal(y, [[10, 20], [12, 24]])
-    dx, dweight, dbias = batch_norm_inference_backward(np.array([[1.0, 2.0], [3.0, 4.0]]), cache)
+    dx, dweight, dbias = ops.batch_norm_inference_backward(np.array([[1.0, 2.0], [3.0, 4.0]]), cache)
     np.testing.assert_array_equal(dx, [[1, 2], [3, 4]])
     np.testing.assert_array_equal(dweight, [3, 4])
     np.testing.assert_array_equal(dbias, [4, 6])
@@ -197,12 +199,13 @@ def test_without_variance_the_value_is_the_bias_and_the_gradient_is_centered(val
         np.testing.assert_allclose(dx, (g - g.mean(axis, keepdims=True)) / np.sqrt(1e-5), rtol=1e-4, atol=1e-3)
 
 
+@BY_HAND
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_one_example_without_space_is_normalized_to_nothing(dtype):
+def test_one_example_without_space_is_normalized_to_nothing(ops, dtype):
     x, weight, bias, dy = drawn((1, 4), (4,), (4,), (1, 4), dtype=dtype)
     rules: list[tuple[Any, Any]] = [
-        (batch_norm, batch_norm_backward),
-        (partial(group_norm, groups=4), group_norm_backward),
+        (ops.batch_norm, ops.batch_norm_backward),
+        (partial(ops.group_norm, groups=4), ops.group_norm_backward),
     ]
     for forward, backward in rules:
         y, cache = forward(100 * x, weight, bias)
@@ -213,22 +216,27 @@ def test_one_example_without_space_is_normalized_to_nothing(dtype):
         np.testing.assert_array_equal(dbias, dy[0])
 
 
-def test_empty_batches_where_examples_do_not_depend_on_each_other():
+@BY_HAND
+def test_empty_batches_where_examples_do_not_depend_on_each_other(ops):
     weight, bias = drawn((4,), (4,))
     x = np.zeros((0, 3, 4))
-    inference = partial(batch_norm_inference, mean=weight, variance=bias**2)
-    ops: list[tuple[Any, Any]] = [(layer_norm, layer_norm_backward), (inference, batch_norm_inference_backward)]
-    for forward, backward in (*ops, (partial(group_norm, groups=2), group_norm_backward)):
+    inference = partial(ops.batch_norm_inference, mean=weight, variance=bias**2)
+    rules: list[tuple[Any, Any]] = [
+        (ops.layer_norm, ops.layer_norm_backward),
+        (inference, ops.batch_norm_inference_backward),
+    ]
+    for forward, backward in (*rules, (partial(ops.group_norm, groups=2), ops.group_norm_backward)):
         y, cache = forward(x, weight, bias)
         dx, dweight, dbias = backward(y, cache)
         assert y.shape == dx.shape == x.shape
         np.testing.assert_array_equal([dweight, dbias], np.zeros((2, 4)))
-    dx, dweight = rms_norm_backward(x, rms_norm(x, weight)[1])
+    dx, dweight = ops.rms_norm_backward(x, ops.rms_norm(x, weight)[1])
     assert dx.shape == x.shape
     np.testing.assert_array_equal(dweight, np.zeros(4))
 
 
-def test_rows_far_from_zero_in_float32():
+@BY_HAND
+def test_rows_far_from_zero_in_float32(ops):
     """Added up in float32, 100 000 rows around 1e4 have a mean that is off by more than their standard deviation."""
     (x,) = drawn((100_000, 2), dtype="float32")
     x += np.float32(1e4)
@@ -237,84 +245,52 @@ def test_rows_far_from_zero_in_float32():
     expected = (exact - exact.mean(axis=0)) / np.sqrt(exact.var(axis=0) + 1e-5)
     half_a_place = np.spacing(np.float32(1e4)) / 2  # the mean is a float32 number
     assert np.abs(x.mean(axis=0) - exact.mean(axis=0)).max() > 1  # so there is something to see
-    np.testing.assert_allclose(batch_norm(x, one, zero)[0], expected, atol=1.1 * half_a_place, rtol=1e-5)
-    y, _ = group_norm(x[None], one, zero, groups=2)
+    np.testing.assert_allclose(ops.batch_norm(x, one, zero)[0], expected, atol=1.1 * half_a_place, rtol=1e-5)
+    y, _ = ops.group_norm(x[None], one, zero, groups=2)
     np.testing.assert_allclose(y[0], expected, atol=1.1 * half_a_place, rtol=1e-5)
     mean, variance = update_running_statistics(zero, zero, x, momentum=1.0)
     np.testing.assert_allclose(mean, exact.mean(axis=0), rtol=1e-7)
     np.testing.assert_allclose(variance, exact.var(axis=0, ddof=1), rtol=1e-5)
     one = np.ones(100_000, np.float32)
-    np.testing.assert_allclose(layer_norm(x.T, one, 0 * one)[0], expected.T, atol=1.1 * half_a_place, rtol=1e-5)
+    np.testing.assert_allclose(ops.layer_norm(x.T, one, 0 * one)[0], expected.T, atol=1.1 * half_a_place, rtol=1e-5)
 
 
-ROWWISE: dict[str, Any] = {"batch_norm": {}, "batch_norm_inference": {}, "group_norm": {"groups": 4}}
-
-
-# Many rows are taken as one if a number of them divides all there are, as of the first, and one by one if none does.
-@pytest.mark.parametrize("shape", [(8, 64, 96, 12), (3, 37, 151, 8), (2, 40_000, 4)])
-@pytest.mark.parametrize("name", ROWWISE)
-def test_rows_taken_together_come_to_the_same(monkeypatch, name, shape):
-    channels = shape[-1]
-    x, dy, weight, bias, mean, variance = drawn(shape, shape, *[(channels,)] * 4, dtype="float32")
-    x, variance = 100 + x, np.square(variance)
-    x[..., 0] = 0.1  # a constant channel, of which nothing is left
-    options = ROWWISE[name] | ({"mean": mean, "variance": variance} if name == "batch_norm_inference" else {})
-    forward, backward = NORMALIZATION[name]
-
-    def done():
-        y, cache = forward(x, weight, bias, **options)
-        return y, *backward(dy, cache)
-
-    together = done()
-    for module in (manual._batch_norm, manual._group_norm):
-        monkeypatch.setattr(module, "repeats", lambda *sizes, **options: 1)
-    for one, other in zip(together, done(), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
-        assert not np.array_equal(one, np.zeros_like(one))
-    if name == "batch_norm":
-        np.testing.assert_array_equal(together[0][..., 0], bias[0])
-
-
-def test_a_vector_repeated_in_another_order_is_noticed(monkeypatch):
-    """The planted fault: each channel k times over, and not the vector."""
-    x, weight, bias = drawn((8, 64, 96, 12), (12,), (12,), dtype="float32")
-    right, _ = batch_norm(x, weight, bias)
-    monkeypatch.setattr(manual._batch_norm, "long_row", lambda vector, k: vector.repeat(k))
-    assert not np.allclose(batch_norm(x, weight, bias)[0], right, atol=0.1)
-
-
+@BY_HAND
 @pytest.mark.parametrize("name", ["batch_norm", "batch_norm_inference", "group_norm"])
-def test_an_output_gradient_whose_spatial_axes_are_exchanged_is_refused(name):
+def test_an_output_gradient_whose_spatial_axes_are_exchanged_is_refused(ops, name):
     x, weight, bias = drawn((2, 3, 5, 4), (4,), (4,))
-    forward, backward = NORMALIZATION[name]
+    forward, backward = ops.NORMALIZATION[name]
     options = ROWWISE[name] | ({"mean": bias, "variance": np.square(bias)} if name == "batch_norm_inference" else {})
     _, cache = forward(x, weight, bias, **options)
     with pytest.raises(ValueError, match=r"\(2, 5, 3, 4\), but the value has \(2, 3, 5, 4\)"):
         backward(np.ones((2, 5, 3, 4)), cache)
 
 
+@BY_HAND
 @pytest.mark.parametrize("shape", [(500_009, 1), (2**19, 4), (4, 2**17, 4)])
 @pytest.mark.parametrize("name", ["batch_norm", "group_norm", "layer_norm"])
-def test_long_sums_in_float32_are_as_exact_as_its_entries(name, shape):
+def test_long_sums_in_float32_are_as_exact_as_its_entries(ops, name, shape):
     """Hundreds of thousands of numbers of one sign, whose sums in float32 would be off by some last places."""
     x = np.random.default_rng(0).random(shape, np.float32)
     one = np.ones(shape[-1])  # in float64, as the gradient is then
-    forward, backward = NORMALIZATION[name]
+    forward, backward = ops.NORMALIZATION[name]
     _, cache = forward(x, one, one, **({"groups": 1} if name == "group_norm" else {}))
     exact = x.astype(np.float64).reshape(-1, shape[-1]).sum(axis=0)
     np.testing.assert_allclose(backward(x, cache)[2], exact, rtol=2e-8)
 
 
+@BY_HAND
 @pytest.mark.parametrize("shape", [(5, 0), (2, 5, 0)])
 @pytest.mark.parametrize("name", ["batch_norm", "batch_norm_inference"])
-def test_no_channels_have_no_gradients(name, shape):
+def test_no_channels_have_no_gradients(ops, name, shape):
     x, none = np.ones(shape, np.float32), np.ones(0, np.float32)
-    forward, backward = NORMALIZATION[name]
+    forward, backward = ops.NORMALIZATION[name]
     y, cache = forward(x, none, none, **({"mean": none, "variance": none} if name == "batch_norm_inference" else {}))
     assert [y.shape, *(g.shape for g in backward(x, cache))] == [shape, shape, (0,), (0,)]
 
 
-def test_squares_that_float16_cannot_hold():
+@BY_HAND
+def test_squares_that_float16_cannot_hold(ops):
     """x around 1000 has squares beyond 65504, the largest number of float16."""
     x, weight, bias, dy = drawn((6, 8), (8,), (8,), (6, 8), dtype="float16")
     x = 1000 * x
@@ -377,18 +353,20 @@ def calls(dtype):
     }
 
 
+@BY_HAND
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("name", NORMALIZATION)
-def test_work_keeps_its_dtype(name, dtype):
-    forward, backward = NORMALIZATION[name]
+def test_work_keeps_its_dtype(ops, name, dtype):
+    forward, backward = ops.NORMALIZATION[name]
     inputs, options = calls(dtype)[name]
     y, cache = forward(*inputs, **options)
     assert {array.dtype for array in (y, *backward(np.ones_like(y), cache))} == {np.dtype(dtype)}
 
 
+@BY_HAND
 @pytest.mark.parametrize("name", NORMALIZATION)
-def test_inputs_may_be_read_only_and_of_any_strides(name):
-    forward, backward = NORMALIZATION[name]
+def test_inputs_may_be_read_only_and_of_any_strides(ops, name):
+    forward, backward = ops.NORMALIZATION[name]
     inputs, options = calls("float64")[name]
     y, cache = forward(*inputs, **options)
     (dy,) = drawn(y.shape)
@@ -417,7 +395,7 @@ def spread(x):
 
 # --------------------------------------------------------------------------------------- bad input
 
-SIDES = pytest.mark.parametrize("side", [manual.normalization, autodiff.normalization], ids=["manual", "autodiff"])
+SIDES = pytest.mark.parametrize("side", [manual.normalization, manual.fast.normalization, autodiff.normalization])
 OPS = {name: {"groups": 2} if name == "group_norm" else {} for name in NORMALIZATION}
 
 
@@ -528,11 +506,12 @@ def caught(forward, backward, function, *inputs):
     assert [row.path for row in report.rows if row.verdict is not Verdict.AGREE] == ["0"]
 
 
+@BY_HAND
 @pytest.mark.parametrize("scale", [1e-18, 1e18])
 @pytest.mark.parametrize("name", ["batch_norm", "group_norm", "layer_norm", "rms_norm"])
-def test_numbers_of_any_magnitude(name, scale):
+def test_numbers_of_any_magnitude(ops, name, scale):
     """1 / s^2, and s^2 too, have to be kept out of float32."""
-    op, undo = manual.normalization.NORMALIZATION[name]
+    op, undo = ops.NORMALIZATION[name]
     options = {"groups": 2} if name == "group_norm" else {}
     x, weight, bias, dy = drawn((5, 3, 4), (4,), (4,), (5, 3, 4), dtype="float32")
     vectors = [weight] if name == "rms_norm" else [weight, bias]

@@ -16,6 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import autodiff.pooling
+import manual.fast
 import manual.pooling
 from compare import Verdict, assert_vjp_agrees, check_vjp
 from manual.pooling import (
@@ -27,17 +28,7 @@ from manual.pooling import (
     max_pool2d,
     max_pool2d_backward,
 )
-
-
-def drawn(*shapes, dtype="float64", seed=1):
-    random = np.random.default_rng(seed)
-    return [random.standard_normal(shape).astype(dtype) for shape in shapes]
-
-
-def manual_vjp(name, x, dy, **options):
-    forward, backward = POOLING[name]
-    value, cache = forward(x, **options)
-    return value, backward(dy, cache)
+from tests.manual.pooling_by_hand import drawn, fast_vjp, manual_vjp
 
 
 def autodiff_vjp(name, x, dy, **options):
@@ -46,8 +37,8 @@ def autodiff_vjp(name, x, dy, **options):
         return np.asarray(value), np.asarray(*pullback(jnp.asarray(dy)))
 
 
-VJPS = pytest.mark.parametrize("vjp", [manual_vjp, autodiff_vjp])
-SIDES = pytest.mark.parametrize("side", [manual.pooling, autodiff.pooling])
+VJPS = pytest.mark.parametrize("vjp", [manual_vjp, fast_vjp, autodiff_vjp], ids=["page", "fast", "autodiff"])
+SIDES = pytest.mark.parametrize("side", [manual.pooling, manual.fast.pooling, autodiff.pooling])
 
 # ------------------------------------------------------------------------------------ nested loops
 
@@ -193,17 +184,6 @@ def test_what_gradients_add_up_to(size, window, stride, padding, seed):
     np.testing.assert_allclose(np.vdot(x, dx), np.vdot(value, dy), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["max_pool2d", "average_pool2d"])
-def test_parts_of_a_batch_make_the_same_whole(monkeypatch, name):
-    options = {"window": 3, "stride": 2, "padding": 1}
-    x, dy = drawn((7, 5, 4, 3), (7, 3, 2, 3))
-    whole = manual_vjp(name, x, dy, **options)
-    for examples in (1, 3):
-        monkeypatch.setattr(manual.pooling, "PART_BYTES", examples * x[0].nbytes)
-        for ours, theirs in zip(manual_vjp(name, x, dy, **options), whole, strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-
-
 @VJPS
 @pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 5, 4), (1, 2, 3, 2, 3)])
 def test_global_average_pool(vjp, shape):
@@ -256,9 +236,10 @@ def test_a_mean_of_float16_does_not_overflow_where_the_sum_would(vjp):
     assert vjp("global_average_pool", x, np.ones((1, 1), np.float16))[0] == 4096
 
 
+@pytest.mark.parametrize("rules", [POOLING, manual.fast.pooling.POOLING], ids=["page", "fast"])
 @pytest.mark.parametrize(("name", "options"), RUNS)
-def test_read_only_and_scattered_memory_is_read_and_never_written(name, options):
-    forward, backward = POOLING[name]
+def test_read_only_and_scattered_memory_is_read_and_never_written(name, options, rules):
+    forward, backward = rules[name]
 
     def scattered(shape, seed):
         (whole,) = drawn(tuple(2 * n for n in shape[::-1]), seed=seed)
@@ -271,7 +252,7 @@ def test_read_only_and_scattered_memory_is_read_and_never_written(name, options)
     value, cache = forward(x, **options)
     dy = scattered(value.shape, 2)
     dx, again = backward(dy, cache), backward(dy, cache)
-    value_of_copy, dx_of_copy = manual_vjp(name, before, dy.copy(), **options)
+    value_of_copy, dx_of_copy = manual_vjp(name, before, dy.copy(), rules=rules, **options)
     np.testing.assert_allclose(value, value_of_copy, rtol=1e-14)
     np.testing.assert_allclose(dx, dx_of_copy, rtol=1e-14)
     np.testing.assert_array_equal(dx, again)
@@ -306,7 +287,7 @@ BAD: list[Any] = [
 def test_bad_input(side):
     """Without the check of annotations, which users do not have and which refuses wrong ranks by itself."""
     for shape, options, message in BAD:
-        x = (np if side is manual.pooling else jnp).zeros(shape)
+        x = (jnp if side is autodiff.pooling else np).zeros(shape)
         for function in (side.max_pool2d, side.average_pool2d):
             with pytest.raises(ValueError, match=message):
                 inspect.unwrap(function)(x, **options)
@@ -315,7 +296,7 @@ def test_bad_input(side):
 @SIDES
 @pytest.mark.parametrize("shape", [(2, 3), (2, 0, 4, 3)])
 def test_nothing_to_average(side, shape):
-    x = (np if side is manual.pooling else jnp).zeros(shape)
+    x = (jnp if side is autodiff.pooling else np).zeros(shape)
     message = r"x must be \(batch, \.\.\., channels\) with at least one entry between batch and channels, got \(2, "
     with pytest.raises(ValueError, match=message):
         inspect.unwrap(side.global_average_pool)(x)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import autodiff.recurrent
+import manual.fast
 from manual.recurrent import RECURRENT
 from tests.manual.recurrent_inputs import GATES, drawn
 
@@ -19,9 +20,12 @@ def paired(name, dy, d_cell) -> Any:
     return (dy, d_cell) if name == "lstm" else dy
 
 
-def by_hand(name, inputs, output_gradient, **options) -> Any:
-    value, cache = RECURRENT[name][0](*inputs, **options)
-    return value, RECURRENT[name][1](output_gradient, cache)
+def by_hand(name, inputs, output_gradient, *, rules=RECURRENT, **options) -> Any:
+    value, cache = rules[name][0](*inputs, **options)
+    return value, rules[name][1](output_gradient, cache)
+
+
+BY_HAND = pytest.mark.parametrize("rules", [RECURRENT, manual.fast.recurrent.RECURRENT], ids=["page", "fast"])
 
 
 @partial(jax.jit, static_argnums=0)
@@ -102,22 +106,24 @@ EDGES = {
 }
 
 
+@BY_HAND
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.parametrize(("name", "options"), [("rnn", {}), ("rnn", {"activation": "relu"}), ("lstm", {}), ("gru", {})])
-def test_against_one_unit_at_a_time(name, options, edge):
+def test_against_one_unit_at_a_time(rules, name, options, edge):
     *inputs, dy, d_cell = drawn(name, **EDGES[edge])
     output_gradient = paired(name, dy, d_cell)
-    value, gradients = by_hand(name, inputs, output_gradient, **options)
+    value, gradients = by_hand(name, inputs, output_gradient, **options, rules=rules)
     assert_close(value, naive(name, *inputs, **options))
     assert_close(gradients, differences(name, inputs, output_gradient, **options), rtol=1e-6, atol=1e-8)
 
 
+@BY_HAND
 @pytest.mark.parametrize("edge", [{"batch": 0}, {"time": 0}])
 @pytest.mark.parametrize("name", GATES)
-def test_nothing_to_do_is_done_alike_on_both_sides(name, edge):
+def test_nothing_to_do_is_done_alike_on_both_sides(rules, name, edge):
     """Without steps the states stay, and their gradients pass through; without examples the weights' are zero."""
     *inputs, dy, d_cell = drawn(name, **edge)
-    value, gradients = by_hand(name, inputs, paired(name, dy, d_cell))
+    value, gradients = by_hand(name, inputs, paired(name, dy, d_cell), rules=rules)
     theirs, their_gradients = by_jax(name, inputs, paired(name, dy, d_cell))
     assert_close((value, gradients), (theirs, their_gradients), rtol=0, atol=0)
     if name == "lstm":
@@ -128,12 +134,13 @@ def test_nothing_to_do_is_done_alike_on_both_sides(name, edge):
         assert not gradient.any()
 
 
+@BY_HAND
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", GATES)
-def test_saturated_gates_are_finite_and_silent(name, dtype):
+def test_saturated_gates_are_finite_and_silent(rules, name, dtype):
     *inputs, dy, d_cell = drawn(name, scale=100.0)
     value, gradients = by_hand(
-        name, [x.astype(dtype) for x in inputs], paired(name, dy.astype(dtype), d_cell.astype(dtype))
+        name, [x.astype(dtype) for x in inputs], paired(name, dy.astype(dtype), d_cell.astype(dtype)), rules=rules
     )
     assert_close(value, naive(name, *inputs), rtol=1e-5)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
@@ -141,35 +148,38 @@ def test_saturated_gates_are_finite_and_silent(name, dtype):
         assert_close((value, gradients), by_jax(name, inputs, paired(name, dy, d_cell)), rtol=1e-9, atol=1e-12)
 
 
+@BY_HAND
 @pytest.mark.parametrize("hidden", [1, 2, 4, 8])
 @pytest.mark.parametrize("name", GATES)
-def test_no_stride_of_the_gates_is_special(name, hidden):
+def test_no_stride_of_the_gates_is_special(rules, name, hidden):
     """np.negative in place is wrong in NumPy 2.4 for strides of 4 float32 or of 8 float64."""
     *inputs, _, _ = drawn(name, batch=3, time=2, hidden=hidden)
-    narrow, _ = RECURRENT[name][0](*(x.astype(np.float32) for x in inputs))
-    assert_close(RECURRENT[name][0](*inputs)[0], naive(name, *inputs))
+    narrow, _ = rules[name][0](*(x.astype(np.float32) for x in inputs))
+    assert_close(rules[name][0](*inputs)[0], naive(name, *inputs))
     assert_close(narrow, naive(name, *inputs), rtol=1e-4, atol=1e-5)
 
 
-def test_at_the_kink_of_relu_the_slope_is_zero():
+@BY_HAND
+def test_at_the_nonsmooth_point_of_relu_the_slope_is_zero(rules):
     *inputs, dy, _ = drawn("rnn")
     inputs[0], inputs[1], inputs[4] = 0 * inputs[0], 0 * inputs[1], 0 * inputs[4]
-    value, gradients = by_hand("rnn", inputs, dy, activation="relu")
+    value, gradients = by_hand("rnn", inputs, dy, activation="relu", rules=rules)
     _, pull = jax.vjp(jax.jit(partial(autodiff.recurrent.rnn, activation="relu")), *map(np.float32, inputs))
     for gradient in (value, *gradients, *pull(np.float32(dy))):
         np.testing.assert_array_equal(gradient, 0)
 
 
-def test_gates_that_are_wide_open_carry_a_state_and_its_gradient_unchanged():
+@BY_HAND
+def test_gates_that_are_wide_open_carry_a_state_and_its_gradient_unchanged(rules):
     *inputs, dy, d_cell = drawn("lstm")
     inputs[5] = np.repeat([-1000.0, 1000.0, 0.0, -1000.0], 2)  # i, f, g, o: nothing in, all kept, nothing shown
-    (outputs, final_cell), gradients = by_hand("lstm", inputs, (dy, d_cell))
+    (outputs, final_cell), gradients = by_hand("lstm", inputs, (dy, d_cell), rules=rules)
     np.testing.assert_array_equal(outputs, 0)
     np.testing.assert_array_equal(final_cell, inputs[2])
     np.testing.assert_array_equal(gradients[2], d_cell)
     *inputs, dy, _ = drawn("gru")
     inputs[4] = np.repeat([0.0, 1000.0, 0.0], 2)  # r, z, n: all kept
-    outputs, gradients = by_hand("gru", inputs, dy)
+    outputs, gradients = by_hand("gru", inputs, dy, rules=rules)
     np.testing.assert_array_equal(outputs, np.repeat(inputs[1][:, None], 3, axis=1))
     np.testing.assert_allclose(gradients[1], dy.sum(axis=1), rtol=1e-14)
 
@@ -222,26 +232,28 @@ def test_the_conventions_are_those_of_pytorch(name):
 # --------------------------------------------------------------------------------------- manners
 
 
+@BY_HAND
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("name", GATES)
-def test_inputs_may_be_read_only_and_strided_and_work_keeps_its_dtype(name, dtype):
+def test_inputs_may_be_read_only_and_strided_and_work_keeps_its_dtype(rules, name, dtype):
     drawn_here = [x.astype(dtype) for x in drawn(name)]
     strided = [np.repeat(x, 2, axis=-1)[..., ::2] for x in drawn_here]
     for x in strided:
         x.flags.writeable = False
-    ours = by_hand(name, strided[:-2], paired(name, *strided[-2:]))
-    plain = by_hand(name, drawn_here[:-2], paired(name, *drawn_here[-2:]))
+    ours = by_hand(name, strided[:-2], paired(name, *strided[-2:]), rules=rules)
+    plain = by_hand(name, drawn_here[:-2], paired(name, *drawn_here[-2:]), rules=rules)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
         assert a.dtype == b.dtype == dtype
         np.testing.assert_allclose(a, b, rtol=50 * np.finfo(dtype).eps, atol=50 * np.finfo(dtype).eps)
 
 
+@BY_HAND
 @pytest.mark.parametrize("name", GATES)
-def test_backward_leaves_its_cache_and_its_output_gradient_alone(name):
+def test_backward_leaves_its_cache_and_its_output_gradient_alone(rules, name):
     *inputs, dy, d_cell = drawn(name)
     kept = np.copy(dy), np.copy(d_cell)
-    _, cache = RECURRENT[name][0](*inputs)
-    first, again = (RECURRENT[name][1](paired(name, dy, d_cell), cache) for _ in range(2))
+    _, cache = rules[name][0](*inputs)
+    first, again = (rules[name][1](paired(name, dy, d_cell), cache) for _ in range(2))
     assert_close(first, again, rtol=0, atol=0)
     assert_close((dy, d_cell), kept, rtol=0, atol=0)
     assert not any(np.shares_memory(a, b) for a, b in zip(first, again, strict=True))

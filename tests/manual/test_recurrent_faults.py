@@ -41,6 +41,10 @@ def test_bad_input_is_refused_alike(side, name, shapes, options, message):
 # -------------------------------------------------------------------------------- planted faults
 
 
+def x_of(cache):
+    return cache.inputs.x.reshape(*cache.outputs.shape[:2], -1)
+
+
 def textbook(name, fault=None):
     """A backward pass written step by step, gate by gate, with one of the well-known faults, or none."""
     forward = RECURRENT[name][0]
@@ -54,7 +58,13 @@ def textbook(name, fault=None):
         if fault == "initial state misses a step":
             dh = da[:, 0]
         bias = da[:, -1].sum(axis=0) if fault == "bias of the last step only" else da.sum(axis=(0, 1))
-        return da @ c.input_weight.T, dh, np.einsum("bti,btk->ik", c.x, da), np.einsum("bth,btk->hk", before, da), bias
+        return (
+            da @ c.inputs.weight.T,
+            dh,
+            np.einsum("bti,btk->ik", x_of(c), da),
+            np.einsum("bth,btk->hk", before, da),
+            bias,
+        )
 
     def lstm(output_gradient, c):
         dy, dc = output_gradient
@@ -70,8 +80,8 @@ def textbook(name, fault=None):
             dh = da[:, t] @ c.hidden_weight.T
             dc = {"cell not faded": dc, "cell not passed on": 0 * dc}.get(fault or "", dc * f[:, t])
         h = np.concatenate([c.initial_hidden[:, None], c.outputs[:, :-1]], axis=1)
-        weights = np.einsum("bti,btk->ik", c.x, da), np.einsum("bth,btk->hk", h, da)
-        return da @ c.input_weight.T, dh, dc, *weights, da.sum(axis=(0, 1))
+        weights = np.einsum("bti,btk->ik", x_of(c), da), np.einsum("bth,btk->hk", h, da)
+        return da @ c.inputs.weight.T, dh, dc, *weights, da.sum(axis=(0, 1))
 
     def gru(dy, c):
         r, z, n = np.split(c.gates, 3, axis=-1)
@@ -86,8 +96,8 @@ def textbook(name, fault=None):
             da_recalled = da_n if fault == "candidate without r" else da_n * r[:, t]
             from_h[:, t] = np.concatenate([da_r, da_z, da_recalled], axis=1)
             dh = dh * z[:, t] + from_h[:, t] @ c.hidden_weight.T
-        weights = np.einsum("bti,btk->ik", c.x, from_x), np.einsum("bth,btk->hk", before, from_h)
-        return from_x @ c.input_weight.T, dh, *weights, from_x.sum(axis=(0, 1)), from_h.sum(axis=(0, 1))
+        weights = np.einsum("bti,btk->ik", x_of(c), from_x), np.einsum("bth,btk->hk", before, from_h)
+        return from_x @ c.inputs.weight.T, dh, *weights, from_x.sum(axis=(0, 1)), from_h.sum(axis=(0, 1))
 
     return forward, {"rnn": rnn, "lstm": lstm, "gru": gru}[name]
 

@@ -16,6 +16,7 @@ import autodiff
 import autodiff.shallow
 import compare
 import manual
+import manual.fast
 from compare.suite.shallow import shallow_loss
 from tests.helpers import network, on_device
 
@@ -201,6 +202,18 @@ def test_neural_net_learns_the_moons(side):
     assert predicted.shape == y.shape
     assert set(np.unique(predicted)) == {0, 1}
     assert np.mean(np.asarray(predicted) == y) > 0.97
+
+
+def test_the_fast_loop_ends_at_the_page_s_parameters():
+    _, x, y = network(1, 3, 4, 2, 50)
+    ours, losses = manual.neural_net(x, y, 4, iterations=100)
+    for fast, fast_losses in (
+        manual.neural_net(x, y, 4, iterations=100, ops=manual.fast),
+        manual.fast.shallow.neural_net(x, y, 4, iterations=100),
+    ):
+        np.testing.assert_allclose(fast_losses, losses, rtol=1e-12)
+        for name in NAMES:
+            np.testing.assert_allclose(fast[name], ours[name], rtol=1e-10, atol=1e-13)
 
 
 def test_both_neural_nets_end_at_the_same_parameters():

@@ -12,11 +12,12 @@ from numpy.typing import DTypeLike
 
 import autodiff.optimizers
 import autodiff.training
+import manual.fast
 import manual.optimizers
 import manual.training
 
-SIDES = (manual.training, autodiff.training)
-OPTIMIZERS = {manual.training: manual.optimizers, autodiff.training: autodiff.optimizers}
+SIDES = (manual.training, manual.fast.training, autodiff.training)
+OPTIMIZERS = dict(zip(SIDES, (manual.optimizers, manual.fast.optimizers, autodiff.optimizers), strict=True))
 UNIT = {dtype: float(np.finfo(dtype).eps) for dtype in (np.float32, np.float64)}
 
 # A linear model with a squared error, averaged over examples: gradients by hand for one side, by JAX for the other.
@@ -33,7 +34,7 @@ def loss(p, x, y):
 
 
 by_jax = jax.value_and_grad(loss)
-GRADIENTS = {manual.training: by_hand, autodiff.training: by_jax}
+GRADIENTS = dict(zip(SIDES, (by_hand, by_hand, by_jax), strict=True))
 
 
 def problem(examples, dtype: DTypeLike = np.float64, seed=0):
@@ -138,7 +139,7 @@ def test_a_mean_over_what_counts_is_weighted_by_that(side):
     x = np.arange(1.0, 9.0)
     mask = np.array([1, 1, 1, 0, 0, 1, 0, 0], np.float64)
     parts = [(x[i:j], mask[i:j]) for i, j in ((0, 4), (4, 6), (6, 8))]
-    xp = np if side is manual.training else jnp
+    xp = jnp if side is autodiff.training else np
 
     def masked(p, x, mask):
         return p * xp.sum(mask * x) / mask.sum(), xp.sum(mask * x) / mask.sum()
@@ -160,7 +161,8 @@ def test_float32_stays_float32(side):
     )
 
 
-def test_memory_that_the_function_reuses_is_no_trap():
+@pytest.mark.parametrize("side", SIDES[:2])
+def test_memory_that_the_function_reuses_is_no_trap(side):
     parameters, x, y = problem(8)
     memory = {name: np.empty_like(p) for name, p in parameters.items()}
 
@@ -170,7 +172,7 @@ def test_memory_that_the_function_reuses_is_no_trap():
             memory[name][...] = g
         return value, memory
 
-    close(manual.training.accumulate(reusing, parameters, uneven(x, y)), by_hand(parameters, x, y))
+    close(side.accumulate(reusing, parameters, uneven(x, y)), by_hand(parameters, x, y))
 
 
 def test_traced_weights_whose_sum_is_zero_give_nan():
@@ -213,10 +215,11 @@ def trained(side, dtype: DTypeLike = np.float64, name="adamw", **options):
 @pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_both_sides_train_alike(dtype, parts):
-    ours, theirs = (trained(side, dtype, parts=parts) for side in SIDES)
-    assert ours[2].shape == theirs[2].shape == (20,)
-    assert ours[2].dtype == theirs[2].dtype == dtype
+    ours, fast, theirs = (trained(side, dtype, parts=parts) for side in SIDES)
+    assert ours[2].shape == fast[2].shape == theirs[2].shape == (20,)
+    assert ours[2].dtype == fast[2].dtype == theirs[2].dtype == dtype
     close(ours, theirs, unit=UNIT[dtype])
+    close(ours, fast, unit=UNIT[dtype])
     assert ours[2][-5:].mean() < ours[2][:5].mean()
 
 
@@ -267,11 +270,12 @@ def test_each_shape_of_batch_is_compiled_once_and_found_again():
     assert sorted(traced) == [(4, 3), (5, 3)]
 
 
-def test_tied_parameters_train_as_two():
+@pytest.mark.parametrize("side", SIDES[:2])
+def test_tied_parameters_train_as_two(side):
     """Two leaves in one memory must not be updated twice in it."""
     tied = np.ones(3)
-    optimizer = manual.optimizers.sgd(0.5)
-    after, _, _ = manual.training.train(lambda p: (0.0, p), [tied, tied], [()], optimizer)
+    optimizer = OPTIMIZERS[side].sgd(0.5)
+    after, _, _ = side.train(lambda p: (0.0, p), [tied, tied], [()], optimizer)
     close(after, [np.full(3, 0.5)] * 2)
 
 

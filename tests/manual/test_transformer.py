@@ -3,8 +3,6 @@
 import inspect
 import math
 import re
-import tracemalloc
-import weakref
 from functools import partial
 from typing import Any
 
@@ -18,40 +16,28 @@ import autodiff.optimizers
 import manual.optimizers
 from autodiff import transformer as by_jax
 from compare import Verdict, check_gradients
+from manual import activations, attention, layers, normalization
 from manual import transformer as by_hand
 from manual.activations import gelu, gelu_backward
 from manual.attention import attention_backward
+from manual.fast import transformer as fast
+from manual.layers import dense_backward
 from manual.losses import cross_entropy, cross_entropy_backward
 from manual.normalization import layer_norm_backward
+from tests.manual.transformer_inputs import HEADS, SIZES, example, with_intermediates
 
-SIDES = (by_hand, by_jax)
-SIZES = by_hand.PRESETS["tiny"]
-HEADS = SIZES["heads"]
+SIDES = (by_hand, fast, by_jax)
+BY_HAND = pytest.mark.parametrize("side", [by_hand, fast], ids=["page", "fast"])
 LOSS = partial(by_jax.compute_loss, heads=HEADS)  # one object: what is compiled for it is kept
-
-
-def example(dtype: Any = np.float64, **sizes: Any) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Parameters moved from where they start, so that no bias is 0 and no gain 1; ids; targets, two of them ignored."""
-    random = np.random.default_rng(1)
-    start = by_hand.initialize_parameters(**(SIZES | sizes))
-    parameters = jax.tree.map(lambda leaf: (leaf + 0.3 * random.standard_normal(leaf.shape)).astype(dtype), start)
-    ids, targets = random.integers(0, SIZES["vocabulary"], (2, 3, 5))
-    targets[1, 2:4] = -100
-    return parameters, ids, targets
-
-
-def with_intermediates(parameters, ids, targets):
-    intermediates: dict[str, np.ndarray] = {}
-    loss, gradients = by_hand.loss_and_gradients(parameters, ids, targets, heads=HEADS, intermediates=intermediates)
-    return loss, gradients, intermediates
 
 
 # ----------------------------------------------------------------------------------- both sides
 
 
+@BY_HAND
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_both_sides_agree_in_every_gradient_and_intermediate(dtype):
-    report = check_gradients(with_intermediates, LOSS, *example(dtype))
+def test_both_sides_agree_in_every_gradient_and_intermediate(dtype, side):
+    report = check_gradients(partial(with_intermediates, side=side), LOSS, *example(dtype))
     assert report.verdict is Verdict.AGREE, str(report)
     assert {row.dtype for row in report.rows} == {np.dtype(dtype).name}
     ops = ["norm1", "qkv", "attention", "projection", "norm2", "up", "gelu", "down"]
@@ -75,7 +61,8 @@ def test_both_sides_keep_their_dtype_and_the_parameters_structure(dtype):
     for _, gradients in found:
         assert jax.tree.structure(gradients) == jax.tree.structure(parameters)
     tolerance = 1e-13 if dtype == np.float64 else 1e-5
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=10 * tolerance, atol=tolerance), *found)
+    for theirs in found[1:]:
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=10 * tolerance, atol=tolerance), found[0], theirs)
 
 
 def test_logits_and_losses_are_values_of_their_own():
@@ -87,9 +74,10 @@ def test_logits_and_losses_are_values_of_their_own():
         np.testing.assert_allclose(side.compute_loss(parameters, ids, targets, heads=HEADS), loss, rtol=1e-14)
 
 
-def test_half_precision_stays_half():
+@BY_HAND
+def test_half_precision_stays_half(side):
     parameters, ids, targets = example(np.float16)
-    loss, gradients = by_hand.loss_and_gradients(parameters, ids, targets, heads=HEADS)
+    loss, gradients = side.loss_and_gradients(parameters, ids, targets, heads=HEADS)
     exact = by_hand.compute_loss(example()[0], ids, targets, heads=HEADS)
     assert loss == pytest.approx(exact, rel=1e-2)
     assert {leaf.dtype for leaf in jax.tree.leaves((loss, gradients))} == {np.dtype(np.float16)}
@@ -115,7 +103,7 @@ def naive_logits(p, ids):
     width = p["position_embedding"].shape[1]
     depth = width // HEADS
     logits = np.empty((*ids.shape, len(p["token_embedding"])), p["token_embedding"].dtype)
-    for example, tokens in enumerate(ids):
+    for n, tokens in enumerate(ids):
         stream = [p["token_embedding"][token] + p["position_embedding"][t] for t, token in enumerate(tokens)]
         for block in p["blocks"]:
             packed = [dense(norm(x, block["norm1"]), block["qkv"]) for x in stream]
@@ -132,7 +120,7 @@ def naive_logits(p, ids):
                 stream[t] = x + dense(half_normal(dense(norm(x, block["norm2"]), block["up"])), block["down"])
         for t, x in enumerate(stream):
             x = norm(x, p["norm"])
-            logits[example, t] = [sum(x * row) for row in p["token_embedding"]]
+            logits[n, t] = [sum(x * row) for row in p["token_embedding"]]
     return logits
 
 
@@ -183,70 +171,36 @@ def test_no_token_sees_a_later_one(seed, time, data):
     assert not np.allclose(before[:, changed:], after[:, changed:])
 
 
-# ----------------------------------------------------------------------------------- the fused path
+# ----------------------------------------------------------------------------- step by step
 
 
-def in_separate_steps(parameters, ids, targets):
-    logits, cache = by_hand.apply(parameters, ids, heads=HEADS)
-    loss, loss_cache = cross_entropy(logits, targets)
-    intermediates: dict[str, np.ndarray] = {}
-    gradients = by_hand.apply_backward(cross_entropy_backward(1.0, loss_cache), cache, intermediates=intermediates)
-    again = by_hand.apply_backward(cross_entropy_backward(1.0, loss_cache), cache)  # the cache is not used up
-    jax.tree.map(np.testing.assert_array_equal, gradients, again)
-    return loss, gradients, intermediates
-
-
-@pytest.mark.parametrize("rows", [1, 4, 15])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_the_fused_path_equals_the_separate_steps(dtype, rows, monkeypatch):
-    monkeypatch.setattr(by_hand, "BLOCK_BYTES", rows * SIZES["vocabulary"] * np.dtype(dtype).itemsize)
-    tolerance = 10 * np.finfo(dtype).eps
-    ours, theirs = with_intermediates(*example(dtype)), in_separate_steps(*example(dtype))
-    assert list(ours[2]) == list(theirs[2])
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance), ours, theirs)
-
-
-def test_the_gradient_of_the_tied_embedding_takes_the_memory_of_one_table():
-    parameters, ids, targets = example(vocabulary=20_000)
-    by_hand.loss_and_gradients(parameters, ids[:1, :2], targets[:1, :2], heads=HEADS)
-    tracemalloc.start()
-    by_hand.loss_and_gradients(parameters, ids[:1, :2], targets[:1, :2], heads=HEADS)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 1.9 * parameters["token_embedding"].nbytes
-
-
-def test_a_cache_is_dropped_when_backward_has_passed_its_block(monkeypatch):
-    inner, seen = by_hand._block_backward, []
-
-    def watched(dx, cache):
-        assert [reference() for reference in seen] == [None] * len(seen)
-        seen.append(weakref.ref(cache.gelu.Phi))
-        return inner(dx, cache)
-
-    monkeypatch.setattr(by_hand, "_block_backward", watched)
-    by_hand.loss_and_gradients(*example(), heads=HEADS)
-    assert len(seen) == SIZES["layers"]
+@BY_HAND
+def test_a_cache_is_not_used_up(side):
+    parameters, ids, targets = example()
+    logits, cache = side.apply(parameters, ids, heads=HEADS)
+    _, of_loss = cross_entropy(logits, targets)
+    dlogits = cross_entropy_backward(1.0, of_loss)
+    first, again = (side.apply_backward(dlogits, cache) for _ in range(2))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    _, expected = by_hand.loss_and_gradients(parameters, ids, targets, heads=HEADS)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14), first, expected)
 
 
 # --------------------------------------------------------------------------------- planted faults
 
 
-def mutated(old: str, new: str) -> dict[str, Any]:
-    """A block's backward with one piece of its text replaced."""
-    source = inspect.getsource(by_hand._block_backward)
+def mutated(name: str, old: str, new: str) -> list[tuple[Any, str, Any]]:
+    """A function of the page with one piece of its text replaced."""
+    source = inspect.getsource(getattr(by_hand, name))
     assert source.count(old) == 1
     scope = dict(vars(by_hand))
     exec(source.replace(old, new), scope)
-    return {"_block_backward": scope["_block_backward"]}
+    return [(by_hand, name, scope[name])]
 
 
-def without_head(inner=by_hand._head_backward):
-    def faulty(dlogits, cache):
-        dx, dtable = inner(dlogits, cache)
-        return dx, np.zeros_like(dtable)
-
-    return {"_head_backward": faulty}
+def without_head(output_gradient, cache, vocabulary=SIZES["vocabulary"]):
+    dx, dweight, dbias = dense_backward(output_gradient, cache)
+    return dx, dweight * (dweight.shape[1] != vocabulary), dbias
 
 
 def unscaled(output_gradient, cache):
@@ -267,30 +221,40 @@ def constant_deviation(output_gradient, cache):
 
 BOTH = ("blocks.1", "blocks.0")
 FAULTS = {
-    "tied embedding without its use as the first layer": ({"_add_rows": lambda *_: None}, ["token_embedding"]),
-    "tied embedding without its use as the last layer": (without_head(), ["token_embedding"]),
+    "tied embedding without its use as the first layer": (
+        mutated(
+            "apply_backward",
+            "ops.layers.embedding_backward(dx, cache.tokens) + dtable_as_head.T",
+            "np.array(dtable_as_head.T)",
+        ),
+        ["token_embedding"],
+    ),
+    "tied embedding without its use as the last layer": (
+        [(layers, "dense_backward", without_head)],
+        ["token_embedding"],
+    ),
     "attention without 1/sqrt(depth)": (
-        {"attention_backward": unscaled},
+        [(attention, "attention_backward", unscaled)],
         [f"{block}.attention.input" for block in BOTH],
     ),
     "gelu of the other form": (
-        {"gelu_backward": gelu_of_the_exact_form},
+        [(activations, "gelu_backward", gelu_of_the_exact_form)],
         [f"{block}.gelu.input" for block in BOTH],
     ),
     "layer norm with a constant deviation": (
-        {"layer_norm_backward": constant_deviation},
+        [(normalization, "layer_norm_backward", constant_deviation)],
         ["norm.input", *(f"{block}.{norm}.input" for block in BOTH for norm in ("norm2", "norm1"))],
     ),
     "no stream past the hidden layer": (
-        mutated('dx + inputs["norm2.input"]', 'inputs["norm2.input"]'),
+        mutated("_hidden_layer_backward", 'dy + inputs["norm2.input"]', 'inputs["norm2.input"]'),
         [f"{block}.middle" for block in BOTH],
     ),
     "no stream past attention": (
-        mutated('inputs["middle"] + inputs["norm1.input"]', 'inputs["norm1.input"]'),
+        mutated("_attention_backward", 'dy + inputs["norm1.input"]', 'inputs["norm1.input"]'),
         [f"{block}.input" for block in BOTH],
     ),
     "key and value exchanged": (
-        mutated("np.stack(dqkv,", "np.stack((dqkv[0], dqkv[2], dqkv[1]),"),
+        mutated("_attention_backward", "np.stack(dqkv,", "np.stack((dqkv[0], dqkv[2], dqkv[1]),"),
         [f"{block}.attention.input" for block in BOTH],
     ),
 }
@@ -298,9 +262,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_named_by_the_op_that_has_it_and_nothing_else_is(fault, monkeypatch):
-    names, wrong = FAULTS[fault]
-    for name, faulty in names.items():
-        monkeypatch.setattr(by_hand, name, faulty)
+    places, wrong = FAULTS[fault]
+    for module, name, faulty in places:
+        monkeypatch.setattr(module, name, faulty)
     report = check_gradients(with_intermediates, LOSS, *example(), probes=False, references=False)
     assert report.verdict is Verdict.DISAGREE
     assert report.first_wrong == wrong[0], str(report)
@@ -346,7 +310,7 @@ def test_training_learns_what_comes_next():
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_a_seed_is_the_same_network_on_both_sides(dtype):
-    ours, theirs = (side.initialize_parameters(**SIZES, seed=3, dtype=dtype) for side in SIDES)
+    ours, _, theirs = (side.initialize_parameters(**SIZES, seed=3, dtype=dtype) for side in SIDES)
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     assert {np.asarray(leaf).dtype for leaf in jax.tree.leaves((ours, theirs))} == {np.dtype(dtype)}
@@ -420,21 +384,23 @@ def test_where_all_targets_are_ignored_nothing_is_learned(side):
     assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(gradients))
 
 
-def test_a_batch_of_none_has_gradients_of_zero():
+@BY_HAND
+def test_a_batch_of_none_has_gradients_of_zero(side):
     parameters, ids, targets = example()
-    loss, gradients = by_hand.loss_and_gradients(parameters, ids[:0], targets[:0], heads=HEADS)
+    loss, gradients = side.loss_and_gradients(parameters, ids[:0], targets[:0], heads=HEADS)
     assert loss == 0
     assert jax.tree.map(np.shape, gradients) == jax.tree.map(np.shape, parameters)
     assert not any(leaf.any() for leaf in jax.tree.leaves(gradients))
 
 
-def test_inputs_are_not_modified_and_need_not_be_contiguous(found):
+@BY_HAND
+def test_inputs_are_not_modified_and_need_not_be_contiguous(found, side):
     parameters, ids, targets = example()
     strided = [np.repeat(array.T, 2, axis=0)[::2].T for array in (ids, targets)]
     fortran = jax.tree.map(np.asfortranarray, parameters)
     for array in jax.tree.leaves((fortran, strided)):
         array.setflags(write=False)  # writing to one now raises
-    loss, gradients = by_hand.loss_and_gradients(fortran, *strided, heads=HEADS)
+    loss, gradients = side.loss_and_gradients(fortran, *strided, heads=HEADS)
     np.testing.assert_allclose(loss, found[0], rtol=1e-13)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-11, atol=1e-13), gradients, found[1])
     leaves = jax.tree.leaves(gradients)

@@ -11,11 +11,18 @@ import numpy as np
 import pytest
 
 from compare.bench import process
-from compare.bench.process import SAMPLE, Failed, _serve
+from compare.bench.process import SAMPLE, Failed, main
 from compare.bench.workloads import Contestant, Runner, Workload
 from compare.errors import BadInput
 from tests.compare.bench.contestants import CONTESTANTS
 from tests.compare.bench.runs import OWN
+
+
+def pipe():
+    """Our end, and the descriptor of the other."""
+    ours, theirs = Pipe()
+    with theirs:
+        return ours, os.dup(theirs.fileno())
 
 
 @pytest.fixture
@@ -24,9 +31,10 @@ def asked():
     ends = []
 
     def start(name, **options):
-        ours, theirs = Pipe()
-        thread = threading.Thread(target=_serve, args=(Workload(OWN, "any", **options), name, None, theirs))
+        ours, theirs = pipe()
+        thread = threading.Thread(target=main, args=(theirs,))
         thread.start()
+        ours.send((Workload(OWN, "any", **options), name, None))
         ends.append((ours, thread))
 
         def ask(*question):
@@ -108,9 +116,10 @@ def test_a_contestant_has_as_many_cores_as_threads(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5, 1, 3})
     monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: chosen.append(cores))
     for threads in (2, None):
-        ours, theirs = Pipe()
+        ours, theirs = pipe()
+        ours.send((Workload(OWN, "any"), "manual", threads))
         ours.close()
-        _serve(Workload(OWN, "any"), "manual", threads, theirs)
+        main(theirs)
     assert chosen == [[1, 3]]
 
 

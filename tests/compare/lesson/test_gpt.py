@@ -15,7 +15,8 @@ def test_a_gpt_is_taught_by_every_line_of_its_backward():
     assert found.verdict is Verdict.AGREE
     backward = [step for step in found.steps if step.backward]
     lines = [step.by_hand[0].code for step in backward if step.name.startswith("d blocks.0")]
-    source = inspect.getsource(manual.transformer._block_backward)
+    halves = (manual.transformer._hidden_layer_backward, manual.transformer._attention_backward)
+    source = "".join(map(inspect.getsource, halves))
     places = [source.index(f"    {line}\n") for line in lines]
     assert places == sorted(places)
     assert len(places) == len(re.findall(r"^    inputs\[.*? = ", source, flags=re.MULTILINE)) == 10

@@ -3,6 +3,7 @@
 import pytest
 
 import manual.activations
+import manual.fast
 from compare import Verdict
 from compare.errors import BadInput
 from compare.suite.cases import all_cases
@@ -27,7 +28,16 @@ def test_a_sweep_says_how_large_the_errors_are():
     for result in found:
         assert result.verdict is Verdict.AGREE
         assert 0 <= result.worst["float64"] <= 1
-        assert result.checks == len(all_cases()[result.name])
+        assert result.checks == 2 * len(all_cases()[result.name])  # the page, and what is fast
+
+
+def test_a_fault_of_what_is_fast_is_found_and_called_so(monkeypatch):
+    rows = manual.fast.activations.ACTIVATIONS
+    forward, _ = rows["sigmoid"]
+    monkeypatch.setitem(rows, "sigmoid", (forward, lambda dy, cache: dy * cache.y))
+    (found,) = sweep(["sigmoid"], dtypes=["float64"])
+    assert found.verdict is Verdict.DISAGREE
+    assert "(7,), float64, fast" in str(found)
 
 
 def test_an_unknown_op_is_refused():

@@ -1,11 +1,14 @@
 """Networks of the catalog through the main job: the verdict, what is recorded, and a fault in an op that is named."""
 
+import importlib
+
 import numpy as np
 import pytest
 
 from compare import Verdict
 from compare.errors import BadInput
 from compare.verify.model import verify_model
+from manual._kinds import kinds
 from manual.network import KINDS
 from tests.compare.suite.tiny import TINY
 
@@ -52,6 +55,24 @@ def test_a_fault_in_an_op_is_named(monkeypatch):
     assert found.verdict is Verdict.DISAGREE
     assert found.gradients.first_wrong == "3.dense.input"
     assert "3.dense.input" in found.sentence
+
+
+def test_a_fault_of_what_is_fast_is_named(monkeypatch):
+    rows = kinds(importlib.import_module("manual.fast"))
+    row = rows["dense"]
+
+    def wrong(output_gradient, cache):
+        dx, *rest = row.backward(output_gradient, cache)
+        return (1.01 * dx, *rest)
+
+    monkeypatch.setitem(rows, "dense", row._replace(backward=wrong))
+    found = verify_model("mlp", TINY["mlp"])
+    assert found.gradients.verdict is found.trajectory.verdict is Verdict.AGREE
+    assert found.verdict is Verdict.DISAGREE
+    assert found.made_fast is not None
+    assert found.made_fast.first_wrong == "3.dense.input"
+    assert found.sentence.startswith("As made fast: DISAGREE")
+    assert "The same, by manual.fast: DISAGREE" in str(found)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import manual._erf
-from manual import _parts, _softmax, _threads, activations, normalization
-from manual._parts import in_parts
+from manual.fast import _erf, _parts, _threads, activations, normalization
+from manual.fast._parts import in_parts
 
 
 def cut(monkeypatch, part_bytes, threads):
@@ -117,16 +116,16 @@ def test_rows_that_belong_together_and_are_parted_are_noticed(monkeypatch):
     """The planted fault: a softmax that keeps too few axes together."""
     x = np.random.default_rng(0).standard_normal((7, 5, 4, 6)).astype(np.float32)
     whole = OPS["softmax, axis 2"](x)[0]
-    monkeypatch.setattr(_softmax, "_from", lambda axis, x: 1)
+    monkeypatch.setattr(activations, "_from", lambda axis, x: 1)
     cut(monkeypatch, 1, 1)
     assert not np.allclose(OPS["softmax, axis 2"](x)[0], whole)
 
 
 def test_the_error_function_in_any_blocks(monkeypatch):
     x = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
-    whole = manual._erf.erf(x)
-    monkeypatch.setattr(manual._erf, "BLOCK", 33)
-    np.testing.assert_array_equal(manual._erf.erf(x), whole)
+    whole = _erf.erf(x)
+    monkeypatch.setattr(_erf, "BLOCK", 33)
+    np.testing.assert_array_equal(_erf.erf(x), whole)
 
 
 RULES = {**activations.ACTIVATIONS, **normalization.NORMALIZATION}

@@ -1,45 +1,20 @@
 """Group normalization: the part of `normalization` whose statistics are those of an example's groups of channels."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
-from manual._normalized import (
-    Array,
-    Gradients,
-    Vector,
-    checked,
-    long_row,
-    of_shape,
-    repeats,
-    sums_of_products,
-    widened,
-)
-from manual._parts import in_parts
-
-
-class GroupsCache(NamedTuple):
-    """As CenteredCache, because of the same; every channel has its group's statistics."""
-
-    x: Float[np.ndarray, "batch ... channels"]
-    mean: Float[np.ndarray, "batch 1 channels"]
-    deviation: Float[np.ndarray, "batch 1 channels"]
-    weight: Float[np.ndarray, " channels"]
-    groups: int
+from manual._normalization_shapes import check_normalization, check_output_gradient
+from manual._precision import widened
+from manual.fast._normalized import long_row, repeats, sums_of_products
+from manual.fast._parts import in_parts
+from manual.normalization import Array, Gradients, GroupsCache, Vector
 
 
 def group_norm(
     x: Array, weight: Vector, bias: Vector, *, groups: int, epsilon: float = 1e-5
 ) -> tuple[Array, GroupsCache]:
-    """y = weight x_hat + bias, where each example of x (batch, ..., channels) is normalized by groups of channels.
-
-    A group is channels / groups neighbours, averaged over together with all spatial axes: groups = channels is instance
-    normalization (Ulyanov, Vedaldi and Lempitsky, 2016). Raises ValueError for bad shapes, an empty example or groups
-    that do not divide the channels. Source: Wu and He, "Group normalization" (2018).
-    """
-    epsilon = checked("group_norm", x, x.shape[1:], epsilon, axes=2, weight=weight, bias=bias)
+    check_normalization("group_norm", x, x.shape[1:], epsilon, axes=2, weight=weight, bias=bias)
     if groups < 1 or x.shape[-1] % groups:
         raise ValueError(f"group_norm needs groups that divide the {x.shape[-1]} channels of x, got {groups}.")
 
@@ -52,19 +27,19 @@ def group_norm(
         y = wide.reshape(len(x), places // k, k * channels) - long_row(mean, k)
         centered = y.reshape(x.shape)
         variance = _group_means(sums_of_products(centered, centered) / places, groups)
-        s = np.sqrt(variance + epsilon).astype(y.dtype)
+        s = np.sqrt(variance + float(epsilon)).astype(y.dtype)
         y *= long_row(weight / s, k)
         y += long_row(bias, k)
         return y.reshape(x.shape).astype(x.dtype, copy=False), mean, s
 
     y, mean, s = in_parts(normalized, _flat(x), keep=2)
+    kept = (len(x), *(1 for _ in x.shape[1:-1]), groups, 1)
+    mean, s = (values[:, 0, :: channels // groups].reshape(kept) for values in (mean, s))
     return y.reshape(x.shape), GroupsCache(x, mean, s, weight, groups)
 
 
 def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients:
-    """The three terms from the head of `normalization`, with means over all places and channels of a group.
-
-    All that is summed are dy and dy x_hat, over space. Summed over the batch too, that is dbias and dweight; times
+    """All that is summed are dy and dy x_hat, over space. Summed over the batch too, that is dbias and dweight; times
     weight and averaged over a group, it is the mean of g and of g x_hat.
     """
     x, weight, groups = cache.x, cache.weight, cache.groups
@@ -84,8 +59,10 @@ def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients
         dx -= centered
         return dx.reshape(x.shape).astype(dy.dtype, copy=False), products, sums
 
-    dy = of_shape(x, output_gradient)
-    dx, products, sums = in_parts(gradients, _flat(dy), _flat(x), cache.mean, cache.deviation, keep=2)
+    dy = check_output_gradient(output_gradient, x)
+    each = channels // groups
+    mean, s = (v.reshape(len(x), 1, groups).repeat(each, axis=-1) for v in (cache.mean, cache.deviation))
+    dx, products, sums = in_parts(gradients, _flat(dy), _flat(x), mean, s, keep=2)
     dweight, dbias = products.sum(axis=0).astype(weight.dtype), sums.sum(axis=0).astype(weight.dtype)
     return dx.reshape(x.shape), dweight, dbias
 

@@ -14,28 +14,16 @@ enough for the cache: with 3x3 kernels in little more than half the time of one 
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from manual._threads import spread, threads_for
-from manual._windows import Pads, Pair, padded, unpadded
+from manual._windows import Geometry
+from manual.fast._threads import spread, threads_for
+from manual.fast._windows import padded, unpadded
 
 TILE_BYTES = 1 << 21  # of columns at a time
 TILE_ROWS = 4  # but at least so many windows for each channel that a product yields, which reads all of W
-
-
-class Geometry(NamedTuple):
-    """How the windows of a convolution lie on its input."""
-
-    size: Pair  # of the input
-    out: Pair  # how many windows
-    kernel: Pair
-    stride: Pair
-    dilation: Pair
-    pads: Pads
-    groups: int
 
 
 def correlate(x: np.ndarray, weight: np.ndarray, geometry: Geometry) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from manual._blocks import in_blocks
+from manual.fast._blocks import in_blocks
 
 
 def norm(gradients: Any) -> float:

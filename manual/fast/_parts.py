@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from manual._threads import spread
+from manual.fast._threads import spread
 
 # Of the first array: small enough for the cache, and large enough that threads seldom wait for the interpreter's lock.
 PART_BYTES = 1 << 21

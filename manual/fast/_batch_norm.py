@@ -5,43 +5,23 @@ from collections.abc import Callable
 
 import numpy as np
 
-from manual._normalized import (
-    Array,
-    CenteredCache,
-    Gradients,
-    Vector,
-    checked,
-    long_row,
-    of_shape,
-    repeats,
-    sum_over_examples,
-    widened,
-)
-from manual._parts import in_parts
+from manual._normalization_shapes import check_normalization, check_output_gradient
+from manual._precision import widened
+from manual.fast._normalized import long_row, repeats, sum_over_examples
+from manual.fast._parts import in_parts
+from manual.normalization import Array, CenteredCache, Gradients, Vector
 
 
 def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5) -> tuple[Array, CenteredCache]:
-    """y = weight x_hat + bias, where each channel of x (batch, ..., channels) is normalized over all other axes.
-
-    As in training. A constant channel has x_hat = 0, and so has one example without spatial axes, where PyTorch raises.
-    Raises ValueError if shapes do not fit or there is nothing to average over. Source: Ioffe and Szegedy, "Batch
-    normalization" (2015), Alg. 1.
-    """
-    epsilon = checked("batch_norm", x, x.shape[:-1], epsilon, axes=2, weight=weight, bias=bias)
+    check_normalization("batch_norm", x, x.shape[:-1], epsilon, axes=2, weight=weight, bias=bias)
     mean, variance = channel_statistics(x)
-    s = np.sqrt(variance + epsilon).astype(mean.dtype)
-    return _by_channel(x, mean, s, weight, bias), CenteredCache(x, mean, s, weight)
+    s = np.sqrt(variance + float(epsilon)).astype(mean.dtype)
+    kept = (1,) * (x.ndim - 1) + mean.shape
+    return _by_channel(x, mean, s, weight, bias), CenteredCache(x, mean.reshape(kept), s.reshape(kept), weight)
 
 
 def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
-    """The three terms from the head of `normalization`, over the N places of a channel:
-
-        dbias = sum of dy      dweight = sum of dy x_hat      dx = weight / s (dy - dbias / N - x_hat dweight / N)
-
-    because the mean of g = weight dy is weight dbias / N, and that of g x_hat is weight dweight / N. (Ioffe and
-    Szegedy, section 3, write the same by way of the gradients of the variance and the mean.)
-    """
-    x, mean, s, weight = cache
+    x, mean, s, weight = _flat(cache)
     dweight, dbias = _vector_gradients(output_gradient, cache)
     n, k = math.prod(x.shape[:-1]), _together(x, output_gradient)
     mean_of_dy, slope = ((total / n).astype(s.dtype) for total in (dbias, dweight / s))
@@ -58,10 +38,15 @@ def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
     return dx, dweight.astype(weight.dtype), dbias.astype(weight.dtype)
 
 
+def _flat(cache: CenteredCache) -> CenteredCache:
+    """With statistics that are vectors."""
+    return cache._replace(mean=cache.mean.reshape(-1), deviation=cache.deviation.reshape(-1))
+
+
 def _vector_gradients(output_gradient: Array, cache: CenteredCache) -> tuple[np.ndarray, np.ndarray]:
     """dweight and dbias, if the statistics are those of channels."""
-    x, mean, s, _ = cache
-    k = _together(x, of_shape(x, output_gradient))
+    x, mean, s, _ = _flat(cache)
+    k = _together(x, check_output_gradient(output_gradient, x))
     mean = long_row(mean, k)
 
     def sums(dy: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -119,25 +104,20 @@ def _by_channel(x: np.ndarray, mean: np.ndarray, s: np.ndarray, weight: np.ndarr
 def batch_norm_inference(
     x: Array, weight: Vector, bias: Vector, mean: Vector, variance: Vector, *, epsilon: float = 1e-5
 ) -> tuple[Array, CenteredCache]:
-    """y = weight (x - mean) / sqrt(variance + epsilon) + bias. The statistics are data, and have no gradient.
-
-    Raises ValueError if shapes do not fit or a variance is negative. Source: Ioffe and Szegedy (2015), Alg. 2.
-    """
     vectors = {"weight": weight, "bias": bias, "mean": mean, "variance": variance}
-    epsilon = checked("batch_norm_inference", x, (), epsilon, axes=2, **vectors)
+    check_normalization("batch_norm_inference", x, (), epsilon, axes=2, **vectors)
     if (variance < 0).any():
         raise ValueError(f"batch_norm_inference needs variances of at least 0, got {variance.min()}.")
     dtype = np.result_type(x.dtype, np.float32)
-    mean, s = mean.astype(dtype), np.sqrt(variance.astype(dtype) + epsilon)
+    mean, s = mean.astype(dtype), np.sqrt(variance.astype(dtype) + float(epsilon))
     return _by_channel(x, mean, s, weight, bias), CenteredCache(x, mean, s, weight)
 
 
 def batch_norm_inference_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
-    """dx = dy weight / s, because nothing but x depends on x. dweight = sum of dy x_hat, dbias = sum of dy."""
-    x, weight = cache.x, cache.weight
+    x, _, s, weight = _flat(cache)
     dweight, dbias = _vector_gradients(output_gradient, cache)
     k = _together(output_gradient)
-    scale = long_row(weight / cache.deviation, k)
+    scale = long_row(weight / s, k)
     rows = _rows(output_gradient, k)
     dx = in_parts(lambda dy: (dy * scale).astype(dy.dtype, copy=False), rows, keep=1).reshape(x.shape)
     return dx, dweight.astype(weight.dtype), dbias.astype(weight.dtype)

@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from manual import _threads
-from manual._threads import spread
+from manual.fast import _threads
+from manual.fast._threads import spread
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ LATE = "threading.Thread(target=lambda: (time.sleep(1), work())).start()"
 def test_when_python_ends_one_thread_is_enough(where):
     script = f"""
 import atexit, threading, time
-from manual import _threads
+from manual.fast import _threads
 _threads.PARALLEL = 0
 
 def work():

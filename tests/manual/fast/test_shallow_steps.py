@@ -1,4 +1,4 @@
-"""The loop of `manual.train` against the page of formulas, and where small numbers or large sums would be lost."""
+"""The loop of `manual.fast.shallow` against the page, and where small numbers or large sums would be lost."""
 
 import numpy as np
 import pytest
@@ -6,24 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import manual
-import manual._shallow_steps as steps
+import manual.fast._shallow_steps as steps
+from manual.fast.shallow import train
 from tests.helpers import network
 
 NAMES = ("W1", "b1", "W2", "b2")
 
 
-def by_the_page(parameters, x, y, iterations, rate):
-    losses = []
-    for _ in range(iterations):
-        loss, gradients = manual.loss_and_gradients(parameters, x, y)
-        losses.append(loss)
-        parameters = manual.update_parameters(parameters, gradients, rate)
-    return parameters, losses
-
-
 def assert_the_same(parameters, x, y, iterations=4, rate=0.5):
-    trained, losses = manual.train(parameters, x, y, iterations=iterations, learning_rate=rate)
-    expected, expected_losses = by_the_page(parameters, x, y, iterations, rate)
+    trained, losses = train(parameters, x, y, iterations=iterations, learning_rate=rate)
+    expected, expected_losses = manual.train(parameters, x, y, iterations=iterations, learning_rate=rate)
     units = 64 * float(np.finfo(x.dtype).eps)
     np.testing.assert_allclose(losses, expected_losses, rtol=units)
     assert losses.dtype == x.dtype
@@ -102,16 +94,17 @@ def test_mixed_dtypes_are_those_of_the_page(of_parameters, of_x):
     losses = np.array([loop.step(0.1) for _ in range(3)])
     trained = loop.parameters()
     wide = {name: value.astype(np.float64) for name, value in parameters.items()}
-    expected, expected_losses = by_the_page(wide, x.astype(np.float64), y, 3, 0.1)
+    expected, expected_losses = manual.train(wide, x.astype(np.float64), y, iterations=3, learning_rate=0.1)
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-13)
     for name in NAMES:
         assert trained[name].dtype == np.float64
         np.testing.assert_allclose(trained[name], expected[name], rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("train", [train, manual.train], ids=["fast", "page"])
 @pytest.mark.parametrize("zero", [0.0, -0.0])
 @pytest.mark.parametrize("label", [0.0, 1.0, 0.3])
-def test_a_logit_of_zero_of_either_sign(zero, label):
+def test_a_logit_of_zero_of_either_sign(train, zero, label):
     parameters = {
         "W1": np.ones((1, 1)),
         "b1": np.zeros((1, 1)),
@@ -119,7 +112,7 @@ def test_a_logit_of_zero_of_either_sign(zero, label):
         "b2": np.full((1, 1), zero),
     }
     x, y = np.array([[0.5, -0.5]]), np.full((1, 2), label)
-    trained, losses = manual.train(parameters, x, y, iterations=1, learning_rate=1.0)
+    trained, losses = train(parameters, x, y, iterations=1, learning_rate=1.0)
     assert losses[0] == pytest.approx(np.log(2), rel=1e-15)
     assert trained["b2"].item() == pytest.approx(label - 0.5, rel=1e-15)
 
@@ -128,14 +121,15 @@ def test_a_logit_of_zero_of_either_sign(zero, label):
 def test_small_derivatives_are_not_lost_beside_1(logit, label):
     parameters = {"W1": np.ones((1, 1)), "b1": np.zeros((1, 1)), "W2": np.zeros((1, 1)), "b2": np.full((1, 1), logit)}
     x, y = np.ones((1, 3)), np.full((1, 3), label)
-    trained, losses = manual.train(parameters, x, y, iterations=1, learning_rate=1e18)
+    trained, losses = train(parameters, x, y, iterations=1, learning_rate=1e18)
     assert losses[0] == pytest.approx(np.exp(-40), rel=1e-14)
     assert (trained["b2"] - logit).item() == pytest.approx((2 * label - 1) * 1e18 * np.exp(-40), rel=1e-13)
 
 
-def test_the_loss_overflows_only_if_it_is_too_large():
+@pytest.mark.parametrize("train", [train, manual.train], ids=["fast", "page"])
+def test_the_loss_overflows_only_if_it_is_too_large(train):
     """Its terms add up to more than float32 holds; their mean does not."""
     parameters = {name: np.zeros((1, 1), np.float32) for name in NAMES} | {"b2": np.full((1, 1), 1e37, np.float32)}
     x, y = np.zeros((1, 1000), np.float32), np.zeros((1, 1000), np.float32)
-    _, losses = manual.train(parameters, x, y, iterations=1, learning_rate=1.0)
+    _, losses = train(parameters, x, y, iterations=1, learning_rate=1.0)
     assert losses[0] == pytest.approx(1e37, rel=1e-5)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from manual._threads import spread
-from manual._trees import Path, dotted, leaves_by_path, rebuilt
+from manual._trees import Path, check_alike, leaves_by_path, rebuilt
+from manual.fast._threads import spread
 
 BLOCK_BYTES = 1 << 19  # of each array: small enough for the cache, large enough to make Python's own time small
 
@@ -74,22 +74,3 @@ def _scratch(of_thread: dict[Any, np.ndarray], dtype: np.dtype, length: int) -> 
     if dtype.str not in of_thread or of_thread[dtype.str].shape[1] < length:
         of_thread[dtype.str] = np.empty((2, length), dtype)
     return of_thread[dtype.str][:, :length]
-
-
-def check_alike(leaves: dict[str, dict[Path, np.ndarray]]) -> None:
-    """Raise ValueError unless all trees have the paths, shapes and dtypes of the first, and those are floating."""
-    (first, model), *others = leaves.items()
-    for path, leaf in model.items():
-        if not np.issubdtype(leaf.dtype, np.floating):
-            raise ValueError(f"{first}: {dotted(path)} is {leaf.dtype}; leaves must be floating-point arrays. Cast it.")
-    for name, tree in others:
-        for path in [*model, *tree]:
-            if (path in model) != (path in tree):
-                has, lacks = (first, name) if path in model else (name, first)
-                raise ValueError(f"{has} has a leaf {dotted(path)} and {lacks} has none; both must be trees alike.")
-            leaf, other = model[path], tree[path]
-            if leaf.shape != other.shape or leaf.dtype != other.dtype:
-                raise ValueError(
-                    f"{dotted(path)}: {first} has {leaf.dtype} {leaf.shape} and {name} has {other.dtype} "
-                    f"{other.shape}; shapes and dtypes must be equal. Cast or reshape one of them."
-                )

@@ -1,0 +1,27 @@
+"""What normalization demands of the shapes that it is given."""
+
+import numpy as np
+
+
+def check_normalization(
+    op: str, x: np.ndarray, averaged: tuple[int, ...], epsilon: float, *, axes: int = 1, **vectors: np.ndarray
+) -> None:
+    if x.ndim < axes:
+        raise ValueError(f"{op} needs x of at least {axes} axes, the last for channels, got shape {x.shape}.")
+    for name, vector in vectors.items():
+        if vector.shape != x.shape[-1:]:
+            raise ValueError(
+                f"{op} needs {name} of shape {x.shape[-1:]}, one entry for each of the last axis of x {x.shape}, "
+                f"got {vector.shape}. Channels come last."
+            )
+    if 0 in averaged:
+        raise ValueError(f"{op} has nothing to average over: x has shape {x.shape}. Leave empty batches out.")
+    if not epsilon >= 0:
+        raise ValueError(f"epsilon must be at least 0, got {epsilon}.")
+
+
+def check_output_gradient(output_gradient: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The output gradient. ValueError if its shape is another, as that of a transposed one: its numbers would fit."""
+    if output_gradient.shape != x.shape:
+        raise ValueError(f"the output gradient has shape {output_gradient.shape}, but the value has {x.shape}.")
+    return output_gradient

@@ -1,0 +1,113 @@
+"""`manual.pooling` by taps: views of the image that have, of one place in a window, the entries of all windows.
+
+These are combined, one whole operation each, and a batch in parts that stay in a core's cache meanwhile.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from manual._rules import Rules
+from manual._windows import Geometry, Pair
+from manual.fast._threads import spread
+from manual.fast._windows import padded, unpadded
+from manual.pooling import (
+    AveragePool2dCache,
+    Images,
+    MaxPool2dCache,
+    NewImages,
+    _geometry,
+    global_average_pool,
+    global_average_pool_backward,
+)
+
+PART_BYTES = 1 << 20  # of x at a time
+
+
+def max_pool2d(
+    x: Images, *, window: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
+) -> tuple[NewImages, MaxPool2dCache]:
+    geometry = _geometry(x, window, stride, padding)
+    y = np.empty((len(x), *geometry.out, x.shape[3]), x.dtype)
+
+    def pool(part: slice) -> None:
+        largest = y[part]
+        largest[...] = -math.inf
+        for tap in _taps(padded(x[part], geometry.pads, -math.inf), geometry):
+            np.maximum(largest, tap, out=largest)
+
+    spread(pool, _parts(x.shape, x.itemsize), x.size)
+    return y, MaxPool2dCache(x, y, geometry)
+
+
+def max_pool2d_backward(output_gradient: NewImages, cache: MaxPool2dCache) -> Images:
+    dy, (x, y, geometry) = output_gradient, cache
+    dx = np.empty(x.shape, dy.dtype)
+
+    def give_back(part: slice) -> None:
+        image = padded(x[part], geometry.pads, -math.inf)
+        dimage = np.zeros(image.shape, dy.dtype)
+        free = np.ones(y[part].shape, np.bool_)  # windows whose maximum is still to be met
+        for tap, dtap in zip(_taps(image, geometry), _taps(dimage, geometry), strict=True):
+            here = tap == y[part]
+            here &= free
+            free ^= here
+            dtap += here * dy[part]  # np.where is half as fast
+        dx[part] = unpadded(dimage, geometry.pads)
+
+    spread(give_back, _parts(x.shape, x.itemsize), x.size)
+    return dx
+
+
+def average_pool2d(
+    x: Images, *, window: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
+) -> tuple[NewImages, AveragePool2dCache]:
+    geometry = _geometry(x, window, stride, padding)
+    y = np.empty((len(x), *geometry.out, x.shape[3]), x.dtype)
+
+    def pool(part: slice) -> None:
+        total = np.zeros(y[part].shape, np.result_type(x, np.float32))  # in float16 it could overflow, and y not
+        for tap in _taps(padded(x[part], geometry.pads), geometry):
+            total += tap
+        total /= math.prod(geometry.kernel)
+        y[part] = total
+
+    spread(pool, _parts(x.shape, x.itemsize), x.size)
+    return y, AveragePool2dCache(x.shape, geometry)
+
+
+def average_pool2d_backward(output_gradient: NewImages, cache: AveragePool2dCache) -> Images:
+    dy, (shape, geometry) = output_gradient, cache
+    dx = np.empty(shape, dy.dtype)
+
+    def give_back(part: slice) -> None:
+        dimage = padded(np.zeros(dx[part].shape, np.result_type(dy, np.float32)), geometry.pads)
+        share = dy[part] / math.prod(geometry.kernel)
+        for dtap in _taps(dimage, geometry):
+            dtap += share
+        dx[part] = unpadded(dimage, geometry.pads)
+
+    spread(give_back, _parts(shape, dy.itemsize), dx.size)
+    return dx
+
+
+def _taps(image: np.ndarray, geometry: Geometry) -> Iterator[np.ndarray]:
+    """For every place in a window, row by row: the entries that all windows have there, as a view."""
+    (high, wide), (down, across) = geometry.out, geometry.stride
+    for i, j in np.ndindex(geometry.kernel):
+        rows, columns = (slice(k, k + n * s, s) for k, n, s in ((i, high, down), (j, wide, across)))
+        yield image[:, rows, columns]
+
+
+def _parts(shape: tuple[int, ...], itemsize: int) -> list[slice]:
+    """Slices of so many examples as make PART_BYTES, or of one."""
+    examples = max(PART_BYTES // max(math.prod(shape[1:]) * itemsize, 1), 1)
+    return [slice(first, first + examples) for first in range(0, shape[0], examples)]
+
+
+POOLING: Rules = {
+    "max_pool2d": (max_pool2d, max_pool2d_backward),
+    "average_pool2d": (average_pool2d, average_pool2d_backward),
+    "global_average_pool": (global_average_pool, global_average_pool_backward),
+}
