@@ -1,6 +1,7 @@
 """The main job for a network of the catalog: its gradients, and training it with mini-batches and any optimizer."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -51,6 +52,7 @@ def verify_model(
         progress("building the model", 0)
         model, options = build(name, given, seed=seed, dtype=dtype)
         fast, _ = build(name, given, seed=seed, dtype=dtype, ops=manual.fast)
+        fast = replace(fast, parameters=model.parameters)  # the same numbers, and of a huge model the same memory
         sides = (manual.optimizers, manual.fast.optimizers, autodiff.optimizers)
         optimizers = [_optimizer(side, options) for side in sides]
         with precise(model.parameters):
@@ -95,9 +97,11 @@ def _verify(
 
     value_and_grad = jax.value_and_grad(model.loss)
 
+    stepped, updated_by = (model, by_hand) if small else (fast, by_hand_fast)  # which has fewer copies at once
+
     def manual_step(parameters: Any, state: Any, x: Any, targets: Any) -> tuple[Any, Any]:
-        _, gradients = model.loss_and_gradients(parameters, x, targets)
-        return by_hand.update(parameters, gradients, state)
+        _, gradients = stepped.loss_and_gradients(parameters, x, targets)
+        return updated_by.update(parameters, gradients, state)
 
     @jax.jit
     def autodiff_step(parameters: Any, state: Any, x: Any, targets: Any) -> tuple[Any, Any]:
