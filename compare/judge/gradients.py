@@ -166,9 +166,9 @@ def _check(
 
 def _not_known(loss: Program) -> list[str]:
     """A sentence about the operations that the table of primitives does not have."""
-    if not loss.unknown:
-        return []
     names = ", ".join(loss.unknown)
+    if not names:
+        return []
     return [
         f"the judge has no rule for {names}: JAX evaluated it in the dtypes in which it was traced, and its rounding "
         "is estimated by moving what goes into it."

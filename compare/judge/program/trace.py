@@ -72,8 +72,19 @@ class Program:
         return jax.tree.unflatten(self.structure, values)
 
     @functools.cached_property
-    def gradient(self) -> "Gradient":
-        return Gradient(self)
+    def gradient_plan(self) -> Plan:
+        """Of the gradient with respect to the first argument, as JAX derives it, with markers in it."""
+        return Plan(_differentiated(self.closed, self.count), self.widening)
+
+    def gradient(
+        self, parameters: Pytree, *args: Pytree, rule: Rule = as_it_is, taps: "Taps | None" = None
+    ) -> tuple[Any, Pytree]:
+        """(loss, gradients): in float64, each operation done by `rule`, marked values as `taps` says."""
+        leaves, structure = jax.tree.flatten(parameters)
+        plan = self.at(parameters, *args).gradient_plan
+        inputs = [*leaves, np.float64(0), *jax.tree.leaves(args)]
+        values = quietly(plan, inputs, (taps or Taps()).around(rule))
+        return values[0], jax.tree.unflatten(structure, values[1:])
 
     @property
     def unknown(self) -> list[str]:
@@ -126,22 +137,6 @@ class Taps:
             return rule(step, inputs)
 
         return at_marks
-
-
-class Gradient:
-    """The gradient of a loss with respect to its first argument, as JAX derives it, traced with markers in it."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.plan = Plan(_differentiated(program.closed, program.count), program.widening)
-
-    def __call__(self, parameters: Pytree, *args: Pytree, rule: Rule = as_it_is, taps: Taps | None = None) -> Any:
-        """(loss, gradients): in float64, each operation done by `rule`, marked values as `taps` says."""
-        leaves, structure = jax.tree.flatten(parameters)
-        plan = self.program.at(parameters, *args).gradient.plan
-        inputs = [*leaves, np.float64(0), *jax.tree.leaves(args)]
-        values = quietly(plan, inputs, (taps or Taps()).around(rule))
-        return values[0], jax.tree.unflatten(structure, values[1:])
 
 
 def _differentiated(closed: Any, count: int) -> Any:

@@ -78,7 +78,7 @@ def measure_gradient(
         found = {name: at_taps.gradients.get(name, np.zeros(tap.shape)) for name, tap in taps.items()}
         return {LOSS: loss, **found, **dict(zip(own, jax.tree.leaves(gradients), strict=True))}
 
-    values, tolerances = _measured(evaluate, program.gradient.plan.largest_value(), dtype, samples, seed)
+    values, tolerances = _measured(evaluate, program.gradient_plan.largest_value(), dtype, samples, seed)
     for path, leaf in own.items():
         if leaf.dtype != dtype:
             times = unit_roundoff(leaf.dtype) / unit_roundoff(dtype)

@@ -37,7 +37,7 @@ def gradient_of(loss, x=X, rule=as_it_is, **taps):
 
 def steps_of(loss, x=X):
     with jax.enable_x64(True):
-        return [step.name for step in traced(loss, x).gradient.plan]
+        return [step.name for step in traced(loss, x).gradient_plan]
 
 
 SMOOTH = [jnp.tanh, jnp.exp, jax.nn.sigmoid, jnp.cos, lax.erf, by_rule, jax.nn.silu, jax.jit(jnp.tanh)]
