@@ -41,6 +41,7 @@ class Program:
             return function(*args)
 
         self.function, self.narrow_stays = function, narrow_stays
+        self.x64 = jnp.result_type(float) == np.float64  # the gradient is traced later, and as the function was
         self.closed, self.output = jax.make_jaxpr(anew, return_shape=True)(*args)
         self.avals = self.closed.in_avals
         self.count = len(jax.tree.leaves(args[0]))
@@ -74,7 +75,8 @@ class Program:
     @functools.cached_property
     def gradient_plan(self) -> Plan:
         """Of the gradient with respect to the first argument, as JAX derives it, with markers in it."""
-        return Plan(_differentiated(self.closed, self.count), self.widening)
+        with jax.enable_x64(self.x64):
+            return Plan(_differentiated(self.closed, self.count), self.widening)
 
     def gradient(
         self, parameters: Pytree, *args: Pytree, rule: Rule = as_it_is, taps: "Taps | None" = None

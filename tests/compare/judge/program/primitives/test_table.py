@@ -361,7 +361,7 @@ def program(name, kind):
         loss = None
         if case.differentiated and kind in ("float64", "float32"):
             loss = traced(as_loss(case), *separated(case, arguments))
-            assert loss.gradient_plan.steps  # traced in here, where 64-bit types are as the case needs them
+            assert loss.gradient_plan.steps
     return value, loss
 
 
