@@ -1,23 +1,26 @@
 """Gradients by hand against gradients by JAX: at the caller's point, at others, and where and why they part."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import numpy as np
 
 from compare.errors import BadInput, CodeUnderTestFailed
-from compare.judge.diagnosis.attribution import explain, fits_its_loss, side_at_fault
+from compare.judge.diagnosis.attribution import explain, fits_its_loss, intended, reference_at_fault, side_at_fault
 from compare.judge.evaluation import perturbed_points as probing
+from compare.judge.evaluation.domain import checked, kept
+from compare.judge.evaluation.elsewhere import convicted
 from compare.judge.evaluation.intermediates import backward_order, find_taps, not_compared
 from compare.judge.evaluation.nonsmooth import beside, kink
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.evaluation.side_effects import HARMLESS, Watched, apart
 from compare.judge.program.trace import Program, traced
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
-from compare.judge.reports.verdict import Verdict
+from compare.judge.reports.verdict import Diagnosis, Verdict
 from compare.judge.roundoff.tolerance import DEVIATIONS
 from compare.platform import precise
 from compare.pytrees import LOSS, GradientFunction, Loss, Pytree, as_array, is_key, leaves_by_path
@@ -31,6 +34,10 @@ def check_gradients(
     seed: int = 0,
     probes: bool | Sequence[probing.Probe] = True,
     references: bool = True,
+    strict: bool = False,
+    at_least: float | Mapping[str, float] = 0.0,
+    domain: Mapping[str, str] = MappingProxyType({}),
+    accumulate: Any = None,
 ) -> GradientReport:
     """Compare gradients derived by hand with those that JAX derives from `loss`.
 
@@ -48,11 +55,17 @@ def check_gradients(
     sequence of your own (`compare.judge.evaluation.perturbed_points`). `references` asks finite differences and complex
     steps which side is wrong, and whether both are. Memory is bounded by a few times that of the gradient itself.
 
-    DISAGREE is said only where a correct gradient cannot be; INCONCLUSIVE if the loss is not finite, the point
-    is a kink, or the loss contradicts both sides. Raises TypeError if what is returned holds no gradients, and
+    The verdict is about the derivation. What the arithmetic loses at the caller's point, and what overflows or is clipped
+    elsewhere, is said in `report.arithmetic`, and is a fault only with `strict`. `at_least` is a relative tolerance for
+    what is approximate by design, for everything or by the name of a leaf. `domain` says of parameters and arguments,
+    by name, what they must stay at perturbed points: "positive", "negative", "unit interval", "positive definite" or
+    "fixed". Sums of 16-bit numbers are expected to be formed in float32, or in `accumulate`, a dtype or "input".
+
+    DISAGREE is said only where a correct gradient cannot be; INCONCLUSIVE if the loss is not finite, the point is a
+    nonsmooth one, rounding may be as large as a gradient, or the loss contradicts both sides. Raises TypeError if what is returned holds no gradients, and
     BadInput, a ValueError, if there is nothing to differentiate, or names cannot be told apart.
     """
-    probes = _chosen(probes)
+    _chosen(probes)  # refused before anything is called
     parameters = jax.tree.map(lambda leaf: np.array(as_array(leaf)), parameters)
     args = jax.tree.map(_argument, args)
     _refuse_what_is_no_parameter(parameters)
@@ -72,11 +85,50 @@ def check_gradients(
                 f"the name {twice[0]!r} marks a value in the loss, and is also that of "
                 f"{'the loss' if twice[0] == LOSS else 'a parameter'}. Give the tap another name."
             )
-        check = Check(watched, current, dtype, backward_order(current, parameters), taps, names, seed)
-        try:
-            return _check(check, current, parameters, args, probes, references)
-        except CodeUnderTestFailed as failure:  # at the caller's own point
-            raise failure.error from None
+        check = Check(
+            watched,
+            current,
+            dtype,
+            backward_order(current, parameters),
+            taps,
+            names,
+            seed,
+            at_least=_relative(at_least, parameters),
+            domain=checked(domain, names, parameters, args),
+            accumulate=accumulate,
+        )
+        return judged(check, parameters, args, probes, references, strict)
+
+
+def judged(
+    check: Check, parameters: Pytree, args: tuple[Pytree, ...], probes: Any, references: bool, strict: bool
+) -> GradientReport:
+    """The report on two functions of which all is known but numbers."""
+    try:
+        report = _check(check, parameters, args, _chosen(probes), references)
+    except CodeUnderTestFailed as failure:  # at the caller's own point
+        raise failure.error from None
+    return _strictly(report) if strict else report
+
+
+def _strictly(report: GradientReport) -> GradientReport:
+    """The report, but with lost digits, overflow and clipping for faults."""
+    if report.verdict is not Verdict.AGREE or not report.arithmetic:
+        return report
+    causes = [Diagnosis(None, "arithmetic", words) for words in report.arithmetic]
+    return replace(report, verdict=Verdict.DISAGREE, diagnoses=causes + report.diagnoses, wrong_side="manual")
+
+
+def _relative(at_least: Any, parameters: Pytree) -> Any:
+    """`at_least`, if it is a tolerance. Raises BadInput, a ValueError."""
+    named = at_least if isinstance(at_least, Mapping) else {LOSS: at_least}
+    known = {LOSS, *leaves_by_path(parameters)}
+    for name, share in named.items():
+        if name not in known:
+            raise BadInput(f"at_least names {name!r}, but there are {', '.join(sorted(known))}.")
+        if not isinstance(share, int | float) or not 0 <= share < 1:
+            raise BadInput(f"at_least must be a relative tolerance from 0 to 1, got {share!r}.")
+    return at_least
 
 
 def _refuse_what_is_no_parameter(parameters: Pytree) -> None:
@@ -119,14 +171,13 @@ def _chosen(probes: Any) -> Sequence[probing.Probe]:
 
 def _check(
     check: Check,
-    loss: Program,
     parameters: Pytree,
     args: tuple[Pytree, ...],
     probes: Sequence[probing.Probe],
     references: bool,
 ) -> GradientReport:
     here = check.at(parameters, args)
-    lost = not_compared(loss, check.taps, set(here.answer.offered)) + _not_known(loss)
+    lost = not_compared(check.loss, check.taps, set(here.answer.offered)) + _not_known(check.loss)
     if here.verdict is Verdict.DISAGREE or not probes:
         check.by_hand.same_again(here.answer.given, parameters, *args, after="at once", tolerance=here.tolerance)
     if here.verdict is Verdict.DISAGREE:
@@ -134,10 +185,11 @@ def _check(
         if note:
             rows = [replace(row, verdict=Verdict.INCONCLUSIVE) if row.path in here.wrong else row for row in here.rows]
             return GradientReport(Verdict.INCONCLUSIVE, rows, notes=[note, *lost], allowance=_allowance(check, here))
-    point, probe, seen, more = _probed(check, here, probes)
+    seen = _probed(check, here, probes)
+    point = seen.point or here
     # Before the hand-written side is called again: for a while after a product, a BLAS's threads may keep the cores.
     report = _confirmed(check, point, references) if point.verdict is Verdict.AGREE else None
-    if seen:
+    if seen.showed:
         check.by_hand.same_again(
             here.answer.given, parameters, *args, after="after other calls", tolerance=here.tolerance
         )
@@ -147,21 +199,52 @@ def _check(
     elif unfit:
         report = GradientReport(Verdict.DISAGREE, point.rows, wrong_side="manual")
     elif report is None:
-        row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
-        note = f"{row.path}: {row.message}. Look at a point where the loss is finite, or write it from logits."
-        report = GradientReport(Verdict.INCONCLUSIVE, point.rows, notes=[note])
-    silent = [f"the probe {name!r} says nothing: {words}" for name, words in seen.items() if words not in DECIDED]
+        report = reference_at_fault(check, point) if references else None
+    if report is None:
+        report = GradientReport(Verdict.INCONCLUSIVE, point.rows, notes=[_why_undecided(check, point)])
+    silent = [f"{_far(name)} says nothing: {words}" for name, words in seen.showed.items() if words not in DECIDED]
     misconduct = [] if report.wrong_side == "autodiff" else check.by_hand.diagnoses
     notes = report.notes + lost if report.verdict is Verdict.INCONCLUSIVE else lost + report.notes
     return replace(
         report,
         diagnoses=misconduct + report.diagnoses,
-        probe=probe,
-        probes=seen,
-        notes=more + notes + check.by_hand.remarks + silent,
+        probe=seen.name,
+        probes=seen.showed,
+        notes=[*seen.notes, *notes, *check.by_hand.remarks, *_of_another_dtype(check, here), *silent],
+        arithmetic=[*here.arithmetic.values(), *seen.arithmetic],
         changed=_changed(check, here, point),
         allowance=_allowance(check, point),
     )
+
+
+def _far(name: str) -> str:
+    return f"the perturbed point {name!r}"
+
+
+def _of_another_dtype(check: Check, here: Point) -> list[str]:
+    """A sentence about a loss that is wider than the reference's, which is nobody's fault."""
+    given, traced = here.actual[LOSS].dtype, check.like(check.loss.output).dtype
+    if given == traced or LOSS in check.hidden:
+        return []
+    return [f"the hand-written loss is {given}, and the reference's {traced}."]
+
+
+def _why_undecided(check: Check, point: Point) -> str:
+    """What keeps a verdict from being given, and what to do."""
+    row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
+    for name, argument in zip(check.names, (point.parameters, *point.args), strict=True):
+        for path, leaf in leaves_by_path(argument).items():
+            if leaf.dtype.kind in "fc" and not np.isfinite(leaf).all():
+                where = tuple(int(i) for i in np.argwhere(~np.isfinite(leaf))[0])
+                label = name if path == "value" else f"{name}: {path}"
+                place = f" at [{', '.join(map(str, where))}]" if where else ""
+                return f"the input {label} holds {leaf[where]}{place}: nothing that follows from it can be compared."
+    if row.visible is not None:
+        return (
+            f"{row.path}: {row.message}. Look at another point or in a wider dtype, or write it so that it loses fewer "
+            "digits."
+        )
+    return f"{row.path}: {row.message}. Look at a point where the loss is finite, or write it from logits."
 
 
 def _not_known(loss: Program) -> list[str]:
@@ -188,19 +271,38 @@ def _changed(check: Check, here: Point, point: Point) -> list[str]:
     return [name for name, (a, b) in zip(check.names, pairs, strict=True) if any(apart(a, b).values())]
 
 
-def _probed(
-    check: Check, here: Point, probes: Sequence[probing.Probe]
-) -> tuple[Point, str | None, dict[str, str], list[str]]:
-    """The caller's point, or the first other one at which the sides part; its name; what each probe showed; notes."""
-    seen: dict[str, str] = {}
-    if here.verdict is Verdict.AGREE:
-        random = np.random.default_rng(check.seed)
-        for candidate in probes:
-            other, seen[candidate.name] = _probe(check, candidate, here.parameters, here.args, random)
-            if other is not None and other.verdict is Verdict.DISAGREE and not kink(check, other):
-                point, more = _with_given_arguments(check, here, other)
-                return point, candidate.name, seen, more
-    return here, None, seen, []
+@dataclass
+class Seen:
+    """What other points showed: the first at which the sides part and its name, if there is one, and each in words."""
+
+    point: Point | None = None
+    name: str | None = None
+    showed: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    arithmetic: list[str] = field(default_factory=list)
+
+
+def _probed(check: Check, here: Point, probes: Sequence[probing.Probe]) -> Seen:
+    seen = Seen()
+    if here.verdict is not Verdict.AGREE:
+        return seen
+    random = np.random.default_rng(check.seed)
+    for probe in probes:
+        other, seen.showed[probe.name], arithmetic = _probe(check, here, probe, random)
+        seen.arithmetic += arithmetic if not probe.advisory else []
+        if other is None or other.verdict is not Verdict.DISAGREE or kink(check, other):
+            continue
+        if probe.advisory:
+            names = ", ".join(sorted(other.wrong))
+            seen.notes.append(
+                f"at {_far(probe.name)}, the sides differ in {names}: look whether such values may occur."
+            )
+            continue
+        seen.point, seen.name = other, probe.name
+        seen.point, more = _with_given_arguments(check, here, other)
+        seen.notes += more
+        break
+    return seen
 
 
 def _with_given_arguments(check: Check, here: Point, other: Point) -> tuple[Point, list[str]]:
@@ -216,6 +318,7 @@ def _with_given_arguments(check: Check, here: Point, other: Point) -> tuple[Poin
             alone = check.at(other.parameters, here.args)
     except CodeUnderTestFailed:  # it may refuse what its caller never gave it
         return other, []
+    alone, _ = convicted(check, here, alone, "")
     if alone.verdict is Verdict.DISAGREE and not kink(check, alone):
         return alone, []
     agree = [f"with {changed[0]} alone changed, both sides agree."] if alone.verdict is Verdict.AGREE else []
@@ -248,15 +351,19 @@ def _confirmed(check: Check, here: Point, references: bool) -> GradientReport:
         return GradientReport(Verdict.AGREE, here.rows)
     opinions = fits_its_loss(check, here)
     if not all(opinion.consistent for opinion in opinions.values()):
-        # At a kink that both sides call by the same name, no difference tells: look beside it.
+        # At a nonsmooth point that both sides call by the same name, no difference tells: look beside it.
         near = beside(check, here)
         if near is not None:
             opinions = fits_its_loss(check, near)
     if all(opinion.consistent for opinion in opinions.values()):
         return GradientReport(Verdict.AGREE, here.rows, references=opinions)
+    meant = intended(check, here)
+    if meant:
+        note = f"both sides agree, and the loss itself changes otherwise: JAX's program has {meant}, which says so."
+        return GradientReport(Verdict.AGREE, here.rows, references=opinions, notes=[note])
     note = (
-        "both sides agree with each other but not with the loss itself, by finite differences: is there a "
-        "stop_gradient, a custom derivative or a jump in the loss? If it is meant, references=False leaves them out."
+        "both sides agree with each other but not with the loss itself, by finite differences: is there a jump in the "
+        "loss? If it is meant, references=False leaves them out."
     )
     return GradientReport(Verdict.INCONCLUSIVE, here.rows, references=opinions, notes=[note])
 
@@ -265,21 +372,24 @@ DECIDED = {"agree", "disagree", "does not apply"}
 
 
 def _probe(
-    check: Check, probe: probing.Probe, parameters: Pytree, args: tuple[Pytree, ...], random: np.random.Generator
-) -> tuple[Point | None, str]:
-    """The point and what it showed, in a word or a sentence."""
-    moved = probe.move(parameters, args, random)
+    check: Check, here: Point, probe: probing.Probe, random: np.random.Generator
+) -> tuple[Point | None, str, list[str]]:
+    """The point, what it showed in a word or a sentence, and what it shows of the arithmetic."""
+    moved = probe.move(here.parameters, here.args, random)
     if moved is None:
-        return None, "does not apply"
+        return None, "does not apply", []
+    parameters, args = moved
+    parameters, *args = kept(check.domain, check.names, (here.parameters, *here.args), (parameters, *args), random)
     try:
         with np.errstate(all="ignore"):  # overflow is looked for here, and reported as what it does
-            point = check.at(*moved)
+            point = check.at(parameters, tuple(args))
     except CodeUnderTestFailed as failure:  # where its caller never was
-        return None, f"the code under test raised {failure}"
+        return None, f"the code under test raised {failure}", []
+    point, arithmetic = convicted(check, here, point, probe.name)
     if point.verdict is Verdict.INCONCLUSIVE:
         row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
-        return point, f"{row.path}: {row.message}"
-    return point, point.verdict.value
+        return point, f"{row.path}: {row.message}", arithmetic
+    return point, point.verdict.value, arithmetic
 
 
 def _argument_names(function: Callable[..., Any], count: int) -> list[str]:

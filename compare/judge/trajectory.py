@@ -187,7 +187,7 @@ def _follow(
         drift = norm(_difference(frees[path], after)) if frees else 0.0
         twin_drift = max(row.twin, norm(_difference(twins[path], after))) if twins else 0.0
         # What was allowed for single steps adds up like a random walk.
-        slack = max(row.slack, judged.allowed)
+        slack = max(row.slack, judged.tolerance)
         walk = (slack * after.size**0.5 + 4 * u * norm(after)) * step**0.5
         allowed = TWIN * twin_drift + TRAVEL * u * distance + walk if frees else 0.0
         row = replace(

@@ -156,7 +156,7 @@ def numbers(
         for index in where
     ]
     largest = float(difference.max()) if difference.size else 0.0
-    judged = (None, None, None) if row is None else (row.error, row.allowed, row.verdict)
+    judged = (None, None, None) if row is None else (row.error, row.tolerance, row.verdict)
     return Numbers(by_hand.shape, entries, largest, *judged)
 
 

@@ -128,7 +128,7 @@ def _at_all_cases(page: Op, fast: Op | None, cases: list[Case], dtypes: Sequence
             for dtype in dtypes:
                 found = verify_op(op, case, dtype, seed=seed, **options)
                 verdicts.append(found.verdict)
-                shares = [row.error / row.allowed for row in found.rows if row.allowed > 0]
+                shares = [row.error / row.tolerance for row in found.rows if row.tolerance > 0]
                 worst[dtype] = max([worst[dtype], *shares])
                 if report is None and found.verdict is not Verdict.AGREE:
                     report, where = found, f"{case}, {dtype}{form}"

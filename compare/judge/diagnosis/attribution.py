@@ -20,9 +20,11 @@ from compare.judge.evaluation.finite_differences import (
     reference_losses,
     slope_along,
 )
+from compare.judge.evaluation.intermediates import rules_of_its_own
 from compare.judge.evaluation.perturbed_points import scaled
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.program.trace import widened
+from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.verdict import Diagnosis, Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.pytrees import LOSS, Leaves, Pytree, copies, leaves_by_path
@@ -230,3 +232,61 @@ def fits_its_loss(check: Check, point: Point) -> dict[str, Derivative]:
     """When both sides agree: do they agree with the loss? One random direction over all parameters."""
     direction = {"random": random_direction(point.parameters, check.seed)}
     return opinions_on(check, point, direction, sides=("autodiff",))
+
+
+def intended(check: Check, point: Point) -> str:
+    """What in JAX's program says that its derivative is not the loss's own, in words; empty if nothing does.
+
+    It does if the loss, differentiated whatever it says, fits its own differences.
+    """
+    words = rules_of_its_own(check.loss)
+    if not words:
+        return ""
+    plain = leaves_by_path(check.loss.plain_gradient(point.parameters, *point.args))
+    opinions = fits_its_loss(check, replace(point, expected=point.expected | plain))
+    return words if all(opinion.consistent for opinion in opinions.values()) else ""
+
+
+def reference_at_fault(check: Check, point: Point) -> GradientReport | None:
+    """A report that blames JAX for gradients that are not finite where its loss is, if the hand-written ones fit it.
+
+    `linalg.norm` at 0, and what is divided by a difference that vanishes.
+    """
+    lost = [row.path for row in point.rows if row.path in point.expected and not _finite(point.expected[row.path])]
+    if not lost or not point.loss_is_finite or LOSS in lost or not all(_finite(point.actual[path]) for path in lost):
+        return None
+    if {row.path for row in point.rows if row.verdict is not Verdict.AGREE} != set(lost):
+        return None
+    parameters = leaves_by_path(point.parameters)
+    if not set(lost) <= parameters.keys():
+        return None
+    directions = {"random": random_direction(point.parameters, check.seed, set(lost))}
+    for path in lost:
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(point.expected[path]))[0])
+        directions[f"entry of {path}"] = random_direction(point.parameters, check.seed, {path}, where)
+    losses, value = reference_losses(check.loss, point.args), float(point.expected[LOSS])
+    start, exact, own = widened(point.parameters), unit_roundoff(np.float64), unit_roundoff(check.dtype)
+    by_hand = _tree(point, point.actual)
+    opinions = {
+        f"manual, {name}": derivative(losses, start, direction, by_hand, exact, value, 64 * own)
+        for name, direction in directions.items()
+    }
+    if not all(opinion.consistent for opinion in opinions.values()):
+        return None
+    causes, rows = [], []
+    for row in point.rows:
+        if row.path in lost:
+            right = point.expected[row.path]
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(right))[0])
+            place = f" at [{', '.join(map(str, where))}]" if where else ""
+            words = (
+                f"it is {right[where]}{place}, where the loss is finite and differences of it fit the hand-written one."
+            )
+            causes.append(Diagnosis(row.path, "non-finite", words))
+            row = replace(row, verdict=Verdict.DISAGREE)
+        rows.append(row)
+    return GradientReport(Verdict.DISAGREE, rows, lost[0], causes, "autodiff", references=opinions)
+
+
+def _finite(value: np.ndarray) -> bool:
+    return bool(np.isfinite(value).all())

@@ -43,7 +43,7 @@ def explain_step(
         dtype = starts[path].dtype
         eps = 2 * unit_roundoff(dtype) if jnp.issubdtype(dtype, jnp.floating) else 0.0
         rounding = 4 * eps * float(np.max(np.abs(start) + np.abs(moves[1]), initial=0.0))
-        allowed = np.full(start.shape, max(row.allowed, rounding, 1e-300))
+        allowed = np.full(start.shape, max(row.tolerance, rounding, 1e-300))
         came_by, right_by = moves
         e = Evidence(path, came_by, right_by, allowed, parameter=start, dtype=starts[path].dtype)
         states = tuple(

@@ -32,8 +32,13 @@ MARGIN = 10.0  # how many error estimates an analytic derivative may be away
 Loss = Callable[[Any], float]  # parameters -> loss
 
 
-def random_direction(parameters: Pytree, seed: int, only: set[str] | None = None) -> Any:
-    """Random signs for every entry, scaled to its leaf's size, or zero for leaves that are not in `only`."""
+def random_direction(
+    parameters: Pytree, seed: int, only: set[str] | None = None, entry: tuple[int, ...] | None = None
+) -> Any:
+    """Random signs for every entry, scaled to its leaf's size, or zero for leaves that are not in `only`.
+
+    With `entry`, that one alone of each leaf is moved.
+    """
     random = np.random.default_rng(seed)
     leaves, structure = jax.tree.flatten(parameters)
 
@@ -41,6 +46,10 @@ def random_direction(parameters: Pytree, seed: int, only: set[str] | None = None
         signs = random.choice((-1.0, 1.0), leaf.shape)
         if (only is not None and name not in only) or not np.issubdtype(np.asarray(leaf).dtype, np.floating):
             return np.zeros(leaf.shape)
+        if entry is not None:
+            alone = np.zeros(leaf.shape)
+            alone[entry] = 1
+            signs = alone
         return signs * max(float(np.sqrt(np.mean(np.square(leaf, dtype=np.float64)))) if leaf.size else 0.0, 1e-3)
 
     return jax.tree.unflatten(structure, map(direction, paths(structure), leaves))

@@ -16,7 +16,7 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend import core
 
-from compare.judge.program.plan import Step, as_it_is, called_program, equations
+from compare.judge.program.plan import Step, as_it_is, called_program, equations, inner_programs
 from compare.judge.program.trace import Program
 from compare.pytrees import LOSS, Pytree, paths
 
@@ -121,3 +121,26 @@ def tapped_values(loss: Program, parameters: Pytree, *args: Pytree) -> dict[str,
 
     loss(parameters, *args, rule=keep)
     return dict(sorted(seen.items()))
+
+
+def rules_of_its_own(loss: Program) -> str:
+    """What in a traced loss may say that its derivative is another than the loss's own, in words.
+
+    Empty if nothing does. Custom rules of JAX's own functions are not among them: they are derivatives.
+    """
+    found: list[str] = []
+
+    def look(jaxpr: Any) -> None:
+        for equation in jaxpr.eqns:
+            name = equation.primitive.name
+            if name == "stop_gradient":
+                found.append("a stop_gradient")
+            elif name in ("custom_vjp_call", "custom_jvp_call"):
+                written = equation.params["call_jaxpr"].jaxpr.debug_info.func_src_info or ""
+                if "/jax/_src/" not in written.replace("\\", "/"):
+                    found.append(f"the {name.removesuffix('_call')} of {written.partition(' at ')[0]}")
+            for inside in inner_programs(equation):
+                look(inside)
+
+    look(loss.closed.jaxpr)
+    return " and ".join(dict.fromkeys(found))

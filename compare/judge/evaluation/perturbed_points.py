@@ -28,10 +28,15 @@ SMALL = 2**16  # entries of all parameters, up to which one more point costs nex
 
 @dataclass(frozen=True)
 class Probe:
-    """`move(parameters, args, random) -> (parameters, args)`, or None where it does not apply."""
+    """`move(parameters, args, random) -> (parameters, args)`, or None where it does not apply.
+
+    What is seen at a point of which `advisory` is true is remarked upon, and convicts nobody: it may leave what the
+    parameters mean.
+    """
 
     name: str
     move: Callable[[Any, Arguments, np.random.Generator], tuple[Any, Arguments] | None]
+    advisory: bool = False
 
 
 def scaled(factor: float) -> Callable[..., Any]:
@@ -163,11 +168,32 @@ def _repeated_ids(parameters: Pytree, args: Arguments, random: np.random.Generat
     return parameters, jax.tree.map(drawn, args)
 
 
+def _other_signs(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
+    """Parameters of one sign, which every other point leaves as they are, with half of the signs turned.
+
+    A slope of 0.25 may become negative in training, and a variance may not.
+    """
+
+    def one_sign(leaf: Any) -> bool:
+        return _floating(leaf) and bool(leaf.any()) and bool((leaf >= 0).all() or (leaf <= 0).all())
+
+    def turned(leaf: Any) -> Any:
+        if not one_sign(leaf):
+            return leaf
+        signs = random.choice((-1.0, 1.0), leaf.shape)
+        return cast((signs if leaf.size > 1 else -1.0) * np.asarray(leaf, np.float64), leaf)
+
+    if not any(map(one_sign, jax.tree.leaves(parameters))):
+        return None
+    return jax.tree.map(turned, parameters), args
+
+
 DEFAULT = (
     Probe("parameters x 10, other data", _scaled_data),
     Probe("parameters x 1000", scaled(1000)),
     Probe("parameters x 0.1", _shrunk),
     Probe("repeated ids", _repeated_ids),
+    Probe("other signs", _other_signs, advisory=True),
 )
 
 

@@ -1,7 +1,7 @@
 """Both sides at one point."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -10,15 +10,24 @@ import numpy as np
 
 from compare.errors import CodeUnderTestFailed
 from compare.judge.evaluation.side_effects import Watched
+from compare.judge.evaluation.wider import decided, widened_once
+from compare.judge.program.plan import is_narrow
 from compare.judge.program.trace import Program
 from compare.judge.reports.verdict import Row, Verdict, compare_leaves
-from compare.judge.roundoff.tolerance import CONFIRMED, SAMPLES, measure_gradient
-from compare.pytrees import LOSS, Leaves, Pytree, as_array, leaves_by_path, like, misbuilt, number_like, paths
+from compare.judge.roundoff.perturbation import unit_roundoff
+from compare.judge.roundoff.tolerance import CONFIRMED, DEVIATIONS, SAMPLES, measure_gradient
+from compare.judge.roundoff.whole import Part
+from compare.pytrees import LOSS, Leaves, Pytree, as_array, copies, leaves_by_path, like, misbuilt, number_like, paths
+
+# A tolerance of this share of what is judged leaves a verdict that could not have gone the other way.
+HALF = 0.5
+# What moves the loss by less than this share of its terms is rounding, though it be as large as itself.
+IMMATERIAL = 1e-6
 
 
 @dataclass(frozen=True)
 class Point:
-    """Both sides at one point. Loss, intermediates and gradients have their names in each of the dicts.
+    """Both sides at one point. Loss, outputs, intermediates and gradients have their names in each of the dicts.
 
     Args:
         parameters, args: the point.
@@ -26,6 +35,7 @@ class Point:
         expected: the reference's values, in float64.
         tolerance: how far each entry may be from them, as measured by `samples` runs.
         rows: one for each quantity, in backward order.
+        arithmetic: by quantity, what a wider dtype showed of it: it is right, and loses digits as it is.
     """
 
     parameters: Pytree
@@ -35,6 +45,7 @@ class Point:
     tolerance: Leaves
     rows: list[Row]
     samples: int
+    arithmetic: dict[str, str] = field(default_factory=dict)
 
     @property
     def actual(self) -> Leaves:
@@ -52,6 +63,11 @@ class Point:
     @property
     def wrong(self) -> set[str]:
         return {row.path for row in self.rows if row.verdict is Verdict.DISAGREE}
+
+    @property
+    def loss_is_finite(self) -> bool:
+        """Whether both losses are."""
+        return bool(np.isfinite(self.expected[LOSS]).all() and np.isfinite(self.actual[LOSS]).all())
 
     def upstream(self, taps: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The hand-written gradients of `taps`, or none if one of them cannot stand in the place of the reference's."""
@@ -79,7 +95,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Check:
-    """The two functions, and what is known of them before any number is looked at."""
+    """The two functions, and what is known of them before any number is looked at.
+
+    Args:
+        outputs: marked values that are compared themselves, by name; the hand-written side returns them fourth.
+        at_least: a relative tolerance, for everything or by name.
+        domain: what parameters and arguments are, by name, at every point.
+        accumulate: the dtype in which sums of 16-bit numbers are formed; float32 if None.
+        hidden: quantities that are compared and have no row of their own, such as the loss that a pair of a forward and
+            a backward function is turned into.
+    """
 
     by_hand: Watched
     loss: Program
@@ -88,16 +113,36 @@ class Check:
     taps: dict[str, jax.ShapeDtypeStruct]
     names: list[str]
     seed: int
+    outputs: tuple[str, ...] = ()
+    at_least: float | Mapping[str, float] = 0.0
+    domain: Mapping[str, str] = field(default_factory=dict)
+    accumulate: Any = None
+    hidden: frozenset[str] = frozenset()
 
     def at(self, parameters: Pytree, args: tuple[Pytree, ...]) -> Point:
-        """Evaluate both sides and compare. A disagreement is looked at again with more samples before it is one."""
-        answer = self._answer(self.by_hand(parameters, *args), parameters)
+        """Evaluate both sides and compare.
+
+        A disagreement is looked at again before it is one: with more samples, and then with the code under test in a
+        wider dtype, if it can work in one. A wrong derivation is as wrong there, and rounding is gone.
+        """
+        answer = self.answer(self.by_hand(parameters, *args), parameters)
         point = self.compared(parameters, args, answer, SAMPLES)
         for more in CONFIRMED:
             if point.verdict is not Verdict.DISAGREE:
                 break
-            point = self.compared(parameters, args, answer, more)
-        return point
+            point = self.compared(parameters, args, answer, more, steady=False)
+        return point if point.verdict is Verdict.AGREE else self._widely(point)
+
+    def _widely(self, point: Point) -> Point:
+        """The point, its rows settled by what the code under test returns for wider inputs, if it takes them."""
+        try:
+            with np.errstate(all="ignore"):
+                given = self.by_hand.function(*copies(widened_once((point.parameters, *point.args))))
+                wide = self.answer(given, point.parameters).actual
+        except Exception:  # any refusal of a wider dtype means the same
+            return point
+        rows, arithmetic = decided(point.rows, point.actual, point.expected, wide)
+        return replace(point, rows=rows, arithmetic=arithmetic)
 
     def compared(
         self,
@@ -106,24 +151,82 @@ class Check:
         answer: Answer,
         samples: int = SAMPLES,
         upstream: Leaves | None = None,
+        steady: bool = True,
+        dtype: Any = None,
     ) -> Point:
-        """What was answered against the reference; with `upstream` gradients put in where they arrive at a tap."""
-        model = {name: np.zeros(self.taps[name].shape, self.dtype) for name in answer.intermediates}
-        expected, tolerance = measure_gradient(
+        """What was answered against the reference; with `upstream` gradients put in where they arrive at a tap.
+
+        `dtype` is that of the rounding, if it is another than the parameters'.
+        """
+        taps = {name: self.like(self.taps[name]) for name in answer.intermediates}
+        outputs = {name: self.like(self.taps[name]) for name in self.outputs}
+        measured = measure_gradient(
             self.loss,
             parameters,
             args,
-            taps=model,
-            dtype=self.dtype,
+            taps=taps,
+            outputs=outputs,
+            dtype=self.dtype if dtype is None else dtype,
             upstream=upstream,
             samples=samples,
             seed=self.seed,
+            steady=steady,
+            accumulate=self.accumulate,
         )
-        model = {LOSS: np.zeros((), self.dtype), **model, **leaves_by_path(parameters)}
-        rows = compare_leaves(answer.actual, model, expected, tolerance, answer.mismatched)
+        expected, tolerance, parts = measured.values, dict(measured.tolerances), dict(measured.parts)
+        for name, value in expected.items():
+            tolerance[name], parts[name] = self._at_least(name, value, tolerance[name], parts[name])
+        model = {LOSS: self.like(self.loss.output), **outputs, **taps, **leaves_by_path(parameters)}
+        wider = {LOSS, *outputs, *taps}
+        rows = compare_leaves(answer.actual, model, expected, tolerance, answer.mismatched, parts, wider)
         rows = [self._beyond_the_dtype(row, answer.actual, float(expected[LOSS])) for row in rows]
+        rows = self._undecided(rows, parameters, expected, tolerance)
+        rows = [row for row in rows if row.path not in self.hidden]
         rows.sort(key=lambda row: self.order.index(row.path) if row.path in self.order else len(self.order))
         return Point(parameters, args, answer, expected, tolerance, rows, samples)
+
+    def like(self, traced: jax.ShapeDtypeStruct) -> np.ndarray:
+        """An array like one of the trace, in the dtype in which the hand-written side is to return it.
+
+        It is the trace's, which may have become float64 for a NumPy number in a float32 loss.
+        """
+        dtype = traced.dtype
+        if jnp.issubdtype(dtype, jnp.floating) and np.dtype(dtype).itemsize > self.dtype.itemsize:
+            dtype = np.float32 if is_narrow(self.dtype) else self.dtype
+        return np.zeros(traced.shape, dtype)
+
+    def _at_least(
+        self, name: str, value: np.ndarray, tolerance: np.ndarray, parts: list[Part]
+    ) -> tuple[np.ndarray, list[Part]]:
+        """A tolerance widened to what the caller asks for."""
+        share = self.at_least.get(name, 0.0) if isinstance(self.at_least, Mapping) else self.at_least
+        if not share or not value.size:
+            return tolerance, parts
+        sizes = np.maximum(np.abs(value), np.sqrt(np.mean(np.square(value))))
+        wide = [
+            replace(part, along=part.along + share * part.norm, across=part.across + share * part.norm)
+            for part in parts
+        ]
+        return np.maximum(tolerance, share * sizes), wide
+
+    def _undecided(self, rows: list[Row], parameters: Pytree, expected: Leaves, tolerance: Leaves) -> list[Row]:
+        """The rows, but nothing is said to agree where rounding may be as large as what is judged.
+
+        Not where it does not matter: a gradient that is 0 but for rounding, such as that of a bias before batch
+        normalization, moves the loss by less than a rounding of the loss itself does.
+        """
+        unit = unit_roundoff(self.dtype)
+        terms = max(float(tolerance[LOSS]) / (DEVIATIONS * unit), abs(float(expected[LOSS])))
+        sizes = {path: _size(leaf) for path, leaf in leaves_by_path(parameters).items()}
+        decided = []
+        for row in rows:
+            if row.verdict is Verdict.AGREE and row.path in sizes and row.visible is not None and row.visible > HALF:
+                moves = float(np.max(tolerance[row.path], initial=0.0)) * sizes[row.path]
+                if moves > IMMATERIAL * terms:
+                    message = "rounding may be as large as the gradient itself here, so that no value could be wrong"
+                    row = replace(row, verdict=Verdict.INCONCLUSIVE, message=message)
+            decided.append(row)
+        return decided
 
     def _beyond_the_dtype(self, row: Row, actual: Leaves, loss: float) -> Row:
         """The row, but with nothing said of NaN and infinity where the loss itself is too large for its dtype.
@@ -138,8 +241,12 @@ class Check:
         message = f"{row.message}; but the loss is {loss:.3g}, which {self.dtype} cannot hold"
         return replace(row, verdict=Verdict.INCONCLUSIVE, message=message)
 
-    def _answer(self, given: Any, parameters: Pytree) -> Answer:
-        """Raises CodeUnderTestFailed if it is not what it should be."""
+    def answer(self, given: Any, parameters: Pytree) -> Answer:
+        """What was returned, by name. Raises CodeUnderTestFailed if it is not what it should be."""
+        shown: Leaves = {}
+        if self.outputs:
+            *given, outputs = given
+            shown = {name: as_array(outputs[name]) for name in self.outputs if name in outputs}
         try:
             _refuse(given)
         except TypeError as error:
@@ -152,8 +259,13 @@ class Check:
             if name in offered
         }
         gradients = leaves_by_path(like(parameters, given[1]))
-        actual = {LOSS: as_array(number_like(given[0], zero)), **intermediates, **gradients}
+        actual = {LOSS: as_array(number_like(given[0], zero)), **shown, **intermediates, **gradients}
         return Answer(given, actual, intermediates, misbuilt(parameters, given[1]), frozenset(offered))
+
+
+def _size(leaf: np.ndarray) -> float:
+    wide = np.asarray(leaf, np.float64)
+    return (float(np.sqrt(np.mean(np.square(wide)))) if wide.size else 0.0) or 1.0
 
 
 def _by_name(intermediates: Any) -> dict[str, Any]:

@@ -168,7 +168,7 @@ class Careful:
     ) -> bool:
         """Whether it answers the question that it answered by `first` differently now, and not by rounding."""
         ours, again, theirs = map(both_leaves, (first, self(both, *batch), jax.tree.map(self.some, right)))
-        allowed = {row.path: np.nan_to_num(row.allowed) for row in rows}
+        allowed = {row.path: np.nan_to_num(row.tolerance) for row in rows}
         for path, leaf in again.items():
             before, true = ours.get(path), theirs.get(path)
             if before is None or true is None or not before.shape == true.shape == leaf.shape or not leaf.size:

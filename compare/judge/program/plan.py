@@ -82,7 +82,7 @@ class Step:
         self.params: dict[str, Any] = equation.params
         self.multiple: bool = equation.primitive.multiple_results
         self.dtypes = [widening.dtype(variable.aval.dtype) for variable in equation.outvars]
-        self.narrow = any(_is_narrow(widening.dtype(atom.aval.dtype)) for atom in (*equation.invars, *equation.outvars))
+        self.narrow = any(is_narrow(widening.dtype(atom.aval.dtype)) for atom in (*equation.invars, *equation.outvars))
         self.keys = not all(_is_plain(atom.aval.dtype) for atom in (*equation.invars, *equation.outvars))
         self.last: list[int] = []
         self.raw: list[tuple[int, np.dtype]] = []  # which inputs are the plan's own, and their dtypes
@@ -104,7 +104,7 @@ class Step:
         if self.row.evaluate is None or self.keys:
             return self.by_jax(inputs)
         if self.narrow:  # done in float32, and rounded at the end, as XLA does on a CPU
-            inputs = [value.astype(np.float32) if _is_narrow(value.dtype) else value for value in inputs]
+            inputs = [value.astype(np.float32) if is_narrow(value.dtype) else value for value in inputs]
         try:
             result = self.row.evaluate(*inputs, **self.params)
         except NotImplementedError:  # an option that the rule does not have
@@ -322,7 +322,7 @@ def settled(value: Array, dtype: Any) -> Array:
         value = value.real
     if dtype.kind in "iu" and jnp.issubdtype(value.dtype, np.floating):
         limits = np.iinfo(dtype)
-        if _is_narrow(value.dtype):
+        if is_narrow(value.dtype):
             value = value.astype(np.float32)
         inside = np.clip(np.nan_to_num(value), limits.min, limits.max)
         high, low = value >= float(limits.max), value <= float(limits.min)  # 2**63 - 1 is no float64
@@ -332,7 +332,7 @@ def settled(value: Array, dtype: Any) -> Array:
 
 
 @functools.lru_cache(maxsize=256)
-def _is_narrow(dtype: Any) -> bool:
+def is_narrow(dtype: Any) -> bool:
     """Whether it is a floating dtype of 16 bits or fewer."""
     return jnp.issubdtype(dtype, np.floating) and np.dtype(dtype).itemsize <= 2
 

@@ -78,6 +78,19 @@ class Program:
         with jax.enable_x64(self.x64):
             return Plan(_differentiated(self.closed, self.count), self.widening)
 
+    @functools.cached_property
+    def plain_gradient_plan(self) -> Plan:
+        """Of the gradient of what the function computes, whatever its custom rules and stop_gradient say."""
+        with jax.enable_x64(self.x64):
+            return Plan(_differentiated(self.closed, self.count, plainly=True), self.widening)
+
+    def plain_gradient(self, parameters: Pytree, *args: Pytree) -> Pytree:
+        """The gradient of what the function computes, whatever its custom rules and stop_gradient say."""
+        leaves, structure = jax.tree.flatten(parameters)
+        plan = self.at(parameters, *args).plain_gradient_plan
+        values = quietly(plan, [*leaves, np.float64(0), *jax.tree.leaves(args)], Taps().around(as_it_is))
+        return jax.tree.unflatten(structure, values[1:])
+
     def gradient(
         self, parameters: Pytree, *args: Pytree, rule: Rule = as_it_is, taps: "Taps | None" = None
     ) -> tuple[Any, Pytree]:
@@ -141,11 +154,14 @@ class Taps:
         return at_marks
 
 
-def _differentiated(closed: Any, count: int) -> Any:
-    """The trace of `jax.value_and_grad` of a traced loss, by its first `count` inputs, with markers put in before."""
+def _differentiated(closed: Any, count: int, plainly: bool = False) -> Any:
+    """The trace of `jax.value_and_grad` of a traced loss, by its first `count` inputs, with markers put in before.
+
+    `plainly`: custom rules are left out, so that what they stand for is differentiated, and so is stop_gradient.
+    """
 
     def loss(leaves: list[Any], origin: Any, *rest: Any) -> Any:
-        return _Marking(origin).evaluated(closed.jaxpr, closed.consts, [*leaves, *rest])[0]
+        return _Marking(origin, plainly).evaluated(closed.jaxpr, closed.consts, [*leaves, *rest])[0]
 
     def with_gradients(leaves: list[Any], origin: Any, *rest: Any) -> Any:
         value, (gradients, _) = jax.value_and_grad(loss, argnums=(0, 1))(leaves, origin, *rest)
@@ -199,10 +215,11 @@ class _Marking:
     Args:
         origin: the number by which values are differentiated that depend on no parameter; None in loops and branches,
             where no one value has a mark's name.
+        plainly: whether what a custom rule stands for is put in its place, and nothing in that of stop_gradient.
     """
 
-    def __init__(self, origin: Any) -> None:
-        self.origin = origin
+    def __init__(self, origin: Any, plainly: bool = False) -> None:
+        self.origin, self.plainly = origin, plainly
         self.nudges = 0
 
     def evaluated(self, jaxpr: Any, constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
@@ -210,13 +227,20 @@ class _Marking:
 
     def done(self, equation: Any, inputs: list[Any]) -> list[Any]:
         name = equation.primitive.name
+        if self.plainly and name == "stop_gradient":
+            return inputs
+        if self.plainly and name in ("custom_jvp_call", "custom_vjp_call"):
+            called = equation.params["call_jaxpr"]
+            return self.evaluated(called.jaxpr, called.consts, inputs)
         if name == "name" and self.origin is not None and _is_floating(equation.invars[0]):
             return [marked_p.bind(inputs[0], self.origin, name=equation.params["name"])]
         if name == "scan":
             return self.scanned(equation, inputs)
         if name == "cond":
             index, *operands = inputs
-            branches = [functools.partial(self.branch, branch) for branch in equation.params["branches"]]
+            branches = [
+                functools.partial(_Marking(None, self.plainly).branch, branch) for branch in equation.params["branches"]
+            ]
             return list(lax.switch(index, branches, *operands))
         row = TABLE.get(name, UNKNOWN)
         floating = [i for i, atom in enumerate(equation.invars) if _is_floating(atom)]
@@ -236,7 +260,7 @@ class _Marking:
         params, body = equation.params, equation.params["jaxpr"]
         fixed, carried = fixed_and_carried(params)
         constants, start, items = inputs[:fixed], inputs[fixed : fixed + carried], inputs[fixed + carried :]
-        inside = _Marking(None)
+        inside = _Marking(None, self.plainly)
 
         def turn(carry: list[Any], item: list[Any]) -> Any:
             results = inside.evaluated(body.jaxpr, body.consts, [*constants, *carry, *item])
@@ -245,9 +269,12 @@ class _Marking:
         last, stacked = lax.scan(turn, start, items, length=params["length"], reverse=params["reverse"])
         return [*last, *stacked]
 
-    @staticmethod
-    def branch(closed: Any, *operands: Any) -> list[Any]:
-        return _Marking(None).evaluated(closed.jaxpr, closed.consts, operands)
+    def branch(self, closed: Any, *operands: Any) -> list[Any]:
+        return self.evaluated(closed.jaxpr, closed.consts, operands)
+
+
+def _decides(row: Any) -> bool:
+    return row.kind in (Kind.DISCRETE, Kind.COMPARISON)
 
 
 def _is_floating(atom: Any) -> bool:

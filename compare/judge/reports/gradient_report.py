@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NoReturn
 
+import numpy as np
+
 from compare.judge.reports.tables import html_table, plain_text, table
 from compare.judge.reports.verdict import Derivative, Diagnosis, Row, Verdict, plain
 from compare.pytrees import LOSS
@@ -30,7 +32,8 @@ class GradientReport:
 
     `rows` has one row for the loss, one for each intermediate and one for each parameter. `first_wrong` is the
     first wrong quantity in backward order, judged alone; `probe` names the point that showed the fault if it was
-    not the caller's; `notes` say what could not be done and why.
+    not the caller's; `notes` say what could not be done and why. `arithmetic` says where digits are lost at the caller's
+    point, and what overflows or is clipped at others: no fault of the derivation.
     """
 
     verdict: Verdict
@@ -42,8 +45,14 @@ class GradientReport:
     probes: dict[str, str] = field(default_factory=dict)
     references: dict[str, Derivative] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    arithmetic: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     allowance: str = ""
+
+    @property
+    def power(self) -> dict[str, float]:
+        """The smallest factor on each leaf that would have been seen: 1.003, say; infinity where none would."""
+        return {row.path: 1 + row.visible for row in self.rows if row.visible is not None}
 
     @property
     def sentence(self) -> str:
@@ -80,8 +89,22 @@ class GradientReport:
         elsewhere = bool(self.diagnoses) and self.diagnoses[0].kind in CONDUCT | {"structure"}
         if self.first_wrong and wrong and not elsewhere:
             lines.append(f"Begin there: {', '.join(wrong)} may only follow from it.")
+        if self.verdict is Verdict.AGREE and self.power:
+            lines.append(self._weakest())
+        said = {d.message for d in self.diagnoses}
+        lines += [f"Arithmetic: {words}" for words in self.arithmetic if words not in said]
         first = self.notes[1:] if self.verdict is Verdict.INCONCLUSIVE else self.notes
         return lines + [f"Note: {note}" for note in first]
+
+    def _weakest(self) -> str:
+        """How small a fault would have shown, on the leaf where the largest one would not have."""
+        seen = {path: factor for path, factor in self.power.items() if np.isfinite(factor)}
+        if not seen:
+            return "Every gradient is 0 but for rounding: a factor on none of them would have shown."
+        path = max(seen, key=lambda path: seen[path])
+        size = seen[path] - 1
+        factor = f"{seen[path]:.{max(2, 1 - int(np.floor(np.log10(size))))}g}" if size > 1e-4 else f"1 + {size:.0e}"
+        return f"A factor of {factor} on {path} would have shown; on any other, a smaller one."
 
     def _about_the_probe(self) -> str:
         what = f" It changed {' and '.join(self.changed)}." if self.changed else ""
@@ -110,7 +133,7 @@ class GradientReport:
                 row.dtype,
                 f"{row.norm:.3g}",
                 f"{row.error:.1e}",
-                f"{row.allowed:.1e}",
+                f"{row.tolerance:.1e}",
                 row.verdict.value,
             )
             for row in self.rows
@@ -130,6 +153,8 @@ class GradientReport:
                 "probes": self.probes,
                 "references": {name: asdict(value) for name, value in self.references.items()},
                 "notes": self.notes,
+                "arithmetic": self.arithmetic,
+                "power": self.power,
                 "allowance": self.allowance,
             }
         )

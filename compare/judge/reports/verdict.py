@@ -1,6 +1,6 @@
 """Two trees of arrays in, one verdict out, and the words for it. Leaves are matched by path, never by position."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -8,7 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from compare.judge.roundoff.tolerance import norm
+from compare.judge.roundoff.tolerance import DEVIATIONS, norm
+from compare.judge.roundoff.whole import Departure, Part, departures
 from compare.pytrees import Leaves
 
 
@@ -31,11 +32,20 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """One leaf. `norm` is the reference's Euclidean norm.
+    """One quantity.
 
-    `worst_index` is the entry whose difference is the largest multiple of what rounding allows for it;
-    `error`, `allowed`, `manual_value` and `autodiff_value` are those of that entry. `message` is empty if
-    the leaf agrees.
+    Args:
+        path, shape, dtype: its name, and what the hand-written side should return under it.
+        norm: the reference's Euclidean norm.
+        worst_index: the entry whose error is the largest multiple of its tolerance; `error`, `tolerance`,
+            `manual_value` and `autodiff_value` are those of that entry.
+        digits: how many decimal digits of the whole are right, |error| / |reference| in powers of ten; None where
+            either side is not finite.
+        available: how many rounding leaves, by the tolerance.
+        visible: the smallest relative change of the whole, or of a line or an entry, that would have been seen;
+            infinity if none would.
+        departure: a part of it, or the whole, whose error is no rounding though every entry's may be.
+        message: empty if it agrees.
     """
 
     path: str
@@ -44,10 +54,14 @@ class Row:
     dtype: str
     norm: float
     error: float = float("nan")
-    allowed: float = float("nan")
+    tolerance: float = float("nan")
     worst_index: tuple[int, ...] | None = None
     manual_value: float | None = None
     autodiff_value: float | None = None
+    digits: float | None = None
+    available: float | None = None
+    visible: float | None = None
+    departure: Departure | None = None
     message: str = ""
 
 
@@ -82,7 +96,13 @@ class Derivative:
 
 
 def compare_leaves(
-    actual: Leaves, model: Leaves, reference: Leaves, tolerance: Leaves, mismatched: Mapping[str, str] | None = None
+    actual: Leaves,
+    model: Leaves,
+    reference: Leaves,
+    tolerance: Leaves,
+    mismatched: Mapping[str, str] | None = None,
+    parts: Mapping[str, list[Part]] | None = None,
+    wider: Collection[str] = (),
 ) -> list[Row]:
     """One row a leaf, in the order of `model`; leaves that only the manual side has come last.
 
@@ -92,12 +112,16 @@ def compare_leaves(
         reference: the expected values, in the same or a wider dtype.
         tolerance: how far each entry may be from them.
         mismatched: leaves at which the two trees have another structure, and how, in words.
+        parts: what rounding may do to leaves as a whole, and to their lines.
+        wider: leaves of which any floating dtype will do.
     """
-    mismatched = mismatched or {}
+    mismatched, parts = mismatched or {}, parts or {}
     rows = [
         mismatched_row(path, leaf, mismatched[path])
         if path in mismatched
-        else compare_leaf(path, actual.get(path), leaf, reference[path], tolerance[path])
+        else compare_leaf(
+            path, actual.get(path), leaf, reference[path], tolerance[path], parts.get(path, []), path in wider
+        )
         for path, leaf in model.items()
     ]
     if mismatched:
@@ -114,9 +138,15 @@ def mismatched_row(path: str, expected: np.ndarray, message: str) -> Row:
 
 
 def compare_leaf(
-    path: str, manual: np.ndarray | None, expected: np.ndarray, reference: np.ndarray, allowed: np.ndarray
+    path: str,
+    manual: np.ndarray | None,
+    expected: np.ndarray,
+    reference: np.ndarray,
+    tolerance: np.ndarray,
+    parts: list[Part] | None = None,
+    any_dtype: bool = False,
 ) -> Row:
-    """One row: shape and dtype must be those of `expected`, values within `allowed` of `reference`."""
+    """One row: shape and dtype must be those of `expected`, values within `tolerance` of `reference`."""
 
     def row(verdict: Verdict, message: str = "", **values: Any) -> Row:
         size = norm(reference)
@@ -126,22 +156,27 @@ def compare_leaf(
         return row(Verdict.DISAGREE, "missing on the manual side")
     if manual.shape != expected.shape:
         return row(Verdict.DISAGREE, f"shape is {manual.shape}, expected {expected.shape}")
-    if manual.dtype != expected.dtype:
-        return row(Verdict.DISAGREE, f"dtype is {manual.dtype}, expected {expected.dtype}")
+    other_dtype = manual.dtype != expected.dtype and not (any_dtype and jnp.issubdtype(manual.dtype, jnp.floating))
+    complaint = f"dtype is {manual.dtype}, expected {expected.dtype}" if other_dtype else ""
+    if other_dtype and not jnp.issubdtype(manual.dtype, jnp.number):
+        return row(Verdict.DISAGREE, complaint)
     if manual.size == 0:
-        return row(Verdict.AGREE, error=0.0, allowed=0.0)
+        return row(Verdict.DISAGREE if complaint else Verdict.AGREE, complaint, error=0.0, tolerance=0.0)
     with np.errstate(all="ignore"):
         if manual.dtype.kind in "iu" and reference.dtype.kind in "iu":  # float64 has not all of 64 bits
             larger, smaller = np.maximum(manual, reference), np.minimum(manual, reference)
             error = np.asarray(larger - smaller, np.float64)
+        elif np.iscomplexobj(manual) or np.iscomplexobj(reference):
+            error = np.abs(np.asarray(manual, np.complex128) - reference)
         else:
             error = np.asarray(np.subtract(manual, reference, dtype=np.float64))
+        signed = error.copy() if parts else error
         np.abs(error, out=error)
-        excess = np.asarray(np.maximum(allowed, np.finfo(np.float64).tiny))
+        excess = np.asarray(np.maximum(tolerance, np.finfo(np.float64).tiny))
         np.divide(error, excess, out=excess)
-        undecided = not np.isfinite(np.max(allowed))
-        if undecided:  # where an allowance is not finite nothing passes, and nothing is blamed but what is no number
-            excess[~np.isfinite(allowed) & np.isfinite(error)] = 0
+        undecided = not np.isfinite(np.max(tolerance))
+        if undecided:  # where a tolerance is not finite nothing passes, and nothing is blamed but what is no number
+            excess[~np.isfinite(tolerance) & np.isfinite(error)] = 0
     worst = tuple(int(i) for i in np.unravel_index(np.argmax(excess), error.shape))  # NaN counts as the largest
     agree = bool(excess[worst] <= 1)  # this way round, so that NaN is not agreement
     if not agree:
@@ -157,18 +192,68 @@ def compare_leaf(
                 )
             return row(Verdict.DISAGREE, f"{manual[where]} at {_at(where)}, where {reference[where]:.6g} is expected")
     if agree and undecided:
-        where = _first(~np.isfinite(allowed))
-        return row(Verdict.INCONCLUSIVE, f"what rounding allows is {allowed[where]} at {_at(where)}")
-    ours, right = float(manual[worst]), float(reference[worst])
+        where = _first(~np.isfinite(tolerance))
+        return row(Verdict.INCONCLUSIVE, f"the rounding tolerance is {tolerance[where]} at {_at(where)}")
+    left = departures(signed, reference, parts) if parts else []
+    ours, right = _number(manual[worst]), _number(reference[worst])
+    if not agree:
+        message = _apart(ours, right, _at(worst))
+    elif left:
+        message = _as_a_whole(left[0])
+    else:
+        message = complaint and f"{complaint}; its values agree"
     return row(
-        Verdict.AGREE if agree else Verdict.DISAGREE,
-        "" if agree else f"{ours:.9g} at {_at(worst)}, where {right:.9g} is expected",
+        Verdict.DISAGREE if message else Verdict.AGREE,
+        message,
         error=float(error[worst]),
-        allowed=float(allowed[worst]),
+        tolerance=float(tolerance[worst]),
         worst_index=worst,
-        manual_value=ours,
-        autodiff_value=right,
+        manual_value=ours if isinstance(ours, float) else None,
+        autodiff_value=right if isinstance(right, float) else None,
+        digits=_digits(norm(error), norm(reference)),
+        available=_digits(norm(tolerance) / DEVIATIONS, norm(reference)),
+        visible=_visible(reference, tolerance, parts or []),
+        departure=left[0] if left else None,
     )
+
+
+def _number(value: Any) -> float | complex:
+    return complex(value) if np.iscomplexobj(value) else float(value)
+
+
+def _digits(error: float, size: float) -> float | None:
+    """Of two norms: how many digits an error leaves; None where it leaves none to speak of."""
+    if not (np.isfinite(error) and np.isfinite(size)) or size == 0:
+        return None
+    return float(min(17.0, max(0.0, -np.log10(max(error / size, 1e-17)))))
+
+
+def _visible(reference: np.ndarray, tolerance: np.ndarray, parts: list[Part]) -> float:
+    """The smallest relative change that would be more than rounding, in an entry, a line or the whole."""
+    with np.errstate(all="ignore"):
+        sizes = np.abs(reference)
+        shares = np.where(sizes > 0, tolerance / sizes, np.inf)
+    return min([float(np.min(shares, initial=np.inf)), *(part.visible() for part in parts)])
+
+
+def _as_a_whole(left: Departure) -> str:
+    if np.isfinite(left.factor) and abs(left.factor - 1) > 1e-12:
+        amount = abs(left.factor - 1)
+        times = f"{left.factor:.4g}" if amount > 1e-3 else f"1 {'+' if left.factor > 1 else '-'} {amount:.2g}"
+        return f"{left.place} it is {times} times what is expected, though no entry stands out"
+    return f"{left.place} its errors are {left.excess:.2g} times what rounding explains, though no entry stands out"
+
+
+def _apart(ours: Any, right: Any, place: str) -> str:
+    """Two numbers in as many digits as tell them apart."""
+    one, other = f"{ours:.9g}", f"{right:.9g}"
+    for digits in (12, 15, 17):
+        if one != other:
+            break
+        one, other = f"{ours:.{digits}g}", f"{right:.{digits}g}"
+    gap = abs(ours - right) / abs(right) if right else 0.0
+    more = f" (a relative difference of {gap:.1e})" if 0 < gap < 1e-5 else ""
+    return f"{one} at {place}, where {other} is expected{more}"
 
 
 def _first(mask: np.ndarray) -> tuple[int, ...]:

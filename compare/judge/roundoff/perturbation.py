@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.judge.program.plan import Plan, Step, as_it_is
+from compare.judge.program.decisions import Repeated
+from compare.judge.program.plan import Plan, Step, as_it_is, is_narrow
 from compare.judge.program.primitives import TABLE
 from compare.judge.program.primitives.row import UNKNOWN, Moves, Rounds
 from compare.judge.roundoff.error_model import MOVES, SCALES, is_inexact
@@ -65,49 +66,82 @@ def _pool(size: int) -> np.ndarray:
 
 
 class RoundingNoise:
-    """The rule that moves every result by what its rounding may be."""
+    """The rule that moves every result by what its rounding may be.
 
-    def __init__(self, noise: Noise) -> None:
-        self.noise = noise
+    Args:
+        noise: draws of the unit roundoff in which work is done.
+        decisions: of the still run, which are taken again.
+        accumulate: the dtype in which sums of 16-bit numbers are formed; float32 if None, as kernels do.
+
+    A result that the trace has in 16 bits is rounded to them, where it is stored, and its sums are formed in
+    `accumulate`. So a cast to float32 in the reference counts: what is traced in float32 is not rounded to 16 bits.
+    """
+
+    def __init__(self, noise: Noise, decisions: Repeated | None = None, accumulate: Any = None) -> None:
+        self.noise, self.decisions, self.accumulate = noise, decisions, accumulate
 
     def __call__(self, step: Step, inputs: list[Array]) -> list[Array]:
         row, noise = step.row, self.noise
+        decided = self.decisions.at(step, inputs) if self.decisions is not None else None
+        if decided is not None:
+            return decided
         if row.rounds is Rounds.EXACTLY:
             if step.name == "bend":
                 slope = largest_slope(step, inputs[1:])
-                return [slope * noise.like(slope) * inputs[0]]
+                return [self._coarse(step, 0) * slope * noise.like(slope) * inputs[0]]
             return step.run(inputs, self)
         if row.moves is not Moves.NOTHING:
             inputs = MOVES[row.moves](inputs, noise.like)
         outputs = step.run(inputs, self)
-        if row.rounds is Rounds.WITHIN or (row.rounds is Rounds.IF_NARROWER and not _narrows(inputs[0], outputs[0])):
+        if row.rounds is Rounds.WITHIN or (row.rounds is Rounds.IF_NARROWER and not _narrows(step, inputs, outputs)):
             return outputs
-        return [self.moved(step, inputs, value) if _rounds(value) else value for value in outputs]
+        return [self.moved(step, inputs, value, i) if _rounds(value) else value for i, value in enumerate(outputs)]
 
-    def moved(self, step: Step, inputs: list[Array], value: Array) -> Array:
+    def moved(self, step: Step, inputs: list[Array], value: Array, place: int = 0) -> Array:
+        noise, traced = self.noise, step.equation.outvars[place].aval.dtype
+        narrow = is_narrow(traced)
         move = SCALES[step.row.rounds](step, inputs, value)
-        move = move * self.noise.like(value)
+        move = move * noise.like(value)
         if step.row.ulps != 1.0:
             move *= step.row.ulps
-        if (
-            value.dtype.itemsize <= 4 and value.dtype.kind != "c"
-        ):  # rounded by the code itself, to less than it works in
-            move *= max(1.0, unit_roundoff(value.dtype) / self.noise.unit)
+        if narrow or (value.dtype.itemsize <= 4 and value.dtype.kind != "c"):
+            # Rounded by the code itself, to less than it works in.
+            work = working_dtype(traced if narrow else value.dtype, self.accumulate)
+            move *= max(1.0, unit_roundoff(work) / noise.unit)
+        if narrow:  # stored in 16 bits, of which float16 has no numbers smaller than 6e-8
+            least = float(jnp.finfo(traced).smallest_subnormal)
+            stored = unit_roundoff(traced) * np.abs(np.asarray(value, np.float64)) + least
+            move = move + stored / noise.unit * noise.like(value)
         moved = value + move
         if not np.isfinite(moved).all():  # infinity, of a mask, has no last place
             moved = np.where(np.isfinite(value), moved, value)
         return moved if moved.dtype == value.dtype else moved.astype(value.dtype)
+
+    def _coarse(self, step: Step, place: int) -> float:
+        """How much coarser than the noise a value is that the trace has in 16 bits."""
+        traced = step.equation.outvars[place].aval.dtype
+        return max(1.0, unit_roundoff(traced) / self.noise.unit) if is_narrow(traced) else 1.0
+
+
+def working_dtype(dtype: Any, accumulate: Any = None) -> Any:
+    """The dtype in which work on numbers of a dtype is done: kernels form sums of 16-bit numbers in float32."""
+    if not is_narrow(dtype):
+        return dtype
+    return np.float32 if accumulate is None else dtype if accumulate == "input" else accumulate
 
 
 def _rounds(value: Array) -> bool:
     return hasattr(value, "dtype") and isinstance(value, np.ndarray | np.generic) and is_inexact(value)
 
 
-def _narrows(value: Array, converted: Array) -> bool:
+def _narrows(step: Step, inputs: list[Array], outputs: list[Array]) -> bool:
     """Whether a conversion rounds: from integers and truth values to numbers it does not, at sizes that occur."""
-    if not (is_inexact(value) and is_inexact(converted)):
-        return False
-    return unit_roundoff(converted.dtype) > unit_roundoff(value.dtype)
+    pairs = [(inputs[0].dtype, outputs[0].dtype)]
+    traced = step.equation.outvars[0].aval.dtype
+    if is_narrow(traced):
+        pairs.append((step.equation.invars[0].aval.dtype, traced))
+    inexact = [pair for pair in pairs if all(jnp.issubdtype(dtype, np.inexact) for dtype in pair)]
+    return any(unit_roundoff(after) > unit_roundoff(before) for before, after in inexact)
 
 
 def largest_slope(step: Step, inputs: list[Array]) -> Array:

@@ -18,16 +18,20 @@ Two refinements make it fair to a correct program that computes the same thing i
 u is the unit roundoff of the dtype under test. The noisy runs themselves are done in float64.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.judge.program.plan import Rule, as_it_is
+from compare.judge.program.decisions import Decisions
+from compare.judge.program.plan import Rule
 from compare.judge.program.trace import Program, Taps
-from compare.judge.roundoff.perturbation import Noise, RoundingNoise, unit_roundoff
+from compare.judge.roundoff.perturbation import Noise, RoundingNoise, unit_roundoff, working_dtype
+from compare.judge.roundoff.whole import ACROSS, Part, axes_of, component, summed
 from compare.pytrees import LOSS, Leaves, Pytree, leaves_by_path
 
 SAMPLES = 1
@@ -50,7 +54,28 @@ def measure(
     """
     program = program.at(*args)
     size = program.plan.largest_value()
-    return _measured(lambda rule: program(*args, rule=rule), size, dtype, samples, seed)
+    decisions = Decisions()
+    values, structure = jax.tree.flatten(program(*args, rule=decisions.recording()))
+    scatters = [Scatter(value, whole=False) for value in values]
+    for sample in range(samples):
+        rule = RoundingNoise(noise(size, sample, seed, dtype), decisions.repeated())
+        moved = jax.tree.leaves(program(*args, rule=rule))
+        # Taken out one by one: of a huge model, not everything fits into memory at once.
+        for scatter in scatters:
+            scatter.add(moved.pop(0))
+    tolerances = []
+    while scatters:
+        tolerances.append(scatters.pop(0).tolerance(dtype))
+    return jax.tree.unflatten(structure, values), jax.tree.unflatten(structure, tolerances)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of each quantity, by name: its value in float64, what rounding may do to its entries, and to it as a whole."""
+
+    values: Leaves
+    tolerances: Leaves
+    parts: dict[str, list[Part]]
 
 
 def measure_gradient(
@@ -60,73 +85,127 @@ def measure_gradient(
     *,
     taps: Mapping[str, Any],
     dtype: Any,
+    outputs: Mapping[str, Any] = MappingProxyType({}),
     upstream: Mapping[str, np.ndarray] | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
-) -> tuple[Leaves, Leaves]:
+    steady: bool = True,
+    accumulate: Any = None,
+) -> Measured:
     """The same for the loss, its gradients and those of the taps, each by its name, from one trace of the gradient.
 
-    `taps` are those to be measured, by name, with their shapes; `upstream` is put in the place of the gradients that
-    arrive at them. Each parameter's gradient is rounded to that parameter's dtype, and has the tolerance of it.
+    Args:
+        taps: arrays like the gradients of marked values that are to be measured, by name.
+        outputs: arrays like the marked values that are to be measured themselves, by name.
+        dtype: the widest of the parameters; each parameter's gradient is rounded to its own.
+        upstream: gradients that are put in the place of those that arrive at marked values.
+        steady: whether noise leaves every comparison as it is in the still run. If not, it may turn those between
+            numbers that rounding cannot tell apart.
+        accumulate: the dtype in which sums of 16-bit numbers are formed; float32 if None.
     """
     program = program.at(parameters, *args)
     own = leaves_by_path(parameters)
+    stored = {LOSS: dtype}
+    stored |= {name: like.dtype for name, like in (*outputs.items(), *taps.items(), *own.items())}
+    decisions = Decisions(steady)
 
     def evaluate(rule: Rule) -> Leaves:
         at_taps = Taps(upstream=dict(upstream or {}))
         loss, gradients = program.gradient(parameters, *args, rule=rule, taps=at_taps)
-        found = {name: at_taps.gradients.get(name, np.zeros(tap.shape)) for name, tap in taps.items()}
-        return {LOSS: loss, **found, **dict(zip(own, jax.tree.leaves(gradients), strict=True))}
+        found = {name: at_taps.gradients.get(name, np.zeros(like.shape)) for name, like in taps.items()}
+        shown = {name: at_taps.values[name] for name in outputs}
+        return {LOSS: loss, **shown, **found, **dict(zip(own, jax.tree.leaves(gradients), strict=True))}
 
-    values, tolerances = _measured(evaluate, program.gradient_plan.largest_value(), dtype, samples, seed)
-    for path, leaf in own.items():
-        if leaf.dtype != dtype:
-            times = unit_roundoff(leaf.dtype) / unit_roundoff(dtype)
-            tolerances[path] = tolerances[path] * times + float(jnp.finfo(leaf.dtype).tiny)
-    return values, tolerances
-
-
-def _measured(
-    evaluate: Callable[[Rule], Pytree], size: int, dtype: Any, samples: int, seed: int
-) -> tuple[Pytree, Pytree]:
-    unit = unit_roundoff(dtype)
-    values, structure = jax.tree.flatten(evaluate(as_it_is))
-    moves: list[Any] = [None] * len(values)
+    values = evaluate(decisions.recording())
+    scatters = {name: Scatter(value) for name, value in values.items()}
+    size = program.gradient_plan.largest_value()
     for sample in range(samples):
-        moved = jax.tree.leaves(evaluate(RoundingNoise(Noise(size, 1009 * seed + sample, unit))))
-        # Taken out one by one: of a huge model, not everything fits into memory at once.
-        moves = [_farther(moves.pop(0), moved.pop(0), value) for value in values]
-    options = {"samples": samples, "unit": unit, "tiny": float(jnp.finfo(dtype).tiny)}
-    tolerances = [_tolerance(moves.pop(0), value, **options) for value in values]
-    return jax.tree.unflatten(structure, values), jax.tree.unflatten(structure, tolerances)
+        draws = noise(size, sample, seed, dtype, accumulate)
+        moved = evaluate(RoundingNoise(draws, decisions.repeated(), accumulate))
+        for name, scatter in scatters.items():
+            scatter.add(moved.pop(name))
+    tolerances, parts = {}, {}
+    for name in values:
+        scatter = scatters.pop(name)
+        # A gradient of float32 beside parameters of float64 is formed in float32.
+        narrower = stored[name] != dtype and np.dtype(stored[name]).itemsize > 2
+        times = max(1.0, unit_roundoff(stored[name]) / unit_roundoff(dtype)) if narrower else 1.0
+        tolerances[name] = scatter.tolerance(stored[name], times)
+        parts[name] = scatter.parts(stored[name], times)
+    return Measured(values, tolerances, parts)
 
 
-def _farther(total: np.ndarray | None, moved: Any, still: np.ndarray) -> np.ndarray:
-    """The distance between moved and still, or of truth values whether they differ, combined with that of others.
-
-    As hypot does: squares of large or small numbers would over- or underflow.
-    """
-    moved = np.asarray(moved)
-    with np.errstate(all="ignore"):
-        apart = np.abs(moved - still) if jnp.issubdtype(still.dtype, jnp.number) else moved != still
-        distance = np.asarray(apart, np.float64)
-        return distance if total is None else np.hypot(total, distance, out=total)
+def noise(size: int, sample: int, seed: int, dtype: Any, accumulate: Any = None) -> Noise:
+    """Draws for a moved run: of the unit roundoff in which work in `dtype` is done."""
+    return Noise(size, 1009 * seed + sample, unit_roundoff(working_dtype(dtype, accumulate)))
 
 
-def _tolerance(move: np.ndarray, value: np.ndarray, *, samples: int, unit: float, tiny: float) -> np.ndarray:
-    """Of the entries of a leaf that noise moved by `move`, in root mean square times sqrt(samples)."""
-    with np.errstate(all="ignore"):  # what is not finite is allowed nothing by whoever compares
-        largest = np.max(move, initial=0.0)
-        scale = largest if 0 < largest < np.inf else 1.0  # so that no square overflows
-        deviation = np.asarray(move / scale)
-        if move.size:
-            np.square(deviation, out=deviation)
-            deviation += SHARED**2 * deviation.mean()
-            np.sqrt(deviation, out=deviation)
-        deviation *= DEVIATIONS * scale / np.sqrt(samples)
-        if jnp.issubdtype(value.dtype, jnp.inexact):  # integers are stored as they are
-            deviation += 4 * unit * np.abs(value) + tiny
-    return deviation
+class Scatter:
+    """How far the moved runs scatter about the still one: of one quantity, its entries and its parts."""
+
+    def __init__(self, value: np.ndarray, whole: bool = True) -> None:
+        self.value, self.samples = value, 0
+        self.total: np.ndarray | None = None
+        self.axes = list(axes_of(value)) if whole and np.isfinite(value).all() else []
+        with np.errstate(all="ignore"):
+            self.norms = [np.sqrt(summed(np.square(value), axis)) for axis in self.axes]
+        self.along = [np.zeros(norm.shape) for norm in self.norms]
+
+    def add(self, moved: Any) -> None:
+        """One more run. Distances are combined as hypot does: squares of large numbers would overflow."""
+        moved = np.asarray(moved)
+        self.samples += 1
+        with np.errstate(all="ignore"):
+            if not jnp.issubdtype(self.value.dtype, jnp.number):  # of truth values: whether they differ
+                distance = np.asarray(moved != self.value, np.float64)
+            else:
+                difference = moved - self.value
+                for i, axis in enumerate(self.axes):
+                    self.along[i] += np.square(component(difference, self.value, axis, self.norms[i]))
+                distance = np.asarray(np.abs(difference), np.float64)
+            self.total = distance if self.total is None else np.hypot(self.total, distance, out=self.total)
+
+    def deviation(self) -> np.ndarray:
+        """The standard deviation of every entry, of which a part is common to the leaf."""
+        assert self.total is not None  # there was a run
+        with np.errstate(all="ignore"):  # what is not finite is allowed nothing by whoever compares
+            largest = np.max(self.total, initial=0.0)
+            scale = largest if 0 < largest < np.inf else 1.0  # so that no square overflows
+            deviation = np.asarray(self.total / scale)
+            if deviation.size:
+                np.square(deviation, out=deviation)
+                deviation += SHARED**2 * deviation.mean()
+                np.sqrt(deviation, out=deviation)
+            deviation *= scale / np.sqrt(self.samples)
+            return deviation
+
+    def tolerance(self, dtype: Any, times: float = 1.0) -> np.ndarray:
+        """Of every entry, stored in `dtype`; `times`: how much coarser the work is than the noise."""
+        tolerance = self.deviation()
+        with np.errstate(all="ignore"):
+            tolerance *= DEVIATIONS * times
+            if jnp.issubdtype(self.value.dtype, jnp.inexact):  # integers are stored as they are
+                tolerance += 4 * unit_roundoff(dtype) * np.abs(self.value) + float(jnp.finfo(dtype).tiny)
+        return tolerance
+
+    def parts(self, dtype: Any, times: float = 1.0) -> list[Part]:
+        """Of the whole and of each line: what entries have in common shows in the runs, and the rest adds up."""
+        if not self.axes:
+            return []
+        found, unit, tiny = [], unit_roundoff(dtype), float(jnp.finfo(dtype).tiny)
+        with np.errstate(all="ignore"):
+            deviation = times * self.deviation()
+            entries = np.square(deviation) + np.square(unit * self.value)  # stored, each is rounded by itself
+            weighted = entries * np.square(self.value)
+            for axis, norm, along in zip(self.axes, self.norms, self.along, strict=True):
+                alone = np.where(norm > 0, np.sqrt(summed(weighted, axis)) / norm, 0.0)
+                common = np.square(times) * along / self.samples
+                common = common + SHARED**2 * common.mean()
+                # A whole unit, for there are kernels that cut numbers off instead of rounding them.
+                tolerance = DEVIATIONS * np.sqrt(common + np.square(alone)) + unit * norm + tiny
+                across = ACROSS * np.sqrt(summed(entries, axis)) + tolerance
+                found.append(Part(axis, norm, tolerance, across))
+        return found
 
 
 def last_place(array: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ def test_everything_is_compared_in_backward_order():
     assert [row.path for row in point.rows] == list(BACKWARD_ORDER)
     assert point.verdict is Verdict.AGREE
     assert point.wrong == set()
-    assert all(row.error <= row.allowed for row in point.rows)
+    assert all(row.error <= row.tolerance for row in point.rows)
 
 
 def test_what_is_wrong_is_listed():

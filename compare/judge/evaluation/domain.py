@@ -1,0 +1,107 @@
+"""What the caller says of parameters and arguments: where perturbed points may go.
+
+A probability taken ten times as large is none, and says nothing of the code under test. With `domain={"p": "unit
+interval"}` a perturbed point moves it and leaves it one.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from scipy import special
+
+from compare.errors import BadInput
+from compare.judge.evaluation.perturbed_points import cast
+from compare.pytrees import Pytree, leaves_by_path
+
+Array = np.ndarray
+Move = Callable[[Array, Array, np.random.Generator], Array]  # (at the caller's point, moved, random) -> moved
+
+
+def _growth(leaf: Array, moved: Array) -> float:
+    """How much larger a move made a leaf."""
+    sizes = [float(np.sqrt(np.mean(np.square(values)))) for values in (leaf, moved)]
+    return sizes[1] / sizes[0] if all(0 < size < np.inf for size in sizes) else 1.0
+
+
+def _positive(leaf: Array, moved: Array, random: np.random.Generator) -> Array:
+    return _growth(leaf, moved) * np.abs(leaf) * np.exp(0.1 * random.standard_normal(leaf.shape))
+
+
+def _negative(leaf: Array, moved: Array, random: np.random.Generator) -> Array:
+    return -_positive(leaf, moved, random)
+
+
+def _unit_interval(leaf: Array, moved: Array, random: np.random.Generator) -> Array:
+    inside = np.clip(leaf, 1e-12, 1 - 1e-12)
+    return special.expit(special.logit(inside) + random.standard_normal(leaf.shape))
+
+
+def _positive_definite(leaf: Array, moved: Array, random: np.random.Generator) -> Array:
+    mixing = np.eye(leaf.shape[-1]) + 0.1 * random.standard_normal(leaf.shape)
+    mixed = _growth(leaf, moved) * mixing @ leaf @ np.swapaxes(mixing, -1, -2)
+    return (mixed + np.swapaxes(mixed, -1, -2)) / 2
+
+
+def _fixed(leaf: Array, moved: Array, random: np.random.Generator) -> Array:
+    return leaf
+
+
+DOMAINS: dict[str, Move] = {
+    "positive": _positive,
+    "negative": _negative,
+    "unit interval": _unit_interval,
+    "positive definite": _positive_definite,
+    "fixed": _fixed,
+}
+
+
+def checked(domain: Mapping[str, str], names: list[str], parameters: Pytree, args: Pytree) -> dict[str, str]:
+    """The domains, if each belongs to something. Raises BadInput, a ValueError.
+
+    Names are those of arguments, or of leaves: `p`, `W1`, `options.scale`.
+    """
+    known = {*names, *leaves_by_path(parameters)}
+    for name, argument in zip(names, (parameters, *args), strict=True):
+        known |= {f"{name}.{path}" for path in leaves_by_path(argument)} if not _is_leaf(argument) else set()
+    for name, kind in domain.items():
+        if kind not in DOMAINS:
+            raise BadInput(f"domain says {kind!r} of {name!r}; it knows {', '.join(map(repr, DOMAINS))}.")
+        if name not in known:
+            raise BadInput(f"domain names {name!r}, but there are {', '.join(sorted(known))}.")
+    return dict(domain)
+
+
+def _is_leaf(argument: Any) -> bool:
+    return jax.tree_util.all_leaves([argument])
+
+
+def kept(
+    domain: Mapping[str, str],
+    names: list[str],
+    before: tuple[Any, ...],
+    after: tuple[Any, ...],
+    random: np.random.Generator,
+) -> tuple[Any, ...]:
+    """(parameters, *args) after a move, with what has a domain moved inside of it."""
+    if not domain:
+        return after
+    found = []
+    for place, (name, old, new) in enumerate(zip(names, before, after, strict=True)):
+        leaves, tree = jax.tree.flatten(new)
+        paths = list(leaves_by_path(old))
+        same = tree == jax.tree.structure(old)
+        olds = jax.tree.leaves(old) if same else leaves
+        moved = []
+        for path, was, leaf in zip(paths, olds, leaves, strict=True) if same else ():
+            kind = domain.get(f"{name}.{path}") or domain.get(name) or (domain.get(path) if place == 0 else None)
+            inside = kind is not None and isinstance(leaf, np.ndarray) and np.shape(was) == leaf.shape and leaf.size
+            if inside and leaf.dtype.kind == "f":
+                wide = np.asarray(was, np.float64), np.asarray(leaf, np.float64)
+                leaf = cast(DOMAINS[kind](*wide, random), leaf)
+            elif kind == "fixed":
+                leaf = was
+            moved.append(leaf)
+        found.append(jax.tree.unflatten(tree, moved) if same else new)
+    return tuple(found)

@@ -1,0 +1,81 @@
+"""The code under test in a wider dtype, to tell a wrong derivation from lost digits.
+
+float16 and bfloat16 are tried in float32, float32 in float64, float64 in `np.longdouble`. An error of the derivation
+is as large there; an error of the arithmetic, an overflow included, is gone. Code that cannot work in the wider dtype,
+or does not (a C function, a constant of float32 on the way), is not judged by it.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compare.judge.program.plan import is_narrow
+from compare.judge.reports.verdict import Row, Verdict
+from compare.judge.roundoff.tolerance import norm
+from compare.pytrees import Leaves, Pytree
+
+WIDER = {"f2": np.float32, "f4": np.float64, "f8": np.longdouble, "c8": np.complex128, "c16": np.clongdouble}
+GONE = 1 / 16  # of an error, at most, is left of what rounding made
+
+
+def decided(rows: list[Row], actual: Leaves, expected: Leaves, wide: Leaves) -> tuple[list[Row], dict[str, str]]:
+    """The rows, with those settled that the wider run settles, and what it showed, by path.
+
+    Args:
+        rows: as they are.
+        actual, expected: by path, in the narrow run.
+        wide: what the code under test returned in the wider dtype.
+    """
+    settled, arithmetic = [], {}
+    for row in rows:
+        path = row.path
+        if _has_wrong_numbers(row, actual, expected) and path in wide and _is_wider(wide[path], actual[path]):
+            error, before = (_error(side[path], expected[path]) for side in (wide, actual))
+            if error <= GONE * before < np.inf:
+                arithmetic[path] = _lost(row)
+                row = replace(row, verdict=Verdict.AGREE, message="", departure=None)
+        settled.append(row)
+    return settled, arithmetic
+
+
+def _has_wrong_numbers(row: Row, actual: Leaves, expected: Leaves) -> bool:
+    came, right = actual.get(row.path), expected.get(row.path)
+    if row.verdict is not Verdict.DISAGREE or came is None or right is None:
+        return False
+    same_kind = came.shape == right.shape and str(came.dtype) == row.dtype
+    return same_kind and bool(np.isfinite(right).all())
+
+
+def _error(actual: np.ndarray, expected: np.ndarray) -> float:
+    with np.errstate(all="ignore"):
+        return float(norm(np.asarray(actual - expected, np.float64)))
+
+
+def _lost(row: Row) -> str:
+    digits = "" if row.digits is None else f": {row.digits:.0f} of its digits are right"
+    more = "" if row.available is None or row.digits is None else f", where {row.available:.0f} are to be had"
+    return f"{row.path} loses digits in {row.dtype}{digits}{more}. In a wider dtype it is right."
+
+
+def _is_wider(value: np.ndarray, than: np.ndarray) -> bool:
+    return value.shape == than.shape and value.dtype.kind in "fc" and _eps(value.dtype) < _eps(than.dtype)
+
+
+def _eps(dtype: Any) -> float:
+    return float(np.finfo(dtype).eps) if dtype in (np.longdouble, np.clongdouble) else float(jnp.finfo(dtype).eps)
+
+
+def widened_once(tree: Pytree) -> Any:
+    """Floating-point arrays in the next wider dtype."""
+
+    def wide(leaf: Any) -> Any:
+        if not isinstance(leaf, np.ndarray | np.generic):
+            return leaf
+        if leaf.dtype.str[1:] in WIDER:
+            return leaf.astype(WIDER[leaf.dtype.str[1:]])
+        return leaf.astype(np.float32) if is_narrow(leaf.dtype) else leaf
+
+    return jax.tree.map(wide, tree)

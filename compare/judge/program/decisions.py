@@ -1,0 +1,107 @@
+"""Discrete decisions of an evaluation, so that another one can take the same: floor, comparisons, the order of a sort.
+
+Rounding moves 5.0 to 4.99, and its floor from 5 to 4. Where 5.0 was given and not computed, no program takes it for
+4.99: what follows from such a jump says nothing of rounding. So decisions are those of the unmoved run in every other:
+in runs with noise, and along differences of the loss.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from compare.judge.program.plan import Rule, Step
+from compare.judge.program.primitives.row import Kind
+
+Array = Any
+
+
+class Decisions:
+    """What an evaluation decided, step by step.
+
+    Args:
+        steady: whether comparisons are repeated, too, and not only what is decided about single numbers, such as a
+            rounding to integers. Two numbers that are computed may be equal to rounding, and then another program may
+            well compare them otherwise.
+    """
+
+    def __init__(self, steady: bool = True) -> None:
+        self.steady = steady
+        self.made: dict[int, list[Any]] = {}  # by the step's identity, in the order of its evaluations
+
+    def recording(self) -> Rule:
+        """The rule of the run that decides."""
+        self.made = {}
+
+        def rule(step: Step, inputs: list[Array]) -> list[Array]:
+            outputs = step.run(inputs, rule)
+            if self.decides(step, inputs):
+                self.made.setdefault(id(step), []).append(_decision(step, inputs, outputs))
+            return outputs
+
+        return rule
+
+    def repeated(self) -> "Repeated":
+        """For one more run: asked at each step whether there is a decision to repeat."""
+        return Repeated(self)
+
+    def decides(self, step: Step, inputs: list[Array]) -> bool:
+        kind = step.row.kind
+        if kind is Kind.DISCRETE:
+            return not step.keys
+        if step.name == "convert_element_type":
+            return step.dtypes[0].kind in "iu" and np.asarray(inputs[0]).dtype.kind not in "iub"
+        if step.name == "rem":
+            return step.dtypes[0].kind == "f"
+        return self.steady and (kind is Kind.COMPARISON or step.name in ("sort", "top_k"))
+
+
+class Repeated:
+    """The decisions of a run, given out again in their order."""
+
+    def __init__(self, decisions: Decisions) -> None:
+        self.decisions = decisions
+        self.left: dict[int, Iterator[Any]] = {}
+
+    def at(self, step: Step, inputs: list[Array]) -> list[Array] | None:
+        """The results of a step that decides, as they were decided; None of others, and where nothing was decided."""
+        if not self.decisions.decides(step, inputs):
+            return None
+        left = self.left.setdefault(id(step), iter(self.decisions.made.get(id(step), ())))
+        made = next(left, None)
+        return None if made is None else _with_decision(step, inputs, made)
+
+    def rule(self, step: Step, inputs: list[Array]) -> list[Array]:
+        """The rule of a run that is as it is, but for its decisions."""
+        made = self.at(step, inputs)
+        return step.run(inputs, self.rule) if made is None else made
+
+
+def _decision(step: Step, inputs: list[Array], outputs: list[Array]) -> Any:
+    if step.name == "sort":
+        return _order(step, inputs)
+    if step.name == "top_k":
+        return outputs[1]
+    if step.name == "rem":
+        x, y = inputs
+        return np.round((x - outputs[0]) / np.where(y == 0, 1, y))
+    return outputs
+
+
+def _with_decision(step: Step, inputs: list[Array], made: Any) -> list[Array]:
+    if step.name == "sort":
+        return [np.take_along_axis(value, made, step.params["dimension"]) for value in inputs]
+    if step.name == "top_k":
+        return [np.take_along_axis(inputs[0], np.asarray(made, np.intp), step.params.get("axis", -1)), made]
+    if step.name == "rem":
+        x, y = inputs
+        return [np.asarray(x - made * y)]
+    return made
+
+
+def _order(step: Step, inputs: list[Array]) -> Array:
+    axis, shape = step.params["dimension"], inputs[0].shape
+    places = np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    evaluate = step.row.evaluate
+    assert evaluate is not None  # sort has a rule
+    return evaluate(*inputs, np.broadcast_to(places, shape).copy(), **step.params)[-1]
