@@ -12,6 +12,14 @@ import numpy as np
 from compare.errors import BadInput, CodeUnderTestFailed
 from compare.judge.diagnosis.attribution import explain, fits_its_loss, intended, reference_at_fault, side_at_fault
 from compare.judge.evaluation import perturbed_points as probing
+from compare.judge.evaluation.complex_parts import (
+    CONVENTIONS,
+    by_hand_of_parts,
+    has_complex,
+    loss_of_parts,
+    split,
+    whole_report,
+)
 from compare.judge.evaluation.domain import checked, kept
 from compare.judge.evaluation.elsewhere import convicted
 from compare.judge.evaluation.intermediates import backward_order, find_taps, not_compared
@@ -38,6 +46,7 @@ def check_gradients(
     at_least: float | Mapping[str, float] = 0.0,
     domain: Mapping[str, str] = MappingProxyType({}),
     accumulate: Any = None,
+    convention: str = "jax",
 ) -> GradientReport:
     """Compare gradients derived by hand with those that JAX derives from `loss`.
 
@@ -55,24 +64,71 @@ def check_gradients(
     sequence of your own (`compare.judge.evaluation.perturbed_points`). `references` asks finite differences and complex
     steps which side is wrong, and whether both are. Memory is bounded by a few times that of the gradient itself.
 
-    The verdict is about the derivation. What the arithmetic loses at the caller's point, and what overflows or is clipped
-    elsewhere, is said in `report.arithmetic`, and is a fault only with `strict`. `at_least` is a relative tolerance for
-    what is approximate by design, for everything or by the name of a leaf. `domain` says of parameters and arguments,
-    by name, what they must stay at perturbed points: "positive", "negative", "unit interval", "positive definite" or
-    "fixed". Sums of 16-bit numbers are expected to be formed in float32, or in `accumulate`, a dtype or "input".
+    The verdict is about the derivation. What the arithmetic loses at the caller's point, and what overflows or is
+    clipped elsewhere, is said in `report.arithmetic`, and is a fault only with `strict`. `at_least` is a relative
+    tolerance for what is approximate by design, for everything or by the name of a leaf. `domain` says of parameters
+    and arguments, by name, what they must stay at perturbed points: "positive", "negative", "unit interval", "positive
+    definite" or "fixed". Sums of 16-bit numbers are expected to be formed in float32, or in `accumulate`, a dtype or
+    "input". Of complex parameters x + iy the gradient is dL/dx - i dL/dy, as JAX has it, or with
+    `convention="conjugate"` its conjugate, as PyTorch does.
 
     DISAGREE is said only where a correct gradient cannot be; INCONCLUSIVE if the loss is not finite, the point is a
-    nonsmooth one, rounding may be as large as a gradient, or the loss contradicts both sides. Raises TypeError if what is returned holds no gradients, and
-    BadInput, a ValueError, if there is nothing to differentiate, or names cannot be told apart.
+    nonsmooth one, rounding may be as large as a gradient, or the loss contradicts both sides. Raises TypeError if what
+    is returned holds no gradients, and BadInput, a ValueError, if there is nothing to differentiate, or names cannot be
+    told apart.
     """
-    _chosen(probes)  # refused before anything is called
+    return check(
+        loss_and_gradients,
+        loss,
+        parameters,
+        args,
+        seed=seed,
+        probes=probes,
+        references=references,
+        strict=strict,
+        at_least=at_least,
+        domain=domain,
+        accumulate=accumulate,
+        convention=convention,
+    )
+
+
+def check(
+    loss_and_gradients: GradientFunction,
+    loss: Loss,
+    parameters: Pytree,
+    args: tuple[Pytree, ...],
+    *,
+    seed: int = 0,
+    probes: bool | Sequence[probing.Probe] = True,
+    references: bool = True,
+    strict: bool = False,
+    at_least: float | Mapping[str, float] = 0.0,
+    domain: Mapping[str, str] = MappingProxyType({}),
+    accumulate: Any = None,
+    convention: str = "jax",
+    outputs: tuple[str, ...] = (),
+    hidden: frozenset[str] = frozenset(),
+) -> GradientReport:
+    """What every door comes to: `check_gradients`, and the two options that a forward and backward pair needs.
+
+    `outputs` are names of taps whose values are compared, too; the hand-written side then returns them last, by name.
+    `hidden` are quantities that have no row of their own.
+    """
+    chosen = _chosen(probes)  # refused before anything is called
     parameters = jax.tree.map(lambda leaf: np.array(as_array(leaf)), parameters)
     args = jax.tree.map(_argument, args)
     _refuse_what_is_no_parameter(parameters)
+    if convention not in CONVENTIONS:
+        raise BadInput(f"convention must be {' or '.join(map(repr, CONVENTIONS))}, got {convention!r}.")
+    whole = parameters
+    names = _argument_names(loss_and_gradients, len(args))
+    if has_complex(parameters):
+        loss_and_gradients, loss = by_hand_of_parts(loss_and_gradients, convention), loss_of_parts(loss)
+        parameters = split(parameters)
     with jax.enable_x64(True):
         dtype = np.dtype(jax.numpy.result_type(*jax.tree.leaves(parameters)))
     with precise(parameters, args):
-        names = _argument_names(loss_and_gradients, len(args))
         watched = Watched(loss_and_gradients, names)
         current = traced(loss, parameters, *args)
         result = current.output
@@ -85,7 +141,7 @@ def check_gradients(
                 f"the name {twice[0]!r} marks a value in the loss, and is also that of "
                 f"{'the loss' if twice[0] == LOSS else 'a parameter'}. Give the tap another name."
             )
-        check = Check(
+        known = Check(
             watched,
             current,
             dtype,
@@ -93,21 +149,18 @@ def check_gradients(
             taps,
             names,
             seed,
+            outputs=outputs,
             at_least=_relative(at_least, parameters),
             domain=checked(domain, names, parameters, args),
             accumulate=accumulate,
+            hidden=hidden,
         )
-        return judged(check, parameters, args, probes, references, strict)
-
-
-def judged(
-    check: Check, parameters: Pytree, args: tuple[Pytree, ...], probes: Any, references: bool, strict: bool
-) -> GradientReport:
-    """The report on two functions of which all is known but numbers."""
-    try:
-        report = _check(check, parameters, args, _chosen(probes), references)
-    except CodeUnderTestFailed as failure:  # at the caller's own point
-        raise failure.error from None
+        try:
+            report = _check(known, parameters, args, chosen, references)
+        except CodeUnderTestFailed as failure:  # at the caller's own point
+            raise failure.error from None
+    if has_complex(whole):
+        report = whole_report(report, whole, convention)
     return _strictly(report) if strict else report
 
 
@@ -135,11 +188,6 @@ def _refuse_what_is_no_parameter(parameters: Pytree) -> None:
     if not jax.tree.leaves(parameters):
         raise BadInput("parameters holds no arrays: there is nothing to differentiate.")
     for path, leaf in leaves_by_path(parameters).items():
-        if jax.numpy.issubdtype(leaf.dtype, np.complexfloating):
-            raise BadInput(
-                f"parameters must be real numbers, got {leaf.dtype} at {path}. Make its real and its imaginary part a "
-                "parameter each."
-            )
         if not jax.numpy.issubdtype(leaf.dtype, np.inexact):
             raise BadInput(
                 f"parameters must be floating-point numbers, got {leaf.dtype} at {path}. Make it an argument."

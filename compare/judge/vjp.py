@@ -5,10 +5,11 @@ The pair is turned into a loss, the inner product of the value with a random cot
 """
 
 import functools
+import inspect
 import keyword
 from collections import namedtuple
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -17,10 +18,10 @@ import numpy as np
 
 from compare.errors import BadInput
 from compare.judge.evaluation.intermediates import tap
-from compare.judge.gradients import check_gradients
+from compare.judge.gradients import check
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
-from compare.judge.reports.verdict import Verdict
-from compare.pytrees import as_array, is_key
+from compare.judge.reports.verdict import Diagnosis, Row, Verdict
+from compare.pytrees import LOSS, as_array, copies, is_key, leaves_by_path
 
 # A stream of its own: people draw their inputs from default_rng(0), and an output gradient equal to the input hides
 # transposes again.
@@ -46,7 +47,11 @@ class _Contracted:
 
 def _marked(path: Any, leaf: Any) -> Any:
     """Marked, because many a derivative is written with the value: `1 - output**2`."""
-    return tap(f"output{jax.tree_util.keystr(path)}", leaf)
+    return tap(_name(path), leaf)
+
+
+def _name(path: Any) -> str:
+    return f"output{jax.tree_util.keystr(path)}"
 
 
 def _merged(places: tuple[bool, ...], inputs: Sequence[Any], others: dict[str, Any]) -> list[Any]:
@@ -70,16 +75,28 @@ def _pair(result: Any) -> Any:
     return result
 
 
-@functools.lru_cache(maxsize=256)
-def _fields(names: tuple[str, ...]) -> Any:
-    """One class for the same names, so that checking a function again finds it compiled."""
-    return namedtuple("Inputs", names)
-
-
 def _named(names: tuple[str, ...], values: Sequence[Any]) -> Any:
     """The values under the names: a dict would not keep their order in JAX. What is too much is `gradient_2`, say."""
     extra = tuple(f"gradient_{i}" for i in range(len(names), len(values)))
     return _fields((*names, *extra)[: len(values)])._make(values)
+
+
+@functools.lru_cache(maxsize=256)
+def _fields(names: tuple[str, ...]) -> Any:
+    """One class for the same names, so that two trees with them have one structure."""
+    return namedtuple("Inputs", names)
+
+
+def _names_of(function: Callable[..., Any], count: int) -> tuple[str, ...] | None:
+    """What a function calls its inputs; None if it does not say, or in a way that no field may be called."""
+    try:
+        signature = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a builtin, a C function
+        return None
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = tuple(parameter.name for parameter in signature if parameter.kind in positional)[:count]
+    taken = any(name.startswith("_") or keyword.iskeyword(name) or name.startswith("output") for name in found)
+    return found if len(found) == count and not taken and LOSS not in found else None
 
 
 def _refuse_names(names: Sequence[str], count: int) -> None:
@@ -102,64 +119,187 @@ def check_vjp(
     *inputs: Any,
     seed: int = 0,
     names: Sequence[str] | None = None,
+    convention: str = "jax",
     **options: Any,
 ) -> GradientReport:
-    """Compare a hand-written `backward` with the vector-Jacobian product that JAX derives from `function`.
+    """Compare a hand-written forward and backward pair with `function` and JAX's vector-Jacobian product of it.
 
     `forward(*inputs) -> (value, cache)` and `backward(output_gradient, cache) -> gradient`, or a tuple with one
     gradient for each floating-point input, in order (or one for every input, with None for the others).
     `function(*inputs) -> value` must be traceable by JAX. Inputs that are not floating-point arrays pass through.
 
-    The output gradient is drawn from `seed`, of both signs and never ones, which hide transposes, sums and all of
-    batch normalization. In the report, the loss is its inner product with the value (of complex values the real part;
-    as in JAX, the output gradient is not conjugated), and leaves are numbered by input, or have the name of their
-    input, if `names` has one for each: "the gradient of x". Options and errors are those of `check_gradients`. If the
-    tuple has one more value, a dict, it holds gradients of intermediates that `function` marks with `tap`, and a fault
-    is located among them.
+    The report has a row for the output, which is compared entry by entry, and one for each input, by the name that
+    `forward` gives it, or that `names` does. The output gradient is drawn from `seed`, of both signs and never ones,
+    which hide transposes, sums and all of batch normalization. As in JAX, output gradients and gradients of complex
+    values are not conjugated; with `convention="conjugate"` they are, as in PyTorch. Where both sides agree, backward
+    is asked twice more: with the same output gradient, not contiguous in memory, and with one of stride 0, as a sum's.
+
+    Options and errors are those of `check_gradients`. If the tuple has one more value, a dict, it holds gradients of
+    intermediates that `function` marks with `tap`, and a fault is located among them.
     """
     arrays = [_input(x) for x in inputs]
     places = tuple(isinstance(x, np.ndarray) and jnp.issubdtype(x.dtype, jnp.inexact) for x in arrays)
     if not any(places):
         raise BadInput("none of the inputs is a floating-point array: there is nothing to differentiate.")
     floating = tuple(x for x, place in zip(arrays, places, strict=True) if place)
-    build = tuple
     if names is not None:
         _refuse_names(names, len(arrays))
-        build = functools.partial(_named, tuple(name for name, place in zip(names, places, strict=True) if place))
+    called = tuple(names) if names is not None else _names_of(forward, len(arrays)) or _names_of(function, len(arrays))
+    build = tuple
+    if called is not None:
+        build = functools.partial(_named, tuple(name for name, place in zip(called, places, strict=True) if place))
     digits = len(str(len(arrays)))  # so that the names sort as the inputs do: JAX goes through a dict by its keys
     others = {f"input {i:0{digits}}": x for i, (x, place) in enumerate(zip(arrays, places, strict=True)) if not place}
     value, _ = _pair(forward(*(np.copy(x) if isinstance(x, np.ndarray) else x for x in arrays)))
+    value = jax.tree.map(as_array, value)
+    shapes = jax.eval_shape(_shown(function), *arrays)
+    wrong = _otherwise(value, shapes)
+    if wrong is not None:
+        return wrong
+    conjugate = convention == "conjugate"
     random = np.random.default_rng([seed, COTANGENTS])
 
-    def cotangent_of(leaf: Any) -> np.ndarray:
-        array = as_array(leaf)
+    def cotangent_of(array: np.ndarray) -> np.ndarray:
         drawn = random.standard_normal(array.shape)
         if np.iscomplexobj(array):
             drawn = drawn + 1j * random.standard_normal(array.shape)
         return drawn.astype(array.dtype)
 
     cotangent = jax.tree.map(cotangent_of, value)
+    outputs = tuple(_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(value)[0])
+
+    def gradients(inputs: tuple[Any, ...], cotangent: Any, others: dict[str, Any]) -> tuple[Any, Any, Any]:
+        """(value, gradients, gradients of intermediates)"""
+        value, cache = _pair(forward(*_merged(places, inputs, others)))
+        given = backward(_conjugated(cotangent) if conjugate else cotangent, cache)
+        if not isinstance(given, tuple | list):
+            given = (given,)
+        intermediates = {}
+        if len(given) > 1 and isinstance(given[-1], dict) and len(given) - 1 in (len(floating), len(places)):
+            *given, intermediates = given
+        if len(given) == len(places):
+            given = tuple(g for g, place in zip(given, places, strict=True) if place)
+        return value, build(given), intermediates
 
     def by_hand(inputs: tuple[Any, ...], cotangent: Any, others: dict[str, Any]) -> tuple[Any, ...]:
-        value, cache = _pair(forward(*_merged(places, inputs, others)))
-        gradients = backward(cotangent, cache)
-        if not isinstance(gradients, tuple | list):
-            gradients = (gradients,)
-        intermediates = {}
-        if (
-            len(gradients) > 1
-            and isinstance(gradients[-1], dict)
-            and len(gradients) - 1 in (len(floating), len(places))
-        ):
-            *gradients, intermediates = gradients
-        if len(gradients) == len(places):
-            gradients = tuple(g for g, place in zip(gradients, places, strict=True) if place)
-        terms = jax.tree.map(lambda v, c: np.sum(np.real(as_array(v) * c)), value, cotangent)
-        return sum(jax.tree.leaves(terms)), build(gradients), intermediates
+        value, given, intermediates = gradients(inputs, cotangent, others)
+        leaves = jax.tree.leaves(jax.tree.map(as_array, value))
+        wide = [np.real(np.asarray(v, np.result_type(v, np.float64)) * c) for v, c in _pairs(leaves, cotangent)]
+        return sum(float(np.sum(w)) for w in wide), given, intermediates, dict(zip(outputs, leaves, strict=True))
 
-    return check_gradients(
-        by_hand, _Contracted(function, places), build(floating), cotangent, others, seed=seed, **options
+    report = check(
+        by_hand,
+        _Contracted(function, places),
+        build(floating),
+        (cotangent, others),
+        seed=seed,
+        outputs=outputs,
+        hidden=frozenset({LOSS}),
+        convention=convention,
+        **options,
     )
+    report = replace(report, outputs=outputs)
+    if report.verdict is Verdict.AGREE:
+        return _in_other_layouts(report, gradients, floating, cotangent, others)
+    return report
+
+
+def _conjugated(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.conj(as_array(leaf)), tree)
+
+
+def _pairs(leaves: list[np.ndarray], cotangent: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    return zip(leaves, map(np.asarray, jax.tree.leaves(cotangent)), strict=True)
+
+
+def _shown(function: Callable[..., Any]) -> Callable[..., Any]:
+    def shown(*inputs: Any) -> Any:
+        return function(*inputs)
+
+    return shown
+
+
+def _otherwise(value: Any, expected: Any) -> GradientReport | None:
+    """A report on an output of another structure or shape than the reference's: nothing else can be compared."""
+    if jax.tree.structure(value) != jax.tree.structure(expected):
+        ours, theirs = jax.tree.structure(value), jax.tree.structure(expected)
+        words = f"the output has the structure {ours}, and the reference's {theirs}."
+        return GradientReport(
+            Verdict.DISAGREE, [], "output", [Diagnosis("output", "structure", words)], "manual", outputs=("output",)
+        )
+    leaves, _ = jax.tree_util.tree_flatten_with_path(value)
+    rows, causes = [], []
+    for (path, ours), right in zip(leaves, jax.tree.leaves(expected), strict=True):
+        name = _name(path)
+        same = ours.shape == right.shape
+        words = "" if same else f"the shape is {ours.shape} and should be {right.shape}"
+        verdict = Verdict.AGREE if same else Verdict.DISAGREE
+        rows.append(Row(name, verdict, right.shape, str(right.dtype), float("nan"), message=words))
+        if not same:
+            causes.append(Diagnosis(name, "shape", f"{words}."))
+    if not causes:
+        return None
+    outputs = tuple(row.path for row in rows)
+    return GradientReport(Verdict.DISAGREE, rows, causes[0].path, causes, "manual", outputs=outputs)
+
+
+def _in_other_layouts(
+    report: GradientReport, gradients: Callable[..., Any], inputs: Any, cotangent: Any, others: Any
+) -> GradientReport:
+    """The report, and a fault if the backward pass depends on how the output gradient lies in memory."""
+    constant = jax.tree.map(lambda c: np.full(c.shape, c.flat[0] if c.size else 0, c.dtype), cotangent)
+    looks = (
+        ("not contiguous", cotangent, jax.tree.map(_strided, cotangent)),
+        ("of stride 0, as that of a sum is", constant, jax.tree.map(_of_one_number, constant)),
+    )
+    for words, plain, otherwise in looks:
+        try:
+            with np.errstate(all="ignore"):
+                right, found = (copies(gradients(copies(inputs), c, copies(others))[1]) for c in (plain, otherwise))
+        except Exception as error:  # it may refuse what it was not made for
+            note = f"an output gradient that is {words} in memory is refused: {error}"
+            return replace(report, notes=[*report.notes, note])
+        differing = [path for path, leaf in leaves_by_path(right).items() if not _alike(leaf, found, path)]
+        if differing:
+            message = (
+                f"with an output gradient that is {words} in memory, the gradient of {', '.join(differing)} is "
+                "another: use its strides, or make it contiguous first (np.ascontiguousarray)."
+            )
+            cause = Diagnosis(differing[0], "layout", message)
+            return replace(report, verdict=Verdict.DISAGREE, diagnoses=[cause, *report.diagnoses], wrong_side="manual")
+    return report
+
+
+def _alike(right: np.ndarray, found: Any, path: str) -> bool:
+    """To half of the digits: products of another layout round otherwise."""
+    other = leaves_by_path(found).get(path)
+    if other is None or other.shape != right.shape:
+        return False
+    with np.errstate(all="ignore"):
+        gap = np.max(np.abs(np.asarray(other - right)), initial=0)
+        return bool(gap <= float(jnp.finfo(right.dtype).eps) ** 0.5 * np.max(np.abs(right), initial=0)) or not (
+            np.isfinite(right).all()
+        )
+
+
+def _strided(array: np.ndarray) -> np.ndarray:
+    """The same numbers, the first axis the fastest in memory, each followed by a number that is not among them.
+
+    Whoever takes them for contiguous reads wrong ones.
+    """
+    if not array.ndim:
+        return array
+    memory = np.full((*array.shape[:0:-1], 2 * array.shape[0]), 7, array.dtype)
+    spread = memory[..., ::2].transpose()
+    spread[...] = array
+    return spread
+
+
+def _of_one_number(array: np.ndarray) -> np.ndarray:
+    """One number for all entries, in memory enough for all of them, so that nobody reads beyond it."""
+    memory = np.full(max(array.size, 1), 7, array.dtype)
+    memory[0] = array.flat[0] if array.size else 0
+    return np.lib.stride_tricks.as_strided(memory, array.shape, (0,) * array.ndim)
 
 
 def assert_vjp_agrees(*args: Any, **options: Any) -> None:

@@ -51,7 +51,7 @@ def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | Non
             causes.append(Diagnosis(path, "missing-leaf", "there should be no such leaf."))
             continue
         value, right = np.asarray(actual[path]), alone.expected[path]
-        model = expected.get(path, np.zeros(np.shape(right), check.dtype))
+        model = expected[path] if path in expected else check.like(check.taps.get(path, check.loss.output))
         plain = shape_or_dtype(path, value, model)
         if plain is not None:
             causes.append(plain)
@@ -117,8 +117,8 @@ def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[
     """Each side's gradient against its own loss. Returns (side, what the references say, notes)."""
     parameters = leaves_by_path(point.parameters)
     wrong = {path for path in point.wrong if path in parameters}
-    loss_wrong = LOSS in point.wrong
-    manual = gradients_of(point)
+    loss_wrong = not point.wrong.isdisjoint({LOSS, *check.outputs})
+    manual = gradients_of(check, point)
     if (
         point.answer.mismatched
         or set(manual) != set(parameters)
@@ -153,9 +153,10 @@ def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[
     return None, opinions, ["neither gradient fits its own loss by finite differences: both may be wrong."]
 
 
-def gradients_of(point: Point) -> Leaves:
+def gradients_of(check: Check, point: Point) -> Leaves:
     """The hand-written gradients, those that are too many included."""
-    return {name: value for name, value in point.actual.items() if name != LOSS and name not in point.intermediates}
+    others = {LOSS, *check.outputs, *point.intermediates}
+    return {name: value for name, value in point.actual.items() if name not in others}
 
 
 def _tree(point: Point, values: Leaves) -> Pytree:

@@ -96,8 +96,8 @@ def kept(
         moved = []
         for path, was, leaf in zip(paths, olds, leaves, strict=True) if same else ():
             kind = domain.get(f"{name}.{path}") or domain.get(name) or (domain.get(path) if place == 0 else None)
-            inside = kind is not None and isinstance(leaf, np.ndarray) and np.shape(was) == leaf.shape and leaf.size
-            if inside and leaf.dtype.kind == "f":
+            same_shape = isinstance(leaf, np.ndarray) and np.shape(was) == leaf.shape and leaf.size
+            if kind is not None and same_shape and leaf.dtype.kind == "f":
                 wide = np.asarray(was, np.float64), np.asarray(leaf, np.float64)
                 leaf = cast(DOMAINS[kind](*wide, random), leaf)
             elif kind == "fixed":

@@ -28,8 +28,7 @@ def convicted(check: Check, here: Point, there: Point, name: str) -> tuple[Point
         words.append(f"{far}, the hand-written loss is {value:.3g}, where {float(there.expected[LOSS]):.6g} is right.")
         return _undecided(there, there.wrong, f"the hand-written loss is {value:.3g} there"), words
     lost = {path for path in there.wrong if path in there.actual and not _is_finite(there, path)}
-    for path in sorted(lost):
-        words.append(f"{far}, the hand-written gradient of {path} is not finite.")
+    words += [f"{far}, the hand-written gradient of {path} is not finite." for path in sorted(lost)]
     there = _undecided(there, lost, "what was returned is not finite there")
     if there.wrong and there.wrong <= {LOSS, *check.outputs} and not _near_too(check, here):
         words.append(

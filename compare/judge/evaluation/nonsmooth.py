@@ -1,4 +1,4 @@
-"""Kinks and ties: points where a function has more than one derivative, and no choice of one is a fault."""
+"""Nonsmooth points: where a function has more than one derivative, and no choice of one is a fault."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from compare.judge.program.plan import Step
 from compare.judge.program.trace import Taps, widened
 from compare.judge.reports.verdict import Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
-from compare.pytrees import LOSS, Pytree, leaves_by_path
+from compare.pytrees import LOSS, Leaves, Pytree, leaves_by_path
 
 
 def kink(check: Check, point: Point) -> str | None:
@@ -23,7 +23,9 @@ def kink(check: Check, point: Point) -> str | None:
     around the point.
     """
     wrong = point.wrong
-    if not wrong or LOSS in wrong or not wrong <= point.expected.keys():
+    if not check.loss.has_nonsmooth_points:
+        return None
+    if not wrong or not wrong.isdisjoint({LOSS, *check.outputs}) or not wrong <= point.expected.keys():
         return None
     random = np.random.default_rng(check.seed)
     for _ in range(2):
@@ -34,7 +36,7 @@ def kink(check: Check, point: Point) -> str | None:
         return None
     names = ", ".join(sorted(wrong))
     return (
-        f"this point is a kink or a tie, where {names} has more than one derivative. The two sides choose "
+        f"this point is a nonsmooth one, where {names} has more than one derivative. The two sides choose "
         "different ones and agree nearby: move the point a little, or choose the same convention."
     )
 
@@ -79,44 +81,56 @@ class _Nudges:
     and not only at the parameters: many entries may stand at a nonsmooth point that no move of the parameters leaves.
     """
 
-    def __init__(self, seed: int, together: bool) -> None:
-        self.random, self.together = np.random.default_rng(seed), together
+    def __init__(self, seed: int, together: bool, times: float = 1.0) -> None:
+        self.random, self.together, self.times = np.random.default_rng(seed), together, times
 
     def __call__(self, step: Step, inputs: list[Any]) -> list[Any]:
-        if step.name != "nudged":
+        if step.name != "nudged" or step.decided:  # the floor of a number is at no border, though it be one
             return step.run(inputs, self)
         value = np.asarray(inputs[0])
         signs = self.random.choice((-1.0, 1.0), () if self.together else value.shape)
         size = float(np.sqrt(np.mean(np.square(value, dtype=np.float64)))) if value.size else 0.0
-        far = max(1e-7, 8 * unit_roundoff(value.dtype)) * (size if 0 < size < np.inf else 1.0)
+        far = self.times * max(1e-7, 8 * unit_roundoff(value.dtype)) * (size if 0 < size < np.inf else 1.0)
         return [(value + far * signs * self.random.uniform(0.5, 1.5, value.shape)).astype(value.dtype)]
 
 
+WIDER = 8.0  # times as far are nonsmooth operations moved to see whether what they make of it is a jump
+
+
 def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
-    """Whether what came may be an average of the gradients right around the point.
+    """Whether what came may be an average of the gradients right around the point, which is a nonsmooth one.
 
     For pairs of wrong entries, what came must lie in the convex hull of what the gradient is nearby, seen from
-    directions all around. A pair is enough to refuse full gradients for both sides of a tie.
+    directions all around. A pair is enough to refuse full gradients for both sides of a tie. And the hull must not
+    shrink with the neighborhood: where it does, the gradient is continuous there, and any small error would lie in it.
     """
     random = np.random.default_rng(check.seed)
-    near = []
-    for sample in range(64):
+
+    def beside(sample: int, times: float) -> Leaves:
         start = widened(point.parameters)
         if sample % 2:
-            start = _jittered(start, random, 1e-7)  # for operations whose inputs have no marker
+            start = _jittered(start, random, times * 1e-7)  # for operations whose inputs have no marker
         taps = Taps()
-        nudges = _Nudges(sample, sample % 4 == 0)
+        nudges = _Nudges(sample, sample % 4 == 0, times)
         _, right = check.loss.gradient(start, *point.args, rule=nudges, taps=taps)
         none = {name: np.zeros(check.taps[name].shape) for name in point.intermediates}
-        near.append(leaves_by_path(right) | none | taps.gradients)
+        return leaves_by_path(right) | none | taps.gradients
+
+    near = [beside(sample, 1.0) for sample in range(48)]
     came = point.actual
     entries = [
         (row.path, index) for row in point.rows if row.path in wrong for index in _worst_entries(row, came, near[0])
     ]
     if {path for path, _ in entries} != wrong:
         return False  # what is no number, or no gradient of that shape, is no derivative anywhere
-    cloud = np.array([[leaves[path][index] for path, index in entries] for leaves in near])
+    cloud, wide = (
+        np.array([[leaves[path][index] for path, index in entries] for leaves in clouds])
+        for clouds in (near, [beside(sample, WIDER) for sample in range(16)])
+    )
     target = np.array([float(came[path][index]) for path, index in entries])
+    spread = np.ptp(cloud[:16], axis=0)
+    if not (spread > 0.3 * np.ptp(wide, axis=0)).any() or not spread.any():
+        return False
     angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     rays = np.stack([np.cos(angles), np.sin(angles)])
     margin = 1e-4 * np.abs(cloud).max() + 1e-12

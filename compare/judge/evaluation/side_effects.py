@@ -144,9 +144,10 @@ def _multiple(a: np.ndarray, b: np.ndarray | None, path: str, allowed: Allowed |
         return float("inf")
     if _equal(a, b):
         return 0.0
-    if allowed is None or not jnp.issubdtype(a.dtype, jnp.floating):
+    if allowed is None or not jnp.issubdtype(a.dtype, jnp.inexact):
         return float("inf")
-    wide, other = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    kind = np.complex128 if np.iscomplexobj(a) else np.float64
+    wide, other = np.asarray(a, kind), np.asarray(b, kind)
     with np.errstate(all="ignore"):
         slack = allowed.get(path)
         if slack is None or slack.shape != a.shape:

@@ -20,7 +20,7 @@ import numpy as np
 from jax.extend import core
 
 from compare.judge.program.primitives import TABLE
-from compare.judge.program.primitives.row import UNKNOWN, Primitive
+from compare.judge.program.primitives.row import UNKNOWN, Kind, Primitive
 
 Array = Any
 Rule = Callable[["Step", list[Array]], list[Array]]  # (step, inputs) -> outputs
@@ -59,6 +59,7 @@ class Step:
     """One operation: its row of the table, where its inputs lie among the values, and where its results go."""
 
     __slots__ = (
+        "decided",
         "dtypes",
         "equation",
         "inputs",
@@ -85,6 +86,7 @@ class Step:
         self.narrow = any(is_narrow(widening.dtype(atom.aval.dtype)) for atom in (*equation.invars, *equation.outvars))
         self.keys = not all(_is_plain(atom.aval.dtype) for atom in (*equation.invars, *equation.outvars))
         self.last: list[int] = []
+        self.decided = False  # whether all that goes into it follows from discrete decisions alone
         self.raw: list[tuple[int, np.dtype]] = []  # which inputs are the plan's own, and their dtypes
         self.programs: dict[str, Plan] = {}
 
@@ -141,6 +143,7 @@ class Plan:
         self._leave_out_what_nothing_uses()
         self._do_each_when_it_is_needed()
         own = dict(zip(self.inputs, self.in_dtypes, strict=True))
+        self._note_what_is_decided()
         for step in self.steps:
             step.raw = [(i, own[place]) for i, place in enumerate(step.inputs) if place in own]
 
@@ -176,6 +179,16 @@ class Plan:
             outputs = [self._place(places, variable) for variable in equation.outvars]
             self.steps.append(Step(equation, inputs, outputs, self.widening))
         return [place(atom) for atom in jaxpr.outvars]
+
+    def _note_what_is_decided(self) -> None:
+        """A floor's value moves by whole numbers or not at all, and so does what is computed from it alone."""
+        decided: set[int] = set()
+        constant = {place for place, value in enumerate(self.values) if value is not None}
+        for step in self.steps:
+            moving = [place for place in step.inputs if place not in constant]
+            step.decided = bool(moving) and decided.issuperset(moving)
+            if step.decided or step.row.kind in (Kind.DISCRETE, Kind.COMPARISON):
+                decided.update(step.outputs)
 
     def _leave_out_what_nothing_uses(self) -> None:
         used = set(self.outputs)

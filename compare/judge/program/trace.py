@@ -16,7 +16,18 @@ from jax import lax
 from jax.extend import core
 
 from compare.errors import CodeUnderTestFailed
-from compare.judge.program.plan import Plan, Rule, Step, Widening, as_it_is, called_program, quietly, unknown_operations
+from compare.judge.program.plan import (
+    CALLS,
+    Plan,
+    Rule,
+    Step,
+    Widening,
+    as_it_is,
+    called_program,
+    inner_programs,
+    quietly,
+    unknown_operations,
+)
 from compare.judge.program.primitives import TABLE
 from compare.judge.program.primitives.control_flow import fixed_and_carried
 from compare.judge.program.primitives.markers import bent_p, marked_p, nudged_p
@@ -101,10 +112,23 @@ class Program:
         values = quietly(plan, inputs, (taps or Taps()).around(rule))
         return values[0], jax.tree.unflatten(structure, values[1:])
 
+    @functools.cached_property
+    def has_nonsmooth_points(self) -> bool:
+        """Whether an operation of it has points with several derivatives, those in loops and branches included."""
+        return any(_is_nonsmooth(equation) for equation in self.closed.jaxpr.eqns)
+
     @property
     def unknown(self) -> list[str]:
         """The names of the operations that the table has no row for, those in loops and branches included."""
         return sorted(unknown_operations([step.equation for step in self.plan]))
+
+
+def _is_nonsmooth(equation: Any) -> bool:
+    name = equation.primitive.name
+    row = TABLE.get(name, UNKNOWN)
+    if row.kind in (Kind.NONSMOOTH, Kind.COMPARISON) or (row is UNKNOWN and name not in CALLS):
+        return True
+    return any(_is_nonsmooth(inner) for inside in inner_programs(equation) for inner in inside.eqns)
 
 
 def traced(loss: Callable[..., Any], parameters: Pytree, *args: Pytree) -> Program:
@@ -140,7 +164,7 @@ class Taps:
         """`rule`, and at the marks what is to be done there."""
 
         def at_marks(step: Step, inputs: list[Any]) -> list[Any]:
-            if step.name == "marked":
+            if step.name in ("marked", "name"):  # a value that is not differentiated keeps the mark that it had
                 self.values[step.params["name"]] = inputs[0]
                 return inputs[:1]
             if step.name == "arrives":
@@ -271,10 +295,6 @@ class _Marking:
 
     def branch(self, closed: Any, *operands: Any) -> list[Any]:
         return self.evaluated(closed.jaxpr, closed.consts, operands)
-
-
-def _decides(row: Any) -> bool:
-    return row.kind in (Kind.DISCRETE, Kind.COMPARISON)
 
 
 def _is_floating(atom: Any) -> bool:

@@ -32,8 +32,8 @@ class GradientReport:
 
     `rows` has one row for the loss, one for each intermediate and one for each parameter. `first_wrong` is the
     first wrong quantity in backward order, judged alone; `probe` names the point that showed the fault if it was
-    not the caller's; `notes` say what could not be done and why. `arithmetic` says where digits are lost at the caller's
-    point, and what overflows or is clipped at others: no fault of the derivation.
+    not the caller's; `notes` say what could not be done and why. `arithmetic` says where digits are lost at the
+    caller's point, and what overflows or is clipped at others: no fault of the derivation.
     """
 
     verdict: Verdict
@@ -46,6 +46,7 @@ class GradientReport:
     references: dict[str, Derivative] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     arithmetic: list[str] = field(default_factory=list)
+    outputs: tuple[str, ...] = ()
     changed: list[str] = field(default_factory=list)
     allowance: str = ""
 
@@ -73,6 +74,8 @@ class GradientReport:
     def subject(self, path: str | None) -> str:
         if path == LOSS:
             return "the loss"
+        if path is not None and path in self.outputs:
+            return f"the {path}"
         return f"JAX's gradient of {path}" if self.wrong_side == "autodiff" else f"the gradient of {path}"
 
     def lines(self) -> list[str]:

@@ -11,6 +11,7 @@ from compare.judge.program.decisions import Repeated
 from compare.judge.program.plan import Plan, Step, as_it_is, is_narrow
 from compare.judge.program.primitives import TABLE
 from compare.judge.program.primitives.row import UNKNOWN, Moves, Rounds
+from compare.judge.program.primitives.special_functions import INEXACT_FORMULAS
 from compare.judge.roundoff.error_model import MOVES, SCALES, is_inexact
 
 Array = Any
@@ -93,6 +94,8 @@ class RoundingNoise:
         if row.moves is not Moves.NOTHING:
             inputs = MOVES[row.moves](inputs, noise.like)
         outputs = step.run(inputs, self)
+        if step.name == "custom_jvp_call":
+            return [self._by_formula(step, inputs, value) for value in outputs]
         if row.rounds is Rounds.WITHIN or (row.rounds is Rounds.IF_NARROWER and not _narrows(step, inputs, outputs)):
             return outputs
         return [self.moved(step, inputs, value, i) if _rounds(value) else value for i, value in enumerate(outputs)]
@@ -102,8 +105,9 @@ class RoundingNoise:
         narrow = is_narrow(traced)
         move = SCALES[step.row.rounds](step, inputs, value)
         move = move * noise.like(value)
-        if step.row.ulps != 1.0:
-            move *= step.row.ulps
+        coarse = max(step.row.ulps, step.row.inexact / noise.unit)
+        if coarse != 1.0:
+            move *= coarse
         if narrow or (value.dtype.itemsize <= 4 and value.dtype.kind != "c"):
             # Rounded by the code itself, to less than it works in.
             work = working_dtype(traced if narrow else value.dtype, self.accumulate)
@@ -116,6 +120,15 @@ class RoundingNoise:
         if not np.isfinite(moved).all():  # infinity, of a mask, has no last place
             moved = np.where(np.isfinite(value), moved, value)
         return moved if moved.dtype == value.dtype else moved.astype(value.dtype)
+
+    def _by_formula(self, step: Step, inputs: list[Array], value: Array) -> Array:
+        """The value of a function of JAX's that is not exact, moved by the error of its formula."""
+        written = step.params["call_jaxpr"].jaxpr.debug_info.func_src_info or ""
+        name, _, file = written.partition(" at ")
+        error = INEXACT_FORMULAS.get(name)
+        if error is None or "jax" not in file:
+            return value
+        return value + error(inputs[0]) / self.noise.unit * self.noise.like(value)
 
     def _coarse(self, step: Step, place: int) -> float:
         """How much coarser than the noise a value is that the trace has in 16 bits."""

@@ -217,7 +217,7 @@ def last_place(array: np.ndarray) -> np.ndarray:
 
 def norm(array: np.ndarray) -> float:
     """The Euclidean norm, in float64 whatever the dtype, scaled where a square would overflow or vanish."""
-    wide = np.asarray(array, np.float64).ravel()
+    wide = np.asarray(np.abs(array) if np.iscomplexobj(array) else array, np.float64).ravel()
     with np.errstate(over="ignore", under="ignore"):
         plain = float(np.sqrt(np.add.reduce(np.square(wide))))  # no BLAS: its threads would spin where JAX's are to run
     if 1e-150 < plain < 1e150 or not wide.size:

@@ -78,7 +78,9 @@ TABLE: dict[str, Primitive] = {
     **markers.ROWS,
     **dict.fromkeys(_DONE_BY_JAX, _BY_JAX),
     **{
-        name: replace(_EXCEPTIONS.get(name, default), evaluate=rule)
+        name: replace(
+            _EXCEPTIONS.get(name, default), evaluate=rule, inexact=special_functions.RELATIVE_ERROR.get(name, 0.0)
+        )
         for module, default in _DEFAULTS.items()
         for name, rule in module.RULES.items()
     },

@@ -49,6 +49,7 @@ class Primitive:
         kind: what the operation is as a function.
         rounds: what its rounding error is in proportion to.
         ulps: by how many half units in the last place an implementation errs.
+        inexact: the relative error of JAX's own implementation in float64, where it is more than that.
         moves: what is moved before the operation is done.
         slope: of a smooth elementwise function of one argument, `x -> f'(x)`: where the function is evaluated near
             saturation, its derivative errs in proportion to its size away from there.
@@ -62,6 +63,7 @@ class Primitive:
     kind: Kind = Kind.SMOOTH
     rounds: Rounds = Rounds.RESULT
     ulps: float = 1.0
+    inexact: float = 0.0
     moves: Moves = Moves.NOTHING
     slope: Callable[[Any], Any] | None = None
     control: Callable[..., list[Any]] | None = None

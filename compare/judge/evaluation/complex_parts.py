@@ -1,0 +1,144 @@
+"""Complex parameters as what they are: a real and an imaginary part each, which the judge looks at as two leaves.
+
+Of a real loss L of z = x + iy, JAX's gradient is dL/dx - i dL/dy, which is not conjugated; PyTorch's is its conjugate,
+dL/dx + i dL/dy (`convention="conjugate"`). Either way dL/dx and dL/dy are two real gradients.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compare.judge.reports.gradient_report import GradientReport
+from compare.judge.reports.verdict import Diagnosis, Row, Verdict
+from compare.pytrees import Pytree, as_array, leaves_by_path
+
+CONVENTIONS = ("jax", "conjugate")
+
+
+class Parts(NamedTuple):
+    """Of one complex leaf."""
+
+    real: Any
+    imag: Any
+
+
+def is_complex(leaf: Any) -> bool:
+    return np.issubdtype(np.asarray(leaf).dtype, np.complexfloating)
+
+
+def has_complex(tree: Pytree) -> bool:
+    return any(map(is_complex, jax.tree.leaves(tree)))
+
+
+def split(tree: Pytree, sign: float = 1.0) -> Any:
+    """Complex leaves in two, the imaginary parts times `sign`."""
+
+    def parts(leaf: Any) -> Any:
+        if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            return leaf
+        array = as_array(leaf)
+        real, imaginary = np.real(array), np.imag(array)
+        return Parts(np.ascontiguousarray(real), np.ascontiguousarray(imaginary if sign > 0 else -imaginary))
+
+    return jax.tree.map(parts, tree)
+
+
+def joined(tree: Pytree) -> Any:
+    """The tree as it was before `split`."""
+    return jax.tree.map(
+        lambda part: part.real + part.imag * 1j if isinstance(part, Parts) else part,
+        tree,
+        is_leaf=lambda part: isinstance(part, Parts),
+    )
+
+
+def by_hand_of_parts(function: Callable[..., Any], convention: str) -> Callable[..., Any]:
+    """The hand-written side as a function of the parts."""
+    sign = 1.0 if convention == "conjugate" else -1.0
+
+    def by_hand(parameters: Pytree, *args: Any) -> Any:
+        result = function(_joined_like(parameters), *args)
+        if not isinstance(result, tuple | list) or len(result) < 2:
+            return result
+        return (result[0], split(result[1], sign), *result[2:])
+
+    return by_hand
+
+
+def _joined_like(tree: Pytree) -> Any:
+    """`joined` in NumPy, in the dtype that the parts have."""
+
+    def whole(part: Any) -> Any:
+        if not isinstance(part, Parts):
+            return part
+        return (part.real + 1j * part.imag).astype(np.result_type(part.real.dtype, np.complex64))
+
+    return jax.tree.map(whole, tree, is_leaf=lambda part: isinstance(part, Parts))
+
+
+def loss_of_parts(loss: Callable[..., Any]) -> Callable[..., Any]:
+    def of_parts(parameters: Pytree, *args: Any) -> Any:
+        return loss(joined(parameters), *args)
+
+    return of_parts
+
+
+def whole_report(report: GradientReport, parameters: Pytree, convention: str) -> GradientReport:
+    """The report on parts as one on the complex leaves."""
+    named = leaves_by_path(parameters)
+    parts = leaves_by_path(split(parameters))
+    owners, places = {}, iter(parts)
+    for path, leaf in named.items():
+        for _ in range(2 if is_complex(leaf) else 1):
+            owners[next(places)] = path
+    rows: dict[str, Row] = {}
+    for row in report.rows:
+        owner = owners.get(row.path, row.path)
+        if owner not in named or not is_complex(named[owner]):
+            rows[owner] = row
+            continue
+        which = "imaginary" if row.path.endswith("imag") else "real"
+        message = row.message and f"in its {which} part, {row.message}"
+        row = replace(row, path=owner, dtype=str(named[owner].dtype), message=message)
+        rows[owner] = _worse(rows[owner], row) if owner in rows else row
+    causes = []
+    wrong = {row.path for row in report.rows if row.verdict is Verdict.DISAGREE}
+    for cause in report.diagnoses:
+        owner = owners.get(cause.path or "", cause.path)
+        if owner == cause.path:
+            causes.append(cause)
+            continue
+        imaginary = str(cause.path).endswith("imag")
+        other = str(cause.path).removesuffix("imag") + "real"
+        if imaginary and cause.kind == "sign" and other not in wrong:
+            words = (
+                f"it is conjugated. For L of x + iy, {_formula(convention)} is expected; JAX does not conjugate, and "
+                'PyTorch does (convention="conjugate").'
+            )
+            causes.append(Diagnosis(owner, "conjugated", words))
+        else:
+            which = "imaginary" if imaginary else "real"
+            causes.append(replace(cause, path=owner, message=f"in its {which} part, {cause.message}"))
+    note = f"of complex parameters, the gradient is {_formula(convention)} ({convention} convention)."
+    first = owners.get(report.first_wrong or "", report.first_wrong)
+    return replace(report, rows=list(rows.values()), diagnoses=causes, first_wrong=first, notes=[*report.notes, note])
+
+
+def _formula(convention: str) -> str:
+    return "dL/dx + i dL/dy" if convention == "conjugate" else "dL/dx - i dL/dy"
+
+
+def _worse(one: Row, other: Row) -> Row:
+    """Of the rows of both parts, the one that says more, with the norm of the whole."""
+
+    def rank(row: Row) -> tuple[int, float]:
+        order = [Verdict.AGREE, Verdict.INCONCLUSIVE, Verdict.DISAGREE]
+        share = row.error / row.tolerance if row.tolerance > 0 else 0.0
+        return order.index(row.verdict), share
+
+    worse = max(one, other, key=rank)
+    return replace(worse, norm=float(np.hypot(one.norm, other.norm)))
