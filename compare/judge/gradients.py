@@ -258,7 +258,7 @@ def _check(
         diagnoses=misconduct + report.diagnoses,
         probe=seen.name,
         probes=seen.showed,
-        notes=[*seen.notes, *notes, *check.by_hand.remarks, *_of_another_dtype(check, here), *silent],
+        notes=[*seen.notes, *notes, *check.by_hand.remarks, *_about_the_loss(check, here), *silent],
         arithmetic=[*here.arithmetic.values(), *seen.arithmetic],
         changed=_changed(check, here, point),
         allowance=_allowance(check, point),
@@ -269,10 +269,14 @@ def _far(name: str) -> str:
     return f"the perturbed point {name!r}"
 
 
-def _of_another_dtype(check: Check, here: Point) -> list[str]:
-    """A sentence about a loss that is wider than the reference's, which is nobody's fault."""
+def _about_the_loss(check: Check, here: Point) -> list[str]:
+    """A sentence about a loss that is missing, or of another dtype than the reference's, which is nobody's fault."""
+    if LOSS in check.hidden:
+        return []
+    if here.answer.without_loss:
+        return ["the hand-written side returns no loss: it is not compared."]
     given, traced = here.actual[LOSS].dtype, check.like(check.loss.output).dtype
-    if given == traced or LOSS in check.hidden:
+    if given == traced:
         return []
     return [f"the hand-written loss is {given}, and the reference's {traced}."]
 

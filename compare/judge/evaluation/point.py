@@ -83,7 +83,7 @@ class Answer:
     """What the hand-written side returned: as it is, and by name.
 
     `mismatched` are parameters at which the gradients' tree has another structure, and how; `offered` the names of all
-    intermediates, whether or not a tap has them.
+    intermediates, whether or not a tap has them. `without_loss`: there was no loss, so that it is not compared.
     """
 
     given: Pytree
@@ -91,6 +91,7 @@ class Answer:
     intermediates: Leaves
     mismatched: dict[str, str]
     offered: frozenset[str]
+    without_loss: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,8 @@ class Check:
             steady=steady,
             accumulate=self.accumulate,
         )
+        if answer.without_loss:
+            answer = replace(answer, actual=answer.actual | {LOSS: measured.values[LOSS]})
         expected, tolerance, parts = measured.values, dict(measured.tolerances), dict(measured.parts)
         for name, value in expected.items():
             tolerance[name], parts[name] = self._at_least(name, value, tolerance[name], parts[name])
@@ -181,7 +184,8 @@ class Check:
         rows = compare_leaves(answer.actual, model, expected, tolerance, answer.mismatched, parts, wider)
         rows = [self._beyond_the_dtype(row, answer.actual, float(expected[LOSS])) for row in rows]
         rows = self._undecided(rows, parameters, expected, tolerance)
-        rows = [row for row in rows if row.path not in self.hidden]
+        hidden = self.hidden | {LOSS} if answer.without_loss else self.hidden
+        rows = [row for row in rows if row.path not in hidden]
         rows.sort(key=lambda row: self.order.index(row.path) if row.path in self.order else len(self.order))
         return Point(parameters, args, answer, expected, tolerance, rows, samples)
 
@@ -259,8 +263,10 @@ class Check:
             if name in offered
         }
         gradients = leaves_by_path(like(parameters, given[1]))
-        actual = {LOSS: as_array(number_like(given[0], zero)), **shown, **intermediates, **gradients}
-        return Answer(given, actual, intermediates, misbuilt(parameters, given[1]), frozenset(offered))
+        loss = {} if given[0] is None else {LOSS: as_array(number_like(given[0], zero))}
+        actual = loss | {**shown, **intermediates, **gradients}
+        differently = misbuilt(parameters, given[1])
+        return Answer(given, actual, intermediates, differently, frozenset(offered), given[0] is None)
 
 
 def _size(leaf: np.ndarray) -> float:
