@@ -21,6 +21,7 @@ from compare.judge.evaluation.intermediates import tap
 from compare.judge.gradients import check
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Diagnosis, Row, Verdict
+from compare.platform import precise
 from compare.pytrees import LOSS, as_array, copies, is_key, leaves_by_path
 
 # A stream of its own: people draw their inputs from default_rng(0), and an output gradient equal to the input hides
@@ -152,7 +153,8 @@ def check_vjp(
     others = {f"input {i:0{digits}}": x for i, (x, place) in enumerate(zip(arrays, places, strict=True)) if not place}
     value, _ = _pair(forward(*(np.copy(x) if isinstance(x, np.ndarray) else x for x in arrays)))
     value = jax.tree.map(as_array, value)
-    shapes = jax.eval_shape(_shown(function), *arrays)
+    with precise(floating, others):
+        shapes = jax.eval_shape(_shown(function), *arrays)
     wrong = _otherwise(value, shapes)
     if wrong is not None:
         return wrong

@@ -186,7 +186,8 @@ class Check:
         rows = self._undecided(rows, parameters, expected, tolerance)
         hidden = self.hidden | {LOSS} if answer.without_loss else self.hidden
         rows = [row for row in rows if row.path not in hidden]
-        rows.sort(key=lambda row: self.order.index(row.path) if row.path in self.order else len(self.order))
+        order = {name: i for i, name in enumerate(dict.fromkeys([LOSS, *self.outputs, *self.order]))}
+        rows.sort(key=lambda row: order.get(row.path, len(order)))
         return Point(parameters, args, answer, expected, tolerance, rows, samples)
 
     def like(self, traced: jax.ShapeDtypeStruct) -> np.ndarray:

@@ -47,6 +47,7 @@ class GradientReport:
     notes: list[str] = field(default_factory=list)
     arithmetic: list[str] = field(default_factory=list)
     outputs: tuple[str, ...] = ()
+    quantity: str = "gradient"
     changed: list[str] = field(default_factory=list)
     allowance: str = ""
 
@@ -76,7 +77,7 @@ class GradientReport:
             return "the loss"
         if path is not None and path in self.outputs:
             return f"the {path}"
-        return f"JAX's gradient of {path}" if self.wrong_side == "autodiff" else f"the gradient of {path}"
+        return f"JAX's {self.quantity} of {path}" if self.wrong_side == "autodiff" else f"the {self.quantity} of {path}"
 
     def lines(self) -> list[str]:
         """Everything but the table and what is said below it, in the order of its use."""

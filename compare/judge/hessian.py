@@ -1,0 +1,102 @@
+"""Hand-written second derivatives against JAX's: products with the Hessian, and the Hessian itself.
+
+H v is the gradient of <dL/dp, v> with respect to p (Pearlmutter, "Fast exact multiplication by the Hessian", Neural
+Computation 6, 1994): so it is judged as a gradient is. The Hessian is the Jacobian of the gradient.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compare.judge.gradients import check
+from compare.judge.jacobian import called_as, matrix_check
+from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
+from compare.judge.reports.verdict import Diagnosis, Verdict
+from compare.pytrees import LOSS, Loss, Pytree, as_array
+
+VECTORS = 1_000_039  # a stream of its own, for the vector that is multiplied
+
+
+def check_hvp(
+    hvp: Callable[..., Any], loss: Loss, parameters: Pytree, *args: Pytree, seed: int = 0, **options: Any
+) -> GradientReport:
+    """Compare `hvp(parameters, vector, *args) -> product` with JAX's product of the Hessian of `loss` and a vector.
+
+        product = H v,  H[i, j] = d2 loss / d p[i] d p[j]
+
+    `loss(parameters, *args) -> scalar` must be traceable by JAX; the vector and the product are trees like the
+    parameters. The vector is drawn from `seed`. One row for each parameter. Options and errors are those of
+    `check_gradients`.
+    """
+    parameters = jax.tree.map(lambda leaf: np.array(as_array(leaf)), parameters)
+    random = np.random.default_rng([seed, VECTORS])
+    vector = jax.tree.map(lambda leaf: random.standard_normal(leaf.shape).astype(leaf.dtype), parameters)
+
+    def slope(parameters: Pytree, vector: Pytree, *args: Pytree) -> Any:
+        gradients = jax.grad(loss)(parameters, *args)
+        return sum(jax.tree.leaves(jax.tree.map(lambda g, v: jnp.sum(g * v), gradients, vector)))
+
+    def by_hand(parameters: Pytree, vector: Pytree, *args: Pytree) -> Any:
+        return None, hvp(parameters, vector, *args)
+
+    hidden = frozenset({LOSS})
+    report = check(called_as(by_hand, hvp), slope, parameters, (vector, *args), seed=seed, hidden=hidden, **options)
+    return replace(report, quantity="part of H v")
+
+
+def check_hessian(
+    hessian: Callable[..., Any],
+    loss: Loss,
+    x: Any,
+    *args: Any,
+    seed: int = 0,
+    entries: bool | None = None,
+    **options: Any,
+) -> GradientReport:
+    """Compare `hessian(x, *args)` with the Hessian that JAX derives from `loss(x, *args) -> scalar`.
+
+        H[i, j] = d2 loss / d x[i] d x[j]
+
+    It is given as a Jacobian is (`check_jacobian`): dense, sparse, or a LinearOperator.
+    """
+
+    def gradient(x: Any, *args: Any) -> Any:
+        return jax.grad(loss)(x, *args)
+
+    report = matrix_check(hessian, gradient, x, args, "hessian", seed, entries, options)
+    return _with_symmetry(report, hessian, np.array(as_array(x)), args)
+
+
+def _with_symmetry(report: GradientReport, hessian: Callable[..., Any], x: np.ndarray, args: Any) -> GradientReport:
+    """The report, and that the matrix is not symmetric, if that is all that is known of what is wrong with it."""
+    if report.verdict is not Verdict.DISAGREE or report.probe is not None or report.diagnoses:
+        return report
+    found = hessian(np.array(x), *args)
+    dense = found.toarray() if hasattr(found, "toarray") else found
+    if not isinstance(dense, np.ndarray):
+        return report
+    dense = dense.reshape(x.size, x.size)
+    gap = np.abs(dense - dense.T)
+    if gap.max(initial=0) <= 1e-6 * np.abs(dense).max(initial=0):
+        return report
+    i, j = (int(k) for k in np.unravel_index(np.argmax(gap), gap.shape))
+    words = f"it is not symmetric, as a Hessian is: [{i}, {j}] is {dense[i, j]:.6g}, and [{j}, {i}] {dense[j, i]:.6g}."
+    return replace(report, diagnoses=[Diagnosis("matrix", "not-symmetric", words)])
+
+
+def assert_hvp_agrees(*args: Any, **options: Any) -> None:
+    """`check_hvp`, but raise GradientMismatch unless the verdict is AGREE."""
+    report = check_hvp(*args, **options)
+    if report.verdict is not Verdict.AGREE:
+        raise GradientMismatch(report)
+
+
+def assert_hessian_agrees(*args: Any, **options: Any) -> None:
+    """`check_hessian`, but raise GradientMismatch unless the verdict is AGREE."""
+    report = check_hessian(*args, **options)
+    if report.verdict is not Verdict.AGREE:
+        raise GradientMismatch(report)

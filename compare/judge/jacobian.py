@@ -1,0 +1,230 @@
+"""A hand-written Jacobian against JAX's: dense, sparse, or an operator that gives products with it.
+
+The entries of J are the gradient of <W, J> with respect to W; the products J v and J' u are those of <c, J v> and
+<c, J' u> with respect to c. So they are judged as gradients are. Products tell whether J is right at a cost that does
+not grow with its size; its entries tell where it is not, and are looked at where they are few.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator
+
+from compare.errors import BadInput
+from compare.judge.gradients import check
+from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
+from compare.judge.reports.verdict import Diagnosis, Verdict
+from compare.platform import precise
+from compare.pytrees import LOSS, as_array, copies, leaves_by_path
+
+ENTRIES = 2**14  # of the matrices whose entries are compared, unless the caller says otherwise
+PRODUCTS = 1_000_037  # a stream of its own, for the vectors that are multiplied
+
+
+class Entries(NamedTuple):
+    """What a perturbed point moves: the weights of the entries, and where the matrix is taken."""
+
+    matrix: Any
+    x: Any
+
+
+class Products(NamedTuple):
+    """What a perturbed point moves: the weights of J v and of J' u, and where the matrix is taken."""
+
+    product: Any
+    transposed_product: Any
+    x: Any
+
+
+def check_jacobian(
+    jacobian: Callable[..., Any],
+    function: Callable[..., Any],
+    x: Any,
+    *args: Any,
+    seed: int = 0,
+    entries: bool | None = None,
+    **options: Any,
+) -> GradientReport:
+    """Compare `jacobian(x, *args)` with the Jacobian that JAX derives from `function(x, *args)`.
+
+        J[i, j] = d function(x)[i] / d x[j]
+
+    The Jacobian is an array of shape (outputs, inputs), or (*output shape, *input shape); a SciPy sparse matrix, of
+    which entries that the pattern lacks are named; or a LinearOperator, whose two products must fit each other. With
+    `entries` every entry is compared (row "matrix"), without it J v and J' u for random u and v (rows "product" and
+    "transposed_product"); by default entries are, up to 16,384 of them, and where the hand-written side has any.
+    Options and errors are those of `check_gradients`.
+    """
+    return matrix_check(jacobian, function, x, args, "jacobian", seed, entries, options)
+
+
+def matrix_check(
+    matrix: Callable[..., Any],
+    function: Callable[..., Any],
+    x: Any,
+    args: tuple[Any, ...],
+    name: str,
+    seed: int,
+    entries: bool | None,
+    options: dict[str, Any],
+) -> GradientReport:
+    """The check of a matrix of derivatives of `function`, called `name` in messages."""
+    x = np.array(as_array(x))
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise BadInput(f"x must be an array of floating-point numbers, got {x.dtype}.")
+    with precise(x, args):
+        output = jax.eval_shape(function, x, *args)
+    if len(jax.tree.leaves(output)) != 1:
+        raise BadInput(f"function must return one array, but it returns {len(jax.tree.leaves(output))}.")
+    (output,) = jax.tree.leaves(output)
+    shape = (int(np.prod(output.shape)), x.size)
+
+    def flat(x: Any, *args: Any) -> Any:
+        return jnp.ravel(jax.tree.leaves(function(x, *args))[0])
+
+    first = matrix(np.array(x), *copies(args))
+    whole = not isinstance(first, LinearOperator) and (shape[0] * shape[1] <= ENTRIES if entries is None else entries)
+    if entries and not whole:
+        raise BadInput(f"{name} returns a LinearOperator, which has no entries to compare; leave entries out.")
+    _shaped(first, shape, output.shape, x.shape, name)
+    random = np.random.default_rng([seed, PRODUCTS])
+    if whole:
+        report = _entries(matrix, flat, x, args, shape, name, random, seed, options)
+    else:
+        report = _products(matrix, flat, x, args, shape, name, random, seed, options)
+    return _with_pattern(report, first, flat, x, args) if sparse.issparse(first) and whole else report
+
+
+def _shaped(matrix: Any, shape: tuple[int, int], out: tuple[int, ...], into: tuple[int, ...], name: str) -> Any:
+    """The matrix as one of (outputs, inputs). Raises BadInput, a ValueError."""
+    if sparse.issparse(matrix) or isinstance(matrix, LinearOperator):
+        found = tuple(matrix.shape)
+        if found == shape:
+            return matrix
+    else:
+        array = as_array(matrix)
+        found = array.shape
+        if found in (shape, (*out, *into)):
+            return array.reshape(shape)
+    turned = " It is the transpose's shape." if found == shape[::-1] else ""
+    raise BadInput(f"{name} must have the shape {shape}, (outputs, inputs), but it has {found}.{turned}")
+
+
+def called_as(by_hand: Callable[..., Any], matrix: Callable[..., Any]) -> Callable[..., Any]:
+    """`by_hand` under the argument names of the matrix function."""
+    with contextlib.suppress(TypeError, ValueError):  # of a builtin
+        by_hand.__signature__ = inspect.signature(matrix)  # type: ignore[attr-defined]  # functions take attributes
+    return by_hand
+
+
+def _entries(
+    matrix: Callable[..., Any],
+    flat: Callable[..., Any],
+    x: np.ndarray,
+    args: tuple[Any, ...],
+    shape: tuple[int, int],
+    name: str,
+    random: np.random.Generator,
+    seed: int,
+    options: dict[str, Any],
+) -> GradientReport:
+    derive = jax.jacfwd if shape[1] <= shape[0] else jax.jacrev
+
+    def loss(at: Entries, *args: Any) -> Any:
+        return jnp.sum(at.matrix * derive(flat)(at.x, *args).reshape(shape))
+
+    def by_hand(at: Entries, *args: Any) -> Any:
+        found = matrix(at.x, *args)
+        dense = found.toarray() if sparse.issparse(found) else as_array(found).reshape(shape)
+        return None, Entries(dense, np.zeros_like(at.x))
+
+    at = Entries(random.standard_normal(shape).astype(x.dtype), x)
+    hidden = frozenset({LOSS, *leaves_by_path(Entries((), x))})
+    report = check(called_as(by_hand, matrix), loss, at, args, seed=seed, hidden=hidden, **options)
+    return replace(report, outputs=("matrix",))
+
+
+def _products(
+    matrix: Callable[..., Any],
+    flat: Callable[..., Any],
+    x: np.ndarray,
+    args: tuple[Any, ...],
+    shape: tuple[int, int],
+    name: str,
+    random: np.random.Generator,
+    seed: int,
+    options: dict[str, Any],
+) -> GradientReport:
+    right, left = (random.standard_normal(n).astype(x.dtype) for n in shape[::-1])
+    inner: dict[str, float] = {}
+
+    def loss(at: Products, right: Any, left: Any, args: Any) -> Any:
+        def of(x: Any) -> Any:
+            return flat(x, *args)
+
+        value, tangent = jax.jvp(of, (at.x,), (right.reshape(x.shape),))
+        (pulled,) = jax.vjp(of, at.x)[1](left.astype(value.dtype))
+        return jnp.sum(at.product * tangent) + jnp.sum(at.transposed_product * jnp.ravel(pulled))
+
+    def by_hand(at: Products, right: Any, left: Any, args: Any) -> Any:
+        found = matrix(at.x, *args)
+        if not isinstance(found, LinearOperator) and not sparse.issparse(found):
+            found = as_array(found).reshape(shape)
+        transposed = found.T if sparse.issparse(found) or isinstance(found, np.ndarray) else found.H
+        product, pulled = (np.asarray(m @ v).astype(x.dtype) for m, v in ((found, right), (transposed, left)))
+        if not inner:  # at the caller's point, which is asked first
+            inner.update(there=float(left @ product), back=float(pulled @ right))
+            inner["size"] = float(np.linalg.norm(left) * np.linalg.norm(product))
+        return None, Products(product, pulled, np.zeros_like(at.x))
+
+    first, second = (random.standard_normal(n).astype(x.dtype) for n in shape)
+    at = Products(first, second, x)
+    hidden = frozenset({LOSS, *leaves_by_path(Products((), (), x))})
+    report = check(by_hand, loss, at, (right, left, args), seed=seed, hidden=hidden, **options)
+    report = replace(report, outputs=("product", "transposed_product"))
+    eps = float(jnp.finfo(x.dtype).eps)
+    if abs(inner["there"] - inner["back"]) > eps**0.5 * inner["size"]:
+        words = (
+            f"the two products do not fit each other: <u, J v> is {inner['there']:.9g}, and <J' u, v> "
+            f"{inner['back']:.9g}, which must be the same number."
+        )
+        cause = Diagnosis(None, "adjoint", words)
+        diagnoses = [*report.diagnoses, cause] if report.diagnoses else [cause]
+        return replace(report, verdict=Verdict.DISAGREE, diagnoses=diagnoses, wrong_side=report.wrong_side or "manual")
+    return report
+
+
+def _with_pattern(
+    report: GradientReport, given: Any, flat: Callable[..., Any], x: np.ndarray, args: tuple[Any, ...]
+) -> GradientReport:
+    """The report, and which entries the pattern of a sparse matrix lacks, if that is what is wrong."""
+    if report.verdict is not Verdict.DISAGREE or report.probe is not None:
+        return report
+    with precise(x, args):
+        right = np.asarray(jax.jacfwd(flat)(x, *args)).reshape(given.shape)
+    coordinates = given.tocoo()
+    declared = np.zeros(given.shape, bool)
+    declared[coordinates.row, coordinates.col] = True
+    lacking = np.argwhere(~declared & (right != 0))
+    dense = given.toarray()
+    close = np.isclose(dense, right, rtol=1e-3, atol=1e-3 * np.abs(right).max(initial=0))
+    if not len(lacking) or not close[declared].all():
+        return report
+    i, j = (int(k) for k in lacking[0])
+    more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+    words = f"its pattern lacks [{i}, {j}]{more}: the entry is {right[i, j]:.6g}, and what is declared is right."
+    return replace(report, diagnoses=[Diagnosis("matrix", "pattern", words)])
+
+
+def assert_jacobian_agrees(*args: Any, **options: Any) -> None:
+    """`check_jacobian`, but raise GradientMismatch unless the verdict is AGREE."""
+    report = check_jacobian(*args, **options)
+    if report.verdict is not Verdict.AGREE:
+        raise GradientMismatch(report)
