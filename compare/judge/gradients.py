@@ -26,6 +26,8 @@ from compare.judge.evaluation.intermediates import backward_order, find_taps, no
 from compare.judge.evaluation.nonsmooth import beside, kink
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.evaluation.side_effects import HARMLESS, Watched, apart
+from compare.judge.own_loss import check_by_differences
+from compare.judge.program.numpy_tracing import Untraceable, traceable
 from compare.judge.program.trace import Program, traced
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Diagnosis, Verdict
@@ -36,7 +38,7 @@ from compare.pytrees import LOSS, GradientFunction, Loss, Pytree, as_array, is_k
 
 def check_gradients(
     loss_and_gradients: GradientFunction,
-    loss: Loss,
+    loss: Loss | None,
     parameters: Pytree,
     *args: Pytree,
     seed: int = 0,
@@ -52,9 +54,10 @@ def check_gradients(
 
     `loss_and_gradients(parameters, *args) -> (loss, gradients)` is the side derived by hand. It gets NumPy arrays
     and may return anything that `np.asarray` or DLPack reads. `loss(parameters, *args) -> scalar` must be
-    traceable by JAX. `gradients` must have the structure, shapes and dtypes of `parameters`, any pytree of
-    arrays; `args`, arrays or numbers in any tree, are not differentiated. Scalars may be numbers of Python, which have
-    no dtype of their own.
+    traceable by JAX; None for the hand-written side's own, which is traced through NumPy where that can be, and looked
+    at by finite differences where not. `gradients` must have the structure, shapes and dtypes of `parameters`, any
+    pytree of arrays; `args`, arrays or numbers in any tree, are not differentiated. Scalars may be numbers of Python,
+    which have no dtype of their own.
 
     If it returns a third value, a dict of gradients with respect to intermediates, these are compared with those
     of the values that `loss` marks with `tap` under the same names, and a fault is located among them.
@@ -95,7 +98,7 @@ def check_gradients(
 
 def check(
     loss_and_gradients: GradientFunction,
-    loss: Loss,
+    loss: Loss | None,
     parameters: Pytree,
     args: tuple[Pytree, ...],
     *,
@@ -124,13 +127,22 @@ def check(
     whole = parameters
     names = _argument_names(loss_and_gradients, len(args))
     if has_complex(parameters):
-        loss_and_gradients, loss = by_hand_of_parts(loss_and_gradients, convention), loss_of_parts(loss)
+        loss = loss_of_parts(loss or of_its_own(loss_and_gradients))
+        loss_and_gradients = by_hand_of_parts(loss_and_gradients, convention)
         parameters = split(parameters)
     with jax.enable_x64(True):
         dtype = np.dtype(jax.numpy.result_type(*jax.tree.leaves(parameters)))
     with precise(parameters, args):
         watched = Watched(loss_and_gradients, names)
-        current = traced(loss, parameters, *args)
+        own = ""
+        if loss is None:
+            loss, own = of_its_own(loss_and_gradients), ITS_OWN
+        try:
+            current = traced(loss, parameters, *args)
+        except Untraceable as untraceable:
+            report = check_by_differences(watched, parameters, args, dtype, seed, str(untraceable))
+            report = whole_report(report, whole, convention) if has_complex(whole) else report
+            return _strictly(report) if strict else report
         result = current.output
         if not hasattr(result, "shape") or result.shape or not jax.numpy.issubdtype(result.dtype, np.inexact):
             raise TypeError(f"loss must return one floating-point number, but it returns {result}. Sum or average it.")
@@ -157,11 +169,39 @@ def check(
         )
         try:
             report = _check(known, parameters, args, chosen, references)
+            report = replace(report, notes=[*report.notes, own]) if own else report
         except CodeUnderTestFailed as failure:  # at the caller's own point
             raise failure.error from None
     if has_complex(whole):
         report = whole_report(report, whole, convention)
     return _strictly(report) if strict else report
+
+
+ITS_OWN = (
+    "the reference is JAX's gradient of the hand-written loss itself, whose NumPy was traced: a fault of the loss is "
+    "not seen."
+)
+
+
+def of_its_own(loss_and_gradients: GradientFunction) -> Loss:
+    """The hand-written function's own loss, as one that JAX can trace. Raises Untraceable, when it is called."""
+    function = traceable(loss_and_gradients)
+
+    def loss(parameters: Pytree, *args: Pytree) -> Any:
+        try:
+            result = function(parameters, *args)
+        except Untraceable:
+            raise
+        except Exception as error:  # of the code under test, or of an array that is none
+            raise Untraceable(
+                f"JAX cannot trace it ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+            ) from error
+        value = result[0] if isinstance(result, tuple | list) and len(result) in (2, 3) else None
+        if value is None:
+            raise Untraceable("it returns no loss")
+        return jax.numpy.asarray(value)
+
+    return loss
 
 
 def _strictly(report: GradientReport) -> GradientReport:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -248,26 +249,45 @@ class Check:
 
     def answer(self, given: Any, parameters: Pytree) -> Answer:
         """What was returned, by name. Raises CodeUnderTestFailed if it is not what it should be."""
-        shown: Leaves = {}
-        if self.outputs:
-            *given, outputs = given
-            shown = {name: as_array(outputs[name]) for name in self.outputs if name in outputs}
-        try:
-            _refuse(given)
-        except TypeError as error:
-            raise CodeUnderTestFailed(error) from error
-        offered = _by_name(given[2]) if len(given) == 3 else {}
-        zero = np.zeros((), self.dtype)
-        intermediates = {
-            name: as_array(number_like(offered[name], np.zeros(tap.shape, self.dtype)))
-            for name, tap in self.taps.items()
-            if name in offered
-        }
-        gradients = leaves_by_path(like(parameters, given[1]))
-        loss = {} if given[0] is None else {LOSS: as_array(number_like(given[0], zero))}
-        actual = loss | {**shown, **intermediates, **gradients}
-        differently = misbuilt(parameters, given[1])
-        return Answer(given, actual, intermediates, differently, frozenset(offered), given[0] is None)
+        return read_answer(given, parameters, self.dtype, self.taps, self.outputs)
+
+
+def read_answer(
+    given: Any,
+    parameters: Pytree,
+    dtype: np.dtype,
+    taps: Mapping[str, Any] = MappingProxyType({}),
+    outputs: tuple[str, ...] = (),
+) -> Answer:
+    """What the hand-written side returned, by name. Raises CodeUnderTestFailed if it is not what it should be.
+
+    Args:
+        given: (loss, gradients), with gradients of intermediates third, and with `outputs` those values last.
+        parameters: what the gradients are of.
+        dtype: of numbers of Python, which have none.
+        taps: the marked values, by name, with their shapes.
+        outputs: names of values that are returned by name.
+    """
+    shown: Leaves = {}
+    if outputs:
+        *given, last = given
+        shown = {name: as_array(last[name]) for name in outputs if name in last}
+    try:
+        _refuse(given)
+    except TypeError as error:
+        raise CodeUnderTestFailed(error) from error
+    offered = _by_name(given[2]) if len(given) == 3 else {}
+    zero = np.zeros((), dtype)
+    intermediates = {
+        name: as_array(number_like(offered[name], np.zeros(tap.shape, dtype)))
+        for name, tap in taps.items()
+        if name in offered
+    }
+    gradients = leaves_by_path(like(parameters, given[1]))
+    loss = {} if given[0] is None else {LOSS: as_array(number_like(given[0], zero))}
+    actual = loss | {**shown, **intermediates, **gradients}
+    differently = misbuilt(parameters, given[1])
+    return Answer(given, actual, intermediates, differently, frozenset(offered), given[0] is None)
 
 
 def _size(leaf: np.ndarray) -> float:

@@ -1,0 +1,299 @@
+"""Gradients against differences of the hand-written function's own loss: where there is no other reference.
+
+No loss is needed in JAX, and none that JAX can trace. Each leaf is looked at as a whole, along random directions, by
+Ridders' extrapolation with its error estimate. Where a leaf is wrong, its entries are told apart by bisection: with
+the same random signs, the error along one half of the entries is what is left of that along all, so that one wrong
+entry of n is found in log2(n) central differences.
+
+What this cannot see: a loss that is itself wrong, and errors smaller than the differences' own, which are about 1e-10
+of the loss in float64 and 1e-3 in float32.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from compare.errors import BadInput, CodeUnderTestFailed
+from compare.judge.diagnosis.causes import diagnose
+from compare.judge.diagnosis.evidence import Evidence
+from compare.judge.evaluation.finite_differences import derivative, hand_losses, moved, random_direction
+from compare.judge.evaluation.perturbed_points import scaled
+from compare.judge.evaluation.point import Answer, read_answer
+from compare.judge.evaluation.side_effects import HARMLESS, Watched
+from compare.judge.program.trace import widened
+from compare.judge.reports.gradient_report import GradientReport
+from compare.judge.reports.verdict import Derivative, Diagnosis, Row, Verdict, compare_leaf
+from compare.judge.roundoff.perturbation import unit_roundoff
+from compare.judge.roundoff.tolerance import norm
+from compare.pytrees import LOSS, Pytree, as_array, copies, leaves_by_path
+
+DIRECTIONS = 2  # for each leaf: a fault that hides from one random direction does not hide from two
+SMALL = 256  # entries of a leaf that is differentiated entry by entry once it is known to be wrong
+STEP = 2.0**-17  # of central differences in float64, relative to a leaf's size
+SHOWN = 8  # wrong entries that bisection looks for
+
+
+@dataclass(frozen=True)
+class OwnLoss:
+    """The hand-written loss as a function of the parameters, in the widest dtype that it works in."""
+
+    loss: Callable[[Pytree], float]
+    unit: float  # its roundoff
+    start: Pytree  # the parameters in that dtype
+
+    def along(self, direction: Pytree, gradient: Pytree, value: float, own: float) -> Derivative:
+        """What differences say of a gradient along a direction."""
+        return derivative(hand_losses(self.loss), self.start, direction, gradient, self.unit, value, own)
+
+    def slope(self, direction: Pytree) -> tuple[float, float]:
+        """A central difference along a direction, and its error by rounding and by the step."""
+        step = STEP if self.unit < 1e-12 else self.unit ** (1 / 3)
+        there, back = (self.loss(moved(self.start, direction, h)) for h in (step, -step))
+        size = max(abs(there), abs(back))
+        return (there - back) / (2 * step), 4 * self.unit * size / step
+
+
+def check_by_differences(
+    watched: Watched, parameters: Pytree, args: tuple[Pytree, ...], dtype: np.dtype, seed: int, why: str
+) -> GradientReport:
+    """The report on a hand-written function whose own loss is all that there is; `why` there is no better reference."""
+    answer = read_answer(watched(parameters, *args), parameters, dtype)
+    if answer.without_loss:
+        raise BadInput(
+            "there is no loss to compare with: pass one that JAX can trace, or return one from loss_and_gradients."
+        )
+    watched.same_again(answer.given, parameters, *args, after="at once")
+    report = _at(watched, answer, parameters, args, dtype, seed)
+    probe = None
+    if report.verdict is Verdict.AGREE:
+        near, _ = scaled(1.0)(parameters, args, np.random.default_rng(seed))
+        try:
+            with np.errstate(all="ignore"):
+                there = _at(watched, read_answer(watched(near, *args), near, dtype), near, args, dtype, seed)
+        except CodeUnderTestFailed:  # it may refuse what its caller never gave it
+            there = report
+        if there.verdict is Verdict.DISAGREE:
+            report, probe = there, "parameters moved a little"
+    unfit = [note for note in watched.diagnoses if note.kind not in HARMLESS]
+    notes = [
+        f"the reference is differences of the hand-written loss, because {why}. They see no fault of the loss itself, "
+        "and none smaller than the tolerances below.",
+        *watched.remarks,
+    ]
+    verdict = Verdict.DISAGREE if unfit else report.verdict
+    side = "manual" if verdict is Verdict.DISAGREE else None
+    notes = [*report.notes, *notes] if verdict is Verdict.INCONCLUSIVE else [*notes, *report.notes]
+    return GradientReport(
+        verdict,
+        report.rows,
+        report.first_wrong,
+        watched.diagnoses + report.diagnoses,
+        side,
+        probe,
+        references=report.references,
+        notes=notes,
+        allowance="the error that Ridders estimates for the differences, and the rounding of the loss in them.",
+    )
+
+
+def _at(
+    watched: Watched, answer: Answer, parameters: Pytree, args: tuple[Pytree, ...], dtype: np.dtype, seed: int
+) -> GradientReport:
+    own = _own_loss(watched, parameters, args, dtype)
+    value = float(answer.actual[LOSS])
+    rows, causes, opinions = [], [], {}
+    for path, leaf in leaves_by_path(parameters).items():
+        row = _fit(path, leaf, answer)
+        if row is None and not np.isfinite(value):
+            message = f"the hand-written loss is {value}"
+            row = Row(path, Verdict.INCONCLUSIVE, leaf.shape, str(leaf.dtype), float("nan"), message=message)
+        if row is None:
+            gradient = answer.actual[path]
+            found = [
+                own.along(direction, _alone(parameters, path, gradient), value, 64 * unit_roundoff(leaf.dtype))
+                for direction in (random_direction(parameters, seed + 7 * k, {path}) for k in range(DIRECTIONS))
+            ]
+            opinions |= {f"manual, {path}, {k}": opinion for k, opinion in enumerate(found)}
+            row = _judged(path, leaf, gradient, found, value, own.unit)
+            if row.verdict is Verdict.DISAGREE:
+                causes += _causes(own, path, parameters, args, gradient, found, seed, dtype)
+        elif row.verdict is Verdict.DISAGREE:
+            kind = (
+                "structure" if path in answer.mismatched else "missing-leaf" if path not in answer.actual else "shape"
+            )
+            causes.append(Diagnosis(path, kind, f"{row.message}."))
+        rows.append(row)
+    wrong = [row.path for row in rows if row.verdict is Verdict.DISAGREE]
+    verdict = Verdict.of([row.verdict for row in rows])
+    undecided = [f"{row.path}: {row.message}." for row in rows if row.verdict is Verdict.INCONCLUSIVE]
+    return GradientReport(verdict, rows, wrong[0] if wrong else None, causes, references=opinions, notes=undecided[:1])
+
+
+def _kind(path: str, answer: Answer) -> str:
+    if path in answer.mismatched:
+        return "structure"
+    return "shape" if path in answer.actual else "missing-leaf"
+
+
+def _fit(path: str, leaf: np.ndarray, answer: Answer) -> Row | None:
+    """What can be said of a gradient before any difference is formed, if that is enough."""
+    if path in answer.mismatched:
+        return Row(path, Verdict.DISAGREE, leaf.shape, str(leaf.dtype), float("nan"), message=answer.mismatched[path])
+    gradient = answer.actual.get(path)
+    zero = np.zeros(leaf.shape)
+    if gradient is None or gradient.shape != leaf.shape or gradient.dtype != leaf.dtype:
+        return compare_leaf(path, gradient, leaf, zero, zero + np.inf)
+    if not np.isfinite(gradient).all():
+        return compare_leaf(path, gradient, leaf, zero, zero)
+    return None
+
+
+def _own_loss(watched: Watched, parameters: Pytree, args: tuple[Pytree, ...], dtype: np.dtype) -> OwnLoss:
+    """In float64 if the function works in it, else in its own dtype."""
+    function, wide = watched.function, widened(args)
+    try:
+        value = as_array(function(*copies((widened(parameters), *wide)))[0])
+        if value.dtype == np.float64:
+            return OwnLoss(
+                lambda p: float(function(p, *copies(wide))[0]), unit_roundoff(np.float64), widened(parameters)
+            )
+    except Exception:  # any refusal of float64 means the same
+        pass
+
+    def narrow(p: Pytree) -> float:
+        cast = jax.tree.map(lambda leaf, like: np.asarray(leaf).astype(like.dtype), p, parameters)
+        return float(function(cast, *copies(args))[0])
+
+    return OwnLoss(narrow, unit_roundoff(dtype), widened(parameters))
+
+
+def _alone(parameters: Pytree, path: str, gradient: np.ndarray) -> Pytree:
+    """The gradient of one leaf in the tree of the parameters, and 0 elsewhere."""
+    leaves, tree = jax.tree.flatten(parameters)
+    names = leaves_by_path(parameters)
+    values = [gradient if name == path else np.zeros(np.shape(leaf)) for name, leaf in zip(names, leaves, strict=True)]
+    return jax.tree.unflatten(tree, values)
+
+
+def _judged(
+    path: str, leaf: np.ndarray, gradient: np.ndarray, opinions: list[Derivative], value: float, unit: float
+) -> Row:
+    worst = max(opinions, key=lambda o: abs(o.by_gradient - o.by_differences) / max(o.error, 1e-300))
+    size = norm(np.asarray(gradient, np.float64))
+
+    def row(verdict: Verdict, message: str = "") -> Row:
+        return Row(
+            path,
+            verdict,
+            leaf.shape,
+            str(leaf.dtype),
+            size,
+            abs(worst.by_gradient - worst.by_differences),
+            worst.error,
+            manual_value=worst.by_gradient,
+            autodiff_value=worst.by_differences,
+            message=message,
+        )
+
+    if not all(np.isfinite([o.by_differences, o.error]).all() for o in opinions):
+        return row(Verdict.INCONCLUSIVE, "differences of the loss are not finite here")
+    if not worst.consistent:
+        words = f"along a random direction it says {worst.by_gradient:.9g}, and differences of the loss "
+        return row(Verdict.DISAGREE, f"{words}{worst.by_differences:.9g} +- {worst.error:.1g}")
+    largest = max(max(abs(o.by_gradient), abs(o.by_differences)) for o in opinions)
+    if worst.error > 0.5 * largest and worst.error > 1e3 * unit * abs(value):
+        return row(Verdict.INCONCLUSIVE, "differences of the loss are too rough to tell: it may jump, or lose digits")
+    return row(Verdict.AGREE)
+
+
+def _causes(
+    own: OwnLoss,
+    path: str,
+    parameters: Pytree,
+    args: tuple[Pytree, ...],
+    gradient: np.ndarray,
+    opinions: list[Derivative],
+    seed: int,
+    dtype: np.dtype,
+) -> list[Diagnosis]:
+    """Why a leaf is wrong, as far as differences tell: of small leaves entry by entry, of others by bisection."""
+    if gradient.size <= SMALL:
+        right, allowed = _entry_by_entry(own, path, parameters, gradient.shape)
+        evidence = Evidence(
+            path,
+            np.asarray(gradient, np.float64),
+            right,
+            allowed,
+            sizes=_sizes(parameters, args),
+            parameter=np.asarray(leaves_by_path(parameters)[path], np.float64),
+            dtype=dtype,
+        )
+        with np.errstate(all="ignore"):
+            return diagnose(evidence)
+    signs = random_direction(parameters, seed, {path})
+    found = _bisected(own, path, parameters, gradient, leaves_by_path(signs)[path], opinions[0])
+    if not found:
+        return []
+    places = ", ".join(f"[{', '.join(map(str, index))}]" for index in found)
+    if len(found) == 1:
+        right, _ = own.slope(_entry(parameters, path, found[0]))
+        came = float(gradient[found[0]])
+        words = f"one entry of {gradient.size} is wrong: {places} is {came:.9g}, where {right:.9g} is expected."
+        return [Diagnosis(path, "single-entry", words)]
+    return [Diagnosis(path, "single-entry", f"entries such as {places} are wrong.")] if len(found) < SHOWN else []
+
+
+def _sizes(parameters: Pytree, args: tuple[Pytree, ...]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for number, tree in enumerate((parameters, *args)):
+        for path, leaf in leaves_by_path(tree).items():
+            for axis, n in enumerate(leaf.shape):
+                label = "parameters" if not number else f"argument {number}"
+                sizes.setdefault(f"{label}{'' if path == 'value' else '.' + path}.shape[{axis}]", n)
+    return sizes
+
+
+def _entry(parameters: Pytree, path: str, index: tuple[int, ...]) -> Pytree:
+    one = np.zeros(leaves_by_path(parameters)[path].shape)
+    one[index] = 1.0
+    return _alone(parameters, path, one)
+
+
+def _entry_by_entry(
+    own: OwnLoss, path: str, parameters: Pytree, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    right, allowed = np.zeros(shape), np.zeros(shape)
+    for index in np.ndindex(shape):
+        right[index], error = own.slope(_entry(parameters, path, index))
+        allowed[index] = 4 * error + 1e-7 * abs(right[index])
+    return right, allowed
+
+
+def _bisected(
+    own: OwnLoss, path: str, parameters: Pytree, gradient: np.ndarray, signs: np.ndarray, whole: Derivative
+) -> list[tuple[int, ...]]:
+    """Wrong entries: those along which, with the signs of the whole leaf's direction, the error lies."""
+    flat, products = signs.ravel(), np.asarray(gradient, np.float64).ravel() * signs.ravel()
+
+    def error_along(part: np.ndarray) -> float:
+        direction = np.zeros(flat.size)
+        direction[part] = flat[part]
+        right, _ = own.slope(_alone(parameters, path, direction.reshape(gradient.shape)))
+        return float(products[part].sum()) - right
+
+    total = whole.by_gradient - whole.by_differences
+    least = max(0.02 * abs(total), 4 * whole.error)
+    found: list[tuple[int, ...]] = []
+    parts = [(np.arange(flat.size), total)]
+    while parts and len(found) < SHOWN:
+        part, error = parts.pop()
+        if len(part) == 1:
+            found.append(tuple(int(i) for i in np.unravel_index(part[0], gradient.shape)))
+            continue
+        left, right = part[: len(part) // 2], part[len(part) // 2 :]
+        along_left = error_along(left)
+        halves = [(left, along_left), (right, error - along_left)]
+        parts += sorted((half for half in halves if abs(half[1]) > least), key=lambda half: abs(half[1]))
+    return sorted(found)
