@@ -1,0 +1,1 @@
+"""What `backproof check` runs: functions that are named by their file, steps and runs that were recorded elsewhere."""

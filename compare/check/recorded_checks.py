@@ -1,0 +1,271 @@
+"""What is judged of a recording: each step's gradients, the update rule, and where two recorded runs first part."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from autodiff.optimizers import Optimizer
+from compare.check.recording import RecordedStep, arguments
+from compare.errors import BadInput
+from compare.judge.gradients import check_gradients
+from compare.judge.reports.gradient_report import GradientReport
+from compare.judge.reports.tables import plain_text, table
+from compare.judge.reports.trajectory_report import TrajectoryReport
+from compare.judge.reports.verdict import Diagnosis, Verdict, plain
+from compare.judge.roundoff.tolerance import norm
+from compare.judge.trajectory import check_trajectory
+from compare.platform import precise
+
+
+@dataclass(frozen=True)
+class RecordingReport:
+    """A report on each recorded step's gradients, and one on the update rule, if there was something to judge it by."""
+
+    gradients: dict[int, GradientReport]
+    updates: TrajectoryReport | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict:
+        verdicts = [report.verdict for report in self.gradients.values()]
+        return Verdict.of(verdicts + ([] if self.updates is None else [self.updates.verdict]))
+
+    @property
+    def wrong_step(self) -> int | None:
+        return next((step for step, report in self.gradients.items() if report.verdict is Verdict.DISAGREE), None)
+
+    @property
+    def first_wrong(self) -> str | None:
+        step = self.wrong_step
+        if step is not None:
+            return self.gradients[step].first_wrong
+        return None if self.updates is None else self.updates.first_wrong
+
+    @property
+    def diagnoses(self) -> list[Diagnosis]:
+        step = self.wrong_step
+        if step is not None:
+            return self.gradients[step].diagnoses
+        return [] if self.updates is None else self.updates.diagnoses
+
+    @property
+    def sentence(self) -> str:
+        for step, report in self.gradients.items():
+            if report.verdict is self.verdict and report.verdict is not Verdict.AGREE:
+                verdict, _, what = report.sentence.partition(": ")
+                return f"{verdict}: step {step}: {what}"
+        if self.updates is not None and self.updates.verdict is not Verdict.AGREE:
+            return self.updates.sentence
+        count = len(self.gradients)
+        steps = "the recorded step" if count == 1 else f"each of {count} recorded steps"
+        also = "" if self.updates is None else ", and so are the updates"
+        return f"AGREE: the gradients of {steps} are right{also}."
+
+    def to_dict(self) -> dict[str, Any]:
+        return plain(
+            {
+                "verdict": self.verdict,
+                "sentence": self.sentence,
+                "wrong_step": self.wrong_step,
+                "first_wrong": self.first_wrong,
+                "gradients": {str(step): report.to_dict() for step, report in self.gradients.items()},
+                "updates": None if self.updates is None else self.updates.to_dict(),
+                "notes": self.notes,
+            }
+        )
+
+    def __str__(self) -> str:
+        parts = [self.sentence, *(f"Note: {note}" for note in self.notes)]
+        for step, report in self.gradients.items():
+            if report.verdict is not Verdict.AGREE or len(self.gradients) == 1:
+                parts += ["", f"Step {step}:", str(report)]
+        if self.updates is not None:
+            parts += ["", "The updates:", str(self.updates)]
+        return plain_text(*parts)
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a report is not a truth value; look at report.verdict")
+
+
+def check_recording(
+    steps: list[RecordedStep],
+    loss: Callable[..., Any],
+    *,
+    optimizer: Optimizer | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> RecordingReport:
+    """Judge every recorded step's gradients by JAX's of `loss(parameters, *inputs)`.
+
+    With an `optimizer`, as those of `autodiff.optimizers`, each recorded update is judged, too, from where the
+    recording is. A recording answers no other question than its own, so that there are no
+    perturbed points: what is wrong elsewhere only is not seen.
+    """
+    reports, notes = {}, []
+    for step in steps:
+        args = arguments(step, loss)
+        report = check_gradients(
+            step.by_hand(), loss, step.parameters, *args, seed=seed, probes=False, references=False, **options
+        )
+        reports[step.number] = replace(report, notes=[note for note in report.notes if "returns no loss" not in note])
+    if any(step.loss is None for step in steps):
+        notes.append("the recording has no loss, or not at every step: it is not compared there.")
+    recorded = [step for step in steps if step.next]
+    if optimizer is None or not recorded:
+        if recorded:
+            notes.append("the recording has parameters after the update; name the rule with --optimizer to judge them.")
+        return RecordingReport(reports, None, notes)
+    return RecordingReport(reports, _updates(recorded, optimizer), notes)
+
+
+def _updates(steps: list[RecordedStep], optimizer: Optimizer) -> TrajectoryReport:
+    """Each recorded update against the rule, from where the recording is.
+
+    The optimizer's state is what the rule makes of the recorded gradients from the first step on.
+    """
+    nexts: dict[int, Any] = {step.number: step.next for step in steps}
+
+    def recorded(parameters: Any, gradients: Any, state: Any, number: Any) -> Any:
+        return nexts[int(number)]
+
+    def by_rule(parameters: Any, gradients: Any, state: Any, number: Any) -> Any:
+        return optimizer.update(parameters, gradients, state)[0]
+
+    with precise(steps[0].parameters, ()):
+        state = jax.tree.map(np.asarray, optimizer.initialize(steps[0].parameters))
+    report = None
+    for step in steps:
+        batch = (step.gradients, state, np.asarray(step.number))
+        report = check_trajectory(recorded, by_rule, step.parameters, [batch], free=False)
+        if report.verdict is not Verdict.AGREE:
+            rows = [replace(row, wrong_step=row.wrong_step and step.number) for row in report.rows]
+            return replace(report, rows=rows, steps=len(steps))
+        with precise(step.parameters, ()):
+            _, state = optimizer.update(step.parameters, step.gradients, state)
+            state = jax.tree.map(np.asarray, state)
+    assert report is not None  # there is a step
+    return replace(report, steps=len(steps))
+
+
+@dataclass(frozen=True)
+class Parting:
+    """One tensor of two runs: how far apart they are, and how far a third run is, which differs by rounding."""
+
+    name: str
+    shape: tuple[int, ...]
+    difference: float
+    rounding: float
+    message: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.message:
+            return Verdict.DISAGREE
+        return Verdict.AGREE if self.difference <= BEYOND * self.rounding else Verdict.DISAGREE
+
+
+BEYOND = 8.0  # times as far apart as rounding puts two runs
+
+
+@dataclass(frozen=True)
+class RunsReport:
+    """Two recorded runs: where they first part, in the order of the first one's file."""
+
+    rows: list[Parting]
+    measured: bool
+
+    @property
+    def verdict(self) -> Verdict:
+        return Verdict.of([row.verdict for row in self.rows])
+
+    @property
+    def first_wrong(self) -> str | None:
+        return next((row.name for row in self.rows if row.verdict is Verdict.DISAGREE), None)
+
+    @property
+    def sentence(self) -> str:
+        row = next((row for row in self.rows if row.verdict is Verdict.DISAGREE), None)
+        if row is None:
+            return f"AGREE: {len(self.rows)} tensors are the same to within rounding."
+        times = row.difference / max(row.rounding, 1e-300)
+        makes = "makes" if self.measured else "may make"
+        what = row.message or f"a relative difference of {row.difference:.2g}, {times:.2g} times what rounding {makes}"
+        return f"DISAGREE: the runs first part at {row.name}: {what}."
+
+    def to_dict(self) -> dict[str, Any]:
+        return plain(
+            {
+                "verdict": self.verdict,
+                "sentence": self.sentence,
+                "first_wrong": self.first_wrong,
+                "rows": [
+                    {"name": row.name, "difference": row.difference, "rounding": row.rounding, "verdict": row.verdict}
+                    for row in self.rows
+                ],
+            }
+        )
+
+    def __str__(self) -> str:
+        headers = ("tensor", "shape", "difference", "rounding", "verdict")
+        wrong = [i for i, row in enumerate(self.rows) if row.verdict is not Verdict.AGREE]
+        begin = max(0, (wrong[0] if wrong else 0) - 3)
+        shown = self.rows[begin : begin + 20]
+        cells = []
+        for row in shown:
+            shape = "x".join(map(str, row.shape)) or "scalar"
+            cells.append((row.name, shape, f"{row.difference:.1e}", f"{row.rounding:.1e}", row.verdict.value))
+        hidden = len(self.rows) - len(shown)
+        more = [f"{hidden} more tensors are not shown."] if hidden else []
+        return plain_text(self.sentence, *more, table(headers, cells))
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a report is not a truth value; look at report.verdict")
+
+
+def check_runs(
+    first: dict[str, np.ndarray], second: dict[str, np.ndarray], twin: dict[str, np.ndarray] | None = None
+) -> RunsReport:
+    """Where two recorded runs first part by more than rounding.
+
+    `twin` is a third recording, of the first program with its numbers moved by rounding (another order of summation,
+    another thread count): how far it is from the first is what rounding makes. Without one, rounding may make 64
+    units in the last place, growing with the square root of the tensor's place in the file.
+    """
+    if not first:
+        raise BadInput("the first recording holds no arrays.")
+    rows = []
+    for place, (name, one) in enumerate(first.items(), start=1):
+        other = second.get(name)
+        if other is None:
+            rows.append(Parting(name, one.shape, float("nan"), 0.0, "the second run has no such tensor"))
+            continue
+        if other.shape != one.shape:
+            words = f"its shape is {one.shape} in the first run and {other.shape} in the second"
+            rows.append(Parting(name, one.shape, float("nan"), 0.0, words))
+            continue
+        unit = max(_eps(one.dtype), _eps(other.dtype))
+        rounding = 64 * unit * place**0.5
+        if twin is not None and name in twin and twin[name].shape == one.shape:
+            rounding = max(_apart(one, twin[name]), unit)
+        apart = _apart(one, other)
+        words = "" if np.isfinite(apart) else "one of the runs is not finite there"
+        rows.append(Parting(name, one.shape, apart, rounding, words))
+    words = "the first run has no such tensor"
+    rows += [Parting(name, a.shape, float("nan"), 0.0, words) for name, a in second.items() if name not in first]
+    return RunsReport(rows, twin is not None)
+
+
+def _eps(dtype: Any) -> float:
+    return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> float:
+    a, b = (np.asarray(values, np.float64) for values in (one, other))
+    if np.array_equal(a, b, equal_nan=True):
+        return 0.0
+    with np.errstate(all="ignore"):
+        return norm(a - b) / max(norm(a), 1e-300)

@@ -1,0 +1,164 @@
+"""`backproof check`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compare.cli.terminal import reported, show
+
+EXIT_STATUS = {"agree": 0, "disagree": 1, "inconclusive": 3}
+RECORDINGS = (".npz", ".npy", ".safetensors")
+
+
+def check(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:NAME|RECORDING",
+            help="The function to be judged, or a recording of steps (.safetensors, .npz).",
+        ),
+    ],
+    reference: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FILE.py:NAME|RECORDING",
+            help="The function in JAX that it is compared with: without one, its own loss. Or a second recording.",
+        ),
+    ] = None,
+    backward: Annotated[
+        str | None, typer.Option(metavar="FILE.py:NAME", help="With --vjp: the backward function.")
+    ] = None,
+    at: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="The inputs, an array file; without it, a function inputs() in the file."),
+    ] = None,
+    loss: Annotated[str | None, typer.Option(metavar="FILE.py:NAME", help="Of a recording: the loss, in JAX.")] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME:OPTION=VALUE", help="Of a recording: its update rule, as adamw:lr=0.001."),
+    ] = None,
+    twin: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Of two recordings: a third, which differs from the first by rounding."),
+    ] = None,
+    vjp: Annotated[bool, typer.Option("--vjp", help="Judge a forward and a backward function.")] = False,
+    jvp: Annotated[bool, typer.Option("--jvp", help="Judge a product with the Jacobian, (primals, tangents).")] = False,
+    hvp: Annotated[bool, typer.Option("--hvp", help="Judge a product with the Hessian, (parameters, vector).")] = False,
+    jacobian: Annotated[bool, typer.Option("--jacobian", help="Judge a Jacobian.")] = False,
+    hessian: Annotated[bool, typer.Option("--hessian", help="Judge a Hessian.")] = False,
+    dtype: Annotated[str | None, typer.Option(help="Convert floating-point inputs to this dtype first.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Lost digits and overflow are faults, too.")] = False,
+    seed: Annotated[int, typer.Option(help="For everything that is drawn at random.")] = 0,
+    json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as JSON.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as a page.")] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as JUnit's XML.")] = None,
+) -> None:
+    """Judge a derivative of your own, or steps that were recorded in any language.
+
+    `backproof check mine.py:by_hand mine.py:loss --at inputs.npz` compares (loss, gradients) with the gradient of a
+    loss in JAX; `backproof check run.safetensors --loss mine.py:loss` judges recorded steps; with two recordings, it
+    says where the runs first part.
+
+    Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
+    """
+    with reported() as stage:
+        from compare.errors import BadInput
+        from compare.files import check_distinct, check_writable, write_json, write_text
+
+        for path in (json, report, junit):
+            if path:
+                check_writable(path)
+        check_distinct(json=json, report=report, junit=junit)
+        doors = {"vjp": vjp, "jvp": jvp, "hvp": hvp, "jacobian": jacobian, "hessian": hessian}
+        chosen = [name for name, given in doors.items() if given]
+        if len(chosen) > 1:
+            raise BadInput(f"--{chosen[0]} and --{chosen[1]} do not go together: choose one.")
+        if dtype is not None and dtype not in ("float64", "float32", "float16", "bfloat16"):
+            raise BadInput(f"--dtype must be float64, float32, float16 or bfloat16, got {dtype!r}.")
+        with stage.loading():
+            import compare.judge.gradients  # noqa: F401  # what takes long
+        stage.say("checking", 0)
+        try:
+            if Path(what).suffix in RECORDINGS:
+                found = _recordings(what, reference, loss, optimizer, twin, seed, chosen)
+            else:
+                found = _functions(what, reference, backward, at, dtype, strict, seed, chosen)
+        except TypeError as error:  # what the functions return is not what was asked for
+            raise BadInput(str(error)) from None
+        if json:
+            write_json(json, found.to_dict())
+            stage.written.append(json)
+        if report:
+            from compare.html.checked import checked_page
+
+            write_text(report, checked_page(found, what))
+            stage.written.append(report)
+        if junit:
+            from compare.check.junit import junit as as_junit
+
+            write_text(junit, as_junit(found, what))
+            stage.written.append(junit)
+        show(str(found))
+    raise typer.Exit(EXIT_STATUS[found.verdict.value])
+
+
+def _functions(
+    what: str,
+    reference: str | None,
+    backward: str | None,
+    at: Path | None,
+    dtype: str | None,
+    strict: bool,
+    seed: int,
+    chosen: list[str],
+) -> Any:
+    import compare
+    from compare.check.named import in_dtype, inputs_of, named_function
+    from compare.errors import BadInput
+
+    by_hand = named_function(what)
+    against = None if reference is None else named_function(reference)
+    inputs = in_dtype(inputs_of(what, at), dtype)
+    options: dict[str, Any] = {"seed": seed, "strict": strict}
+    door = chosen[0] if chosen else "gradients"
+    if door == "vjp":
+        if backward is None:
+            raise BadInput("--vjp needs the backward function, too: --backward FILE.py:NAME.")
+        return compare.check_vjp(by_hand, named_function(backward), against, *inputs, **options)
+    if door == "gradients":
+        return compare.check_gradients(by_hand, against, *inputs, **options)
+    if against is None:
+        raise BadInput(f"--{door} needs a reference in JAX: write it after {what}.")
+    checks = {"jvp": compare.check_jvp, "hvp": compare.check_hvp}
+    checks |= {"jacobian": compare.check_jacobian, "hessian": compare.check_hessian}
+    return checks[door](by_hand, against, *inputs, **options)
+
+
+def _recordings(
+    what: str,
+    reference: str | None,
+    loss: str | None,
+    optimizer: str | None,
+    twin: Path | None,
+    seed: int,
+    chosen: list[str],
+) -> Any:
+    from compare.check.arrays import read_arrays
+    from compare.check.named import named_function
+    from compare.check.optimizers import update_rule
+    from compare.check.recorded_checks import check_recording, check_runs
+    from compare.check.recording import recorded_steps
+    from compare.errors import BadInput
+
+    if chosen:
+        raise BadInput(f"--{chosen[0]} is for functions; {what} is a recording.")
+    arrays = read_arrays(Path(what))
+    if reference is not None:
+        if loss is not None:
+            raise BadInput("--loss judges one recording; with two, it is said where they part. Leave one of them out.")
+        return check_runs(arrays, read_arrays(Path(reference)), None if twin is None else read_arrays(twin))
+    if loss is None:
+        raise BadInput(f"what is {what} compared with? Give --loss FILE.py:NAME, or a second recording.")
+    rule = None if optimizer is None else update_rule(optimizer)
+    return check_recording(recorded_steps(arrays), named_function(loss), optimizer=rule, seed=seed)
