@@ -71,14 +71,14 @@ class Fixture:
     `dtype` and `shape` are those of the marker, or None. `reports` are the reports so far.
     """
 
-    def __init__(self, request: pytest.FixtureRequest, record: Callable[[str, object], None]) -> None:
+    def __init__(self, request: pytest.FixtureRequest) -> None:
         self.dtype, self.shape = getattr(request, "param", (None, None))
         if self.dtype == "bfloat16":
             import ml_dtypes
 
             self.dtype = ml_dtypes.bfloat16
         self.reports: list[Any] = []
-        self._item, self._record = request.node, record
+        self._item = request.node
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in CHECKS:
@@ -100,15 +100,16 @@ class Fixture:
     def _keep(self, report: Any) -> None:
         self.reports.append(report)
         self._item.add_report_section("call", "backproof", str(report))
-        self._record("backproof", report.verdict.value)
+        properties = self._item.user_properties  # which JUnit's XML has
+        properties.append(("backproof", report.verdict.value))
         for cause in getattr(report, "diagnoses", []):
-            self._record("backproof-cause", f"{cause.path}: {cause.kind}" if cause.path else cause.kind)
+            properties.append(("backproof-cause", f"{cause.path}: {cause.kind}" if cause.path else cause.kind))
 
 
 @pytest.fixture
-def backproof(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Iterator[Fixture]:
+def backproof(request: pytest.FixtureRequest) -> Iterator[Fixture]:
     """Checks of derivatives that fail the test unless both sides agree."""
-    fixture = Fixture(request, record_property)
+    fixture = Fixture(request)
     yield fixture
     folder = request.config.getoption("--backproof-report")
     if folder is not None and fixture.reports:

@@ -21,8 +21,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 def start(context: typer.Context) -> None:
     """Hand-derived backprop against JAX: do they agree, where do they part, how fast is each?
 
-    Start with `backproof verify`; `backproof check` judges code of your own, `backproof lesson` shows how it is derived,
-    `backproof bench` how fast each side is, `backproof museum` what goes wrong.
+    Start with `backproof verify`; `backproof check` judges code of your own, `backproof lesson` shows how it is
+    derived, `backproof bench` how fast each side is, `backproof museum` what goes wrong.
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
