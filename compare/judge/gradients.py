@@ -1,7 +1,7 @@
 """Gradients by hand against gradients by JAX: at the caller's point, at others, and where and why they part."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +26,7 @@ from compare.judge.evaluation.intermediates import backward_order, find_taps, no
 from compare.judge.evaluation.nonsmooth import beside, kink
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.evaluation.side_effects import HARMLESS, Watched, apart
+from compare.judge.evaluation.static_arguments import as_hand_has_it, as_loss_has_it, bind, places
 from compare.judge.own_loss import check_by_differences
 from compare.judge.program.numpy_tracing import Untraceable, traceable
 from compare.judge.program.trace import Program, traced
@@ -49,6 +50,7 @@ def check_gradients(
     domain: Mapping[str, str] = MappingProxyType({}),
     accumulate: Any = None,
     convention: str = "jax",
+    static: Collection[str | int] = (),
 ) -> GradientReport:
     """Compare gradients derived by hand with those that JAX derives from `loss`.
 
@@ -73,7 +75,9 @@ def check_gradients(
     and arguments, by name, what they must stay at perturbed points: "positive", "negative", "unit interval", "positive
     definite" or "fixed". Sums of 16-bit numbers are expected to be formed in float32, or in `accumulate`, a dtype or
     "input". Of complex parameters x + iy the gradient is dL/dx - i dL/dy, as JAX has it, or with
-    `convention="conjugate"` its conjugate, as PyTorch does.
+    `convention="conjugate"` its conjugate, as PyTorch does. Flags, strings, functions, sparse matrices and data frames
+    among the arguments stay as they are, and so do those that `static` names, such as a length; the loss gets sparse
+    matrices and data frames as arrays.
 
     DISAGREE is said only where a correct gradient cannot be; INCONCLUSIVE if the loss is not finite, the point is a
     nonsmooth one, rounding may be as large as a gradient, or the loss contradicts both sides. Raises TypeError if what
@@ -93,6 +97,7 @@ def check_gradients(
         domain=domain,
         accumulate=accumulate,
         convention=convention,
+        static=static,
     )
 
 
@@ -110,6 +115,7 @@ def check(
     domain: Mapping[str, str] = MappingProxyType({}),
     accumulate: Any = None,
     convention: str = "jax",
+    static: Collection[str | int] = (),
     outputs: tuple[str, ...] = (),
     hidden: frozenset[str] = frozenset(),
 ) -> GradientReport:
@@ -120,25 +126,30 @@ def check(
     """
     chosen = _chosen(probes)  # refused before anything is called
     parameters = jax.tree.map(lambda leaf: np.array(as_array(leaf)), parameters)
+    names = _argument_names(loss_and_gradients, len(args))
+    fixed = places(args, static, names)
+    own = loss is None
+    reference = of_its_own(loss_and_gradients) if loss is None else loss
+    if any(fixed):
+        reference = bind(reference, args, fixed, as_loss_has_it)
+        loss_and_gradients = bind(loss_and_gradients, args, fixed, as_hand_has_it)
+        names = [names[0], *(name for name, still in zip(names[1:], fixed, strict=True) if not still)]
+        args = tuple(argument for argument, still in zip(args, fixed, strict=True) if not still)
     args = jax.tree.map(_argument, args)
     _refuse_what_is_no_parameter(parameters)
     if convention not in CONVENTIONS:
         raise BadInput(f"convention must be {' or '.join(map(repr, CONVENTIONS))}, got {convention!r}.")
     whole = parameters
-    names = _argument_names(loss_and_gradients, len(args))
     if has_complex(parameters):
-        loss = loss_of_parts(loss or of_its_own(loss_and_gradients))
+        reference = loss_of_parts(reference)
         loss_and_gradients = by_hand_of_parts(loss_and_gradients, convention)
         parameters = split(parameters)
     with jax.enable_x64(True):
         dtype = np.dtype(jax.numpy.result_type(*jax.tree.leaves(parameters)))
     with precise(parameters, args):
         watched = Watched(loss_and_gradients, names)
-        own = ""
-        if loss is None:
-            loss, own = of_its_own(loss_and_gradients), ITS_OWN
         try:
-            current = traced(loss, parameters, *args)
+            current = traced(reference, parameters, *args)
         except Untraceable as untraceable:
             report = check_by_differences(watched, parameters, args, dtype, seed, str(untraceable))
             report = whole_report(report, whole, convention) if has_complex(whole) else report
@@ -169,7 +180,7 @@ def check(
         )
         try:
             report = _check(known, parameters, args, chosen, references)
-            report = replace(report, notes=[*report.notes, own]) if own else report
+            report = replace(report, notes=[*report.notes, ITS_OWN]) if own else report
         except CodeUnderTestFailed as failure:  # at the caller's own point
             raise failure.error from None
     if has_complex(whole):

@@ -136,11 +136,12 @@ def traced(loss: Callable[..., Any], parameters: Pytree, *args: Pytree) -> Progr
     dtypes = {np.asarray(leaf).dtype for leaf in jax.tree.leaves(parameters)}
     try:
         return Program(loss, parameters, *args, narrow_stays=len(dtypes) == 1)
-    except jax.errors.JAXTypeError as error:
+    except (jax.errors.JAXTypeError, IndexError) as error:
         first_line = str(error).partition("\n")[0]
         raise TypeError(
-            "JAX cannot trace the loss, because it asks for the value of an array that has none yet: use jax.numpy "
-            f"in place of numpy, jnp.where in place of if, and neither float() nor .item(). ({first_line})"
+            "JAX cannot trace the loss, because it asks for the value of an array that has none yet: use jax.numpy in "
+            "place of numpy, jnp.where in place of if, and neither float() nor .item(). If the value is an argument "
+            f"such as a length, name it in static=[...]. ({first_line})"
         ) from error
 
 

@@ -1,0 +1,69 @@
+"""Arguments that are no arrays: flags, strings, functions, sparse matrices, data frames.
+
+They stay what they are: at every point, and in every dtype. The hand-written side gets them as the caller gave them;
+the loss gets sparse matrices and data frames as arrays, because JAX knows nothing else.
+"""
+
+import copy
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from compare.errors import BadInput
+
+
+def is_fixed(argument: Any) -> bool:
+    """Whether an argument is no array, and no tree of arrays, by what it is."""
+    return isinstance(argument, bool | str | bytes) or callable(argument) or _is_table(argument)
+
+
+def _is_table(argument: Any) -> bool:
+    """A sparse matrix or a data frame, of whatever library."""
+    if sparse.issparse(argument):
+        return True
+    return hasattr(argument, "to_numpy") and hasattr(argument, "shape") and not hasattr(argument, "__array_interface__")
+
+
+def as_loss_has_it(argument: Any) -> Any:
+    if sparse.issparse(argument):
+        return argument.toarray()
+    return np.asarray(argument.to_numpy()) if _is_table(argument) else argument
+
+
+def places(arguments: tuple[Any, ...], static: Collection[Any], names: list[str]) -> list[bool]:
+    """Which arguments stay as they are. Raises BadInput, a ValueError, if `static` names none.
+
+    Args:
+        arguments: without the parameters.
+        static: names, or places from 1 on.
+        names: of all arguments, the parameters first.
+    """
+    chosen = {static} if isinstance(static, str | int) else set(static)
+    known = {*names[1:], *range(1, len(arguments) + 1)}
+    for one in chosen:
+        if one not in known:
+            raise BadInput(f"static names {one!r}, but the arguments are {', '.join(names[1:]) or '(none)'}.")
+    return [
+        is_fixed(argument) or i in chosen or name in chosen
+        for i, (argument, name) in enumerate(zip(arguments, names[1:], strict=True), start=1)
+    ]
+
+
+def bind(
+    function: Callable[..., Any], arguments: tuple[Any, ...], fixed: list[bool], convert: Callable[[Any], Any]
+) -> Callable[..., Any]:
+    """The function of the other arguments alone, with the fixed ones as `convert` makes them."""
+    kept = [convert(argument) for argument, is_fixed in zip(arguments, fixed, strict=True) if is_fixed]
+
+    def bound(parameters: Any, *others: Any) -> Any:
+        moving, still = iter(others), iter(kept)
+        return function(parameters, *(next(still) if is_fixed else next(moving) for is_fixed in fixed))
+
+    return bound
+
+
+def as_hand_has_it(argument: Any) -> Any:
+    """A copy of a table, so that nobody writes into the caller's; anything else as it is."""
+    return copy.copy(argument) if _is_table(argument) else argument
