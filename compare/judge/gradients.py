@@ -151,7 +151,7 @@ def check(
         try:
             current = traced(reference, parameters, *args)
         except Untraceable as untraceable:
-            report = check_by_differences(watched, parameters, args, dtype, seed, str(untraceable))
+            report = check_by_differences(watched, parameters, args, dtype, seed, str(untraceable), outputs)
             report = whole_report(report, whole, convention) if has_complex(whole) else report
             return _strictly(report) if strict else report
         result = current.output

@@ -56,10 +56,16 @@ class OwnLoss:
 
 
 def check_by_differences(
-    watched: Watched, parameters: Pytree, args: tuple[Pytree, ...], dtype: np.dtype, seed: int, why: str
+    watched: Watched,
+    parameters: Pytree,
+    args: tuple[Pytree, ...],
+    dtype: np.dtype,
+    seed: int,
+    why: str,
+    outputs: tuple[str, ...] = (),
 ) -> GradientReport:
     """The report on a hand-written function whose own loss is all that there is; `why` there is no better reference."""
-    answer = read_answer(watched(parameters, *args), parameters, dtype)
+    answer = read_answer(watched(parameters, *args), parameters, dtype, outputs=outputs)
     if answer.without_loss:
         raise BadInput(
             "there is no loss to compare with: pass one that JAX can trace, or return one from loss_and_gradients."
@@ -71,7 +77,8 @@ def check_by_differences(
         near, _ = scaled(1.0)(parameters, args, np.random.default_rng(seed))
         try:
             with np.errstate(all="ignore"):
-                there = _at(watched, read_answer(watched(near, *args), near, dtype), near, args, dtype, seed)
+                moved_answer = read_answer(watched(near, *args), near, dtype, outputs=outputs)
+                there = _at(watched, moved_answer, near, args, dtype, seed)
         except CodeUnderTestFailed:  # it may refuse what its caller never gave it
             there = report
         if there.verdict is Verdict.DISAGREE:

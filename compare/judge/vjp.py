@@ -18,7 +18,8 @@ import numpy as np
 
 from compare.errors import BadInput
 from compare.judge.evaluation.intermediates import tap
-from compare.judge.gradients import check
+from compare.judge.gradients import ITS_OWN, check
+from compare.judge.program.numpy_tracing import Untraceable, traceable
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Diagnosis, Row, Verdict
 from compare.platform import precise
@@ -116,7 +117,7 @@ def _refuse_names(names: Sequence[str], count: int) -> None:
 def check_vjp(
     forward: Callable[..., Any],
     backward: Callable[..., Any],
-    function: Callable[..., Any],
+    function: Callable[..., Any] | None,
     *inputs: Any,
     seed: int = 0,
     names: Sequence[str] | None = None,
@@ -127,7 +128,7 @@ def check_vjp(
 
     `forward(*inputs) -> (value, cache)` and `backward(output_gradient, cache) -> gradient`, or a tuple with one
     gradient for each floating-point input, in order (or one for every input, with None for the others).
-    `function(*inputs) -> value` must be traceable by JAX. Inputs that are not floating-point arrays pass through.
+    `function(*inputs) -> value` must be traceable by JAX; None for `forward` itself, as in `check_gradients`. Inputs that are not floating-point arrays pass through.
 
     The report has a row for the output, which is compared entry by entry, and one for each input, by the name that
     `forward` gives it, or that `names` does. The output gradient is drawn from `seed`, of both signs and never ones,
@@ -145,7 +146,9 @@ def check_vjp(
     floating = tuple(x for x, place in zip(arrays, places, strict=True) if place)
     if names is not None:
         _refuse_names(names, len(arrays))
-    called = tuple(names) if names is not None else _names_of(forward, len(arrays)) or _names_of(function, len(arrays))
+    own = function is None
+    reference = _value_of(forward) if function is None else function
+    called = tuple(names) if names is not None else _names_of(forward, len(arrays)) or _names_of(reference, len(arrays))
     build = tuple
     if called is not None:
         build = functools.partial(_named, tuple(name for name, place in zip(called, places, strict=True) if place))
@@ -153,11 +156,12 @@ def check_vjp(
     others = {f"input {i:0{digits}}": x for i, (x, place) in enumerate(zip(arrays, places, strict=True)) if not place}
     value, _ = _pair(forward(*(np.copy(x) if isinstance(x, np.ndarray) else x for x in arrays)))
     value = jax.tree.map(as_array, value)
-    with precise(floating, others):
-        shapes = jax.eval_shape(_shown(function), *arrays)
-    wrong = _otherwise(value, shapes)
-    if wrong is not None:
-        return wrong
+    if not own:
+        with precise(floating, others):
+            shapes = jax.eval_shape(_shown(reference), *arrays)
+        wrong = _otherwise(value, shapes)
+        if wrong is not None:
+            return wrong
     conjugate = convention == "conjugate"
     random = np.random.default_rng([seed, COTANGENTS])
 
@@ -191,7 +195,7 @@ def check_vjp(
 
     report = check(
         by_hand,
-        _Contracted(function, places),
+        _Contracted(reference, places),
         build(floating),
         (cotangent, others),
         seed=seed,
@@ -201,6 +205,8 @@ def check_vjp(
         **options,
     )
     report = replace(report, outputs=outputs)
+    if own and all("differences" not in note for note in report.notes):
+        report = replace(report, notes=[*report.notes, ITS_OWN])
     if report.verdict is Verdict.AGREE:
         return _in_other_layouts(report, gradients, floating, cotangent, others)
     return report
@@ -212,6 +218,22 @@ def _conjugated(tree: Any) -> Any:
 
 def _pairs(leaves: list[np.ndarray], cotangent: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     return zip(leaves, map(np.asarray, jax.tree.leaves(cotangent)), strict=True)
+
+
+def _value_of(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """The hand-written forward pass as a function that JAX can trace. Raises Untraceable, when it is called."""
+    function = traceable(forward)
+
+    def value(*inputs: Any) -> Any:
+        try:
+            return _pair(function(*inputs))[0]
+        except (Untraceable, BadInput):
+            raise
+        except Exception as error:  # of the code under test, or of an array that is none
+            words = str(error).partition("\n")[0]
+            raise Untraceable(f"JAX cannot trace it ({type(error).__name__}: {words})") from error
+
+    return value
 
 
 def _shown(function: Callable[..., Any]) -> Callable[..., Any]:
