@@ -128,7 +128,8 @@ def check_vjp(
 
     `forward(*inputs) -> (value, cache)` and `backward(output_gradient, cache) -> gradient`, or a tuple with one
     gradient for each floating-point input, in order (or one for every input, with None for the others).
-    `function(*inputs) -> value` must be traceable by JAX; None for `forward` itself, as in `check_gradients`. Inputs that are not floating-point arrays pass through.
+    `function(*inputs) -> value` must be traceable by JAX; None for `forward` itself, as in `check_gradients`. Inputs
+    that are not floating-point arrays pass through.
 
     The report has a row for the output, which is compared entry by entry, and one for each input, by the name that
     `forward` gives it, or that `names` does. The output gradient is drawn from `seed`, of both signs and never ones,
