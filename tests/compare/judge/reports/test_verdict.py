@@ -28,7 +28,7 @@ FAULTS = [
     (GOOD | {"c": np.ones(2)}, "c", "there should be no such leaf"),
     (GOOD | {"a": GOOD["a"].reshape(3, 1)}, "a", r"shape is (3, 1), expected (3,)"),
     (GOOD | {"a": np.float32(GOOD["a"])}, "a", "dtype is float32, expected float64; its values agree"),
-    (GOOD | {"a": np.float32([1, 2, 4])}, "a", "4 at [2], where 3 is expected"),
+    (GOOD | {"a": np.array([1, 2, 4], np.float32)}, "a", "4 at [2], where 3 is expected"),
     (GOOD | {"a": np.array([1.0, np.nan, 3.0])}, "a", "nan at [1], where 2 is expected"),
     (GOOD | {"a": np.array([1.0, 2.0, -np.inf])}, "a", "-inf at [2], where 3 is expected"),
     (GOOD | {"a": np.array([1.0, 2.5, 3.0])}, "a", "2.5 at [1], where 2 is expected"),
