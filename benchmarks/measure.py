@@ -73,7 +73,7 @@ def judge_faults(faults: Iterable[Fault]) -> dict[str, Tally]:
         tally = tallies.setdefault(f"{group(fault)}, {fault.dtype}", Tally())
         caught, place, side, kinds = False, None, None, set()
         try:
-            report = check_gradients(fault.by_hand, fault.loss, *fault.problem())
+            report = check_gradients(fault.by_hand, fault.loss, *fault.problem(), strict=fault.strict)
         except Exception as error:
             tally.remarks.append(f"{fault.name}: the judge raised {type(error).__name__}: {error}")
         else:
@@ -84,7 +84,8 @@ def judge_faults(faults: Iterable[Fault]) -> dict[str, Tally]:
         tally.count(
             fault.name,
             caught,
-            placed=(place == fault.place, place, fault.place) if fault.place else None,
+            # Of the arithmetic, the report says in words where it fails, and no quantity is wrong there.
+            placed=(place == fault.place, place, fault.place) if fault.place and not fault.strict else None,
             explained=(bool(kinds & fault.kinds), sorted(kinds), true) if true else None,
             attributed=(side == fault.wrong_side, side, fault.wrong_side),
         )

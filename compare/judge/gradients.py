@@ -155,8 +155,9 @@ def check(
             report = whole_report(report, whole, convention) if has_complex(whole) else report
             return _strictly(report) if strict else report
         result = current.output
-        if not hasattr(result, "shape") or result.shape or not jax.numpy.issubdtype(result.dtype, np.inexact):
-            raise TypeError(f"loss must return one floating-point number, but it returns {result}. Sum or average it.")
+        if not hasattr(result, "shape") or result.shape or not jax.numpy.issubdtype(result.dtype, np.floating):
+            mend = "Take its real part." if jax.numpy.iscomplexobj(result) else "Sum or average it."
+            raise TypeError(f"loss must return one floating-point number, but it returns {result}. {mend}")
         taps = find_taps(current)
         twice = sorted(taps.keys() & {LOSS, *leaves_by_path(parameters)})
         if twice:
@@ -387,8 +388,8 @@ class Seen:
 
 def _probed(check: Check, here: Point, probes: Sequence[probing.Probe]) -> Seen:
     seen = Seen()
-    if here.verdict is not Verdict.AGREE:
-        return seen
+    if any(row.verdict is not Verdict.AGREE and row.visible is None for row in here.rows) or here.wrong:
+        return seen  # but what rounding alone hides here may show there
     random = np.random.default_rng(check.seed)
     for probe in probes:
         other, seen.showed[probe.name], arithmetic = _probe(check, here, probe, random)

@@ -37,7 +37,8 @@ def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | Non
     """
     alone = judge_alone(check, point)
     actual, expected = point.actual, leaves_by_path(point.parameters)
-    wrong = [row.path for row in alone.rows if row.verdict is Verdict.DISAGREE]
+    undecided = {row.path for row in point.rows if row.verdict is Verdict.INCONCLUSIVE}
+    wrong = [row.path for row in alone.rows if row.verdict is Verdict.DISAGREE and row.path not in undecided]
     mismatched = point.answer.mismatched
     causes = _built_otherwise(mismatched, expected)
     for path in wrong:

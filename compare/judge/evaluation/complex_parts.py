@@ -42,7 +42,7 @@ def split(tree: Pytree, sign: float = 1.0) -> Any:
             return leaf
         array = as_array(leaf)
         real, imaginary = np.real(array), np.imag(array)
-        return Parts(np.ascontiguousarray(real), np.ascontiguousarray(imaginary if sign > 0 else -imaginary))
+        return Parts(np.array(real, order="C"), np.array(imaginary if sign > 0 else -imaginary, order="C"))
 
     return jax.tree.map(parts, tree)
 

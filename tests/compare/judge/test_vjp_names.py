@@ -13,7 +13,7 @@ def test_inputs_go_by_their_names_in_their_order():
     inputs = drawn((5, 6), (6,))
     report = check_vjp(layer_norm_forward, sigma_constant, layer_norm, *inputs, names=("x", "gain"))
     assert report.first_wrong == "x"
-    assert [row.path for row in report.rows] == ["loss", "x", "gain"]  # though "gain" is the first in an alphabet
+    assert [row.path for row in report.rows] == ["output", "x", "gain"]  # though "gain" is the first in an alphabet
     assert "the gradient of x" in report.sentence
     assert_vjp_agrees(layer_norm_forward, layer_norm_backward, layer_norm, *inputs, names=["x", "gain"])
 
@@ -33,7 +33,7 @@ def test_what_is_no_array_has_a_name_and_no_row():
     names = ("table", "ids", "scale")
     report = check_vjp(forward, backward, lambda table, ids, scale: table[ids] * scale, *given, names=names)
     assert report.verdict is Verdict.AGREE
-    assert {row.path for row in report.rows} == {"loss", "table", "scale"}
+    assert {row.path for row in report.rows} == {"output", "table", "scale"}
 
 
 def product_forward(x, w):

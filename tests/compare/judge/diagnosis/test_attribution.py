@@ -125,10 +125,21 @@ def test_agreement_that_the_loss_contradicts_is_no_agreement():
         t = np.tanh(w)
         return np.sum(x * t**3), 3 * x * t**2 * (1 - t)
 
-    report = check(the_same_mistake, loss_with_a_wrong_rule)
+    def loss_of_a_root(w, x):
+        def tangent(_, b):
+            return b / (1 + jnp.tanh(w))
+
+        t = jax.lax.custom_root(lambda t: t - jnp.tanh(w), w, lambda f, start: jnp.tanh(w), tangent)
+        return jnp.sum(x * t**3)
+
+    report = check(the_same_mistake, loss_of_a_root)
     assert report.verdict is Verdict.INCONCLUSIVE
     assert "not with the loss itself" in report.sentence
-    assert check(the_same_mistake, loss_with_a_wrong_rule, references=False).verdict is Verdict.AGREE
+    assert check(the_same_mistake, loss_of_a_root, references=False).verdict is Verdict.AGREE
+    # A rule that somebody wrote for a derivative may be meant: it is named.
+    report = check(the_same_mistake, loss_with_a_wrong_rule)
+    assert report.verdict is Verdict.AGREE
+    assert any("custom_vjp" in note and "which says so" in note for note in report.notes), report.notes
 
 
 @pytest.mark.parametrize(

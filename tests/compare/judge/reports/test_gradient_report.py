@@ -11,7 +11,7 @@ from compare.judge.reports.gradient_report import BLAME, BLAME_THERE
 
 
 def row(path, verdict, message=""):
-    return Row(path, verdict, (3, 4), "float64", 1.5, 0.25, 1e-15, (1, 2), 0.5, 0.75, message)
+    return Row(path, verdict, (3, 4), "float64", 1.5, 0.25, 1e-15, (1, 2), 0.5, 0.75, message=message)
 
 
 RIGHT = [row("loss", Verdict.AGREE), row("W2", Verdict.AGREE)]

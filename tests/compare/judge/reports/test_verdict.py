@@ -27,11 +27,16 @@ FAULTS = [
     ({"a": GOOD["a"]}, "b", "missing on the manual side"),
     (GOOD | {"c": np.ones(2)}, "c", "there should be no such leaf"),
     (GOOD | {"a": GOOD["a"].reshape(3, 1)}, "a", r"shape is (3, 1), expected (3,)"),
-    (GOOD | {"a": np.float32(GOOD["a"])}, "a", "dtype is float32, expected float64"),
+    (GOOD | {"a": np.float32(GOOD["a"])}, "a", "dtype is float32, expected float64; its values agree"),
+    (GOOD | {"a": np.array([1, 2, 4], np.float32)}, "a", "4 at [2], where 3 is expected"),
     (GOOD | {"a": np.array([1.0, np.nan, 3.0])}, "a", "nan at [1], where 2 is expected"),
     (GOOD | {"a": np.array([1.0, 2.0, -np.inf])}, "a", "-inf at [2], where 3 is expected"),
     (GOOD | {"a": np.array([1.0, 2.5, 3.0])}, "a", "2.5 at [1], where 2 is expected"),
-    (GOOD | {"b": np.array([[4.0 + 2e-9]])}, "b", "4 at [0, 0], where 4 is expected"),
+    (
+        GOOD | {"b": np.array([[4.0 + 2e-9]])},
+        "b",
+        "4.000000002 at [0, 0], where 4 is expected (a relative difference of 5.0e-10)",
+    ),
 ]
 
 
@@ -60,7 +65,7 @@ def test_an_allowance_that_is_not_finite_lets_nothing_pass_and_blames_nothing(un
     for entry, verdict in ((2.0, Verdict.INCONCLUSIVE), (7.0, Verdict.INCONCLUSIVE), (np.nan, Verdict.DISAGREE)):
         row = compare_leaves(GOOD | {"a": np.array([1.0, entry, 3.0])}, GOOD, GOOD, slack)[0]
         assert row.verdict is verdict
-    assert compare_leaves(GOOD, GOOD, GOOD, slack)[0].message == f"what rounding allows is {unknown} at [1]"
+    assert compare_leaves(GOOD, GOOD, GOOD, slack)[0].message == f"the rounding tolerance is {unknown} at [1]"
     elsewhere = compare_leaves(GOOD | {"a": np.array([1.0, 2.0, 3.1])}, GOOD, GOOD, slack)[0]
     assert elsewhere.verdict is Verdict.DISAGREE  # at an entry that can be judged
 
@@ -79,7 +84,7 @@ def test_the_worst_entry_is_the_one_furthest_beyond_its_own_allowance():
     reference = {"a": np.array([1e6, 1.0])}
     rows = compare_leaves({"a": np.array([1e6 + 1, 1.1])}, reference, reference, {"a": np.array([10.0, 0.01])})
     assert rows[0].worst_index == (1,)
-    assert rows[0].allowed == 0.01
+    assert rows[0].tolerance == 0.01
 
 
 def test_verdicts_combine_and_are_no_truth_values():

@@ -1,5 +1,7 @@
 """What rounding allows: enough for every correct computation, little enough to see a fault."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +15,7 @@ from compare.judge.roundoff.tolerance import (
     CONFIRMED,
     DEVIATIONS,
     SHARED,
-    _farther,
-    _tolerance,
+    Scatter,
     measure,
     measure_gradient,
     norm,
@@ -35,9 +36,9 @@ def measured(function, *args, **options):
 def measured_gradient(loss, *args, **options):
     """(loss, gradient), and what rounding may do to them."""
     with precise(args):
-        values, tolerances = measure_gradient(traced(loss, *args), args[0], args[1:], taps={}, **options)
-    structure = jax.tree.structure(args[0])
-    pairs = ((named["loss"], [named[path] for path in leaves_by_path(args[0])]) for named in (values, tolerances))
+        measured = measure_gradient(traced(loss, *args), args[0], args[1:], taps={}, **options)
+    structure, both = jax.tree.structure(args[0]), (measured.values, measured.tolerances)
+    pairs = ((named["loss"], [named[path] for path in leaves_by_path(args[0])]) for named in both)
     return tuple((loss, jax.tree.unflatten(structure, gradients)) for loss, gradients in pairs)
 
 
@@ -155,35 +156,56 @@ def test_noise_is_as_large_in_proportion_at_any_scale(scale):
     assert np.all((allowed > 0.2 * ordinary) & (allowed < 5 * ordinary))
 
 
+def scatter(still: Any, *moved: Any) -> Scatter:
+    """The scatter of runs about a value."""
+    found = Scatter(np.asarray(still))
+    for value in moved:
+        found.add(value)
+    return found
+
+
+def distances(still: Any, *moved: Any) -> np.ndarray:
+    total = scatter(still, *moved).total
+    assert total is not None
+    return total
+
+
 @pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
 def test_distances_are_combined_as_hypot_does(scale):
     still = np.array([1.0, -2.0]) * scale
-    once = _farther(None, still + np.array([3.0, 0.0]) * scale, still)
-    np.testing.assert_allclose(once, np.array([3.0, 0.0]) * scale, rtol=1e-15)
-    np.testing.assert_allclose(_farther(once, still - np.array([4.0, 5.0]) * scale, still), 5 * scale, rtol=1e-15)
+    moves = np.array([3.0, 0.0]) * scale, np.array([-4.0, -5.0]) * scale
+    np.testing.assert_allclose(distances(still, still + moves[0]), np.array([3.0, 0.0]) * scale, rtol=1e-15)
+    np.testing.assert_allclose(distances(still, *(still + move for move in moves)), 5 * scale, rtol=1e-15)
 
 
-def test_distances_of_truth_values_and_integers():
+def test_distances_of_truth_values_integers_and_complex_numbers():
     truth = np.array([True, False])
-    np.testing.assert_array_equal(_farther(None, ~truth, truth), [1, 1])
-    np.testing.assert_array_equal(_farther(None, truth, truth), [0, 0])
-    np.testing.assert_array_equal(_farther(None, np.array([2, 7]), np.array([5, 7])), [3, 0])
-    assert _farther(None, np.float64(2), np.array(5.0)).shape == ()
+    np.testing.assert_array_equal(distances(truth, ~truth), [1, 1])
+    np.testing.assert_array_equal(distances(truth, truth), [0, 0])
+    np.testing.assert_array_equal(distances(np.array([5, 7]), np.array([2, 7])), [3, 0])
+    np.testing.assert_array_equal(distances(np.array([1 + 1j, 2]), np.array([4 + 5j, 2])), [5, 0])
+    assert distances(np.array(5.0), np.float64(2)).shape == ()
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
 @pytest.mark.parametrize("samples", [1, 4])
-def test_an_allowance_is_of_the_entry_and_in_part_of_its_leaf(scale, samples):
-    move, value, unit, tiny = np.array([3.0, 0.0]) * scale, np.array([-2.0, 8.0]) * scale, 1e-7, 1e-38
-    allowed = _tolerance(move, value, samples=samples, unit=unit, tiny=tiny)
+def test_a_tolerance_is_of_the_entry_and_in_part_of_its_leaf(scale, samples):
+    move, value = np.array([3.0, 0.0]) * scale, np.array([-2.0, 8.0]) * scale
+    tolerance = scatter(value, *[value + move / samples**0.5] * samples).tolerance(np.float64)
     deviation = np.sqrt(np.array([3.0, 0.0]) ** 2 + SHARED**2 * 4.5) / np.sqrt(samples)
-    expected = (DEVIATIONS * deviation + 4 * unit * np.array([2.0, 8.0])) * scale + tiny
-    np.testing.assert_allclose(allowed, expected, rtol=1e-14)
+    last_places = 4 * unit_roundoff(np.float64) * np.array([2.0, 8.0])
+    expected = (DEVIATIONS * deviation + last_places) * scale + np.finfo(float).tiny
+    np.testing.assert_allclose(tolerance, expected, rtol=1e-14)
+    coarser = scatter(value, *[value + move / samples**0.5] * samples).tolerance(np.float64, times=3.0)
+    expected = (3 * DEVIATIONS * deviation + last_places) * scale + np.finfo(float).tiny
+    np.testing.assert_allclose(coarser, expected, rtol=1e-14)
 
 
-def test_an_allowance_without_noise_of_an_integer_and_of_nothing():
-    kinds = {"samples": 1, "unit": 1e-7, "tiny": 1e-38}
-    np.testing.assert_array_equal(_tolerance(np.zeros(2), np.zeros(2), **kinds), [1e-38, 1e-38])
-    np.testing.assert_array_equal(_tolerance(np.zeros(2), np.array([4, 5]), **kinds), [0, 0])
-    assert _tolerance(np.zeros((0, 3)), np.zeros((0, 3)), **kinds).shape == (0, 3)
-    assert np.isinf(_tolerance(np.array([1.0, np.inf]), np.zeros(2), **kinds)).all()
+def test_a_tolerance_without_noise_of_an_integer_and_of_nothing():
+    none, tiny = np.zeros(2), float(np.finfo(np.float32).tiny)
+    np.testing.assert_array_equal(scatter(none, none).tolerance(np.float32), [tiny, tiny])
+    whole = np.array([4, 5])
+    np.testing.assert_array_equal(scatter(whole, whole).tolerance(np.float32), [0, 0])
+    empty = np.zeros((0, 3))
+    assert scatter(empty, empty).tolerance(np.float32).shape == (0, 3)
+    assert np.isinf(scatter(none, np.array([1.0, np.inf])).tolerance(np.float32)).all()
