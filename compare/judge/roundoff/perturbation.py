@@ -1,16 +1,18 @@
 """Programs evaluated with random rounding: every operation's result moved by what its rounding may be."""
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compare.judge.program.blocks import blockwise
 from compare.judge.program.plan import Plan, Step, as_it_is
 from compare.judge.program.primitives import TABLE
 from compare.judge.program.primitives.row import UNKNOWN, Moves, Rounds
-from compare.judge.roundoff.error_model import MOVES, SCALES, is_inexact
+from compare.judge.roundoff.error_model import MOVES, SCALES, Size, is_inexact
 
 Array = Any
 
@@ -33,8 +35,8 @@ class Noise:
 
     def __init__(self, size: int, sample: int, unit: float) -> None:
         begin = (2731 * sample) % SPREAD
-        pool = _pool(min(LARGEST, 2 ** max(14, (size - 1).bit_length())))
-        self.part = unit * pool[begin : begin + len(pool) - SPREAD]
+        pool = _pool(min(LARGEST, 2 ** max(14, (size - 1).bit_length())), unit)
+        self.part = pool[begin : begin + len(pool) - SPREAD]
         self.unit = unit
         self.windows = 0
 
@@ -59,9 +61,9 @@ class Noise:
 
 
 @functools.lru_cache(maxsize=2)
-def _pool(size: int) -> np.ndarray:
+def _pool(size: int, unit: float) -> np.ndarray:
     """For values of up to `size` entries, with windows and parts that begin at any of the first SPREAD entries."""
-    return np.random.default_rng(0).uniform(-(3**0.5), 3**0.5, size + 2 * SPREAD)
+    return np.random.default_rng(0).uniform(-(3**0.5) * unit, 3**0.5 * unit, size + 2 * SPREAD)
 
 
 class RoundingNoise:
@@ -74,8 +76,7 @@ class RoundingNoise:
         row, noise = step.row, self.noise
         if row.rounds is Rounds.EXACTLY:
             if step.name == "bend":
-                slope = largest_slope(step, inputs[1:])
-                return [slope * noise.like(slope) * inputs[0]]
+                return [self.bent(step, *inputs)]
             return step.run(inputs, self)
         if row.moves is not Moves.NOTHING:
             inputs = MOVES[row.moves](inputs, noise.like)
@@ -85,18 +86,39 @@ class RoundingNoise:
         return [self.moved(step, inputs, value) if _rounds(value) else value for value in outputs]
 
     def moved(self, step: Step, inputs: list[Array], value: Array) -> Array:
-        move = SCALES[step.row.rounds](step, inputs, value)
-        move = move * self.noise.like(value)
-        if step.row.ulps != 1.0:
-            move *= step.row.ulps
-        if (
-            value.dtype.itemsize <= 4 and value.dtype.kind != "c"
-        ):  # rounded by the code itself, to less than it works in
-            move *= max(1.0, unit_roundoff(value.dtype) / self.noise.unit)
-        moved = value + move
-        if not np.isfinite(moved).all():  # infinity, of a mask, has no last place
-            moved = np.where(np.isfinite(value), moved, value)
-        return moved if moved.dtype == value.dtype else moved.astype(value.dtype)
+        """The value, which may be overwritten, moved by its rounding."""
+        row, dtype = step.row, value.dtype
+        ulps = row.ulps
+        if dtype.itemsize <= 4 and dtype.kind != "c":  # rounded by the code itself, to less than it works in
+            ulps *= max(1.0, unit_roundoff(dtype) / self.noise.unit)
+        size = SCALES[row.rounds](step, inputs, value).times(ulps)
+
+        def moved(entries: Array, noise: Array, relative: Array, *absolute: Array) -> Array:
+            move = entries + Size(relative, absolute).drawn(entries, noise)
+            if not np.isfinite(move).all():  # infinity, of a mask, has no last place
+                move = np.where(np.isfinite(entries), move, entries)
+            return move if move.dtype == dtype else move.astype(dtype)
+
+        into = value if _is_new(value, inputs) else None
+        return blockwise(moved, value, self.noise.like(value), size.relative, *size.absolute, into=into)
+
+    def bent(self, step: Step, change: Array, *inputs: Array) -> Array:
+        """What a derivative, by which `change` is multiplied, may be off by."""
+        equation, place = step.params["equation"], step.params["place"]
+        slope, noise = TABLE.get(equation.primitive.name, UNKNOWN).slope, self.noise.like(change)
+        if slope is None:
+            return _largest_tangent(step, equation, place, inputs) * noise * change
+
+        def bent(change: Array, noise: Array, value: Array) -> Array:
+            return largest_slope(slope, value) * noise * change
+
+        return blockwise(bent, change, noise, inputs[place])
+
+
+def _is_new(value: Array, inputs: list[Array]) -> bool:
+    """Whether an operation's result is memory of its own, which nothing else reads."""
+    owned = isinstance(value, np.ndarray) and value.flags.owndata and value.flags.writeable
+    return owned and all(value is not given for given in inputs)
 
 
 def _rounds(value: Array) -> bool:
@@ -110,25 +132,32 @@ def _narrows(value: Array, converted: Array) -> bool:
     return unit_roundoff(converted.dtype) > unit_roundoff(value.dtype)
 
 
-def largest_slope(step: Step, inputs: list[Array]) -> Array:
+def largest_slope(slope: Callable[[Array], Array], value: Array) -> Array:
     """The largest |derivative| of a smooth function halfway to zero and there, where it is finite.
 
     JAX may know a derivative to full relative accuracy where a textbook formula cancels: at saturation `1 - A1**2`
     rounds to 0 where JAX keeps 1e-18. What rounding may do there is set by the size of that derivative away from
     saturation: so it moves by u times its largest value on the way from its argument to zero.
     """
-    equation, place = step.params["equation"], step.params["place"]
+    at_zero = _finite_size(slope(np.zeros((), value.dtype)))
+    if not np.isfinite(value).all():
+        at_zero = np.where(np.isfinite(value), at_zero, 0)
+    return np.maximum(_finite_size(slope(0.5 * value)), at_zero)
+
+
+def _largest_tangent(step: Step, equation: Any, place: int, inputs: Sequence[Array]) -> Array:
+    """The same for a function with a derivative of its own, by one of its inputs."""
+    tangent = _tangent(step, equation, place)
 
     def slope(shrink: float) -> Array:
-        shrunk = [shrink * value if is_inexact(value) else value for value in inputs]
-        row = TABLE.get(equation.primitive.name, UNKNOWN)
-        if row.slope is not None:
-            value = row.slope(shrunk[place])
-        else:
-            (value,) = _tangent(step, equation, place)(shrunk, as_it_is)
-        return np.where(np.isfinite(value), np.abs(value), 0)
+        return _finite_size(tangent([shrink * value if is_inexact(value) else value for value in inputs], as_it_is)[0])
 
     return np.maximum(slope(0.5), slope(0.0))
+
+
+def _finite_size(value: Array) -> Array:
+    size = np.abs(value)
+    return size if np.isfinite(size).all() else np.where(np.isfinite(size), size, 0)
 
 
 def _tangent(step: Step, equation: Any, place: int) -> Plan:
