@@ -16,6 +16,7 @@ from jax import lax
 from jax.extend import core
 
 from compare.errors import CodeUnderTestFailed
+from compare.judge.program.line import along
 from compare.judge.program.plan import Plan, Rule, Step, Widening, as_it_is, called_program, quietly, unknown_operations
 from compare.judge.program.primitives import TABLE
 from compare.judge.program.primitives.control_flow import fixed_and_carried
@@ -71,6 +72,14 @@ class Program:
         """The function's value in float64, each operation done by `rule`."""
         values = quietly(self.at(*args).plan, jax.tree.leaves(args), rule)
         return jax.tree.unflatten(self.structure, values)
+
+    def along(self, parameters: Pytree, direction: Pytree, steps: Sequence[float], *args: Pytree) -> list[Pytree]:
+        """The function's values at `parameters + step * direction`, for each step, in float64."""
+        fixed = jax.tree.leaves(args)
+        start = [*jax.tree.leaves(parameters), *fixed]
+        changes = [*jax.tree.leaves(direction), *(None for _ in fixed)]
+        values = along(self.at(parameters, *args).plan, start, changes, steps)
+        return [jax.tree.unflatten(self.structure, value) for value in values]
 
     @functools.cached_property
     def gradient_plan(self) -> Plan:
