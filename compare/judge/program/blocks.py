@@ -1,8 +1,8 @@
 """Functions of single entries on large arrays: a block at a time, so that what lies in between stays in the cache.
 
-NumPy does one operation after the other on whole arrays. Where several follow each other on the same entries, each reads
-from memory what the one before wrote there, and asks for new memory for it. A block of them is still in the core's cache,
-and its memory is given out again at once.
+NumPy does one operation after the other on whole arrays. Where several follow each other on the same entries, each
+reads from memory what the one before wrote there, and asks for new memory for it. A block of them is still in the
+core's cache, and its memory is given out again at once.
 """
 
 import math

@@ -5,7 +5,7 @@ do, lies on a line itself: it is evaluated at both ends of the line, and known i
 every point.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ WIDE = np.dtype(np.float64)
 
 
 def along(
-    plan: Plan, start: Sequence[Array], direction: Sequence[Array | None], steps: Sequence[float]
+    plan: Plan, start: Sequence[Array], direction: Sequence[Array | None], steps: Iterable[float]
 ) -> list[list[Array]]:
     """The plan's results with its inputs at `start + step * direction`, for each step; None is a direction of 0."""
     dtypes = dict(zip(plan.inputs, plan.in_dtypes, strict=True))

@@ -5,7 +5,7 @@ its gradient as they are, with rounding, with other gradients put in at a tap, a
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,7 +73,7 @@ class Program:
         values = quietly(self.at(*args).plan, jax.tree.leaves(args), rule)
         return jax.tree.unflatten(self.structure, values)
 
-    def along(self, parameters: Pytree, direction: Pytree, steps: Sequence[float], *args: Pytree) -> list[Pytree]:
+    def along(self, parameters: Pytree, direction: Pytree, steps: Iterable[float], *args: Pytree) -> list[Pytree]:
         """The function's values at `parameters + step * direction`, for each step, in float64."""
         fixed = jax.tree.leaves(args)
         start = [*jax.tree.leaves(parameters), *fixed]

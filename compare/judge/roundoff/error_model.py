@@ -74,7 +74,8 @@ def _norm(value: Array, axes: tuple[int, ...]) -> Array:
     if value.dtype.kind == "f":
         all_axes = list(range(value.ndim))
         squares = np.einsum(value, all_axes, value, all_axes, [axis for axis in all_axes if axis not in axes])
-        if 1e-200 < np.min(squares, initial=1.0) and np.max(squares, initial=1.0) < 1e200:  # none over- or underflowed
+        least, largest = np.min(squares, initial=1.0), np.max(squares, initial=1.0)
+        if least > 1e-200 and largest < 1e200:  # none over- or underflowed
             return np.sqrt(squares).reshape([1 if axis in axes else n for axis, n in enumerate(value.shape)])
     scale = _size(value)
     return scale * np.sqrt(np.square(np.abs(value / scale)).sum(axis=axes, keepdims=True))

@@ -279,3 +279,28 @@ def test_every_step_stands_after_what_it_needs_whatever_the_program(shape):
         assert set(step.inputs) <= known
         known |= set(step.outputs)
     assert [float(value) for value in program(1.5)] == pytest.approx(function(1.5), rel=1e-6)
+
+
+def test_a_product_that_is_only_transposed_is_formed_in_the_order_of_the_result():
+    A, B = np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(3, 4)
+    turned = plan_of(lambda a, b: (a @ b).T, A, B)
+    assert names(turned) == ["dot_general"]
+    (value,) = turned([A, B], as_it_is)
+    assert np.array_equal(value, (A @ B).T)
+    assert value.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b: ((a @ b).T, a @ b),
+        lambda a, b: (lambda product: (product.T, product.sum()))(a @ b),
+        lambda a, b: jnp.transpose(jnp.einsum("kij,kjl->kil", a[None], b[None]), (0, 2, 1)),
+        lambda a, b: jnp.transpose(jnp.tensordot(a[None], b[None], ((2,), (1,))), (2, 3, 0, 1)),
+        lambda a, b: jnp.transpose(jnp.tensordot(a[None], b[None], ((2,), (1,))), (3, 2, 1, 0)),
+    ],
+)
+def test_any_other_product_keeps_its_value(function):
+    A, B = np.random.default_rng(0).normal(size=(2, 2, 2)).astype(np.float32)
+    for value, right in zip(plan_of(function, A, B)([A, B], as_it_is), jax.tree.leaves(function(A, B)), strict=True):
+        np.testing.assert_allclose(value, right, rtol=1e-5)
