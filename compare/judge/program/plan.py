@@ -29,6 +29,9 @@ Rule = Callable[["Step", list[Array]], list[Array]]  # (step, inputs) -> outputs
 CALLS = {"jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "core_call", "call", "custom_lin"}
 # Done for what they do, whether or not their result is used.
 MARKERS = {"arrives", "marked"}
+# Steps that make a new array, as those with a ufunc do, and keep no view of an old one.
+REDUCING = {"dot_general", "reduce_sum"}
+LARGE = 2**15  # entries from which on memory is used again: what is smaller, the C library has at hand
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Step:
         "programs",
         "raw",
         "row",
+        "spare",
         "widening",
     )  # fmt: skip
 
@@ -87,6 +91,7 @@ class Step:
         self.last: list[int] = []
         self.raw: list[tuple[int, np.dtype]] = []  # which inputs are the plan's own, and their dtypes
         self.programs: dict[str, Plan] = {}
+        self.spare: int | None = None  # which input is large, and memory that nothing needs after this step
 
     def inner(self, name: str, closed: Any = None) -> "Plan":
         """The plan of the program that is the parameter `name`."""
@@ -94,8 +99,16 @@ class Step:
             self.programs[name] = Plan(_closed(self.params[name] if closed is None else closed), self.widening)
         return self.programs[name]
 
-    def run(self, inputs: list[Array], rule: Rule) -> list[Array]:
-        """The operation as it is; `rule` is for the steps of programs inside."""
+    def run(self, inputs: list[Array], rule: Rule, *, overwrite: bool = False) -> list[Array]:
+        """The operation as it is.
+
+        Args:
+            rule: is for the steps of programs inside.
+            overwrite: whether the result may take the place of an input that no later step needs. Not for a rule that
+                keeps what it sees.
+        """
+        if overwrite and self.spare is not None and self.row.ufunc is not None:
+            return [self.row.ufunc(*inputs, out=inputs[self.spare])]
         if self.row.control is not None:
             return [
                 settled(value, dtype)
@@ -141,6 +154,7 @@ class Plan:
         self._leave_out_what_nothing_uses()
         self._multiply_in_the_order_of_the_result()
         self._do_each_when_it_is_needed()
+        self._find_spare_memory()
         own = dict(zip(self.inputs, self.in_dtypes, strict=True))
         for step in self.steps:
             step.raw = [(i, own[place]) for i, place in enumerate(step.inputs) if place in own]
@@ -247,6 +261,27 @@ class Plan:
             used.update(step.inputs)
         self.steps = [self.steps[i] for i in reversed(backwards)]
 
+    def _find_spare_memory(self) -> None:
+        """Note which steps may write their result where one of their inputs is.
+
+        It must be large, or it is not worth it; the result of a step that makes a new array, and not an input or a
+        constant of the plan; used here for the last time; and seen before by steps only that keep no view of it.
+        """
+        makers = [step for step in self.steps if step.row.ufunc is not None or step.name in REDUCING]
+        new = {step.outputs[0] for step in makers if step.dtypes[0] == np.float64 and not step.narrow}
+        seen = {id(step) for step in makers}
+        new -= {place for step in self.steps if id(step) not in seen for place in step.inputs}
+        for step in self.steps:
+            if step.row.ufunc is None or step.outputs[0] not in new:
+                continue
+            shape = step.equation.outvars[0].aval.shape
+            if math.prod(shape) < LARGE:
+                continue
+            for i, place in enumerate(step.inputs):
+                once = place in step.last and step.inputs.count(place) == 1
+                if place in new and once and step.equation.invars[i].aval.shape == shape:
+                    step.spare = i
+
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)
 
@@ -282,7 +317,7 @@ class Plan:
 
 
 def as_it_is(step: Step, inputs: list[Array]) -> list[Array]:
-    return step.run(inputs, as_it_is)
+    return step.run(inputs, as_it_is, overwrite=True)
 
 
 def quietly(plan: Plan, inputs: Sequence[Array], rule: Rule) -> list[Array]:

@@ -80,7 +80,7 @@ class RoundingNoise:
             return step.run(inputs, self)
         if row.moves is not Moves.NOTHING:
             inputs = MOVES[row.moves](inputs, noise.like)
-        outputs = step.run(inputs, self)
+        outputs = step.run(inputs, self, overwrite=True)
         if row.rounds is Rounds.WITHIN or (row.rounds is Rounds.IF_NARROWER and not _narrows(inputs[0], outputs[0])):
             return outputs
         return [self.moved(step, inputs, value) if _rounds(value) else value for value in outputs]
@@ -99,7 +99,7 @@ class RoundingNoise:
                 move = np.where(np.isfinite(entries), move, entries)
             return move if move.dtype == dtype else move.astype(dtype)
 
-        into = value if _is_new(value, inputs) else None
+        into = value if _is_spare(step, inputs, value) else None
         return blockwise(moved, value, self.noise.like(value), size.relative, *size.absolute, into=into)
 
     def bent(self, step: Step, change: Array, *inputs: Array) -> Array:
@@ -115,10 +115,11 @@ class RoundingNoise:
         return blockwise(bent, change, noise, inputs[place])
 
 
-def _is_new(value: Array, inputs: list[Array]) -> bool:
-    """Whether an operation's result is memory of its own, which nothing else reads."""
-    owned = isinstance(value, np.ndarray) and value.flags.owndata and value.flags.writeable
-    return owned and all(value is not given for given in inputs)
+def _is_spare(step: Step, inputs: list[Array], value: Array) -> bool:
+    """Whether an operation's result is memory that nothing else reads: not its input's, unless it could be spared."""
+    if not (isinstance(value, np.ndarray) and value.flags.owndata and value.flags.writeable):
+        return False
+    return all(value is not given or i == step.spare for i, given in enumerate(inputs))
 
 
 def _rounds(value: Array) -> bool:
