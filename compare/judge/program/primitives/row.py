@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import numpy as np
+
 
 class Kind(Enum):
     """What an operation is as a function of its floating-point inputs."""
@@ -68,7 +70,7 @@ class Primitive:
     control: Callable[..., list[Any]] | None = None
     continued: Callable[..., Any] | None = None
     analytic: bool = False
-    ufunc: Callable[..., Any] | None = None
+    ufunc: np.ufunc | None = None
 
 
 # An operation that nobody has described: JAX evaluates it as it was traced; its result is moved by its own rounding,
