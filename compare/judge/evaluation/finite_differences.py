@@ -150,7 +150,7 @@ def reference_losses(loss: Program, args: tuple[Pytree, ...]) -> Callable[[Any, 
     """The reference's losses along a direction, in float64."""
 
     def losses(parameters: Pytree, direction: Pytree, steps: np.ndarray) -> np.ndarray:
-        return np.array([loss(moved(parameters, direction, float(h)), *args) for h in steps], np.float64)
+        return np.array(loss.along(parameters, direction, steps, *args), np.float64)
 
     return losses
 

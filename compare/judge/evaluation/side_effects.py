@@ -169,7 +169,9 @@ def _alike(first: Any, second: Any, allowed: Allowed | None) -> bool:
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:
-    return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+    if np.array_equal(a, b):
+        return True
+    return a.dtype.kind in "fc" and np.array_equal(a, b, equal_nan=True)  # which takes four times as long
 
 
 def _grows_evenly(second: Any, third: Any, fourth: Any) -> bool:

@@ -29,6 +29,9 @@ Rule = Callable[["Step", list[Array]], list[Array]]  # (step, inputs) -> outputs
 CALLS = {"jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "core_call", "call", "custom_lin"}
 # Done for what they do, whether or not their result is used.
 MARKERS = {"arrives", "marked"}
+# Steps that make a new array, as those with a ufunc do, and keep no view of an old one.
+REDUCING = {"dot_general", "reduce_sum"}
+LARGE = 2**15  # entries from which on memory is used again: what is smaller, the C library has at hand
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Step:
         "programs",
         "raw",
         "row",
+        "spare",
         "widening",
     )  # fmt: skip
 
@@ -89,6 +93,7 @@ class Step:
         self.decided = False  # whether all that goes into it follows from discrete decisions alone
         self.raw: list[tuple[int, np.dtype]] = []  # which inputs are the plan's own, and their dtypes
         self.programs: dict[str, Plan] = {}
+        self.spare: int | None = None  # which input is large, and memory that nothing needs after this step
 
     def inner(self, name: str, closed: Any = None) -> "Plan":
         """The plan of the program that is the parameter `name`."""
@@ -96,8 +101,16 @@ class Step:
             self.programs[name] = Plan(_closed(self.params[name] if closed is None else closed), self.widening)
         return self.programs[name]
 
-    def run(self, inputs: list[Array], rule: Rule) -> list[Array]:
-        """The operation as it is; `rule` is for the steps of programs inside."""
+    def run(self, inputs: list[Array], rule: Rule, *, overwrite: bool = False) -> list[Array]:
+        """The operation as it is.
+
+        Args:
+            rule: is for the steps of programs inside.
+            overwrite: whether the result may take the place of an input that no later step needs. Not for a rule that
+                keeps what it sees.
+        """
+        if overwrite and self.spare is not None and self.row.ufunc is not None:
+            return [self.row.ufunc(*inputs, out=inputs[self.spare])]
         if self.row.control is not None:
             return [
                 settled(value, dtype)
@@ -141,7 +154,9 @@ class Plan:
         self.inputs = [self._place(places, variable) for variable in closed.jaxpr.invars]
         self.outputs = self._enter(closed.jaxpr, closed.consts, places)
         self._leave_out_what_nothing_uses()
+        self._multiply_in_the_order_of_the_result()
         self._do_each_when_it_is_needed()
+        self._find_spare_memory()
         own = dict(zip(self.inputs, self.in_dtypes, strict=True))
         self._note_what_is_decided()
         for step in self.steps:
@@ -199,6 +214,24 @@ class Plan:
                 kept.append(step)
         self.steps = kept[::-1]
 
+    def _multiply_in_the_order_of_the_result(self) -> None:
+        """A product that is only transposed becomes the product of the transposed factors, the last first.
+
+        JAX derives a layer's backward pass so. As a view, the transpose would lie across everything that it meets
+        entry by entry from there on, and an operation on two layouts takes twenty times as long as on one.
+        """
+        users: dict[int, int] = {}
+        for place in [*self.outputs, *(place for step in self.steps for place in step.inputs)]:
+            users[place] = users.get(place, 0) + 1
+        products = {step.outputs[0]: step for step in self.steps if step.name == "dot_general"}
+        for i, step in enumerate(self.steps):
+            product = products.get(step.inputs[0]) if step.name == "transpose" else None
+            if product is not None and users[product.outputs[0]] == 1:
+                turned = _product_turned(product.equation, step.equation)
+                if turned is not None:
+                    self.steps[i] = Step(turned, product.inputs[::-1], step.outputs, self.widening)
+        self._leave_out_what_nothing_uses()
+
     def _do_each_when_it_is_needed(self) -> None:
         """Order the steps so that few values are alive at once, and note which values each of them uses last.
 
@@ -241,6 +274,27 @@ class Plan:
             used.update(step.inputs)
         self.steps = [self.steps[i] for i in reversed(backwards)]
 
+    def _find_spare_memory(self) -> None:
+        """Note which steps may write their result where one of their inputs is.
+
+        It must be large, or it is not worth it; the result of a step that makes a new array, and not an input or a
+        constant of the plan; used here for the last time; and seen before by steps only that keep no view of it.
+        """
+        makers = [step for step in self.steps if step.row.ufunc is not None or step.name in REDUCING]
+        new = {step.outputs[0] for step in makers if step.dtypes[0] == np.float64 and not step.narrow}
+        seen = {id(step) for step in makers}
+        new -= {place for step in self.steps if id(step) not in seen for place in step.inputs}
+        for step in self.steps:
+            if step.row.ufunc is None or step.outputs[0] not in new:
+                continue
+            shape = step.equation.outvars[0].aval.shape
+            if math.prod(shape) < LARGE:
+                continue
+            for i, place in enumerate(step.inputs):
+                once = place in step.last and step.inputs.count(place) == 1
+                if place in new and once and step.equation.invars[i].aval.shape == shape:
+                    step.spare = i
+
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)
 
@@ -276,7 +330,7 @@ class Plan:
 
 
 def as_it_is(step: Step, inputs: list[Array]) -> list[Array]:
-    return step.run(inputs, as_it_is)
+    return step.run(inputs, as_it_is, overwrite=True)
 
 
 def quietly(plan: Plan, inputs: Sequence[Array], rule: Rule) -> list[Array]:
@@ -318,6 +372,19 @@ def unknown_operations(equations: Sequence[Any]) -> set[str]:
     names = {equation.primitive.name for equation in equations if equation.outvars}
     inner = [unknown_operations(inside.eqns) for equation in equations for inside in inner_programs(equation)]
     return (names - TABLE.keys() - CALLS).union(*inner)
+
+
+def _product_turned(product: Any, transpose: Any) -> Any:
+    """The two equations as one: b a for the transpose of a b, or None if it is not that."""
+    if product.params.get("out_sharding") is not None:
+        return None
+    contracted, batched = product.params["dimension_numbers"]
+    left, right = (atom.aval.ndim - len(axes) for atom, axes in zip(product.invars, contracted, strict=True))
+    swapped = (*range(left, left + right), *range(left))
+    if batched[0] or tuple(transpose.params["permutation"]) != swapped:
+        return None
+    params = {**product.params, "dimension_numbers": (contracted[::-1], batched)}
+    return product.replace(invars=product.invars[::-1], outvars=transpose.outvars, params=params)
 
 
 def settled(value: Array, dtype: Any) -> Array:

@@ -5,7 +5,7 @@ its gradient as they are, with rounding, with other gradients put in at a tap, a
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from jax import lax
 from jax.extend import core
 
 from compare.errors import CodeUnderTestFailed
+from compare.judge.program.line import along
 from compare.judge.program.plan import (
     CALLS,
     Plan,
@@ -82,6 +83,14 @@ class Program:
         """The function's value in float64, each operation done by `rule`."""
         values = quietly(self.at(*args).plan, jax.tree.leaves(args), rule)
         return jax.tree.unflatten(self.structure, values)
+
+    def along(self, parameters: Pytree, direction: Pytree, steps: Iterable[float], *args: Pytree) -> list[Pytree]:
+        """The function's values at `parameters + step * direction`, for each step, in float64."""
+        fixed = jax.tree.leaves(args)
+        start = [*jax.tree.leaves(parameters), *fixed]
+        changes = [*jax.tree.leaves(direction), *(None for _ in fixed)]
+        values = along(self.at(parameters, *args).plan, start, changes, steps)
+        return [jax.tree.unflatten(self.structure, value) for value in values]
 
     @functools.cached_property
     def gradient_plan(self) -> Plan:

@@ -5,11 +5,12 @@ The table of primitives says for each operation which of these it is (`Rounds`, 
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
+from compare.judge.program.blocks import blockwise
 from compare.judge.program.plan import Step
 from compare.judge.program.primitives.row import Moves, Rounds
 
@@ -25,6 +26,25 @@ def is_inexact(value: Array) -> bool:
 @functools.lru_cache(maxsize=256)
 def _rounds(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, np.inexact)
+
+
+class Size(NamedTuple):
+    """`relative` |result| plus the product of `absolute`, each a number or an array that is spread over the result.
+
+    Where there is nothing absolute, `relative` is a number.
+    """
+
+    relative: Array = 1.0
+    absolute: tuple[Array, ...] = ()
+
+    def times(self, factor: float) -> "Size":
+        return Size(factor * self.relative, (factor, *self.absolute) if self.absolute else ()) if factor != 1 else self
+
+    def drawn(self, result: Array, noise: Array) -> Array:
+        """Noise of this size. It has no sign, so that of the result does no harm."""
+        if self.absolute:
+            return (self.relative * np.abs(result) + functools.reduce(np.multiply, self.absolute)) * noise
+        return result * noise if self.relative == 1 else self.relative * (result * noise)
 
 
 def growth(terms: float) -> float:
@@ -51,14 +71,17 @@ def _size(value: Array) -> float:
 
 def _norm(value: Array, axes: tuple[int, ...]) -> Array:
     """The Euclidean norm along axes, which stay with length 1."""
+    if value.dtype.kind == "f":
+        all_axes = list(range(value.ndim))
+        squares = np.einsum(value, all_axes, value, all_axes, [axis for axis in all_axes if axis not in axes])
+        least, largest = np.min(squares, initial=1.0), np.max(squares, initial=1.0)
+        if least > 1e-200 and largest < 1e200:  # none over- or underflowed
+            return np.sqrt(squares).reshape([1 if axis in axes else n for axis, n in enumerate(value.shape)])
     scale = _size(value)
-    if 1e-100 < scale < 1e100:  # no square over- or underflows
-        squares = np.square(value) if value.dtype.kind != "c" else np.square(value.real) + np.square(value.imag)
-        return np.sqrt(squares.sum(axis=axes, keepdims=True))
     return scale * np.sqrt(np.square(np.abs(value / scale)).sum(axis=axes, keepdims=True))
 
 
-def _products(step: Step, inputs: list[Array], output: Array) -> Array:
+def _products(step: Step, inputs: list[Array], output: Array) -> Size:
     """g (|a| |b| / sqrt(n) + |a.b|) for a product of arrays contracted over n terms; g is `growth(n)`."""
     contracted, batched = step.params["dimension_numbers"]
     norms = []
@@ -74,20 +97,18 @@ def _products(step: Step, inputs: list[Array], output: Array) -> Array:
         norms.append(size.reshape((*kept[:place], *(1,) * other, *kept[place:])))
     terms = float(np.prod([inputs[0].shape[axis] for axis in contracted[0]]))
     grown = growth(terms)
-    scale = norms[0] * norms[1]
-    scale *= grown / max(terms, 1) ** 0.5
-    return scale + grown * np.abs(output)
+    return Size(grown, (norms[0] * (grown / max(terms, 1) ** 0.5), norms[1]))
 
 
-def _terms(step: Step, inputs: list[Array], output: Array) -> Array:
+def _terms(step: Step, inputs: list[Array], output: Array) -> Size:
     """g (|a| + |sum of a|), because the additions of a plain sum round and its terms do not."""
     value = np.asarray(inputs[0])
     terms = value.size / max(output.size, 1)
     norm = _norm(value, tuple(step.params["axes"])).reshape(output.shape)
-    return growth(terms) * (norm + np.abs(output))
+    return Size(growth(terms), (growth(terms) * norm,))
 
 
-def _squares(step: Step, inputs: list[Array], output: Array) -> Array:
+def _squares(step: Step, inputs: list[Array], output: Array) -> Size:
     """The same for any other operation that adds its inputs, or their products: done again to squares, and to ones."""
     floating = [np.abs(value) for value in inputs if is_inexact(value)]
     if step.name == "conv_general_dilated":
@@ -104,19 +125,19 @@ def _squares(step: Step, inputs: list[Array], output: Array) -> Array:
     squares = evaluate(*(v if s is None else np.square(np.abs(v) / s) for v, s in pairs), **step.params)
     terms = evaluate(*(v if s is None else np.ones(v.shape) for v, s in pairs), **step.params)
     grown = np.maximum(np.sqrt(terms), terms / STEADY)
-    return grown * (whole * np.sqrt(squares) + np.abs(output))
+    return Size(grown, (grown * (whole * np.sqrt(squares)),))
 
 
-def _beside_one(step: Step, inputs: list[Array], output: Array) -> Array:
-    return np.abs(output) + 1
+def _beside_one(step: Step, inputs: list[Array], output: Array) -> Size:
+    return Size(absolute=(1.0,))
 
 
-def _result(step: Step, inputs: list[Array], output: Array) -> Array:
-    return np.abs(output)
+def _result(step: Step, inputs: list[Array], output: Array) -> Size:
+    return Size()
 
 
 # The size to which the rounding error of a result is in proportion.
-SCALES: dict[Rounds, Callable[[Step, list[Array], Array], Array]] = {
+SCALES: dict[Rounds, Callable[[Step, list[Array], Array], Size]] = {
     Rounds.RESULT: _result,
     Rounds.IF_NARROWER: _result,
     Rounds.TERMS: _terms,
@@ -140,7 +161,7 @@ def _smaller_factor(inputs: list[Array], draw: Draw) -> list[Array]:
 
 
 def _moved(value: Array, draw: Draw) -> Array:
-    return value + np.abs(value) * draw(value)
+    return blockwise(lambda entries, noise: entries + np.abs(entries) * noise, value, draw(value))
 
 
 def _matrices(inputs: list[Array], draw: Draw) -> list[Array]:

@@ -1,18 +1,20 @@
 """Programs evaluated with random rounding: every operation's result moved by what its rounding may be."""
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compare.judge.program.blocks import blockwise
 from compare.judge.program.decisions import Repeated
 from compare.judge.program.plan import Plan, Step, as_it_is, is_narrow
 from compare.judge.program.primitives import TABLE
 from compare.judge.program.primitives.row import UNKNOWN, Moves, Rounds
 from compare.judge.program.primitives.special_functions import INEXACT_FORMULAS
-from compare.judge.roundoff.error_model import MOVES, SCALES, is_inexact
+from compare.judge.roundoff.error_model import MOVES, SCALES, Size, is_inexact
 
 Array = Any
 
@@ -35,8 +37,8 @@ class Noise:
 
     def __init__(self, size: int, sample: int, unit: float) -> None:
         begin = (2731 * sample) % SPREAD
-        pool = _pool(min(LARGEST, 2 ** max(14, (size - 1).bit_length())))
-        self.part = unit * pool[begin : begin + len(pool) - SPREAD]
+        pool = _pool(min(LARGEST, 2 ** max(14, (size - 1).bit_length())), unit)
+        self.part = pool[begin : begin + len(pool) - SPREAD]
         self.unit = unit
         self.windows = 0
 
@@ -61,9 +63,9 @@ class Noise:
 
 
 @functools.lru_cache(maxsize=2)
-def _pool(size: int) -> np.ndarray:
+def _pool(size: int, unit: float) -> np.ndarray:
     """For values of up to `size` entries, with windows and parts that begin at any of the first SPREAD entries."""
-    return np.random.default_rng(0).uniform(-(3**0.5), 3**0.5, size + 2 * SPREAD)
+    return np.random.default_rng(0).uniform(-(3**0.5) * unit, 3**0.5 * unit, size + 2 * SPREAD)
 
 
 class RoundingNoise:
@@ -88,12 +90,11 @@ class RoundingNoise:
             return decided
         if row.rounds is Rounds.EXACTLY:
             if step.name == "bend":
-                slope = largest_slope(step, inputs[1:])
-                return [self._coarse(step, 0) * slope * noise.like(slope) * inputs[0]]
+                return [self.bent(step, *inputs)]
             return step.run(inputs, self)
         if row.moves is not Moves.NOTHING:
             inputs = MOVES[row.moves](inputs, noise.like)
-        outputs = step.run(inputs, self)
+        outputs = step.run(inputs, self, overwrite=True)
         if step.name == "custom_jvp_call":
             return [self._by_formula(step, inputs, value) for value in outputs]
         if row.rounds is Rounds.WITHIN or (row.rounds is Rounds.IF_NARROWER and not _narrows(step, inputs, outputs)):
@@ -101,25 +102,47 @@ class RoundingNoise:
         return [self.moved(step, inputs, value, i) if _rounds(value) else value for i, value in enumerate(outputs)]
 
     def moved(self, step: Step, inputs: list[Array], value: Array, place: int = 0) -> Array:
-        noise, traced = self.noise, step.equation.outvars[place].aval.dtype
+        """The value, which may be overwritten, moved by its rounding."""
+        row, dtype, traced = step.row, value.dtype, step.equation.outvars[place].aval.dtype
         narrow = is_narrow(traced)
-        move = SCALES[step.row.rounds](step, inputs, value)
-        move = move * noise.like(value)
-        coarse = max(step.row.ulps, step.row.inexact / noise.unit)
-        if coarse != 1.0:
-            move *= coarse
-        if narrow or (value.dtype.itemsize <= 4 and value.dtype.kind != "c"):
+        ulps = max(row.ulps, row.inexact / self.noise.unit)
+        if narrow or (dtype.itemsize <= 4 and dtype.kind != "c"):
             # Rounded by the code itself, to less than it works in.
-            work = working_dtype(traced if narrow else value.dtype, self.accumulate)
-            move *= max(1.0, unit_roundoff(work) / noise.unit)
-        if narrow:  # stored in 16 bits, of which float16 has no numbers smaller than 6e-8
-            least = float(jnp.finfo(traced).smallest_subnormal)
-            stored = unit_roundoff(traced) * np.abs(np.asarray(value, np.float64)) + least
-            move = move + stored / noise.unit * noise.like(value)
-        moved = value + move
-        if not np.isfinite(moved).all():  # infinity, of a mask, has no last place
-            moved = np.where(np.isfinite(value), moved, value)
-        return moved if moved.dtype == value.dtype else moved.astype(value.dtype)
+            work = working_dtype(traced if narrow else dtype, self.accumulate)
+            ulps *= max(1.0, unit_roundoff(work) / self.noise.unit)
+        size = SCALES[row.rounds](step, inputs, value).times(ulps)
+
+        def moved(entries: Array, noise: Array, relative: Array, *absolute: Array) -> Array:
+            move = entries + Size(relative, absolute).drawn(entries, noise)
+            if not np.isfinite(move).all():  # infinity, of a mask, has no last place
+                move = np.where(np.isfinite(entries), move, entries)
+            return move if move.dtype == dtype else move.astype(dtype)
+
+        into = value if _is_spare(step, inputs, value) else None
+        value = blockwise(moved, value, self.noise.like(value), size.relative, *size.absolute, into=into)
+        return self._stored(value, traced) if narrow else value
+
+    def _stored(self, value: Array, traced: Any) -> Array:
+        """The value rounded to 16 bits, of which float16 has no numbers smaller than 6e-8."""
+        least = float(jnp.finfo(traced).smallest_subnormal)
+        size = unit_roundoff(traced) * np.abs(np.asarray(value, np.float64)) + least
+        move = value + size / self.noise.unit * self.noise.like(value)
+        return np.where(np.isfinite(move), move, value).astype(value.dtype)
+
+    def bent(self, step: Step, change: Array, *inputs: Array) -> Array:
+        """What a derivative, by which `change` is multiplied, may be off by."""
+        equation, place = step.params["equation"], step.params["place"]
+        slope, noise = TABLE.get(equation.primitive.name, UNKNOWN).slope, self.noise.like(change)
+        traced = step.equation.outvars[0].aval.dtype
+        if is_narrow(traced):  # a textbook's 1 - y**2, of a y that was stored in 16 bits
+            noise = max(1.0, unit_roundoff(traced) / self.noise.unit) * noise
+        if slope is None:
+            return _largest_tangent(step, equation, place, inputs) * noise * change
+
+        def bent(change: Array, noise: Array, value: Array) -> Array:
+            return largest_slope(slope, value) * noise * change
+
+        return blockwise(bent, change, noise, inputs[place])
 
     def _by_formula(self, step: Step, inputs: list[Array], value: Array) -> Array:
         """The value of a function of JAX's that is not exact, moved by the error of its formula."""
@@ -130,10 +153,12 @@ class RoundingNoise:
             return value
         return value + error(inputs[0]) / self.noise.unit * self.noise.like(value)
 
-    def _coarse(self, step: Step, place: int) -> float:
-        """How much coarser than the noise a value is that the trace has in 16 bits."""
-        traced = step.equation.outvars[place].aval.dtype
-        return max(1.0, unit_roundoff(traced) / self.noise.unit) if is_narrow(traced) else 1.0
+
+def _is_spare(step: Step, inputs: list[Array], value: Array) -> bool:
+    """Whether an operation's result is memory that nothing else reads: not its input's, unless it could be spared."""
+    if not (isinstance(value, np.ndarray) and value.flags.owndata and value.flags.writeable):
+        return False
+    return all(value is not given or i == step.spare for i, given in enumerate(inputs))
 
 
 def working_dtype(dtype: Any, accumulate: Any = None) -> Any:
@@ -157,25 +182,32 @@ def _narrows(step: Step, inputs: list[Array], outputs: list[Array]) -> bool:
     return any(unit_roundoff(after) > unit_roundoff(before) for before, after in inexact)
 
 
-def largest_slope(step: Step, inputs: list[Array]) -> Array:
+def largest_slope(slope: Callable[[Array], Array], value: Array) -> Array:
     """The largest |derivative| of a smooth function halfway to zero and there, where it is finite.
 
     JAX may know a derivative to full relative accuracy where a textbook formula cancels: at saturation `1 - A1**2`
     rounds to 0 where JAX keeps 1e-18. What rounding may do there is set by the size of that derivative away from
     saturation: so it moves by u times its largest value on the way from its argument to zero.
     """
-    equation, place = step.params["equation"], step.params["place"]
+    at_zero = _finite_size(slope(np.zeros((), value.dtype)))
+    if not np.isfinite(value).all():
+        at_zero = np.where(np.isfinite(value), at_zero, 0)
+    return np.maximum(_finite_size(slope(0.5 * value)), at_zero)
+
+
+def _largest_tangent(step: Step, equation: Any, place: int, inputs: Sequence[Array]) -> Array:
+    """The same for a function with a derivative of its own, by one of its inputs."""
+    tangent = _tangent(step, equation, place)
 
     def slope(shrink: float) -> Array:
-        shrunk = [shrink * value if is_inexact(value) else value for value in inputs]
-        row = TABLE.get(equation.primitive.name, UNKNOWN)
-        if row.slope is not None:
-            value = row.slope(shrunk[place])
-        else:
-            (value,) = _tangent(step, equation, place)(shrunk, as_it_is)
-        return np.where(np.isfinite(value), np.abs(value), 0)
+        return _finite_size(tangent([shrink * value if is_inexact(value) else value for value in inputs], as_it_is)[0])
 
     return np.maximum(slope(0.5), slope(0.0))
+
+
+def _finite_size(value: Array) -> Array:
+    size = np.abs(value)
+    return size if np.isfinite(size).all() else np.where(np.isfinite(size), size, 0)
 
 
 def _tangent(step: Step, equation: Any, place: int) -> Plan:

@@ -111,6 +111,8 @@ def dot_general(a: Array, b: Array, *, dimension_numbers: Any, preferred_element
     if not batched_a and len(contracted_a) == 1 and a.ndim <= 2 and b.ndim <= 2:
         left = a if a.ndim == 1 or contracted_a[0] == 1 else a.T
         right = b if contracted_b[0] == 0 else b.T
+        if left.ndim == right.ndim == 2 and left.shape[1] == 1:  # which BLAS is slow at
+            return left * right
         return left @ right
     free_a, order_a = _layout(a.ndim, tuple(contracted_a), tuple(batched_a))
     free_b, order_b = _layout(b.ndim, tuple(contracted_b), tuple(batched_b))

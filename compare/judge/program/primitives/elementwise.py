@@ -204,7 +204,7 @@ def _of_real_parts(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _elementary(function: Callable[..., Any], slope: Callable[[Any], Any] | None = None, **more: Any) -> Primitive:
     """Elementary functions are good to a few units in the last place, the rest to half of one."""
-    return Primitive(of(function), ulps=4.0, slope=slope, **{"analytic": True, **more})
+    return Primitive(of(function), ulps=4.0, slope=slope, **{"analytic": True, "ufunc": function, **more})
 
 
 def _discrete(function: Callable[..., Any], kind: Kind = Kind.DISCRETE) -> Primitive:
@@ -225,11 +225,11 @@ def _logistic_slope(x: Array) -> Array:
 
 
 ROWS: dict[str, Primitive] = {
-    "add": Primitive(add, Kind.LINEAR, analytic=True),
-    "add_any": Primitive(add, Kind.LINEAR, analytic=True),
-    "sub": Primitive(sub, Kind.LINEAR, analytic=True),
-    "mul": Primitive(mul, Kind.LINEAR, analytic=True),
-    "div": Primitive(div, analytic=True),
+    "add": Primitive(add, Kind.LINEAR, analytic=True, ufunc=np.add),
+    "add_any": Primitive(add, Kind.LINEAR, analytic=True, ufunc=np.add),
+    "sub": Primitive(sub, Kind.LINEAR, analytic=True, ufunc=np.subtract),
+    "mul": Primitive(mul, Kind.LINEAR, analytic=True, ufunc=np.multiply),
+    "div": Primitive(div, analytic=True, ufunc=np.divide),
     "rem": Primitive(rem, Kind.NONSMOOTH, Rounds.EXACTLY),
     "neg": _exact(neg),
     "integer_pow": Primitive(integer_pow, analytic=True),

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import numpy as np
+
 
 class Kind(Enum):
     """What an operation is as a function of its floating-point inputs."""
@@ -57,6 +59,7 @@ class Primitive:
         continued: its continuation to complex numbers, for complex steps; None if `evaluate` is that, or if there
             is none (`kind` tells: nonsmooth and discrete operations have none unless it is given).
         analytic: whether `evaluate` is right for complex numbers too.
+        ufunc: NumPy's function that does the same for floating-point numbers, and writes into memory that it is given.
     """
 
     evaluate: Callable[..., Any] | None = None
@@ -69,6 +72,7 @@ class Primitive:
     control: Callable[..., list[Any]] | None = None
     continued: Callable[..., Any] | None = None
     analytic: bool = False
+    ufunc: np.ufunc | None = None
 
 
 # An operation that nobody has described: JAX evaluates it as it was traced; its result is moved by its own rounding,

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from compare.judge.program import plan as planning
 from compare.judge.program.plan import Plan, Widening, as_it_is, equations, inner_programs, quietly, settled
 from compare.judge.program.trace import Program
 
@@ -279,3 +280,80 @@ def test_every_step_stands_after_what_it_needs_whatever_the_program(shape):
         assert set(step.inputs) <= known
         known |= set(step.outputs)
     assert [float(value) for value in program(1.5)] == pytest.approx(function(1.5), rel=1e-6)
+
+
+def test_a_product_that_is_only_transposed_is_formed_in_the_order_of_the_result():
+    A, B = np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(3, 4)
+    turned = plan_of(lambda a, b: (a @ b).T, A, B)
+    assert names(turned) == ["dot_general"]
+    (value,) = turned([A, B], as_it_is)
+    assert np.array_equal(value, (A @ B).T)
+    assert value.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b: ((a @ b).T, a @ b),
+        lambda a, b: (lambda product: (product.T, product.sum()))(a @ b),
+        lambda a, b: jnp.transpose(jnp.einsum("kij,kjl->kil", a[None], b[None]), (0, 2, 1)),
+        lambda a, b: jnp.transpose(jnp.tensordot(a[None], b[None], ((2,), (1,))), (2, 3, 0, 1)),
+        lambda a, b: jnp.transpose(jnp.tensordot(a[None], b[None], ((2,), (1,))), (3, 2, 1, 0)),
+    ],
+)
+def test_any_other_product_keeps_its_value(function):
+    A, B = np.random.default_rng(0).normal(size=(2, 2, 2)).astype(np.float32)
+    for value, right in zip(plan_of(function, A, B)([A, B], as_it_is), jax.tree.leaves(function(A, B)), strict=True):
+        np.testing.assert_allclose(value, right, rtol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------ memory used again
+
+
+CONSTANT = np.linspace(-1, 1, 12).reshape(3, 4)
+
+
+def views(x):
+    """Values that are seen under other names when their last use comes: none of them may be overwritten."""
+    y = x * 3.0
+    turned, row, z = y.T, y[0], jnp.tanh(y)
+    kept = y + 1.0  # the last use of y, but not of its memory
+    return turned @ z, row + kept, z
+
+
+REUSING = [
+    lambda x: jnp.exp(x * 2.0 + CONSTANT) - (x * x + 1.0) / 2.0,
+    lambda x: (lambda y: (y + y) * y)(x * 2.0),
+    lambda x: (lambda y: (y, y + 1.0))(x * 2.0),
+    views,
+    lambda x: lax.fori_loop(0, 3, lambda i, c: jnp.sin(c * 2.0 + x) * c - 1.0, x * 0.5),
+    lambda x: (x @ x.T + 1.0) * 2.0,
+    jax.grad(lambda x: jnp.sum(jnp.tanh(x @ x.T * 0.1 + 1.0) * jax.nn.softplus(x @ x.T))),
+    lambda x: (jnp.ones((3, 4)) * 2.0 + x[:, :1] * 3.0) * x,
+]
+
+
+@pytest.mark.parametrize("function", REUSING)
+@pytest.mark.parametrize("given", [np.float32, np.float64])
+def test_memory_that_nothing_needs_any_more_is_used_again_and_no_other(function, given, monkeypatch):
+    monkeypatch.setattr(planning, "LARGE", 2)
+    x, before = CONSTANT.astype(given), CONSTANT.copy()
+    with jax.enable_x64(given is np.float64):
+        closed = jax.make_jaxpr(function)(x)
+    plan = Plan(closed, Widening(1e-6))
+
+    def afresh(step, inputs):
+        return step.run(inputs, afresh)
+
+    for _ in range(2):
+        for value, right in zip(plan([x], as_it_is), plan([x], afresh), strict=True):
+            assert np.array_equal(value, right)
+    assert np.array_equal(x, before.astype(given))
+    assert np.array_equal(CONSTANT, before)
+
+
+def test_a_chain_of_operations_needs_the_memory_of_its_first(monkeypatch):
+    monkeypatch.setattr(planning, "LARGE", 2)
+    with jax.enable_x64(True):
+        plan = plan_of(lambda x: jnp.exp(x * 2.0 + 1.0) / 3.0, CONSTANT)
+    assert [step.spare for step in plan] == [None, 0, 0, 0]

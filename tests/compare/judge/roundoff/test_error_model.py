@@ -23,7 +23,7 @@ def scale(function, *args):
     def rule(step, inputs):
         outputs = step.run(inputs, rule)
         if step.row.rounds in SUMS:
-            found.append(SCALES[step.row.rounds](step, inputs, outputs[0]))
+            found.append(SCALES[step.row.rounds](step, inputs, outputs[0]).drawn(np.abs(outputs[0]), 1.0))
         return outputs
 
     with jax.enable_x64(True):

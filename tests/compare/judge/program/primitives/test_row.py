@@ -54,6 +54,21 @@ def test_slopes_are_derivatives_but_for_their_sign(x):
         np.testing.assert_allclose(np.abs(slope(values)), np.abs(by_differences), rtol=1e-6, atol=1e-8, err_msg=name)
 
 
+UFUNCS = sorted(name for name, row in TABLE.items() if row.ufunc is not None)
+
+
+@pytest.mark.parametrize("name", UFUNCS)
+def test_a_ufunc_writes_what_the_row_evaluates(name):
+    row = TABLE[name]
+    assert row.evaluate is not None
+    assert row.ufunc is not None
+    inputs = np.random.default_rng(0).uniform(0.1, 3, (row.ufunc.nin, 50))
+    with np.errstate(invalid="ignore"):  # arccos of 2
+        expected = row.evaluate(*inputs)
+        np.testing.assert_array_equal(row.ufunc(*inputs, out=inputs[0]), expected)
+    np.testing.assert_array_equal(inputs[0], expected)
+
+
 def test_the_functions_that_saturate_have_slopes():
     assert {"tanh", "logistic", "exp", "erf", "atan", "expm1", "log1p"} <= set(SLOPES)
 

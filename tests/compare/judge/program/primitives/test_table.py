@@ -17,7 +17,8 @@ from jax.extend.random import threefry_2x32
 from jax.lax import linalg
 from jax.sharding import SingleDeviceSharding
 
-from compare.judge.program.plan import inner_programs
+from compare.judge.program.line import along
+from compare.judge.program.plan import as_it_is, inner_programs, quietly
 from compare.judge.program.primitives import TABLE, markers
 from compare.judge.program.trace import Program, traced
 
@@ -416,6 +417,24 @@ def index_of(name):
 
 
 ROWS = sorted(TABLE.keys() - markers.ROWS.keys())
+STEPS = (0.0, 0.5, -0.25)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_what_a_row_calls_linear_is_known_between_two_points(name):
+    """Along a line, operations that are linear are evaluated at its ends only: all inputs move, then each alone."""
+    case, (value, _) = CASES[name], program(name, "float64")
+    start = drawn(case, 1, "float64")
+    directions = [
+        np.cos(np.arange(a.size)).reshape(a.shape) if c in FLOATING else None
+        for a, c in zip(start, case.inputs, strict=True)
+    ]
+    alone = [[d if i == k else None for i, d in enumerate(directions)] for k in range(len(directions))]
+    for moving in [directions, *alone]:
+        points = along(value.plan, start, moving, STEPS)
+        for step, actual in zip(STEPS, points, strict=True):
+            here = [a if d is None else step * d + a for a, d in zip(start, moving, strict=True)]
+            assert_equal(actual, list(map(np.asarray, quietly(value.plan, here, as_it_is))), 1e-10)
 
 
 @pytest.mark.parametrize("name", ROWS)
