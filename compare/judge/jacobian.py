@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import LinearOperator
 
 from compare.errors import BadInput
+from compare.judge.evaluation.static_arguments import is_sparse
 from compare.judge.gradients import check
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Diagnosis, Verdict
@@ -90,7 +89,7 @@ def matrix_check(
         return jnp.ravel(jax.tree.leaves(function(x, *args))[0])
 
     first = matrix(np.array(x), *copies(args))
-    whole = not isinstance(first, LinearOperator) and (shape[0] * shape[1] <= ENTRIES if entries is None else entries)
+    whole = not _is_operator(first) and (shape[0] * shape[1] <= ENTRIES if entries is None else entries)
     if entries and not whole:
         raise BadInput(f"{name} returns a LinearOperator, which has no entries to compare; leave entries out.")
     _shaped(first, shape, output.shape, x.shape, name)
@@ -99,12 +98,12 @@ def matrix_check(
         report = _entries(matrix, flat, x, args, shape, name, random, seed, options)
     else:
         report = _products(matrix, flat, x, args, shape, name, random, seed, options)
-    return _with_pattern(report, first, flat, x, args) if sparse.issparse(first) and whole else report
+    return _with_pattern(report, first, flat, x, args) if is_sparse(first) and whole else report
 
 
 def _shaped(matrix: Any, shape: tuple[int, int], out: tuple[int, ...], into: tuple[int, ...], name: str) -> Any:
     """The matrix as one of (outputs, inputs). Raises BadInput, a ValueError."""
-    if sparse.issparse(matrix) or isinstance(matrix, LinearOperator):
+    if is_sparse(matrix) or _is_operator(matrix):
         found = tuple(matrix.shape)
         if found == shape:
             return matrix
@@ -115,6 +114,11 @@ def _shaped(matrix: Any, shape: tuple[int, int], out: tuple[int, ...], into: tup
             return array.reshape(shape)
     turned = " It is the transpose's shape." if found == shape[::-1] else ""
     raise BadInput(f"{name} must have the shape {shape}, (outputs, inputs), but it has {found}.{turned}")
+
+
+def _is_operator(matrix: Any) -> bool:
+    """Whether it is a LinearOperator of SciPy's, which gives products only."""
+    return hasattr(matrix, "matvec") and hasattr(matrix, "rmatvec") and not is_sparse(matrix)
 
 
 def called_as(by_hand: Callable[..., Any], matrix: Callable[..., Any]) -> Callable[..., Any]:
@@ -142,7 +146,7 @@ def _entries(
 
     def by_hand(at: Entries, *args: Any) -> Any:
         found = matrix(at.x, *args)
-        dense = found.toarray() if sparse.issparse(found) else as_array(found).reshape(shape)
+        dense = found.toarray() if is_sparse(found) else as_array(found).reshape(shape)
         return None, Entries(dense, np.zeros_like(at.x))
 
     at = Entries(random.standard_normal(shape).astype(x.dtype), x)
@@ -175,9 +179,9 @@ def _products(
 
     def by_hand(at: Products, right: Any, left: Any, args: Any) -> Any:
         found = matrix(at.x, *args)
-        if not isinstance(found, LinearOperator) and not sparse.issparse(found):
+        if not _is_operator(found) and not is_sparse(found):
             found = as_array(found).reshape(shape)
-        transposed = found.T if sparse.issparse(found) or isinstance(found, np.ndarray) else found.H
+        transposed = found.T if is_sparse(found) or isinstance(found, np.ndarray) else found.H
         product, pulled = (np.asarray(m @ v).astype(x.dtype) for m, v in ((found, right), (transposed, left)))
         if not inner:  # at the caller's point, which is asked first
             inner.update(there=float(left @ product), back=float(pulled @ right))

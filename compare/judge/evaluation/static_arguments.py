@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from compare.errors import BadInput
 
@@ -21,13 +20,18 @@ def is_fixed(argument: Any) -> bool:
 
 def _is_table(argument: Any) -> bool:
     """A sparse matrix or a data frame, of whatever library."""
-    if sparse.issparse(argument):
+    if is_sparse(argument):
         return True
     return hasattr(argument, "to_numpy") and hasattr(argument, "shape") and not hasattr(argument, "__array_interface__")
 
 
+def is_sparse(argument: Any) -> bool:
+    """Whether it is a sparse matrix of SciPy's, which is not imported for that: its import changes the warnings."""
+    return hasattr(argument, "tocoo") and hasattr(argument, "toarray")
+
+
 def as_loss_has_it(argument: Any) -> Any:
-    if sparse.issparse(argument):
+    if is_sparse(argument):
         return argument.toarray()
     return np.asarray(argument.to_numpy()) if _is_table(argument) else argument
 
