@@ -3,17 +3,14 @@
 import numpy as np
 
 from compare.judge.diagnosis.evidence import Evidence
-from compare.judge.diagnosis.hypotheses import AS_IT_CAME, HYPOTHESES, OF_RIGHT_VALUES
+from compare.judge.diagnosis.hypotheses import HYPOTHESES, OF_RIGHT_VALUES
 from compare.judge.reports.verdict import Diagnosis
 
 
 def diagnose(evidence: Evidence) -> list[Diagnosis]:
     """The causes that explain the difference, the simplest first; empty if none does."""
-    if not evidence.wrong.any():
-        return []
-    slight, faint = evidence.slight, evidence.faint
     for hypothesis in HYPOTHESES:
-        if (slight and hypothesis not in AS_IT_CAME) or (faint and hypothesis in OF_RIGHT_VALUES):
+        if evidence.faint and hypothesis in OF_RIGHT_VALUES:
             continue
         found = list(hypothesis(evidence))
         if found:

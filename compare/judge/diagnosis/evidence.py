@@ -1,5 +1,6 @@
 """What is known about one wrong quantity, and what may be said about its cause."""
 
+import functools
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -7,13 +8,17 @@ from typing import Any
 import jax
 import numpy as np
 
+from compare.judge.diagnosis.predictions import alternatives, paths
 from compare.judge.evaluation.intermediates import tapped_values
 from compare.judge.evaluation.point import Check, Point
-from compare.judge.program.trace import Taps
 from compare.judge.reports.verdict import Diagnosis
-from compare.pytrees import LOSS, Pytree, leaves_by_path
+from compare.pytrees import LOSS, leaves_by_path
 
-SLACK = 4.0  # times what rounding allows: a prediction has passed one more computation
+SLACK = 4.0  # times the tolerance: a prediction has passed one more computation
+# A prediction is decisive if it leaves no more than this share of the error, ...
+DECISIVE = 0.1
+# ... and if, of all that is tried, one as good is found by chance no more often than this.
+CHANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -49,21 +54,64 @@ class Evidence:
         return ~(np.abs(self.came - self.right) <= self.allowed)
 
     @property
-    def slight(self) -> bool:
-        """Whether what came is right for all that a prediction is held to: anything near would explain it."""
-        return bool((np.abs(self.came - self.right) <= SLACK * self.allowed).all())
+    def error(self) -> np.ndarray:
+        return self.came - self.right
 
     @property
     def faint(self) -> bool:
         """Whether the right values are nothing but rounding, which in another order or size is rounding again."""
         return bool((np.abs(self.right) <= self.allowed).all())
 
-    def explains(self, prediction: np.ndarray, strength: float = 1.0) -> bool:
-        """Whether what came is `prediction` to rounding. `strength`: how much it enlarges the right values."""
+    @functools.cached_property
+    def candidates(self) -> int:
+        """About how many predictions are tried before one is found: any of them may hit by chance."""
+        same = sum(f.shape == self.right.shape for f in self.factors.values())
+        arrays = len(self.known) * (same + 3)
+        return 100 + same**2 + arrays + len(self.alternatives) + len(self.paths) ** 2 + len(self.summands) * 10
+
+    def explains(
+        self, prediction: np.ndarray, strength: float = 1.0, fitted: int = 0, log_tried: float | None = None
+    ) -> bool:
+        """Whether the actual values are `prediction` to within rounding, and would hardly be so by chance.
+
+        Args:
+            strength: how much it enlarges the expected values.
+            fitted: how many numbers in it were chosen so that it fits.
+            log_tried: the logarithm of how many predictions like it there are; of all candidates by default.
+        """
         if prediction.shape != self.came.shape or not np.isfinite(prediction).all():
             return False
-        allowed = SLACK * max(1.0, strength) * self.allowed + 1e-14 * np.abs(prediction)
-        return bool((np.abs(self.came - prediction) <= allowed).all())
+        tolerance = SLACK * max(1.0, strength) * self.allowed + 1e-14 * np.abs(prediction)
+        return self.decides(self.came - prediction, tolerance, self.error, fitted, log_tried)
+
+    def decides(
+        self,
+        residual: np.ndarray,
+        tolerance: np.ndarray,
+        error: np.ndarray,
+        fitted: int = 0,
+        log_tried: float | None = None,
+    ) -> bool:
+        """Whether an explanation that leaves `residual` of `error` is within `tolerance`, far better than none, and
+        no coincidence.
+
+        An entry whose error is e falls within t of a prediction by chance with a probability of about t / e, and n
+        entries whose errors have no direction come as close as a share q of their size with about q^n. The numbers
+        that were fitted explain as many entries.
+        """
+        residual, error = np.abs(residual), np.abs(error)
+        largest = float(error.max(initial=0.0))
+        if not (residual <= tolerance).all() or not 0 < largest < np.inf:
+            return False
+        error, residual = error / largest, residual / largest
+        size, left = float(np.linalg.norm(error)), float(np.linalg.norm(residual))
+        if not left <= DECISIVE * size:
+            return False
+        shares = np.minimum(tolerance / largest / np.maximum(error, 1e-300), 1.0)
+        entries = np.sort(np.log(np.maximum(shares, 1e-300)), axis=None)[fitted:]
+        spread = size**4 / float(np.sum(error**4))  # how many entries the error is spread over
+        chance = min(float(entries.sum()), max(spread - fitted, 0.0) * np.log(max(left / size, 1e-16)))
+        return chance + (np.log(self.candidates) if log_tried is None else log_tried) <= np.log(CHANCE)
 
     def says(self, kind: str, message: str, factor: float | None = None) -> Diagnosis:
         return Diagnosis(self.path, kind, message, factor)
@@ -119,68 +167,6 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
         paths=paths(check, point, path),
         known=known,
     )
-
-
-def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str], np.ndarray]:
-    """What a quantity would have been if something before it had been otherwise, by kind and in words."""
-    if path == LOSS:
-        return {}
-    upstream, parameters = point.upstream(check.taps), point.parameters
-
-    def value(parameters: Pytree, upstream: Any) -> np.ndarray:
-        return _gradient(check, point, path, parameters, Taps(upstream))
-
-    found: dict[tuple[str, str], np.ndarray] = {}
-    for name, gradient in upstream.items():
-        if name == path:
-            continue
-        for axis, n in enumerate(gradient.shape):
-            for words, kept in (
-                ("only the last", [n - 1]),
-                ("only the first", [0]),
-                ("all but the last", range(n - 1)),
-            ):
-                mask = np.zeros_like(gradient)
-                mask[(slice(None),) * axis + (list(kept),)] = 1
-                message = f"it comes from {words} along axis {axis} of d{name}, and should sum over them all."
-                found["missing-sum", message] = value(parameters, upstream | {name: gradient * mask})
-        for other, swapped in upstream.items():
-            if other != name and swapped.shape == gradient.shape and other != path:
-                message = f"it is computed from d{other}, where d{name} belongs."
-                found["wrong-factor", message] = value(parameters, upstream | {name: swapped})
-    leaves, tree = jax.tree.flatten(parameters)
-    for i, (name, leaf) in enumerate(leaves_by_path(parameters).items()):
-        if leaf.ndim == 2 and leaf.shape[0] == leaf.shape[1] > 1:
-            # The forward pass stays as it is: only the backward step sees the transpose.
-            turned = jax.tree.unflatten(tree, [*leaves[:i], leaf.T, *leaves[i + 1 :]])
-            found["transpose", f"it is computed with the transpose of {name}."] = value(turned, upstream)
-    return found
-
-
-def _gradient(check: Check, point: Point, path: str, parameters: Pytree, taps: Taps) -> np.ndarray:
-    """One quantity's gradient, with what `taps` puts in the place of gradients on the way."""
-    _, right = check.loss.gradient(parameters, *point.args, taps=taps)
-    found = taps.gradients | leaves_by_path(right)
-    return np.asarray(found[path] if path in found else np.zeros(check.taps[path].shape))
-
-
-def paths(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
-    """What comes back to a quantity through each marked value, and is part of its gradient."""
-    if path == LOSS or not check.taps:
-        return {}
-    cut = point.upstream(check.taps)
-
-    def value(upstream: Any, without: str | None = None) -> np.ndarray:
-        weights = {} if without is None or without in cut else {without: 0.0}
-        return _gradient(check, point, path, point.parameters, Taps(upstream, weights))
-
-    whole = value(cut)
-    parts = {
-        name: whole - value(cut | {name: 0 * cut[name]} if name in cut else cut, name)
-        for name in check.taps
-        if name != path
-    }
-    return {name: part for name, part in parts.items() if part.any()}
 
 
 def _readable_leaves(argument: Any) -> dict[str, np.ndarray]:

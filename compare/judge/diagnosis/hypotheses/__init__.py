@@ -7,7 +7,7 @@ never given for a mere likeness; the last ones describe what is wrong where noth
 from collections.abc import Callable, Iterator
 
 from compare.judge.diagnosis.evidence import Evidence
-from compare.judge.diagnosis.hypotheses.arrangement import misplaced, permutation, shift, transpose
+from compare.judge.diagnosis.hypotheses.arrangement import misplaced, permutation, shift, symmetric, transpose
 from compare.judge.diagnosis.hypotheses.constants import constant_factor
 from compare.judge.diagnosis.hypotheses.entries import (
     clipping,
@@ -33,6 +33,7 @@ from compare.judge.reports.verdict import Diagnosis
 HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     zeros,
     constant_factor,
+    symmetric,
     transpose,
     shift,
     missing_sum,
@@ -56,8 +57,5 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     precision,
 ]
 
-# Those that look at what came as it is. The others hold it to a prediction, with some slack, which says nothing where
-# the right values are within that slack themselves.
-AS_IT_CAME = {zeros, missing_mask, lost_repeats, ties, clipping, few_entries, precision}
 # Those that take the right values for the numbers that came, elsewhere or times something.
-OF_RIGHT_VALUES = {constant_factor, transpose, shift, permutation, line_factors, broadcast, misplaced}
+OF_RIGHT_VALUES = {constant_factor, symmetric, transpose, shift, permutation, line_factors, broadcast, misplaced}

@@ -64,9 +64,8 @@ def line_factors(e: Evidence) -> Iterator[Diagnosis]:
         if n < 2 or right.shape[1] < 2 or not telling.all():
             continue
         factors = (came * right).sum(axis=1) / telling
-        if not (
-            np.abs(came - factors[:, None] * right) <= SLACK * allowed * np.maximum(1, np.abs(factors))[:, None]
-        ).all():
+        tolerance = SLACK * allowed * np.maximum(1, np.abs(factors))[:, None] + 1e-14 * np.abs(came)
+        if not e.decides(came - factors[:, None] * right, tolerance, came - right, fitted=n):
             continue
         for name, known in e.known.items():
             if (
@@ -87,8 +86,7 @@ def line_factors(e: Evidence) -> Iterator[Diagnosis]:
 def _explains_quotient(e: Evidence, f: np.ndarray, g: np.ndarray) -> bool:
     """came = right g / f, checked as came f = right g so that zeros of f do no harm."""
     allowed = SLACK * (e.allowed * (np.abs(g) + 1) + 1e-14 * np.abs(e.came * f))
-    telling = np.broadcast_to(np.abs(f) > 1e-3, e.wrong.shape)
-    return bool((np.abs(e.came * f - e.right * g) <= allowed).all()) and bool(e.wrong[telling].any())
+    return e.decides(e.came * f - e.right * g, allowed, e.error * f)
 
 
 def weight_decay(e: Evidence) -> Iterator[Diagnosis]:
@@ -97,7 +95,7 @@ def weight_decay(e: Evidence) -> Iterator[Diagnosis]:
         return
     extra = e.came - e.right
     decay = float(np.vdot(p, extra) / np.vdot(p, p))
-    if decay and e.explains(e.right + decay * p):
+    if decay and e.explains(e.right + decay * p, fitted=1):
         yield e.says("weight-decay", f"{decay:.6g} times the parameter is added to it: weight decay.", decay)
 
 

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from compare.judge.diagnosis.evidence import SLACK, Evidence
-from compare.judge.diagnosis.hypotheses.constants import name_factor
+from compare.judge.diagnosis.hypotheses.constants import factor_in_words, name_factor
 from compare.judge.reports.verdict import Diagnosis
 
 
@@ -16,7 +16,7 @@ def missing_path(e: Evidence) -> Iterator[Diagnosis]:
     for count in (1, 2):
         for names in combinations(parts, count):
             rest = e.right - sum(parts[name] for name in names)
-            if e.explains(rest) and not e.explains(e.right):
+            if e.explains(rest):
                 what = "it is" if count == 1 else "they are"
                 yield e.says(
                     "missing-path",
@@ -33,11 +33,12 @@ def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
     for name, part in _telling_parts(e).items():
         times = 1 + float(np.vdot(part, e.came - e.right) / np.vdot(part, part))
         times = round(times) if abs(times - round(times)) < 1e-9 else times
-        if times != 1 and e.explains(e.right + (times - 1) * part, abs(times)):
-            named = name_factor(times, e) if abs(times) > 4 or times != round(times) else None
-            known = f" ({times:.6g} = {named})" if named and named != f"{times:.6g}" else ""
+        if times != 1 and e.explains(e.right + (times - 1) * part, abs(times), fitted=1):
+            precision = float(np.clip(e.allowed.max() / np.abs(part).max(), 1e-12, 1.0))
+            amount, named = factor_in_words(times, precision), name_factor(times, e, precision)
+            known = f" ({amount} = {named})" if named and named != amount else ""
             yield e.says(
-                "path", f"what comes back through {name} counts {times:.10g} times{known}, and should once.", times
+                "path", f"what comes back through {name} counts {amount} times{known}, and should once.", times
             )
             return
 
