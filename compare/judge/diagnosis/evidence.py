@@ -1,6 +1,7 @@
 """What is known about one wrong quantity, and what may be said about its cause."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -8,7 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from compare.judge.diagnosis.predictions import alternatives, paths
+from compare.judge.diagnosis.predictions import (
+    Term,
+    accumulated,
+    alternatives,
+    errors_nearby,
+    overwriting,
+    paths,
+    terms,
+)
 from compare.judge.evaluation.intermediates import tapped_values
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.reports.verdict import Diagnosis
@@ -30,7 +39,9 @@ class Evidence:
     something before it had been otherwise; `summands` arrays whose sum over some axes the quantity may be;
     `parameter` the parameter whose gradient it is; `ids` integer arguments that may pick rows; `paths`, by the name
     of a marked value, what comes back through it; `known` arrays that may stand in its place: values, arguments and
-    other gradients.
+    other gradients; `overwriting`, by which contribution stays, what it would be if contributions overwrote each other;
+    `terms` what the terms of sums on the way add to it; `accumulated` what it would be if its last sum were formed in
+    16 bits, and of how many terms; `errors_nearby` its errors at points near by, if asked for.
     """
 
     path: str
@@ -48,6 +59,10 @@ class Evidence:
     ids: dict[str, np.ndarray] = field(default_factory=dict)
     paths: dict[str, np.ndarray] = field(default_factory=dict)
     known: dict[str, np.ndarray] = field(default_factory=dict)
+    overwriting: dict[str, np.ndarray] = field(default_factory=dict)
+    terms: list[Term] = field(default_factory=list)
+    accumulated: tuple[np.ndarray, int] | None = None
+    errors_nearby: Callable[[], np.ndarray | None] | None = None
 
     @property
     def wrong(self) -> np.ndarray:
@@ -67,7 +82,15 @@ class Evidence:
         """About how many predictions are tried before one is found: any of them may hit by chance."""
         same = sum(f.shape == self.right.shape for f in self.factors.values())
         arrays = len(self.known) * (same + 3)
-        return 100 + same**2 + arrays + len(self.alternatives) + len(self.paths) ** 2 + len(self.summands) * 10
+        return (
+            100
+            + same**2
+            + arrays
+            + len(self.alternatives)
+            + len(self.paths) ** 2
+            + 10 * len(self.summands)
+            + len(self.terms) ** 2
+        )
 
     def explains(
         self, prediction: np.ndarray, strength: float = 1.0, fitted: int = 0, log_tried: float | None = None
@@ -166,6 +189,10 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
         ids=ids,
         paths=paths(check, point, path),
         known=known,
+        overwriting=overwriting(check, point, path),
+        terms=terms(check, point, path),
+        accumulated=accumulated(check, point, path),
+        errors_nearby=functools.partial(errors_nearby, check, point, path),
     )
 
 

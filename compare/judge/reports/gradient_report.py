@@ -32,8 +32,8 @@ class GradientReport:
 
     `rows` has one row for the loss, one for each intermediate and one for each parameter. `first_wrong` is the
     first wrong quantity in backward order, judged alone; `probe` names the point that showed the fault if it was
-    not the caller's; `notes` say what could not be done and why. `arithmetic` says where digits are lost at the caller's
-    point, and what overflows or is clipped at others: no fault of the derivation.
+    not the caller's; `notes` say what could not be done and why. `arithmetic` says where digits are lost at the
+    caller's point, and what overflows or is clipped at others: no fault of the derivation.
     """
 
     verdict: Verdict

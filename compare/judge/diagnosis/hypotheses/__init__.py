@@ -13,6 +13,7 @@ from compare.judge.diagnosis.hypotheses.entries import (
     clipping,
     few_entries,
     lost_repeats,
+    masked,
     overwritten,
     precision,
     ties,
@@ -25,13 +26,14 @@ from compare.judge.diagnosis.hypotheses.factors import (
     otherwise,
     weight_decay,
 )
-from compare.judge.diagnosis.hypotheses.routes import another_quantity, missing_path, weighted_path
-from compare.judge.diagnosis.hypotheses.sums import broadcast, missing_sum, wrong_axis
+from compare.judge.diagnosis.hypotheses.routes import another_quantity, missing_path, missing_term, weighted_path
+from compare.judge.diagnosis.hypotheses.sums import accumulator, broadcast, missing_sum, wrong_axis
 from compare.judge.reports.verdict import Diagnosis
 
 # In order: what explains most by least comes first. The last ones describe rather than explain.
 HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     zeros,
+    accumulator,
     constant_factor,
     symmetric,
     transpose,
@@ -43,11 +45,13 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     missing_path,
     weighted_path,
     otherwise,
+    missing_term,
     weight_decay,
     another_quantity,
     permutation,
     ties,
     lost_repeats,
+    masked,
     overwritten,
     line_factors,
     broadcast,

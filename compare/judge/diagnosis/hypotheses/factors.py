@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.special import gammaln
 
-from compare.judge.diagnosis.evidence import SLACK, Evidence
+from compare.judge.diagnosis.evidence import CHANCE, SLACK, Evidence
 from compare.judge.reports.verdict import Diagnosis
 
 
@@ -50,7 +51,12 @@ def missing_mask(e: Evidence) -> Iterator[Diagnosis]:
     """It is right but where a mask is 0, and not 0 there."""
     for name, f in e.factors.items():
         zero = f == 0
-        if f.shape == e.right.shape and zero.any() and np.array_equal(zero, e.wrong) and not e.right[zero].any():
+        if f.shape != e.right.shape or not np.array_equal(zero, e.wrong) or not zero.any() or e.right[zero].any():
+            continue
+        # So many places could have been chosen in as many ways; and where the mask is 1, something comes back.
+        count, of = int(zero.sum()), zero.size
+        ways = gammaln(of + 1) - gammaln(count + 1) - gammaln(of - count + 1)
+        if ways - np.log(len(e.factors)) > -np.log(CHANCE) and np.count_nonzero(e.right[~zero]) > 0.5 * (of - count):
             yield e.says("missing-factor", f"it is not 0 where {name} is: that factor is missing.")
             return
 

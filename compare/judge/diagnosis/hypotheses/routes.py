@@ -43,6 +43,33 @@ def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
             return
 
 
+def missing_term(e: Evidence) -> Iterator[Diagnosis]:
+    """Of what comes back by several ways and is added up, one or two terms are missing, or one counts otherwise."""
+    telling = [term for term in e.terms if (np.abs(term.part) > 1e3 * e.allowed).any()]
+    for count in (1, 2):
+        for some in combinations(telling, count):
+            if e.explains(e.right - sum(term.part for term in some)):
+                words = " and ".join(dict.fromkeys(term.words for term in some))
+                if count == 2 and some[0].words == some[1].words:
+                    words = words.replace("one of the terms", "two of the terms")
+                yield e.says(
+                    "missing-term", f"of what comes back by several ways and is added up, {words} is missing.", 0.0
+                )
+                return
+    for term in telling if e.right.size > 1 else ():
+        times = 1 + float(np.vdot(term.part, e.error) / np.vdot(term.part, term.part))
+        if e.explains(e.right + (times - 1) * term.part, abs(times), fitted=1):
+            precision = float(np.clip(e.allowed.max() / np.abs(term.part).max(), 1e-12, 1.0))
+            amount = factor_in_words(times, precision)
+            yield e.says(
+                "term",
+                f"of what comes back by several ways and is added up, {term.words} counts {amount} times, and should "
+                "once.",
+                times,
+            )
+            return
+
+
 def _telling_parts(e: Evidence) -> dict[str, np.ndarray]:
     """What comes back through marked values, but not where it is mere rounding: any multiple of that fits."""
     return {name: part for name, part in e.paths.items() if (np.abs(part) > 1e3 * e.allowed).any()}
