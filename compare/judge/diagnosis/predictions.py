@@ -18,6 +18,8 @@ from compare.pytrees import LOSS, Pytree, copies, leaves_by_path
 MOST_TERMS = 32
 # Sums that would take longer to form one term at a time than anybody would wait are not formed so.
 MOST_SUMMED = 50_000_000
+# What a term is called if it is neither of a mean nor of a variance.
+UNNAMED = "one of the terms"
 
 Rule = Callable[[Step, list[Any]], list[Any]]
 
@@ -119,7 +121,10 @@ def terms(check: Check, point: Point, path: str) -> list[Term]:
         for operand in range(2):
             part = whole - without(number, operand)
             if part.any() and np.isfinite(part).all():
-                found.append(Term(words.of[number, operand], part))
+                said, axes = words.of[number, operand], _constant_along(part)
+                if said == UNNAMED and axes:  # what is added up before it is spread over an axis
+                    said = f"the term of the sum or mean over {_axes_in_words(axes)}"
+                found.append(Term(said, part))
     return found
 
 
@@ -144,12 +149,13 @@ class _Words:
     def _words(self, place: int, value: np.ndarray) -> str:
         axes = _constant_along(value)
         if axes:
-            return f"the term of the mean (or of a sum) over {_axes_in_words(axes)}"
+            return f"the term of the sum or mean over {_axes_in_words(axes)}"
         for _ in range(6):
             step = self.producers.get(place)
             if step is None:
                 break
-            if id(step) in self.inputs:
+            shapes = [np.shape(v) for v in self.inputs.get(id(step), ())]
+            if shapes and np.broadcast_shapes(*shapes) == value.shape:
                 both = [np.broadcast_to(np.asarray(v), value.shape) for v in self.inputs[id(step)] if np.ndim(v)]
                 for one, other in ((0, 1), (1, 0)) if len(both) == 2 else ():
                     axes = _constant_along(both[one])
@@ -159,7 +165,7 @@ class _Words:
             if len(larger) != 1 or step.name == "add_any":
                 break
             place = larger[0]
-        return "one of the terms"
+        return UNNAMED
 
 
 def _constant_along(value: np.ndarray) -> tuple[int, ...]:
@@ -222,7 +228,7 @@ def accumulated(check: Check, point: Point, path: str) -> tuple[np.ndarray, int]
         return None
     producers = {place: step for step in plan for place in step.outputs}
     step = producers.get(plan.outputs[1 + names.index(path)])
-    while step is not None and len(step.inputs) == 1 and step.name != "reduce_sum":
+    while step is not None and len(step.inputs) == 1 and not (step.name == "reduce_sum" and _shrinks(step)):
         step = producers.get(step.inputs[0])
     if step is None or step.name not in ("reduce_sum", "dot_general"):
         return None
@@ -242,6 +248,10 @@ def accumulated(check: Check, point: Point, path: str) -> tuple[np.ndarray, int]
 
     value = _gradient(check, point, path, point.parameters, Taps(point.upstream(check.taps)), rule)
     return value, count
+
+
+def _shrinks(step: Step) -> bool:
+    return step.equation.invars[0].aval.size > step.equation.outvars[0].aval.size
 
 
 def _summands(step: Step, inputs: list[Any]) -> tuple[Iterator[np.ndarray], int]:

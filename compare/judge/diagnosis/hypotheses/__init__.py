@@ -20,6 +20,7 @@ from compare.judge.diagnosis.hypotheses.entries import (
     zeros,
 )
 from compare.judge.diagnosis.hypotheses.factors import (
+    along_another_axis,
     elementwise_factor,
     line_factors,
     missing_mask,
@@ -41,6 +42,7 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     missing_sum,
     wrong_axis,
     elementwise_factor,
+    along_another_axis,
     missing_mask,
     missing_path,
     weighted_path,

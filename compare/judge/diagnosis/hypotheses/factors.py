@@ -1,6 +1,7 @@
 """Elementwise factors and added terms, and quantities computed from others than they should be."""
 
 from collections.abc import Iterator
+from itertools import permutations
 
 import numpy as np
 from scipy.special import gammaln
@@ -25,6 +26,19 @@ def elementwise_factor(e: Evidence) -> Iterator[Diagnosis]:
         for name, other in _fitting_pairs(e, same):
             if _explains_quotient(e, same[name], same[other]):
                 yield e.says("wrong-factor", f"the factor is {other} where {name} belongs.")
+                return
+
+
+def along_another_axis(e: Evidence) -> Iterator[Diagnosis]:
+    """A weight of a square matrix's rows multiplies its columns: nothing but the numbers is wrong."""
+    for name, w in e.known.items():
+        if w.ndim != 1 or w.size < 2:
+            continue
+        axes = [axis for axis, n in enumerate(e.right.shape) if n == w.size]
+        shapes = {axis: [w.size if i == axis else 1 for i in range(e.right.ndim)] for axis in axes}
+        for one, other in permutations(axes, 2):
+            if _explains_quotient(e, w.reshape(shapes[one]), w.reshape(shapes[other])):
+                yield e.says("wrong-axis", f"{name} multiplies it along axis {other}, and should along axis {one}.")
                 return
 
 

@@ -45,15 +45,19 @@ def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
 
 def missing_term(e: Evidence) -> Iterator[Diagnosis]:
     """Of what comes back by several ways and is added up, one or two terms are missing, or one counts otherwise."""
-    telling = [term for term in e.terms if (np.abs(term.part) > 1e3 * e.allowed).any()]
+    telling = [term for term in e.terms if _is_telling(term.part, e)]
     for count in (1, 2):
         for some in combinations(telling, count):
             if e.explains(e.right - sum(term.part for term in some)):
-                words = " and ".join(dict.fromkeys(term.words for term in some))
-                if count == 2 and some[0].words == some[1].words:
-                    words = words.replace("one of the terms", "two of the terms")
+                words = list(dict.fromkeys(term.words for term in some))
+                if len(words) < count:
+                    words = [f"two terms, each {words[0]}"]
+                what = "is" if len(words) == 1 and count == 1 else "are"
                 yield e.says(
-                    "missing-term", f"of what comes back by several ways and is added up, {words} is missing.", 0.0
+                    "missing-term",
+                    f"{' and '.join(words)} {what} missing from what is added up on the way back: what it comes "
+                    "through is taken for constant.",
+                    0.0,
                 )
                 return
     for term in telling if e.right.size > 1 else ():
@@ -63,8 +67,7 @@ def missing_term(e: Evidence) -> Iterator[Diagnosis]:
             amount = factor_in_words(times, precision)
             yield e.says(
                 "term",
-                f"of what comes back by several ways and is added up, {term.words} counts {amount} times, and should "
-                "once.",
+                f"{term.words} counts {amount} times in what is added up on the way back, and should once.",
                 times,
             )
             return
@@ -72,7 +75,11 @@ def missing_term(e: Evidence) -> Iterator[Diagnosis]:
 
 def _telling_parts(e: Evidence) -> dict[str, np.ndarray]:
     """What comes back through marked values, but not where it is mere rounding: any multiple of that fits."""
-    return {name: part for name, part in e.paths.items() if (np.abs(part) > 1e3 * e.allowed).any()}
+    return {name: part for name, part in e.paths.items() if _is_telling(part, e)}
+
+
+def _is_telling(part: np.ndarray, e: Evidence) -> bool:
+    return bool(np.linalg.norm(part) > np.linalg.norm(e.allowed))
 
 
 def another_quantity(e: Evidence) -> Iterator[Diagnosis]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import jax.numpy as jnp
 import numpy as np
 
 from compare.judge.diagnosis.evidence import SLACK, Evidence
@@ -82,7 +83,8 @@ def accumulator(e: Evidence) -> Iterator[Diagnosis]:
     if e.accumulated is None:
         return
     value, count = e.accumulated
-    if e.explains(value, log_tried=np.log(10)):
+    rounding = 4 * float(jnp.finfo(e.dtype).eps) * np.abs(value)  # the terms may be added in another order
+    if e.decides(e.came - value, rounding, e.error, log_tried=np.log(10)):
         worst = np.unravel_index(np.argmax(np.abs(e.error)), e.error.shape)
         yield e.says(
             "accumulator",
