@@ -63,7 +63,10 @@ def mixture(random: np.random.Generator) -> tuple[str, Change]:
     shares = 10.0 ** random.uniform(-3, 0) * random.uniform(0.3, 1.0, size=2)
 
     def change(v: Any, g: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        return sum(share * (PARTS[part](v, g, random) - g) for share, part in zip(shares, (one, other), strict=True))
+        first, second = (
+            share * (PARTS[part](v, g, random) - g) for share, part in zip(shares, (one, other), strict=True)
+        )
+        return first + second
 
     return f"{shares[0]:.2g} of {one} and {shares[1]:.2g} of {other}", change
 

@@ -21,6 +21,8 @@ from compare.judge.diagnosis.predictions import (
 from compare.judge.evaluation.intermediates import tapped_values
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.reports.verdict import Diagnosis
+from compare.judge.roundoff.tolerance import DEVIATIONS
+from compare.judge.roundoff.whole import Departure
 from compare.pytrees import LOSS, leaves_by_path
 
 SLACK = 4.0  # times the tolerance: a prediction has passed one more computation
@@ -41,7 +43,9 @@ class Evidence:
     of a marked value, what comes back through it; `known` arrays that may stand in its place: values, arguments and
     other gradients; `overwriting`, by which contribution stays, what it would be if contributions overwrote each other;
     `terms` what the terms of sums on the way add to it; `accumulated` what it would be if its last sum were formed in
-    16 bits, and of how many terms; `errors_nearby` its errors at points near by, if asked for.
+    16 bits, and of how many terms; `errors_nearby` its errors at points near by, if asked
+    for. `of_complex`: the last axis has real and imaginary parts; `departure` is what is no rounding
+    in the whole or a line of it, though every entry may be.
     """
 
     path: str
@@ -63,6 +67,8 @@ class Evidence:
     terms: list[Term] = field(default_factory=list)
     accumulated: tuple[np.ndarray, int] | None = None
     errors_nearby: Callable[[], np.ndarray | None] | None = None
+    of_complex: bool = False
+    departure: Departure | None = None
 
     @property
     def wrong(self) -> np.ndarray:
@@ -136,6 +142,11 @@ class Evidence:
         chance = min(float(entries.sum()), max(spread - fitted, 0.0) * np.log(max(left / size, 1e-16)))
         return chance + (np.log(self.candidates) if log_tried is None else log_tried) <= np.log(CHANCE)
 
+    def is_rounding(self, errors: np.ndarray, allowed: np.ndarray) -> bool:
+        """Whether errors are, all together, no larger than rounding is expected to be."""
+        shares = errors * DEVIATIONS / np.maximum(allowed, 1e-300)
+        return not shares.size or bool(np.sqrt(np.mean(np.square(shares))) <= 3)
+
     def says(self, kind: str, message: str, factor: float | None = None) -> Diagnosis:
         return Diagnosis(self.path, kind, message, factor)
 
@@ -148,7 +159,9 @@ def in_words(items: list[int]) -> str:
     return ", ".join(map(str, items[:8])) + (", ..." if len(items) > 8 else "")
 
 
-def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed: Any) -> Evidence:
+def gather(
+    check: Check, point: Point, path: str, came: Any, right: Any, allowed: Any, departure: Departure | None = None
+) -> Evidence:
     """What is known about one wrong quantity."""
     arguments = dict(zip(check.names, (point.parameters, *point.args), strict=True))
     sizes: dict[str, int] = {}
@@ -173,9 +186,13 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
     upstream = point.upstream(check.taps)
     gradients = {name: value for name, value in point.actual.items() if name != LOSS and name not in check.taps}
     known = values | {f"d{name}": value for name, value in (gradients | upstream).items() if name != path} | known
+    of_complex = np.iscomplexobj(came) or np.iscomplexobj(right)
+    if of_complex:
+        came, right = (np.stack([np.real(value), np.imag(value)], -1) for value in (came, right))
+        allowed = np.stack([allowed, allowed], -1)
     return Evidence(
         path,
-        np.asarray(came, np.float64) if np.asarray(came).dtype != np.float64 else np.asarray(came),
+        np.asarray(came, np.float64),
         np.asarray(right),
         np.asarray(allowed),
         sizes=sizes,
@@ -192,6 +209,8 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
         overwriting=overwriting(check, point, path),
         terms=terms(check, point, path),
         accumulated=accumulated(check, point, path),
+        of_complex=of_complex,
+        departure=departure,
         errors_nearby=functools.partial(errors_nearby, check, point, path),
     )
 

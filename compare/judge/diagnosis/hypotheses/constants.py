@@ -13,6 +13,16 @@ COINCIDENCE = 0.01
 RANGE = 10.0
 
 
+def conjugated(e: Evidence) -> Iterator[Diagnosis]:
+    """Of complex numbers, all imaginary parts have the other sign."""
+    if e.of_complex and e.explains(e.right * np.array([1.0, -1.0]), log_tried=1.0):
+        yield e.says(
+            "conjugated",
+            "it is the complex conjugate of what it should be: JAX does not conjugate the output gradient, and PyTorch "
+            "does.",
+        )
+
+
 def constant_factor(e: Evidence) -> Iterator[Diagnosis]:
     """actual = c expected, for one number c. Zero is left to `zeros`."""
     weight = np.where(e.right != 0, 1 / np.maximum(e.allowed, 1e-300), 0)  # exact entries count most
@@ -36,6 +46,27 @@ def constant_factor(e: Evidence) -> Iterator[Diagnosis]:
     amount = factor_in_words(c, precision)
     known = f" ({amount} = {named})" if named and named != amount else ""
     yield e.says("factor", f"it is {amount} times what it should be{known}.", c)
+
+
+def factor_of_a_part(e: Evidence) -> Iterator[Diagnosis]:
+    """A factor on the whole or on one line, in what no entry shows: what it leaves is the rounding of each."""
+    if e.departure is None or e.wrong.any() or not np.isfinite(e.departure.factor):
+        return
+    axis, line, c = e.departure.axis, e.departure.line, e.departure.factor
+    part = np.ones(e.right.shape, bool)
+    if axis is not None:
+        part &= np.indices(e.right.shape)[axis] == line
+    left, error = e.came[part] - c * e.right[part], e.error[part]
+    if not e.is_rounding(left, e.allowed[part]) or not e.is_rounding(e.error[~part], e.allowed[~part]):
+        return
+    if np.linalg.norm(left) > 0.5 * np.linalg.norm(error):
+        return
+    amount = factor_in_words(c, max(abs(c - 1) / 10, 1e-9))
+    if axis is None:
+        yield e.says("factor", f"as a whole it is {amount} times what it should be, though no entry stands out.", c)
+    else:
+        words = f"at {line} of axis {axis} it is {amount} times what it should be, though no entry stands out."
+        yield e.says("line-factors", words, c)
 
 
 def precision_of_factor(e: Evidence) -> float:

@@ -226,7 +226,12 @@ def few_entries(e: Evidence) -> Iterator[Diagnosis]:
         times = f", {came / right:.12g} times what it should be" if right else ""
         yield e.says("single-entry", f"one entry of {wrong.size} is wrong: {place} is {came:.9g}{times}.")
     else:
-        yield e.says("single-entry", f"only {count} of {wrong.size} entries are wrong, {_pattern(wrong)}.")
+        # The others may be wrong alike, and only within what is rounding for each of them.
+        if not e.is_rounding(e.error[~wrong], e.allowed[~wrong]):
+            return
+        where = _pattern(wrong)
+        place = f", {where}" if where.startswith("at") else f", the first at {place}"
+        yield e.says("single-entry", f"only {count} of {wrong.size} entries are wrong{place}.")
 
 
 def _pattern(wrong: np.ndarray) -> str:
