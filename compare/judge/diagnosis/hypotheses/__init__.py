@@ -7,7 +7,7 @@ never given for a mere likeness; the last ones describe what is wrong where noth
 from collections.abc import Callable, Iterator
 
 from compare.judge.diagnosis.evidence import Evidence
-from compare.judge.diagnosis.hypotheses.arrangement import misplaced, permutation, shift, symmetric, transpose
+from compare.judge.diagnosis.hypotheses.arrangement import misplaced, permutation, shift, symmetric, transpose, triangle
 from compare.judge.diagnosis.hypotheses.constants import conjugated, constant_factor, factor_of_a_part
 from compare.judge.diagnosis.hypotheses.entries import (
     clipping,
@@ -33,6 +33,7 @@ from compare.judge.reports.verdict import Diagnosis
 
 # In order: what explains most by least comes first. The last ones describe rather than explain.
 HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
+    triangle,
     zeros,
     accumulator,
     conjugated,

@@ -22,7 +22,7 @@ def transpose(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def symmetric(e: Evidence) -> Iterator[Diagnosis]:
-    """A matrix whose entries stand for two each, or for half of one, off the diagonal; or only one of its triangles."""
+    """A matrix whose entries stand for two each, or for half of one, off the diagonal."""
     if e.right.ndim < 2 or e.right.shape[-1] != e.right.shape[-2] or e.right.shape[-1] < 2:
         return
     turned = np.swapaxes(e.right, -1, -2)
@@ -44,6 +44,14 @@ def symmetric(e: Evidence) -> Iterator[Diagnosis]:
         if e.explains(prediction, 2.0):
             yield e.says("symmetric", message)
             return
+
+
+def triangle(e: Evidence) -> Iterator[Diagnosis]:
+    """One triangle of a square matrix is there, and the other is 0; or the other should be 0, and is not."""
+    if e.right.ndim < 2 or e.right.shape[-1] != e.right.shape[-2] or e.right.shape[-1] < 2:
+        return
+    lower, upper = np.tril(e.right), np.triu(e.right)
+    diagonal = lower + upper - e.right
     for kept, gone, words in ((lower, upper - diagonal, "lower"), (upper, lower - diagonal, "upper")):
         other = "upper" if words == "lower" else "lower"
         if np.count_nonzero(np.abs(gone) > e.allowed) > 1 and e.explains(kept):

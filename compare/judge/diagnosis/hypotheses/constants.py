@@ -70,11 +70,12 @@ def factor_of_a_part(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def precision_of_factor(e: Evidence) -> float:
-    """How well these numbers tell a common factor, each to within its tolerance."""
+    """How well these numbers tell a common factor: the more of them, the better, but for what they have in common."""
     telling = np.abs(e.right) / np.maximum(e.allowed, 1e-300)
     most = max(float(telling.max(initial=0)), 1e-300)
-    share = float(telling.sum()) / most / max(float(np.sum((telling / most) ** 2)), 1.0) / most
-    return float(np.clip(share, 1e-12, 1.0))
+    count = max(float(np.sum((telling / most) ** 2)), 1.0)  # of entries that tell
+    share = float(telling.sum()) / most / count / most
+    return float(np.clip(share * max(1 / 64, 1 / (4 * count**0.5)), 1e-12, 1.0))
 
 
 def factor_in_words(c: float, precision: float = 1e-10) -> str:
@@ -90,15 +91,15 @@ def factor_in_words(c: float, precision: float = 1e-10) -> str:
 def name_factor(c: float, e: Evidence, precision: float) -> str | None:
     """What a factor is made of: a size of the problem, a small number, a scalar argument; none where chance may do.
 
-    A number of one or two digits, such as 1.5, is one by itself: that it is n / (n - 1) for some n says nothing. And
-    where a factor is not known well, or sizes are many, one of them is always near.
+    A number of three digits or fewer, such as 1.5, is one by itself: that it is n / (n - 1) for some n says nothing.
+    And where a factor is not known well, or sizes are many, one of them is always near.
     """
-    near = float(np.clip(precision, 1e-12, 1e-3))
+    near = float(np.clip(precision, 1e-12, 1.0))
 
     def first(candidates: dict[str, float]) -> str | None:
         for name, value in candidates.items():
             for sign, prefix in ((1, ""), (-1, "-")):
-                if np.isclose(c, sign * value, rtol=near, atol=0):
+                if np.isclose(c, sign * value, rtol=min(near, 1e-3), atol=0):
                     return prefix + name
         return None
 
@@ -122,7 +123,9 @@ def name_factor(c: float, e: Evidence, precision: float) -> str | None:
             f"1 / the square root of {name}": n**-0.5,
             f"1 / {name} squared": n**-2.0,
         }
-    if _is_telling(len(made), near) and not np.isclose(c, float(f"{c:.2g}"), rtol=near, atol=0):
+    # Near 1 there are many n / (n - 1).
+    known_well = _is_telling(len(made), near) and near <= COINCIDENCE * abs(abs(c) - 1)
+    if known_well and not np.isclose(c, float(f"{c:.3g}"), rtol=near, atol=0):
         return first(made)
     return None
 

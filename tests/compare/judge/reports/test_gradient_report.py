@@ -11,7 +11,7 @@ from compare.judge.reports.gradient_report import BLAME, BLAME_THERE
 
 
 def row(path, verdict, message=""):
-    return Row(path, verdict, (3, 4), "float64", 1.5, 0.25, 1e-15, (1, 2), 0.5, 0.75, message)
+    return Row(path, verdict, (3, 4), "float64", 1.5, 0.25, 1e-15, (1, 2), 0.5, 0.75, message=message)
 
 
 RIGHT = [row("loss", Verdict.AGREE), row("W2", Verdict.AGREE)]
@@ -48,7 +48,7 @@ def first_line(report):
         ),
         (
             GradientReport(Verdict.DISAGREE, WRONG, "loss", [Diagnosis("loss", "sign", "the sign is wrong.")]),
-            "DISAGREE: the loss: the sign is wrong.",
+            "DISAGREE: the loss: the sign is wrong. The gradient of Z2 is wrong, too.",
         ),
         (
             GradientReport(Verdict.DISAGREE, RIGHT, diagnoses=[Diagnosis("x", "modifies-arguments", "it modifies x.")]),
@@ -85,7 +85,7 @@ def opinion(consistent, miss):
 
 @pytest.mark.parametrize(
     ("miss", "words"),
-    [(3e-10, "escapes with probability 3e-10"), (0.04, "escapes with probability 4%"), (1.0, "which is not far here")],
+    [(3e-10, "(chance of missing an error this large: 3e-10)"), (0.04, "(chance of missing an error this large: 4%)"), (1.0, "which is not far here")],
 )
 def test_a_side_found_by_differences_comes_with_what_they_may_miss(miss, words):
     opinions = {"manual, random": opinion(False, 0.9), "autodiff, random": opinion(True, miss)}
