@@ -211,7 +211,7 @@ def independent(errors: np.ndarray) -> bool:
     The square of the sum of n independent errors is n times that of one, and of equal ones n^2 times.
     """
     total, sizes = np.square(errors.sum(axis=0)).sum(), np.square(errors).sum()
-    return bool(np.isfinite(sizes) and sizes > 0 and total / sizes < 1 + 0.25 * (len(errors) - 1))
+    return bool(np.isfinite(sizes) and sizes > 0 and total / sizes < 1 + (len(errors) - 1) / 3)
 
 
 def few_entries(e: Evidence) -> Iterator[Diagnosis]:
