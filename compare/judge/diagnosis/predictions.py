@@ -277,7 +277,7 @@ def _summands(step: Step, inputs: list[Any]) -> tuple[Iterator[np.ndarray], int]
 def errors_nearby(check: Check, point: Point, path: str, count: int = 8) -> np.ndarray | None:
     """A quantity's errors at parameters that differ by a hundredth; None if it cannot be computed there.
 
-    Rounding is another there, that of a polynomial for tanh included, and what is wrong by a formula is as wrong.
+    Rounding is another there, and what is wrong by a formula is as wrong.
     """
     random = np.random.default_rng(check.seed)
     found = []

@@ -9,6 +9,9 @@ from compare.judge.reports.verdict import Diagnosis
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import DEVIATIONS
 
+# The correlation of errors at points near each other that rounding may have.
+COMMON = 0.6
+
 
 def zeros(e: Evidence) -> Iterator[Diagnosis]:
     wrong = e.wrong
@@ -206,12 +209,13 @@ def precision(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def independent(errors: np.ndarray) -> bool:
-    """Whether errors at points near each other have nothing in common, as those of rounding.
+    """Whether errors at points near each other have little in common, as those of rounding.
 
-    The square of the sum of n independent errors is n times that of one, and of equal ones n^2 times.
+    The square of the sum of n independent errors is n times that of one, and of equal ones n^2 times. Some is common to
+    rounding, too: a polynomial for tanh in float32 is too small in one place and too large in another.
     """
     total, sizes = np.square(errors.sum(axis=0)).sum(), np.square(errors).sum()
-    return bool(np.isfinite(sizes) and sizes > 0 and total / sizes < 1 + (len(errors) - 1) / 3)
+    return bool(np.isfinite(sizes) and sizes > 0 and total / sizes < 1 + COMMON * (len(errors) - 1))
 
 
 def few_entries(e: Evidence) -> Iterator[Diagnosis]:
