@@ -151,7 +151,8 @@ def _causes(
     starts = leaves_by_path(before[0])
     if e.path in starts:
         yield from _decay_in_the_gradient(e, *states)
-        if jax.tree.leaves(before[1]):  # without a state there are no moments to correct
+        buffers = [leaf for leaf in jax.tree.leaves(before[1]) if np.shape(leaf) == e.right.shape]
+        if len(buffers) > 1:  # two moments: a velocity alone has nothing to correct
             yield from _bias_correction(e, step)
         yield from _stale_read(e, starts[e.path], reference_step, before, theirs, batch)
         yield from _momentum(e, before[1])
