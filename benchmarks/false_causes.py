@@ -50,8 +50,8 @@ PARTS: dict[str, Change] = {
     "clip": lambda v, g, random: np.clip(g, -np.abs(g).mean(), np.abs(g).mean()),
     "square": lambda v, g, random: g * np.abs(g) / np.abs(g).max(),
 }
-# Two of these together are another of them.
-ALIKE = ({"factor", "rows"}, {"shift", "order"}, {"noise", "order"})
+# Two of these together are another of them: where the mean is near 0, an average is a smaller factor.
+ALIKE = ({"factor", "rows"}, {"factor", "average"}, {"shift", "order"}, {"noise", "order"})
 
 
 def mixture(random: np.random.Generator) -> tuple[str, Change]:
