@@ -1,5 +1,6 @@
 """After a disagreement: the first wrong quantity, its cause, the side at fault, and whether it is one at all."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from compare.errors import CodeUnderTestFailed
 from compare.judge.diagnosis.causes import diagnose, shape_or_dtype
-from compare.judge.diagnosis.evidence import Evidence, gather
+from compare.judge.diagnosis.evidence import DECISIVE, Evidence, gather
 from compare.judge.diagnosis.hypotheses.constants import name_constant
 from compare.judge.evaluation.finite_differences import (
     Derivative,
@@ -37,16 +38,19 @@ def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | Non
     """
     alone = judge_alone(check, point)
     actual, expected = point.actual, leaves_by_path(point.parameters)
-    undecided = {row.path for row in point.rows if row.verdict is Verdict.INCONCLUSIVE}
-    wrong = [row.path for row in alone.rows if row.verdict is Verdict.DISAGREE and row.path not in undecided]
+    # A gradient that is right is so though the intermediate that was returned beside it is wrong; and where a point may
+    # not convict, nothing is to be explained.
+    settled = {row.path for row in point.rows if row.verdict is not Verdict.DISAGREE}
+    wrong = [row.path for row in alone.rows if row.verdict is Verdict.DISAGREE and row.path not in settled]
     mismatched = point.answer.mismatched
-    causes = _built_otherwise(mismatched, expected)
+    renamed = _renamed([path for path in wrong if path not in actual], actual.keys() - alone.expected.keys())
+    causes = _built_otherwise(mismatched, expected) + _called_otherwise(renamed)
     for path in wrong:
-        if path in mismatched:
+        if path in mismatched or path in renamed or path in renamed.values():
             continue
         row = next(row for row in alone.rows if row.path == path)
         if path not in actual:
-            causes.append(Diagnosis(path, "missing-leaf", _missing(path, actual)))
+            causes.append(Diagnosis(path, "missing-leaf", "it is missing."))
             continue
         if path not in alone.expected:
             causes.append(Diagnosis(path, "missing-leaf", "there should be no such leaf."))
@@ -62,20 +66,37 @@ def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | Non
         else:
             with np.errstate(all="ignore"):
                 both = (right, value) if side == "autodiff" else (value, right)
-                evidence = gather(check, point, path, *both, alone.tolerance[path])
+                evidence = gather(check, point, path, *both, alone.tolerance[path], row.departure)
                 causes += diagnose(evidence)
                 if wrong == [LOSS] and not causes:
                     causes += _apart_by_a_constant(check, point, evidence)
     first = wrong[0] if wrong else next((row.path for row in point.rows if row.verdict is Verdict.DISAGREE), None)
-    # A wrong loss explains nothing about a gradient that is wrong by itself: name the gradient's cause first.
-    return first, sorted(causes, key=lambda cause: cause.path != first)
+    # What is about no one quantity comes first, then what is about the first wrong one.
+    return first, sorted(causes, key=lambda cause: cause.path not in (None, first))
 
 
-def _missing(path: str, came: dict[str, Any]) -> str:
-    """The commonest reason is the name that a gradient has in formulas."""
-    place, dot, name = path.rpartition(".")
-    other = f"{place}{dot}d{name}"
-    return f"it is missing. Is it {other}? Call it {path}, as the parameter." if other in came else "it is missing."
+def _renamed(missing: list[str], unknown: Collection[str]) -> dict[str, str]:
+    """The names that gradients came under, by the names of their parameters: dW1 for W1."""
+    found = {}
+    for path in missing:
+        place, dot, name = path.rpartition(".")
+        for form in ("d{}", "d_{}", "g{}", "g_{}", "grad_{}", "{}_grad", "d{}_", "grad{}"):
+            other = f"{place}{dot}{form.format(name)}"
+            if other in unknown:
+                found[path] = other
+                break
+    return found
+
+
+def _called_otherwise(renamed: dict[str, str]) -> list[Diagnosis]:
+    """One sentence for all gradients that have other names than their parameters."""
+    if not renamed:
+        return []
+    names, others = (", ".join(some) for some in (renamed, renamed.values()))
+    if len(renamed) == 1:
+        return [Diagnosis(None, "missing-leaf", f"the gradient of {names} is called {others}: call it {names}.")]
+    words = f"the gradients are called {others}: call them {names}, as the parameters."
+    return [Diagnosis(None, "missing-leaf", words)]
 
 
 def _built_otherwise(otherwise: dict[str, str], expected: dict[str, Any]) -> list[Diagnosis]:
@@ -90,18 +111,24 @@ def _built_otherwise(otherwise: dict[str, str], expected: dict[str, Any]) -> lis
 
 def _apart_by_a_constant(check: Check, point: Point, evidence: Evidence) -> list[Diagnosis]:
     """The losses differ by the same amount elsewhere too: no gradient shows what is added."""
-    try:
-        elsewhere = check.at(*scaled(1.5)(point.parameters, point.args, np.random.default_rng(check.seed)))
-    except CodeUnderTestFailed:  # it may refuse what its caller never gave it
-        return []
-    here, there = (float(p.actual[LOSS]) - float(p.expected[LOSS]) for p in (point, elsewhere))
-    slack = 2 * float(point.tolerance[LOSS] + elsewhere.tolerance[LOSS])
-    if not abs(here - there) <= slack:
-        return []
+    here, slack = _gap(point), 0.0
+    for times in (1.5, 0.6):
+        try:
+            elsewhere = check.at(*scaled(times)(point.parameters, point.args, np.random.default_rng(check.seed)))
+        except CodeUnderTestFailed:  # it may refuse what its caller never gave it
+            return []
+        slack = max(slack, 2 * float(point.tolerance[LOSS] + elsewhere.tolerance[LOSS]))
+        # Where rounding may be anything, any two differences are the same.
+        if not abs(here - _gap(elsewhere)) <= slack <= DECISIVE * abs(here):
+            return []
     named = name_constant(abs(here), slack, evidence)
     known = f" ({named})" if named else ""
     words = f"they differ by a constant: it is {'more' if here > 0 else 'less'} than it should be by {abs(here):.9g}"
     return [evidence.says("constant", f"{words}{known}, here and elsewhere. No gradient sees that.", here)]
+
+
+def _gap(point: Point) -> float:
+    return float(point.actual[LOSS]) - float(point.expected[LOSS])
 
 
 def judge_alone(check: Check, point: Point) -> Point:

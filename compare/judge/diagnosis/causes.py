@@ -3,17 +3,18 @@
 import numpy as np
 
 from compare.judge.diagnosis.evidence import Evidence
-from compare.judge.diagnosis.hypotheses import AS_IT_CAME, HYPOTHESES, OF_RIGHT_VALUES
+from compare.judge.diagnosis.hypotheses import HYPOTHESES, OF_COMPLEX, OF_RIGHT_VALUES, OF_WRONG_ENTRIES
 from compare.judge.reports.verdict import Diagnosis
 
 
 def diagnose(evidence: Evidence) -> list[Diagnosis]:
     """The causes that explain the difference, the simplest first; empty if none does."""
-    if not evidence.wrong.any():
-        return []
-    slight, faint = evidence.slight, evidence.faint
     for hypothesis in HYPOTHESES:
-        if (slight and hypothesis not in AS_IT_CAME) or (faint and hypothesis in OF_RIGHT_VALUES):
+        if evidence.faint and hypothesis in OF_RIGHT_VALUES:
+            continue
+        if hypothesis in OF_WRONG_ENTRIES and not evidence.wrong.any():
+            continue
+        if evidence.of_complex and hypothesis not in OF_COMPLEX:
             continue
         found = list(hypothesis(evidence))
         if found:
@@ -24,11 +25,18 @@ def diagnose(evidence: Evidence) -> list[Diagnosis]:
 def shape_or_dtype(path: str, came: np.ndarray, right: np.ndarray) -> Diagnosis | None:
     """What can be said before any value is looked at."""
     if came.shape != right.shape:
+        kept = tuple(n for n in came.shape if n != 1) == tuple(n for n in right.shape if n != 1)
         hint = ""
-        if came.shape == right.shape[::-1]:
+        if came.ndim > right.ndim and kept:
+            hint = (
+                f" An axis of length 1 is too many: drop it, as a sum does without keepdims=True, to get {right.shape}."
+            )
+        elif came.ndim < right.ndim and kept:
+            hint = f" An axis of length 1 is missing: keep the summed axis (keepdims=True) to get {right.shape}."
+        elif came.shape == right.shape[::-1]:
             hint = " It is the transpose's shape."
         elif came.size == right.size:
-            hint = f" The size is right: reshape it, or keep the summed axis (keepdims=True) to get {right.shape}."
+            hint = f" The size is right: reshape it to {right.shape}."
         return Diagnosis(path, "shape", f"the shape is {came.shape} and should be {right.shape}.{hint}")
     if came.dtype != right.dtype:
         what = f"the dtype is {came.dtype} and should be {right.dtype}, the parameter's"

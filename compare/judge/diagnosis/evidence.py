@@ -1,5 +1,7 @@
 """What is known about one wrong quantity, and what may be said about its cause."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -7,13 +9,27 @@ from typing import Any
 import jax
 import numpy as np
 
+from compare.judge.diagnosis.predictions import (
+    Term,
+    accumulated,
+    alternatives,
+    errors_nearby,
+    overwriting,
+    paths,
+    terms,
+)
 from compare.judge.evaluation.intermediates import tapped_values
 from compare.judge.evaluation.point import Check, Point
-from compare.judge.program.trace import Taps
 from compare.judge.reports.verdict import Diagnosis
-from compare.pytrees import LOSS, Pytree, leaves_by_path
+from compare.judge.roundoff.tolerance import DEVIATIONS
+from compare.judge.roundoff.whole import Departure
+from compare.pytrees import LOSS, leaves_by_path
 
-SLACK = 4.0  # times what rounding allows: a prediction has passed one more computation
+SLACK = 4.0  # times the tolerance: a prediction has passed one more computation
+# A prediction is decisive if it leaves no more than this share of the error, ...
+DECISIVE = 0.1
+# ... and if, of all that is tried, one as good is found by chance no more often than this.
+CHANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -25,7 +41,11 @@ class Evidence:
     something before it had been otherwise; `summands` arrays whose sum over some axes the quantity may be;
     `parameter` the parameter whose gradient it is; `ids` integer arguments that may pick rows; `paths`, by the name
     of a marked value, what comes back through it; `known` arrays that may stand in its place: values, arguments and
-    other gradients.
+    other gradients; `overwriting`, by which contribution stays, what it would be if contributions overwrote each other;
+    `terms` what the terms of sums on the way add to it; `accumulated` what it would be if its last sum were formed in
+    16 bits, and of how many terms; `errors_nearby` its errors at points near by, if asked
+    for. `of_complex`: the last axis has real and imaginary parts; `departure` is what is no rounding
+    in the whole or a line of it, though every entry may be.
     """
 
     path: str
@@ -43,27 +63,89 @@ class Evidence:
     ids: dict[str, np.ndarray] = field(default_factory=dict)
     paths: dict[str, np.ndarray] = field(default_factory=dict)
     known: dict[str, np.ndarray] = field(default_factory=dict)
+    overwriting: dict[str, np.ndarray] = field(default_factory=dict)
+    terms: list[Term] = field(default_factory=list)
+    accumulated: tuple[np.ndarray, int] | None = None
+    errors_nearby: Callable[[], np.ndarray | None] | None = None
+    of_complex: bool = False
+    departure: Departure | None = None
 
     @property
     def wrong(self) -> np.ndarray:
         return ~(np.abs(self.came - self.right) <= self.allowed)
 
     @property
-    def slight(self) -> bool:
-        """Whether what came is right for all that a prediction is held to: anything near would explain it."""
-        return bool((np.abs(self.came - self.right) <= SLACK * self.allowed).all())
+    def error(self) -> np.ndarray:
+        return self.came - self.right
 
     @property
     def faint(self) -> bool:
         """Whether the right values are nothing but rounding, which in another order or size is rounding again."""
         return bool((np.abs(self.right) <= self.allowed).all())
 
-    def explains(self, prediction: np.ndarray, strength: float = 1.0) -> bool:
-        """Whether what came is `prediction` to rounding. `strength`: how much it enlarges the right values."""
+    @functools.cached_property
+    def candidates(self) -> int:
+        """About how many predictions are tried before one is found: any of them may hit by chance."""
+        same = sum(f.shape == self.right.shape for f in self.factors.values())
+        arrays = len(self.known) * (same + 3)
+        return (
+            100
+            + same**2
+            + arrays
+            + len(self.alternatives)
+            + len(self.paths) ** 2
+            + 10 * len(self.summands)
+            + len(self.terms) ** 2
+        )
+
+    def explains(
+        self, prediction: np.ndarray, strength: float = 1.0, fitted: int = 0, log_tried: float | None = None
+    ) -> bool:
+        """Whether the actual values are `prediction` to within rounding, and would hardly be so by chance.
+
+        Args:
+            strength: how much it enlarges the expected values.
+            fitted: how many numbers in it were chosen so that it fits.
+            log_tried: the logarithm of how many predictions like it there are; of all candidates by default.
+        """
         if prediction.shape != self.came.shape or not np.isfinite(prediction).all():
             return False
-        allowed = SLACK * max(1.0, strength) * self.allowed + 1e-14 * np.abs(prediction)
-        return bool((np.abs(self.came - prediction) <= allowed).all())
+        tolerance = SLACK * max(1.0, strength) * self.allowed + 1e-14 * np.abs(prediction)
+        return self.decides(self.came - prediction, tolerance, self.error, fitted, log_tried)
+
+    def decides(
+        self,
+        residual: np.ndarray,
+        tolerance: np.ndarray,
+        error: np.ndarray,
+        fitted: int = 0,
+        log_tried: float | None = None,
+    ) -> bool:
+        """Whether an explanation that leaves `residual` of `error` is within `tolerance`, far better than none, and
+        no coincidence.
+
+        An entry whose error is e falls within t of a prediction by chance with a probability of about t / e, and n
+        entries whose errors have no direction come as close as a share q of their size with about q^n. The numbers
+        that were fitted explain as many entries.
+        """
+        residual, error = np.abs(residual), np.abs(error)
+        largest = float(error.max(initial=0.0))
+        if not (residual <= tolerance).all() or not 0 < largest < np.inf:
+            return False
+        error, residual = error / largest, residual / largest
+        size, left = float(np.linalg.norm(error)), float(np.linalg.norm(residual))
+        if not left <= DECISIVE * size:
+            return False
+        shares = np.minimum(tolerance / largest / np.maximum(error, 1e-300), 1.0)
+        entries = np.sort(np.log(np.maximum(shares, 1e-300)), axis=None)[fitted:]
+        spread = size**4 / float(np.sum(error**4))  # how many entries the error is spread over
+        chance = min(float(entries.sum()), max(spread - fitted, 0.0) * np.log(max(left / size, 1e-16)))
+        return chance + (np.log(self.candidates) if log_tried is None else log_tried) <= np.log(CHANCE)
+
+    def is_rounding(self, errors: np.ndarray, allowed: np.ndarray) -> bool:
+        """Whether errors are, all together, no larger than rounding is expected to be."""
+        shares = errors * DEVIATIONS / np.maximum(allowed, 1e-300)
+        return not shares.size or bool(np.sqrt(np.mean(np.square(shares))) <= 3)
 
     def says(self, kind: str, message: str, factor: float | None = None) -> Diagnosis:
         return Diagnosis(self.path, kind, message, factor)
@@ -77,7 +159,9 @@ def in_words(items: list[int]) -> str:
     return ", ".join(map(str, items[:8])) + (", ..." if len(items) > 8 else "")
 
 
-def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed: Any) -> Evidence:
+def gather(
+    check: Check, point: Point, path: str, came: Any, right: Any, allowed: Any, departure: Departure | None = None
+) -> Evidence:
     """What is known about one wrong quantity."""
     arguments = dict(zip(check.names, (point.parameters, *point.args), strict=True))
     sizes: dict[str, int] = {}
@@ -102,9 +186,13 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
     upstream = point.upstream(check.taps)
     gradients = {name: value for name, value in point.actual.items() if name != LOSS and name not in check.taps}
     known = values | {f"d{name}": value for name, value in (gradients | upstream).items() if name != path} | known
+    of_complex = np.iscomplexobj(came) or np.iscomplexobj(right)
+    if of_complex:
+        came, right = (np.stack([np.real(value), np.imag(value)], -1) for value in (came, right))
+        allowed = np.stack([allowed, allowed], -1)
     return Evidence(
         path,
-        np.asarray(came, np.float64) if np.asarray(came).dtype != np.float64 else np.asarray(came),
+        np.asarray(came, np.float64),
         np.asarray(right),
         np.asarray(allowed),
         sizes=sizes,
@@ -118,69 +206,13 @@ def gather(check: Check, point: Point, path: str, came: Any, right: Any, allowed
         ids=ids,
         paths=paths(check, point, path),
         known=known,
+        overwriting=overwriting(check, point, path),
+        terms=terms(check, point, path),
+        accumulated=accumulated(check, point, path),
+        of_complex=of_complex,
+        departure=departure,
+        errors_nearby=functools.partial(errors_nearby, check, point, path),
     )
-
-
-def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str], np.ndarray]:
-    """What a quantity would have been if something before it had been otherwise, by kind and in words."""
-    if path == LOSS:
-        return {}
-    upstream, parameters = point.upstream(check.taps), point.parameters
-
-    def value(parameters: Pytree, upstream: Any) -> np.ndarray:
-        return _gradient(check, point, path, parameters, Taps(upstream))
-
-    found: dict[tuple[str, str], np.ndarray] = {}
-    for name, gradient in upstream.items():
-        if name == path:
-            continue
-        for axis, n in enumerate(gradient.shape):
-            for words, kept in (
-                ("only the last", [n - 1]),
-                ("only the first", [0]),
-                ("all but the last", range(n - 1)),
-            ):
-                mask = np.zeros_like(gradient)
-                mask[(slice(None),) * axis + (list(kept),)] = 1
-                message = f"it comes from {words} along axis {axis} of d{name}, and should sum over them all."
-                found["missing-sum", message] = value(parameters, upstream | {name: gradient * mask})
-        for other, swapped in upstream.items():
-            if other != name and swapped.shape == gradient.shape and other != path:
-                message = f"it is computed from d{other}, where d{name} belongs."
-                found["wrong-factor", message] = value(parameters, upstream | {name: swapped})
-    leaves, tree = jax.tree.flatten(parameters)
-    for i, (name, leaf) in enumerate(leaves_by_path(parameters).items()):
-        if leaf.ndim == 2 and leaf.shape[0] == leaf.shape[1] > 1:
-            # The forward pass stays as it is: only the backward step sees the transpose.
-            turned = jax.tree.unflatten(tree, [*leaves[:i], leaf.T, *leaves[i + 1 :]])
-            found["transpose", f"it is computed with the transpose of {name}."] = value(turned, upstream)
-    return found
-
-
-def _gradient(check: Check, point: Point, path: str, parameters: Pytree, taps: Taps) -> np.ndarray:
-    """One quantity's gradient, with what `taps` puts in the place of gradients on the way."""
-    _, right = check.loss.gradient(parameters, *point.args, taps=taps)
-    found = taps.gradients | leaves_by_path(right)
-    return np.asarray(found[path] if path in found else np.zeros(check.taps[path].shape))
-
-
-def paths(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
-    """What comes back to a quantity through each marked value, and is part of its gradient."""
-    if path == LOSS or not check.taps:
-        return {}
-    cut = point.upstream(check.taps)
-
-    def value(upstream: Any, without: str | None = None) -> np.ndarray:
-        weights = {} if without is None or without in cut else {without: 0.0}
-        return _gradient(check, point, path, point.parameters, Taps(upstream, weights))
-
-    whole = value(cut)
-    parts = {
-        name: whole - value(cut | {name: 0 * cut[name]} if name in cut else cut, name)
-        for name in check.taps
-        if name != path
-    }
-    return {name: part for name, part in parts.items() if part.any()}
 
 
 def _readable_leaves(argument: Any) -> dict[str, np.ndarray]:

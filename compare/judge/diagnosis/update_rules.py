@@ -10,6 +10,7 @@ import numpy as np
 
 from compare.judge.diagnosis.causes import diagnose
 from compare.judge.diagnosis.evidence import Evidence
+from compare.judge.diagnosis.hypotheses.constants import factor_in_words
 from compare.judge.evaluation.steps import Careful, Step, both_leaves
 from compare.judge.program.plan import Step as Operation
 from compare.judge.program.plan import as_it_is
@@ -26,10 +27,24 @@ def explain_step(
     own_step: Careful, reference_step: Step, before: Pytree, batch: tuple[Pytree, ...], alone: list[Row], step: int
 ) -> list[Diagnosis]:
     """The causes of one wrong step, one for each wrong parameter; one for all if they share it."""
+    found, wrong = _of_one_step(own_step, reference_step, before, batch, alone, step)
+    if all(cause.kind == "factor" for cause in found) and _buffers_are_zero(before[1]):
+        later = _at_a_later_step(own_step, reference_step, before, batch, alone, step)
+        found = later or found
+    return _shared(found, wrong, len(leaves_by_path(before[0])))
+
+
+def _of_one_step(
+    own_step: Careful, reference_step: Step, before: Pytree, batch: tuple[Pytree, ...], alone: list[Row], step: int
+) -> tuple[list[Diagnosis], list[str]]:
+    """The causes of one wrong step, and the names of all leaves that are wrong."""
     ours = own_step.whole(before, *batch)
     theirs = jax.tree.map(np.asarray, reference_step(before, *batch))
     starts, came, right = both_leaves(before), both_leaves(ours), both_leaves(theirs)
     wrong = [row for row in alone if row.verdict is Verdict.DISAGREE]
+    clipped = _clipped_one_by_one(before, ours, theirs, [row.path for row in wrong])
+    if clipped is not None:
+        return [clipped], [row.path for row in wrong]
     found: list[Diagnosis] = []
     for row in wrong:
         path = row.path
@@ -52,7 +67,73 @@ def explain_step(
         cause = next(_causes(e, reference_step, before, theirs, batch, step, states), None)
         if cause is not None:
             found.append(cause)
-    return _shared(found, [row.path for row in wrong], len(leaves_by_path(before[0])))
+    return found, [row.path for row in wrong]
+
+
+def _buffers_are_zero(state: Pytree) -> bool:
+    """Whether there are buffers, and nothing in them yet, so that they are no part of the step."""
+    buffers = [
+        np.asarray(leaf) for leaf in jax.tree.leaves(state) if np.ndim(leaf) and np.asarray(leaf).dtype.kind == "f"
+    ]
+    return bool(buffers) and not any(buffer.any() for buffer in buffers)
+
+
+def _at_a_later_step(
+    own_step: Careful, reference_step: Step, before: Pytree, batch: tuple[Pytree, ...], alone: list[Row], step: int
+) -> list[Diagnosis]:
+    """What the buffers have to do with it shows where there is something in them: after the reference's step."""
+    further = jax.tree.map(np.asarray, reference_step(before, *batch))
+    try:
+        ours = own_step.whole(further, *batch)
+    except Exception:  # any refusal of another step means the same
+        return []
+    theirs = jax.tree.map(np.asarray, reference_step(further, *batch))
+    starts, came, right = leaves_by_path(further[0]), leaves_by_path(ours[0]), leaves_by_path(theirs[0])
+    found = []
+    for row in alone:
+        path = row.path
+        if row.verdict is not Verdict.DISAGREE or path not in starts:
+            continue
+        start = np.asarray(starts[path], np.float64)
+        came_by, right_by = (np.asarray(leaves[path], np.float64) - start for leaves in (came, right))
+        rounding = 16 * unit_roundoff(starts[path].dtype) * float(np.max(np.abs(start) + np.abs(right_by), initial=0.0))
+        e = Evidence(path, came_by, right_by, np.full(start.shape, max(rounding, 1e-300)), dtype=starts[path].dtype)
+        found += list(_momentum_and_factor(e, further[1]))[:1]
+    return found
+
+
+def _clipped_one_by_one(before: Pytree, ours: Any, theirs: Any, wrong: list[str]) -> Diagnosis | None:
+    """Gradients are clipped to a norm each, and should be by the norm of all of them together.
+
+    By descent, clipped steps then have the same norm, each by itself, as the right ones have all together; steps that
+    were not clipped are all too long by the same factor.
+    """
+    starts, came, right = (leaves_by_path(both[0]) for both in (before, ours, theirs))
+    if len(starts) < 2 or not set(wrong) >= set(starts) or any(came[p].shape != right[p].shape for p in starts):
+        return None
+    moves = {
+        path: [np.asarray(leaves[path], np.float64) - np.asarray(start, np.float64) for leaves in (came, right)]
+        for path, start in starts.items()
+    }
+    factors, norms = {}, {}
+    for path, (by, should) in moves.items():
+        unit = unit_roundoff(starts[path].dtype)
+        size = float(np.linalg.norm(should))
+        if not np.isfinite(by).all() or size == 0 or should.size < 2:
+            return None
+        c = float(np.vdot(by, should)) / size**2
+        rounding = 64 * unit * (float(np.abs(starts[path]).max()) + size)
+        if np.abs(by - c * should).max() > rounding * max(1.0, c) or rounding * should.size**0.5 > 1e-3 * size:
+            return None
+        factors[path], norms[path] = c, c * size
+    together = float(np.sqrt(sum(np.square(np.linalg.norm(should)) for _, should in moves.values())))
+    at_limit = [path for path, norm in norms.items() if np.isclose(norm, together, rtol=1e-3)]
+    others = [factors[path] for path in norms if path not in at_limit]
+    apart = max(factors.values()) > 1.01 * min(factors.values()) and min(factors.values()) > 1
+    if len(at_limit) < 2 or not apart or (others and not np.allclose(others, others[0], rtol=1e-3)):
+        return None
+    words = f"the steps of {', '.join(at_limit)} are clipped to one norm each, and should be to that norm all together"
+    return Diagnosis(at_limit[0], "clipping", f"{words}: clip by the norm of all gradients.")
 
 
 def _causes(
@@ -70,7 +151,8 @@ def _causes(
     starts = leaves_by_path(before[0])
     if e.path in starts:
         yield from _decay_in_the_gradient(e, *states)
-        if jax.tree.leaves(before[1]):  # without a state there are no moments to correct
+        buffers = [leaf for leaf in jax.tree.leaves(before[1]) if np.shape(leaf) == e.right.shape]
+        if len(buffers) > 1:  # two moments: a velocity alone has nothing to correct
             yield from _bias_correction(e, step)
         yield from _stale_read(e, starts[e.path], reference_step, before, theirs, batch)
         yield from _momentum(e, before[1])
@@ -178,13 +260,32 @@ def _with_new_value(
     return uses, result
 
 
+def _momentum_and_factor(e: Evidence, state: Pytree) -> Iterator[Diagnosis]:
+    """The step is the right one times a number, and a buffer of the state times another."""
+    for path, buffer in leaves_by_path(state).items():
+        if buffer.shape != e.right.shape or buffer.size < 3 or not buffer.any() or buffer.dtype.kind != "f":
+            continue
+        columns = np.stack([e.right.ravel(), np.asarray(buffer, np.float64).ravel()], axis=1)
+        (times, share), *_ = np.linalg.lstsq(columns, e.came.ravel(), rcond=None)
+        prediction = (columns @ [times, share]).reshape(e.right.shape)
+        size, by_buffer = float(np.abs(e.right).max()), float(np.abs(share * buffer).max())
+        if by_buffer > 1e-3 * size and e.explains(prediction, max(1.0, abs(times)), fitted=2):
+            yield e.says(
+                "momentum",
+                f"where state.{path} is not 0 any more, its step is {factor_in_words(float(times), 1e-4)} times the "
+                f"right one and {share:.4g} times state.{path}: what is added up there, or how it is used, is wrong.",
+                float(times),
+            )
+            return
+
+
 def _momentum(e: Evidence, state: Pytree) -> Iterator[Diagnosis]:
     """A multiple of a buffer of the state is added to the step."""
     extra = e.came - e.right
     for path, buffer in leaves_by_path(state).items():
         if buffer.shape == extra.shape and buffer.size > 1 and buffer.any() and buffer.dtype.kind == "f":
             c = float(np.vdot(buffer, extra) / np.vdot(buffer, buffer))
-            if e.explains(e.right + c * np.asarray(buffer, np.float64)):
+            if e.explains(e.right + c * np.asarray(buffer, np.float64), fitted=1):
                 yield e.says("momentum", f"{c:.4g} times state.{path} is added to its step once too often.", c)
                 return
 

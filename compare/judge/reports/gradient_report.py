@@ -67,10 +67,20 @@ class GradientReport:
         what = self.diagnoses[0] if self.diagnoses else None
         if what is not None:
             subject = f"{self.subject(what.path)}: " if what.path and what.kind not in CONDUCT else ""
-            return f"DISAGREE{at}: {subject}{what.message}"
+            return f"DISAGREE{at}: {subject}{what.message}{self._not_the_loss_alone(what.path)}"
         row = next((row for row in self.rows if row.path == self.first_wrong), None)
         message = row.message if row else "see the table"
-        return f"DISAGREE{at}: {self.subject(self.first_wrong)}: {message}."
+        return f"DISAGREE{at}: {self.subject(self.first_wrong)}: {message}.{self._not_the_loss_alone(self.first_wrong)}"
+
+    def _not_the_loss_alone(self, path: str | None) -> str:
+        """A wrong loss in the first line hides no wrong gradient."""
+        wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE and row.path != LOSS]
+        if path != LOSS or not wrong:
+            return ""
+        names = ", ".join(wrong[:4]) + (", ..." if len(wrong) > 4 else "")
+        return (
+            f" The gradient{'s' if len(wrong) > 1 else ''} of {names} {'are' if len(wrong) > 1 else 'is'} wrong, too."
+        )
 
     def subject(self, path: str | None) -> str:
         if path == LOSS:
@@ -90,8 +100,9 @@ class GradientReport:
         if self.probe and self.verdict is Verdict.DISAGREE:
             lines.append(self._about_the_probe())
         wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE and row.path != self.first_wrong]
-        elsewhere = bool(self.diagnoses) and self.diagnoses[0].kind in CONDUCT | {"structure"}
-        if self.first_wrong and wrong and not elsewhere:
+        # What is about no one quantity has no beginning, and a gradient does not follow from the loss's value.
+        elsewhere = bool(self.diagnoses) and (self.diagnoses[0].path is None or self.diagnoses[0].kind in CONDUCT)
+        if self.first_wrong not in (None, LOSS) and wrong and not elsewhere:
             lines.append(f"Begin there: {', '.join(wrong)} may only follow from it.")
         if self.verdict is Verdict.AGREE and self.power:
             lines.append(self._weakest())
@@ -125,9 +136,9 @@ class GradientReport:
         if not missed:
             return ""
         if max(missed) > 0.5:
-            return " (The other side fits its own as far as differences of the loss tell, which is not far here.)"
+            return " (The other side fits its loss as far as finite differences can tell, which is not far here.)"
         chance = f"{max(missed):.0e}" if max(missed) < 0.01 else f"{max(missed):.0%}"
-        return f" (So say differences of the losses: a fault of the gradient's size escapes with probability {chance}.)"
+        return f" Confirmed by finite differences (chance of missing an error this large: {chance})."
 
     def cells(self) -> list[tuple[str, ...]]:
         return [
@@ -136,8 +147,8 @@ class GradientReport:
                 "x".join(map(str, row.shape)) or "scalar",
                 row.dtype,
                 f"{row.norm:.3g}",
-                f"{row.error:.1e}",
-                f"{row.tolerance:.1e}",
+                f"{row.error:.1e}" if np.isfinite(row.error) else "-",
+                f"{row.tolerance:.1e}" if np.isfinite(row.tolerance) else "-",
                 row.verdict.value,
             )
             for row in self.rows

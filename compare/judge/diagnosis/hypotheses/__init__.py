@@ -7,46 +7,55 @@ never given for a mere likeness; the last ones describe what is wrong where noth
 from collections.abc import Callable, Iterator
 
 from compare.judge.diagnosis.evidence import Evidence
-from compare.judge.diagnosis.hypotheses.arrangement import misplaced, permutation, shift, transpose
-from compare.judge.diagnosis.hypotheses.constants import constant_factor
+from compare.judge.diagnosis.hypotheses.arrangement import misplaced, permutation, shift, symmetric, transpose, triangle
+from compare.judge.diagnosis.hypotheses.constants import conjugated, constant_factor, factor_of_a_part
 from compare.judge.diagnosis.hypotheses.entries import (
     clipping,
     few_entries,
     lost_repeats,
+    masked,
     overwritten,
     precision,
     ties,
     zeros,
 )
 from compare.judge.diagnosis.hypotheses.factors import (
+    along_another_axis,
     elementwise_factor,
     line_factors,
     missing_mask,
     otherwise,
     weight_decay,
 )
-from compare.judge.diagnosis.hypotheses.routes import another_quantity, missing_path, weighted_path
-from compare.judge.diagnosis.hypotheses.sums import broadcast, missing_sum, wrong_axis
+from compare.judge.diagnosis.hypotheses.routes import another_quantity, missing_path, missing_term, weighted_path
+from compare.judge.diagnosis.hypotheses.sums import accumulator, broadcast, missing_sum, wrong_axis
 from compare.judge.reports.verdict import Diagnosis
 
 # In order: what explains most by least comes first. The last ones describe rather than explain.
 HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
+    triangle,
     zeros,
+    accumulator,
+    conjugated,
     constant_factor,
+    symmetric,
     transpose,
     shift,
     missing_sum,
     wrong_axis,
     elementwise_factor,
+    along_another_axis,
     missing_mask,
     missing_path,
     weighted_path,
     otherwise,
+    missing_term,
     weight_decay,
     another_quantity,
     permutation,
     ties,
     lost_repeats,
+    masked,
     overwritten,
     line_factors,
     broadcast,
@@ -54,10 +63,12 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     clipping,
     few_entries,
     precision,
+    factor_of_a_part,
 ]
 
-# Those that look at what came as it is. The others hold it to a prediction, with some slack, which says nothing where
-# the right values are within that slack themselves.
-AS_IT_CAME = {zeros, missing_mask, lost_repeats, ties, clipping, few_entries, precision}
 # Those that take the right values for the numbers that came, elsewhere or times something.
-OF_RIGHT_VALUES = {constant_factor, transpose, shift, permutation, line_factors, broadcast, misplaced}
+OF_RIGHT_VALUES = {constant_factor, symmetric, transpose, shift, permutation, line_factors, broadcast, misplaced}
+# Those that look at which entries are wrong, of which there are none where a leaf is wrong as a whole only.
+OF_WRONG_ENTRIES = {zeros, missing_mask, masked, ties, overwritten, clipping, few_entries, precision}
+# Those that say something of pairs of real and imaginary parts.
+OF_COMPLEX = {zeros, conjugated, constant_factor}

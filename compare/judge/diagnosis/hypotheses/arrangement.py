@@ -1,4 +1,4 @@
-"""The right numbers in the wrong order: transposed, shifted, permuted, misplaced."""
+"""The right numbers in the wrong order: transposed, shifted, permuted, misplaced; a matrix taken for symmetric."""
 
 from collections.abc import Iterator
 from itertools import combinations, permutations
@@ -21,6 +21,48 @@ def transpose(e: Evidence) -> Iterator[Diagnosis]:
         yield e.says("transpose", "its entries are those of the transpose, reshaped: a reshape where a .T belongs.")
 
 
+def symmetric(e: Evidence) -> Iterator[Diagnosis]:
+    """A matrix whose entries stand for two each, or for half of one, off the diagonal."""
+    if e.right.ndim < 2 or e.right.shape[-1] != e.right.shape[-2] or e.right.shape[-1] < 2:
+        return
+    turned = np.swapaxes(e.right, -1, -2)
+    lower, upper = np.tril(e.right), np.triu(e.right)
+    diagonal = lower + upper - e.right
+    itself = (np.abs(e.right - turned) <= 2 * e.allowed).all()
+    pairs = "off its diagonal, as if each pair of entries of a symmetric parameter were one"
+    ways = [
+        (2 * e.right - diagonal, f"it is exactly twice too large {pairs} (2 G - diag G)."),
+        ((e.right + diagonal) / 2, "it is exactly half of what it should be off its diagonal ((G + diag G) / 2)."),
+    ]
+    if not itself:
+        ways += [
+            (e.right + turned, "its transpose is added to it (G + G^T): the other half is counted too."),
+            ((e.right + turned) / 2, "it is made symmetric ((G + G^T) / 2), and should not be."),
+            (e.right + turned - diagonal, f"its transpose is added to it {pairs} (G + G^T - diag G)."),
+        ]
+    for prediction, message in ways:
+        if e.explains(prediction, 2.0):
+            yield e.says("symmetric", message)
+            return
+
+
+def triangle(e: Evidence) -> Iterator[Diagnosis]:
+    """One triangle of a square matrix is there, and the other is 0; or the other should be 0, and is not."""
+    if e.right.ndim < 2 or e.right.shape[-1] != e.right.shape[-2] or e.right.shape[-1] < 2:
+        return
+    lower, upper = np.tril(e.right), np.triu(e.right)
+    diagonal = lower + upper - e.right
+    for kept, gone, words in ((lower, upper - diagonal, "lower"), (upper, lower - diagonal, "upper")):
+        other = "upper" if words == "lower" else "lower"
+        if np.count_nonzero(np.abs(gone) > e.allowed) > 1 and e.explains(kept):
+            yield e.says("triangle", f"only its {words} triangle is there: it is 0 above or below the diagonal.")
+            return
+        strictly = np.triu(np.ones(e.right.shape), 1) if words == "lower" else np.tril(np.ones(e.right.shape), -1)
+        if not gone.any() and (e.wrong <= (strictly > 0)).all() and e.wrong.sum() > 1:
+            yield e.says("triangle", f"it is not 0 in the {other} triangle, where it should be; the rest is right.")
+            return
+
+
 def shift(e: Evidence) -> Iterator[Diagnosis]:
     for axis in range(e.right.ndim):
         n = e.right.shape[axis]
@@ -35,8 +77,6 @@ def shift(e: Evidence) -> Iterator[Diagnosis]:
 
 def permutation(e: Evidence) -> Iterator[Diagnosis]:
     """The same numbers in another order: whole rows along an axis, or single entries."""
-    if e.explains(e.right):
-        return
     for axis in range(e.right.ndim):
         came = np.moveaxis(e.came, axis, 0).reshape(e.right.shape[axis], -1)
         right = np.moveaxis(e.right, axis, 0).reshape(came.shape)
@@ -46,11 +86,15 @@ def permutation(e: Evidence) -> Iterator[Diagnosis]:
         match = [np.flatnonzero((np.abs(right - row) <= slack).all(axis=1)) for row in came]
         found = [int(m[0]) for m in match if len(m)]
         if len(found) == len(right) and found != sorted(found) == list(range(len(right))):
-            yield e.says("permutation", f"the entries along axis {axis} are in another order: {in_words(found)}.")
-            return
+            moved = sum(i != j for i, j in enumerate(found))
+            if e.explains(np.take(e.right, found, axis), log_tried=moved * np.log(len(right))):
+                yield e.says("permutation", f"the entries along axis {axis} are in another order: {in_words(found)}.")
+                return
     order, model = np.argsort(e.came, axis=None), np.argsort(e.right, axis=None)
-    difference = np.abs(e.came.ravel()[order] - e.right.ravel()[model])
-    if e.right.size > 2 and (difference <= SLACK * e.allowed.ravel()[model]).all():
+    prediction = np.empty(e.right.size)
+    prediction[order] = e.right.ravel()[model]
+    moved = np.count_nonzero(e.wrong)
+    if e.right.size > 2 and e.explains(prediction.reshape(e.right.shape), log_tried=moved * np.log(e.right.size)):
         yield e.says("permutation", "it holds the right numbers in the wrong places.")
 
 
@@ -63,7 +107,9 @@ def misplaced(e: Evidence) -> Iterator[Diagnosis]:
             # A sum that cancels, as along the features of a norm, is right for every such gradient.
             if right.size < 2 or not (np.abs(right) > 1e-9 * sizes + slack).all():
                 continue
-            if (np.abs(e.came.sum(axes) - right) <= slack).all():
+            # Errors that had nothing to do with each other would not cancel.
+            independent = np.sqrt(np.square(e.error).sum(axes))
+            if e.decides(e.came.sum(axes) - right, slack, independent):
                 label = f"axis {axes[0]}" if count == 1 else f"axes {axes}"
                 yield e.says(
                     "misplaced", f"its sums along {label} are right: the right amounts go to wrong places there."

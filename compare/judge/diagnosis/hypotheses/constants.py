@@ -7,62 +7,132 @@ import numpy as np
 from compare.judge.diagnosis.evidence import Evidence
 from compare.judge.reports.verdict import Diagnosis
 
+# A size explains a factor only where, of all that sizes may make, one so near is found by chance no more often.
+COINCIDENCE = 0.01
+# Factors are spread over so many powers of e.
+RANGE = 10.0
+
+
+def conjugated(e: Evidence) -> Iterator[Diagnosis]:
+    """Of complex numbers, all imaginary parts have the other sign."""
+    if e.of_complex and e.explains(e.right * np.array([1.0, -1.0]), log_tried=1.0):
+        yield e.says(
+            "conjugated",
+            "it is the complex conjugate of what it should be: JAX does not conjugate the output gradient, and PyTorch "
+            "does.",
+        )
+
 
 def constant_factor(e: Evidence) -> Iterator[Diagnosis]:
-    """came = c right, for one number c. Zero is left to `zeros`."""
+    """actual = c expected, for one number c. Zero is left to `zeros`."""
     weight = np.where(e.right != 0, 1 / np.maximum(e.allowed, 1e-300), 0)  # exact entries count most
     weight = weight / weight.max(initial=1e-300)
     bottom = float(np.sum((weight * e.right) ** 2))
     c = float(np.sum(weight**2 * e.came * e.right)) / bottom if bottom > 0 else 0.0
-    if c == 0 or np.count_nonzero(e.right) < 1 or e.explains(e.right) or not e.explains(c * e.right, abs(c)):
+    if c == 0:
         return
-    if np.isclose(c, -1, rtol=1e-6):
-        yield e.says("sign", "the sign is wrong: it is exactly minus what it should be.", -1.0)
+    precision = precision_of_factor(e)
+    if abs(c + 1) <= max(1e-6, precision) and e.explains(-e.right, log_tried=1.0):
+        exactly = "exactly " if precision < 1e-4 else ""
+        yield e.says("sign", f"the sign is wrong: it is {exactly}minus what it should be.", -1.0)
         return
-    named = name_factor(c, e)
-    if e.right.size == 1 and named is None:
-        return  # one number is always a multiple of another: only a known one is a cause
-    known = f" ({c:.6g} = {named})" if named and named != f"{c:.6g}" else ""
-    amount = f"{c:.10g}" if abs(c - 1) > 1e-6 else f"1 {'+' if c > 1 else '-'} {abs(c - 1):.3g}"
+    named = name_factor(c, e, precision)
+    if np.count_nonzero(e.right) == 1:
+        # One number is always a multiple of another: only a known one is a cause.
+        if named is None or not e.explains(c * e.right, abs(c), log_tried=np.log(100)):
+            return
+    elif not e.explains(c * e.right, abs(c), fitted=1):
+        return
+    amount = factor_in_words(c, precision)
+    known = f" ({amount} = {named})" if named and named != amount else ""
     yield e.says("factor", f"it is {amount} times what it should be{known}.", c)
 
 
-def name_factor(c: float, e: Evidence) -> str | None:
-    """What a factor is made of: a size of the problem, a small number, a scalar argument."""
-    candidates: dict[str, float] = {}
-    for name, n in sorted(e.sizes.items(), key=lambda item: len(item[0])):
-        if n < 2:
-            continue
-        candidates |= {
-            name: n,
-            f"1 / {name}": 1 / n,
+def factor_of_a_part(e: Evidence) -> Iterator[Diagnosis]:
+    """A factor on the whole or on one line, in what no entry shows: what it leaves is the rounding of each."""
+    if e.departure is None or e.wrong.any() or not np.isfinite(e.departure.factor):
+        return
+    axis, line, c = e.departure.axis, e.departure.line, e.departure.factor
+    part = np.ones(e.right.shape, bool)
+    if axis is not None:
+        part &= np.indices(e.right.shape)[axis] == line
+    left, error = e.came[part] - c * e.right[part], e.error[part]
+    if not e.is_rounding(left, e.allowed[part]) or not e.is_rounding(e.error[~part], e.allowed[~part]):
+        return
+    if np.linalg.norm(left) > 0.5 * np.linalg.norm(error):
+        return
+    amount = factor_in_words(c, max(abs(c - 1) / 10, 1e-9))
+    if axis is None:
+        yield e.says("factor", f"as a whole it is {amount} times what it should be, though no entry stands out.", c)
+    else:
+        words = f"at {line} of axis {axis} it is {amount} times what it should be, though no entry stands out."
+        yield e.says("line-factors", words, c)
+
+
+def precision_of_factor(e: Evidence) -> float:
+    """How well these numbers tell a common factor: the more of them, the better, but for what they have in common."""
+    telling = np.abs(e.right) / np.maximum(e.allowed, 1e-300)
+    most = max(float(telling.max(initial=0)), 1e-300)
+    count = max(float(np.sum((telling / most) ** 2)), 1.0)  # of entries that tell
+    share = float(telling.sum()) / most / count / most
+    return float(np.clip(share * max(1 / 64, 1 / (4 * count**0.5)), 1e-12, 1.0))
+
+
+def factor_in_words(c: float, precision: float = 1e-10) -> str:
+    """As many digits as are known, and as tell it from 1."""
+    apart = abs(c - 1)
+    if 0 < apart <= 1e-6:
+        return f"1 {'+' if c > 1 else '-'} {apart:.3g}"
+    known = int(np.clip(np.floor(-np.log10(precision)), 2, 10))
+    needed = int(np.clip(1 - np.floor(np.log10(max(apart, 1e-9))), 2, 10))
+    return f"{c:.{max(known, needed)}g}"
+
+
+def name_factor(c: float, e: Evidence, precision: float) -> str | None:
+    """What a factor is made of: a size of the problem, a small number, a scalar argument; none where chance may do.
+
+    A number of three digits or fewer, such as 1.5, is one by itself: that it is n / (n - 1) for some n says nothing.
+    And where a factor is not known well, or sizes are many, one of them is always near.
+    """
+    near = float(np.clip(precision, 1e-12, 1.0))
+
+    def first(candidates: dict[str, float]) -> str | None:
+        for name, value in candidates.items():
+            for sign, prefix in ((1, ""), (-1, "-")):
+                if np.isclose(c, sign * value, rtol=min(near, 1e-3), atol=0):
+                    return prefix + name
+        return None
+
+    common = {"2": 2, "1 / 2": 0.5, "1 / 3": 1 / 3, "3": 3, "4": 4, "1 / 4": 0.25, "1 / log 2": 1 / np.log(2)}
+    sizes = {name: n for name, n in sorted(e.sizes.items(), key=lambda item: len(item[0])) if n > 4}
+    whole = {name: float(n) for name, n in sizes.items()} | {f"1 / {name}": 1 / n for name, n in sizes.items()}
+    arguments: dict[str, float] = {}
+    for name, value in e.scalars.items():
+        if value not in (0, 1):
+            arguments |= {f"the argument {name}": value, f"1 / the argument {name}": 1 / value}
+    for candidates in (common, whole, arguments):
+        name = first(candidates)
+        if name is not None and (candidates is common or _is_telling(len(candidates), near)):
+            return name
+    made: dict[str, float] = {}
+    for name, n in sizes.items():
+        made |= {
             f"n / (n - 1) for n = {name}": n / (n - 1),
             f"(n - 1) / n for n = {name}": (n - 1) / n,
             f"the square root of {name}": n**0.5,
             f"1 / the square root of {name}": n**-0.5,
             f"1 / {name} squared": n**-2.0,
         }
-    for name, value in e.scalars.items():
-        if value not in (0, 1):
-            candidates |= {f"the argument {name}": value, f"1 / the argument {name}": 1 / value}
-    candidates |= {
-        "2": 2,
-        "1 / 2": 0.5,
-        "1 / 3": 1 / 3,
-        "3": 3,
-        "4": 4,
-        "1 / 4": 0.25,
-        "1 / log 2": 1 / np.log(2),
-    }
-    # How well these numbers tell a common factor, each to within what is allowed for it: a name must hold to that.
-    telling = np.abs(e.right) / np.maximum(e.allowed, 1e-300)
-    most = max(float(telling.max(initial=0)), 1e-300)
-    tolerance = float(telling.sum()) / most / max(float(np.sum((telling / most) ** 2)), 1.0) / most
-    for sign, prefix in ((1, ""), (-1, "-")):
-        for name, value in candidates.items():
-            if np.isclose(c, sign * value, rtol=np.clip(tolerance, 1e-12, 1e-3), atol=0):
-                return prefix + name
+    # Near 1 there are many n / (n - 1).
+    known_well = _is_telling(len(made), near) and near <= COINCIDENCE * abs(abs(c) - 1)
+    if known_well and not np.isclose(c, float(f"{c:.3g}"), rtol=near, atol=0):
+        return first(made)
     return None
+
+
+def _is_telling(candidates: int, near: float) -> bool:
+    """Whether few of so many numbers are as near to any factor as that."""
+    return 2 * near * candidates / RANGE <= COINCIDENCE
 
 
 def name_constant(c: float, slack: float, e: Evidence) -> str | None:

@@ -9,6 +9,9 @@ from compare.judge.reports.verdict import Diagnosis
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import DEVIATIONS
 
+# The correlation of errors at points near each other that rounding may have.
+COMMON = 0.6
+
 
 def zeros(e: Evidence) -> Iterator[Diagnosis]:
     wrong = e.wrong
@@ -37,17 +40,53 @@ def zeros(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def lost_repeats(e: Evidence) -> Iterator[Diagnosis]:
-    rows = np.flatnonzero(e.wrong.reshape(len(e.wrong), -1).any(axis=1)) if e.right.ndim else np.array([])
-    for name, ids in e.ids.items():
-        values, counts = np.unique(ids, return_counts=True)
-        repeated = set(values[counts > 1].tolist())
-        if len(rows) and set(rows.tolist()) <= repeated:
+    """Rows that are named more than once hold one of their contributions, or the mean of them, and not the sum.
+
+    That only such rows are wrong proves nothing: where padding should be masked, it is so too.
+    """
+    for words, value in e.overwriting.items():
+        if e.explains(value):
+            rows = np.flatnonzero(e.wrong.reshape(len(e.wrong), -1).any(axis=1)) if e.wrong.ndim else np.array([])
+            where = f" (rows {in_words(rows.tolist())})" if 1 < len(rows) < len(e.wrong) else ""
             yield e.says(
                 "lost-repeats",
-                f"only rows that {name} names more than once are wrong ({in_words(rows.tolist())}): contributions "
-                "overwrite each other instead of adding up; use np.add.at.",
+                f"what is named more than once holds its {words} contribution only{where}: contributions overwrite "
+                "each other instead of adding up; use np.add.at.",
             )
             return
+    for name, ids in e.ids.items():
+        if not e.right.ndim or ids.size == 0 or ids.min() < 0 or ids.max() >= len(e.right):
+            continue
+        counts = np.bincount(ids.ravel(), minlength=len(e.right)).astype(float)
+        each = counts.reshape(-1, *[1] * (e.right.ndim - 1))
+        if counts.max() > 1 and e.explains(e.right / np.maximum(each, 1)):
+            yield e.says(
+                "lost-repeats",
+                f"every row is divided by how often {name} names it: contributions are averaged, and should add up.",
+            )
+            return
+
+
+def masked(e: Evidence) -> Iterator[Diagnosis]:
+    """Whole rows, or whatever stands along another axis, should be 0 and are not: padding, say."""
+    for axis in range(e.right.ndim):
+        others = tuple(i for i in range(e.right.ndim) if i != axis)
+        lines, wrong = (~e.right.any(axis=others), e.wrong.any(axis=others)) if others else (e.right == 0, e.wrong)
+        if not (wrong.any() and (wrong <= lines).all() and lines.mean() <= 0.9 and e.wrong.sum() > 1):
+            continue
+        at = np.flatnonzero(wrong)
+        times = ""
+        for name, ids in e.ids.items():
+            count = int(np.isin(ids, at).sum())
+            if axis == 0 and count:
+                times = f", which {name} names {count} times"
+                break
+        yield e.says(
+            "missing-mask",
+            f"it should be 0 at {in_words(at.tolist())} of axis {axis}{times}, and is not; the rest is right: padding "
+            "that should be masked?",
+        )
+        return
 
 
 def overwritten(e: Evidence) -> Iterator[Diagnosis]:
@@ -73,17 +112,31 @@ def overwritten(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def ties(e: Evidence) -> Iterator[Diagnosis]:
-    """Only entries whose value occurs more than once are wrong, as where a maximum is attained twice."""
+    """Of equal values, as where a maximum is attained twice, more get a gradient than should, or it is shared.
+
+    Every wrong entry holds what another of its group should get, or an equal share of what the group should get.
+    """
+    wrong = np.flatnonzero(e.wrong)
     candidates = ({} if e.parameter is None else {"its value": e.parameter}) | e.thresholds
     for name, values in candidates.items():
-        if values.shape != e.right.shape:
+        if values.shape != e.right.shape or len(wrong) < 1:
             continue
-        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-        tied = (counts > 1)[inverse].reshape(values.shape)
-        if not tied.all() and (tied | ~e.wrong).all():
+        _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+        group = group.ravel()
+        if (counts[group[wrong]] < 2).any():
+            continue
+        came, right = e.came.ravel(), e.right.ravel()
+        prediction, ways = right.copy(), 1
+        for i in wrong:
+            mates = np.flatnonzero(group == group[i])
+            total = right[mates].sum()
+            shares = [total / n for n in range(2, len(mates) + 1)] if np.count_nonzero(right[mates]) == 1 else []
+            options = np.array([*right[mates[mates != i]], *shares])
+            prediction[i] = options[np.argmin(np.abs(options - came[i]))]
+            ways = max(ways, len(options))
+        if e.explains(prediction.reshape(e.right.shape), log_tried=np.log(100) + len(wrong) * np.log(ways)):
             yield e.says(
-                "ties",
-                f"only entries where {name} occurs more than once are wrong: more of them get a gradient than should.",
+                "ties", f"where {name} occurs more than once, each gets the gradient of another, or a share of it."
             )
             return
 
@@ -102,10 +155,14 @@ def clipping(e: Evidence) -> Iterator[Diagnosis]:
     if not sizes.size or not sizes.all():
         return
     rounding = float(e.allowed[wrong].min()) / DEVIATIONS  # where they are what is left of 1
-    if np.ptp(sizes) > 1e-5 * sizes.max() + rounding:
-        return
     limit = float(sizes.max())
-    if sizes.size > 1 and (np.abs(e.right[wrong]) > limit).all() and (np.abs(e.came) <= limit * (1 + 1e-9)).all():
+    equal = 1e-5 * limit + rounding
+    if np.ptp(sizes) > equal or not (
+        sizes.size < 3 or e.decides(sizes - sizes.mean(), np.full(sizes.shape, equal), e.error[wrong], fitted=1)
+    ):
+        return
+    cut = (np.abs(e.right[wrong]) > limit) & (np.sign(e.came[wrong]) == np.sign(e.right[wrong]))
+    if sizes.size > 1 and cut.all() and (np.abs(e.came) <= limit * (1 + 1e-9)).all():
         yield e.says("clipping", f"it is clipped at ±{limit:.6g}: entries beyond that are cut off.", limit)
         return
     if not (np.abs(e.right[wrong]) < limit).all():
@@ -127,21 +184,38 @@ def _is_power_of_ten(value: float) -> bool:
 
 
 def precision(e: Evidence) -> Iterator[Diagnosis]:
-    """Errors of the size that a narrower type makes, in most of the entries that it can touch."""
+    """Errors of the size that a narrower type makes, which are others where the data are hardly others."""
     if e.dtype.kind in "biu":
         return
     for narrow in (np.float16, np.float32):
         eps = float(np.finfo(narrow).eps)
         if 2 * unit_roundoff(e.dtype) >= eps or not np.array_equal(e.came, e.came.astype(narrow)):
             continue
-        if (np.abs(e.came - e.right) <= eps * np.abs(e.right) + e.allowed).all():
+        # Round numbers are numbers of every type: those that are expected must not be.
+        telling = e.wrong & (e.right != e.right.astype(narrow))
+        if telling.any() and (np.abs(e.error) <= eps * np.abs(e.right) + e.allowed).all():
             name = np.dtype(narrow).name
             yield e.says("precision", f"its values are {name} numbers stored as {e.dtype}: a cast or a {name} buffer.")
             return
-    error = np.abs(e.came - e.right)
-    single = e.dtype == np.float64 and e.right.size > 1
-    if single and (error <= e.allowed * 2.0**29).all() and (error > 8 * e.allowed).mean() > 0.5:
+    if e.dtype != np.float64 or e.right.size < 2 or e.errors_nearby is None:
+        return
+    unit = e.allowed / DEVIATIONS * 2.0**29  # the standard deviation of float32's rounding
+    sizes = np.abs(e.error) / np.maximum(unit, 1e-300)
+    if not (sizes <= DEVIATIONS).all() or np.sqrt(np.mean(np.square(sizes))) < 1 / 32 or (~e.wrong).mean() > 0.5:
+        return
+    errors = e.errors_nearby()
+    if errors is not None and independent(np.array([e.error, *errors]) / np.maximum(unit, 1e-300)):
         yield e.says("precision", "its errors are as large as float32 makes them: precision is lost on the way.")
+
+
+def independent(errors: np.ndarray) -> bool:
+    """Whether errors at points near each other have little in common, as those of rounding.
+
+    The square of the sum of n independent errors is n times that of one, and of equal ones n^2 times. Some is common to
+    rounding, too: a polynomial for tanh in float32 is too small in one place and too large in another.
+    """
+    total, sizes = np.square(errors.sum(axis=0)).sum(), np.square(errors).sum()
+    return bool(np.isfinite(sizes) and sizes > 0 and total / sizes < 1 + COMMON * (len(errors) - 1))
 
 
 def few_entries(e: Evidence) -> Iterator[Diagnosis]:
@@ -156,7 +230,12 @@ def few_entries(e: Evidence) -> Iterator[Diagnosis]:
         times = f", {came / right:.12g} times what it should be" if right else ""
         yield e.says("single-entry", f"one entry of {wrong.size} is wrong: {place} is {came:.9g}{times}.")
     else:
-        yield e.says("single-entry", f"only {count} of {wrong.size} entries are wrong, {_pattern(wrong)}.")
+        # The others may be wrong alike, and only within what is rounding for each of them.
+        if not e.is_rounding(e.error[~wrong], e.allowed[~wrong]):
+            return
+        where = _pattern(wrong)
+        place = f", {where}" if where.startswith("at") else f", the first at {place}"
+        yield e.says("single-entry", f"only {count} of {wrong.size} entries are wrong{place}.")
 
 
 def _pattern(wrong: np.ndarray) -> str:

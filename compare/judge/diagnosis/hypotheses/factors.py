@@ -1,10 +1,12 @@
 """Elementwise factors and added terms, and quantities computed from others than they should be."""
 
 from collections.abc import Iterator
+from itertools import permutations
 
 import numpy as np
+from scipy.special import gammaln
 
-from compare.judge.diagnosis.evidence import SLACK, Evidence
+from compare.judge.diagnosis.evidence import CHANCE, SLACK, Evidence
 from compare.judge.reports.verdict import Diagnosis
 
 
@@ -24,6 +26,19 @@ def elementwise_factor(e: Evidence) -> Iterator[Diagnosis]:
         for name, other in _fitting_pairs(e, same):
             if _explains_quotient(e, same[name], same[other]):
                 yield e.says("wrong-factor", f"the factor is {other} where {name} belongs.")
+                return
+
+
+def along_another_axis(e: Evidence) -> Iterator[Diagnosis]:
+    """A weight of a square matrix's rows multiplies its columns: nothing but the numbers is wrong."""
+    for name, w in e.known.items():
+        if w.ndim != 1 or w.size < 2:
+            continue
+        axes = [axis for axis, n in enumerate(e.right.shape) if n == w.size]
+        shapes = {axis: [w.size if i == axis else 1 for i in range(e.right.ndim)] for axis in axes}
+        for one, other in permutations(axes, 2):
+            if _explains_quotient(e, w.reshape(shapes[one]), w.reshape(shapes[other])):
+                yield e.says("wrong-axis", f"{name} multiplies it along axis {other}, and should along axis {one}.")
                 return
 
 
@@ -50,7 +65,12 @@ def missing_mask(e: Evidence) -> Iterator[Diagnosis]:
     """It is right but where a mask is 0, and not 0 there."""
     for name, f in e.factors.items():
         zero = f == 0
-        if f.shape == e.right.shape and zero.any() and np.array_equal(zero, e.wrong) and not e.right[zero].any():
+        if f.shape != e.right.shape or not np.array_equal(zero, e.wrong) or not zero.any() or e.right[zero].any():
+            continue
+        # So many places could have been chosen in as many ways; and where the mask is 1, something comes back.
+        count, of = int(zero.sum()), zero.size
+        ways = gammaln(of + 1) - gammaln(count + 1) - gammaln(of - count + 1)
+        if ways - np.log(len(e.factors)) > -np.log(CHANCE) and np.count_nonzero(e.right[~zero]) > 0.5 * (of - count):
             yield e.says("missing-factor", f"it is not 0 where {name} is: that factor is missing.")
             return
 
@@ -64,9 +84,8 @@ def line_factors(e: Evidence) -> Iterator[Diagnosis]:
         if n < 2 or right.shape[1] < 2 or not telling.all():
             continue
         factors = (came * right).sum(axis=1) / telling
-        if not (
-            np.abs(came - factors[:, None] * right) <= SLACK * allowed * np.maximum(1, np.abs(factors))[:, None]
-        ).all():
+        tolerance = SLACK * allowed * np.maximum(1, np.abs(factors))[:, None] + 1e-14 * np.abs(came)
+        if not e.decides(came - factors[:, None] * right, tolerance, came - right, fitted=n):
             continue
         for name, known in e.known.items():
             if (
@@ -87,8 +106,7 @@ def line_factors(e: Evidence) -> Iterator[Diagnosis]:
 def _explains_quotient(e: Evidence, f: np.ndarray, g: np.ndarray) -> bool:
     """came = right g / f, checked as came f = right g so that zeros of f do no harm."""
     allowed = SLACK * (e.allowed * (np.abs(g) + 1) + 1e-14 * np.abs(e.came * f))
-    telling = np.broadcast_to(np.abs(f) > 1e-3, e.wrong.shape)
-    return bool((np.abs(e.came * f - e.right * g) <= allowed).all()) and bool(e.wrong[telling].any())
+    return e.decides(e.came * f - e.right * g, allowed, e.error * f)
 
 
 def weight_decay(e: Evidence) -> Iterator[Diagnosis]:
@@ -97,7 +115,7 @@ def weight_decay(e: Evidence) -> Iterator[Diagnosis]:
         return
     extra = e.came - e.right
     decay = float(np.vdot(p, extra) / np.vdot(p, p))
-    if decay and e.explains(e.right + decay * p):
+    if decay and e.explains(e.right + decay * p, fitted=1):
         yield e.says("weight-decay", f"{decay:.6g} times the parameter is added to it: weight decay.", decay)
 
 

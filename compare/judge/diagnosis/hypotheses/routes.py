@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from compare.judge.diagnosis.evidence import SLACK, Evidence
-from compare.judge.diagnosis.hypotheses.constants import name_factor
+from compare.judge.diagnosis.hypotheses.constants import factor_in_words, name_factor
 from compare.judge.reports.verdict import Diagnosis
 
 
@@ -16,7 +16,7 @@ def missing_path(e: Evidence) -> Iterator[Diagnosis]:
     for count in (1, 2):
         for names in combinations(parts, count):
             rest = e.right - sum(parts[name] for name in names)
-            if e.explains(rest) and not e.explains(e.right):
+            if e.explains(rest):
                 what = "it is" if count == 1 else "they are"
                 yield e.says(
                     "missing-path",
@@ -33,18 +33,53 @@ def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
     for name, part in _telling_parts(e).items():
         times = 1 + float(np.vdot(part, e.came - e.right) / np.vdot(part, part))
         times = round(times) if abs(times - round(times)) < 1e-9 else times
-        if times != 1 and e.explains(e.right + (times - 1) * part, abs(times)):
-            named = name_factor(times, e) if abs(times) > 4 or times != round(times) else None
-            known = f" ({times:.6g} = {named})" if named and named != f"{times:.6g}" else ""
+        if times != 1 and e.explains(e.right + (times - 1) * part, abs(times), fitted=1):
+            precision = float(np.clip(e.allowed.max() / np.abs(part).max(), 1e-12, 1.0))
+            amount, named = factor_in_words(times, precision), name_factor(times, e, precision)
+            known = f" ({amount} = {named})" if named and named != amount else ""
             yield e.says(
-                "path", f"what comes back through {name} counts {times:.10g} times{known}, and should once.", times
+                "path", f"what comes back through {name} counts {amount} times{known}, and should once.", times
+            )
+            return
+
+
+def missing_term(e: Evidence) -> Iterator[Diagnosis]:
+    """Of what comes back by several ways and is added up, one or two terms are missing, or one counts otherwise."""
+    telling = [term for term in e.terms if _is_telling(term.part, e)]
+    for count in (1, 2):
+        for some in combinations(telling, count):
+            if e.explains(e.right - sum(term.part for term in some)):
+                words = list(dict.fromkeys(term.words for term in some))
+                if len(words) < count:
+                    words = [f"two terms, each {words[0]}"]
+                what = "is" if len(words) == 1 and count == 1 else "are"
+                yield e.says(
+                    "missing-term",
+                    f"{' and '.join(words)} {what} missing from what is added up on the way back: what it comes "
+                    "through is taken for constant.",
+                    0.0,
+                )
+                return
+    for term in telling if e.right.size > 1 else ():
+        times = 1 + float(np.vdot(term.part, e.error) / np.vdot(term.part, term.part))
+        if e.explains(e.right + (times - 1) * term.part, abs(times), fitted=1):
+            precision = float(np.clip(e.allowed.max() / np.abs(term.part).max(), 1e-12, 1.0))
+            amount = factor_in_words(times, precision)
+            yield e.says(
+                "term",
+                f"{term.words} counts {amount} times in what is added up on the way back, and should once.",
+                times,
             )
             return
 
 
 def _telling_parts(e: Evidence) -> dict[str, np.ndarray]:
     """What comes back through marked values, but not where it is mere rounding: any multiple of that fits."""
-    return {name: part for name, part in e.paths.items() if (np.abs(part) > 1e3 * e.allowed).any()}
+    return {name: part for name, part in e.paths.items() if _is_telling(part, e)}
+
+
+def _is_telling(part: np.ndarray, e: Evidence) -> bool:
+    return bool(np.linalg.norm(part) > np.linalg.norm(e.allowed))
 
 
 def another_quantity(e: Evidence) -> Iterator[Diagnosis]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import jax.numpy as jnp
 import numpy as np
 
 from compare.judge.diagnosis.evidence import SLACK, Evidence
@@ -65,6 +66,8 @@ def broadcast(e: Evidence) -> Iterator[Diagnosis]:
             continue
         if not (np.ptp(e.came, axis=axis) <= 4 * np.finfo(e.came.dtype).eps * np.abs(e.came).max()).all():
             continue
+        if (np.ptp(e.right, axis=axis) <= 2 * SLACK * e.allowed.max(axis=axis)).all():
+            continue  # one value does belong there, if another one
         place = "in every entry" if axis is None else f"all along axis {axis}"
         for word, function in (("sum", np.sum), ("mean", np.mean)):
             value = function(e.right, axis=axis, keepdims=True)
@@ -73,3 +76,18 @@ def broadcast(e: Evidence) -> Iterator[Diagnosis]:
                 return
         yield e.says("broadcast", f"one value stands {place}, where different ones belong.")
         return
+
+
+def accumulator(e: Evidence) -> Iterator[Diagnosis]:
+    """A sum that is formed one term after the other in 16 bits stops growing: 256 + 1 is 256 in bfloat16."""
+    if e.accumulated is None:
+        return
+    value, count = e.accumulated
+    rounding = 4 * float(jnp.finfo(e.dtype).eps) * np.abs(value)  # the terms may be added in another order
+    if e.decides(e.came - value, rounding, e.error, log_tried=np.log(10)):
+        worst = np.unravel_index(np.argmax(np.abs(e.error)), e.error.shape)
+        yield e.says(
+            "accumulator",
+            f"its sum of {count} terms is formed in {e.dtype} and stops growing ({e.came[worst]:.6g}, where "
+            f"{e.right[worst]:.6g} is expected): add up in float32, and round once.",
+        )

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compare import Verdict, check_gradients, check_vjp
+from compare import Verdict, check_gradients, check_vjp, tap
 from compare.judge.reports.gradient_report import BLAME
 
 W, X = np.array([0.3, -1.1, 0.7, 2.0]), np.array([0.5, 2.0, -1.3, 0.8])
@@ -81,15 +81,71 @@ def test_a_kernel_that_refuses_float64_is_blamed_by_differences_of_the_loss_in_j
     report = check_vjp(forward, backward, jax.nn.softmax, x)
     assert report.wrong_side == "manual", str(report)
     assert report.references["manual, random"].error > 1e3 * report.references["autodiff, random"].error
-    assert "escapes with probability" in str(report)  # as JAX's differences say, which are what it was blamed by
+    assert "Confirmed by finite differences" in str(report)  # as JAX's differences say, which are what it was blamed by
 
 
 def test_a_gradient_by_the_name_that_it_has_in_formulas():
     w = {"w": np.ones(3)}
     report = check_gradients(lambda p: (np.sum(p["w"] ** 2), {"dw": 2 * p["w"]}), lambda p: jnp.sum(p["w"] ** 2), w)
-    assert report.sentence == "DISAGREE: the gradient of w: it is missing. Is it dw? Call it w, as the parameter."
+    assert report.sentence == "DISAGREE: the gradient of w is called dw: call it w."
     report = check_gradients(lambda p: (np.sum(p["w"] ** 2), {"v": 2 * p["w"]}), lambda p: jnp.sum(p["w"] ** 2), w)
     assert report.sentence == "DISAGREE: the gradient of w: it is missing."
+
+
+@pytest.mark.parametrize("form", ["d{}", "grad_{}", "{}_grad"])
+def test_gradients_by_other_names_are_one_sentence(form):
+    p = {"W1": np.ones(3), "b1": np.ones(2), "W2": np.ones(4)}
+
+    def squares(p):
+        return sum((v**2).sum() for v in p.values())
+
+    report = check_gradients(lambda p: (squares(p), {form.format(k): 2 * v for k, v in p.items()}), squares, p)
+    names = ["W1", "W2", "b1"]
+    others = ", ".join(map(form.format, names))
+    assert report.sentence == (
+        f"DISAGREE: the gradients are called {others}: call them {', '.join(names)}, as the parameters."
+    )
+    assert len(report.diagnoses) == 1
+    unlike = check_gradients(lambda p: (squares(p), {f"{k}x": 2 * v for k, v in p.items()}), squares, p)
+    assert "are called" not in str(unlike)
+
+
+def marked(W, x):
+    return jnp.sum(tap("h", jnp.tanh(tap("z", x @ W))) ** 2)
+
+
+def beside(change):
+    """A gradient that is right, and beside it one of an intermediate that is not."""
+
+    def loss_and_gradients(W, x):
+        h = np.tanh(x @ W)
+        dz = 2 * h * (1 - h**2)
+        return np.sum(h**2), x.T @ dz, {"h": 2 * h, "z": change(dz)}
+
+    return loss_and_gradients
+
+
+def spoilt(dz):
+    dz = dz.copy()
+    dz[0] = np.nan
+    return dz
+
+
+@pytest.mark.parametrize(("change", "kind"), [(lambda dz: 1.3 * dz, "factor"), (spoilt, "non-finite")])
+def test_no_cause_is_named_for_what_agrees(change, kind):
+    x, W = (np.random.default_rng(0).standard_normal(shape) for shape in ((5, 3), (3, 2)))
+    report = check_gradients(beside(change), marked, W, x)
+    assert report.first_wrong == "z"
+    assert [(cause.path, cause.kind) for cause in report.diagnoses] == [("z", kind)]
+    assert "no such leaf" not in str(report)
+
+
+def test_losses_of_any_gap_within_rounding_are_not_apart_by_a_constant():
+    """In 16 bits any two gaps are alike."""
+    x = np.random.default_rng(0).standard_normal(12).astype(np.float16)
+    by_hand = lambda x: (np.float16(1.4 * np.sum(x.astype(float) ** 4)), 4 * x**3)  # noqa: E731
+    report = check_gradients(by_hand, lambda x: jnp.sum(x**4), x, probes=False, references=False)
+    assert "constant" not in {cause.kind for cause in report.diagnoses}
 
 
 def test_a_wrong_derivative_in_jax():

@@ -246,3 +246,67 @@ def test_a_wrong_rule_without_a_name_is_the_update_rule():
 
 def test_leaves_of_parameters_and_state_are_told_apart():
     assert list(both_leaves((START, {"m": ZEROS}))) == ["a", "b", "state.m.a", "state.m.b"]
+
+
+def clipped(p, target, *, together=True, limit=0.5, only=("a", "b"), by_value=False):
+    """Descent with gradients clipped to a norm: of all of them together, or of each of `only`."""
+    g = gradient(p, target)
+    whole = sum((value**2).sum() for value in g.values()) ** 0.5
+    steps = {}
+    for name, value in g.items():
+        norm = whole if together else (value**2).sum() ** 0.5
+        factor = limit / norm if together or name in only else limit / whole
+        steps[name] = value.clip(-limit, limit) if by_value else factor * value
+    return {name: p[name] - RATE * steps[name] for name in p}
+
+
+def test_clipping_one_by_one_in_the_place_of_all_together():
+    report = check(lambda p, t: clipped(p, t, together=False), jax.jit(clipped))
+    (cause,) = report.diagnoses
+    assert cause.kind == "clipping"
+    assert "the steps of a, b are clipped to one norm each" in cause.message
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"limit": 0.6},  # all together, at another limit
+        {"together": False, "only": ("a",)},  # one of them only
+        {"together": False, "limit": 0.7},  # each, at another limit
+        {"by_value": True},
+    ],
+)
+def test_other_clips_are_not_clips_one_by_one(options):
+    report = check(lambda p, t: clipped(p, t, **options), jax.jit(clipped))
+    assert report.verdict is Verdict.DISAGREE
+    assert not any("one norm each" in cause.message for cause in report.diagnoses)
+
+
+def nesterov(p, velocity, target, *, decay=DECAY):
+    g = gradient(p, target)
+    velocity = {name: decay * velocity[name] + g[name] for name in p}
+    return {name: p[name] - RATE * (g[name] + decay * velocity[name]) for name in p}, velocity
+
+
+def test_momentum_is_asked_where_its_buffer_is_not_0():
+    """At the first step Nesterov's momentum is the other one times 1.9, and no buffer has anything to do with it."""
+    report = check_state(nesterov, jax_momentum, ZEROS)
+    assert report.wrong_step == 1
+    assert {cause.kind for cause in report.diagnoses} == {"momentum"}
+    assert "where state." in report.diagnoses[0].message
+
+
+@pytest.mark.parametrize("times", [1.9, 0.5])
+def test_a_learning_rate_is_no_momentum(times):
+    """Nor is a step that is wrong by something else while the buffers are 0."""
+
+    def faster(p, velocity, target):
+        moved, velocity = momentum(p, velocity, target)
+        return {name: p[name] + times * (moved[name] - p[name]) for name in p}, velocity
+
+    def bent(p, velocity, target):
+        moved, velocity = momentum(p, velocity, target)
+        return {name: moved[name] + 1e-3 * (moved[name] - p[name]) ** 2 for name in p}, velocity
+
+    assert {cause.kind for cause in check_state(faster, jax_momentum, ZEROS).diagnoses} == {"factor"}
+    assert "momentum" not in {cause.kind for cause in check_state(bent, jax_momentum, ZEROS).diagnoses}

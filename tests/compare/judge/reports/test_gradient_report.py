@@ -48,7 +48,7 @@ def first_line(report):
         ),
         (
             GradientReport(Verdict.DISAGREE, WRONG, "loss", [Diagnosis("loss", "sign", "the sign is wrong.")]),
-            "DISAGREE: the loss: the sign is wrong.",
+            "DISAGREE: the loss: the sign is wrong. The gradient of Z2 is wrong, too.",
         ),
         (
             GradientReport(Verdict.DISAGREE, RIGHT, diagnoses=[Diagnosis("x", "modifies-arguments", "it modifies x.")]),
@@ -85,7 +85,11 @@ def opinion(consistent, miss):
 
 @pytest.mark.parametrize(
     ("miss", "words"),
-    [(3e-10, "escapes with probability 3e-10"), (0.04, "escapes with probability 4%"), (1.0, "which is not far here")],
+    [
+        (3e-10, "(chance of missing an error this large: 3e-10)"),
+        (0.04, "(chance of missing an error this large: 4%)"),
+        (1.0, "which is not far here"),
+    ],
 )
 def test_a_side_found_by_differences_comes_with_what_they_may_miss(miss, words):
     opinions = {"manual, random": opinion(False, 0.9), "autodiff, random": opinion(True, miss)}
@@ -118,6 +122,22 @@ def test_where_allowances_come_from_is_said_below_the_table():
     report = GradientReport(Verdict.AGREE, RIGHT, notes=["a remark."], allowance="what rounding does.")
     assert str(report).splitlines()[-1] == "Allowed: what rounding does."
     assert report.to_dict()["allowance"] == "what rounding does."
+
+
+def test_no_number_is_no_number_of_the_table():
+    nothing = Row("W2", Verdict.DISAGREE, (3,), "float64", 1.0, message="nan at [1], where 2 is expected")
+    text = str(GradientReport(Verdict.DISAGREE, [nothing], "W2"))
+    assert "nan   " not in text
+    assert text.splitlines()[-1].split() == ["W2", "3", "float64", "1", "-", "-", "disagree"]
+
+
+def test_a_wrong_loss_hides_no_gradient_and_leads_to_none():
+    rows = [row("loss", Verdict.DISAGREE, "1 at its only entry, where 2 is expected"), *WRONG[1:]]
+    text = " ".join(str(GradientReport(Verdict.DISAGREE, rows, "loss", [FACTOR])).split())
+    alone = str(GradientReport(Verdict.DISAGREE, rows, "loss"))
+    assert "The gradient of Z2 is wrong, too." in " ".join(alone.split())
+    assert "Begin there" not in text
+    assert "too." not in str(GradientReport(Verdict.DISAGREE, rows[:1], "loss"))
 
 
 def test_the_report_as_strict_json():

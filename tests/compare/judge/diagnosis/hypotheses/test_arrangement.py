@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from compare.judge.diagnosis.causes import diagnose
+from compare.judge.diagnosis.evidence import Evidence
 from tests.compare.judge.diagnosis.made_up import OTHERWISE, RIGHT, SHAPE, evidence, named
 
 RANDOM = np.random.default_rng(1)
@@ -35,3 +38,68 @@ def test_the_right_amounts_in_the_wrong_places():
     assert "sums along axis 0 are right" in message
     centered, other = (a - a.mean(axis=0) for a in (RIGHT, OTHERWISE))
     assert diagnose(evidence(other, centered)) == []
+
+
+G = RANDOM.standard_normal((5, 5))
+SYMMETRIC = G + G.T
+
+
+@pytest.mark.parametrize(
+    ("came", "right", "kind", "words"),
+    [
+        (
+            2 * SYMMETRIC - np.diag(np.diag(SYMMETRIC)),
+            SYMMETRIC,
+            "symmetric",
+            "exactly twice too large off its diagonal",
+        ),
+        ((SYMMETRIC + np.diag(np.diag(SYMMETRIC))) / 2, SYMMETRIC, "symmetric", "exactly half"),
+        (G + G.T, G, "symmetric", "(G + G^T)"),
+        ((G + G.T) / 2, G, "symmetric", "(G + G^T) / 2"),
+        (G + G.T - np.diag(np.diag(G)), G, "symmetric", "(G + G^T - diag G)"),
+        (np.tril(G), G, "triangle", "only its lower triangle"),
+        (np.triu(SYMMETRIC), SYMMETRIC, "triangle", "only its upper triangle"),
+        (G, np.triu(G), "triangle", "not 0 in the lower triangle"),
+    ],
+)
+def test_a_matrix_taken_for_symmetric_and_a_triangle_alone(came, right, kind, words):
+    found = named(came, right)
+    assert found[0] == kind
+    assert words in found[2]
+
+
+def other_than(right, index):
+    came = 2 * right - np.diag(np.diag(right))
+    came[index] *= 1 + 1e-9
+    return came
+
+
+@pytest.mark.parametrize(
+    ("came", "right"),
+    [
+        (other_than(SYMMETRIC, (1, 3)), SYMMETRIC),
+        (1.9 * SYMMETRIC - 0.9 * np.diag(np.diag(SYMMETRIC)), SYMMETRIC),
+        (G + 0.9 * G.T, G),
+        (np.tril(G) + 1e-9, G),
+        (2 * SYMMETRIC, SYMMETRIC),
+    ],
+)
+def test_what_is_nearly_so_is_neither(came, right):
+    assert {d.kind for d in diagnose(evidence(came, right))}.isdisjoint({"symmetric", "triangle"})
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1), size=st.floats(-12, 0), shape=st.sampled_from([(4, 6), (5, 5), (30, 1), (3, 2, 4)])
+)
+def test_sums_that_are_right_only_within_rounding_place_nothing(seed, size, shape):
+    """One wrong entry in float32, and errors of any size everywhere: sums are off by as much."""
+    random = np.random.default_rng(seed)
+    right = random.standard_normal(shape)
+    allowed = np.full(shape, 1e-5)
+    everywhere = right + 10**size * random.standard_normal(shape)
+    one = right.copy()
+    one.flat[int(random.integers(right.size))] += 1.5e-5
+    for came in (everywhere, one):
+        kinds = {d.kind for d in diagnose(Evidence("W", came, right, allowed, dtype=np.dtype(np.float32)))}
+        assert kinds <= {"single-entry"}

@@ -1,5 +1,6 @@
 """A constant factor: found, named by the sizes it may be made of, and not where it is only near."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from compare.judge.diagnosis.causes import diagnose
 from compare.judge.diagnosis.evidence import Evidence
+from compare.judge.roundoff.whole import Departure
 from tests.compare.judge.diagnosis.made_up import RIGHT, SIZES, evidence, named
 
 
@@ -68,3 +70,68 @@ def test_a_name_of_a_factor_holds_to_rounding(n):
         assert "n / (n - 1) for n = x.shape[0]" in diagnosis.message
     (diagnosis,) = diagnose(near)
     assert "n / (n - 1)" not in diagnosis.message
+
+
+@pytest.mark.parametrize("factor", [1.5, 1.02, 0.25, 1.25, 0.75, 0.02])
+def test_a_plain_number_is_not_named_by_a_size(factor):
+    """1.5 is 3 / 2, 1.25 is 5 / 4, and 1.02 is 51 / 50: some n / (n - 1), or a root of something, by chance."""
+    sizes = {f"x.shape[{i}]": n for i, n in enumerate((3, 5, 16, 51, 4))}
+    _, found, message = named(factor * RIGHT, sizes=sizes)
+    assert found == pytest.approx(factor)
+    assert "shape" not in message
+
+
+def test_a_factor_that_is_not_known_well_is_not_named():
+    """In 16 bits a factor is known to two digits or three, and of many sizes something is always near."""
+    right = np.random.default_rng(3).standard_normal((16, 32))
+    allowed = 0.05 * np.abs(right)
+    sizes = {f"x.shape[{i}]": n for i, n in enumerate((12, 31, 64, 100))}
+    for factor in (64 / 63, 31 / 30, 1.02, 100**-0.5):
+        (diagnosis,) = diagnose(Evidence("W", factor * right, right, allowed, sizes=sizes))
+        assert diagnosis.kind == "factor"
+        assert "shape" not in diagnosis.message
+
+
+def narrow(values):
+    return values.astype(ml_dtypes.bfloat16).astype(float)
+
+
+@pytest.mark.parametrize("factor", [1.02, 0.97, 1.3])
+def test_a_factor_on_a_whole_leaf_in_16_bits(factor):
+    """No entry is wrong by more than its tolerance."""
+    right = np.random.default_rng(3).standard_normal((64, 32))
+    departure = Departure(None, 0, factor, 10.0)
+    e = Evidence("W", narrow(factor * right), right, 0.4 * np.abs(right) + 0.01, departure=departure)
+    (diagnosis,) = diagnose(e)
+    assert (diagnosis.kind, diagnosis.factor) == ("factor", pytest.approx(factor, rel=1e-3))
+    assert f"{factor:g} times" in diagnosis.message
+    mixed = factor * right + (factor - 1) * np.random.default_rng(4).standard_normal(right.shape)
+    mixture = Evidence("W", narrow(mixed), right, 0.4 * np.abs(right) + 0.01, departure=departure)
+    assert {diagnosis.kind for diagnosis in diagnose(mixture)} <= {"single-entry"}
+
+
+def test_a_factor_on_one_line_in_16_bits():
+    right = np.random.default_rng(3).standard_normal((64, 32))
+    scales = np.ones((64, 1))
+    scales[5] = 1.2
+    e = Evidence("W", narrow(scales * right), right, 0.3 * np.abs(right) + 0.01, departure=Departure(0, 5, 1.2, 10.0))
+    (diagnosis,) = diagnose(e)
+    assert diagnosis.kind == "line-factors"
+    assert "at 5 of axis 0 it is 1.2 times" in diagnosis.message
+
+
+def test_a_sign_in_16_bits_is_a_sign():
+    right = np.random.default_rng(3).standard_normal((16, 8))
+    e = Evidence("W", narrow(-right * (1 - 1e-4)), right, 0.05 * np.abs(right), dtype=np.dtype(ml_dtypes.bfloat16))
+    (diagnosis,) = diagnose(e)
+    assert (diagnosis.kind, diagnosis.factor) == ("sign", -1.0)
+
+
+PAIRS = np.random.default_rng(6).standard_normal((7, 2))  # real and imaginary parts
+
+
+def test_complex_numbers_that_are_conjugated():
+    assert named(PAIRS * [1, -1], PAIRS, of_complex=True)[0] == "conjugated"
+    for near in (PAIRS * [1, -1.001], PAIRS * [-1, 1], PAIRS[::-1] * [1, -1], PAIRS * [1, 0]):
+        assert all(d.kind != "conjugated" for d in diagnose(evidence(near, PAIRS, of_complex=True)))
+    assert all(d.kind != "conjugated" for d in diagnose(evidence(PAIRS * [1, -1], PAIRS)))

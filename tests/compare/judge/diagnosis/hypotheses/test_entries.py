@@ -28,13 +28,57 @@ def test_a_reference_of_zeros_is_worth_a_question():
     assert "does the JAX side stop this gradient?" in named(RIGHT, 0 * RIGHT)[2]
 
 
-def test_rows_of_repeated_ids():
-    came = placed(3, RIGHT[3] / 3.7)
-    kind, _, message = named(came, ids={"ids": IDS})
+def kinds(came, right=RIGHT, **known):
+    with np.errstate(all="ignore"):
+        return {diagnosis.kind for diagnosis in diagnose(evidence(came, right, **known))}
+
+
+def test_rows_of_repeated_ids_that_hold_one_contribution():
+    """As the reference's own program has it if it writes where it should add."""
+    last, first = placed(3, RIGHT[3] / 3.7), placed(3, RIGHT[3] / 1.2)
+    known = {"ids": {"ids": IDS}, "overwriting": {"last": last, "first": first}}
+    kind, _, message = named(last, **known)
     assert kind == "lost-repeats"
+    assert "its last contribution" in message
     assert "np.add.at" in message
-    other_row = placed(1, RIGHT[1] / 3.7)  # a row that no id names twice
-    assert all(diagnosis.kind != "lost-repeats" for diagnosis in diagnose(evidence(other_row, ids={"ids": IDS})))
+    assert "its first contribution" in named(first, **known)[2]
+    averaged = RIGHT / np.array([1, 1, 1, 2])[:, None]
+    assert "contributions are averaged" in named(averaged, **known)[2]
+
+
+@pytest.mark.parametrize(
+    "came",
+    [
+        placed(3, RIGHT[3] * np.linspace(0.1, 0.9, 6)),  # only repeated rows are wrong, in no known way
+        placed(3, RIGHT[3] / 3.7 + 1e-9),  # nearly the last contribution
+        placed(1, RIGHT[1] / 3.7),  # a row that no id names twice
+        placed(3, RIGHT[3] / 3),  # an average over more than there are
+    ],
+)
+def test_wrong_rows_that_happen_to_be_repeated_are_no_lost_repeats(came):
+    overwriting = {"last": placed(3, RIGHT[3] / 3.7)}
+    assert "lost-repeats" not in kinds(came, ids={"ids": IDS}, overwriting=overwriting)
+
+
+def test_padding_that_should_be_masked():
+    right = placed(0, 0.0)
+    kind, _, message = named(RIGHT, right, ids={"ids": np.array([0, 2, 0, 1])})
+    assert kind == "missing-mask"
+    assert "at 0 of axis 0, which ids names 2 times" in message
+    columns = RIGHT * (np.arange(6) < 4)
+    assert "at 4, 5 of axis 1" in named(RIGHT, columns)[2]
+
+
+@pytest.mark.parametrize(
+    ("came", "right"),
+    [
+        (placed(1, 2 * RIGHT[1]), placed(0, 0.0)),  # another row is wrong, too
+        (placed(0, 1.3 * RIGHT[0]), placed((0, 0), 0.0)),  # a row that is not 0 all along
+        (RIGHT, 0 * RIGHT),  # nothing should be anything
+    ],
+)
+def test_what_is_wrong_elsewhere_is_no_padding(came, right):
+    assert "missing-mask" not in kinds(came, right)
 
 
 def test_contributions_that_overwrite_each_other():
@@ -55,8 +99,20 @@ def test_ties():
     first, all_equal = np.zeros_like(x), 1.5 * (x == x.max(axis=1, keepdims=True))
     first[np.arange(3), x.argmax(axis=1)] = 1.5
     assert named(all_equal, first, parameter=x)[0] == "ties"
+    shared = first.copy()
+    shared[0, 1:3] = 0.75
+    assert named(shared, first, parameter=x)[0] == "ties"
     all_equal[1, 0] = 1
-    assert all(d.kind != "ties" for d in diagnose(evidence(all_equal, first, parameter=x)))
+    assert "ties" not in kinds(all_equal, first, parameter=x)
+
+
+def test_wrong_entries_of_equal_values_are_no_ties():
+    """They must hold what another of them should get, or a share: not so off the diagonal of what is symmetric."""
+    a = np.random.default_rng(1).standard_normal((4, 4))
+    parameter, right = a + a.T, a @ a.T
+    off = ~np.eye(4, dtype=bool)
+    for came in (right + off * right, np.where(off, 1.3 * right, right), right + off * (a * 0.1 + a.T * 0.1)):
+        assert "ties" not in kinds(came, right, parameter=parameter)
 
 
 def test_clipping():
@@ -75,10 +131,30 @@ def test_precision_lost_in_storage(narrow):
     assert narrow in message
 
 
+def nearby(error, again):
+    """Errors at four points near by: the same, or drawn anew."""
+    random = np.random.default_rng(5)
+    return lambda: np.array([random.permutation(error.ravel()).reshape(SHAPE) if again else error for _ in range(4)])
+
+
 def test_precision_lost_on_the_way():
-    noise = 1 + 2e-7 * np.random.default_rng(1).standard_normal(SHAPE)
-    assert named(RIGHT * noise)[0] == "precision"
-    assert diagnose(evidence(RIGHT * (1 + 1e4 * (noise - 1)))) == []  # much larger than float32 makes it
+    error = 2e-7 * RIGHT * np.random.default_rng(1).standard_normal(SHAPE)
+    assert named(RIGHT + error, errors_nearby=nearby(error, True))[0] == "precision"
+
+
+@pytest.mark.parametrize("size", [1e4, 1.0, 1e-3, 1e-6])
+def test_errors_that_are_no_rounding_are_not_lost_precision(size):
+    """As large beside the point, of one sign, much larger than float32 makes them, or much smaller."""
+    error = 2e-7 * size * RIGHT * np.random.default_rng(1).standard_normal(SHAPE)
+    assert "precision" not in kinds(RIGHT + error, errors_nearby=nearby(error, False))
+    assert "precision" not in kinds(RIGHT + error)  # nothing is known of the points near by
+    if size != 1.0:
+        assert "precision" not in kinds(RIGHT + error, errors_nearby=nearby(error, True))
+
+
+def test_round_numbers_are_no_cast():
+    right = np.arange(24.0).reshape(SHAPE) + 1
+    assert "precision" not in kinds(right + (right == 3) * 2.0**-13, right)
 
 
 def test_single_entries():

@@ -1,0 +1,320 @@
+"""What a quantity would have been if the gradient's program had done something else on the way."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from compare.errors import CodeUnderTestFailed
+from compare.judge.evaluation.point import Check, Point
+from compare.judge.program.plan import Plan, Step, as_it_is, is_narrow
+from compare.judge.program.primitives.indexing import scatter
+from compare.judge.program.trace import Taps
+from compare.pytrees import LOSS, Pytree, copies, leaves_by_path
+
+# Of the sums in a gradient's program, so many terms are left out one by one, those nearest to the parameters first.
+MOST_TERMS = 32
+# Sums that would take longer to form one term at a time than anybody would wait are not formed so.
+MOST_SUMMED = 50_000_000
+# What a term is called if it is neither of a mean nor of a variance.
+UNNAMED = "one of the terms"
+
+Rule = Callable[[Step, list[Any]], list[Any]]
+
+
+def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str], np.ndarray]:
+    """What a quantity would have been if something before it had been otherwise, by kind and in words."""
+    if path == LOSS:
+        return {}
+    upstream, parameters = point.upstream(check.taps), point.parameters
+
+    def value(parameters: Pytree, upstream: Any) -> np.ndarray:
+        return _gradient(check, point, path, parameters, Taps(upstream))
+
+    found: dict[tuple[str, str], np.ndarray] = {}
+    for name, gradient in upstream.items():
+        if name == path:
+            continue
+        for axis, n in enumerate(gradient.shape):
+            for words, kept in (
+                ("only the last", [n - 1]),
+                ("only the first", [0]),
+                ("all but the last", range(n - 1)),
+            ):
+                mask = np.zeros_like(gradient)
+                mask[(slice(None),) * axis + (list(kept),)] = 1
+                message = f"it comes from {words} along axis {axis} of d{name}, and should sum over them all."
+                found["missing-sum", message] = value(parameters, upstream | {name: gradient * mask})
+        for other, swapped in upstream.items():
+            if other != name and swapped.shape == gradient.shape and other != path:
+                message = f"it is computed from d{other}, where d{name} belongs."
+                found["wrong-factor", message] = value(parameters, upstream | {name: swapped})
+    leaves, tree = jax.tree.flatten(parameters)
+    for i, (name, leaf) in enumerate(leaves_by_path(parameters).items()):
+        if leaf.ndim == 2 and leaf.shape[0] == leaf.shape[1] > 1:
+            # The forward pass stays as it is: only the backward step sees the transpose.
+            turned = jax.tree.unflatten(tree, [*leaves[:i], leaf.T, *leaves[i + 1 :]])
+            found["transpose", f"it is computed with the transpose of {name}."] = value(turned, upstream)
+    return found
+
+
+def _gradient(
+    check: Check, point: Point, path: str, parameters: Pytree, taps: Taps, rule: Rule = as_it_is
+) -> np.ndarray:
+    """One quantity's gradient, with what `taps` puts in the place of gradients on the way, each step by `rule`."""
+    _, right = check.loss.gradient(parameters, *point.args, taps=taps, rule=rule)
+    found = taps.gradients | leaves_by_path(right)
+    return np.asarray(found[path] if path in found else np.zeros(check.taps[path].shape))
+
+
+def paths(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
+    """What comes back to a quantity through each marked value, and is part of its gradient."""
+    if path == LOSS or not check.taps:
+        return {}
+    cut = point.upstream(check.taps)
+
+    def value(upstream: Any, without: str | None = None) -> np.ndarray:
+        weights = {} if without is None or without in cut else {without: 0.0}
+        return _gradient(check, point, path, point.parameters, Taps(upstream, weights))
+
+    whole = value(cut)
+    parts = {
+        name: whole - value(cut | {name: 0 * cut[name]} if name in cut else cut, name)
+        for name in check.taps
+        if name != path
+    }
+    return {name: part for name, part in parts.items() if part.any()}
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a sum in the gradient's program: what it is, in words, and its part of a quantity."""
+
+    words: str
+    part: np.ndarray
+
+
+def terms(check: Check, point: Point, path: str) -> list[Term]:
+    """What each term of the sums on the way back adds to a quantity: JAX adds what comes back by several ways."""
+    plan = _plan(check, point)
+    if path == LOSS or plan is None:
+        return []
+    adding = [step for step in plan if step.name == "add_any"][-MOST_TERMS // 2 :]
+    if not adding:
+        return []
+    upstream = point.upstream(check.taps)
+    words = _Words(plan, adding)
+    whole = _gradient(check, point, path, point.parameters, Taps(upstream), words.rule)
+
+    def without(number: int, operand: int) -> np.ndarray:
+        def rule(step: Step, inputs: list[Any]) -> list[Any]:
+            if step is adding[number]:
+                inputs = [np.zeros_like(value) if i == operand else value for i, value in enumerate(inputs)]
+            return step.run(inputs, as_it_is)
+
+        return _gradient(check, point, path, point.parameters, Taps(upstream), rule)
+
+    found = []
+    for number in range(len(adding)):
+        for operand in range(2):
+            part = whole - without(number, operand)
+            if part.any() and np.isfinite(part).all():
+                said, axes = words.of[number, operand], _constant_along(part)
+                if said == UNNAMED and axes:  # what is added up before it is spread over an axis
+                    said = f"the term of the sum or mean over {_axes_in_words(axes)}"
+                found.append(Term(said, part))
+    return found
+
+
+class _Words:
+    """A rule that does each step as it is, and looks at the terms of some sums: what are they, in words?"""
+
+    def __init__(self, plan: Plan, adding: list[Step]) -> None:
+        self.numbers = {id(step): number for number, step in enumerate(adding)}
+        self.producers = {place: step for step in plan for place in step.outputs}
+        self.inputs: dict[int, list[Any]] = {}  # of products, which are looked at again where they are added
+        self.of: dict[tuple[int, int], str] = {}
+
+    def rule(self, step: Step, inputs: list[Any]) -> list[Any]:
+        if step.name in ("mul", "div"):
+            self.inputs[id(step)] = inputs
+        number = self.numbers.get(id(step))
+        if number is not None:
+            for operand, (place, value) in enumerate(zip(step.inputs, inputs, strict=True)):
+                self.of[number, operand] = self._words(place, np.asarray(value))
+        return step.run(inputs, as_it_is)
+
+    def _words(self, place: int, value: np.ndarray) -> str:
+        axes = _constant_along(value)
+        if axes:
+            return f"the term of the sum or mean over {_axes_in_words(axes)}"
+        for _ in range(6):
+            step = self.producers.get(place)
+            if step is None:
+                break
+            shapes = [np.shape(v) for v in self.inputs.get(id(step), ())]
+            if shapes and np.broadcast_shapes(*shapes) == value.shape:
+                both = [np.broadcast_to(np.asarray(v), value.shape) for v in self.inputs[id(step)] if np.ndim(v)]
+                for one, other in ((0, 1), (1, 0)) if len(both) == 2 else ():
+                    axes = _constant_along(both[one])
+                    if axes and _is_centered(both[other], axes):
+                        return f"the term of the variance over {_axes_in_words(axes)}"
+            larger = [at for at in step.inputs if at in self.producers]
+            if len(larger) != 1 or step.name == "add_any":
+                break
+            place = larger[0]
+        return UNNAMED
+
+
+def _constant_along(value: np.ndarray) -> tuple[int, ...]:
+    if value.size < 2:
+        return ()
+    largest = np.abs(value).max()
+    return tuple(
+        axis
+        for axis, n in enumerate(value.shape)
+        if n > 1 and largest > 0 and (np.ptp(value, axis=axis) <= 1e-14 * largest).all()
+    )
+
+
+def _is_centered(value: np.ndarray, axes: tuple[int, ...]) -> bool:
+    sizes = np.abs(value).sum(axes)
+    return bool(sizes.any() and (np.abs(value.sum(axes)) <= 1e-9 * sizes).all())
+
+
+def _axes_in_words(axes: tuple[int, ...]) -> str:
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
+
+
+def overwriting(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
+    """What a quantity would have been if contributions to the same place overwrote each other, by which one stays."""
+    plan = _plan(check, point)
+    if path == LOSS or plan is None:
+        return {}
+    adding = {id(step) for step in _backward(plan) if step.name == "scatter-add"}
+    if not adding:
+        return {}
+
+    def rule(first: bool) -> Rule:
+        def overwritten(step: Step, inputs: list[Any]) -> list[Any]:
+            if id(step) not in adding:
+                return step.run(inputs, as_it_is)
+            operand, indices, updates = inputs
+            numbers = step.params["dimension_numbers"]
+            if first:  # the other way round, what is written last came first
+                rows = tuple(i for i in range(updates.ndim) if i not in numbers.update_window_dims)
+                indices, updates = np.flip(indices, tuple(range(indices.ndim - 1))), np.flip(updates, rows)
+            written = scatter(
+                operand, indices, np.ascontiguousarray(updates), dimension_numbers=numbers, mode=step.params["mode"]
+            )
+            return [written.astype(step.dtypes[0])]
+
+        return overwritten
+
+    upstream = point.upstream(check.taps)
+    return {
+        name: _gradient(check, point, path, point.parameters, Taps(upstream), rule(name == "first"))
+        for name in ("last", "first")
+    }
+
+
+def accumulated(check: Check, point: Point, path: str) -> tuple[np.ndarray, int] | None:
+    """A parameter's gradient if the last sum that makes it were formed in 16 bits, and of how many terms that is."""
+    plan = _plan(check, point)
+    names = list(leaves_by_path(point.parameters))
+    if plan is None or path not in names or not is_narrow(check.dtype):
+        return None
+    producers = {place: step for step in plan for place in step.outputs}
+    step = producers.get(plan.outputs[1 + names.index(path)])
+    while step is not None and len(step.inputs) == 1 and not (step.name == "reduce_sum" and _shrinks(step)):
+        step = producers.get(step.inputs[0])
+    if step is None or step.name not in ("reduce_sum", "dot_general"):
+        return None
+    last, count = step, 0
+
+    def rule(step: Step, inputs: list[Any]) -> list[Any]:
+        nonlocal count
+        if step is not last:
+            return step.run(inputs, as_it_is)
+        total = np.zeros(step.equation.outvars[0].aval.shape, check.dtype)
+        summands, count = _summands(step, inputs)
+        if count * total.size > MOST_SUMMED:
+            return step.run(inputs, as_it_is)
+        for summand in summands:
+            total = (total.astype(np.float32) + summand.astype(check.dtype).astype(np.float32)).astype(check.dtype)
+        return [total.astype(step.dtypes[0])]
+
+    value = _gradient(check, point, path, point.parameters, Taps(point.upstream(check.taps)), rule)
+    return value, count
+
+
+def _shrinks(step: Step) -> bool:
+    return step.equation.invars[0].aval.size > step.equation.outvars[0].aval.size
+
+
+def _summands(step: Step, inputs: list[Any]) -> tuple[Iterator[np.ndarray], int]:
+    """The terms of a sum or of a matrix product, one after the other, and how many there are."""
+    if step.name == "reduce_sum":
+        axes = tuple(step.params["axes"])
+        moved = np.moveaxis(inputs[0], axes, tuple(range(len(axes))))
+        flat = moved.reshape(-1, *moved.shape[len(axes) :])
+        return iter(flat), len(flat)
+    (left_sum, right_sum), (left_same, right_same) = step.params["dimension_numbers"]
+
+    def arranged(value: np.ndarray, summed: Any, same: Any) -> np.ndarray:
+        """What is summed over first, then what both have, then the rest: each in one axis."""
+        rest = [i for i in range(value.ndim) if i not in (*summed, *same)]
+        sizes = [int(np.prod([value.shape[i] for i in axes], dtype=int)) for axes in (summed, same, rest)]
+        return value.transpose(*summed, *same, *rest).reshape(sizes)
+
+    left, right = arranged(inputs[0], left_sum, left_same), arranged(inputs[1], right_sum, right_same)
+    shape = step.equation.outvars[0].aval.shape
+    return ((a[:, :, None] * b[:, None, :]).reshape(shape) for a, b in zip(left, right, strict=True)), len(left)
+
+
+def errors_nearby(check: Check, point: Point, path: str, count: int = 8) -> np.ndarray | None:
+    """A quantity's errors at parameters that differ by a hundredth; None if it cannot be computed there.
+
+    Rounding is another there, and what is wrong by a formula is as wrong.
+    """
+    random = np.random.default_rng(check.seed)
+    found = []
+    for _ in range(count):
+
+        def moved(leaf: np.ndarray) -> np.ndarray:
+            return (leaf * (1 + 1e-2 * random.standard_normal(leaf.shape))).astype(leaf.dtype)
+
+        parameters = jax.tree.map(moved, point.parameters)
+        try:
+            answer = check.answer(check.by_hand.function(*copies((parameters, *point.args))), parameters)
+        except Exception:  # any refusal of another point means the same
+            return None
+        there = Point(parameters, point.args, answer, {}, {}, [], 0)
+        if path not in answer.actual or path == LOSS:
+            return None
+        expected = _gradient(check, there, path, parameters, Taps(there.upstream(check.taps)))
+        actual = answer.actual[path]
+        if actual.shape != expected.shape:
+            return None
+        found.append(np.asarray(actual, np.float64) - expected)
+    return np.array(found)
+
+
+def _plan(check: Check, point: Point) -> Plan | None:
+    try:
+        return check.loss.at(point.parameters, *point.args).gradient_plan
+    except CodeUnderTestFailed:
+        return None
+
+
+def _backward(plan: Plan) -> list[Step]:
+    """The steps that the loss itself does not need."""
+    needed = {plan.outputs[0]}
+    forward = set()
+    for step in reversed(plan.steps):
+        if not needed.isdisjoint(step.outputs):
+            needed.update(step.inputs)
+            forward.add(id(step))
+    return [step for step in plan if id(step) not in forward]
