@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import special
+from scipy import sparse, special
 
 from compare import Verdict, check_gradients, check_vjp, tap
 
@@ -942,3 +942,364 @@ def test_d3_what_jax_s_program_says_of_its_derivative_is_named_and_not_blamed(na
     wrong = check_gradients(by_hand(1.5), lambda x: (c * function(x)).sum(), x)
     assert wrong.verdict is Verdict.DISAGREE
     assert wrong.wrong_side != "autodiff"
+
+
+# ======================================================================================== E. false or empty words
+
+CAUSES = pytest.mark.xfail(strict=False, reason="causes")
+
+
+def kinds(report):
+    return {diagnosis.kind for diagnosis in report.diagnoses}
+
+
+def looked_up(change, padding=None):
+    """sum c * table[ids]^2 / 2, by hand with a wrong treatment of ids."""
+
+    def by_hand(table, ids, c):
+        values = table[ids]
+        gradient = np.zeros_like(table)
+        np.add.at(gradient, ids, c[:, None] * values)
+        return np.sum(c[:, None] * values**2) / 2, change(gradient, ids)
+
+    return by_hand
+
+
+def looked_up_loss(table, ids, c):
+    return jnp.sum(c[:, None] * table[ids] ** 2) / 2
+
+
+def lost(gradient, ids):
+    """Only the last of the repeated."""
+    a = random()
+    table, ids_, c = a.normal(size=(6, 3)), REPEATED, a.normal(size=7)
+    kept = np.zeros_like(gradient)
+    kept[ids_] = c[:, None] * table[ids_]
+    return kept
+
+
+REPEATED = np.array([0, 2, 2, 5, 2, 0, 1])
+OF_IDS = {
+    "rows are averaged": lambda g, ids: g / np.maximum(np.bincount(ids, minlength=6), 1)[:, None],
+    "a repeated row is masked, as padding": lambda g, ids: g * (np.arange(6) != 2)[:, None],
+    "repeated rows are noise": lambda g, ids: (
+        g + (np.bincount(ids, minlength=6) > 1)[:, None] * random().normal(size=(6, 1))
+    ),
+}
+
+
+def id_point():
+    a = random()
+    return a.normal(size=(6, 3)), REPEATED, a.normal(size=7)
+
+
+def test_e1_repeats_that_are_lost_are_named():
+    report = check_gradients(looked_up(lost), looked_up_loss, *id_point(), probes=False)
+    assert kinds(report) == {"lost-repeats"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name.endswith("as padding") else CAUSES) for name in OF_IDS]
+)
+def test_e1_what_is_wrong_with_repeated_rows_is_not_always_that_they_are_lost(name):
+    report = check_gradients(looked_up(OF_IDS[name]), looked_up_loss, *id_point(), probes=False)
+    assert report.verdict is Verdict.DISAGREE
+    assert "lost-repeats" not in kinds(report)
+
+
+def covariance(n=4):
+    A = random().normal(size=(n, n))
+    return A @ A.T + n * np.eye(n)
+
+
+SYMMETRIC = {
+    "log det": (lambda S: (np.linalg.slogdet(S)[1], np.linalg.inv(S).T), lambda S: jnp.linalg.slogdet(S)[1]),
+    "a quadratic form": (
+        lambda S: (np.sum(S * S) / 2, S.copy()),
+        lambda S: jnp.sum(S * S) / 2,
+    ),
+}
+
+
+@CAUSES
+@pytest.mark.parametrize("name", SYMMETRIC)
+def test_e2_twice_too_large_off_the_diagonal_is_said_so(name):
+    right, loss = SYMMETRIC[name]
+
+    def doubled(S):
+        value, G = right(S)
+        return value, 2 * G - np.diag(np.diag(G))
+
+    report = check_gradients(doubled, loss, covariance())
+    assert report.verdict is Verdict.DISAGREE
+    assert "ties" not in kinds(report)
+    assert "diag" in report.sentence
+
+
+@pytest.mark.parametrize("name", SYMMETRIC)
+def test_e2_and_other_faults_of_a_symmetric_parameter_are_no_ties(name):
+    right, loss = SYMMETRIC[name]
+    times = 1 + 0.3 * np.triu(random().normal(size=(4, 4)), 1)
+    times = np.triu(times) + np.triu(times, 1).T
+    report = check_gradients(lambda S: (right(S)[0], right(S)[1] * times), loss, covariance(), probes=False)
+    assert report.verdict is Verdict.DISAGREE
+    assert "2G" not in report.sentence
+
+
+@jax.custom_vjp
+def lower(L, b):
+    return jax.scipy.linalg.solve_triangular(L, b, lower=True)
+
+
+def _solved(L, b):
+    x = jax.scipy.linalg.solve_triangular(L, b, lower=True)
+    return x, (L, x)
+
+
+def _with_a_ghost(kept, g):
+    L, x = kept
+    db = jax.scipy.linalg.solve_triangular(L, g, lower=True, trans=1)
+    return -jnp.outer(db, x), db  # not only the lower triangle
+
+
+lower.defvjp(_solved, _with_a_ghost)
+
+
+def test_e3_a_triangle_that_should_be_zero_is_no_transpose():
+    """jax #40421: the other triangle of the gradient is not masked."""
+    L, b = np.linalg.cholesky(covariance()), random().normal(size=4)
+
+    def by_hand(L, b):
+        x = np.linalg.solve(L, b)
+        return np.sum(x**2), np.tril(-np.outer(np.linalg.solve(L.T, 2 * x), x))
+
+    def loss(L, b):
+        return jnp.sum(lower(L, b) ** 2)
+
+    report = check_gradients(by_hand, loss, L, b, probes=False)
+    assert report.verdict is Verdict.DISAGREE
+    assert "transpose" not in kinds(report)
+
+
+NOT_ROUNDING = {
+    "central differences": lambda x: (np.sin(x + 1e-6) - np.sin(x - 1e-6)) / 2e-6 * (1 + 1e-9),
+    "differences that are too wide": lambda x: (np.sin(x + 1e-3) - np.sin(x - 1e-3)) / 2e-3,
+    "an epsilon elsewhere": lambda x: np.cos(x) / (1 + 1e-8),
+    "an epsilon beside a square": lambda x: np.cos(x) / np.sqrt(1 + 1e-8 * (1 + x**2)),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "an epsilon elsewhere" else CAUSES) for name in NOT_ROUNDING]
+)
+def test_e4_errors_that_depend_on_the_data_are_no_precision(name):
+    x = random().normal(size=30)
+    report = check_gradients(lambda x: (np.sin(x).sum(), NOT_ROUNDING[name](x)), lambda x: jnp.sin(x).sum(), x)
+    assert report.verdict is Verdict.DISAGREE
+    assert "precision" not in kinds(report)
+
+
+@pytest.mark.parametrize("short", [np.float32, np.float16])
+def test_e4_and_what_is_rounded_is(short):
+    x = random().normal(size=300)
+    report = check_gradients(
+        lambda x: (np.sin(x).sum(), np.cos(x).astype(short).astype(float)), lambda x: jnp.sin(x).sum(), x
+    )
+    assert report.verdict is Verdict.DISAGREE
+    assert kinds(report) == {"precision"}
+
+
+def normalized(x):
+    return (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5)
+
+
+def normalized_forward(x):
+    wide = np.asarray(x, np.float64 if x.dtype == np.float64 else np.float32)
+    sigma = np.sqrt(wide.var(-1, keepdims=True) + wide.dtype.type(1e-5))
+    normal = (wide - wide.mean(-1, keepdims=True)) / sigma
+    return normal.astype(x.dtype), (normal, sigma)
+
+
+def normalized_backward(mean=True, variance=True, times=1.0):
+    def backward(dy, cache):
+        normal, sigma = cache
+        dx = dy.astype(normal.dtype)
+        along = (dx * normal).mean(-1, keepdims=True)
+        dx = dx - mean * dx.mean(-1, keepdims=True) - variance * normal * along
+        return (normal.dtype.type(times) * dx / sigma).astype(dy.dtype)
+
+    return backward
+
+
+@pytest.mark.parametrize("dtype", [BF, np.float16, np.float64])
+def test_e5_a_term_that_is_missing_in_16_bits_is_no_other_cause(dtype):
+    x = random().normal(size=(32, 64)).astype(dtype)
+    report = check_vjp(normalized_forward, normalized_backward(variance=False), normalized, x, probes=False)
+    assert report.verdict is Verdict.DISAGREE
+    assert not kinds(report) & {"missing-factor", "wrong-factor", "extra-factor"}
+
+
+@CAUSES
+@pytest.mark.parametrize("dtype", [BF, np.float16])
+def test_e5_a_flipped_sign_in_16_bits_is_one(dtype):
+    x = random().normal(size=(32, 64)).astype(dtype)
+    report = check_vjp(normalized_forward, normalized_backward(times=-1), normalized, x, probes=False)
+    assert kinds(report) == {"sign"}
+    assert "0.999" not in str(report)
+
+
+@pytest.mark.parametrize("relative", [3e-11, 3e-12, 1e-8, -3e-11])
+def test_e6_the_digits_that_differ_are_shown(relative):
+    x = random().normal(size=30)
+    report = check_gradients(lambda x: ((x * x).sum() * (1 + relative), 2 * x), lambda x: (x * x).sum(), x)
+    assert report.verdict is Verdict.DISAGREE
+    words = report.rows[0].message.split()
+    ours, right = words[0], words[words.index("where") + 1]
+    assert ours != right
+    assert float(ours) / float(right) - 1 == pytest.approx(relative, rel=0.05)
+
+
+@pytest.mark.parametrize("relative", [1e-11, 1e-9])
+def test_e6_nothing_is_1_times_what_it_should_be(relative):
+    x = random().normal(size=30)
+    report = check_gradients(lambda x: ((x * x).sum(), 2 * x * (1 + relative)), lambda x: (x * x).sum(), x)
+    assert report.verdict is Verdict.DISAGREE
+    assert " 1 times" not in " ".join(str(report).split())
+
+
+@pytest.mark.parametrize("loss_factor", [1.1, -1.0])
+def test_e7_the_headline_is_on_a_row_that_disagrees(loss_factor):
+    x = random().normal(size=5)
+    report = check_gradients(lambda x: (loss_factor * (x * x).sum(), 2 * x), lambda x: (x * x).sum(), x)
+    assert report.sentence.startswith("DISAGREE: the loss:")
+    assert [row.path for row in report.rows if row.verdict is Verdict.DISAGREE] == ["loss"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("where", ["h", "W"])
+def test_e8_what_is_no_number_is_said_to_be_none(bad, where):
+    def by_hand(p, x, y):
+        value, gradients, intermediates = classified_by_hand()(p, x, y)
+        if where == "W":
+            return value, gradients | {"W": gradients["W"] * bad}, intermediates
+        return value, gradients, {"h": intermediates["h"] * bad}
+
+    report = check_gradients(by_hand, classified, *classification(np.float64, np.int64), probes=False)
+    assert report.first_wrong == where
+    assert kinds(report) == {"non-finite"}
+    assert "there should be no such leaf" not in str(report)
+
+
+@pytest.mark.parametrize(
+    ("shape", "change"),
+    [
+        ((3,), lambda g: g[:, None]),
+        ((3,), lambda g: g[None]),
+        pytest.param((2, 3), lambda g: g[..., None], id="one more axis"),
+    ],
+)
+@CAUSES
+def test_e9_an_axis_that_is_too_many_is_not_to_be_kept(shape, change):
+    x = random().normal(size=shape)
+    report = check_gradients(lambda x: ((x * x).sum(), change(2 * x)), lambda x: (x * x).sum(), x)
+    assert kinds(report) == {"shape"}
+    assert "keepdims=True" not in report.sentence
+
+
+def test_e9_an_axis_that_is_missing_is_to_be_kept():
+    x = random().normal(size=(3, 1))
+    report = check_gradients(lambda x: ((x * x).sum(), 2 * x[:, 0]), lambda x: (x * x).sum(), x)
+    assert "keepdims=True" in report.sentence
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("place", ["x", "w", "in a tree"])
+def test_e10_what_is_no_number_in_the_data_is_said_first(bad, place):
+    x, w = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0])
+    (w if place == "w" else x)[1] = bad
+
+    def loss(w, x):
+        return jnp.sum(w**2 * (x["a"] if place == "in a tree" else x))
+
+    def by_hand(w, x):
+        array = x["a"] if place == "in a tree" else x
+        return np.sum(w**2 * array), 2 * w * array
+
+    with np.errstate(all="ignore"):
+        report = check_gradients(by_hand, loss, w, {"a": x} if place == "in a tree" else x)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    name = {"in a tree": "x: a"}.get(place, place)
+    assert report.sentence.startswith(f"INCONCLUSIVE: the input {name} holds {bad} at [1]")
+
+
+@CAUSES
+@pytest.mark.parametrize("rename", [lambda k: f"d{k}", lambda k: f"grad_{k}", lambda k: f"{k}_grad"])
+def test_e10_gradients_under_other_names_are_one_sentence(rename):
+    p = {"W1": np.ones(3), "b1": np.ones(2), "W2": np.ones(4)}
+
+    def by_hand(p):
+        return sum((v * v).sum() for v in p.values()), {rename(k): 2 * v for k, v in p.items()}
+
+    report = check_gradients(by_hand, lambda p: sum((v * v).sum() for v in p.values()), p)
+    assert report.verdict is Verdict.DISAGREE
+    assert len(report.diagnoses) == 1
+    assert rename("W1") in report.sentence
+
+
+def test_e10_inputs_go_by_the_forward_s_names():
+    report = check_vjp(
+        lambda value, gain: (value * gain, (value, gain)),
+        lambda dy, cache: (dy * cache[1], 2 * dy * cache[0]),
+        lambda value, gain: value * gain,
+        *random().normal(size=(2, 3)),
+    )
+    assert [row.path for row in report.rows] == ["output", "value", "gain"]
+    assert report.sentence.startswith("DISAGREE: the gradient of gain: it is 2 times what it should be")
+
+
+TERMS = {
+    "without the mean's": {"mean": False},
+    "without the variance's": {"variance": False},
+    "without both": {"mean": False, "variance": False},
+}
+
+
+@CAUSES
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", TERMS)
+def test_e11_a_norm_without_a_term_is_named(name, dtype):
+    x = random().normal(size=(6, 8)).astype(dtype)
+    report = check_vjp(normalized_forward, normalized_backward(**TERMS[name]), normalized, x, probes=False)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.diagnoses
+    words = report.sentence
+    assert ("mean" in words) == ("mean" in TERMS[name])
+    assert ("variance" in words) == ("variance" in TERMS[name])
+
+
+FLAGS = {
+    "a flag": (True, lambda w, flag: (w * w).sum() if flag else 0.0),
+    "a length": (2, lambda w, n: (w[:n] ** 2).sum()),
+    "a string": ("sum", lambda w, how: getattr(jnp, how)(w * w)),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "a string" else CAUSES) for name in FLAGS])
+def test_e12_what_is_no_array_is_to_be_bound(name):
+    argument, loss = FLAGS[name]
+    w = np.ones(3)
+    with pytest.raises(TypeError, match=r"functools\.partial"):
+        check_gradients(lambda w, argument: ((w * w).sum(), 2 * w), loss, w, argument)
+
+
+@CAUSES
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.coo_array])
+@pytest.mark.parametrize("place", ["argument", "parameter"])
+def test_e12_a_sparse_matrix_is_refused_with_what_to_do(kind, place):
+    w, X = np.ones(3), kind(np.eye(3))
+    with pytest.raises((TypeError, ValueError), match=r"(?s)sparse.*(toarray|functools\.partial|dense)"):
+        check_gradients(
+            lambda w, X: ((X @ w).sum(), X.T @ np.ones(3)),
+            lambda w, X: (X @ w).sum(),
+            *((w, X) if place == "argument" else (X, w)),
+        )
