@@ -226,7 +226,10 @@ class Check:
         sizes = {path: _size(leaf) for path, leaf in leaves_by_path(parameters).items()}
         decided = []
         for row in rows:
-            if row.verdict is Verdict.AGREE and row.path in sizes and row.visible is not None and row.visible > HALF:
+            if row.verdict is not Verdict.AGREE or row.visible is None or not row.norm:  # of 0, no factor is wrong
+                decided.append(row)
+                continue
+            if row.path in sizes and row.visible > HALF:
                 moves = float(np.max(tolerance[row.path], initial=0.0)) * sizes[row.path]
                 if moves > IMMATERIAL * terms:
                     message = "rounding may be as large as the gradient itself here, so that no value could be wrong"

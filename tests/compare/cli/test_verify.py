@@ -92,7 +92,7 @@ def test_the_json_is_strict_and_has_every_part(defaults):
         "platform": "cpu",
     }
     assert {row["path"] for row in value["gradients"]["rows"]} >= {"loss", "W1", "b1", "W2", "b2"}
-    assert all(row["error"] <= row["allowed"] for row in value["gradients"]["rows"])
+    assert all(row["error"] <= row["tolerance"] for row in value["gradients"]["rows"])
     assert value["trajectory"]["steps"] == 1000
     assert value["trajectory"]["verdict"] == "agree"
     assert value["seconds_per_step"].keys() == {"manual", "autodiff"}

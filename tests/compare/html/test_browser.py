@@ -241,7 +241,7 @@ def test_the_tables_say_what_the_json_says(visit, run):
     value = json.loads(run["json"].read_text(encoding="utf-8"))
     shown = visit(run["page"])
     gradients = [
-        [row["path"], f"{row['norm']:.3g}", f"{row['error']:.1e}", f"{row['allowed']:.1e}", f"✓ {row['verdict']}"]
+        [row["path"], f"{row['norm']:.3g}", f"{row['error']:.1e}", f"{row['tolerance']:.1e}", f"✓ {row['verdict']}"]
         for row in value["gradients"]["rows"]
     ]
     assert [[row[0], *row[3:]] for row in cells(shown.locator("#gradients table"))] == gradients

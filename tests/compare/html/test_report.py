@@ -58,7 +58,9 @@ def test_the_same_run_gives_the_same_page(result):
 
 
 def test_a_disagreement_stands_first(result):
-    row = Row("W1", Verdict.DISAGREE, (8, 2), "float64", 1.0, 0.5, 1e-16, (0, 0), 1.5, 1.0, "1.5, where 1 is expected")
+    row = Row(
+        "W1", Verdict.DISAGREE, (8, 2), "float64", 1.0, 0.5, 1e-16, (0, 0), 1.5, 1.0, message="1.5, where 1 is expected"
+    )
     gradients = GradientReport(Verdict.DISAGREE, [row], "W1", notes=["a note"])
     outline, text = said(report_page(replace(result, gradients=gradients), "x"))
     assert outline.text["h1"] == "The gradient of W1: 1.5, where 1 is expected."

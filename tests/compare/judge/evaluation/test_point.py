@@ -125,3 +125,19 @@ def test_an_overflow_on_the_way_to_a_loss_that_the_dtype_holds_is_told():
     far = {"x": 1000 * at["x"]}
     with np.errstate(all="ignore"):
         assert check_gradients(naive, log_sum_exp, far).verdict is Verdict.DISAGREE
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_gradient_of_0_is_not_undecided_for_want_of_a_factor(times):
+    """Batch normalization of one example: nothing of it moves, though rounding may move the formula by a lot."""
+
+    def loss(x):
+        return jnp.sum((x - x.mean(0)) / jnp.sqrt(x.var(0) + 1e-5) * jnp.arange(1.0, 5.0))
+
+    def by_hand(x):
+        return np.sum(0 * x), times * 0 * x
+
+    report = check_gradients(by_hand, loss, np.array([[0.5, -1.0, 2.0, 3.0]]), probes=False)
+    assert report.verdict is Verdict.AGREE, str(report)
+    wrong = check_gradients(lambda x: (by_hand(x)[0], 0 * x + times), loss, np.ones((1, 4)), probes=False)
+    assert wrong.verdict is Verdict.DISAGREE
