@@ -302,7 +302,12 @@ def _check(
         report = reference_at_fault(check, point) if references else None
     if report is None:
         report = GradientReport(Verdict.INCONCLUSIVE, point.rows, notes=[_why_undecided(check, point)])
-    silent = [f"{_far(name)} says nothing: {words}" for name, words in seen.showed.items() if words not in DECIDED]
+    said = " ".join(seen.arithmetic)
+    silent = [
+        f"{_far(name)} says nothing: {words}"
+        for name, words in seen.showed.items()
+        if words not in DECIDED and repr(name) not in said
+    ]
     misconduct = [] if report.wrong_side == "autodiff" else check.by_hand.diagnoses
     notes = report.notes + lost if report.verdict is Verdict.INCONCLUSIVE else lost + report.notes
     return replace(
@@ -419,7 +424,7 @@ def _with_given_arguments(check: Check, here: Point, other: Point) -> tuple[Poin
         return other, []
     try:
         with np.errstate(all="ignore"):
-            alone = check.at(other.parameters, here.args)
+            alone = check.at(other.parameters, here.args, elsewhere=True)
     except CodeUnderTestFailed:  # it may refuse what its caller never gave it
         return other, []
     alone, _ = convicted(check, here, alone, "")
@@ -486,7 +491,7 @@ def _probe(
     parameters, *args = kept(check.domain, check.names, (here.parameters, *here.args), (parameters, *args), random)
     try:
         with np.errstate(all="ignore"):  # overflow is looked for here, and reported as what it does
-            point = check.at(parameters, tuple(args))
+            point = check.at(parameters, tuple(args), elsewhere=True)
     except CodeUnderTestFailed as failure:  # where its caller never was
         return None, f"the code under test raised {failure}", []
     point, arithmetic = convicted(check, here, point, probe.name)

@@ -160,7 +160,8 @@ def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[
     if not wrong:
         opinions = fits_its_loss(check, point)
         fits = all(opinion.consistent for opinion in opinions.values())
-        note = "the gradients agree, and fit JAX's loss: it is the hand-written loss that is wrong."
+        what = "output" if check.outputs else "loss"
+        note = f"the gradients agree, and fit JAX's {what}: it is the hand-written {what} that is wrong."
         return "loss", opinions, [note] if fits else []
     row = next(row for row in point.rows if row.path == (first_wrong if first_wrong in wrong else min(wrong)))
     directions = {"random": random_direction(point.parameters, check.seed, wrong)}

@@ -22,6 +22,10 @@ from compare.pytrees import LOSS, Leaves, Pytree, as_array, copies, leaves_by_pa
 
 # A tolerance of this share of what is judged leaves a verdict that could not have gone the other way.
 HALF = 0.5
+# An error of this share of the whole leaves no digit.
+ONE_DIGIT = 0.1
+# What agrees to this share agrees, whatever rounding might have done.
+CLOSE = 0.01
 # What moves the loss by less than this share of its terms is rounding, though it be as large as itself.
 IMMATERIAL = 1e-6
 
@@ -121,11 +125,12 @@ class Check:
     accumulate: Any = None
     hidden: frozenset[str] = frozenset()
 
-    def at(self, parameters: Pytree, args: tuple[Pytree, ...]) -> Point:
+    def at(self, parameters: Pytree, args: tuple[Pytree, ...], *, elsewhere: bool = False) -> Point:
         """Evaluate both sides and compare.
 
         A disagreement is looked at again before it is one: with more samples, and then with the code under test in a
-        wider dtype, if it can work in one. A wrong derivation is as wrong there, and rounding is gone.
+        wider dtype, if it can work in one. A wrong derivation is as wrong there, and rounding is gone. `elsewhere`: at
+        a perturbed point, where all digits may be lost; at the caller's own, one is to be right.
         """
         answer = self.answer(self.by_hand(parameters, *args), parameters)
         point = self.compared(parameters, args, answer, SAMPLES)
@@ -133,9 +138,9 @@ class Check:
             if point.verdict is not Verdict.DISAGREE:
                 break
             point = self.compared(parameters, args, answer, more, steady=False)
-        return point if point.verdict is Verdict.AGREE else self._widely(point)
+        return point if point.verdict is Verdict.AGREE else self._widely(point, np.inf if elsewhere else ONE_DIGIT)
 
-    def _widely(self, point: Point) -> Point:
+    def _widely(self, point: Point, most: float) -> Point:
         """The point, its rows settled by what the code under test returns for wider inputs, if it takes them."""
         try:
             with np.errstate(all="ignore"):
@@ -143,7 +148,7 @@ class Check:
                 wide = self.answer(given, point.parameters).actual
         except Exception:  # any refusal of a wider dtype means the same
             return point
-        rows, arithmetic = decided(point.rows, point.actual, point.expected, wide)
+        rows, arithmetic = decided(point.rows, point.actual, point.expected, wide, most)
         return replace(point, rows=rows, arithmetic=arithmetic)
 
     def compared(
@@ -229,7 +234,8 @@ class Check:
             if row.verdict is not Verdict.AGREE or row.visible is None or not row.norm:  # of 0, no factor is wrong
                 decided.append(row)
                 continue
-            if row.path in sizes and row.visible > HALF:
+            close = row.digits is not None and row.digits >= -np.log10(CLOSE)
+            if row.path in sizes and row.visible > HALF and not close:
                 moves = float(np.max(tolerance[row.path], initial=0.0)) * sizes[row.path]
                 if moves > IMMATERIAL * terms:
                     message = "rounding may be as large as the gradient itself here, so that no value could be wrong"

@@ -21,24 +21,37 @@ WIDER = {"f2": np.float32, "f4": np.float64, "f8": np.longdouble, "c8": np.compl
 GONE = 1 / 16  # of an error, at most, is left of what rounding made
 
 
-def decided(rows: list[Row], actual: Leaves, expected: Leaves, wide: Leaves) -> tuple[list[Row], dict[str, str]]:
+def decided(
+    rows: list[Row], actual: Leaves, expected: Leaves, wide: Leaves, most: float
+) -> tuple[list[Row], dict[str, str]]:
     """The rows, with those settled that the wider run settles, and what it showed, by path.
 
     Args:
         rows: as they are.
         actual, expected: by path, in the narrow run.
         wide: what the code under test returned in the wider dtype.
+        most: the largest error of an entry, relative to a typical one, that is excused. Where no digit is right,
+            something is wrong.
     """
     settled, arithmetic = [], {}
     for row in rows:
         path = row.path
         if _has_wrong_numbers(row, actual, expected) and path in wide and _is_wider(wide[path], actual[path]):
             error, before = (_error(side[path], expected[path]) for side in (wide, actual))
-            if error <= GONE * before < np.inf:
+            if error <= GONE * before < np.inf and _largest(actual, expected, path) <= most:
                 arithmetic[path] = _lost(row)
                 row = replace(row, verdict=Verdict.AGREE, message="", departure=None)
         settled.append(row)
     return settled, arithmetic
+
+
+def _largest(actual: Leaves, expected: Leaves, path: str) -> float:
+    """The largest error of an entry, relative to the root mean square of what is expected."""
+    right = expected[path]
+    typical = norm(right) / max(right.size, 1) ** 0.5
+    with np.errstate(all="ignore"):
+        largest = float(np.max(np.abs(np.asarray(actual[path] - right, np.float64)), initial=0.0))
+    return largest / typical if typical > 0 else np.inf
 
 
 def _has_wrong_numbers(row: Row, actual: Leaves, expected: Leaves) -> bool:
@@ -61,7 +74,7 @@ def _lost(row: Row) -> str:
 
 
 def _is_wider(value: np.ndarray, than: np.ndarray) -> bool:
-    return value.shape == than.shape and value.dtype.kind in "fc" and _eps(value.dtype) < _eps(than.dtype)
+    return value.shape == than.shape and value.dtype.kind in "fc" and _eps(value.dtype) <= _eps(than.dtype)
 
 
 def _eps(dtype: Any) -> float:

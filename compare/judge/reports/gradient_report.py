@@ -17,12 +17,14 @@ BLAME = {
     "manual": "The hand-written side is wrong: its gradient does not fit the loss.",
     "autodiff": "The JAX side is wrong: its gradient does not fit its own loss (a custom derivative?).",
     "loss": "It is a loss that is wrong: the two sides do not compute the same one.",
+    "output": "The two sides do not compute the same output.",
 }
 # At a probe the sides are told apart, too, but it may have left what the functions are made for.
 BLAME_THERE = {
     "manual": "At the probe, the hand-written gradient does not fit its loss.",
     "autodiff": "At the probe, JAX's gradient does not fit its own loss (a custom derivative?).",
     "loss": "At the probe, the two sides do not compute the same loss.",
+    "output": "At the probe, the two sides do not compute the same output.",
 }
 
 
@@ -96,7 +98,8 @@ class GradientReport:
         lines += [f"Also: {self.subject(d.path) + ': ' if d.path else ''}{d.message}" for d in said]
         plain = any(d.kind in SELF_EVIDENT for d in self.diagnoses)
         if self.wrong_side and not plain:
-            lines.append((BLAME_THERE if self.probe else BLAME)[self.wrong_side] + self._chance_of_a_miss())
+            what = "output" if self.wrong_side == "loss" and self.outputs else self.wrong_side
+            lines.append((BLAME_THERE if self.probe else BLAME)[what] + self._chance_of_a_miss())
         if self.probe and self.verdict is Verdict.DISAGREE:
             lines.append(self._about_the_probe())
         wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE and row.path != self.first_wrong]
