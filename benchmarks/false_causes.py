@@ -43,7 +43,7 @@ Change = Callable[[Any, np.ndarray, np.random.Generator], np.ndarray]
 PARTS: dict[str, Change] = {
     "factor": lambda v, g, random: random.choice([0.5, 2.0, -1.0, 1 / v.m, v.m]) * g,
     "shift": lambda v, g, random: np.roll(g, 1, axis=int(np.argmax(g.shape))),
-    "order": lambda v, g, random: random.permutation(g.ravel()).reshape(g.shape),
+    "order": lambda v, g, random: g.ravel()[::-1].reshape(g.shape),
     "rows": lambda v, g, random: g * random.choice([0.0, 1.0, 2.0], size=(len(g), 1)),
     "average": lambda v, g, random: np.full_like(g, g.mean()),
     "noise": lambda v, g, random: g * random.standard_normal(g.shape).astype(g.dtype),
@@ -51,7 +51,7 @@ PARTS: dict[str, Change] = {
     "square": lambda v, g, random: g * np.abs(g) / np.abs(g).max(),
 }
 # Two of these together are another of them: where the mean is near 0, an average is a smaller factor.
-ALIKE = ({"factor", "rows"}, {"factor", "average"}, {"shift", "order"}, {"noise", "order"})
+ALIKE = ({"factor", "rows"}, {"factor", "average"}, {"rows", "average"}, {"shift", "order"}, {"noise", "order"})
 
 
 def mixture(random: np.random.Generator) -> tuple[str, Change]:
