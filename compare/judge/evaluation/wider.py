@@ -22,7 +22,7 @@ GONE = 1 / 16  # of an error, at most, is left of what rounding made
 
 
 def decided(
-    rows: list[Row], actual: Leaves, expected: Leaves, wide: Leaves, most: float
+    rows: list[Row], actual: Leaves, expected: Leaves, wide: Leaves, most: float = np.inf
 ) -> tuple[list[Row], dict[str, str]]:
     """The rows, with those settled that the wider run settles, and what it showed, by path.
 
