@@ -1,5 +1,8 @@
 """What a run will need is near what such runs needed, and what cannot fit is refused in one sentence."""
 
+import ctypes
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -190,3 +193,31 @@ def test_what_cannot_fit_is_refused_before_the_work(run, remedy):
     assert ", and there are 8.0 GiB here. Give " in message
     assert remedy in message
     assert message.count(".\n") == 0
+
+
+# -------------------------------------------------------------------------------------------- given back
+
+STATUS = Path("/proc/self/status")
+
+
+@pytest.mark.skipif(not STATUS.exists() or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="Linux with glibc")
+def test_what_is_free_is_given_back():
+    """Blocks of a layer's size, of which every second one is freed: no end of the heap that glibc would cut off."""
+
+    def resident():
+        (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) / 1024
+
+    np.empty(2**21).fill(1)  # 16 MiB: once it is freed, smaller ones are kept
+    kept = [np.ones(2**18) for _ in range(64)]  # of 2 MiB each
+    del kept[::2]
+    before = resident()
+    memory.give_back()
+    assert resident() < before - 32
+    assert all((block == 1).all() for block in kept)
+
+
+def test_where_the_c_library_cannot_nothing_happens(monkeypatch):
+    for library in (lambda name: object(), lambda name: (_ for _ in ()).throw(TypeError(name))):
+        monkeypatch.setattr(memory.ctypes, "CDLL", library)
+        memory.give_back()
