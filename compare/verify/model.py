@@ -48,7 +48,7 @@ def verify_model(
     with on_platform(platform) as device:
         if device.platform == "cpu":  # an accelerator has memory of its own
             options = settled(name, given)
-            check_fits(name, model_size(name, options), iterations=options["iterations"], note=note)
+            check_fits(name, model_size(name, options), iterations=options["iterations"], dtype=dtype, note=note)
         progress("building the model", 0)
         model, options = build(name, given, seed=seed, dtype=dtype)
         fast, _ = build(name, given, seed=seed, dtype=dtype, ops=manual.fast)
