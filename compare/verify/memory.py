@@ -8,6 +8,7 @@ times is measured and not derived, by "Maximum resident set size" of `/usr/bin/t
 stand in `tests/compare/verify/test_memory.py`, and COPIES is what they led to. When the judge changes, measure again.
 """
 
+import ctypes
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -48,7 +49,9 @@ COPIES = {
     "plain": Copies(480, 46, 10),
     "recurrent": Copies(550, 46, 10),
     "gpt": Copies(1000, 35, 10),
-    "large": Copies(450, 17, 10),  # any model of more than LARGE parameters
+    # Any model of more than LARGE parameters. What is judged is in float64 anyway; what is kept is in the dtype.
+    "large, float64": Copies(700, 14, 2),
+    "large, float32": Copies(700, 9, 2),
 }
 LOSSES = 4  # copies of the loss of each step: recorded by both sides, gathered, and put together
 DEVICE_COPIES = 3  # parameters, gradients, and what the optimizer keeps, on each further device
@@ -110,9 +113,10 @@ _SIZES: dict[str, Callable[..., Size]] = {
 _KINDS = {"mlp": "plain", "convnet": "plain", "rnn": "recurrent", "lstm": "recurrent", "gru": "recurrent"}
 
 
-def needed(name: str, size: Size, iterations: int, devices: int = 1) -> int:
+def needed(name: str, size: Size, iterations: int, devices: int = 1, dtype: str = "float64") -> int:
     """Bytes that a run will have at its peak."""
-    copies = COPIES["large" if name != "shallow" and size.parameters > LARGE else _KINDS.get(name, name)]
+    large = name != "shallow" and size.parameters > LARGE
+    copies = COPIES[f"large, {dtype}" if large else _KINDS.get(name, name)]
     entries = (copies.parameters + DEVICE_COPIES * (devices - 1)) * size.parameters
     entries += copies.activations * size.activations + LOSSES * iterations
     return math.ceil(copies.base * 2**20 + 8 * entries)
@@ -121,9 +125,9 @@ def needed(name: str, size: Size, iterations: int, devices: int = 1) -> int:
 # ---------------------------------------------------------------------------------------- what there is
 
 
-def check_fits(name: str, size: Size, *, iterations: int, devices: int = 1, note: Note) -> None:
+def check_fits(name: str, size: Size, *, iterations: int, devices: int = 1, dtype: str = "float64", note: Note) -> None:
     """Announce a run that takes much memory by `note`. Raises BadInput if it cannot fit at all."""
-    wanted, most = needed(name, size, iterations, devices), capacity()
+    wanted, most = needed(name, size, iterations, devices, dtype), capacity()
     if most is not None and wanted > most:
         smaller = "fewer --hidden units, less data" if name == "shallow" else "a smaller model or --batch"
         raise BadInput(
@@ -149,6 +153,16 @@ def capacity() -> int | None:
 def available() -> int | None:
     """Bytes that are not in use just now, or could be made so. None where the system does not tell."""
     return _meminfo("MemAvailable")
+
+
+def give_back() -> None:
+    """Return to the system what is free already, where the C library can: malloc_trim(3), of glibc.
+
+    It gives single freed blocks back by itself only from a size that grows to 32 MiB with what was freed before. Layers
+    are smaller than that and the tables of a large model larger, so between two phases gigabytes would lie idle.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # other C libraries, and other systems
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 ROOT = Path("/")

@@ -21,7 +21,7 @@ from compare.judge.trajectory import check_trajectory
 from compare.platform import on_platform, precise
 from compare.suite.models import Model, build, settled
 from compare.suite.problem import DTYPES
-from compare.verify.memory import LARGE, Note, check_fits, model_size, nobody
+from compare.verify.memory import LARGE, Note, check_fits, give_back, model_size, nobody
 from compare.verify.shallow import Progress, Result
 from compare.verify.timing import time_training
 
@@ -48,7 +48,7 @@ def verify_model(
     with on_platform(platform) as device:
         if device.platform == "cpu":  # an accelerator has memory of its own
             options = settled(name, given)
-            check_fits(name, model_size(name, options), iterations=options["iterations"], note=note)
+            check_fits(name, model_size(name, options), iterations=options["iterations"], dtype=dtype, note=note)
         progress("building the model", 0)
         model, options = build(name, given, seed=seed, dtype=dtype)
         fast, _ = build(name, given, seed=seed, dtype=dtype, ops=manual.fast)
@@ -79,6 +79,14 @@ def _verify(
     by_hand, by_hand_fast, by_jax = optimizers
     iterations, start = options["iterations"], model.parameters
 
+    # Huge models: one look at the point itself, in place of several at others, and at each step by itself.
+    small = sum(leaf.size for leaf in jax.tree.leaves(start)) <= LARGE
+
+    def next_phase(what: str, steps: int = 0) -> None:
+        if not small:
+            give_back()
+        progress(what, steps)
+
     def with_intermediates(of: Model, parameters: Any, x: Any, targets: Any) -> tuple[Any, Any, dict[str, Any]]:
         intermediates: dict[str, Any] = {}
         loss, gradients = of.loss_and_gradients(parameters, x, targets, intermediates=intermediates)
@@ -86,15 +94,15 @@ def _verify(
 
     progress("checking gradients", 0)
     first = next(model.batches())
-    # Huge models: one look at the point itself, in place of several at others, and at each step by itself.
-    small = sum(leaf.size for leaf in jax.tree.leaves(start)) <= LARGE
     gradients = check_gradients(
         partial(with_intermediates, model), model.loss, start, *first, probes=small, references=small
     )
+    next_phase("checking gradients")
     made_fast = check_gradients(
         partial(with_intermediates, fast), model.loss, start, *first, probes=False, references=False
     )
 
+    next_phase("comparing training")
     value_and_grad = jax.value_and_grad(model.loss)
 
     stepped, updated_by = (model, by_hand) if small else (fast, by_hand_fast)  # which has fewer copies at once
@@ -104,9 +112,16 @@ def _verify(
         return updated_by.update(parameters, gradients, state)
 
     @jax.jit
-    def autodiff_step(parameters: Any, state: Any, x: Any, targets: Any) -> tuple[Any, Any]:
+    def compiled_step(parameters: Any, state: Any, x: Any, targets: Any) -> tuple[Any, Any]:
         _, gradients = value_and_grad(parameters, x, targets)
         return by_jax.update(parameters, gradients, state)
+
+    def autodiff_step(parameters: Any, state: Any, x: Any, targets: Any) -> tuple[Any, Any]:
+        stepped = compiled_step(parameters, state, x, targets)
+        if not small:  # what rounding may do is measured next, which needs the most memory of all
+            jax.block_until_ready(stepped)
+            give_back()
+        return stepped
 
     trajectory = check_trajectory(
         manual_step,
@@ -116,7 +131,7 @@ def _verify(
         state=by_hand.initialize(start),
         free=small,
         entries=None if small else ENTRIES,
-        progress=lambda step: progress("comparing training", step),
+        progress=lambda step: next_phase("comparing training", step),
     )
 
     def train_manually(steps: int) -> Any:
@@ -127,9 +142,9 @@ def _verify(
         batches = islice(model.batches(), steps)
         return autodiff.training.train(value_and_grad, start, batches, by_jax)
 
-    progress("timing both sides", 0)
+    next_phase("timing both sides")
     times = time_training(train_manually, train_by_autodiff)
-    progress("training both sides", 0)
+    next_phase("training both sides")
     losses, accuracy = {}, {}
     for side, train, predict in (
         ("manual", train_manually, model.predict),

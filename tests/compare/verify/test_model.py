@@ -7,10 +7,13 @@ import pytest
 
 from compare import Verdict
 from compare.errors import BadInput
+from compare.verify import model as module
 from compare.verify.model import verify_model
 from manual._kinds import kinds
 from manual.network import KINDS
 from tests.compare.suite.tiny import TINY
+
+pytestmark = pytest.mark.usefixtures("brief_rounds")
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +94,26 @@ def test_bad_settings_are_refused(options, message):
 def test_an_unknown_optimizer_is_refused():
     with pytest.raises(BadInput, match="no optimizer is called 'adamax'; there are sgd, momentum"):
         verify_model("mlp", TINY["mlp"] | {"optimizer": "adamax"})
+
+
+def test_a_large_model_gives_memory_back_between_its_phases_and_is_judged_the_same(monkeypatch, result):
+    given_back = []
+    monkeypatch.setattr(module, "LARGE", 100)
+    monkeypatch.setattr(module, "give_back", lambda: given_back.append(stages[-1]))
+    stages = []
+    large = verify_model("gru", TINY["gru"], dtype="float32", progress=lambda *stage: stages.append(stage))
+    assert large.verdict is result.verdict
+    assert [row.path for row in large.gradients.rows] == [row.path for row in result.gradients.rows]
+    # Once before each phase but the first, and after each of JAX's steps, one of which is traced.
+    assert stages[2:6] == [
+        ("checking gradients", 0),
+        ("comparing training", 0),
+        ("comparing training", 1),
+        ("comparing training", 2),
+    ]
+    assert len(given_back) >= 6
+
+
+def test_nothing_is_given_back_of_a_small_model(monkeypatch):
+    monkeypatch.setattr(module, "give_back", lambda: pytest.fail("it takes longer than it is worth"))
+    assert verify_model("mlp", TINY["mlp"]).verdict is Verdict.AGREE

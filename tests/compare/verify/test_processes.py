@@ -55,30 +55,22 @@ def test_two_processes_agree_with_one_device_and_with_the_derivation(tmp_path):
         assert found["settings"]["examples"] % 4  # which does not divide evenly
 
 
-def test_a_process_that_dies_ends_the_other_with_a_sentence():
+def test_nobody_waits_for_who_died_or_never_came():
     port = free_port()
     both = [start(i, port, "--iterations", "1000000") for i in (0, 1)]
+    alone = start(1, free_port(), "--join-timeout", "1")
     try:
         time.sleep(5)  # both are at work by now, or still meeting: neither must hang
         os.killpg(both[1].pid, signal.SIGKILL)
-        _, err = both[0].communicate(timeout=90)
+        _, of_left = both[0].communicate(timeout=90)
+        _, of_alone = alone.communicate(timeout=60)
     finally:
-        ended(both)
-    assert both[0].returncode == 2
-    assert err.startswith("backproof: process 0 of 2"), err
-    assert err.count("\n") == 1
-
-
-def test_nobody_at_the_coordinators_address():
-    alone = start(1, free_port(), "--join-timeout", "1")
-    try:
-        _, err = alone.communicate(timeout=60)
-    finally:
-        ended([alone])
-    assert alone.returncode == 2
-    assert "process 1 of 2 did not find all the others at 127.0.0.1:" in err
-    assert "within 1 s" in err
-    assert err.count("\n") == 1
+        ended([*both, alone])
+    assert both[0].returncode == alone.returncode == 2
+    assert of_left.startswith("backproof: process 0 of 2"), of_left
+    assert "process 1 of 2 did not find all the others at 127.0.0.1:" in of_alone
+    assert "within 1 s" in of_alone
+    assert of_left.count("\n") == of_alone.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -23,15 +23,9 @@ from compare.suite.problem import DTYPES
 from compare.verify import shallow as module
 from compare.verify.shallow import Settings, verify
 
+pytestmark = pytest.mark.usefixtures("brief_rounds")
+
 SHAPES = {"W1": [8, 2], "b1": [8, 1], "W2": [1, 8], "b2": [1, 1]}  # the network for moons
-
-
-@pytest.fixture(autouse=True, scope="module")
-def brief_rounds():
-    """How fast the sides are is not the question here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("compare.verify.timing.ROUND_SECONDS", 0.001)
-        yield
 
 
 stages_said = []  # what `result` said while it was made

@@ -6,6 +6,8 @@ from compare import Verdict
 from compare.errors import BadInput
 from compare.verify.sharded import verify_parallel
 
+pytestmark = pytest.mark.usefixtures("brief_rounds")
+
 
 @pytest.mark.parametrize("name", ["shallow", "mlp"])
 def test_what_devices_compute_is_what_one_does(name):

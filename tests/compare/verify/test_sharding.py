@@ -14,7 +14,9 @@ import pytest
 from compare.errors import BadInput
 from compare.verify.sharding import Parallel, Split, mesh_of
 
-EIGHT = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+# Compiled quickly, because each program runs a few times only and what matters is which device gets what.
+FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+EIGHT = {**os.environ, "XLA_FLAGS": FLAGS}
 
 ON_EIGHT_DEVICES = """
 import jax, numpy as np
