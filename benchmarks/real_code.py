@@ -36,6 +36,7 @@ notes = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 # The name on PyPI, and the file of benchmarks/real that has its derivatives.
 LIBRARIES = {
     "scikit-learn": "scikit_learn",
+    "scipy": "scipy_functions",
     "statsmodels": "statsmodels_models",
     "pints": "pints_inference",
     "skglm": "skglm_datafits",
