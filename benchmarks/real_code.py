@@ -46,6 +46,11 @@ LIBRARIES = {
     "metric-learn": "metric_learn_metrics",
     "pylops": "pylops_operators",
     "tslearn": "tslearn_alignment",
+    "cvxpy": "cvxpy_atoms",
+    "ase": "ase_calculators",
+    "GPy": "gpy_models",
+    "numpy-ml": "numpy_ml_layers",
+    "glum": "glum_families",
 }
 OUTCOMES = ("AGREE", "INCONCLUSIVE", "DISAGREE", "crash")
 REFUTED = 1e-3  # relative: differences say that a derivative is wrong if it is off by more, and they are exact enough

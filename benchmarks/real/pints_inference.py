@@ -28,7 +28,7 @@ def cases() -> Iterator[RealCase]:
 def _case(name: str, density: Any, in_jax: Callable[..., Any], x: Any, **more: Any) -> RealCase:
     def by_hand(x: Any) -> tuple[Any, Any]:
         value, gradient = density.evaluateS1(x)
-        return value, np.asarray(gradient)
+        return np.reshape(value, ()), np.asarray(gradient)  # one of them returns an array of one entry
 
     return RealCase(f"{name}.evaluateS1", by_hand, in_jax, np.asarray(x, float), **more)
 
@@ -233,7 +233,7 @@ def _overdamped(p: Any) -> Any:
     return decay * (p[0] * jnp.cosh(w * TIMES) + (p[1] + p[2] * p[0] / 2) / w * jnp.sinh(w * TIMES))
 
 
-LOTKA = {"y0": np.array([3.0, 2.0]), "times": np.linspace(0.1, 2.0, 8)}
+LOTKA = {"y0": np.array([3.0, 2.0]), "times": np.linspace(0.4, 1.2, 3)}
 
 
 def _lotka_volterra(p: Any) -> Any:
@@ -252,10 +252,10 @@ def _fitzhugh_nagumo(p: Any) -> Any:
         v, r = z
         return jnp.stack([(v - v**3 / 3 + r) * c, -(v - a + b * r) / c])
 
-    return _runge_kutta(slope, np.array([-1.0, 1.0]), np.linspace(0.1, 2.0, 8))
+    return _runge_kutta(slope, np.array([-1.0, 1.0]), np.linspace(0.4, 1.2, 3))
 
 
-def _runge_kutta(slope: Any, start: Any, times: np.ndarray, steps: int = 200) -> Any:
+def _runge_kutta(slope: Any, start: Any, times: np.ndarray, steps: int = 20) -> Any:
     def step(z: Any, h: Any) -> Any:
         k1 = slope(z)
         k2 = slope(z + h / 2 * k1)
@@ -282,7 +282,7 @@ def models() -> Iterator[RealCase]:
         ("ConstantModel", toy.ConstantModel(3), lambda p: TIMES[:, None] ** 0 * (p * np.arange(1, 4)), [1.2, -0.4, 2.6], TIMES, 0.0),
         # Solved by odeint, whose tolerance is 1.5e-8.
         ("LotkaVolterraModel", lotka, _lotka_volterra, [0.5, 0.15, 1.0, 0.3], LOTKA["times"], 1e-5),
-        ("FitzhughNagumoModel", toy.FitzhughNagumoModel(), _fitzhugh_nagumo, [0.1, 0.5, 3.0], np.linspace(0.1, 2.0, 8), 1e-5),
+        ("FitzhughNagumoModel", toy.FitzhughNagumoModel(), _fitzhugh_nagumo, [0.1, 0.5, 3.0], np.linspace(0.4, 1.2, 3), 1e-5),
     ]
     for name, model, in_jax, p, times, at_least in table:
 
