@@ -1,1 +1,1 @@
-"""Gradients that others wrote, one file for each library: `cases()` yields them, and imports the library when called."""
+"""Gradients that others wrote, a file for each library: `cases()` yields them, and imports it when called."""

@@ -95,10 +95,22 @@ def cases() -> Iterator[RealCase]:
         ("sigma_max", cp.sigma_max, lambda X: jnp.linalg.norm(X, 2), M, {}),
         ("normNuc", cp.normNuc, lambda X: jnp.sum(jnp.linalg.svd(X, compute_uv=False)), M, {}),
         ("mixed_norm", lambda X: cp.mixed_norm(X, 2, 1), lambda X: jnp.sum(jnp.linalg.norm(X, axis=1)), M, {}),
-        ("log_sum_exp by rows", lambda X: cp.sum(cp.log_sum_exp(X, axis=1)), lambda X: jnp.sum(jax.nn.logsumexp(X, axis=1)), M, {}),
+        (
+            "log_sum_exp by rows",
+            lambda X: cp.sum(cp.log_sum_exp(X, axis=1)),
+            lambda X: jnp.sum(jax.nn.logsumexp(X, axis=1)),
+            M,
+            {},
+        ),
         ("tv", cp.tv, lambda x: jnp.sum(jnp.abs(jnp.diff(x))), real, {}),
         ("cumsum", lambda x: cp.sum_squares(cp.cumsum(x)), lambda x: jnp.sum(jnp.cumsum(x) ** 2), real, {}),
-        ("conv", lambda x: cp.sum_squares(cp.convolve(other, x)), lambda x: jnp.sum(jnp.convolve(other, x) ** 2), real, {}),
+        (
+            "conv",
+            lambda x: cp.sum_squares(cp.convolve(other, x)),
+            lambda x: jnp.sum(jnp.convolve(other, x) ** 2),
+            real,
+            {},
+        ),
     ]
     for name, atom, in_jax, at, domain in table:
         x = cp.Variable(at.shape)

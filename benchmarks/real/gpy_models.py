@@ -3,13 +3,14 @@
 # pyright: basic, reportMissingImports=false
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.real.case import RealCase, elementwise
+from benchmarks.real.case import RealCase, elementwise, slope
 
 
 def cases() -> Iterator[RealCase]:
@@ -130,11 +131,11 @@ def cases() -> Iterator[RealCase]:
     for name, (link, in_jax) in functions.items():
         at = np.abs(f) + 0.3 if name == "Reciprocal" else f
         domain = {"": "positive"} if name == "Reciprocal" else {}
-        slope = lambda f, g=in_jax: jax.jvp(g, (f,), (jnp.ones_like(f),))[1]  # noqa: E731
-        curve = lambda f, g=slope: jax.jvp(g, (f,), (jnp.ones_like(f),))[1]  # noqa: E731
         yield elementwise(f"{name}.dtransf_df", link.transf, link.dtransf_df, in_jax, at, domain=domain)
-        yield elementwise(f"{name}.d2transf_df2", link.dtransf_df, link.d2transf_df2, slope, at, domain=domain)
-        yield elementwise(f"{name}.d3transf_df3", link.d2transf_df2, link.d3transf_df3, curve, at, domain=domain)
+        yield elementwise(f"{name}.d2transf_df2", link.dtransf_df, link.d2transf_df2, slope(in_jax), at, domain=domain)
+        yield elementwise(
+            f"{name}.d3transf_df3", link.d2transf_df2, link.d3transf_df3, slope(slope(in_jax)), at, domain=domain
+        )
     yield from likelihoods(GPy, f)
 
 
@@ -165,13 +166,14 @@ def likelihoods(GPy: Any, f: np.ndarray) -> Iterator[RealCase]:
     for name, (likelihood, y, in_jax) in table.items():
         chain = ["logpdf", "dlogpdf_df", "d2logpdf_df2", "d3logpdf_df3"]
         function = in_jax
-        for before, after in zip(chain[:-1], chain[1:], strict=True):
+        for before, after in pairwise(chain):
+            first, second = getattr(likelihood, before), getattr(likelihood, after)
 
-            def called(f: Any, method: Any = getattr(likelihood, before), y: Any = y) -> Any:
+            def called(f: Any, method: Any = first, y: Any = y) -> Any:
                 values = method(f[:, None], y)
                 return np.ravel(values) if np.size(values) > 1 else values
 
-            def derived(f: Any, method: Any = getattr(likelihood, after), y: Any = y) -> Any:
+            def derived(f: Any, method: Any = second, y: Any = y) -> Any:
                 return np.ravel(method(f[:, None], y))
 
             if before == "logpdf":  # which sums
@@ -183,4 +185,4 @@ def likelihoods(GPy: Any, f: np.ndarray) -> Iterator[RealCase]:
                 )
             else:
                 yield elementwise(f"{name}.{after}", called, derived, function, f)
-            function = (lambda g: lambda f: jax.jvp(g, (f,), (jnp.ones_like(f),))[1])(function)
+            function = slope(function)

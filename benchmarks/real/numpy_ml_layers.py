@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.real.case import RealCase, elementwise
+from benchmarks.real.case import RealCase, elementwise, slope
 
 # Python moved these names, and the library has had no release since.
 MOVED = mock.patch.object(collections, "Hashable", Hashable, create=True)
@@ -41,10 +41,9 @@ def functions(of: Any) -> Iterator[RealCase]:
         "SoftPlus": (of.SoftPlus(), nn.softplus),
     }
     for name, (library, in_jax) in table.items():
-        slope = lambda z, g=in_jax: jax.jvp(g, (z,), (jnp.ones_like(z),))[1]  # noqa: E731
         yield elementwise(f"{name}.grad", library.fn, library.grad, in_jax, z)
         if name not in ("ReLU", "LeakyReLU", "Affine", "HardSigmoid"):  # whose second derivative is 0
-            yield elementwise(f"{name}.grad2", library.grad, library.grad2, slope, z)
+            yield elementwise(f"{name}.grad2", library.grad, library.grad2, slope(in_jax), z)
 
 
 def objectives(activations: Any, of: Any) -> Iterator[RealCase]:
@@ -79,7 +78,7 @@ def objectives(activations: Any, of: Any) -> Iterator[RealCase]:
 
     def by_hand(p: Any) -> Any:
         given = (images, p["y_pred"], p["t_mean"], p["t_log_var"])
-        d_pred, d_mean, d_log_var = of.VAELoss.grad(*given)
+        d_pred, d_log_var, d_mean = of.VAELoss.grad(*given)
         return of.VAELoss.loss(*given), {"y_pred": d_pred, "t_mean": d_mean, "t_log_var": d_log_var}
 
     def vae(p: Any) -> Any:
@@ -116,11 +115,9 @@ def modules(activations: Any, of: Any) -> Iterator[RealCase]:
     def pool(kind: Any) -> Any:
         if kind == "max":
             return lambda x, p: jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 1, 1, 1), "VALID")
-        return (
-            lambda x, p: jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 2, 2, 1), (1, 1, 1, 1), "VALID") / 4
-        )
+        return lambda x, p: jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 2, 2, 1), (1, 1, 1, 1), "VALID") / 4
 
-    tanh = lambda: activations.Tanh()  # noqa: E731
+    tanh = activations.Tanh
     table = [
         ("FullyConnected", lambda: of.FullyConnected(4, act_fn=tanh()), lambda x, p: jnp.tanh(x @ p["W"] + p["b"]), x),
         ("Softmax", lambda: of.Softmax(dim=-1), lambda x, p: jax.nn.softmax(x), x),

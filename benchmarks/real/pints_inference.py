@@ -66,7 +66,13 @@ def priors() -> Iterator[RealCase]:
             UNIT,
         ),
         ("CauchyLogPrior", pints.CauchyLogPrior(0.4, 1.3), cauchy, [1.7], {}),
-        ("ExponentialLogPrior", pints.ExponentialLogPrior(1.7), lambda x: jnp.sum(np.log(1.7) - 1.7 * x), [0.8], POSITIVE),
+        (
+            "ExponentialLogPrior",
+            pints.ExponentialLogPrior(1.7),
+            lambda x: jnp.sum(np.log(1.7) - 1.7 * x),
+            [0.8],
+            POSITIVE,
+        ),
         (
             "GammaLogPrior",
             pints.GammaLogPrior(2.5, 1.4),
@@ -97,7 +103,13 @@ def priors() -> Iterator[RealCase]:
             [0.8],
             PACKED,
         ),
-        ("MultivariateGaussianLogPrior", pints.MultivariateGaussianLogPrior(mean, cov), multivariate, [0.2, 0.7, -0.4], {}),
+        (
+            "MultivariateGaussianLogPrior",
+            pints.MultivariateGaussianLogPrior(mean, cov),
+            multivariate,
+            [0.2, 0.7, -0.4],
+            {},
+        ),
         ("StudentTLogPrior", pints.StudentTLogPrior(0.4, 4, 1.3), student, [1.7], {}),
         (
             "TruncatedGaussianLogPrior",
@@ -277,12 +289,40 @@ def models() -> Iterator[RealCase]:
     lotka = toy.LotkaVolterraModel(y0=LOTKA["y0"])
     table = [
         ("LogisticModel", toy.LogisticModel(2), _logistic, [0.7, 9.0], TIMES, 0.0),
-        ("SimpleHarmonicOscillatorModel(underdamped)", toy.SimpleHarmonicOscillatorModel(), _oscillator, [1.2, 0.4, 0.6], TIMES, 0.0),
-        ("SimpleHarmonicOscillatorModel(overdamped)", toy.SimpleHarmonicOscillatorModel(), _overdamped, [1.2, 0.4, 2.6], TIMES, 0.0),
-        ("ConstantModel", toy.ConstantModel(3), lambda p: TIMES[:, None] ** 0 * (p * np.arange(1, 4)), [1.2, -0.4, 2.6], TIMES, 0.0),
+        (
+            "SimpleHarmonicOscillatorModel(underdamped)",
+            toy.SimpleHarmonicOscillatorModel(),
+            _oscillator,
+            [1.2, 0.4, 0.6],
+            TIMES,
+            0.0,
+        ),
+        (
+            "SimpleHarmonicOscillatorModel(overdamped)",
+            toy.SimpleHarmonicOscillatorModel(),
+            _overdamped,
+            [1.2, 0.4, 2.6],
+            TIMES,
+            0.0,
+        ),
+        (
+            "ConstantModel",
+            toy.ConstantModel(3),
+            lambda p: TIMES[:, None] ** 0 * (p * np.arange(1, 4)),
+            [1.2, -0.4, 2.6],
+            TIMES,
+            0.0,
+        ),
         # Solved by odeint, whose tolerance is 1.5e-8.
         ("LotkaVolterraModel", lotka, _lotka_volterra, [0.5, 0.15, 1.0, 0.3], LOTKA["times"], 1e-5),
-        ("FitzhughNagumoModel", toy.FitzhughNagumoModel(), _fitzhugh_nagumo, [0.1, 0.5, 3.0], np.linspace(0.4, 1.2, 3), 1e-5),
+        (
+            "FitzhughNagumoModel",
+            toy.FitzhughNagumoModel(),
+            _fitzhugh_nagumo,
+            [0.1, 0.5, 3.0],
+            np.linspace(0.4, 1.2, 3),
+            1e-5,
+        ),
     ]
     for name, model, in_jax, p, times, at_least in table:
 
@@ -373,8 +413,8 @@ def likelihoods() -> Iterator[RealCase]:
         ("ProbabilityBasedError", pints.ProbabilityBasedError(known), lambda p: -gaussian(p, 0.5), p),
     ]
     wrong = (
-        "the terms of censored data are summed over the parameters, not the outputs (a .T too many), and the sum is added "
-        "to the derivative of each: any model of two parameters with a value at the limit"
+        "the terms of censored data are summed over the parameters, not the outputs (a .T too many), and the sum is "
+        "added to the derivative of each: any model of two parameters with a value at the limit"
     )
     for name, density, in_jax, x in table:
         faulty = wrong if name.startswith("Censored") else ""

@@ -67,7 +67,7 @@ def smooth(dtype: Any, end: str) -> Iterator[RealCase]:
 
 
 def gromov(dtype: Any, end: str) -> Iterator[RealCase]:
-    """The constant matrix is that of the plan's own marginals: with others held fixed, gwggrad is no gradient of gwloss."""
+    """The constant matrix is that of the plan's own marginals: with these held fixed, gwggrad is no gradient."""
     from ot.gromov import _utils as of
 
     a, b, _, random = _problem(dtype)
@@ -94,7 +94,7 @@ def gromov(dtype: Any, end: str) -> Iterator[RealCase]:
 def stochastic() -> Iterator[RealCase]:
     from ot import stochastic as of
 
-    a, b, M, random = _problem(np.float64)
+    _, b, M, random = _problem(np.float64)
     alpha, beta = random.standard_normal(5), random.standard_normal(4)
 
     def semi(beta: Any, i: int) -> Any:
@@ -104,9 +104,7 @@ def stochastic() -> Iterator[RealCase]:
         value = beta @ b - 0.5 * np.log(np.sum(b * np.exp((beta - M[i]) / 0.5)))
         return value, of.coordinate_grad_semi_dual(b, M, 0.5, beta, i)
 
-    yield RealCase(
-        "coordinate_grad_semi_dual", lambda beta: by_hand(beta, 2), lambda beta: semi(beta, 2), beta
-    )
+    yield RealCase("coordinate_grad_semi_dual", lambda beta: by_hand(beta, 2), lambda beta: semi(beta, 2), beta)
     xs, xt = random.standard_normal((5, 2)), random.standard_normal((4, 2))
     cost = np.sum((xs[:, None] - xt) ** 2, axis=2)
 

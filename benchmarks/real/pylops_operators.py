@@ -55,7 +55,12 @@ def operators(dtype: Any, end: str) -> Iterator[RealCase]:
         ("FirstDerivative", of.FirstDerivative(n, sampling=0.5, dtype=dtype), centered, x),
         ("SecondDerivative", of.SecondDerivative(n, sampling=0.5, dtype=dtype), second, x),
         ("Laplacian", of.Laplacian((6, 5), dtype=dtype), laplacian, plane.ravel()),
-        ("CausalIntegration", of.CausalIntegration(n, sampling=0.5, kind="full", dtype=dtype), lambda x: jnp.cumsum(x) / 2, x),
+        (
+            "CausalIntegration",
+            of.CausalIntegration(n, sampling=0.5, kind="full", dtype=dtype),
+            lambda x: jnp.cumsum(x) / 2,
+            x,
+        ),
         (
             "Convolve1D",
             of.signalprocessing.Convolve1D(n, h, offset=2, dtype=dtype),
@@ -69,7 +74,12 @@ def operators(dtype: Any, end: str) -> Iterator[RealCase]:
         ("Pad", of.Pad(n, (2, 3), dtype=dtype), lambda x: jnp.pad(x, (2, 3)), x),
         ("Sum", of.Sum((6, 5), axis=0, dtype=dtype), lambda x: x.reshape(6, 5).sum(axis=0), plane.ravel()),
         ("Symmetrize", of.Symmetrize(n, dtype=dtype), lambda x: jnp.concatenate([x[:0:-1], x]), x),
-        ("Transpose", of.Transpose((6, 5), axes=(1, 0), dtype=dtype), lambda x: x.reshape(6, 5).T.ravel(), plane.ravel()),
+        (
+            "Transpose",
+            of.Transpose((6, 5), axes=(1, 0), dtype=dtype),
+            lambda x: x.reshape(6, 5).T.ravel(),
+            plane.ravel(),
+        ),
         (
             "Interp(linear)",
             of.signalprocessing.Interp(n, at, kind="linear", dtype=dtype)[0],

@@ -1,8 +1,9 @@
-"""scikit-learn: its private losses, linear models, MLP, Gaussian processes, NCA, t-SNE, and what else has a gradient."""
+"""scikit-learn: private losses, linear models, MLP, Gaussian processes, NCA, t-SNE, and what else has a gradient."""
 
-# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+# pyright: basic, reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -276,8 +277,8 @@ def networks(dtype: Any, end: str) -> Iterator[RealCase]:
     yield network(f"MLPRegressor(tanh, one output){end}", "tanh", "squared", dtype)
     yield network(f"MLPRegressor(tanh, poisson){end}", "tanh", "poisson", dtype)
     faulty = (
-        "squared_loss averages over the outputs, and _backprop's delta does not: with k outputs the gradient is k times "
-        "that of the loss (the penalty's is not). Any MLPRegressor with two outputs."
+        "squared_loss averages over the outputs, and _backprop's delta does not: with k outputs the gradient is k "
+        "times that of the loss (the penalty's is not). Any MLPRegressor with two outputs."
     )
     yield network(f"MLPRegressor(tanh, two outputs){end}", "tanh", "two outputs", dtype, faulty)
 
@@ -297,7 +298,7 @@ def network(name: str, activation: str, task: str, dtype: Any, faulty: str = "")
         y = random.poisson(2.0, (n, 1)) if task == "poisson" else random.standard_normal((n, outputs))
     y = y.astype(dtype)
     units = [4, 6, 5, outputs]
-    shapes = list(zip(units[:-1], units[1:], strict=True))
+    shapes = list(pairwise(units))
     parameters = {
         "coefs": [(0.5 * random.standard_normal(shape)).astype(dtype) for shape in shapes],
         "intercepts": [(0.5 * random.standard_normal(shape[1])).astype(dtype) for shape in shapes],
@@ -310,7 +311,9 @@ def network(name: str, activation: str, task: str, dtype: Any, faulty: str = "")
         estimator.loss = "log_loss"
     estimator.n_layers_ = len(units)
     estimator.n_outputs_ = outputs
-    estimator.out_activation_ = {"multi": "softmax", "poisson": "exp"}.get(task, "logistic" if classifier else "identity")
+    estimator.out_activation_ = {"multi": "softmax", "poisson": "exp"}.get(
+        task, "logistic" if classifier else "identity"
+    )
 
     def by_hand(parameters: Any, X: Any, y: Any, weights: Any) -> Any:
         estimator.coefs_, estimator.intercepts_ = parameters["coefs"], parameters["intercepts"]
@@ -367,8 +370,8 @@ def activations(dtype: Any, end: str) -> Iterator[RealCase]:
 
 
 TSNE = (
-    "with d degrees of freedom the gradient wants the factor 1 / (1 + |y_i - y_j|**2 / d), and has its power (d + 1) / 2, "
-    "which is the same for d = 1 only. TSNE(n_components=3, method='exact') has d = 2."
+    "with d degrees of freedom the gradient wants the factor 1 / (1 + |y_i - y_j|**2 / d), and has its power "
+    "(d + 1) / 2, which is the same for d = 1 only. TSNE(n_components=3, method='exact') has d = 2."
 )
 
 

@@ -82,13 +82,17 @@ def boosting() -> Iterator[RealCase]:
         "IPCWLeastSquaresError": (
             of.IPCWLeastSquaresError(),
             lambda z: jnp.sum(weights * (time - z) ** 2) / weights.sum(),
-            "the gradient is the residual alone: neither the weights, nor their sum, nor the 2 of the loss. Any data with "
-            "a censored time.",
+            "the gradient is the residual alone: neither the weights, nor their sum, nor the 2 of the loss. Any data "
+            "with a censored time.",
         ),
     }
     for name, (library, loss, faulty) in table.items():
         yield RealCase(
-            f"{name}.gradient", lambda z, library=library: (library(y, z), -library.gradient(y, z)), loss, z, faulty=faulty
+            f"{name}.gradient",
+            lambda z, library=library: (library(y, z), -library.gradient(y, z)),
+            loss,
+            z,
+            faulty=faulty,
         )
 
 

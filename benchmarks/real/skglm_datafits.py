@@ -155,9 +155,7 @@ def groups_and_tasks() -> Iterator[RealCase]:
         XW = X @ W
         return tasks.value(Y, W, XW), np.array([tasks.gradient_j(X, Y, W, XW, j) for j in range(6)])
 
-    yield RealCase(
-        "QuadraticMultiTask.gradient_j", multi, lambda W: jnp.sum((Y - X @ W) ** 2) / (2 * n), W
-    )
+    yield RealCase("QuadraticMultiTask.gradient_j", multi, lambda W: jnp.sum((Y - X @ W) ** 2) / (2 * n), W)
     signed = signs[:, None] * X
     svc = of.QuadraticSVC()
 

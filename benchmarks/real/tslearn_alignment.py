@@ -22,13 +22,12 @@ def cases() -> Iterator[RealCase]:
     def soft(D: Any, gamma: float) -> Any:
         """Cuturi and Blondel 2017, algorithm 1."""
         m, n = D.shape
-        R = [[jnp.asarray(np.inf)] * (n + 1) for _ in range(m + 1)]
-        R[0][0] = jnp.asarray(0.0)
-        for i in range(1, m + 1):
-            for j in range(1, n + 1):
-                before = [r for r in (R[i - 1][j - 1], R[i - 1][j], R[i][j - 1]) if isinstance(r, jax.core.Tracer) or r < np.inf]
-                R[i][j] = D[i - 1, j - 1] - gamma * jax.nn.logsumexp(-jnp.stack(before) / gamma)
-        return R[m][n]
+        R: dict[tuple[int, int], Any] = {(-1, -1): 0.0}  # what is not there is infinite
+        for i in range(m):
+            for j in range(n):
+                before = [R[k] for k in ((i - 1, j - 1), (i - 1, j), (i, j - 1)) if k in R]
+                R[i, j] = D[i, j] - gamma * jax.nn.logsumexp(-jnp.stack(jnp.broadcast_arrays(*before)) / gamma)
+        return R[m - 1, n - 1]
 
     for gamma in (0.1, 1.0):
 
