@@ -22,8 +22,8 @@ from compare.pytrees import LOSS, Leaves, Pytree, as_array, copies, leaves_by_pa
 
 # A tolerance of this share of what is judged leaves a verdict that could not have gone the other way.
 HALF = 0.5
-# An error of this share of the whole leaves no digit.
-ONE_DIGIT = 0.1
+# An error of this share of a typical entry leaves no digit to speak of.
+ONE_DIGIT = 0.5
 # What agrees to this share agrees, whatever rounding might have done.
 CLOSE = 0.01
 # What moves the loss by less than this share of its terms is rounding, though it be as large as itself.

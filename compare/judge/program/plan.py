@@ -65,6 +65,7 @@ class Step:
         "decided",
         "dtypes",
         "equation",
+        "fixed",
         "inputs",
         "keys",
         "last",
@@ -90,6 +91,7 @@ class Step:
         self.narrow = any(is_narrow(widening.dtype(atom.aval.dtype)) for atom in (*equation.invars, *equation.outvars))
         self.keys = not all(_is_plain(atom.aval.dtype) for atom in (*equation.invars, *equation.outvars))
         self.last: list[int] = []
+        self.fixed = False  # whether all that goes into it is constant
         self.decided = False  # whether all that goes into it follows from discrete decisions alone
         self.raw: list[tuple[int, np.dtype]] = []  # which inputs are the plan's own, and their dtypes
         self.programs: dict[str, Plan] = {}
@@ -201,6 +203,9 @@ class Plan:
         constant = {place for place, value in enumerate(self.values) if value is not None}
         for step in self.steps:
             moving = [place for place in step.inputs if place not in constant]
+            step.fixed = not moving and not step.equation.effects and step.row.kind is not Kind.PROGRAM
+            if step.fixed:
+                constant.update(step.outputs)
             step.decided = bool(moving) and decided.issuperset(moving)
             if step.decided or step.row.kind in (Kind.DISCRETE, Kind.COMPARISON):
                 decided.update(step.outputs)

@@ -239,8 +239,7 @@ def test_tails_are_left_where_that_costs_little(size):
         return jnp.sum(jnp.exp(-(p**2) / 2))
 
     right, wrong = (check_gradients(by_hand(sign), loss, p) for sign in (-1, 1))
-    assert right.verdict is Verdict.INCONCLUSIVE
-    assert "rounding may be as large as the gradient itself" in right.sentence
+    assert right.verdict is Verdict.AGREE
     if size == 3:
         assert right.probes["parameters x 0.1"] == "agree"
         assert (wrong.verdict, wrong.probe) == (Verdict.DISAGREE, "parameters x 0.1")

@@ -202,7 +202,7 @@ def test_a_row_is_settled_if_its_error_is_gone(error, left):
 @pytest.mark.parametrize(
     "given",
     [
-        {"wide_dtype": np.float64},  # it was not wider
+        {"wide_dtype": np.float32},  # it was narrower
         {"actual_dtype": np.float32},  # another dtype than it should have is a fault of its own
         {"right": np.array([1.0, np.nan, 3.0])},
         {"right": RIGHT[:2]},
