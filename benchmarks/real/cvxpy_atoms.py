@@ -22,7 +22,7 @@ def cases() -> Iterator[RealCase]:
     S = M.T @ M + np.eye(4)
     P = A.T @ A + np.eye(5)
     other = random.uniform(0.3, 2, 5)
-    POSITIVE, UNIT, FIXED = {"": "positive"}, {"": "unit interval"}, {"": "fixed"}
+    POSITIVE, UNIT, FIXED = {"value": "positive"}, {"value": "unit interval"}, {"value": "fixed"}
     # Symmetric matrices as the library wants them: S + x1 B1 + x2 B2, definite for small x only.
     B = random.standard_normal((2, 4, 4))
     B = B + B.swapaxes(1, 2)

@@ -23,7 +23,7 @@ def links() -> Iterator[RealCase]:
 
     random = np.random.default_rng(0)
     real, positive, share = random.standard_normal(10), random.uniform(0.3, 3, 10), random.uniform(0.1, 0.9, 10)
-    POSITIVE, UNIT = {"": "positive"}, {"": "unit interval"}
+    POSITIVE, UNIT = {"value": "positive"}, {"value": "unit interval"}
     table = {
         "LogLink": (of.LogLink(), jnp.log, jnp.exp, positive, real, POSITIVE, {}),
         "LogitLink": (

@@ -95,7 +95,7 @@ def cases() -> Iterator[RealCase]:
             of_parameters,
             lambda p, in_jax=in_jax: jnp.sum(weights * in_jax(p, X)),
             p,
-            domain={"": "positive"},
+            domain={"value": "positive"},
         )
         if name == "Poly":
             continue  # it has none in the inputs
@@ -116,7 +116,11 @@ def cases() -> Iterator[RealCase]:
         return float(model.log_likelihood()), model._log_likelihood_gradients().copy()
 
     yield RealCase(
-        "GPRegression, log likelihood", regression, likelihood, np.array([1.3, 0.8, 1.7, 0.2]), domain={"": "positive"}
+        "GPRegression, log likelihood",
+        regression,
+        likelihood,
+        np.array([1.3, 0.8, 1.7, 0.2]),
+        domain={"value": "positive"},
     )
     f = random.standard_normal(8)
     links = GPy.likelihoods.link_functions
@@ -130,7 +134,7 @@ def cases() -> Iterator[RealCase]:
     }
     for name, (link, in_jax) in functions.items():
         at = np.abs(f) + 0.3 if name == "Reciprocal" else f
-        domain = {"": "positive"} if name == "Reciprocal" else {}
+        domain = {"value": "positive"} if name == "Reciprocal" else {}
         yield elementwise(f"{name}.dtransf_df", link.transf, link.dtransf_df, in_jax, at, domain=domain)
         yield elementwise(f"{name}.d2transf_df2", link.dtransf_df, link.d2transf_df2, slope(in_jax), at, domain=domain)
         yield elementwise(

@@ -60,7 +60,7 @@ def cases() -> Iterator[RealCase]:
             lambda M, lsml=lsml: (lsml._total_loss(M, ab, cd, np.eye(4)), lsml._gradient(M, ab, cd, np.eye(4))),
             total,
             M,
-            domain={"": "positive definite"},
+            domain={"value": "positive definite"},
             faulty="_gradient lacks the weights w_ of the quadruplets, which _total_loss has" if name else "",
         )
     mmc = of.MMC()
@@ -71,7 +71,7 @@ def cases() -> Iterator[RealCase]:
         lambda M: (mmc._fD(pairs, M), mmc._fD1(pairs, M)),
         lambda M: jnp.log(jnp.sum(jnp.sqrt(jnp.einsum("ij,jk,ik->i", apart, M, apart)))),
         M,
-        domain={"": "positive definite"},
+        domain={"value": "positive definite"},
         at_least=1e-5,  # 1e-6 is added to distances here and there
     )
 

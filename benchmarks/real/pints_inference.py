@@ -13,7 +13,7 @@ from scipy.special import betaln, gammaln, ndtr
 
 from benchmarks.real.case import RealCase
 
-POSITIVE, UNIT, PACKED = {"": "positive"}, {"": "unit interval"}, {"": "fixed"}
+POSITIVE, UNIT, PACKED = {"value": "positive"}, {"value": "unit interval"}, {"value": "fixed"}
 TIMES = np.linspace(0.2, 4.0, 15)
 
 
@@ -332,9 +332,9 @@ def models() -> Iterator[RealCase]:
         def backward(output_gradient: Any, sensitivities: Any) -> Any:
             return np.tensordot(output_gradient, sensitivities, axes=output_gradient.ndim)
 
-        domain = {"0": "positive"} if name == "LogisticModel" else {}
+        domain = {"p": "positive"} if name == "LogisticModel" else {}
         if "damped" in name or at_least:
-            domain = {"0": "fixed"}  # another damping is another formula; elsewhere the solver may fail
+            domain = {"p": "fixed"}  # another damping is another formula; elsewhere the solver may fail
         yield RealCase(
             f"{name}.simulateS1",
             (forward, backward),

@@ -156,5 +156,5 @@ def unbalanced() -> Iterator[RealCase]:
             return jnp.sum(P * M) + 0.3 * of(P, c) + marginals
 
         yield RealCase(
-            f"_get_loss_unbalanced({divergence})", library, in_jax, G, domain={"": "positive"}, at_least=1e-13
+            f"_get_loss_unbalanced({divergence})", library, in_jax, G, domain={"value": "positive"}, at_least=1e-13
         )

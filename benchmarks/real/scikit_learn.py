@@ -114,7 +114,7 @@ def losses(dtype: Any, end: str) -> Iterator[RealCase]:
         def reference(raw: Any, y: Any, w: Any, in_jax: Any = in_jax) -> Any:
             return jnp.sum(w * in_jax(raw, y))
 
-        domain = {"": "positive"} if kind == "identity" else {}
+        domain = {"value": "positive"} if kind == "identity" else {}
         yield RealCase(f"{name}.loss_gradient{end}", by_hand, reference, raw, (y, weights), domain=domain)
 
 
@@ -183,7 +183,7 @@ def hessians() -> Iterator[RealCase]:
         def reference(raw: Any, y: Any, in_jax: Any = in_jax) -> Any:
             return jnp.sum(in_jax(raw, y))
 
-        domain = {"": "positive"} if kind == "identity" else {}
+        domain = {"value": "positive"} if kind == "identity" else {}
         yield product(f"{name}.gradient_hessian", diagonal, reference, raw, y, domain=domain)
     for name in LINEAR:
         model, reference, coefficients, data = _linear(name, np.float64)
@@ -230,7 +230,7 @@ def huber() -> Iterator[RealCase]:
             return jnp.sum(weights * (sigma + sigma * rho)) + 0.2 * jnp.sum(coefficients**2)
 
         name = f"_huber_loss_and_gradient(intercept={intercept})"
-        yield RealCase(name, by_hand, reference, w, (X, y, weights), domain={"": "fixed"})
+        yield RealCase(name, by_hand, reference, w, (X, y, weights), domain={"value": "fixed"})
 
 
 def sgd_losses() -> Iterator[RealCase]:

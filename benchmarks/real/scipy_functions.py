@@ -15,11 +15,17 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks.real.case import FLOAT32, RealCase, elementwise, product, slope
 
-POSITIVE, UNIT = {"": "positive"}, {"": "unit interval"}
-NEAR = {"": "fixed"}  # where few nodes are enough for the integral, or the formula holds
+POSITIVE, UNIT = {"value": "positive"}, {"value": "unit interval"}
+NEAR = {"value": "fixed"}  # where few nodes are enough for the integral, or the formula holds
 # Nodes of the trapezoidal rule for integrals of periodic or quickly decaying functions, where it is exact.
 CIRCLE = np.arange(64) * np.pi / 32
 LINE = np.linspace(-6, 6, 241)
+
+
+STRIDES = (
+    "ndimage reads an array of stride 0 wrongly: correlate(np.broadcast_to(0.5, (6, 7)), np.arange(9.).reshape(3, 3)) is "
+    "14 away from that of np.full((6, 7), 0.5)"
+)
 
 
 def cases() -> Iterator[RealCase]:
@@ -251,7 +257,7 @@ def interpolators() -> Iterator[RealCase]:
             lambda z, made=made: made(z, nu=1),
             in_jax(np.asarray(made.c), np.asarray(made.x)),
             z,
-            domain={"": "fixed"},
+            domain={"value": "fixed"},
         )
     spline = interpolate.make_interp_spline(knots, values, k=3)
     pieces = interpolate.PPoly.from_spline(spline)
@@ -261,7 +267,7 @@ def interpolators() -> Iterator[RealCase]:
         spline.derivative(),
         in_jax(np.asarray(pieces.c), np.asarray(pieces.x)),
         z,
-        domain={"": "fixed"},
+        domain={"value": "fixed"},
     )
 
     def lagrange(z: Any) -> Any:
@@ -277,7 +283,12 @@ def interpolators() -> Iterator[RealCase]:
         ("BarycentricInterpolator", interpolate.BarycentricInterpolator(knots[:5], values[:5])),
     ):
         yield elementwise(
-            f"{name}.derivative", made, lambda z, made=made: made.derivative(z), lagrange, near, domain={"": "fixed"}
+            f"{name}.derivative",
+            made,
+            lambda z, made=made: made.derivative(z),
+            lagrange,
+            near,
+            domain={"value": "fixed"},
         )
 
 
@@ -453,6 +464,7 @@ def adjoints(dtype: Any, end: str) -> Iterator[RealCase]:
             in_jax,
             (at,),
             kind="vjp",
+            faulty=STRIDES if name.startswith("ndimage.convolve") else "",
         )
 
 

@@ -200,7 +200,7 @@ def penalties() -> Iterator[RealCase]:
             library.derivative,
             in_jax,
             w,
-            domain={"": "positive"},
+            domain={"value": "positive"},
             at_least=at_least,
         )
     yield RealCase(

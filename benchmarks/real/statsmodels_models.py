@@ -14,8 +14,8 @@ from jax.scipy.stats import norm
 
 from benchmarks.real.case import RealCase, elementwise, product, slope
 
-POSITIVE, UNIT = {"": "positive"}, {"": "unit interval"}
-PACKED = {"": "fixed"}  # coefficients, and behind them a dispersion that must be positive
+POSITIVE, UNIT = {"value": "positive"}, {"value": "unit interval"}
+PACKED = {"value": "fixed"}  # coefficients, and behind them a dispersion that must be positive
 
 
 def cases() -> Iterator[RealCase]:
@@ -90,8 +90,8 @@ def _links() -> dict[str, tuple[Any, Any, Any, str, np.ndarray]]:
 def links() -> Iterator[RealCase]:
     for name, (link, in_jax, inverse, space, z) in _links().items():
         mean: Any = np.linspace(0.1, 0.9, 15) if space == "unit interval" else np.asarray(link.inverse(z))
-        of_mean = {"": space} if space else {}
-        of_predictor = {} if (z > 0).any() and (z < 0).any() else {"": "positive" if z[0] > 0 else "fixed"}
+        of_mean = {"value": space} if space else {}
+        of_predictor = {} if (z > 0).any() and (z < 0).any() else {"value": "positive" if z[0] > 0 else "fixed"}
         yield elementwise(f"links.{name}.deriv", link, link.deriv, in_jax, mean, domain=of_mean)
         yield elementwise(f"links.{name}.deriv2", link.deriv, link.deriv2, slope(in_jax), mean, domain=of_mean)
         yield elementwise(
@@ -117,7 +117,7 @@ def variance_functions() -> Iterator[RealCase]:
         "NegativeBinomial(0.7)": (of.NegativeBinomial(0.7), lambda mu: mu + 0.7 * mu**2, "positive"),
     }
     for name, (library, in_jax, space) in table.items():
-        yield elementwise(f"varfuncs.{name}.deriv", library, library.deriv, in_jax, mean, domain={"": space})
+        yield elementwise(f"varfuncs.{name}.deriv", library, library.deriv, in_jax, mean, domain={"value": space})
 
 
 def _hampel(z: Any) -> Any:

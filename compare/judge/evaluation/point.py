@@ -41,6 +41,7 @@ class Point:
         tolerance: how far each entry may be from them, as measured by `samples` runs.
         rows: one for each quantity, in backward order.
         arithmetic: by quantity, what a wider dtype showed of it: it is right, and loses digits as it is.
+        wider: whether the code under test was run in a wider dtype.
     """
 
     parameters: Pytree
@@ -51,6 +52,7 @@ class Point:
     rows: list[Row]
     samples: int
     arithmetic: dict[str, str] = field(default_factory=dict)
+    wider: bool = False
 
     @property
     def actual(self) -> Leaves:
@@ -149,7 +151,8 @@ class Check:
         except Exception:  # any refusal of a wider dtype means the same
             return point
         rows, arithmetic = decided(point.rows, point.actual, point.expected, wide, most)
-        return replace(point, rows=rows, arithmetic=arithmetic)
+        worked = any(wide[path].dtype != value.dtype for path, value in point.actual.items() if path in wide)
+        return replace(point, rows=rows, arithmetic=arithmetic, wider=worked)
 
     def compared(
         self,
