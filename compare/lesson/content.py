@@ -8,6 +8,7 @@ import numpy as np
 
 from compare.judge.reports.verdict import Row, Verdict, plain
 from compare.lesson.backward_mode import BackwardMode
+from compare.lesson.formulas import Formulas, as_text
 from compare.lesson.source import Excerpt
 
 ALL, SOME = 8, 5  # entries shown: all of a quantity, if it has no more than that; or some of it
@@ -26,8 +27,9 @@ class Quantity:
 class Step:
     """One step of the derivation.
 
-    `words` say why it is so; `derivation`, if there is one, is the docstring of the function that does it. `by_hand`
-    are the lines of `manual`, `by_jax` those of `autodiff` that make them unnecessary.
+    `words` say why it is so; for an op they are the first paragraph of the docstring of the function that does it, and
+    `derivation` is the rest. `by_hand` are the lines of `manual`, `by_jax` those of `autodiff` that make them
+    unnecessary; `formulas` are made from the former.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Step:
     by_hand: Sequence[Excerpt]
     by_jax: Sequence[Excerpt]
     quantities: Sequence[Quantity]
+    formulas: Sequence[Formulas]
     derivation: str = ""
 
 
@@ -129,7 +132,7 @@ class Lesson:
                 "about": self.about,
                 "settings": self.settings,
                 "root": asdict(self.root),
-                "steps": list(map(asdict, self.steps)),
+                "steps": [asdict(step) | {"formulas": [*map(as_text, step.formulas)]} for step in self.steps],
                 "losses": self.losses,
                 "moments": [
                     {key: value for key, value in asdict(moment).items() if key != "boundary"}

@@ -9,6 +9,7 @@ import autodiff.shallow
 import manual
 import manual.shallow
 from compare.lesson.content import Plane, Quantity, Step, all_or_first
+from compare.lesson.formulas import formulas_of_lines
 from compare.lesson.source import Excerpt, assignment, returned
 from compare.lesson.subject import Subject
 from compare.suite.datasets import load
@@ -121,22 +122,18 @@ def subject(*, seed: int) -> Subject:
 
 def steps() -> list[Step]:
     """Forward, then backward, in the order of `manual.shallow`."""
-    forward = [
-        Step(name, False, title, words, _forward(manual, name), _forward(autodiff, name), [Quantity(name, name, False)])
-        for name, (title, words) in FORWARD.items()
-    ]
-    backward = [
-        Step(
-            f"d{name}",
-            True,
-            title,
-            words,
-            [assignment(manual.shallow.backpropagation, f"d{name}")],
-            _forward(autodiff, through),
-            [Quantity(f"d{name}", name, True)],
-        )
-        for name, (through, title, words) in BACKWARD.items()
-    ]
+    forward = []
+    for name, (title, words) in FORWARD.items():
+        by_hand, by_jax = _forward(manual, name), _forward(autodiff, name)
+        page = manual.shallow.compute_loss if name == "loss" else manual.shallow.forward_propagation
+        written = formulas_of_lines(page, by_hand, result="J")
+        forward.append(Step(name, False, title, words, by_hand, by_jax, [Quantity(name, name, False)], written))
+    backward, page = [], manual.shallow.backpropagation
+    for name, (through, title, words) in BACKWARD.items():
+        by_hand, by_jax = [assignment(page, f"d{name}")], _forward(autodiff, through)
+        written = formulas_of_lines(page, by_hand)
+        quantities = [Quantity(f"d{name}", name, True)]
+        backward.append(Step(f"d{name}", True, title, words, by_hand, by_jax, quantities, written))
     return forward + backward
 
 

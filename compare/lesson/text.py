@@ -11,6 +11,7 @@ from rich.text import Text
 from compare.judge.reports.tables import WIDTH, plain_text, table
 from compare.lesson.backward_mode import letters
 from compare.lesson.content import Entry, Lesson, Numbers, Quantity, Step
+from compare.lesson.formulas import as_text as formulas_as_text
 from compare.lesson.source import Excerpt
 
 ENTRIES = 4  # of each quantity
@@ -48,6 +49,8 @@ def _step(lesson: Lesson, step: Step) -> Iterator[RenderableType]:
     yield Padding(_text(step.words), (0, 2))
     if step.derivation:
         yield Padding(_text(step.derivation), (1, 2, 0, 2))
+    for part in step.formulas:
+        yield Padding(_text("\n".join(formulas_as_text(part))), (0, 0, 0, 4))
     yield _code(step.by_hand)
     yield _code(step.by_jax)
     for quantity in step.quantities:

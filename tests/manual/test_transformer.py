@@ -246,15 +246,15 @@ FAULTS = {
         ["norm.input", *(f"{block}.{norm}.input" for block in BOTH for norm in ("norm2", "norm1"))],
     ),
     "no stream past the hidden layer": (
-        mutated("_hidden_layer_backward", 'dy + inputs["norm2.input"]', 'inputs["norm2.input"]'),
+        mutated("_hidden_layer_backward", 'dy + d["norm2.input"]', 'd["norm2.input"]'),
         [f"{block}.middle" for block in BOTH],
     ),
     "no stream past attention": (
-        mutated("_attention_backward", 'dy + inputs["norm1.input"]', 'inputs["norm1.input"]'),
+        mutated("_attention_backward", 'dy + d["norm1.input"]', 'd["norm1.input"]'),
         [f"{block}.input" for block in BOTH],
     ),
     "key and value exchanged": (
-        mutated("_attention_backward", "np.stack(dqkv,", "np.stack((dqkv[0], dqkv[2], dqkv[1]),"),
+        mutated("_attention_backward", "np.stack([dq, dk, dv],", "np.stack([dq, dv, dk],"),
         [f"{block}.attention.input" for block in BOTH],
     ),
 }

@@ -29,7 +29,9 @@ def test_the_terminal_shows_every_line_and_the_numbers(found):
 def test_a_derivation_stands_between_the_words_and_the_lines(found):
     step = replace(found.steps[-1], words="So it is.", derivation="    dx = dy W^T\n\nAnd [more] of it.")
     text = as_text(replace(found, steps=[step]))
-    places = [text.index(part) for part in ("So it is.", "dx = dy W^T", "And [more] of it.", step.by_hand[0].code)]
+    formula = "db1 = ∑[axis 1] dZ1"
+    parts = ("So it is.", "dx = dy W^T", "And [more] of it.", formula, step.by_hand[0].code)
+    places = [text.index(part) for part in parts]
     assert places == sorted(places)
 
 
