@@ -64,7 +64,7 @@ def anchor(name: str) -> str:
 
 def with_formulas(text: str) -> Html:
     """Prose, in which the names of quantities are written as in formulas: dZ1, W2, dJ, m."""
-    parts = re.split(r"\b(d?[ZAWb][12]|d?[JQ]|[xym])\b", text)
+    parts = re.split(r"\b(R?d?[ZAWb][12]|[Rd]?[JQ]|[xym])\b", text)
     return html(*(formula(part) if i % 2 else part for i, part in enumerate(parts)))
 
 
@@ -130,7 +130,7 @@ def _of_file(label: str, side: str, file: str, excerpts: Sequence[Excerpt]) -> H
 def _numbers(quantity: Quantity, live: Live) -> Html:
     """A row for each entry, and a sentence on all of them."""
     label, symbol, of = quantity.label, _symbol(quantity.label), _symbol(quantity.path)
-    headers = [symbol or "entry", *([of or "value"] if quantity.gradient else [])]
+    headers = [symbol or "entry", *([of or "value"] if quantity.gradient and not quantity.along else [])]
     caption = f"{label}: by hand, by JAX, and their difference"
     rows = [
         tag("tr", tag("th", indexed(entry) or tag("i", "J"), scope="row"), *_cells(quantity, i, live))
@@ -153,7 +153,7 @@ def _numbers(quantity: Quantity, live: Live) -> Html:
 
 
 def _cells(quantity: Quantity, i: int, live: Live) -> Iterator[Html]:
-    fields = ("value", "by_hand", "by_jax") if quantity.gradient else ("by_hand", "by_jax")
+    fields = ("value",) * (quantity.gradient and not quantity.along) + ("by_hand", "by_jax")
     for name in fields:
 
         def text(moment: Moment, name: str = name) -> str:
@@ -183,7 +183,7 @@ def _judged(quantity: Quantity, live: Live) -> Iterator[Html | str]:
 
 def _symbol(label: str) -> Html | None:
     """A name as in formulas, if it is one and no path: dZ1. Not MathML, which is no text to some readers."""
-    found = re.fullmatch(r"(d?)([A-Z]|b(?=\d))(\d?)", label)
+    found = re.fullmatch(r"(R?d?)([A-Z]|b(?=\d))(\d?)", label)
     if found is None:
         return None
     d, letter, digit = found.groups()

@@ -35,13 +35,15 @@ class MathML(Notation[Html]):
         return html(*(part if isinstance(part, Html) else self.words(part) for part in parts))
 
     def name(self, name: str) -> Html:
-        """dZ1: an upright d, and Z with 1 below; m_hat: m with a hat; beta1: β with 1 below; u_prime: u′."""
+        """dZ1: an upright d, and Z with 1 below; m_hat: m with a hat; beta1: β with 1 below; u_prime: u′; RZ1: R Z1."""
         if name.endswith("_hat") and len(name) > 4:
             return tag("mover", self.name(name[:-4]), tag("mo", "^"))
         if name.endswith("_prime"):
             return tag("msup", self.name(name[:-6]), tag("mo", "′"))
         if found := re.fullmatch(r"d([A-Za-z](?:\d+|_\w+)?|[A-Z]\w*)", name):
             return tag("mrow", tag("mi", "d", mathvariant="normal"), self.name(found[1]))
+        if found := re.fullmatch(r"R(d?[A-Zb]\d?)", name):  # the derivative along a direction
+            return tag("mrow", tag("mi", "R", mathvariant="normal"), self.name(found[1]))
         letter, _, below = re.sub(r"^([A-Za-z]+)(\d+)$", r"\1_\2", name).partition("_")
         if len(letter) > 1 and letter not in GREEK and not below.isdigit():  # words: learning_rate
             return self.words(name.replace("_", " "))
@@ -86,7 +88,7 @@ class MathML(Notation[Html]):
 
     def below(self, base: Html, index: Html) -> Html:
         """Of a name that has something below already, in parentheses: the two are not one index."""
-        base = self.parentheses(base) if "<msub" in base else base
+        base = self.parentheses(base) if base.endswith(("</msub>", "</msub></mrow>")) else base
         return tag("msub", boxed(base), boxed(index))
 
     def big(self, sign: str, over: Html | None) -> Html:

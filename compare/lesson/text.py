@@ -21,6 +21,12 @@ LINEARIZED = (
     "and it is transposed, from the last operation to the first: that is the second half."
 )
 
+SECOND_ORDER = (
+    "How does the gradient change as the parameters move along a vector? That is the Hessian times the vector; the "
+    "Hessian itself, with a row and a column for every parameter, is not needed. RQ is the derivative of Q along the "
+    "vector. It obeys the rules of derivatives, so R of every line above, forward and then backward, is enough."
+)
+
 
 def as_text(lesson: Lesson, *, width: int = WIDTH) -> str:
     return plain_text(*_parts(lesson), width=width)
@@ -35,7 +41,14 @@ def _parts(lesson: Lesson) -> Iterator[RenderableType]:
             yield "JAX derives everything that follows from the forward lines, by one line:"
             yield _code([lesson.root])
         for step in lesson.steps:
-            if step.backward is backward:
+            if step.backward is backward and step.order == 1:
+                yield from _step(lesson, step)
+    if lesson.second_root is not None:
+        yield "\nSECOND ORDER"
+        yield f"{SECOND_ORDER} JAX derives it by one line:"
+        yield _code([lesson.second_root])
+        for step in lesson.steps:
+            if step.order == 2:
                 yield from _step(lesson, step)
     yield "\nWHY BACKWARD"
     yield from _why(lesson)
@@ -70,8 +83,8 @@ def _text(words: str) -> RenderableType:
 
 
 def _numbers(lesson: Lesson, quantity: Quantity) -> Iterator[RenderableType]:
-    what = "gradient" if quantity.gradient else "value"
-    values = ("value",) if quantity.gradient else ()
+    what = "along the vector" if quantity.along else "gradient" if quantity.gradient else "value"
+    values = ("value",) if quantity.gradient and not quantity.along else ()
     rows, words = [], []
     for moment in (lesson.moments[0], lesson.moments[-1]):
         here = moment.numbers[quantity.label]

@@ -52,7 +52,9 @@ def said(markup):
         ("c_before[t] + p[b, k]", "(c_{before})_{t}+p_{bk}"),
         ("Phi_prime + d['down.input']", "Φ^{′}+d down.input"),
         ("y = x[:, i * d : h]", "y=x[·,i×d:h]"),
+        ("y = concatenate([a_i, b], axis=1)", "y=[a_{i},b]_{axis 1}"),
         ("x[ids] += dy", "x_{ids}+=dy"),
+        ("RdZ1 = RW2.T @ dZ2", "RdZ_{1}=RW_{2}^{⊤}×dZ_{2}"),
     ],
 )
 def test_code_becomes_what_mathematics_writes(code, expected):
