@@ -29,7 +29,9 @@ __all__ = [
     "Cache",
     "compute_loss",
     "forward_propagation",
+    "hessian_vector_product",
     "initialize_parameters",
+    "jvp",
     "layer_structure",
     "loss_and_gradients",
     "neural_net",
@@ -156,6 +158,44 @@ def loss_and_gradients(parameters: Parameters, x: ArrayLike, y: ArrayLike) -> tu
     """The loss and its gradient with respect to every parameter, in one compiled program."""
     layer_structure(x, y, jnp.shape(parameters["W1"])[0])
     return _compiled_value_and_grad(parameters, x, y)
+
+
+_compiled_jvp = jax.jit(lambda parameters, vector, x, y: jax.jvp(lambda p: _loss(p, x, y), (parameters,), (vector,)))
+
+
+@keeps_dtype
+def jvp(
+    parameters: Parameters, vector: Parameters, x: ArrayLike, y: ArrayLike
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The loss, and its derivative along a vector, by forward mode.
+
+    Raises ValueError if x, y and parameters do not fit, or the vector is not like the parameters.
+    """
+    _check(parameters, vector, x, y)
+    return _compiled_jvp(parameters, vector, x, y)
+
+
+@jax.jit
+def _compiled_hvp(parameters: Parameters, vector: Parameters, x: Array, y: Array) -> Parameters:
+    gradient = jax.grad(lambda p: _loss(p, x, y))
+    return jax.jvp(gradient, (parameters,), (vector,))[1]
+
+
+@keeps_dtype
+def hessian_vector_product(parameters: Parameters, vector: Parameters, x: ArrayLike, y: ArrayLike) -> Parameters:
+    """The Hessian of the loss times a vector: forward mode over backward mode, so that no Hessian is formed.
+
+    Raises ValueError as `jvp` does.
+    """
+    _check(parameters, vector, x, y)
+    return _compiled_hvp(parameters, vector, x, y)
+
+
+def _check(parameters: Parameters, vector: Parameters, x: ArrayLike, y: ArrayLike) -> None:
+    layer_structure(x, y, jnp.shape(parameters["W1"])[0])
+    ours, theirs = ({name: (v.shape, v.dtype) for name, v in tree.items()} for tree in (parameters, vector))
+    if ours != theirs:
+        raise ValueError(f"vector must be like parameters, {ours}; got {theirs}.")
 
 
 @keeps_dtype

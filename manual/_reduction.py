@@ -42,4 +42,4 @@ def per_term(output_gradient: Value, reduction: str, terms: Array, count: int) -
     expected = terms.shape if reduction == "none" else ()
     if dy.shape != expected:
         raise ValueError(f"output_gradient has shape {dy.shape}; of reduction={reduction!r} {expected} is expected.")
-    return dy * (1 / max(count, 1)) if reduction == "mean" else dy
+    return dy * (1 / max(count, 1)) if reduction == "mean" else dy  # 1/n first: n may be beyond float16

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 Pair = tuple[int, int]  # of height and of width
 Pads = tuple[Pair, Pair]  # rows before and after, columns before and after
@@ -54,15 +53,17 @@ def count(size: int, kernel: int, stride: int, dilation: int, pads: Pair) -> int
 
 
 def windows_of(x: np.ndarray, geometry: Geometry, outside: float = 0) -> np.ndarray:
-    """windows[n, h, w, c, i, j] = x[n, h s + i d - p, w s + j d - p, c], a view of x with a border of `outside`.
+    """windows[n, h, w, c, i, j] = x[n, h s + i d - p, w s + j d - p, c], with `outside` where x has no such entry.
 
-    s, d and p are stride, dilation and what is put before, by axis.
+    s, d and p are stride, dilation and what is put before, by axis: the entry i, j of all windows is one slice.
     """
-    (high, wide), (down, across), (taller, wider) = geometry.out, geometry.stride, geometry.dilation
+    (s1, s2), (d1, d2) = geometry.stride, geometry.dilation
+    high, wide = geometry.out
     padded = np.pad(x, ((0, 0), *geometry.pads, (0, 0)), constant_values=outside)
-    spans = tuple(d * (k - 1) + 1 for d, k in zip(geometry.dilation, geometry.kernel, strict=True))
-    everywhere = sliding_window_view(padded, spans, axis=(1, 2))
-    return everywhere[:, ::down, ::across, :, ::taller, ::wider][:, :high, :wide]
+    windows = np.zeros((len(x), high, wide, x.shape[3], *geometry.kernel), x.dtype)
+    for i, j in np.ndindex(geometry.kernel):
+        windows[..., i, j] = padded[:, i * d1 : i * d1 + high * s1 : s1, j * d2 : j * d2 + wide * s2 : s2]
+    return windows
 
 
 def add_windows(dwindows: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -71,10 +72,11 @@ def add_windows(dwindows: np.ndarray, geometry: Geometry) -> np.ndarray:
     It goes through the places i, j in a window, whose entries no two windows share. What falls on the border is
     dropped, and what no window touches receives 0.
     """
-    (high, wide), (down, across), (taller, wider) = geometry.out, geometry.stride, geometry.dilation
+    (s1, s2), (d1, d2) = geometry.stride, geometry.dilation
+    high, wide = geometry.out
     (height, width), ((top, bottom), (left, right)) = geometry.size, geometry.pads
     batch, channels = len(dwindows), dwindows.shape[3]
-    padded = np.zeros((batch, top + height + bottom, left + width + right, channels), dwindows.dtype)
+    dpadded = np.zeros((batch, top + height + bottom, left + width + right, channels), dwindows.dtype)
     for i, j in np.ndindex(geometry.kernel):
-        padded[:, i * taller :, j * wider :][:, ::down, ::across][:, :high, :wide] += dwindows[..., i, j]
-    return padded[:, top : top + height, left : left + width]
+        dpadded[:, i * d1 : i * d1 + high * s1 : s1, j * d2 : j * d2 + wide * s2 : s2] += dwindows[..., i, j]
+    return dpadded[:, top : top + height, left : left + width]

@@ -178,11 +178,11 @@ def gelu_backward(output_gradient: Array, cache: GeluCache) -> Array:
     dy, (x, Phi, approximate) = output_gradient, cache
     t = _tail_cut_off(x)
     if approximate:
-        du = _GELU_C * (1 + 3 * _GELU_A * t**2)
-        dPhi = 2 * Phi * (1 - Phi) * du
+        u_prime = _GELU_C * (1 + 3 * _GELU_A * t**2)
+        Phi_prime = 2 * Phi * (1 - Phi) * u_prime
     else:
-        dPhi = np.exp(-(t**2) / 2) / sqrt(2 * pi)
-    return dy * (Phi + x * dPhi)
+        Phi_prime = np.exp(-(t**2) / 2) / sqrt(2 * pi)
+    return dy * (Phi + x * Phi_prime)
 
 
 def _tail_cut_off(x: Array) -> Array:
@@ -212,8 +212,8 @@ def silu(x: Array) -> tuple[Array, SiluCache]:
 def silu_backward(output_gradient: Array, cache: SiluCache) -> Array:
     """dx = dy (s + x s'), with s' = s (1 - s)."""
     dy, (x, s) = output_gradient, cache
-    ds = s * (1 - s)
-    return dy * (s + x * ds)
+    s_prime = s * (1 - s)
+    return dy * (s + x * s_prime)
 
 
 class SoftmaxCache(NamedTuple):

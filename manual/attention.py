@@ -82,12 +82,13 @@ def attention_backward(
     A key head is used by its whole group of query heads, so that their dk and dv are added up.
     """
     query, key, value, p, _ = cache
-    q, do = (_in_groups(x, key.shape[2]) for x in (query, output_gradient))
+    key_heads, depth = key.shape[2:]
+    q, do = _in_groups(query, key_heads), _in_groups(output_gradient, key_heads)
     dv = np.einsum("bhgqk,bqhgv->bkhv", p, do, optimize=True)
     dp = np.einsum("bqhgv,bkhv->bhgqk", do, value, optimize=True)
     ds = p * (dp - np.sum(p * dp, axis=-1, keepdims=True))
-    dq = np.einsum("bhgqk,bkhd->bqhgd", ds, key, optimize=True) / math.sqrt(query.shape[3])
-    dk = np.einsum("bhgqk,bqhgd->bkhd", ds, q, optimize=True) / math.sqrt(query.shape[3])
+    dq = np.einsum("bhgqk,bkhd->bqhgd", ds, key, optimize=True) / math.sqrt(depth)
+    dk = np.einsum("bhgqk,bqhgd->bkhd", ds, q, optimize=True) / math.sqrt(depth)
     return dq.reshape(query.shape), dk, dv
 
 

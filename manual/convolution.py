@@ -45,8 +45,8 @@ def _correlated(x: Images, weight: Kernel2d, geometry: Geometry) -> NewImages:
 
 def _sent_back(dy: NewImages, weight: Kernel2d, geometry: Geometry) -> Images:
     """dx[n, h s + i d - p, w s + j d - p, c] += sum over o of  dy[n, h, w, o] W[i, j, c, o], for each group g."""
-    dy_by_group = _by_output_group(dy, geometry.groups)
-    dwindows = np.einsum("nhwgo,ijcgo->nhwgcij", dy_by_group, _by_output_group(weight, geometry.groups), optimize=True)
+    W = _by_output_group(weight, geometry.groups)
+    dwindows = np.einsum("nhwgo,ijcgo->nhwgcij", _by_output_group(dy, geometry.groups), W, optimize=True)
     dwindows = dwindows.reshape(*dy.shape[:3], geometry.groups * weight.shape[2], *geometry.kernel)
     return add_windows(dwindows, geometry).astype(dy.dtype)
 
@@ -54,8 +54,8 @@ def _sent_back(dy: NewImages, weight: Kernel2d, geometry: Geometry) -> Images:
 def _products_of_windows(x: Images, dy: NewImages, geometry: Geometry) -> Kernel2d:
     """dW[i, j, c, o] = sum over n, h, w of  x[n, h s + i d - p, w s + j d - p, c] dy[n, h, w, o], for each group g."""
     windows = _by_group(windows_of(widened(x), geometry), geometry.groups)
-    dweight = np.einsum("nhwgcij,nhwgo->ijcgo", windows, _by_output_group(dy, geometry.groups), optimize=True)
-    return dweight.reshape(*dweight.shape[:3], dy.shape[3]).astype(dy.dtype)
+    dW = np.einsum("nhwgcij,nhwgo->ijcgo", windows, _by_output_group(dy, geometry.groups), optimize=True)
+    return dW.reshape(*dW.shape[:3], dy.shape[3]).astype(dy.dtype)
 
 
 def _by_group(windows: np.ndarray, groups: int) -> np.ndarray:
@@ -115,12 +115,12 @@ def conv2d_backward(output_gradient: NewImages, cache: Conv2dCache) -> tuple[Ima
     dx is summed over all windows that an entry is in, and zero where there is none (a stride beyond the kernel, or an
     end where no window fits); what falls on the padding is dropped. dx is `conv_transpose2d` of dy.
     """
-    x, weight, has_bias, geometry = cache
-    dy = _checked(output_gradient, (len(x), *geometry.out, weight.shape[3]))
-    dx = _sent_back(dy, weight, geometry)
-    dweight = _products_of_windows(x, dy, geometry)
-    dbias = _summed(dy) if has_bias else None
-    return dx, dweight, dbias
+    x, W, has_bias, geometry = cache
+    dy = _checked(output_gradient, (len(x), *geometry.out, W.shape[3]))
+    dx = _sent_back(dy, W, geometry)
+    dW = _products_of_windows(x, dy, geometry)
+    db = _summed(dy) if has_bias else None
+    return dx, dW, db
 
 
 class Conv1dCache(NamedTuple):
@@ -159,8 +159,8 @@ def conv1d(
 
 def conv1d_backward(output_gradient: NewSequences, cache: Conv1dCache) -> tuple[Sequences, Kernel1d, Bias | None]:
     """As in `conv2d_backward`, with one axis less."""
-    dx, dweight, dbias = conv2d_backward(output_gradient[:, :, None], cache.images)
-    return dx[:, :, 0], dweight[:, 0], dbias
+    dx, dW, db = conv2d_backward(output_gradient[:, :, None], cache.images)
+    return dx[:, :, 0], dW[:, 0], db
 
 
 class ConvTranspose2dCache(NamedTuple):
@@ -216,12 +216,12 @@ def conv_transpose2d_backward(
     Every term of y is a product of the same three indices as in conv2d, with x in the place of conv2d's output, so
     dW[i, j, o, c] = sum over n, h, w of  x[n, h, w, c] dy[n, h s + i d - p, w s + j d - p, o], and db sums dy.
     """
-    x, weight, has_bias, geometry = cache
-    dy = _checked(output_gradient, (len(x), *geometry.size, weight.shape[2] * geometry.groups))
-    dx = _correlated(dy, weight, geometry)
-    dweight = _products_of_windows(dy, x, geometry)
-    dbias = _summed(dy) if has_bias else None
-    return dx, dweight, dbias
+    x, W, has_bias, geometry = cache
+    dy = _checked(output_gradient, (len(x), *geometry.size, W.shape[2] * geometry.groups))
+    dx = _correlated(dy, W, geometry)
+    dW = _products_of_windows(dy, x, geometry)
+    db = _summed(dy) if has_bias else None
+    return dx, dW, db
 
 
 def _plus(y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:

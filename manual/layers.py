@@ -56,12 +56,12 @@ def dense_backward(
     dW = x^T dy          W_ij is used by every example k, with x_ki
     db = 1^T dy          b_j is used by every example, with 1
     """
-    x, weight, bias = cache
-    dy = output_gradient.reshape(len(x), weight.shape[1])
-    dx = dy @ weight.T
-    dweight = x.T @ dy
-    dbias = None if bias is None else np.ones(len(dy), dy.dtype) @ dy
-    return dx.reshape(*output_gradient.shape[:-1], len(weight)), dweight, dbias
+    x, W, b = cache
+    dy = output_gradient.reshape(len(x), W.shape[1])
+    dx = dy @ W.T
+    dW = x.T @ dy
+    db = None if b is None else np.ones(len(dy), dy.dtype) @ dy
+    return dx.reshape(*output_gradient.shape[:-1], len(W)), dW, db
 
 
 def _check_dense(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> None:
@@ -101,9 +101,9 @@ def embedding_backward(
     """dW_v = sum of dy over the places whose id is v: a row used twice is moved twice. Ids have no gradient."""
     ids, vocabulary = cache
     dy = widened(output_gradient)
-    dweight = np.zeros((vocabulary, dy.shape[-1]), dy.dtype)
-    np.add.at(dweight, ids, dy)
-    return dweight.astype(output_gradient.dtype)
+    dW = np.zeros((vocabulary, dy.shape[-1]), dy.dtype)
+    np.add.at(dW, ids, dy)
+    return dW.astype(output_gradient.dtype)
 
 
 def _check_embedding(weight: np.ndarray, ids: np.ndarray) -> None:

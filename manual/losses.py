@@ -102,19 +102,22 @@ def cross_entropy_backward(output_gradient: Value, cache: CrossEntropyCache) -> 
     Ignored rows have 0. (T is 1 for an index, and for probabilities that sum to 1.)
     """
     exponentials, sums, t, counted, a, reduction = cache
-    dy = per_term(output_gradient, reduction, sums[..., 0], int(np.count_nonzero(counted)))[..., None]
+    n = int(np.sum(counted))
+    dy = per_term(output_gradient, reduction, sums[..., 0], n)[..., None]
     p = exponentials / sums
     q = _distribution(t, counted, a, p)
     T = np.sum(q, axis=-1, keepdims=True)
-    return np.where(counted[..., None], dy * (T * p - q), 0)
+    dz = dy * (T * p - q)
+    return np.where(counted[..., None], dz, 0)
 
 
 def _distribution(t: np.ndarray, counted: np.ndarray, a: float, z: Rows) -> Rows:
     """q of each row, of z's shape and dtype: probabilities as they are; of an index, smoothed; 0 where ignored."""
     if t.ndim == z.ndim:
         return t
-    one_hot = t[..., None] == np.arange(z.shape[-1])
-    return (counted[..., None] * ((1 - a) * one_hot + a / z.shape[-1])).astype(z.dtype)
+    classes = z.shape[-1]
+    one_hot = t[..., None] == np.arange(classes)
+    return (counted[..., None] * ((1 - a) * one_hot + a / classes)).astype(z.dtype)
 
 
 def _checked_classes(logits: Array, targets: Targets, a: float, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:

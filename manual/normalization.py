@@ -3,14 +3,7 @@
     x_hat = (x - mean) / s,   s = sqrt(variance + epsilon)          y = weight x_hat + bias
 
 They differ in what is averaged over. The last axis holds features or channels; weight and bias have an entry for each.
-With dy the output gradient, g = weight dy is that of x_hat. Every x_j moves the mean and s, and so each x_hat_i:
-
-    d mean / d x_j = 1/n                 d s / d x_j = (1 / 2s) (2/n) (x_j - mean) = x_hat_j / n
-    d x_hat_i / d x_j = ((i = j) - 1/n - x_hat_i x_hat_j / n) / s
-    dx = (g - mean of g - x_hat (mean of g x_hat)) / s
-
-(The mean within the variance adds nothing to ds, because the sum of x - mean is 0.) dx has no part along a shift of
-x and, up to epsilon, none along x_hat: neither would change the value.
+dy is the output gradient, and `layer_norm_backward` derives the three terms that all of them have of it.
 
 The variance is that of n, not of n - 1, in two passes, mean first: E[x^2] - E[x]^2 cancels. Means and sums are taken
 in float64 and rounded to the dtype of the work, because NumPy adds rows one after another: over 100 000 rows around
@@ -57,9 +50,15 @@ def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
 
 
 def layer_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
-    """dx = (g - mean(g) - x_hat mean(g x_hat)) / s with g = weight dy: the three terms from the head of this file.
+    """Every x_j moves the mean and s, and so each x_hat_i of its example, whose gradient is g_i = weight_i dy_i:
 
-    weight and bias serve every example, so their gradients are sums over these: of dy x_hat and of dy.
+        d mean / d x_j = 1/n                 d s / d x_j = (1 / 2s) (2/n) (x_j - mean) = x_hat_j / n
+        d x_hat_i / d x_j = ((i = j) - 1/n - x_hat_i x_hat_j / n) / s
+        dx = (g - mean(g) - x_hat mean(g x_hat)) / s
+
+    (The mean within the variance adds nothing to ds, because the sum of x - mean is 0.) dx has no part along a shift of
+    x and, up to epsilon, none along x_hat: neither would change the value. weight and bias serve every example, so
+    their gradients are sums over these: of dy x_hat and of dy.
     """
     x, mean, s, weight = cache
     dy = widened(check_output_gradient(output_gradient, x))
@@ -113,21 +112,21 @@ def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
     normalization" (2015), Alg. 1.
     """
     check_normalization("batch_norm", x, x.shape[:-1], epsilon, axes=2, weight=weight, bias=bias)
-    mean, s = _statistics(widened(x), _all_but_the_last(x), epsilon)
+    mean, s = _statistics(widened(x), _all_axes_but_the_last(x), epsilon)
     x_hat = (x - mean) / s
     y = weight * x_hat + bias
     return y.astype(x.dtype), CenteredCache(x, mean, s, weight)
 
 
 def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
-    """dx = weight / s (dy - mean(dy) - x_hat mean(dy x_hat)): the three terms from the head of this file.
+    """dx = weight / s (dy - mean(dy) - x_hat mean(dy x_hat)): the three terms of `layer_norm_backward`, by channel.
 
     A channel has one weight, which stands before its means here. (Ioffe and Szegedy, section 3, write the same by way
     of the gradients of the variance and the mean.) dweight and dbias are sums over the places of a channel.
     """
     x, mean, s, weight = cache
     dy = widened(check_output_gradient(output_gradient, x))
-    places = _all_but_the_last(x)
+    places = _all_axes_but_the_last(x)
     x_hat = (x - mean) / s
     dx = weight / s * (dy - _mean(dy, places) - x_hat * _mean(dy * x_hat, places))
     dweight = _sum_over_examples(dy * x_hat)
@@ -186,7 +185,7 @@ def group_norm(
     if groups < 1 or x.shape[-1] % groups:
         raise ValueError(f"group_norm needs groups that divide the {x.shape[-1]} channels of x, got {groups}.")
     in_groups = _grouped(x, groups)
-    mean, s = _statistics(widened(in_groups), _of_a_group(x), epsilon)
+    mean, s = _statistics(widened(in_groups), _axes_of_a_group(x), epsilon)
     x_hat = ((in_groups - mean) / s).reshape(x.shape)
     y = weight * x_hat + bias
     return y.astype(x.dtype), GroupsCache(x, mean, s, weight, groups)
@@ -195,11 +194,11 @@ def group_norm(
 def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients:
     """dx = (g - mean(g) - x_hat mean(g x_hat)) / s with g = weight dy, and with means over a group of an example.
 
-    The three terms are those from the head of this file. dweight and dbias are sums over batch and space, by channel.
+    The three terms are those of `layer_norm_backward`. dweight and dbias are sums over batch and space, by channel.
     """
     x, mean, s, weight, groups = cache
     dy = widened(check_output_gradient(output_gradient, x))
-    over = _of_a_group(x)
+    over = _axes_of_a_group(x)
     x_hat = (_grouped(x, groups) - mean) / s
     g = _grouped(weight * dy, groups)
     dx = (g - _mean(g, over) - x_hat * _mean(g * x_hat, over)) / s
@@ -245,10 +244,10 @@ def _mean(values: np.ndarray, axes: Axes) -> np.ndarray:
 
 
 def _sum_over_examples(values: Array) -> np.ndarray:
-    return values.sum(axis=_all_but_the_last(values), dtype=np.float64)
+    return values.sum(axis=_all_axes_but_the_last(values), dtype=np.float64)
 
 
-def _all_but_the_last(x: np.ndarray) -> tuple[int, ...]:
+def _all_axes_but_the_last(x: np.ndarray) -> tuple[int, ...]:
     return tuple(range(x.ndim - 1))
 
 
@@ -257,7 +256,7 @@ def _grouped(x: np.ndarray, groups: int) -> np.ndarray:
     return x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
 
 
-def _of_a_group(x: np.ndarray) -> tuple[int, ...]:
+def _axes_of_a_group(x: np.ndarray) -> tuple[int, ...]:
     """Of `_grouped`, the axes over which a group goes: all spatial ones, and its own channels."""
     return (*range(1, x.ndim - 1), x.ndim)
 

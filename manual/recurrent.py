@@ -70,15 +70,16 @@ def rnn_backward(output_gradient: States, cache: RnnCache) -> Gradients:
     the slope is 0. Source: Werbos, "Backpropagation through time: what it does and how to do it" (1990).
     """
     inputs, initial_state, U, h, activation = cache
+    h_before = _before(initial_state, h)
     slope = 1 - h**2 if activation == "tanh" else h > 0
-    da, from_next = np.zeros_like(h), np.zeros_like(initial_state)
+    da, dh_next = np.zeros_like(h), np.zeros_like(initial_state)
     for t in reversed(range(h.shape[1])):
-        dh = output_gradient[:, t] + from_next
+        dh = output_gradient[:, t] + dh_next
         da[:, t] = slope[:, t] * dh
-        from_next = da[:, t] @ U.T
+        dh_next = da[:, t] @ U.T
     dx, dW, db = dense_backward(da, inputs)
-    dU = _sum_of_products(_before(initial_state, h), da)
-    return dx, from_next, dW, dU, db
+    dU = _sum_of_products(h_before, da)
+    return dx, dh_next, dW, dU, db
 
 
 class LstmCache(NamedTuple):
@@ -134,21 +135,21 @@ def lstm_backward(output_gradient: tuple[States, State], cache: LstmCache) -> Gr
     `output_gradient` is the pair (dy, gradient of the final cell), and dc begins with the latter. Returns the gradients
     of x, the initial hidden state, the initial cell (f_1 dc_1), both weights and the bias.
     """
-    inputs, initial_hidden, initial_cell, U, gates, cells, outputs = cache
-    dy, d_final_cell = output_gradient
-    cell_before = _before(initial_cell, cells)
-    da, dh_from_next, dc_from_next = np.zeros_like(gates), np.zeros_like(initial_hidden), np.copy(d_final_cell)
-    for t in reversed(range(dy.shape[1])):
-        dh = dy[:, t] + dh_from_next
-        da[:, t], dc_from_next = _lstm_step_backward(dh, dc_from_next, gates[:, t], cell_before[:, t], cells[:, t])
-        dh_from_next = da[:, t] @ U.T
+    inputs, initial_hidden, initial_cell, U, gates, c, h = cache
+    dy, dc_final = output_gradient
+    c_before, h_before = _before(initial_cell, c), _before(initial_hidden, h)
+    da, dh_next, dc_next = np.zeros_like(gates), np.zeros_like(initial_hidden), np.copy(dc_final)
+    for t in reversed(range(h.shape[1])):
+        dh = dy[:, t] + dh_next
+        da[:, t], dc_next = _lstm_step_backward(dh, dc_next, gates[:, t], c_before[:, t], c[:, t])
+        dh_next = da[:, t] @ U.T
     dx, dW, db = dense_backward(da, inputs)
-    dU = _sum_of_products(_before(initial_hidden, outputs), da)
-    return dx, dh_from_next, dc_from_next, dW, dU, db
+    dU = _sum_of_products(h_before, da)
+    return dx, dh_next, dc_next, dW, dU, db
 
 
 def _lstm_step_backward(
-    dh: State, dc_from_next: State, gates: np.ndarray, cell_before: State, cell: State
+    dh: State, dc_next: State, gates: np.ndarray, c_before: State, c: State
 ) -> tuple[np.ndarray, State]:
     """h = o tanh(c), c = f c_before + i g, and the four activations, of one step:
 
@@ -158,13 +159,15 @@ def _lstm_step_backward(
     sigmoid' = sigmoid (1 - sigmoid). Returns da and the gradient of the cell before.
     """
     i, f, g, o = np.split(gates, 4, axis=1)
-    tanh_c = np.tanh(cell)
-    dc = dc_from_next + dh * o * (1 - tanh_c**2)
+    tanh_c = np.tanh(c)
+    dc = dc_next + dh * o * (1 - tanh_c**2)
     da_i = dc * g * i * (1 - i)
-    da_f = dc * cell_before * f * (1 - f)
+    da_f = dc * c_before * f * (1 - f)
     da_g = dc * i * (1 - g**2)
     da_o = dh * tanh_c * o * (1 - o)
-    return np.concatenate([da_i, da_f, da_g, da_o], axis=1), f * dc
+    da = np.concatenate([da_i, da_f, da_g, da_o], axis=1)
+    dc_before = f * dc
+    return da, dc_before
 
 
 class GruCache(NamedTuple):
@@ -222,21 +225,21 @@ def gru_backward(output_gradient: States, cache: GruCache) -> Gradients:
     What x, W and b receive (da of x) differs in the block of n from what h_{t-1}, U and c receive (da of h): see
     `_gru_step_backward`. Returns the gradients of x, the initial state, both weights and both biases.
     """
-    inputs, initial_state, U, gates, recalled, outputs = cache
-    before = _before(initial_state, outputs)
-    da_of_x, da_of_h, from_next = np.zeros_like(gates), np.zeros_like(gates), np.zeros_like(initial_state)
-    for t in reversed(range(outputs.shape[1])):
-        dh = output_gradient[:, t] + from_next
-        da_of_x[:, t], da_of_h[:, t], kept = _gru_step_backward(dh, gates[:, t], recalled[:, t], before[:, t])
-        from_next = kept + da_of_h[:, t] @ U.T
+    inputs, initial_state, U, gates, recalled, h = cache
+    h_before = _before(initial_state, h)
+    da_of_x, da_of_h, dh_next = np.zeros_like(gates), np.zeros_like(gates), np.zeros_like(initial_state)
+    for t in reversed(range(h.shape[1])):
+        dh = output_gradient[:, t] + dh_next
+        da_of_x[:, t], da_of_h[:, t], dh_kept = _gru_step_backward(dh, gates[:, t], recalled[:, t], h_before[:, t])
+        dh_next = dh_kept + da_of_h[:, t] @ U.T
     dx, dW, db = dense_backward(da_of_x, inputs)
-    dU = _sum_of_products(before, da_of_h)
+    dU = _sum_of_products(h_before, da_of_h)
     dc = np.sum(da_of_h, axis=(0, 1))
-    return dx, from_next, dW, dU, db, dc
+    return dx, dh_next, dW, dU, db, dc
 
 
 def _gru_step_backward(
-    dh: State, gates: np.ndarray, recalled: State, before: State
+    dh: State, gates: np.ndarray, recalled: State, h_before: State
 ) -> tuple[np.ndarray, np.ndarray, State]:
     """Everything is a multiple of dh:
 
@@ -248,11 +251,12 @@ def _gru_step_backward(
     """
     r, z, n = np.split(gates, 3, axis=1)
     da_n = dh * (1 - z) * (1 - n**2)
-    da_z = dh * (before - n) * z * (1 - z)
+    da_z = dh * (h_before - n) * z * (1 - z)
     da_r = da_n * recalled * r * (1 - r)
     da_of_x = np.concatenate([da_r, da_z, da_n], axis=1)
     da_of_h = np.concatenate([da_r, da_z, r * da_n], axis=1)
-    return da_of_x, da_of_h, z * dh
+    dh_kept = z * dh
+    return da_of_x, da_of_h, dh_kept
 
 
 def _before(initial: State, states: States) -> States:
@@ -262,7 +266,7 @@ def _before(initial: State, states: States) -> States:
 
 def _sum_of_products(before: States, da: np.ndarray) -> np.ndarray:
     """dU = sum over batch and time of h_{t-1}^T da_t."""
-    return before.reshape(-1, before.shape[2]).T @ da.reshape(-1, da.shape[2])
+    return np.einsum("bti,btj->ij", before, da, optimize=True)
 
 
 RECURRENT: Rules = {

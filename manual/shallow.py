@@ -6,7 +6,8 @@
 
 Symbols, once: n_x features, n_h hidden units, n_y outputs, m examples. Columns are examples, as in the
 notebook that this project began with, so x is (n_x, m) and y is (n_y, m). Everywhere, dQ means dJ/dQ, the
-gradient of the loss itself; in texts that follow Ng, dZ means m dJ/dZ and the factor 1/m comes later.
+gradient of the loss itself; in texts that follow Ng, dZ means m dJ/dZ and the factor 1/m comes later. In what goes
+beyond gradients, RQ is the derivative of Q along a direction in which the parameters move.
 
 Functions keep the floating dtype they are given, hold no state and never modify an argument.
 """
@@ -19,13 +20,16 @@ from jaxtyping import Float, Int32, Num
 from numpy.typing import ArrayLike, DTypeLike
 
 import manual
+from manual._trees import check_alike, leaves_by_path
 
 __all__ = [
     "Cache",
     "backpropagation",
     "compute_loss",
     "forward_propagation",
+    "hessian_vector_product",
     "initialize_parameters",
+    "jvp",
     "layer_structure",
     "loss_and_gradients",
     "neural_net",
@@ -177,6 +181,117 @@ def loss_and_gradients(
     y = y.astype(x.dtype, copy=False)
     _, cache = forward_propagation(x, parameters)
     return compute_loss(cache.Z2, y), backpropagation(parameters, cache, x, y)
+
+
+# ------------------------------------------------------------------------------------ along a direction
+
+
+def _forward_along(parameters: Parameters, vector: Parameters, x: Float[np.ndarray, "n_x m"], cache: Cache) -> Cache:
+    """R of every line of `forward_propagation`, as the parameters move along the vector and x stays.
+
+    RQ = dQ(parameters + r vector)/dr at r = 0 obeys the rules of derivatives: R(P Q) = RP Q + P RQ for a product, and
+    R f(Q) = f'(Q) RQ for a function. RW1 and the like are the vector itself.
+    """
+    W2, A1, A2 = parameters["W2"], cache.A1, cache.A2
+    RW1, Rb1, RW2, Rb2 = (vector[name] for name in ("W1", "b1", "W2", "b2"))
+    RZ1 = RW1 @ x + Rb1
+    RA1 = (1 - A1**2) * RZ1
+    RZ2 = RW2 @ A1 + W2 @ RA1 + Rb2
+    RA2 = A2 * (1 - A2) * RZ2
+    return Cache(RZ1, RA1, RZ2, RA2)
+
+
+def jvp(
+    parameters: Parameters, vector: Parameters, x: Float[np.ndarray, "n_x m"], y: Num[np.ndarray, "n_y labels"]
+) -> tuple[np.floating, np.floating]:
+    """The loss, and its derivative along a vector: what <gradient, vector> is, in one pass forward.
+
+        RJ = sum of dJ/dZ2 RZ2 = (1/m) sum of (A2 - y) RZ2
+
+    Args:
+        parameters: where.
+        vector: the direction, with the keys and shapes of `parameters`.
+        x: (n_x, m).
+        y: labels (n_y, m).
+
+    Returns:
+        (J, RJ): jvp for Jacobian times vector, of which the loss has a single row.
+
+    Raises:
+        ValueError: as `loss_and_gradients` does, and if the vector is not like the parameters.
+    """
+    y = _checked(parameters, vector, x, y)
+    m = x.shape[1]
+    A2, cache = forward_propagation(x, parameters)
+    _, _, RZ2, _ = _forward_along(parameters, vector, x, cache)
+    RJ = np.sum((A2 - y) / m * RZ2)
+    return compute_loss(cache.Z2, y), RJ
+
+
+def hessian_vector_product(
+    parameters: Parameters,
+    vector: Parameters,
+    x: Float[np.ndarray, "n_x m"],
+    y: Num[np.ndarray, "n_y labels"],
+    *,
+    intermediates: dict[str, np.ndarray] | None = None,
+) -> Parameters:
+    """The Hessian of the loss times a vector: R of every line of `backpropagation`, at the cost of two gradients.
+
+        H v = R(gradient), the derivative of the gradient along v
+
+        dZ2 = (A2 - y) / m         RdZ2 = RA2 / m
+        dW2 = dZ2 A1^T             RdW2 = RdZ2 A1^T + dZ2 RA1^T        as for every product, two terms
+        dA1 = W2^T dZ2             RdA1 = W2^T RdZ2 + RW2^T dZ2
+        dZ1 = dA1 (1 - A1^2)       RdZ1 = RdA1 (1 - A1^2) - 2 dA1 A1 RA1    the last term is tanh'' = -2 tanh tanh'
+
+    The Hessian itself, of as many rows and columns as there are parameters, is never formed.
+
+    Args:
+        parameters: where.
+        vector: v, with the keys and shapes of `parameters`.
+        x: (n_x, m).
+        y: labels (n_y, m).
+        intermediates: a dict that also receives R of the gradients dZ2, dA1 and dZ1, under the names Z2, A1 and Z1.
+
+    Returns:
+        H v, with the keys, shapes and dtypes of `parameters`.
+
+    Raises:
+        ValueError: as `loss_and_gradients` does, and if the vector is not like the parameters.
+
+    Source: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6(1) (1994), section 4.
+    """
+    y = _checked(parameters, vector, x, y)
+    W2, RW2 = parameters["W2"], vector["W2"]
+    m = x.shape[1]
+    _, cache = forward_propagation(x, parameters)
+    _, A1, _, A2 = cache
+    _, RA1, _, RA2 = _forward_along(parameters, vector, x, cache)
+    dZ2 = (A2 - y) / m
+    dA1 = W2.T @ dZ2
+
+    RdZ2 = RA2 / m
+    RdW2 = RdZ2 @ A1.T + dZ2 @ RA1.T
+    Rdb2 = np.sum(RdZ2, axis=1, keepdims=True)
+    RdA1 = W2.T @ RdZ2 + RW2.T @ dZ2
+    RdZ1 = RdA1 * (1 - A1**2) - 2 * dA1 * A1 * RA1
+    RdW1 = RdZ1 @ x.T
+    Rdb1 = np.sum(RdZ1, axis=1, keepdims=True)
+
+    if intermediates is not None:
+        intermediates |= {"Z2": RdZ2, "A1": RdA1, "Z1": RdZ1}
+    return {"W1": RdW1, "b1": Rdb1, "W2": RdW2, "b2": Rdb2}
+
+
+def _checked(parameters: Parameters, vector: Parameters, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The labels in x's dtype."""
+    layer_structure(x, y, parameters["W1"].shape[0])
+    check_alike({"parameters": leaves_by_path(parameters), "vector": leaves_by_path(vector)})
+    return y.astype(x.dtype, copy=False)
+
+
+# -------------------------------------------------------------------------------------------- training
 
 
 def update_parameters(parameters: Parameters, gradients: Parameters, learning_rate: float) -> Parameters:

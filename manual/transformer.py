@@ -19,7 +19,6 @@ Parameters are {"token_embedding": (vocabulary, width), "position_embedding": (c
 where qkv has the columns of query, key and value side by side, each with the heads side by side.
 """
 
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -47,6 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gpt2-774m": {"vocabulary": 50257, "context": 1024, "layers": 36, "heads": 20, "width": 1280},
     "gpt2-1558m": {"vocabulary": 50257, "context": 1024, "layers": 48, "heads": 25, "width": 1600},
 }
+PARAMETERS_OF_A_BLOCK = ("norm1", "qkv", "projection", "norm2", "up", "down")
 IGNORED = -100  # a target that counts for nothing
 
 
@@ -175,55 +175,54 @@ def apply_backward(
     stream goes on. The stream's whole gradients are "blocks.0.input", and "blocks.0.middle" between attention and the
     hidden layer. "logits" is `output_gradient` itself.
     """
-    seen = {} if intermediates is None else intermediates
-    seen["logits"] = output_gradient
-    seen["head.input"], dtable_as_head, _ = ops.layers.dense_backward(output_gradient, cache.head)
-    seen["norm.input"], dnorm = _undo(ops.normalization.layer_norm_backward, seen["head.input"], cache.norm)
-    dx, dblocks = seen["norm.input"], []
+    d = {} if intermediates is None else intermediates
+    d["logits"] = output_gradient
+    d["head.input"], dtable_as_head, _ = ops.layers.dense_backward(output_gradient, cache.head)
+    d["norm.input"], *dnorm = ops.normalization.layer_norm_backward(d["head.input"], cache.norm)
+    dx, dblocks = d["norm.input"], []
     for index in reversed(range(len(cache.blocks))):
         inputs, dblock = _block_backward(dx, cache.blocks[index], ops)
         dx, dblocks = inputs["input"], [dblock, *dblocks]
-        seen |= {f"blocks.{index}.{name}": value for name, value in inputs.items()}
+        d |= {f"blocks.{index}.{name}": value for name, value in inputs.items()}
     dpositions = ops.layers.embedding_backward(np.sum(dx, axis=0), cache.positions)
     dtable = ops.layers.embedding_backward(dx, cache.tokens) + dtable_as_head.T
-    return {"token_embedding": dtable, "position_embedding": dpositions, "blocks": dblocks, "norm": dnorm}
+    return {"token_embedding": dtable, "position_embedding": dpositions, "blocks": dblocks, "norm": _by_name(*dnorm)}
 
 
 def _block_backward(dx: Stream, cache: BlockCache, ops: ModuleType) -> tuple[dict[str, Any], Parameters]:
     """The gradients of what enters each op, and of its parameters, from the last op to the first."""
-    inputs, d = _hidden_layer_backward(dx, cache, ops)
-    first_inputs, first_d = _attention_backward(inputs["middle"], cache, ops)
-    return inputs | first_inputs, dict(reversed((d | first_d).items()))
+    d = _hidden_layer_backward(dx, cache, ops)
+    d |= _attention_backward(d["middle"], cache, ops)
+    parameters = {name: _by_name(d.pop(f"{name}.weight"), d.pop(f"{name}.bias")) for name in PARAMETERS_OF_A_BLOCK}
+    return d, parameters
 
 
-def _hidden_layer_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> tuple[dict[str, Any], Parameters]:
+def _by_name(weight: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
+    return {"weight": weight, "bias": bias}
+
+
+def _hidden_layer_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> dict[str, Any]:
     """Of y = x + f(x), dx = dy + what f sends back, with f(x) = down(gelu(up(norm2(x))))."""
-    inputs, d = {}, {}
-    inputs["down.input"], d["down"] = _undo(ops.layers.dense_backward, dy, cache.down)
-    inputs["gelu.input"] = ops.activations.gelu_backward(inputs["down.input"], cache.gelu)
-    inputs["up.input"], d["up"] = _undo(ops.layers.dense_backward, inputs["gelu.input"], cache.up)
-    inputs["norm2.input"], d["norm2"] = _undo(ops.normalization.layer_norm_backward, inputs["up.input"], cache.norm2)
-    inputs["middle"] = dy + inputs["norm2.input"]
-    return inputs, d
+    d, norms = {}, ops.normalization
+    d["down.input"], d["down.weight"], d["down.bias"] = ops.layers.dense_backward(dy, cache.down)
+    d["gelu.input"] = ops.activations.gelu_backward(d["down.input"], cache.gelu)
+    d["up.input"], d["up.weight"], d["up.bias"] = ops.layers.dense_backward(d["gelu.input"], cache.up)
+    d["norm2.input"], d["norm2.weight"], d["norm2.bias"] = norms.layer_norm_backward(d["up.input"], cache.norm2)
+    d["middle"] = dy + d["norm2.input"]
+    return d
 
 
-def _attention_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> tuple[dict[str, Any], Parameters]:
+def _attention_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> dict[str, Any]:
     """Of y = x + f(x), dx = dy + what f sends back, with f(x) = projection(attention(qkv(norm1(x))))."""
-    inputs, d = {}, {}
-    inputs["projection.input"], d["projection"] = _undo(ops.layers.dense_backward, dy, cache.projection)
-    dattended = inputs["projection.input"].reshape(cache.attention.query.shape)
-    dqkv = ops.attention.attention_backward(dattended, cache.attention)
-    inputs["attention.input"] = np.stack(dqkv, axis=2).reshape(*dy.shape[:2], 3 * dy.shape[2])
-    inputs["qkv.input"], d["qkv"] = _undo(ops.layers.dense_backward, inputs["attention.input"], cache.qkv)
-    inputs["norm1.input"], d["norm1"] = _undo(ops.normalization.layer_norm_backward, inputs["qkv.input"], cache.norm1)
-    inputs["input"] = dy + inputs["norm1.input"]
-    return inputs, d
-
-
-def _undo(backward: Callable[..., Any], dy: np.ndarray, cache: Any) -> tuple[np.ndarray, Parameters]:
-    """Of an op with weight and bias: the gradient of its input, and those of its parameters by name."""
-    dx, dweight, dbias = backward(dy, cache)
-    return dx, {"weight": dweight, "bias": dbias}
+    d, norms, projection = {}, ops.normalization, cache.projection
+    d["projection.input"], d["projection.weight"], d["projection.bias"] = ops.layers.dense_backward(dy, projection)
+    dattended = d["projection.input"].reshape(cache.attention.query.shape)
+    dq, dk, dv = ops.attention.attention_backward(dattended, cache.attention)
+    d["attention.input"] = np.stack([dq, dk, dv], axis=2).reshape(*dy.shape[:2], 3 * dy.shape[2])
+    d["qkv.input"], d["qkv.weight"], d["qkv.bias"] = ops.layers.dense_backward(d["attention.input"], cache.qkv)
+    d["norm1.input"], d["norm1.weight"], d["norm1.bias"] = norms.layer_norm_backward(d["qkv.input"], cache.norm1)
+    d["input"] = dy + d["norm1.input"]
+    return d
 
 
 def compute_loss(

@@ -11,8 +11,8 @@ import numpy as np
 from benchmarks.real.case import FLOAT32, RealCase
 
 PROMOTED = (
-    "LinearRegression(taxis, dtype='float32').rmatvec of a float32 vector is float64: the matrix of powers of taxis keeps "
-    "the dtype of taxis"
+    "LinearRegression(taxis, dtype='float32').rmatvec of a float32 vector is float64: the matrix of powers of taxis "
+    "keeps the dtype of taxis"
 )
 
 

@@ -23,8 +23,8 @@ LINE = np.linspace(-6, 6, 241)
 
 
 STRIDES = (
-    "ndimage reads an array of stride 0 wrongly: correlate(np.broadcast_to(0.5, (6, 7)), np.arange(9.).reshape(3, 3)) is "
-    "14 away from that of np.full((6, 7), 0.5)"
+    "ndimage reads an array of stride 0 wrongly: correlate(np.broadcast_to(0.5, (6, 7)), np.arange(9.).reshape(3, 3)) "
+    "is 14 away from that of np.full((6, 7), 0.5)"
 )
 
 

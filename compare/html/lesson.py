@@ -7,7 +7,7 @@ from compare.html.lesson_steps import Live, lines, step_article, with_formulas
 from compare.html.lesson_why import why
 from compare.html.page import Html, asset, badge, heading, page, tag
 from compare.lesson.content import Lesson, Moment
-from compare.lesson.text import shown
+from compare.lesson.text import SECOND_ORDER, shown
 
 
 def lesson_page(lesson: Lesson) -> str:
@@ -51,7 +51,7 @@ def _said(lesson: Lesson, moment: Moment) -> str:
 
 
 def _steps(lesson: Lesson, live: Live) -> Iterator[Html]:
-    forward = [step for step in lesson.steps if not step.backward]
+    forward = [step for step in lesson.steps if not step.backward and step.order == 1]
     backward = [step for step in lesson.steps if step.backward]
     yield tag("h2", "Forward", id="forward")
     yield tag("p", "What the network computes, and what it keeps for the way back.", class_="soft")
@@ -65,3 +65,11 @@ def _steps(lesson: Lesson, live: Live) -> Iterator[Html]:
     )
     yield tag("div", lines("in JAX, once for all of them", "autodiff", [lesson.root]), class_="root")
     yield from (step_article(step, number, live) for number, step in enumerate(backward, len(forward) + 1))
+    if lesson.second_root is not None:
+        second = [step for step in lesson.steps if step.order == 2]
+        yield tag("h2", "Second order", id="second")
+        yield tag("p", with_formulas(f"{SECOND_ORDER} JAX derives it by this line:"), class_="soft")
+        yield tag("div", lines("in JAX, once for all of them", "autodiff", [lesson.second_root]), class_="root")
+        yield from (
+            step_article(step, number, live) for number, step in enumerate(second, len(lesson.steps) - len(second) + 1)
+        )

@@ -1,6 +1,5 @@
 """One step of a lesson on the page: its formula and words, its numbers, and the lines of both sides."""
 
-import ast
 import inspect
 import math
 import re
@@ -12,12 +11,11 @@ from typing import Any
 from compare.html.mathml import formula
 from compare.html.page import SIGNS, Html, html, tag
 from compare.lesson.content import Moment, Quantity, Step
-from compare.lesson.docstrings import is_equations
+from compare.lesson.formulas import Formulas, Line
 from compare.lesson.source import Excerpt
 from compare.lesson.text import indexed, shown
 
 FORWARD_ONLY = "in JAX, the forward is all there is"
-LONG = 30  # characters of code, from which on a formula may be wider than a phone
 
 
 @dataclass
@@ -38,7 +36,7 @@ class Live:
 def step_article(step: Step, number: int, live: Live) -> Html:
     single = all("\n" not in excerpt.code for excerpt in step.by_hand)
     text = html(
-        tag("p", with_formulas(step.words) if single else step.words),
+        tag("p", with_formulas(step.words)) if single else _paragraph(step.words),
         *map(_paragraph, step.derivation.split("\n\n") if step.derivation else ()),
     )
     numbers = html(*(_numbers(quantity, live) for quantity in step.quantities))
@@ -66,60 +64,36 @@ def anchor(name: str) -> str:
 
 def with_formulas(text: str) -> Html:
     """Prose, in which the names of quantities are written as in formulas: dZ1, W2, dJ, m."""
-    parts = re.split(r"\b(d?[ZAWb][12]|d?[JQ]|[xym])\b", text)
+    parts = re.split(r"\b(R?d?[ZAWb][12]|[Rd]?[JQ]|[xym])\b", text)
     return html(*(formula(part) if i % 2 else part for i, part in enumerate(parts)))
 
 
 def _paragraph(text: str) -> Html:
-    if is_equations(text):
+    """Of a docstring. What is indented, or in columns, are equations."""
+    if text.startswith(" ") or "   " in text:
         return tag("pre", inspect.cleandoc("\n" + text), tabindex="0", role="group", aria_label="Equations")
-    return tag("p", text)
+    return tag("p", *(tag("code", part) if i % 2 else part for i, part in enumerate(text.split("`"))))
 
 
 def _formulas(step: Step) -> list[Html]:
-    try:
-        return [_display(code) for code in written(step)]
-    except ValueError:
-        return []  # the code says it
+    """In the order of the derivation; of functions that the step calls, below it. Wide ones can be scrolled."""
+    return [_written(part) for part in step.formulas]
 
 
-def written(step: Step) -> list[str]:
-    """The code by hand that can stand as formulas: all of the step, or none of it.
-
-    A part of an op says something else than the op: a sum that the next line adds to, memory that is filled later. So
-    a step is written only if nothing happens in it but that names are given, each once, to what is then the result.
-    """
-    found: dict[str, str] = {}
-    for statement in _statements(step.by_hand):
-        match statement:
-            case ast.Assign(targets=[ast.Name(id=name)]) if name not in found and not _allocates(statement.value):
-                found[name] = ast.unparse(statement)
-            case ast.Return(value=ast.expr() as value) if step.name == "loss":
-                found["J"] = f"J = {ast.unparse(value)}"
-            case ast.Return(value=ast.Tuple(elts=[ast.Name(id=name), *_])) if name in found:
-                pass  # of an op: its value, and what it keeps
-            case _:
-                return []
-    return list(found.values())
+def _written(part: Formulas) -> Html:
+    title = tag("p", "with ", formula(part.title, scalars=part.scalars), class_="called") if part.title else ""
+    shown = [formula_line(line, part.scalars) for line in part.lines]
+    name = f"Formulas of {part.title.partition('(')[0]}" if part.title else "Formulas"
+    return tag("div", title, *shown, class_="written", tabindex="0", role="group", aria_label=name)
 
 
-def _allocates(value: ast.expr) -> bool:
-    called = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
-    return called.rpartition(".")[2].startswith(("empty", "zeros", "ones", "full"))
-
-
-def _display(code: str) -> Html:
-    """On a line of its own. A long one may be wider than a phone: then it scrolls, and the keyboard can reach it."""
-    reached = {"tabindex": "0", "role": "group", "aria_label": "Formula"} if len(code) > LONG else {}
-    return tag("div", formula(code, display=True), class_="written", **reached)
-
-
-def _statements(excerpts: Sequence[Excerpt]) -> list[ast.stmt]:
-    text = "\n".join(excerpt.code for excerpt in excerpts)
-    indented = "\n".join(f" {line}" for line in text.splitlines())
-    (whole,) = ast.parse(f"def whole():\n{indented}").body  # so that a return is no error
-    assert isinstance(whole, ast.FunctionDef)
-    return whole.body
+def formula_line(line: Line, scalars: frozenset[str]) -> Html:
+    pieces = line.note.split("`")
+    note = html(*(formula(piece, scalars=scalars) if i % 2 else piece for i, piece in enumerate(pieces)))
+    written = formula(line.code, display=True, scalars=scalars) if line.code else ""
+    said = tag("span", note, class_="note") if line.note else ""
+    kinds = ["line", *([f"in{line.depth}"] if line.depth else []), *([] if line.code else ["said"])]
+    return tag("div", written, said, class_=" ".join(kinds))
 
 
 # ------------------------------------------------------------------------------------------- lines
@@ -156,7 +130,7 @@ def _of_file(label: str, side: str, file: str, excerpts: Sequence[Excerpt]) -> H
 def _numbers(quantity: Quantity, live: Live) -> Html:
     """A row for each entry, and a sentence on all of them."""
     label, symbol, of = quantity.label, _symbol(quantity.label), _symbol(quantity.path)
-    headers = [symbol or "entry", *([of or "value"] if quantity.gradient else [])]
+    headers = [symbol or "entry", *([of or "value"] if quantity.gradient and not quantity.along else [])]
     caption = f"{label}: by hand, by JAX, and their difference"
     rows = [
         tag("tr", tag("th", indexed(entry) or tag("i", "J"), scope="row"), *_cells(quantity, i, live))
@@ -179,7 +153,7 @@ def _numbers(quantity: Quantity, live: Live) -> Html:
 
 
 def _cells(quantity: Quantity, i: int, live: Live) -> Iterator[Html]:
-    fields = ("value", "by_hand", "by_jax") if quantity.gradient else ("by_hand", "by_jax")
+    fields = ("value",) * (quantity.gradient and not quantity.along) + ("by_hand", "by_jax")
     for name in fields:
 
         def text(moment: Moment, name: str = name) -> str:
@@ -209,7 +183,7 @@ def _judged(quantity: Quantity, live: Live) -> Iterator[Html | str]:
 
 def _symbol(label: str) -> Html | None:
     """A name as in formulas, if it is one and no path: dZ1. Not MathML, which is no text to some readers."""
-    found = re.fullmatch(r"(d?)([A-Z]|b(?=\d))(\d?)", label)
+    found = re.fullmatch(r"(R?d?)([A-Z]|b(?=\d))(\d?)", label)
     if found is None:
         return None
     d, letter, digit = found.groups()

@@ -8,6 +8,7 @@ import numpy as np
 
 from compare.judge.reports.verdict import Row, Verdict, plain
 from compare.lesson.backward_mode import BackwardMode
+from compare.lesson.formulas import Formulas, as_text
 from compare.lesson.source import Excerpt
 
 ALL, SOME = 8, 5  # entries shown: all of a quantity, if it has no more than that; or some of it
@@ -15,19 +16,24 @@ ALL, SOME = 8, 5  # entries shown: all of a quantity, if it has no more than tha
 
 @dataclass(frozen=True)
 class Quantity:
-    """A value on the way, or the loss's gradient with respect to one. `label` is what a step calls it."""
+    """A value on the way, or the loss's gradient with respect to one. `label` is what a step calls it.
+
+    With `along`, it is the derivative of that as the parameters move along a direction.
+    """
 
     label: str
     path: str
     gradient: bool
+    along: bool = False
 
 
 @dataclass(frozen=True)
 class Step:
     """One step of the derivation.
 
-    `words` say why it is so; `derivation`, if there is one, is the docstring of the function that does it. `by_hand`
-    are the lines of `manual`, `by_jax` those of `autodiff` that make them unnecessary.
+    `words` say why it is so; for an op they are the first paragraph of the docstring of the function that does it, and
+    `derivation` is the rest. `by_hand` are the lines of `manual`, `by_jax` those of `autodiff` that make them
+    unnecessary; `formulas` are made from the former.
     """
 
     name: str
@@ -37,7 +43,9 @@ class Step:
     by_hand: Sequence[Excerpt]
     by_jax: Sequence[Excerpt]
     quantities: Sequence[Quantity]
+    formulas: Sequence[Formulas]
     derivation: str = ""
+    order: int = 1  # 2: a step of the product of the Hessian with a vector, which is neither forward nor backward
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,7 @@ class Lesson:
     losses: np.ndarray
     backward_mode: BackwardMode
     root: Excerpt  # the line of `autodiff` that derives everything
+    second_root: Excerpt | None = None  # and that of second order, where the lesson has it
     plane: Plane | None = None
 
     @property
@@ -111,10 +120,11 @@ class Lesson:
     @property
     def sentence(self) -> str:
         if self.verdict is Verdict.AGREE:
-            count = sum(step.backward for step in self.steps)
+            count, second = (sum(s.backward for s in self.steps), sum(s.order == 2 for s in self.steps))
+            steps = f"{count} steps backward" + (f", and {second} of second order" if second else "")
             return (
-                f"AGREE: all {count} steps backward, by hand and by JAX, at {len(self.moments)} moments of a training "
-                f"of {len(self.losses) - 1} steps."
+                f"AGREE: all {steps}, by hand and by JAX, at {len(self.moments)} moments of a training of "
+                f"{len(self.losses) - 1} steps."
             )
         moment = next(moment for moment in self.moments if moment.verdict is self.verdict)
         return f"After {moment.step} steps of training: {moment.sentence}"
@@ -129,7 +139,7 @@ class Lesson:
                 "about": self.about,
                 "settings": self.settings,
                 "root": asdict(self.root),
-                "steps": list(map(asdict, self.steps)),
+                "steps": [asdict(step) | {"formulas": [*map(as_text, step.formulas)]} for step in self.steps],
                 "losses": self.losses,
                 "moments": [
                     {key: value for key, value in asdict(moment).items() if key != "boundary"}

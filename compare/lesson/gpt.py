@@ -1,15 +1,15 @@
 """A GPT as a lesson: each line of `manual.transformer`'s backward, with the op that it calls."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import autodiff.transformer
 import manual.transformer
 from compare.lesson.content import Quantity, Step
-from compare.lesson.docstrings import paragraphs
-from compare.lesson.layered import LOSS, backward_of, forward_of, network_subject
-from compare.lesson.source import Excerpt, assignment, body, containing, returned
+from compare.lesson.formulas import formulas_of_lines
+from compare.lesson.layered import LOSS, backward_of, forward_of, network_subject, paragraphs
+from compare.lesson.source import Excerpt, assignment, body, containing, leading_to, returned
 from compare.lesson.subject import Subject
 from compare.suite.models import build
 from compare.suite.ops import catalog
@@ -57,7 +57,7 @@ def _forward(name: str, title: str, functions: Sequence[str], values: Sequence[s
     words = "Token and position are added up, go through the blocks, and meet every token of the vocabulary."
     if not values:
         words = "x + projection(attention(qkv(norm1(x)))), and of that, x + down(gelu(up(norm2(x))))."
-    return Step(name, False, title, words, by_hand, by_jax, [Quantity(value, value, False) for value in values])
+    return Step(name, False, title, words, by_hand, by_jax, [Quantity(value, value, False) for value in values], [])
 
 
 def _top() -> Iterator[Step]:
@@ -65,7 +65,7 @@ def _top() -> Iterator[Step]:
     source, by_jax = manual.transformer.apply_backward, autodiff.transformer.apply
     for name, op, paths in (("head", "dense", []), ("norm", "layer_norm", ["norm.weight", "norm.bias"])):
         line, jax_line = containing(source, f"{op}_backward"), containing(by_jax, f'"{name}.input"')
-        yield _step(name, "", [line], [jax_line], [*paths, f"{name}.input"], op)
+        yield _step(name, "", source, [line], [jax_line], [*paths, f"{name}.input"], op)
 
 
 def _block(index: int, parameters: Any) -> Iterator[Step]:
@@ -76,26 +76,36 @@ def _block(index: int, parameters: Any) -> Iterator[Step]:
     )
     for ops, source, jax_source, stream in parts:
         for part, op in reversed(ops.items()):
-            line = containing(source, f'inputs["{part}.input"]', assigned=True)
+            lines = leading_to(source, f'd["{part}.input"]')
             paths = [f"{name}.{part}.{leaf}" for leaf in [*parameters.get(part, {}), "input"]]
             jax_line = containing(jax_source, f".{part}.input")
-            yield _step(f"{name}.{part}", "", [line], [jax_line], paths, op)
-        line = containing(source, f'inputs["{stream}"]', assigned=True)
-        yield _step(f"{name}.{stream}", paragraphs(source)[0], [line], [returned(jax_source)], [f"{name}.{stream}"])
+            yield _step(f"{name}.{part}", "", source, lines, [jax_line], paths, op)
+        lines, stream_name = leading_to(source, f'd["{stream}"]'), f"{name}.{stream}"
+        yield _step(stream_name, paragraphs(source)[0], source, lines, [returned(jax_source)], [stream_name])
 
 
 def _embeddings() -> Step:
     source, by_jax = manual.transformer.apply_backward, [containing(autodiff.transformer.apply, "x = embedding(")]
     lines = [assignment(source, "dpositions"), assignment(source, "dtable")]
-    return _step("embeddings", "", lines, by_jax, ["position_embedding", "token_embedding"], "embedding")
+    return _step("embeddings", "", source, lines, by_jax, ["position_embedding", "token_embedding"], "embedding")
 
 
-def _step(name: str, words: str, by_hand: list[Excerpt], by_jax: list[Excerpt], paths: list[str], op: str = "") -> Step:
-    """A line of the backward pass. Of an op that it calls, words and source are those of the op."""
+def _step(
+    name: str,
+    words: str,
+    source: Callable[..., Any],
+    by_hand: list[Excerpt],
+    by_jax: list[Excerpt],
+    paths: list[str],
+    op: str = "",
+) -> Step:
+    """Lines of the backward pass. Of an op that they call, words and source are those of the op."""
     derivation: list[str] = []
+    written = formulas_of_lines(source, by_hand)
     if op:
         called = catalog()[op]
         words, *derivation = paragraphs(called.backward)
         by_hand, by_jax = [*by_hand, *body(called.backward)], [*by_jax, *body(called.function)]
     quantities = [Quantity(f"d {path}", path, True) for path in paths]
-    return Step(f"d {name}", True, f"{name}, backward", words, by_hand, by_jax, quantities, "\n\n".join(derivation))
+    text = "\n\n".join(derivation)
+    return Step(f"d {name}", True, f"{name}, backward", words, by_hand, by_jax, quantities, written, text)

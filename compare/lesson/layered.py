@@ -1,6 +1,7 @@
 """Any network that has a description as a lesson: forward through its layers, and back through them.
 
-Nothing is said here about any layer. What a step says is the docstring of the op's backward, what it shows its source.
+Nothing is said here about any layer. What a step says is the docstring of the op's backward, what it shows its source,
+and its formulas are made from that.
 """
 
 import inspect
@@ -12,7 +13,7 @@ import autodiff.network
 import manual.network
 import manual.optimizers
 from compare.lesson.content import Quantity, Step, largest
-from compare.lesson.docstrings import paragraphs
+from compare.lesson.formulas import formulas, inputs_of
 from compare.lesson.source import Excerpt, body, returned
 from compare.lesson.subject import Subject, marked_by_jax
 from compare.suite.models import Model, build
@@ -133,7 +134,12 @@ def steps(model: Model, names: list[str]) -> list[Step]:
 
 def forward_of(name: str, op: Op, quantity: Quantity) -> Step:
     sentence = paragraphs(op.forward)[0]
-    return Step(name, False, f"{_title(name, op)}, forward", sentence, body(op.forward), body(op.function), [quantity])
+    by_hand, by_jax = body(op.forward), body(op.function)
+    try:
+        written = formulas(op.forward)
+    except ValueError:  # of the way forward, the code and the docstring say enough
+        written = []
+    return Step(name, False, f"{_title(name, op)}, forward", sentence, by_hand, by_jax, [quantity], written)
 
 
 def backward_of(name: str, op: Op, paths: list[str]) -> Step:
@@ -146,8 +152,14 @@ def backward_of(name: str, op: Op, paths: list[str]) -> Step:
         body(op.backward),
         body(op.function),
         [Quantity(f"d {path}", path, True) for path in paths],
+        formulas(op.backward, inputs_of(op.forward)),
         "\n\n".join(derivation),
     )
+
+
+def paragraphs(function: Callable[..., Any]) -> list[str]:
+    """Of a function's docstring."""
+    return (inspect.getdoc(function) or "").split("\n\n")
 
 
 def _title(name: str, op: Op) -> str:

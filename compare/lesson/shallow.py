@@ -1,5 +1,6 @@
 """The notebook's network as a lesson: one example is followed through every line of `manual.shallow`."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import autodiff.shallow
 import manual
 import manual.shallow
 from compare.lesson.content import Plane, Quantity, Step, all_or_first
+from compare.lesson.formulas import formulas_of_lines
 from compare.lesson.source import Excerpt, assignment, returned
-from compare.lesson.subject import Subject
+from compare.lesson.subject import SecondOrder, Subject
 from compare.suite.datasets import load
 from compare.suite.shallow import shallow_by_hand, shallow_loss
 
@@ -68,6 +70,26 @@ BACKWARD = {
     "b1": ("Z1", "And the first bias", "As for b2: the sum over the examples."),
 }
 
+# What R is taken of in each step of second order, the forward line that it goes through, its title, and why it is so.
+ALONG = {
+    "Z1": ("Z1", "The weights move", "R of a product has two terms; x stays, so that here one of them is 0."),
+    "A1": ("A1", "Through the bend", "R of a function is its slope times R of what it is given."),
+    "Z2": ("Z2", "Weights and activations move", "Both factors of the product do, so that there are two terms."),
+    "A2": ("A2", "The prediction moves", "By the slope of the sigmoid, A2 (1 − A2)."),
+    "dZ2": ("loss", "Begin at the loss again", "y stays; what is left of dZ2 is A2 / m."),
+    "dW2": ("Z2", "Two terms for a product", "The error moves, and the activation that it is multiplied by."),
+    "db2": ("Z2", "A sum moves as its terms do", "R is linear."),
+    "dA1": ("Z2", "Back through weights that move", "The second term is there because W2 is a parameter, too."),
+    "dZ1": (
+        "A1",
+        "Back through the bend, which bends",
+        "The slope of tanh moves, too: by −2 A1 RA1, which is the second derivative of tanh times RZ1. Without this "
+        "term it would be the product with another matrix.",
+    ),
+    "dW1": ("Z1", "The first weights", "x stays: one term. This is the first part of the Hessian times the vector."),
+    "db1": ("Z1", "And the first bias", "As for Rdb2."),
+}
+
 
 def subject(*, seed: int) -> Subject:
     """On 40 examples of the moons, with 4 hidden units: few enough for every number to be looked at."""
@@ -79,6 +101,9 @@ def subject(*, seed: int) -> Subject:
 
     def boundary(parameters: Any) -> np.ndarray:
         return manual.forward_propagation(grid, parameters)[0].reshape(GRID, GRID)
+
+    random = np.random.default_rng(seed)
+    vector = {name: random.standard_normal(value.shape) for name, value in parameters.items()}
 
     def update(parameters: Any, gradients: Any, state: None) -> tuple[Any, None]:
         return manual.update_parameters(parameters, gradients, LEARNING_RATE), None
@@ -116,28 +141,43 @@ def subject(*, seed: int) -> Subject:
         where=lambda values: all_or_first(values.shape),
         plane=Plane(x, y, (ticks[0], ticks[1])),
         boundary=boundary,
+        second=SecondOrder(vector, along_by_hand, returned(inspect.unwrap(autodiff.shallow._compiled_hvp))),
     )
 
 
+def along_by_hand(parameters: Any, vector: Any, x: Any, y: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """The Hessian times the vector, and R of all values and gradients on the way."""
+    _, cache = manual.forward_propagation(x, parameters)
+    values, gradients = manual.shallow._forward_along(parameters, vector, x, cache)._asdict(), {}
+    product = manual.hessian_vector_product(parameters, vector, x, y, intermediates=gradients)
+    return product, values, gradients
+
+
 def steps() -> list[Step]:
-    """Forward, then backward, in the order of `manual.shallow`."""
-    forward = [
-        Step(name, False, title, words, _forward(manual, name), _forward(autodiff, name), [Quantity(name, name, False)])
-        for name, (title, words) in FORWARD.items()
-    ]
-    backward = [
-        Step(
-            f"d{name}",
-            True,
-            title,
-            words,
-            [assignment(manual.shallow.backpropagation, f"d{name}")],
-            _forward(autodiff, through),
-            [Quantity(f"d{name}", name, True)],
-        )
-        for name, (through, title, words) in BACKWARD.items()
-    ]
-    return forward + backward
+    """Forward, then backward, then both along a vector, in the order of `manual.shallow`."""
+    forward = []
+    for name, (title, words) in FORWARD.items():
+        by_hand, by_jax = _forward(manual, name), _forward(autodiff, name)
+        page = manual.shallow.compute_loss if name == "loss" else manual.shallow.forward_propagation
+        written = formulas_of_lines(page, by_hand, result="J")
+        forward.append(Step(name, False, title, words, by_hand, by_jax, [Quantity(name, name, False)], written))
+    backward, page = [], manual.shallow.backpropagation
+    for name, (through, title, words) in BACKWARD.items():
+        by_hand, by_jax = [assignment(page, f"d{name}")], _forward(autodiff, through)
+        written = formulas_of_lines(page, by_hand)
+        quantities = [Quantity(f"d{name}", name, True)]
+        backward.append(Step(f"d{name}", True, title, words, by_hand, by_jax, quantities, written))
+    return forward + backward + [_along(name) for name in ALONG]
+
+
+def _along(name: str) -> Step:
+    through, title, words = ALONG[name]
+    gradient = name.startswith("d")
+    page = manual.shallow.hessian_vector_product if gradient else manual.shallow._forward_along
+    by_hand, by_jax = [assignment(page, f"R{name}")], _forward(autodiff, through)
+    quantities = [Quantity(f"R{name}", name.removeprefix("d"), gradient, along=True)]
+    written = formulas_of_lines(page, by_hand)
+    return Step(f"R{name}", False, title, words, by_hand, by_jax, quantities, written, order=2)
 
 
 def _forward(side: Any, name: str) -> list[Excerpt]:

@@ -52,6 +52,30 @@ def containing(source: Source, fragment: str, *, assigned: bool = False) -> Exce
     return _only([node for node in simple if fragment in text(node)], source, f"hold {fragment}")
 
 
+def leading_to(source: Source, fragment: str) -> list[Excerpt]:
+    """The one statement with a piece of text on its left, after those that compute the names which it is made of.
+
+    A name that is given to something else, by a statement without a call, is not computed.
+    """
+    _, _, (definition,) = parsed(source)
+    last = containing(source, fragment, assigned=True)
+    simple = [_only([node], source, "") for node in definition.body if isinstance(node, ast.Assign)]
+    found, wanted = [last], _read(last)
+    for excerpt in reversed(simple[: simple.index(last)]):
+        (node,) = ast.parse(excerpt.code).body
+        assert isinstance(node, ast.Assign)
+        names = not any(isinstance(part, ast.Subscript) for target in node.targets for part in ast.walk(target))
+        if names and wanted & _targets(node) and any(isinstance(part, ast.Call) for part in ast.walk(node)):
+            found.insert(0, excerpt)
+            wanted |= _read(excerpt)
+    return found
+
+
+def _read(excerpt: Excerpt) -> set[str]:
+    names = [node for node in ast.walk(ast.parse(excerpt.code)) if isinstance(node, ast.Name)]
+    return {name.id for name in names if isinstance(name.ctx, ast.Load)}
+
+
 def returned(source: Source) -> Excerpt:
     """The one return statement of a function. Raises LookupError if there is none, or more than one."""
     return _only([node for node in _statements(source) if isinstance(node, ast.Return)], source, "return something")
@@ -63,8 +87,8 @@ def body(function: Source) -> list[Excerpt]:
     Lines that follow each other in the file are one excerpt. If the function only calls another one of its package, the
     statements of that one follow.
     """
-    lines, start, (definition,) = _parsed(function)
-    statements = [node for node in definition.body if not _is_text(node) and not _refuses(node)]
+    lines, start, (definition,) = parsed(function)
+    statements = [node for node in definition.body if not is_text(node) and not is_guard(node)]
     kept: list[tuple[int, int]] = []
     for node in statements:
         first, last = node.lineno, node.end_lineno or node.lineno
@@ -93,18 +117,18 @@ def _only(found: list[ast.stmt], source: Source, what: str) -> Excerpt:
             f"{_file(source)}: {len(found)} statements of {source.__name__} {what}, and the lesson shows one. "
             "The source has changed: let the lesson's step name what stands there now."
         )
-    lines, start, _ = _parsed(source)
+    lines, start, _ = parsed(source)
     return _excerpt(source, lines, start, found[0].lineno, found[0].end_lineno or found[0].lineno)
 
 
-def _parsed(source: Source) -> tuple[list[str], int, list[Any]]:
+def parsed(source: Source) -> tuple[list[str], int, list[Any]]:
     """The source's lines, the number of the first in its file, and its statements, which count from 1."""
     lines, start = inspect.getsourcelines(source)
     return lines, max(start, 1), ast.parse(inspect.cleandoc("\n" + "".join(lines))).body
 
 
 def _statements(source: Source) -> Iterator[ast.stmt]:
-    _, _, nodes = _parsed(source)
+    _, _, nodes = parsed(source)
     if isinstance(source, ModuleType):
         yield from nodes
         return
@@ -126,11 +150,11 @@ def _targets(node: ast.stmt) -> set[str]:
     return {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
 
 
-def _is_text(node: ast.stmt) -> bool:
+def is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _refuses(node: ast.stmt) -> bool:
+def is_guard(node: ast.stmt) -> bool:
     """Whether the statement is a guard: one that raises, or a call of a check that may."""
     if isinstance(node, ast.If):
         return not node.orelse and all(isinstance(inner, ast.Raise) for inner in node.body)

@@ -11,6 +11,7 @@ import numpy as np
 from compare.judge.evaluation.intermediates import find_taps
 from compare.judge.gradients import check_gradients
 from compare.judge.program.trace import Program, bound, traced, under_jax
+from compare.judge.reports.verdict import Verdict
 from compare.lesson.backward_mode import backward_mode
 from compare.lesson.content import Lesson, Moment, Numbers, Plane, Quantity, Step, numbers
 from compare.lesson.source import Excerpt
@@ -19,6 +20,19 @@ from compare.pytrees import leaves_by_path
 
 Progress = Callable[[str, int], None]
 MOMENTS = 31
+
+
+@dataclass(frozen=True)
+class SecondOrder:
+    """A direction, like the parameters, and what is derived along it.
+
+    `by_hand(parameters, vector, *args) -> (Hessian times vector, values, gradients)`: the latter two are derivatives
+    along the vector of what is computed on the way, by name. `root` is the line of `autodiff` that derives all of it.
+    """
+
+    vector: Any
+    by_hand: Callable[..., tuple[Any, dict[str, np.ndarray], dict[str, np.ndarray]]]
+    root: Excerpt
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,7 @@ class Subject:
     where: Callable[[np.ndarray], Sequence[tuple[int, ...]]]
     plane: Plane | None = None
     boundary: Callable[[Any], np.ndarray] | None = None
+    second: SecondOrder | None = None
 
 
 def taught(subject: Subject, *, seed: int, progress: Progress = lambda what, steps: None) -> Lesson:
@@ -67,11 +82,11 @@ def taught(subject: Subject, *, seed: int, progress: Progress = lambda what, ste
             q.label: subject.where(looks[0].quantities[q.label]) for step in subject.steps for q in step.quantities
         }
         progress("tracing what JAX does", len(looks))
-        ends = (looks[0], looks[-1])
+        ends, first = (looks[0], looks[-1]), [q.label for step in subject.steps for q in step.quantities if not q.along]
         why = backward_mode(
             subject.loss,
             [(look.parameters, *subject.args) for look in ends],
-            [{"loss": look.loss, **look.quantities} for look in ends],
+            [{"loss": look.loss, **{label: look.quantities[label] for label in first}} for look in ends],
         )
         moments = [_moment(subject, look, where) for look in looks]
     return Lesson(
@@ -84,6 +99,7 @@ def taught(subject: Subject, *, seed: int, progress: Progress = lambda what, ste
         losses=losses,
         backward_mode=why,
         root=subject.root,
+        second_root=subject.second.root if subject.second else None,
         plane=subject.plane,
     )
 
@@ -146,7 +162,7 @@ class _Look:
 
     step: int
     parameters: Any
-    report: Any
+    reports: list[Any]  # of the gradient and, where there is a second order, of the product with the Hessian
     loss: Any
     loss_by_jax: float
     values: dict[str, np.ndarray]  # by hand, or by JAX where `manual` gives no name to one
@@ -169,32 +185,62 @@ def _look(
     values = {"loss": np.asarray(loss)} | subject.values(parameters, *args)
     values_by_jax = {"loss": np.asarray(loss_by_jax)} | subject.values_by_jax(on_device, *args)
     wanted = [q for step in subject.steps for q in step.quantities]
+    reports, along, along_by_jax = [report], {}, {}
+    if subject.second is not None:
+        second, moving = subject.second, jax.tree.map(np.zeros_like, offsets)
+        reports.append(_judged_product(subject, second, parameters, seed))
+        product, of_values, of_gradients = second.by_hand(parameters, second.vector, *args)
+        along = {True: leaves_by_path(product) | of_gradients, False: of_values}
+        _, values_along = jax.jvp(lambda p: subject.values_by_jax(p, *args), (on_device,), (second.vector,))
+        start, direction = (parameters, offsets), (second.vector, moving)
+        _, gradients_along = jax.jvp(lambda inputs: by_jax(inputs, *args)[1], (start,), (direction,))
+        leaves, marks = map(leaves_by_path, gradients_along)
+        along_by_jax = {True: leaves | marks, False: values_along}
+    by_hand_all = {True: ours, False: values}
+    by_jax_all = {True: theirs, False: values_by_jax}
     return _Look(
         step=step,
         parameters=parameters,
-        report=report,
+        reports=reports,
         loss=loss,
         loss_by_jax=float(loss_by_jax),
         values=values_by_jax | values | leaves_by_path(parameters),
-        quantities={q.label: np.asarray((ours if q.gradient else values)[q.path]) for q in wanted},
-        by_jax={q.label: np.asarray((theirs if q.gradient else values_by_jax)[q.path]) for q in wanted},
+        quantities={q.label: np.asarray((along if q.along else by_hand_all)[q.gradient][q.path]) for q in wanted},
+        by_jax={q.label: np.asarray((along_by_jax if q.along else by_jax_all)[q.gradient][q.path]) for q in wanted},
     )
 
 
+def _judged_product(subject: Subject, second: SecondOrder, parameters: Any, seed: int) -> Any:
+    """The Hessian times the vector is the gradient of <gradient, vector>, and as that it is judged."""
+
+    def by_hand(parameters: Any, vector: Any, *args: Any) -> tuple[Any, Any]:
+        _, gradients, _ = subject.by_hand(parameters, *args)
+        pairs = zip(leaves_by_path(gradients).items(), leaves_by_path(vector).values(), strict=True)
+        along = sum(np.sum(gradient * direction) for (_, gradient), direction in pairs)
+        return along, second.by_hand(parameters, vector, *args)[0]
+
+    def by_jax(parameters: Any, vector: Any, *args: Any) -> Any:
+        return jax.jvp(lambda p: subject.loss(p, *args), (parameters,), (vector,))[1]
+
+    args = (second.vector, *subject.args)
+    return check_gradients(by_hand, by_jax, parameters, *args, seed=seed, probes=False, references=False)
+
+
 def _moment(subject: Subject, look: _Look, where: dict[str, Sequence[tuple[int, ...]]]) -> Moment:
-    rows = {row.path: row for row in look.report.rows}
+    rows = [{row.path: row for row in report.rows} for report in look.reports]
+    verdict = Verdict.of([report.verdict for report in look.reports])
 
     def shown(q: Quantity) -> Numbers:
-        value = np.asarray(look.values[q.path]) if q.gradient else None
-        row = rows.get(q.path) if q.gradient or q.path == "loss" else None
+        value = np.asarray(look.values[q.path]) if q.gradient and not q.along else None
+        row = rows[q.along].get(q.path) if q.gradient or q.path == "loss" else None
         return numbers(value, look.quantities[q.label], look.by_jax[q.label], where[q.label], row)
 
     return Moment(
         step=look.step,
         loss=float(look.loss),
         loss_by_jax=look.loss_by_jax,
-        verdict=look.report.verdict,
-        sentence=look.report.sentence,
+        verdict=verdict,
+        sentence=next(report.sentence for report in look.reports if report.verdict is verdict),
         numbers={q.label: shown(q) for step in subject.steps for q in step.quantities},
         boundary=subject.boundary(look.parameters) if subject.boundary else None,
     )

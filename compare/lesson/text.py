@@ -11,6 +11,7 @@ from rich.text import Text
 from compare.judge.reports.tables import WIDTH, plain_text, table
 from compare.lesson.backward_mode import letters
 from compare.lesson.content import Entry, Lesson, Numbers, Quantity, Step
+from compare.lesson.formulas import as_text as formulas_as_text
 from compare.lesson.source import Excerpt
 
 ENTRIES = 4  # of each quantity
@@ -18,6 +19,12 @@ LINEARIZED = (
     "JAX differentiates in two stages. Along with every value it computes the factors of its derivative, by the "
     "rules of forward mode; so some of these stand in the first half. What is then left is linear, "
     "and it is transposed, from the last operation to the first: that is the second half."
+)
+
+SECOND_ORDER = (
+    "How does the gradient change as the parameters move along a vector? That is the Hessian times the vector; the "
+    "Hessian itself, with a row and a column for every parameter, is not needed. RQ is the derivative of Q along the "
+    "vector. It obeys the rules of derivatives, so R of every line above, forward and then backward, is enough."
 )
 
 
@@ -34,7 +41,14 @@ def _parts(lesson: Lesson) -> Iterator[RenderableType]:
             yield "JAX derives everything that follows from the forward lines, by one line:"
             yield _code([lesson.root])
         for step in lesson.steps:
-            if step.backward is backward:
+            if step.backward is backward and step.order == 1:
+                yield from _step(lesson, step)
+    if lesson.second_root is not None:
+        yield "\nSECOND ORDER"
+        yield f"{SECOND_ORDER} JAX derives it by one line:"
+        yield _code([lesson.second_root])
+        for step in lesson.steps:
+            if step.order == 2:
                 yield from _step(lesson, step)
     yield "\nWHY BACKWARD"
     yield from _why(lesson)
@@ -48,6 +62,8 @@ def _step(lesson: Lesson, step: Step) -> Iterator[RenderableType]:
     yield Padding(_text(step.words), (0, 2))
     if step.derivation:
         yield Padding(_text(step.derivation), (1, 2, 0, 2))
+    for part in step.formulas:
+        yield Padding(_text("\n".join(formulas_as_text(part))), (0, 0, 0, 4))
     yield _code(step.by_hand)
     yield _code(step.by_jax)
     for quantity in step.quantities:
@@ -67,8 +83,8 @@ def _text(words: str) -> RenderableType:
 
 
 def _numbers(lesson: Lesson, quantity: Quantity) -> Iterator[RenderableType]:
-    what = "gradient" if quantity.gradient else "value"
-    values = ("value",) if quantity.gradient else ()
+    what = "along the vector" if quantity.along else "gradient" if quantity.gradient else "value"
+    values = ("value",) if quantity.gradient and not quantity.along else ()
     rows, words = [], []
     for moment in (lesson.moments[0], lesson.moments[-1]):
         here = moment.numbers[quantity.label]

@@ -18,8 +18,8 @@ from manual.transformer import (
     Targets,
     TransformerCache,
     _block_backward,
+    _by_name,
     _check_targets,
-    _undo,
 )
 from manual.transformer import PRESETS as PRESETS
 from manual.transformer import initialize_parameters as initialize_parameters
@@ -53,7 +53,7 @@ def _body_backward(dx: Stream, dtable: np.ndarray, cache: TransformerCache, inte
     `dtable` is written to, and a block's cache dropped, and its memory with it, as soon as it has been used.
     """
     seen = {"head.input": dx}
-    dx, dnorm = _undo(ops.normalization.layer_norm_backward, dx, cache.norm)
+    dx, *dnorm = ops.normalization.layer_norm_backward(dx, cache.norm)
     seen["norm.input"] = dx
     dblocks: list[Parameters] = []
     while cache.blocks:
@@ -67,7 +67,7 @@ def _body_backward(dx: Stream, dtable: np.ndarray, cache: TransformerCache, inte
     dpositions = ops.layers.embedding_backward(np.sum(dx, axis=0), cache.positions)
     _add_rows(dtable, cache.tokens.ids, dx)
     dblocks.reverse()
-    return {"token_embedding": dtable, "position_embedding": dpositions, "blocks": dblocks, "norm": dnorm}
+    return {"token_embedding": dtable, "position_embedding": dpositions, "blocks": dblocks, "norm": _by_name(*dnorm)}
 
 
 def _add_rows(table: np.ndarray, ids: Ids, rows: Stream) -> None:

@@ -246,15 +246,15 @@ FAULTS = {
         ["norm.input", "blocks.0.norm2.input", "blocks.0.norm1.input"],
     ),
     "no stream past the hidden layer": (
-        mutated("_hidden_layer_backward", 'dy + inputs["norm2.input"]', 'inputs["norm2.input"]'),
+        mutated("_hidden_layer_backward", 'dy + d["norm2.input"]', 'd["norm2.input"]'),
         ["blocks.0.middle"],
     ),
     "no stream past attention": (
-        mutated("_attention_backward", 'dy + inputs["norm1.input"]', 'inputs["norm1.input"]'),
+        mutated("_attention_backward", 'dy + d["norm1.input"]', 'd["norm1.input"]'),
         ["blocks.0.input"],
     ),
     "key and value exchanged": (
-        mutated("_attention_backward", "np.stack(dqkv,", "np.stack((dqkv[0], dqkv[2], dqkv[1]),"),
+        mutated("_attention_backward", "np.stack([dq, dk, dv],", "np.stack([dq, dv, dk],"),
         ["blocks.0.attention.input"],
     ),
 }

@@ -53,6 +53,8 @@ def _is_slight(row: Row, point: Point) -> bool:
         return False
     if str(actual.dtype) != row.dtype and row.path in leaves_by_path(point.parameters):
         return False
+    if not jnp.issubdtype(actual.dtype, jnp.inexact):
+        return False
     digits = float(jnp.finfo(actual.dtype).eps) ** (2 / 3)
     typical = np.sqrt(np.mean(np.square(expected))) if expected.size else 0.0
     with np.errstate(all="ignore"):

@@ -27,6 +27,15 @@ def test_it_is_one_small_file_that_loads_nothing(found, outline):
     assert {link for link in links if link.startswith("#")} <= {f"#{name}" for name in ids}
 
 
+def test_second_order_is_the_next_part_and_its_steps_are_counted_on(found, outline):
+    parts = [a["id"] for name, a in outline.elements if name == "h2" and "id" in a]
+    assert [part for part in parts if part != "why"][:3] == ["forward", "backward", "second"]
+    ids = [a["id"] for name, a in outline.elements if name == "article"]
+    assert ids == [f"step-{step.name}" for step in found.steps]
+    page = lesson_page(found)
+    assert '<span class="ordinal">13 </span>' in page[page.index('id="step-RZ1"') :].partition("</h3>")[0]
+
+
 def test_what_moves_is_there_for_every_moment(found, outline):
     data = json.loads(outline.text["script"].partition('"use strict"')[0])
     places = sum("data-live" in a for _, a in outline.elements)

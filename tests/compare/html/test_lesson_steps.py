@@ -1,16 +1,14 @@
-"""A step on the page: its formula if that says all of it, its lines with their numbers, and the entries of a moment."""
+"""A step on the page: its formulas, its lines with their numbers, and the entries of a moment."""
 
-import ast
-import re
 from dataclasses import replace
-from textwrap import indent
+from xml.etree import ElementTree
 
 import pytest
 
 from compare.html.lesson import lesson_page
-from compare.html.lesson_steps import Live, anchor, lines, step_article, with_formulas, written
+from compare.html.lesson_steps import Live, anchor, formula_line, lines, step_article, with_formulas
 from compare.lesson import MODELS
-from compare.lesson.content import Step
+from compare.lesson.formulas import Formulas, Line
 from compare.lesson.source import Excerpt
 from tests.compare.html.markup import HOSTILE, Outline
 from tests.compare.lesson.taught import shown_lines, subject_of
@@ -31,49 +29,33 @@ def test_every_line_is_shown_with_its_file_and_number(found):
                 assert line in lines.data
 
 
-def test_every_step_has_its_formula(found):
+def test_every_step_has_its_formulas(found):
     page = lesson_page(found)
     for step in found.steps:
         article = page[page.index(f'id="step-{step.name}"') :].partition("</article>")[0]
-        assert article.count('<math display="block">') == len(step.by_hand)
+        lines = [line for part in step.formulas for line in part.lines if line.code]
+        assert article.count('<math display="block">') == len(lines) >= 1
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_formula_says_what_its_step_computes(model):
-    """No name in it stands for something else a line later: none is given twice, changed, or memory to be filled."""
+def test_all_formulas_of_a_lesson_can_stand_on_its_page(model):
     for step in subject_of(model).steps:
-        source = ast.parse("def whole():\n" + indent("\n".join(e.code for e in step.by_hand), " "))
-        changed = [ast.unparse(node.target) for node in ast.walk(source) if isinstance(node, ast.AugAssign)]
-        changed += [ast.unparse(word.value) for word in ast.walk(source) if isinstance(word, ast.keyword)]  # out=y
-        given = [
-            ast.unparse(name)
-            for node in ast.walk(source)
-            if isinstance(node, ast.Assign)
-            for target in node.targets
-            for name in (target.elts if isinstance(target, ast.Tuple) else [target])
-        ]
-        for code in written(step):
-            name, _, value = code.partition(" = ")
-            assert name != "J" or step.name == "loss", code
-            assert [*given, "J"].count(name) == 1, code
-            assert name not in changed, code
-            assert not re.match(r"np\.(empty|zeros|ones|full)", value), code
+        for part in step.formulas:
+            for line in part.lines:
+                assert ElementTree.fromstring(f"<p>{formula_line(line, part.scalars)}</p>") is not None
 
 
-def test_of_an_op_only_what_is_all_of_it_is_written():
-    lines = {
-        ("y = np.maximum(x, 0)", "return y, ReluCache(y)"): ["y = np.maximum(x, 0)"],
-        ("y = rows @ weight", "y += bias", "return y, cache"): [],
-        ("dx = dy * weight", "dx /= s", "return dx, cache"): [],
-        ("dx = np.empty(x.shape)", "return dx, cache"): [],
-        ("dx = dy", "dx = dx * y", "return dx, cache"): [],
-        ("return output_gradient * (cache.y > 0)",): [],
-    }
-    for code, expected in lines.items():
-        excerpts = [Excerpt("manual/x.py", 1, "\n".join(code))]
-        assert written(Step("2.relu", False, "", "", excerpts, [], [])) == expected
-    loss = Step("loss", False, "", "", [Excerpt("manual/x.py", 1, "return np.sum(terms) / m")], [], [])
-    assert written(loss) == ["J = np.sum(terms) / m"]
+def test_a_formula_has_its_depth_its_note_and_the_call_that_leads_to_it(found):
+    lines = (Line("y = x", "reshaped"), Line(note="for `t` = 2, 1, 0:"), Line("h = a[t]", depth=1))
+    parts = [Formulas(lines, frozenset()), Formulas((Line("z = 2 * s"),), frozenset({"s"}), "helper(s)")]
+    outline = Outline(step_article(replace(found.steps[-1], formulas=parts), 1, Live(found.moments)))
+    classes = [a["class"] for _, a in outline.elements if a.get("class", "").startswith("line")]
+    assert classes[:4] == ["line", "line said", "line in1", "line"]
+    assert [a["aria-label"] for _, a in outline.elements if a.get("class") == "written"] == [
+        "Formulas",
+        "Formulas of helper",
+    ]
+    assert "reshaped" in outline.data
 
 
 def test_what_moves_is_told_for_every_moment(found):

@@ -43,11 +43,18 @@ def said(markup):
         ("m_hat = m / (1 - beta1**t)", "m^{^}=[m/1−β_{1}^{t}]"),
         ("J = -sum(y * np.log(P)) / m", "J=[−∑y⊙log(P)/m]"),
         ("parameters['W1'] @ x + v.b1", "W_{1}×x+b_{1}"),
-        ("b[:, None] + x[..., 0] + x[i, :]", "b+x_{0}+x_{i,·}"),
+        ("b[:, None] + x[..., 0] + x[i, :]", "b+x_{…,0}+x_{i,·}"),
         ("np.sqrt(np.abs(x)) * np.square(a + b)", "√{|x|}⊙(a+b)^{2}"),
         ("x.mean(axis=0)", "mean_{axis 0}(x)"),
         ("learning_rate * dlosses", "learning rate×dlosses"),
         ("f(x, y) == 0.5", "f(x,y)=0.5"),
+        ("dy * (y > 0)", "dy⊙[y>0]"),
+        ("c_before[t] + p[b, k]", "(c_{before})_{t}+p_{bk}"),
+        ("Phi_prime + d['down.input']", "Φ^{′}+d down.input"),
+        ("y = x[:, i * d : h]", "y=x[·,i×d:h]"),
+        ("y = concatenate([a_i, b], axis=1)", "y=[a_{i},b]_{axis 1}"),
+        ("x[ids] += dy", "x_{ids}+=dy"),
+        ("RdZ1 = RW2.T @ dZ2", "RdZ_{1}=RW_{2}^{⊤}×dZ_{2}"),
     ],
 )
 def test_code_becomes_what_mathematics_writes(code, expected):
@@ -78,7 +85,7 @@ def test_code_becomes_what_mathematics_writes(code, expected):
         ("np.sum(a + b)", "∑(a+b)"),
         ("c * np.sum(a)", "c⊙(∑a)"),
         ("np.sum(a) + c", "(∑a)+c"),
-        ("x * (x == y)", "x⊙(x=y)"),
+        ("x * (x == y)", "x⊙[x=y]"),
     ],
 )
 def test_parentheses_stand_where_the_meaning_needs_them(code, expected):

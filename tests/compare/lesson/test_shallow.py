@@ -9,7 +9,8 @@ import pytest
 import manual
 import manual.normalization
 import manual.shallow
-from compare.lesson import shallow
+from compare import Verdict
+from compare.lesson import lesson, shallow
 from compare.platform import precise
 from compare.suite.datasets import load
 from compare.suite.shallow import shallow_loss
@@ -22,6 +23,59 @@ def test_the_steps_backward_are_those_of_the_page_of_formulas_in_its_order():
     assert places == sorted(places)
     assert [step.name for step in backward] == ["dZ2", "dW2", "db2", "dA1", "dZ1", "dW1", "db1"]
     assert all(step.by_hand[0].code.startswith(f"{step.name} = ") for step in backward)
+
+
+def test_the_steps_of_second_order_are_those_of_the_page_in_its_order():
+    second = [step for step in shallow.steps() if step.order == 2]
+    functions = (manual.shallow._forward_along, manual.shallow.hessian_vector_product)
+    source = "".join(map(inspect.getsource, functions))
+    places = [source.index(f"    {step.by_hand[0].code}\n") for step in second]
+    assert places == sorted(places)
+    names = ["RZ1", "RA1", "RZ2", "RA2", "RdZ2", "RdW2", "Rdb2", "RdA1", "RdZ1", "RdW1", "Rdb1"]
+    assert [step.name for step in second] == names
+    assert all(step.by_hand[0].code.startswith(f"{step.name} = ") for step in second)
+    assert all(line.code for step in second for line in step.formulas[0].lines)
+
+
+def test_the_numbers_of_second_order_are_differences_of_those_of_first_order(found):
+    """Of the gradient of the loss of JAX, at both ends of the training."""
+    subject, h = shallow.subject(seed=0), 1e-6
+    assert subject.second is not None
+    vector, (x, y) = subject.second.vector, subject.args
+    for moment in (found.moments[0], found.moments[-1]):
+        parameters, *_ = recomputed(moment.step)
+        with precise(x):
+            after, before = (
+                jax.device_get(jax.grad(shallow_loss)({k: v + s * vector[k] for k, v in parameters.items()}, x, y))
+                for s in (h, -h)
+            )
+        for name in parameters:
+            for entry in moment.numbers[f"Rd{name}"].entries:
+                expected = (after[name][entry.index] - before[name][entry.index]) / (2 * h)
+                assert entry.by_hand == pytest.approx(float(expected), rel=1e-6, abs=1e-8)
+                assert entry.by_jax == pytest.approx(entry.by_hand, rel=1e-9, abs=1e-14)
+                assert entry.value is None
+
+
+def test_a_fault_of_second_order_is_found_in_the_lesson(monkeypatch):
+    """The second derivative of tanh is left out."""
+    right = manual.hessian_vector_product
+
+    def wrong(parameters, vector, x, y, *, intermediates):
+        product = right(parameters, vector, x, y, intermediates=intermediates)
+        _, cache = manual.forward_propagation(x, parameters)
+        first: dict[str, np.ndarray] = {}
+        manual.backpropagation(parameters, cache, x, y, intermediates=first)
+        RA1 = manual.shallow._forward_along(parameters, vector, x, cache).A1
+        RdZ1 = intermediates["Z1"] + 2 * first["A1"] * cache.A1 * RA1
+        return product | {"W1": RdZ1 @ x.T, "b1": np.sum(RdZ1, axis=1, keepdims=True)}
+
+    monkeypatch.setattr(manual, "hessian_vector_product", wrong)
+    found = lesson()
+    assert found.verdict is Verdict.DISAGREE
+    last = found.moments[-1].numbers
+    assert {last[label].verdict for label in ("RdW1", "Rdb1")} == {Verdict.DISAGREE}
+    assert {last[label].verdict for label in ("RdW2", "Rdb2", "dW1")} == {Verdict.AGREE}
 
 
 def test_a_renamed_line_stops_the_lesson(monkeypatch):

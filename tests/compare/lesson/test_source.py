@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compare.lesson import MODELS
-from compare.lesson.source import Excerpt, assignment, body, containing, returned
+from compare.lesson.source import Excerpt, assignment, body, containing, leading_to, returned
 from tests.compare.lesson.taught import shown_lines, subject_of
 
 ROOT = Path(__file__).parents[3]
@@ -80,6 +80,23 @@ def test_a_line_is_found_by_a_piece_of_it_and_by_what_it_assigns_to():
     for fragment, assigned, count in (('places["a"]', False, 2), ("+ 1", True, 0), ("nothing", False, 0)):
         with pytest.raises(LookupError, match=f"{count} statements of keeping hold"):
             containing(keeping, fragment, assigned=assigned)
+
+
+def through_names(places, x):
+    places, x = {}, places
+    a = x.reshape(-1)
+    b, c = divmod(a, 2)
+    places["other"] = max(a, b)
+    places["b"] = b + c
+    return places
+
+
+def test_a_line_comes_after_those_that_compute_the_names_in_it():
+    lines = [excerpt.code for excerpt in leading_to(through_names, 'places["b"]')]
+    assert lines == ["a = x.reshape(-1)", "b, c = divmod(a, 2)", 'places["b"] = b + c']
+    assert len(leading_to(through_names, 'places["other"]')) == 3
+    with pytest.raises(LookupError, match="0 statements of through_names hold"):
+        leading_to(through_names, 'places["z"]')
 
 
 def test_a_line_of_a_module_is_found_outside_of_its_functions():

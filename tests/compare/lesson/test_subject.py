@@ -15,10 +15,11 @@ from compare.lesson import lesson
 def test_both_sides_agree(found):
     assert found.verdict is Verdict.AGREE
     assert found.sentence == (
-        "AGREE: all 7 steps backward, by hand and by JAX, at 4 moments of a training of 12 steps."
+        "AGREE: all 7 steps backward, and 11 of second order, by hand and by JAX, at 4 moments of a training of "
+        "12 steps."
     )
     rows = [numbers for moment in found.moments for numbers in moment.numbers.values() if numbers.verdict is not None]
-    assert len(rows) == 4 * 8  # the loss and seven gradients
+    assert len(rows) == 4 * (8 + 4)  # the loss and seven gradients, and the product of the Hessian with a vector
     assert all(numbers.error <= numbers.allowed for numbers in rows)
 
 

@@ -19,7 +19,7 @@ def test_the_terminal_shows_every_line_and_the_numbers(found):
     for excerpt in shown_lines(found.steps):
         for number, line in excerpt.numbered():
             assert f":{number}  {line}".rstrip() in text
-    assert text.endswith(found.sentence)
+    assert " ".join(text.split()).endswith(found.sentence)
     entry = found.moments[-1].numbers["dZ1"].entries[2]
     assert f"{entry.by_hand:.4g}" in text
     assert "<- dZ1" in text
@@ -27,10 +27,23 @@ def test_the_terminal_shows_every_line_and_the_numbers(found):
 
 
 def test_a_derivation_stands_between_the_words_and_the_lines(found):
-    step = replace(found.steps[-1], words="So it is.", derivation="    dx = dy W^T\n\nAnd [more] of it.")
+    (step,) = (step for step in found.steps if step.name == "db1")
+    step = replace(step, words="So it is.", derivation="    dx = dy W^T\n\nAnd [more] of it.")
     text = as_text(replace(found, steps=[step]))
-    places = [text.index(part) for part in ("So it is.", "dx = dy W^T", "And [more] of it.", step.by_hand[0].code)]
+    formula = "db1 = ∑[axis 1] dZ1"
+    parts = ("So it is.", "dx = dy W^T", "And [more] of it.", formula, step.by_hand[0].code)
+    places = [text.index(part) for part in parts]
     assert places == sorted(places)
+
+
+def test_second_order_comes_after_first_order_with_the_line_that_derives_it(found):
+    text = as_text(found)
+    parts = ("\nFORWARD", "\nBACKWARD", "\nSECOND ORDER", found.second_root.code, "\nRdZ1: ", "\nWHY BACKWARD")
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    assert "RdZ1 = RdA1 ⊙ (1 − A1²) − 2 dA1 ⊙ A1 ⊙ RA1" in text
+    without = as_text(replace(found, second_root=None, steps=[step for step in found.steps if step.order == 1]))
+    assert "SECOND ORDER" not in without
 
 
 def test_the_cost_is_that_of_the_programs(found):

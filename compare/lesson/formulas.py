@@ -1,0 +1,573 @@
+"""The lines of a function as formulas, made from its source: what is computed, in the order in which it is written.
+
+A page of `manual` is mathematics, and some bookkeeping. What computes nothing is left out (a cast, a check, the name of
+a cache's field) or said in words (a reshape, the length of an axis). A function of the page that is one formula is
+written where it is called; one of several lines, as the backward of another op, follows the lines that call it, and so
+does what that one calls. A statement that there is no way to write raises ValueError: nothing is written in part.
+"""
+
+import ast
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from compare.lesson.notation import LIBRARIES, give_up, is_everything, plain
+from compare.lesson.source import Excerpt, is_guard, is_text, parsed
+from compare.suite.ops import catalog
+
+CASTS = {"astype", "copy", "asarray", "array", "ascontiguousarray", "float"}  # of their first argument
+ARRANGED = {"reshape": "reshaped", "broadcast_to": "the same along the axes that it has not"}
+ZEROS = {"zeros", "zeros_like"}
+SHAPES = {"shape", "ndim", "size"}
+NUMBERS = {"int", "float", "bool", "str"}
+RENAMED = {"maximum": "max", "minimum": "min"}
+BOOKKEEPING = {"dtype", "optimize"}  # options of NumPy's functions that say how, and not what
+
+
+@dataclass(frozen=True)
+class Line:
+    """A formula, by the code that `notation` writes, and a note beside it; or only a note, where nothing is computed.
+
+    In a note, code stands between backticks. `depth` counts the loops and choices around the line; `defines` are the
+    names that a note explains.
+    """
+
+    code: str = ""
+    note: str = ""
+    depth: int = 0
+    defines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """The lines of a step, or of a function that it calls: then `title` is the call, and else empty."""
+
+    lines: tuple[Line, ...]
+    scalars: frozenset[str]
+    title: str = ""
+
+
+def formulas(function: Callable[..., Any], inputs: Sequence[str] = ()) -> list[Formulas]:
+    """Of a whole function, and of the functions that it calls. `inputs` are named if it is the backward of an op:
+    the inputs whose gradients it returns."""
+    reader = _Reader(function, inputs)
+    return [reader.read(reader.definition.body), *_of_called(reader)]
+
+
+def formulas_of_lines(
+    function: Callable[..., Any], excerpts: Sequence[Excerpt], *, result: str = "result"
+) -> list[Formulas]:
+    """Of some lines of a function, and of the functions that these call. What is returned is called `result`."""
+    reader = _Reader(function, ())
+    statements = [node for excerpt in excerpts for node in ast.parse(excerpt.code).body]
+    return [reader.read(statements, result=result), *_of_called(reader)]
+
+
+def _of_called(reader: "_Reader") -> Iterator[Formulas]:
+    """Each once, in the order of the first calls."""
+    waiting, done = list(reader.called), set()
+    while waiting:
+        function = waiting.pop(0)
+        if function not in done:
+            done.add(function)
+            inner = _Reader(function, _inputs_of(function))
+            title = f"{_known_as(function)}({', '.join(inner.parameters)})"
+            yield inner.read(inner.definition.body, title=title, result=_known_as(function))
+            waiting = [*inner.called, *waiting]
+
+
+def _inputs_of(function: Callable[..., Any]) -> list[str]:
+    """If it is the backward of an op, the names of that op's inputs."""
+    for op in catalog().values():
+        if inspect.unwrap(op.backward) is function:
+            return inputs_of(op.forward)
+    return []
+
+
+def inputs_of(forward: Callable[..., Any]) -> list[str]:
+    """The arguments of an op that are no options."""
+    parameters = inspect.signature(forward).parameters.values()
+    return [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+
+
+def as_text(part: Formulas) -> list[str]:
+    """The lines for a terminal."""
+    lines = [f"with {plain(part.title, part.scalars)}:"] if part.title else []
+    for line in part.lines:
+        said = line_as_text(line, part.scalars)
+        lines.append(f"{'  ' * (line.depth + bool(part.title))}{said}")
+    return lines
+
+
+def line_as_text(line: Line, scalars: frozenset[str]) -> str:
+    note = "".join(plain(piece, scalars) if i % 2 else piece for i, piece in enumerate(line.note.split("`")))
+    if not line.code:
+        return note
+    return plain(line.code, scalars) + (f"   ({note})" if note else "")
+
+
+def _known_as(function: Callable[..., Any]) -> str:
+    return function.__name__.lstrip("_")
+
+
+@dataclass
+class _Reader:
+    """Reads statements of one function."""
+
+    function: Callable[..., Any]
+    inputs: Sequence[str]
+    called: list[Callable[..., Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.function = inspect.unwrap(self.function)
+        self.scope = self.function.__globals__
+        _, _, (self.definition,) = parsed(self.function)
+        signature = inspect.signature(self.function)
+        self.parameters = list(signature.parameters)
+        annotations = {name: p.annotation for name, p in signature.parameters.items()}
+        self.cache: type[Any] | None = annotations.get("cache")
+        annotations |= getattr(self.cache, "__annotations__", {})
+        self.scalars = {name for name, kind in annotations.items() if getattr(kind, "__name__", "") in NUMBERS}
+        self.renamed: dict[str, str] = {}
+        self.loops: set[str] = set()
+        self.several = sum(isinstance(node, ast.Return) for node in ast.walk(self.definition)) > 1
+        given = [(target, value) for target, value in self.pairs() if "dy" in _words_of(target)]
+        same = all(
+            _is_name(target) and ast.unparse(self.simplified(value)) == "output_gradient" for target, value in given
+        )
+        if "output_gradient" in self.parameters and same:
+            self.renamed = {"output_gradient": "dy"}
+
+    def pairs(self) -> Iterator[tuple[ast.expr, ast.expr]]:
+        for node in ast.walk(self.definition):
+            if isinstance(node, ast.Assign):
+                yield from _pairs(node.targets[0], node.value)
+
+    def read(self, statements: Sequence[ast.stmt], *, title: str = "", result: str = "result") -> Formulas:
+        lines = list(self.lines(statements, 0, result))
+        used = {name for line in lines for name in _names(line)}
+        kept: list[Line] = []
+        for line in lines:
+            if line.defines and not used & set(line.defines):
+                continue
+            if line.defines and kept and kept[-1].defines and kept[-1].depth == line.depth:
+                line = Line("", f"{kept[-1].note}; {line.note}", line.depth, kept.pop().defines)
+            line_as_text(line, frozenset(self.scalars))  # or there is no way to write it
+            kept.append(line)
+        return Formulas(tuple(kept), frozenset(self.scalars), title)
+
+    # ------------------------------------------------------------------------------- statements
+
+    def lines(self, statements: Sequence[ast.stmt], depth: int, result: str) -> Iterator[Line]:
+        for place, node in enumerate(statements):
+            match node:
+                case _ if is_text(node) or is_guard(node):
+                    pass
+                case ast.Assign(targets=[target], value=value):
+                    for one, its_value in _pairs(target, value):
+                        yield from self.assigned(one, its_value, depth)
+                case ast.AugAssign(target=target, op=operator, value=value):
+                    value = self.simplified(value)
+                    yield Line(ast.unparse(ast.AugAssign(self.simplified(target), operator, value)), "", depth)
+                case ast.Expr(value=ast.Call(func=called, args=[target, index, value])):
+                    if ast.unparse(called) != "np.add.at":
+                        give_up(node)
+                    place_of_index = ast.Subscript(target, self.simplified(index), ast.Store())
+                    code = ast.unparse(ast.AugAssign(place_of_index, ast.Add(), self.simplified(value)))
+                    yield Line(code, "added up where indices are equal", depth)
+                case ast.With(items=[ast.withitem(context_expr=ast.Call(func=guard))], body=body):
+                    if ast.unparse(guard) != "np.errstate":  # which says what is silent, and computes nothing
+                        give_up(node)
+                    yield from self.lines(body, depth, result)
+                case ast.For(target=target, iter=over, body=body):
+                    self.loops |= {name.id for name in ast.walk(target) if isinstance(name, ast.Name)}
+                    self.scalars |= self.loops
+                    yield Line(note=self.loop(target, over), depth=depth)
+                    yield from self.lines(body, depth + 1, result)
+                case ast.If(test=test, body=body, orelse=other):
+                    yield Line(note=f"{self.condition(test)}:", depth=depth)
+                    yield from self.lines(body, depth + 1, result)
+                    if isinstance(body[-1], ast.Return):
+                        other = [*other, *statements[place + 1 :]]
+                    if other:
+                        yield Line(note="otherwise:", depth=depth)
+                        yield from self.lines(other, depth + 1, result)
+                    if isinstance(body[-1], ast.Return):
+                        return
+                case ast.Return(value=ast.expr() as value):
+                    yield from self.returned(value, depth, result)
+                case _:
+                    give_up(node)
+
+    def assigned(self, target: ast.expr, value: ast.expr, depth: int) -> Iterator[Line]:
+        names = [name.id for name in ast.walk(target) if isinstance(name, ast.Name)]
+        left = ast.unparse(self.simplified(target))
+        if _only_lengths(value):
+            self.scalars |= set(names)
+            own, are = left.strip("()").replace("*", ""), "are" if isinstance(target, ast.Tuple) else "is"
+            yield Line(note=f"`{own}` {are} {ast.unparse(value)}", depth=depth, defines=tuple(names))
+            return
+        note = ""
+        if isinstance(value, ast.IfExp) and _is_none(value.orelse):
+            note, value = self.condition(value.test), value.body
+        elif isinstance(value, ast.IfExp) and _is_none(value.body):
+            note, value = self.condition(value.test, other=True), value.orelse
+        axes = self.axes(value)
+        if axes:
+            yield Line(note=f"`{left}` are {axes.replace('_', ' ')}", depth=depth, defines=tuple(names))
+            return
+        value, arranged = self.arranged(value)
+        right = ast.unparse(value)
+        if right == left and not note:
+            return  # a cast, or the same in another shape
+        if isinstance(value, ast.Name | ast.Attribute) and not note:
+            yield from self.renaming(target, value, arranged, depth)
+            return
+        if isinstance(value, ast.Name | ast.Attribute) or not isinstance(target, ast.Name):
+            pass
+        elif any(_is_einsum(node) for node in ast.walk(value)):
+            left, value = _by_index(left, value)
+            right = ast.unparse(value)
+        yield Line(f"{left} = {right}", ", ".join(filter(None, (note, arranged))), depth)
+
+    def condition(self, test: ast.expr, *, other: bool = False) -> str:
+        """In words where it asks whether something is given; and the `other` way around."""
+        match test:
+            case ast.Compare(left=left, ops=[ast.Is() | ast.IsNot() as operator], comparators=[ast.Constant(None)]):
+                given = isinstance(operator, ast.IsNot) != other
+                return f"if `{ast.unparse(left)}` is {'' if given else 'not '}given"
+        if other:
+            give_up(test)
+        return f"if `{ast.unparse(self.simplified(test))}`"
+
+    def renaming(self, target: ast.expr, value: ast.expr, arranged: str, depth: int) -> Iterator[Line]:
+        """Another name for what is there already; that of a cache's field is worth a word if it differs."""
+        names = [name.id for name in ast.walk(target) if isinstance(name, ast.Name)]
+        if ast.unparse(value) == "cache" and self.cache is not None:
+            for name, of_field in zip(_elements(target), self.cache._fields, strict=True):
+                own = ast.unparse(name)
+                if own not in (of_field, "_"):
+                    yield Line(note=f"`{own}` is the `{of_field}` of the forward pass", depth=depth, defines=(own,))
+                if of_field in self.scalars:
+                    self.scalars.add(own)
+            return
+        own, other = ast.unparse(target), value.attr if isinstance(value, ast.Attribute) else ast.unparse(value)
+        if own == other:
+            return
+        if isinstance(target, ast.Name) and isinstance(value, ast.Name) and not arranged:  # where a sum begins, say
+            yield Line(f"{own} = {other}", depth=depth)
+            return
+        said = f"`{own}` is `{other}`" if isinstance(target, ast.Name) else f"(`{own}`) = `{other}`"
+        yield Line(note=", ".join(filter(None, (said, arranged))), depth=depth, defines=tuple(names))
+
+    def returned(self, value: ast.expr, depth: int, result: str) -> Iterator[Line]:
+        """What a function gives: of an op's backward, the gradients of its inputs."""
+        parts = [self.arranged(part) for part in _elements(value)]
+        if self.function in _forwards():  # its value, and what it keeps
+            result, parts = "y", parts[:1]
+            if _is_name(parts[0][0]):
+                return
+        elif self.inputs:
+            yield from self.gradients(parts, depth)
+            return
+        if all(_is_name(part) for part, _ in parts) and not self.several:
+            yield Line(note=f"gives {', '.join(f'`{ast.unparse(part)}`' for part, _ in parts)}", depth=depth)
+        elif len(parts) == 1:
+            yield Line(f"{result} = {ast.unparse(parts[0][0])}", parts[0][1], depth)
+        else:
+            give_up(value)
+
+    def gradients(self, parts: Sequence[tuple[Any, str]], depth: int) -> Iterator[Line]:
+        others = []
+        for name, (part, arranged) in zip(self.inputs, parts, strict=False):
+            if not isinstance(part, ast.Name) or (arranged and len(parts) == 1):
+                yield Line(f"d{name} = {ast.unparse(part)}", arranged, depth)
+            elif part.id != f"d{name}":
+                others.append(f"`{part.id}` of `{name}`")
+        if others:
+            yield Line(note=f"gradient{'s' * (len(parts) > 1)}: {', '.join(others)}", depth=depth)
+
+    def loop(self, target: ast.expr, over: ast.expr) -> str:
+        own = ast.unparse(target).strip("()")
+        match over:
+            case ast.Call(func=ast.Name(id="reversed"), args=[ast.Call(func=ast.Name(id="range"), args=[count])]):
+                return f"for `{own}` = {ast.unparse(count)} − 1, …, 1, 0:"
+            case ast.Call(func=ast.Name(id="range"), args=[count]):
+                return f"for `{own}` = 0, 1, …, {ast.unparse(count)} − 1:"
+            case ast.Call(func=ast.Attribute(attr="ndindex"), args=[shape]):
+                return f"for every place `{own}` of the `{ast.unparse(self.simplified(shape))}`:"
+        give_up(over)
+
+    # ------------------------------------------------------------------------------ expressions
+
+    def simplified(self, node: ast.expr) -> Any:
+        return _Simplifier(self).visit(copy.deepcopy(node))
+
+    def arranged(self, node: ast.expr) -> tuple[Any, str]:
+        """Without what only arranges the result, and the word for that."""
+        value, notes = self.simplified(node), []
+        while isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in ARRANGED:
+            notes.append(ARRANGED[value.func.id])
+            value = value.args[0]
+        return value, ", ".join(dict.fromkeys(notes))
+
+    def resolved(self, function: ast.expr) -> Callable[..., Any] | None:
+        """The function of `manual`, or of the package of the function that is read, if it is one that is called."""
+        if isinstance(function, ast.Name) and function.id not in self.parameters:
+            found = self.scope.get(function.id)
+        elif isinstance(function, ast.Attribute):  # ops.layers.dense_backward
+            found = {op.backward.__name__: op.backward for op in catalog().values()}.get(function.attr)
+        else:
+            return None
+        found = inspect.unwrap(found) if inspect.isfunction(found) else None
+        if found is None or found.__module__.split(".")[0] not in ("manual", self.function.__module__.split(".")[0]):
+            return None
+        return found
+
+    def axes(self, node: ast.expr) -> str | None:
+        """The name of a function that says over which axes: `_all_axes_but_the_last` needs no other words."""
+        function = self.resolved(node.func) if isinstance(node, ast.Call) else None
+        if function is not None and inspect.signature(function).return_annotation == tuple[int, ...]:
+            return _known_as(function)
+        return None
+
+    def inlined(self) -> ast.expr | None:
+        """The one formula that the function is, in terms of its parameters; None if it is more than that."""
+        known: dict[str, ast.expr] = {}
+        body = [node for node in self.definition.body if not (is_text(node) or is_guard(node))]
+        used = {name.id for node in body for name in ast.walk(node) if isinstance(name, ast.Name) and _is_read(name)}
+        for node in body[:-1]:
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value) if name not in used:
+                    pass  # for a guard alone
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    value = self.simplified(value)
+                    if not isinstance(value, ast.Name):
+                        return None
+                    known[name] = value
+                case _:
+                    return None
+        match body[-1]:
+            case ast.Return(value=ast.expr() as value) if not isinstance(value, ast.Tuple):
+                return _Substitution(known).visit(self.simplified(value))
+        return None
+
+
+class _Simplifier(ast.NodeTransformer):
+    """Takes out what computes nothing, and writes functions of the page that are one formula where they are called."""
+
+    def __init__(self, reader: _Reader) -> None:
+        self.reader = reader
+
+    def visit_Name(self, node: ast.Name) -> Any:
+        name = self.reader.renamed.get(node.id, node.id)
+        own = name in self.reader.parameters or not isinstance(node.ctx, ast.Load)
+        if not own and name.isupper() and isinstance(self.reader.scope.get(name), float):
+            return _constant(self.reader.function, name)
+        return ast.Name(name, node.ctx)
+
+    def visit_Constant(self, node: ast.Constant) -> Any:
+        return ast.Name("none", ast.Load()) if node.value is None else node
+
+    def visit_Attribute(self, node: ast.Attribute) -> Any:
+        self.generic_visit(node)
+        if node.attr in SHAPES:
+            return ast.Call(ast.Name(node.attr, ast.Load()), [node.value], [])
+        return node
+
+    def visit_Subscript(self, node: ast.Subscript) -> Any:
+        """x[:, None] is x, with one more axis; and in a loop over t, x[:, t] is x[t]."""
+        entries = _elements(node.slice)
+        kept = [entry for entry in entries if not _is_none(entry)]
+        if len(kept) < len(entries):
+            node.slice = ast.Tuple(kept, ast.Load())
+        if all(map(is_everything, kept)):
+            return self.visit(node.value)
+        self.generic_visit(node)
+        kept = [entry for entry in kept if not is_everything(entry)]
+        if len(kept) == 1 and isinstance(kept[0], ast.Name) and kept[0].id in self.reader.loops:
+            return ast.Subscript(node.value, kept[0], node.ctx)
+        return node
+
+    def visit_IfExp(self, node: ast.IfExp) -> Any:
+        self.generic_visit(node)
+        return ast.Call(ast.Name("where", ast.Load()), [node.test, node.body, node.orelse], [])
+
+    def visit_BinOp(self, node: ast.BinOp) -> Any:
+        self.generic_visit(node)
+        if isinstance(node.op, ast.MatMult) and ast.unparse(node.left) == "ones":
+            node.left = ast.Attribute(node.left, "T", ast.Load())
+        return node
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        axes = self.reader.axes(node)
+        if axes is not None:
+            return ast.Name(axes, ast.Load())
+        function = self.reader.resolved(node.func)
+        if function is not None:
+            return self.of_page(function, node)
+        func = node.func
+        self.generic_visit(node)
+        if not isinstance(func, ast.Name | ast.Attribute):
+            give_up(node)
+        name = func.id if isinstance(func, ast.Name) else func.attr
+        arguments = list(node.args)
+        if isinstance(func, ast.Attribute) and ast.unparse(func.value) not in LIBRARIES:  # a method
+            arguments.insert(0, func.value)
+        options = [keyword for keyword in node.keywords if keyword.arg not in BOOKKEEPING]
+        if name in CASTS or (name == "int" and _is_sum(arguments[0])):
+            return arguments[0]
+        if name in ARRANGED:
+            return ast.Call(ast.Name(name, ast.Load()), arguments[:1], [])
+        if name in ZEROS:
+            return ast.Constant(0)
+        if name == "ones":
+            return ast.Name("ones", ast.Load())
+        if name == "expm1":
+            return ast.BinOp(_called("exp", *arguments), ast.Sub(), ast.Constant(1))
+        if name == "log1p":
+            return _called("log", ast.BinOp(ast.Constant(1), ast.Add(), arguments[0]))
+        if name == "pad":
+            arguments, options = [*arguments, *(keyword.value for keyword in options)], []
+        return ast.Call(ast.Name(RENAMED.get(name, name), ast.Load()), arguments, options)
+
+    def of_page(self, function: Callable[..., Any], node: ast.Call) -> Any:
+        """In its own words, if it is one formula; else by name, to be written below."""
+        names = list(inspect.signature(function).parameters)
+        arguments = dict(zip(names, map(self.visit, node.args), strict=False))
+        arguments |= {keyword.arg: self.visit(keyword.value) for keyword in node.keywords if keyword.arg}
+        inner = _Reader(function, ())
+        inner.renamed = {}
+        one = None if _inputs_of(function) else inner.inlined()
+        if one is not None:
+            self.reader.called += inner.called
+            self.reader.scalars |= inner.scalars - set(names)
+            return _Substitution(arguments).visit(one)
+        self.reader.called.append(function)
+        return _called(_known_as(function), *(arguments[name] for name in names if name in arguments))
+
+
+@dataclass
+class _Substitution(ast.NodeTransformer):
+    """Names for what they stand for, all at once."""
+
+    known: dict[str, Any]
+
+    def visit_Name(self, node: ast.Name) -> Any:
+        return copy.deepcopy(self.known[node.id]) if node.id in self.known else node
+
+
+def _by_index(target: str, value: ast.expr) -> tuple[str, ast.expr]:
+    """`dv = einsum("qk,qv->kv", p, do)` by entries: dv[k, v] is the sum over q of p[q, k] do[q, v]."""
+    found = [node for node in ast.walk(value) if _is_einsum(node)]
+    if len(found) != 1 or not isinstance(found[0], ast.Call):
+        give_up(value)
+    subscripts, *operands = found[0].args
+    assert isinstance(subscripts, ast.Constant)
+    ins, out = str(subscripts.value).split("->")
+    parts = ins.split(",")
+    entries = [_entry(_unarranged(operand), part) for operand, part in zip(operands, parts, strict=True)]
+    product = entries[0]
+    for entry in entries[1:]:
+        product = _called("times", product, entry)
+    over = "".join(letter for letter in dict.fromkeys(ins) if letter not in f"{out},")
+    total = _called("total", ast.Name(over, ast.Load()), product) if over else product
+
+    class Replaced(ast.NodeTransformer):
+        def visit_Call(self, node: ast.Call) -> Any:
+            return total if node is found[0] else node  # what is around it is a number
+
+    return ast.unparse(_entry(ast.Name(target, ast.Load()), out)), Replaced().visit(value)
+
+
+def _entry(array: ast.expr, letters: str) -> ast.expr:
+    index = ast.Tuple([ast.Name(letter, ast.Load()) for letter in letters], ast.Load())
+    return ast.Subscript(array, index, ast.Load())
+
+
+def _unarranged(node: ast.expr) -> ast.expr:
+    """An entry is the same in any shape: its indices say which it is."""
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ARRANGED:
+        node = node.args[0]
+    return node
+
+
+def _constant(function: Callable[..., Any], name: str) -> ast.expr:
+    """What stands behind a constant of the function's module."""
+    module = inspect.getmodule(function)
+    assert module is not None
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, ast.Assign):
+            for target, value in _pairs(node.targets[0], node.value):
+                if isinstance(target, ast.Name) and target.id == name:
+                    return value
+    raise ValueError(f"there is no constant {name} in {module.__name__}")
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """`a, (b, c) = d, e` is two assignments."""
+    several = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts)
+    if several and not any(isinstance(one, ast.Starred) for one in _elements(target)):
+        for one, its_value in zip(_elements(target), _elements(value), strict=True):
+            yield from _pairs(one, its_value)
+    else:
+        yield target, value
+
+
+def _elements(node: ast.expr) -> list[ast.expr]:
+    return node.elts if isinstance(node, ast.Tuple) else [node]
+
+
+def _only_lengths(node: ast.expr) -> bool:
+    """Whether a value is made of lengths of axes alone."""
+    match node:
+        case ast.Attribute(attr=name) if name in SHAPES:
+            return True
+        case ast.Call(func=ast.Name(id="len")):
+            return True
+        case ast.Subscript(value=value):
+            return _only_lengths(value)
+    return False
+
+
+def _names(line: Line) -> set[str]:
+    """The names in a formula, and in the code of a note that defines none."""
+    codes = [line.code] if line.code else []
+    codes += [] if line.defines else line.note.split("`")[1::2]
+    return {node.id for code in codes for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+
+
+def _called(name: str, *arguments: ast.expr) -> ast.Call:
+    return ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
+
+
+def _words_of(node: ast.AST) -> set[str]:
+    return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+
+
+@functools.cache
+def _forwards() -> set[Callable[..., Any]]:
+    return {inspect.unwrap(op.forward) for op in catalog().values()}
+
+
+def _is_name(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name)
+
+
+def _is_read(node: ast.Name) -> bool:
+    return isinstance(node.ctx, ast.Load)
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def _is_sum(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "sum"
+
+
+def _is_einsum(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "einsum"
