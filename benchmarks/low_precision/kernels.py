@@ -6,6 +6,7 @@ reference is one function of JAX, written for whatever dtype it gets; `upcast` w
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -273,6 +274,10 @@ class Kernel:
     draw: Callable[[np.random.Generator], Sequence[Array]]
     faults: tuple[str, ...]
 
+    @property
+    def names(self) -> list[str]:
+        return list(inspect.signature(self.run).parameters)[1:]
+
     def inputs(self, seed: int, dtype: Any) -> list[Array]:
         drawn = self.draw(np.random.default_rng(seed))
         return [x.astype(dtype) if x.dtype.kind == "f" else x for x in drawn]
@@ -329,7 +334,7 @@ def _embedding(random: np.random.Generator) -> list[Array]:
 NORM_FAULTS = ("dropped row", "without the variance term")
 KERNELS: dict[str, Kernel] = {
     "dense": Kernel(dense, dense_reference, ("x", "W", "b"), _dense(128, 64, 32), ("dropped row", "unsummed bias")),
-    "wide dense": Kernel(dense, dense_reference, ("x", "W", "b"), _dense(256, 192, 128), ("dropped row",)),
+    "wide dense": Kernel(dense, dense_reference, ("x", "W", "b"), _dense(160, 96, 48), ("dropped row",)),
     "attention": Kernel(
         attention,
         attention_reference,

@@ -89,7 +89,7 @@ def judged(case: Case, rules: dict[str, Callable[[Seen], bool]]) -> Judged:
 
     reference = upcast(kernel.reference) if wide else kernel.reference
     try:
-        verdict = check_vjp(forward, watched, reference, *inputs, seed=case.seed).verdict.name
+        verdict = check_vjp(forward, watched, reference, *inputs, seed=case.seed, names=kernel.names).verdict.name
     except Exception as error:
         verdict = "RAISED"
         if not drawn:
