@@ -18,6 +18,7 @@ WAYS = {
     "float32 inside, reference cast to float32": (False, True),
     "float32 inside, reference as it is": (False, False),
     "16-bit intermediates, reference as it is": (True, False),
+    "16-bit intermediates, reference cast to float32": (True, True),
 }
 FACTORS = {
     "bfloat16": (1.01, 1.02, 1.05, 1.1, 1.2, 1.5),
