@@ -358,6 +358,8 @@ KERNELS: dict[str, Kernel] = {
         _logits,
         ("dropped row", "without the label", "labels of the next row"),
     ),
-    "rotary": Kernel(rotary, rotary_reference, ("x",), _rotary, ("dropped row", "heads swapped", "position off by one")),
+    "rotary": Kernel(
+        rotary, rotary_reference, ("x",), _rotary, ("dropped row", "heads swapped", "position off by one")
+    ),
     "embedding": Kernel(embedding, embedding_reference, ("table",), _embedding, ("dropped row", "lost repeats")),
 }

@@ -173,8 +173,8 @@ class Check:
     ) -> Point:
         """What was answered against the reference; with `upstream` gradients put in where they arrive at a tap.
 
-        `dtype` is that of the rounding, if it is another than the parameters', and `intermediates` that of 16 bits to which
-        intermediate results are rounded that the reference has in float32.
+        `dtype` is that of the rounding, if it is another than the parameters', and `intermediates` that of 16 bits to
+        which intermediate results are rounded that the reference has in float32.
         """
         taps = {name: self.like(self.taps[name]) for name in answer.intermediates}
         outputs = {name: self.like(self.taps[name]) for name in self.outputs}

@@ -103,7 +103,7 @@ def measure_gradient(
         steady: whether noise leaves every comparison as it is in the still run. If not, it may turn those between
             numbers that rounding cannot tell apart.
         accumulate: the dtype in which sums of 16-bit numbers are formed; float32 if None.
-        intermediates: a dtype of 16 bits in which intermediate results are stored, though the program has them in float32.
+        intermediates: a dtype of 16 bits in which intermediate results are stored, though the program has float32.
     """
     program = program.at(parameters, *args)
     own = leaves_by_path(parameters)
