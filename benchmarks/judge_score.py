@@ -64,7 +64,7 @@ def score(quick: bool, networks: int) -> dict[str, Any]:
         measure.run_trajectory(pair).verdict.name for pair in SOUND_TRAJECTORIES[:: 2 if quick else 1]
     ]
     notes.print("kernels in 16 bits, under all judges")
-    results["low precision"] = low_precision.measure(2 if quick else low_precision.score.SEEDS)
+    results["low precision"] = low_precision.measure(2 if quick else low_precision.SEEDS)
     results["random networks"] = measure.judge_correct(random_networks(networks, seed=0))
     judges: dict[str, Any] = {OURS: ours(every, each, sizes)}
     for peer in PEERS:
