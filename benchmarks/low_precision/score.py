@@ -164,18 +164,20 @@ def factors(wrong: Sequence[Judged]) -> dict[str, dict[str, list[int]]]:
 
 
 def compared(results: dict[str, Any]) -> Table:
-    title = "Kernels in 16 bits (bfloat16 / float16)"
-    table = Table("judge", title=title, title_justify="left")
-    for heading in ("right, and blamed", "faults caught", "and told apart", "demanded factors caught"):
+    table = Table("judge", "dtype", title="Kernels in 16 bits", title_justify="left")
+    pairs = {
+        "right, and blamed": ("blamed", "correct"),
+        "faults caught": ("caught", "faults"),
+        "and told apart": ("told apart", "faults"),
+        "demanded": ("demanded and caught", "demanded"),
+    }
+    for heading in pairs:
         table.add_column(heading, justify="right")
     for judge, by_dtype in results["judges"].items():
-
-        def both(count: str, of: str, by_dtype: dict[str, Any] = by_dtype) -> str:
-            one, other = (by_dtype[dtype] for dtype in DTYPES)
-            return f"{one[count]} / {other[count]} of {one[of]} / {other[of]}"
-
-        pairs = (("blamed", "correct"), ("caught", "faults"), ("told apart", "faults"))
-        table.add_row(judge, *(both(*pair) for pair in pairs), both("demanded and caught", "demanded"))
+        for dtype, counts in by_dtype.items():
+            cells = (f"{counts[count]} of {counts[of]}" for count, of in pairs.values())
+            table.add_row(judge if dtype == "bfloat16" else "", dtype, *cells)
+        table.add_section()
     table.caption = (
         "Told apart: the same kernel without the fault is accepted, on the same inputs. Demanded: a factor of 1.02 and "
         f"more in bfloat16, 1.005 in float16, on a leaf of more than {MANY:,} entries. Of the right kernels, "
