@@ -206,7 +206,8 @@ class Scatter:
                 common = np.maximum(np.square(times) * along / self.samples - scatter, 0.0)
                 common = common + SHARED**2 * common.mean()
                 # A whole unit, for there are kernels that cut numbers off instead of rounding them.
-                tolerance = np.sqrt(DEVIATIONS**2 * common + ALONE**2 * alone) + unit * norm + tiny
+                times_alone = ALONE if axis is None else DEVIATIONS  # one whole, and many lines
+                tolerance = np.sqrt(DEVIATIONS**2 * common + times_alone**2 * alone) + unit * norm + tiny
                 across = ACROSS * np.sqrt(summed(entries, axis)) + tolerance
                 found.append(Part(axis, norm, tolerance, across))
         return found

@@ -19,8 +19,9 @@ import numpy as np
 SHORTEST = 8
 # Whole errors are held to fewer deviations of their size than entries are: of many entries, none may be the largest.
 ACROSS = 8.0
-# And so are components, as far as entries err alone: the deviation of a sum over many is known far better than that
-# of one entry, or of what they have in common, is from a few runs.
+# And so is the component of a whole leaf, as far as its entries err alone: the deviation of a sum over many is known
+# far better than that of one entry, or of what they have in common, is from a few runs. Lines are many: one may stand
+# out.
 ALONE = 8.0
 
 
