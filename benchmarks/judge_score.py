@@ -26,6 +26,7 @@ from rich.table import Table
 
 from benchmarks import measure
 from benchmarks.faults import gradient_faults
+from benchmarks.low_precision import score as low_precision
 from benchmarks.networks import random_networks
 from benchmarks.peers import PEERS, Peer
 from benchmarks.trajectory_faults import SOUND_TRAJECTORIES, TRAJECTORY_FAULTS
@@ -62,6 +63,8 @@ def score(quick: bool, networks: int) -> dict[str, Any]:
     results["sound trajectories"] = [
         measure.run_trajectory(pair).verdict.name for pair in SOUND_TRAJECTORIES[:: 2 if quick else 1]
     ]
+    notes.print("kernels in 16 bits, under all judges")
+    results["low precision"] = low_precision.measure(2 if quick else low_precision.SEEDS)
     results["random networks"] = measure.judge_correct(random_networks(networks, seed=0))
     judges: dict[str, Any] = {OURS: ours(every, each, sizes)}
     for peer in PEERS:
@@ -136,6 +139,7 @@ def show(results: dict[str, Any]) -> None:
     verdicts = results["random networks"]
     counts = ", ".join(f"{count} {name}" for name, count in verdicts.items())
     console.print(f"Random networks that are right: {sum(verdicts.values())}: {counts}.")
+    console.print(low_precision.compared(results["low precision"]))
     console.print(seconds(results["judges"]))
     console.print(", ".join(f"{name} {value}" for name, value in results["environment"].items()), markup=False)
 

@@ -75,13 +75,18 @@ class RoundingNoise:
         noise: draws of the unit roundoff in which work is done.
         decisions: of the still run, which are taken again.
         accumulate: the dtype in which sums of 16-bit numbers are formed; float32 if None, as kernels do.
+        intermediates: a dtype of 16 bits to which what the trace has in float32 is rounded as well: a kernel may store
+            intermediate results that its reference does not.
 
     A result that the trace has in 16 bits is rounded to them, where it is stored, and its sums are formed in
     `accumulate`. So a cast to float32 in the reference counts: what is traced in float32 is not rounded to 16 bits.
     """
 
-    def __init__(self, noise: Noise, decisions: Repeated | None = None, accumulate: Any = None) -> None:
+    def __init__(
+        self, noise: Noise, decisions: Repeated | None = None, accumulate: Any = None, intermediates: Any = None
+    ) -> None:
         self.noise, self.decisions, self.accumulate = noise, decisions, accumulate
+        self.intermediates = intermediates
 
     def __call__(self, step: Step, inputs: list[Array]) -> list[Array]:
         row, noise = step.row, self.noise
@@ -107,7 +112,7 @@ class RoundingNoise:
 
     def moved(self, step: Step, inputs: list[Array], value: Array, place: int = 0) -> Array:
         """The value, which may be overwritten, moved by its rounding."""
-        row, dtype, traced = step.row, value.dtype, step.equation.outvars[place].aval.dtype
+        row, dtype, traced = step.row, value.dtype, self._dtype(step, place)
         narrow = is_narrow(traced)
         ulps = max(row.ulps, row.inexact / self.noise.unit)
         if narrow or (dtype.itemsize <= 4 and dtype.kind != "c"):
@@ -126,6 +131,12 @@ class RoundingNoise:
         value = blockwise(moved, value, self.noise.like(value), size.relative, *size.absolute, into=into)
         return self._stored(value, traced) if narrow else value
 
+    def _dtype(self, step: Step, place: int) -> Any:
+        """The dtype in which a result is stored."""
+        traced = step.equation.outvars[place].aval.dtype
+        wider = self.intermediates is not None and jnp.issubdtype(traced, jnp.floating) and not is_narrow(traced)
+        return self.intermediates if wider else traced
+
     def _stored(self, value: Array, traced: Any) -> Array:
         """The value rounded to 16 bits, of which float16 has no numbers smaller than 6e-8."""
         least = float(jnp.finfo(traced).smallest_subnormal)
@@ -137,7 +148,7 @@ class RoundingNoise:
         """What a derivative, by which `change` is multiplied, may be off by."""
         equation, place = step.params["equation"], step.params["place"]
         slope, noise = TABLE.get(equation.primitive.name, UNKNOWN).slope, self.noise.like(change)
-        traced = step.equation.outvars[0].aval.dtype
+        traced = self._dtype(step, 0)
         if is_narrow(traced):  # a textbook's 1 - y**2, of a y that was stored in 16 bits
             noise = max(1.0, unit_roundoff(traced) / self.noise.unit) * noise
         if slope is None:

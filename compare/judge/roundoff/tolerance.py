@@ -31,7 +31,7 @@ from compare.judge.program.decisions import Decisions
 from compare.judge.program.plan import Rule
 from compare.judge.program.trace import Program, Taps
 from compare.judge.roundoff.perturbation import Noise, RoundingNoise, unit_roundoff, working_dtype
-from compare.judge.roundoff.whole import ACROSS, Part, axes_of, component, summed
+from compare.judge.roundoff.whole import ACROSS, ALONE, Part, axes_of, component, summed
 from compare.pytrees import LOSS, Leaves, Pytree, leaves_by_path
 
 SAMPLES = 1
@@ -91,6 +91,7 @@ def measure_gradient(
     seed: int = 0,
     steady: bool = True,
     accumulate: Any = None,
+    intermediates: Any = None,
 ) -> Measured:
     """The same for the loss, its gradients and those of the taps, each by its name, from one trace of the gradient.
 
@@ -102,6 +103,7 @@ def measure_gradient(
         steady: whether noise leaves every comparison as it is in the still run. If not, it may turn those between
             numbers that rounding cannot tell apart.
         accumulate: the dtype in which sums of 16-bit numbers are formed; float32 if None.
+        intermediates: a dtype of 16 bits in which intermediate results are stored, though the program has float32.
     """
     program = program.at(parameters, *args)
     own = leaves_by_path(parameters)
@@ -121,7 +123,7 @@ def measure_gradient(
     size = program.gradient_plan.largest_value()
     for sample in range(samples):
         draws = noise(size, sample, seed, dtype, accumulate)
-        moved = evaluate(RoundingNoise(draws, decisions.repeated(), accumulate))
+        moved = evaluate(RoundingNoise(draws, decisions.repeated(), accumulate, intermediates))
         for name, scatter in scatters.items():
             scatter.add(moved.pop(name))
     tolerances, parts = {}, {}
@@ -196,13 +198,16 @@ class Scatter:
         with np.errstate(all="ignore"):
             deviation = times * self.deviation()
             entries = np.square(deviation) + np.square(unit * self.value)  # stored, each is rounded by itself
-            weighted = entries * np.square(self.value)
             for axis, norm, along in zip(self.axes, self.norms, self.along, strict=True):
-                alone = np.where(norm > 0, np.sqrt(summed(weighted, axis)) / norm, 0.0)
-                common = np.square(times) * along / self.samples
+                scatter, alone = (
+                    np.where(norm > 0, summed(squares * np.square(self.value), axis) / np.square(norm), 0.0)
+                    for squares in (np.square(deviation), entries)
+                )
+                common = np.maximum(np.square(times) * along / self.samples - scatter, 0.0)
                 common = common + SHARED**2 * common.mean()
                 # A whole unit, for there are kernels that cut numbers off instead of rounding them.
-                tolerance = DEVIATIONS * np.sqrt(common + np.square(alone)) + unit * norm + tiny
+                times_alone = ALONE if axis is None else DEVIATIONS  # one whole, and many lines
+                tolerance = np.sqrt(DEVIATIONS**2 * common + times_alone**2 * alone) + unit * norm + tiny
                 across = ACROSS * np.sqrt(summed(entries, axis)) + tolerance
                 found.append(Part(axis, norm, tolerance, across))
         return found

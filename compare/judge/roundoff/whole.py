@@ -6,7 +6,8 @@ projection of a leaf's error on the reference is judged, and the size of the err
 line of it (a row, a column, whatever stands at one index of an axis): a factor, a dropped example, a wrong head.
 
 For an error e and a reference r, the component along r is <e, r> / |r|. Where rounding errors are independent, of
-standard deviation s_i, its deviation is |s r| / |r|; what they have in common shows in the runs that are made anyway.
+standard deviation s_i, its deviation is |s r| / |r|. What they have in common shows in the runs that are made anyway:
+as far as the component scatters more there.
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ import numpy as np
 SHORTEST = 8
 # Whole errors are held to fewer deviations of their size than entries are: of many entries, none may be the largest.
 ACROSS = 8.0
+# And so is the component of a whole leaf, as far as its entries err alone: the deviation of a sum over many is known
+# far better than that of one entry, or of what they have in common, is from a few runs. Lines are many: one may stand
+# out.
+ALONE = 8.0
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,20 @@ def test_work_in_fewer_bits_on_purpose_rounds_as_coarsely_as_it_does(narrow):
     assert 0.5 * unit_roundoff(narrow) < np.mean(scatter) < 4 * unit_roundoff(narrow)
 
 
+@pytest.mark.parametrize("narrow", [jnp.bfloat16, np.float16])
+def test_intermediate_results_may_be_stored_in_16_bits_whatever_the_trace_says(narrow):
+    x = np.random.default_rng(0).uniform(0.5, 1, 400).astype(narrow)
+    program = Program(lambda x: x.astype(np.float32) * 3, x)
+
+    def scatter(intermediates):
+        draws = [Noise(400, sample, unit_roundoff(np.float32)) for sample in range(10)]
+        rules = [RoundingNoise(each, intermediates=intermediates) for each in draws]
+        return np.mean(np.std([program(x, rule=rule) / program(x) - 1 for rule in rules], axis=0))
+
+    assert scatter(None) < 4 * unit_roundoff(np.float32)
+    assert 0.5 * unit_roundoff(narrow) < scatter(narrow) < 4 * unit_roundoff(narrow)
+
+
 def test_infinity_stays_what_it_is():
     masked = noisy(lambda x: jax.nn.softmax(jnp.where(x > 0, x, -jnp.inf)), np.array([1.0, -1.0, 2.0]))
     assert masked[1] == 0

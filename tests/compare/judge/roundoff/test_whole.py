@@ -177,3 +177,13 @@ def test_a_leaf_that_is_not_finite_has_no_parts():
     scatter = Scatter(np.array([np.nan] * 20))
     scatter.add(np.ones(20))
     assert scatter.parts(np.float64) == []
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_what_entries_do_alone_is_no_part_of_what_they_have_in_common(seed):
+    """Else a sum over 4,096 independent errors would be counted twice, and be held to twice as many deviations."""
+    value = drawn(seed)
+    whole = measured(value, samples=64, seed=seed).parts(np.float64)[0]
+    alone = NOISE * np.sqrt(np.sum(value**4)) / np.sum(value**2)
+    assert 7 * alone < whole.along / whole.norm < 20 * alone
