@@ -34,6 +34,8 @@ def as_array(value: Any) -> np.ndarray:
             return np.asarray(value.float()).astype(jnp.dtype(name))
         array = np.from_dlpack(value, device="cpu", copy=True)  # CuPy refuses to copy to the host without being asked
     if array.dtype == object:
+        if hasattr(value, "toarray"):
+            raise TypeError(f"a leaf is a sparse {type(value).__name__}; make it an array first, with .toarray().")
         raise TypeError(f"a leaf is {type(value).__name__}: {value!r:.60}; leaves must be arrays or numbers.")
     return array
 

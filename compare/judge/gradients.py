@@ -494,7 +494,7 @@ def _probe(
             point = check.at(parameters, tuple(args), elsewhere=True)
     except CodeUnderTestFailed as failure:  # where its caller never was
         return None, f"the code under test raised {failure}", []
-    point, arithmetic = convicted(check, here, point, probe.name)
+    point, arithmetic = convicted(check, here, point, probe.name, clips=probe in probing.DEFAULT and not probe.advisory)
     if point.verdict is Verdict.INCONCLUSIVE:
         row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
         return point, f"{row.path}: {row.message}", arithmetic

@@ -17,8 +17,11 @@ from compare.judge.reports.verdict import Row, Verdict
 from compare.pytrees import LOSS, leaves_by_path
 
 
-def convicted(check: Check, here: Point, there: Point, name: str) -> tuple[Point, list[str]]:
-    """The perturbed point, with only those rows wrong that it may convict of, and what it shows of the arithmetic."""
+def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = True) -> tuple[Point, list[str]]:
+    """The perturbed point, with only those rows wrong that it may convict of, and what it shows of the arithmetic.
+
+    `clips`: whether a loss that differs there, and not nearby, is taken for a clipped one.
+    """
     far = f"at the perturbed point {name!r}"
     words = [f"{far}, {what}" for what in there.arithmetic.values()]
     if there.verdict is Verdict.AGREE:
@@ -38,7 +41,7 @@ def convicted(check: Check, here: Point, there: Point, name: str) -> tuple[Point
     slight = {row.path for row in there.rows if row.verdict is Verdict.DISAGREE and _is_slight(row, there)}
     words += [f"{far}, the hand-written {path} loses digits." for path in sorted(slight)]
     there = _undecided(there, slight, "the difference may be lost digits there")
-    if not there.wrong.isdisjoint({LOSS, *check.outputs}) and not _near_too(check, here):
+    if clips and not there.wrong.isdisjoint({LOSS, *check.outputs}) and not _near_too(check, here):
         words.append(
             f"{far}, the hand-written loss is {float(there.actual[LOSS]):.9g}, where "
             f"{float(there.expected[LOSS]):.9g} is right, and nearby both sides agree: it is clipped, or loses digits."

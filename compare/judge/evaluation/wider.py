@@ -56,7 +56,7 @@ def _largest(actual: Leaves, expected: Leaves, path: str) -> float:
 
 def _has_wrong_numbers(row: Row, actual: Leaves, expected: Leaves) -> bool:
     came, right = actual.get(row.path), expected.get(row.path)
-    if row.verdict is not Verdict.DISAGREE or came is None or right is None:
+    if row.verdict is not Verdict.DISAGREE or row.worst_index is None or came is None or right is None:
         return False
     same_kind = came.shape == right.shape and str(came.dtype) == row.dtype
     return same_kind and bool(np.isfinite(right).all())

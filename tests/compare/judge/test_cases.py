@@ -946,8 +946,6 @@ def test_d3_what_jax_s_program_says_of_its_derivative_is_named_and_not_blamed(na
 
 # ======================================================================================== E. false or empty words
 
-CAUSES = pytest.mark.xfail(strict=False, reason="causes")
-
 
 def kinds(report):
     return {diagnosis.kind for diagnosis in report.diagnoses}
@@ -998,9 +996,7 @@ def test_e1_repeats_that_are_lost_are_named():
     assert kinds(report) == {"lost-repeats"}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name.endswith("as padding") else CAUSES) for name in OF_IDS]
-)
+@pytest.mark.parametrize("name", OF_IDS)
 def test_e1_what_is_wrong_with_repeated_rows_is_not_always_that_they_are_lost(name):
     report = check_gradients(looked_up(OF_IDS[name]), looked_up_loss, *id_point(), probes=False)
     assert report.verdict is Verdict.DISAGREE
@@ -1021,7 +1017,6 @@ SYMMETRIC = {
 }
 
 
-@CAUSES
 @pytest.mark.parametrize("name", SYMMETRIC)
 def test_e2_twice_too_large_off_the_diagonal_is_said_so(name):
     right, loss = SYMMETRIC[name]
@@ -1089,9 +1084,7 @@ NOT_ROUNDING = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "an epsilon elsewhere" else CAUSES) for name in NOT_ROUNDING]
-)
+@pytest.mark.parametrize("name", NOT_ROUNDING)
 def test_e4_errors_that_depend_on_the_data_are_no_precision(name):
     x = random().normal(size=30)
     report = check_gradients(lambda x: (np.sin(x).sum(), NOT_ROUNDING[name](x)), lambda x: jnp.sin(x).sum(), x)
@@ -1139,7 +1132,6 @@ def test_e5_a_term_that_is_missing_in_16_bits_is_no_other_cause(dtype):
     assert not kinds(report) & {"missing-factor", "wrong-factor", "extra-factor"}
 
 
-@CAUSES
 @pytest.mark.parametrize("dtype", [BF, np.float16])
 def test_e5_a_flipped_sign_in_16_bits_is_one(dtype):
     x = random().normal(size=(32, 64)).astype(dtype)
@@ -1198,12 +1190,11 @@ def test_e8_what_is_no_number_is_said_to_be_none(bad, where):
         pytest.param((2, 3), lambda g: g[..., None], id="one more axis"),
     ],
 )
-@CAUSES
 def test_e9_an_axis_that_is_too_many_is_not_to_be_kept(shape, change):
     x = random().normal(size=shape)
     report = check_gradients(lambda x: ((x * x).sum(), change(2 * x)), lambda x: (x * x).sum(), x)
     assert kinds(report) == {"shape"}
-    assert "keepdims=True" not in report.sentence
+    assert "keep the summed axis" not in report.sentence
 
 
 def test_e9_an_axis_that_is_missing_is_to_be_kept():
@@ -1232,7 +1223,6 @@ def test_e10_what_is_no_number_in_the_data_is_said_first(bad, place):
     assert report.sentence.startswith(f"INCONCLUSIVE: the input {name} holds {bad} at [1]")
 
 
-@CAUSES
 @pytest.mark.parametrize("rename", [lambda k: f"d{k}", lambda k: f"grad_{k}", lambda k: f"{k}_grad"])
 def test_e10_gradients_under_other_names_are_one_sentence(rename):
     p = {"W1": np.ones(3), "b1": np.ones(2), "W2": np.ones(4)}
@@ -1264,7 +1254,6 @@ TERMS = {
 }
 
 
-@CAUSES
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("name", TERMS)
 def test_e11_a_norm_without_a_term_is_named(name, dtype):
@@ -1279,27 +1268,38 @@ def test_e11_a_norm_without_a_term_is_named(name, dtype):
 
 FLAGS = {
     "a flag": (True, lambda w, flag: (w * w).sum() if flag else 0.0),
-    "a length": (2, lambda w, n: (w[:n] ** 2).sum()),
+    "a length": (3, lambda w, n: (w[:n] ** 2).sum()),
     "a string": ("sum", lambda w, how: getattr(jnp, how)(w * w)),
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "a string" else CAUSES) for name in FLAGS])
-def test_e12_what_is_no_array_is_to_be_bound(name):
+@pytest.mark.parametrize("name", FLAGS)
+def test_e12_what_is_no_array_passes_through(name):
     argument, loss = FLAGS[name]
-    w = np.ones(3)
-    with pytest.raises(TypeError, match=r"functools\.partial"):
-        check_gradients(lambda w, argument: ((w * w).sum(), 2 * w), loss, w, argument)
+    static = [1] if name == "a length" else ()
+    report = check_gradients(lambda w, argument: ((w * w).sum(), 2 * w), loss, np.ones(3), argument, static=static)
+    assert report.verdict is Verdict.AGREE
 
 
-@CAUSES
+def test_e12_a_length_that_is_traced_is_to_be_named():
+    argument, loss = FLAGS["a length"]
+    with pytest.raises(TypeError, match=r"static=\["):
+        check_gradients(lambda w, n: ((w * w).sum(), 2 * w), loss, np.ones(3), argument)
+
+
 @pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.coo_array])
-@pytest.mark.parametrize("place", ["argument", "parameter"])
-def test_e12_a_sparse_matrix_is_refused_with_what_to_do(kind, place):
-    w, X = np.ones(3), kind(np.eye(3))
-    with pytest.raises((TypeError, ValueError), match=r"(?s)sparse.*(toarray|functools\.partial|dense)"):
-        check_gradients(
-            lambda w, X: ((X @ w).sum(), X.T @ np.ones(3)),
-            lambda w, X: (X @ w).sum(),
-            *((w, X) if place == "argument" else (X, w)),
-        )
+def test_e12_a_sparse_argument_reaches_the_loss_as_an_array(kind):
+    w, X = np.ones(3), kind(np.diag([1.0, 2.0, 3.0]))
+    for times, verdict in ((1.0, Verdict.AGREE), (1.01, Verdict.DISAGREE)):
+
+        def by_hand(w, X, times=times):
+            assert sparse.issparse(X)
+            return (X @ w).sum(), times * (X.T @ np.ones(3))
+
+        assert check_gradients(by_hand, lambda w, X: (X @ w).sum(), w, X).verdict is verdict
+
+
+def test_e12_a_sparse_parameter_is_refused_with_what_to_do():
+    X = sparse.csr_matrix(np.eye(3))
+    with pytest.raises(TypeError, match=r"(?s)sparse.*toarray"):
+        check_gradients(lambda X: (X.sum(), X), lambda X: X.sum(), X)

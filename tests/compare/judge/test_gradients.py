@@ -121,7 +121,7 @@ def test_jax_is_left_as_it_was():
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
 def test_a_fault_in_a_short_dtype_is_named(dtype):
-    p, x = np.linspace(1, 2, 6).astype(dtype), np.linspace(-1, 1, 6).astype(dtype)
+    p, x = np.linspace(1, 2, 24).astype(dtype), np.linspace(-1, 1, 24).astype(dtype)
 
     def by_hand(p, x):
         return np.sum(p * p * x).astype(dtype), (3 * p * x).astype(dtype)

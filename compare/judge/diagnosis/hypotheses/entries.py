@@ -61,7 +61,7 @@ def lost_repeats(e: Evidence) -> Iterator[Diagnosis]:
         each = counts.reshape(-1, *[1] * (e.right.ndim - 1))
         if counts.max() > 1 and e.explains(e.right / np.maximum(each, 1)):
             yield e.says(
-                "lost-repeats",
+                "averaged-repeats",
                 f"every row is divided by how often {name} names it: contributions are averaged, and should add up.",
             )
             return

@@ -239,4 +239,4 @@ def test_clipping_is_seen_by_no_point_where_the_gradient_is_too_small_to_be_clip
     assert report.probe is not None
     wrong = check(wrong_loss_of_a_branch, other_branch_loss, X)
     assert wrong.verdict is Verdict.AGREE  # as a clip is; nearby there is no such branch
-    assert any("the gradients agree there, and nearby the losses do" in words for words in wrong.arithmetic)
+    assert any("nearby both sides agree: it is clipped" in words for words in wrong.arithmetic)

@@ -229,4 +229,4 @@ def test_random_bits_are_no_decisions():
         return x * jax.random.normal(key, x.shape)
 
     key = jax.random.key(0)
-    assert np.allclose(moved(function, ON_A_BORDER, key), still(function, ON_A_BORDER, key), rtol=0.02)
+    assert np.allclose(moved(function, ON_A_BORDER, key), still(function, ON_A_BORDER, key), rtol=0.05)
