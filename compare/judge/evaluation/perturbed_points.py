@@ -91,9 +91,13 @@ def _floating(leaf: Any) -> bool:
 def _shrunk(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
     """Out of tails, where gradients vanish whatever their sign: exp(-p**2 / 2) at p = 10. Models of many parameters
     start near zero anyway, and there another point would cost a quarter of the check."""
-    if sum(np.size(leaf) for leaf in jax.tree.leaves(parameters)) > SMALL:
+    if _many(parameters):
         return None
     return scaled(0.1)(parameters, args, random)
+
+
+def _many(parameters: Pytree) -> bool:
+    return sum(np.size(leaf) for leaf in jax.tree.leaves(parameters)) > SMALL
 
 
 def _size(leaf: np.ndarray) -> float:
@@ -171,7 +175,8 @@ def _repeated_ids(parameters: Pytree, args: Arguments, random: np.random.Generat
 def _other_signs(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
     """Parameters of one sign, which every other point leaves as they are, with half of the signs turned.
 
-    A slope of 0.25 may become negative in training, and a variance may not.
+    A slope of 0.25 may become negative in training, and a variance may not. Of many parameters, another point would
+    cost a quarter of the check.
     """
 
     def one_sign(leaf: Any) -> bool:
@@ -183,7 +188,7 @@ def _other_signs(parameters: Pytree, args: Arguments, random: np.random.Generato
         signs = random.choice((-1.0, 1.0), leaf.shape)
         return cast((signs if leaf.size > 1 else -1.0) * np.asarray(leaf, np.float64), leaf)
 
-    if not any(map(one_sign, jax.tree.leaves(parameters))):
+    if _many(parameters) or not any(map(one_sign, jax.tree.leaves(parameters))):
         return None
     return jax.tree.map(turned, parameters), args
 
