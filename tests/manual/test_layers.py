@@ -322,7 +322,7 @@ def mean_of_bias(dy, cache):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "path", "kind"), [(transposed_weight, "1", "transpose"), (mean_of_bias, "2", "factor")]
+    ("wrong", "path", "kind"), [(transposed_weight, "weight", "transpose"), (mean_of_bias, "bias", "factor")]
 )
 def test_faults_of_dense_are_named(wrong, path, kind):
     inputs = drawn((5, 3), (3, 3), (3,))
@@ -338,7 +338,7 @@ def overwriting(dy, cache):
 def test_an_embedding_that_keeps_only_the_last_of_repeated_ids():
     (weight,) = drawn((7, 3))
     ids = np.array([5, 0, 5, 2, 5])
-    caught(embedding, overwriting, autodiff.layers.embedding, weight, ids, path="0", kind="lost-repeats")
+    caught(embedding, overwriting, autodiff.layers.embedding, weight, ids, path="weight", kind="lost-repeats")
 
 
 def test_faults_of_dropout():
@@ -346,8 +346,8 @@ def test_faults_of_dropout():
     mask = np.array([[1, 0, 1], [0, 1, 1], [1, 1, 0], [0, 0, 1]], bool)
     forward, function = partial(dropout, rate=0.2), partial(autodiff.layers.dropout, rate=0.2)
     assert_vjp_agrees(forward, lambda dy, cache: 1.25 * dy * mask, function, x, mask, probes=False)
-    caught(forward, lambda dy, cache: 1.25 * dy, function, x, mask, path="0")
-    report = caught(forward, lambda dy, cache: dy * mask, function, x, mask, path="0", kind="factor")
+    caught(forward, lambda dy, cache: 1.25 * dy, function, x, mask, path="x")
+    report = caught(forward, lambda dy, cache: dy * mask, function, x, mask, path="x", kind="factor")
     assert report.diagnoses[0].factor == pytest.approx(0.8)
 
 

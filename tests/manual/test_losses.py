@@ -452,7 +452,7 @@ def test_planted_faults_of_cross_entropy_are_seen():
     for backward in (mean_over_all_rows, ignored_rows_pulled_to_class_zero, smoothing_forgotten):
         report = check_vjp(forward, backward, function, P)
         assert report.verdict is Verdict.DISAGREE, backward
-        assert report.first_wrong == "0"
+        assert report.first_wrong == "logits"
         assert report.wrong_side == "manual"
     report = check_vjp(forward, mean_over_all_rows, function, P)
     assert report.diagnoses[0].factor == pytest.approx(4 / 6)
