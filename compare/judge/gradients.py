@@ -117,12 +117,14 @@ def check(
     convention: str = "jax",
     static: Collection[str | int] = (),
     outputs: tuple[str, ...] = (),
+    given: Callable[..., dict[str, np.ndarray]] | None = None,
     hidden: frozenset[str] = frozenset(),
 ) -> GradientReport:
     """What every door comes to: `check_gradients`, and the two options that a forward and backward pair needs.
 
     `outputs` are names of taps whose values are compared, too; the hand-written side then returns them last, by name.
-    `hidden` are quantities that have no row of their own.
+    `given(*args)` are the gradients of such values, by name, which are known exactly. `hidden` are quantities that have
+    no row of their own.
     """
     chosen = _chosen(probes)  # refused before anything is called
     parameters = jax.tree.map(lambda leaf: np.array(as_array(leaf)), parameters)
@@ -174,6 +176,7 @@ def check(
             names,
             seed,
             outputs=outputs,
+            given=given,
             at_least=_relative(at_least, parameters),
             domain=checked(domain, names, parameters, args),
             accumulate=accumulate,

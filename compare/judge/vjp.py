@@ -97,8 +97,8 @@ def _names_of(function: Callable[..., Any], count: int) -> tuple[str, ...] | Non
         return None
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     found = tuple(parameter.name for parameter in signature if parameter.kind in positional)[:count]
-    taken = any(name.startswith("_") or keyword.iskeyword(name) or name.startswith("output") for name in found)
-    return found if len(found) == count and not taken and LOSS not in found else None
+    usable = not any(name.startswith("_") or keyword.iskeyword(name) or name in (LOSS, "output") for name in found)
+    return found if len(found) == count and usable else None
 
 
 def _refuse_names(names: Sequence[str], count: int) -> None:
@@ -201,6 +201,7 @@ def check_vjp(
         (cotangent, others),
         seed=seed,
         outputs=outputs,
+        given=lambda cotangent, others: dict(zip(outputs, map(np.asarray, jax.tree.leaves(cotangent)), strict=True)),
         hidden=frozenset({LOSS}),
         convention=convention,
         **options,

@@ -1,6 +1,6 @@
 """Both sides at one point."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -107,6 +107,7 @@ class Check:
 
     Args:
         outputs: marked values that are compared themselves, by name; the hand-written side returns them fourth.
+        given: of the arguments, the gradients of those values, by name: an output gradient is known, and not rounded.
         at_least: a relative tolerance, for everything or by name.
         domain: what parameters and arguments are, by name, at every point.
         accumulate: the dtype in which sums of 16-bit numbers are formed; float32 if None.
@@ -122,6 +123,7 @@ class Check:
     names: list[str]
     seed: int
     outputs: tuple[str, ...] = ()
+    given: Callable[..., Leaves] | None = None
     at_least: float | Mapping[str, float] = 0.0
     domain: Mapping[str, str] = field(default_factory=dict)
     accumulate: Any = None
@@ -188,7 +190,7 @@ class Check:
             taps=taps,
             outputs=outputs,
             dtype=self.dtype if dtype is None else dtype,
-            upstream=upstream,
+            upstream=(self.given(*args) if self.given else {}) | (upstream or {}),
             samples=samples,
             seed=self.seed,
             steady=steady,

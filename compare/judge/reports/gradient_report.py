@@ -62,7 +62,7 @@ class GradientReport:
     def sentence(self) -> str:
         """The line that a person wants first."""
         if self.verdict is Verdict.AGREE:
-            return "AGREE: the loss and every gradient are the same to within rounding."
+            return f"AGREE: {self._compared()} the same to within rounding."
         if self.verdict is Verdict.INCONCLUSIVE:
             return f"INCONCLUSIVE: {self.notes[0] if self.notes else 'nothing could be compared.'}"
         at = f" (at the probe {self.probe!r})" if self.probe else ""
@@ -82,6 +82,17 @@ class GradientReport:
         names = ", ".join(wrong[:4]) + (", ..." if len(wrong) > 4 else "")
         return (
             f" The gradient{'s' if len(wrong) > 1 else ''} of {names} {'are' if len(wrong) > 1 else 'is'} wrong, too."
+        )
+
+    def _compared(self) -> str:
+        if any(row.path == LOSS for row in self.rows):
+            return "the loss and every gradient are"
+        if self.outputs and len(self.outputs) < len(self.rows):
+            return "the output and every gradient are"
+        return (
+            f"{' and '.join(self.outputs)} {'are' if len(self.outputs) > 1 else 'is'}"
+            if self.outputs
+            else (f"every {self.quantity} is")
         )
 
     def subject(self, path: str | None) -> str:
@@ -200,7 +211,15 @@ CONDUCT = {
 
 
 # Faults of the hand-written side that no reference has to be asked about.
-SELF_EVIDENT = (CONDUCT - {"view-of-parameters"}) | {"shape", "dtype", "missing-leaf", "non-finite", "structure"}
+SELF_EVIDENT = (CONDUCT - {"view-of-parameters"}) | {
+    "arithmetic",
+    "dtype",
+    "layout",
+    "missing-leaf",
+    "non-finite",
+    "shape",
+    "structure",
+}
 
 
 class GradientMismatch(AssertionError):

@@ -170,7 +170,7 @@ def test_each_dtype_has_a_wider_one(dtype, wide):
 
 
 def row(path="w", verdict=Verdict.DISAGREE, dtype="float64"):
-    return Row(path, verdict, (3,), dtype, 1.0, digits=5.0, available=15.0, message="wrong")
+    return Row(path, verdict, (3,), dtype, 1.0, digits=5.0, available=15.0, worst_index=(0,), message="wrong")
 
 
 RIGHT = np.array([1.0, 2.0, 3.0])
@@ -232,7 +232,7 @@ def test_16_bits_are_looked_at_in_32(dtype):
     def by_hand(times):
         def loss_and_gradients(x):
             one = x.dtype.type(1)
-            return np.sum(one - np.cos(x)).astype(x.dtype), (times * np.sin(x)).astype(x.dtype)
+            return np.sum(one - np.cos(x), dtype=np.float32).astype(x.dtype), (times * np.sin(x)).astype(x.dtype)
 
         return loss_and_gradients
 
