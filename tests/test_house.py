@@ -510,3 +510,17 @@ def test_what_both_sides_agree_on_reads_the_same(name):
 def test_a_paraphrase_is_noticed():
     ours = definitions("manual", "_windows")
     assert differing(ours, ours | {"pair": ours["pair"].replace("One", "A single")}) == {"pair"}
+
+
+def test_the_picture_of_the_judge_names_its_files():
+    """The one at the head of compare/judge/__init__.py: each file once, the rules of hypotheses and primitives apart."""
+    judge = ROOT / "compare" / "judge"
+    picture = ast.get_docstring(ast.parse((judge / "__init__.py").read_text())) or ""
+    folded = {"hypotheses", "primitives"}
+    files = {
+        path.name
+        for path in judge.rglob("*.py")
+        if path.name != "__init__.py" and folded.isdisjoint(path.relative_to(judge).parts)
+    }
+    named = set(re.findall(r"\b(\w+\.py)\b", picture))
+    assert named == files

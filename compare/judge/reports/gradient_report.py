@@ -21,10 +21,10 @@ BLAME = {
 }
 # At a probe the sides are told apart, too, but it may have left what the functions are made for.
 BLAME_THERE = {
-    "manual": "At the probe, the hand-written gradient does not fit its loss.",
-    "autodiff": "At the probe, JAX's gradient does not fit its own loss (a custom derivative?).",
-    "loss": "At the probe, the two sides do not compute the same loss.",
-    "output": "At the probe, the two sides do not compute the same output.",
+    "manual": "At the perturbed point, the hand-written gradient does not fit its loss.",
+    "autodiff": "At the perturbed point, JAX's gradient does not fit its own loss (a custom derivative?).",
+    "loss": "At the perturbed point, the two sides do not compute the same loss.",
+    "output": "At the perturbed point, the two sides do not compute the same output.",
 }
 
 
@@ -65,7 +65,7 @@ class GradientReport:
             return f"AGREE: {self._compared()} the same to within rounding."
         if self.verdict is Verdict.INCONCLUSIVE:
             return f"INCONCLUSIVE: {self.notes[0] if self.notes else 'nothing could be compared.'}"
-        at = f" (at the probe {self.probe!r})" if self.probe else ""
+        at = f" (at the perturbed point {self.probe!r})" if self.probe else ""
         what = self.diagnoses[0] if self.diagnoses else None
         if what is not None:
             subject = f"{self.subject(what.path)}: " if what.path and what.kind not in CONDUCT else ""
@@ -138,9 +138,8 @@ class GradientReport:
     def _about_the_probe(self) -> str:
         what = f" It changed {' and '.join(self.changed)}." if self.changed else ""
         return (
-            f"At your own point both sides agree; the probe {self.probe!r} is where they part.{what} If that cannot "
-            "be (labels, an order, a domain), it is the probe that is wrong: probes=False does without, and "
-            "probes=[Probe(name, move)] takes points of your own."
+            f"At your own point no fault shows; at the perturbed point {self.probe!r} the sides part.{what} If that "
+            "cannot be (labels, an order, a domain), say so with domain=, or leave such points out with probes=False."
         )
 
     def _chance_of_a_miss(self) -> str:

@@ -21,7 +21,7 @@ def words(markup):
     [
         ("AGREE: 3 steps are the same.", "3 steps are the same."),
         ("AGREE: the loss is right.", "The loss is right."),
-        ("AGREE (at the probe 'x'): the loss.", "(at the probe 'x'): the loss."),
+        ("AGREE (at the perturbed point 'x'): the loss.", "(at the perturbed point 'x'): the loss."),
         ("AGREE: b1: it is frozen.", "b1: it is frozen."),
     ],
 )

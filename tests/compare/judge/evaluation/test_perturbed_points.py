@@ -105,7 +105,7 @@ def test_a_fault_that_only_a_probe_shows_is_reported_with_the_probe():
     report = check_gradients(clipped, loss, W, X)
     assert report.verdict is Verdict.DISAGREE
     assert report.probe == DEFAULT[0].name
-    assert f"at the probe {report.probe!r}" in report.sentence
+    assert f"at the perturbed point {report.probe!r}" in report.sentence
     assert report.probes[DEFAULT[0].name] == "disagree"
 
 

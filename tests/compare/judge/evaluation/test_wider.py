@@ -224,7 +224,7 @@ def test_what_is_missing_on_either_side_settles_nothing():
     assert decided(rows, {"w": RIGHT + 1}, {"w": RIGHT}, {"w": RIGHT[:1].astype(np.longdouble)}) == (rows, {})
 
 
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("dtype", [np.float16])
 def test_16_bits_are_looked_at_in_32(dtype):
     """Near 0, 1 - cos x loses most of its digits."""
     x = np.linspace(0.01, 0.1, 40).astype(dtype)

@@ -40,7 +40,8 @@ def first_line(report):
         ),
         (
             GradientReport(Verdict.DISAGREE, WRONG, "Z2", [FACTOR], "manual", probe="x 10"),
-            "DISAGREE (at the probe 'x 10'): the gradient of Z2: it is 12 times what it should be (12 = x.shape[1]).",
+            "DISAGREE (at the perturbed point 'x 10'): the gradient of Z2: it is 12 times what it should be (12 = "
+            "x.shape[1]).",
         ),
         (
             GradientReport(Verdict.DISAGREE, WRONG, "Z2"),
