@@ -1,7 +1,7 @@
 """What is known about one wrong quantity, and what may be said about its cause."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -32,6 +32,35 @@ DECISIVE = 0.1
 CHANCE = 1e-3
 
 
+class WhenAsked(Mapping[Any, Any]):
+    """What is worked out only if a hypothesis asks for it: each may take a hundred evaluations of the gradient.
+
+    Args:
+        make: works it out.
+        about: how many there are, before that is known.
+    """
+
+    def __init__(self, make: Callable[[], Mapping[Any, Any]], about: int) -> None:
+        self.make, self.about = make, about
+
+    @functools.cached_property
+    def made(self) -> Mapping[Any, Any]:
+        return self.make()
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.made[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.made)
+
+    def __len__(self) -> int:
+        return len(self.made)
+
+
+def _about(items: Any) -> int:
+    return items.about if isinstance(items, WhenAsked) else len(items)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """One wrong quantity: what came, what is right, how far apart rounding allows them to be, and what is known.
@@ -57,14 +86,14 @@ class Evidence:
     factors: dict[str, np.ndarray] = field(default_factory=dict)
     summands: dict[str, np.ndarray] = field(default_factory=dict)
     thresholds: dict[str, np.ndarray] = field(default_factory=dict)
-    alternatives: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    alternatives: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
     parameter: np.ndarray | None = None
     dtype: np.dtype = field(default_factory=lambda: np.dtype(np.float64))
     ids: dict[str, np.ndarray] = field(default_factory=dict)
-    paths: dict[str, np.ndarray] = field(default_factory=dict)
+    paths: Mapping[str, np.ndarray] = field(default_factory=dict)
     known: dict[str, np.ndarray] = field(default_factory=dict)
-    overwriting: dict[str, np.ndarray] = field(default_factory=dict)
-    terms: list[Term] = field(default_factory=list)
+    overwriting: Mapping[str, np.ndarray] = field(default_factory=dict)
+    terms: Mapping[int, Term] = field(default_factory=dict)
     accumulated: tuple[np.ndarray, int] | None = None
     errors_nearby: Callable[[], np.ndarray | None] | None = None
     of_complex: bool = False
@@ -92,10 +121,10 @@ class Evidence:
             100
             + same**2
             + arrays
-            + len(self.alternatives)
-            + len(self.paths) ** 2
+            + _about(self.alternatives)
+            + _about(self.paths) ** 2
             + 10 * len(self.summands)
-            + len(self.terms) ** 2
+            + _about(self.terms) ** 2
         )
 
     def explains(
@@ -198,16 +227,19 @@ def gather(
         sizes=sizes,
         scalars=scalars,
         factors=_factors(values),
-        alternatives=alternatives(check, point, path),
+        alternatives=WhenAsked(
+            functools.partial(alternatives, check, point, path),
+            sum(3 * value.ndim + len(upstream) for value in upstream.values()) + len(parameters),
+        ),
         summands=upstream,
         thresholds=values,
         dtype=check.dtype,
         parameter=None if path not in parameters else np.asarray(parameters[path], np.float64),
         ids=ids,
-        paths=paths(check, point, path),
+        paths=WhenAsked(functools.partial(paths, check, point, path), len(check.taps)),
         known=known,
-        overwriting=overwriting(check, point, path),
-        terms=terms(check, point, path),
+        overwriting=WhenAsked(functools.partial(overwriting, check, point, path), 3),
+        terms=WhenAsked(lambda: dict(enumerate(terms(check, point, path))), 16),
         accumulated=accumulated(check, point, path),
         of_complex=of_complex,
         departure=departure,

@@ -45,7 +45,7 @@ def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
 
 def missing_term(e: Evidence) -> Iterator[Diagnosis]:
     """Of what comes back by several ways and is added up, one or two terms are missing, or one counts otherwise."""
-    telling = [term for term in e.terms if _is_telling(term.part, e)]
+    telling = [term for term in e.terms.values() if _is_telling(term.part, e)]
     for count in (1, 2):
         for some in combinations(telling, count):
             if e.explains(e.right - sum(term.part for term in some)):
