@@ -49,7 +49,7 @@ def test_rounds_that_differ_much_have_one_answer():
 
 def test_a_floor_that_is_none_is_told():
     run = a_run(a_cell("2x2x2", floor=[1.0], manual=[0.5]), a_cell("3x3x3", floor=[1.0], manual=[1.5]))
-    assert run.lines() == ["At 2x2x2 manual is far below the floor: was other work in the way? Run again."]
+    assert run.lines() == ["At 2x2x2 the work by hand is far below the floor: was other work in the way? Run again."]
 
 
 def test_of_ops_the_means_are_told():
@@ -91,3 +91,10 @@ def test_what_is_no_result_is_refused(value):
 def test_the_middle_half():
     assert quartiles([3.0]) == (3.0, 3.0, 3.0)
     assert quartiles([1.0, 2.0, 3.0, 4.0, 5.0]) == (2.0, 3.0, 4.0)
+
+
+def test_the_fast_twin_stands_for_numpy_where_both_were_timed():
+    both = {"manual": [9.0], "manual-fast": [3.0], "autodiff": [6.0]}
+    assert a_run(a_cell(**both)).lines() == ["NumPy is ahead of JAX at 2x2x2."]
+    assert a_cell(**both).by_hand == "manual-fast"
+    assert a_cell(manual=[9.0]).by_hand == "manual"
