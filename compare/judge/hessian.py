@@ -15,7 +15,7 @@ import numpy as np
 from compare.judge.gradients import check
 from compare.judge.jacobian import called_as, matrix_check
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
-from compare.judge.reports.verdict import Diagnosis, Verdict
+from compare.judge.reports.verdict import Verdict
 from compare.pytrees import LOSS, Loss, Pytree, as_array
 
 VECTORS = 1_000_039  # a stream of its own, for the vector that is multiplied
@@ -67,25 +67,7 @@ def check_hessian(
     def gradient(x: Any, *args: Any) -> Any:
         return jax.grad(loss)(x, *args)
 
-    report = matrix_check(hessian, gradient, x, args, "hessian", seed, entries, options)
-    return _with_symmetry(report, hessian, np.array(as_array(x)), args)
-
-
-def _with_symmetry(report: GradientReport, hessian: Callable[..., Any], x: np.ndarray, args: Any) -> GradientReport:
-    """The report, and that the matrix is not symmetric, if that is all that is known of what is wrong with it."""
-    if report.verdict is not Verdict.DISAGREE or report.probe is not None or report.diagnoses:
-        return report
-    found = hessian(np.array(x), *args)
-    dense = found.toarray() if hasattr(found, "toarray") else found
-    if not isinstance(dense, np.ndarray):
-        return report
-    dense = dense.reshape(x.size, x.size)
-    gap = np.abs(dense - dense.T)
-    if gap.max(initial=0) <= 1e-6 * np.abs(dense).max(initial=0):
-        return report
-    i, j = (int(k) for k in np.unravel_index(np.argmax(gap), gap.shape))
-    words = f"it is not symmetric, as a Hessian is: [{i}, {j}] is {dense[i, j]:.6g}, and [{j}, {i}] {dense[j, i]:.6g}."
-    return replace(report, diagnoses=[Diagnosis("matrix", "not-symmetric", words)])
+    return matrix_check(hessian, gradient, x, args, "hessian", seed, entries, options)
 
 
 def assert_hvp_agrees(*args: Any, **options: Any) -> None:
