@@ -232,8 +232,8 @@ def _both_products(matrix: Any, right: np.ndarray, left: np.ndarray, name: str) 
         if not isinstance(error, NotImplementedError) and "NoneType" not in str(error):
             raise
         raise BadInput(
-            f"{name} returns a LinearOperator without rmatvec, so that J' u cannot be formed. Give it one, or judge J v alone "
-            "with check_jvp."
+            f"{name} returns a LinearOperator without rmatvec, so that J' u cannot be formed. Give it one, or judge "
+            "J v alone with check_jvp."
         ) from None
 
 
