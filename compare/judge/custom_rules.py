@@ -19,7 +19,7 @@ from compare.judge.jvp import check_jvp
 from compare.judge.program.trace import bound, under_jax
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.tables import plain_text
-from compare.judge.reports.verdict import Verdict, plain
+from compare.judge.reports.verdict import Diagnosis, Verdict, plain
 from compare.judge.vjp import check_vjp
 from compare.platform import precise
 from compare.pytrees import as_array
@@ -40,6 +40,11 @@ class RulesReport:
     @property
     def first_wrong(self) -> str | None:
         return next((name for name, report in self.reports.items() if report.verdict is Verdict.DISAGREE), None)
+
+    @property
+    def diagnoses(self) -> list[Diagnosis]:
+        """Of the first wrong rule."""
+        return [] if self.first_wrong is None else self.reports[self.first_wrong].diagnoses
 
     @property
     def sentence(self) -> str:
