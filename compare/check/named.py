@@ -54,7 +54,7 @@ def loaded(file: Path) -> ModuleType:
     sys.path.insert(0, str(where.parent))  # it may import its neighbors, as when it is run
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise BadInput(f"{file} cannot be imported{line}: {type(error).__name__}: {error}") from None

@@ -56,7 +56,7 @@ def recorded_steps(arrays: dict[str, np.ndarray]) -> list[RecordedStep]:
     for name, array in arrays.items():
         words = re.split(r"[/.]", name)
         number = 1
-        if words[0] == "step" and len(words) > 1 and words[1].isdigit():
+        if words[0] == "step" and len(words) > 1 and re.fullmatch("[0-9]{1,9}", words[1]):
             number, words = int(words[1]), words[2:]
         part, leaf = (words[0], ".".join(words[1:])) if words else ("", "")
         if part not in PARTS or (not leaf) != (part == LOSS):
@@ -65,10 +65,16 @@ def recorded_steps(arrays: dict[str, np.ndarray]) -> list[RecordedStep]:
                 "parameters/W1; with several steps, step.1/parameters/W1."
             )
         step = steps.setdefault(number, RecordedStep(number))
+        if step.loss is not None if part == LOSS else leaf in getattr(step, part):
+            raise BadInput(
+                f"{name!r} is in the recording twice: slashes and dots both separate, and step 1 needs no name."
+            )
         if part == LOSS:
             step.loss = array
         else:
             getattr(step, part)[leaf] = array
+    if not steps:
+        raise BadInput("the recording holds no arrays.")
     found = [steps[number] for number in sorted(steps)]
     for step in found:
         _refuse(step, found[0])

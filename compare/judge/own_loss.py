@@ -97,7 +97,10 @@ def check_by_differences(
     outputs: tuple[str, ...] = (),
 ) -> GradientReport:
     """The report on a hand-written function whose own loss is all that there is; `why` there is no better reference."""
-    answer = read_answer(watched(parameters, *args), parameters, dtype, outputs=outputs)
+    try:
+        answer = read_answer(watched(parameters, *args), parameters, dtype, outputs=outputs)
+    except CodeUnderTestFailed as failure:  # at the caller's own point
+        raise failure.error from None
     if answer.without_loss:
         raise BadInput(
             "there is no loss to compare with: pass one that JAX can trace, or return one from loss_and_gradients."
