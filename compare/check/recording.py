@@ -86,6 +86,9 @@ def _refuse(step: RecordedStep, first: RecordedStep) -> None:
     for part in ("parameters", "gradients"):
         if not getattr(step, part):
             raise BadInput(f"{where} of the recording has no {part}/...: each step must have them.")
+    extra = next((name for name in step.parameters if name not in first.parameters), None)
+    if extra is not None:
+        raise BadInput(f"{where} of the recording has parameters/{extra}, and step {first.number} has not.")
     for name, array in first.parameters.items():
         other = step.parameters.get(name)
         if other is None:
