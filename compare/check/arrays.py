@@ -73,9 +73,12 @@ def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 def _npy(file: Any, size: int) -> np.ndarray:
     """The array of a .npy file of `size` bytes. Raises ValueError before memory is taken that it does not fill."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, in_columns, dtype = read(file)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, in_columns, dtype = read(file)
+    except Exception as error:  # NumPy parses the header as Python's literals, which fail in many ways
+        raise ValueError(f"its header is damaged ({type(error).__name__}: {error})") from error
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not read")
     left = size - file.tell()

@@ -48,9 +48,17 @@ class RecordedStep:
 
 
 def recorded_steps(arrays: dict[str, np.ndarray]) -> list[RecordedStep]:
-    """The steps of a recording, in their order.
+    """The steps of a recording.
 
-    Raises BadInput, a ValueError, for names of another form, and for what is missing.
+    Args:
+        arrays: by the names that the naming rule gives them.
+
+    Returns:
+        The steps, in the order of their numbers.
+
+    Raises:
+        BadInput: a ValueError, for names of another form or twice, for what is missing, and for parameters that are
+            others at a later step.
     """
     steps: dict[int, RecordedStep] = {}
     for name, array in arrays.items():

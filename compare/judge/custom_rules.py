@@ -85,9 +85,19 @@ def check_custom_rules(function: Callable[..., Any], *inputs: Any, seed: int = 0
 
     A rule for J' u is compared with JAX's derivative of the function that it stands for; one for J v, too, and then
     its transpose. JAX's own functions with such rules (`jax.nn.relu`) are left out. Rules inside of loops and branches
-    are judged at the inputs of their first use. Options are those of `check_gradients`.
+    are judged at the inputs of their first use. A rule within another is judged by itself.
 
-    Raises BadInput, a ValueError, if there is no rule.
+    Args:
+        function: traceable by JAX.
+        inputs: arrays, or trees of them, at which it is run.
+        seed: for everything that is drawn at random.
+        options: those of `check_gradients`.
+
+    Returns:
+        A report for each rule, by its name and where it is written.
+
+    Raises:
+        BadInput: a ValueError, if there is no rule.
     """
     arrays = jax.tree.map(lambda x: np.array(as_array(x)) if hasattr(x, "__array__") else x, inputs)
     with precise(arrays, ()):

@@ -28,9 +28,20 @@ def check_hvp(
 
         product = H v,  H[i, j] = d2 loss / d p[i] d p[j]
 
-    `loss(parameters, *args) -> scalar` must be traceable by JAX; the vector and the product are trees like the
-    parameters. The vector is drawn from `seed`. One row for each parameter. Options and errors are those of
-    `check_gradients`.
+    Args:
+        hvp: the product by hand; the vector and the product are trees like the parameters.
+        loss: `loss(parameters, *args) -> scalar`, traceable by JAX.
+        parameters: a tree of floating-point arrays.
+        args: arrays or numbers in any tree, which are not differentiated.
+        seed: for the vector, and for everything else that is drawn at random.
+        options: those of `check_gradients`.
+
+    Returns:
+        A report with a row for each parameter.
+
+    Raises:
+        BadInput: a ValueError, if there is nothing to differentiate.
+        TypeError: if the loss is no number.
     """
     parameters = jax.tree.map(lambda leaf: np.array(as_array(leaf)), parameters)
     random = np.random.default_rng([seed, VECTORS])
@@ -61,7 +72,21 @@ def check_hessian(
 
         H[i, j] = d2 loss / d x[i] d x[j]
 
-    It is given as a Jacobian is (`check_jacobian`): dense, sparse, or a LinearOperator.
+    Args:
+        hessian: given as a Jacobian is (`check_jacobian`): dense, sparse, or a LinearOperator.
+        loss: traceable by JAX.
+        x: an array of floating-point numbers.
+        args: further arguments of both.
+        seed: for everything that is drawn at random.
+        entries: as in `check_jacobian`.
+        options: those of `check_gradients`.
+
+    Returns:
+        A report with the row "matrix", or "product" and "transposed_product".
+
+    Raises:
+        BadInput: a ValueError, for another shape, or an `x` that is no array of floating-point numbers.
+        TypeError: if the loss is no number.
     """
 
     def gradient(x: Any, *args: Any) -> Any:

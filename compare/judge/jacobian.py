@@ -56,11 +56,24 @@ def check_jacobian(
 
         J[i, j] = d function(x)[i] / d x[j]
 
-    The Jacobian is an array of shape (outputs, inputs), or (*output shape, *input shape); a SciPy sparse matrix, of
-    which entries that the pattern lacks are named; or a LinearOperator, whose two products must fit each other. With
-    `entries` every entry is compared (row "matrix"), without it J v and J' u for random u and v (rows "product" and
-    "transposed_product"); by default entries are, up to 16,384 of them, and where the hand-written side has any.
-    Options and errors are those of `check_gradients`.
+    Args:
+        jacobian: returns an array of shape (outputs, inputs), or (*output shape, *input shape); a SciPy sparse matrix,
+            of which entries that the pattern lacks, and those that it should not have, are named; or a LinearOperator,
+            whose two products must fit each other.
+        function: returns one array; traceable by JAX.
+        x: an array of floating-point numbers.
+        args: further arguments of both.
+        seed: for everything that is drawn at random.
+        entries: whether every entry is compared, or J v and J' u for random u and v, at a cost that does not grow with
+            the matrix; by default entries are, up to 16,384 of them, and where the hand-written side has any.
+        options: those of `check_gradients`.
+
+    Returns:
+        A report with the row "matrix", or "product" and "transposed_product".
+
+    Raises:
+        BadInput: a ValueError, for another shape, an operator without its second product, entries that are asked for of
+            an operator, or an `x` that is no array of floating-point numbers.
     """
     return matrix_check(jacobian, function, x, args, "jacobian", seed, entries, options)
 

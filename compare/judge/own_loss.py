@@ -96,7 +96,23 @@ def check_by_differences(
     why: str,
     outputs: tuple[str, ...] = (),
 ) -> GradientReport:
-    """The report on a hand-written function whose own loss is all that there is; `why` there is no better reference."""
+    """Gradients against differences of the hand-written function's own loss.
+
+    Args:
+        watched: the function under test.
+        parameters: a tree of floating-point arrays.
+        args: further arguments of the function.
+        dtype: the widest of the parameters.
+        seed: for the directions.
+        why: there is no better reference; for the report's note.
+        outputs: names of outputs that the function returns last, which are not compared here.
+
+    Returns:
+        A report with a row for each parameter.
+
+    Raises:
+        BadInput: a ValueError, if the function returns no loss.
+    """
     try:
         answer = read_answer(watched(parameters, *args), parameters, dtype, outputs=outputs)
     except CodeUnderTestFailed as failure:  # at the caller's own point

@@ -1,6 +1,7 @@
 """Functions and inputs that are named on the command line."""
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,8 @@ def test_inputs_come_from_the_file_or_from_an_array_file(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("import numpy as np\ndef f(w, x): pass\ndef inputs(): return np.ones(3), 2\n")
     assert len(inputs_of(f"{path}:f", None)) == 2
-    np.savez(tmp_path / "a.npz", **{"x": np.zeros(1), "parameters.w": np.ones(2), "parameters.b": np.ones(1)})
+    arrays: Any = {"x": np.zeros(1), "parameters.w": np.ones(2), "parameters.b": np.ones(1)}
+    np.savez(tmp_path / "a.npz", **arrays)
     parameters, x = inputs_of(f"{path}:f", tmp_path / "a.npz")
     assert set(parameters) == {"w", "b"}
     assert x.shape == (1,)

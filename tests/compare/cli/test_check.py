@@ -1,5 +1,6 @@
 """`backproof check`: verdicts, files, and bad input as a sentence with status 2."""
 
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -219,8 +220,10 @@ def test_bad_input_is_a_sentence_with_status_two(name, mine):
     np.savez(folder / "few.npz", parameters=np.ones(3))
     np.savez(folder / "nothing.npz")
     np.savez(folder / "run.npz", **steps(1))
-    np.savez(folder / "shapes.npz", **(steps(2) | {"step.2/inputs/x": np.ones((4, 2))}))
-    np.savez(folder / "lacks.npz", **{name: one for name, one in steps(1).items() if name != "inputs/x"})
+    shapes: Any = steps(2) | {"step.2/inputs/x": np.ones((4, 2))}
+    lacks: Any = {name: one for name, one in steps(1).items() if name != "inputs/x"}
+    np.savez(folder / "shapes.npz", **shapes)
+    np.savez(folder / "lacks.npz", **lacks)
     arguments, message = REFUSED[name]
     assert_refused(invoke("check", *(one.format(mine=mine, folder=folder) for one in arguments)), message)
 

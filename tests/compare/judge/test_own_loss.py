@@ -2,6 +2,7 @@
 
 import ctypes
 import ctypes.util
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ N = 10_000
 class Counted:
     """A loss of 10,000 entries and its gradient with wrong entries, which a decision keeps from being traced."""
 
-    def __init__(self, wrong, dtype=np.float64, noise=0.0):
+    def __init__(self, wrong, dtype: Any = np.float64, noise=0.0):
         self.wrong, self.calls, self.noise = wrong, 0, noise
         self.random = np.random.default_rng(0)
         self.weights = np.random.default_rng(1).uniform(0.5, 2, N).astype(dtype)
@@ -32,7 +33,7 @@ class Counted:
         return value, gradient.astype(w.dtype)
 
 
-def point(dtype=np.float64):
+def point(dtype: Any = np.float64):
     return np.random.default_rng(2).uniform(-1, 1, N).astype(dtype)
 
 

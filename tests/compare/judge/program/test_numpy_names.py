@@ -2,10 +2,12 @@
 
 import copy
 import functools
+import gc
 import math
 import sys
 import textwrap
 import types
+import weakref
 from math import sqrt
 from typing import Any
 
@@ -184,6 +186,24 @@ def test_an_object_with_layers_is_judged_by_its_own_loss(fault):
     report = check_gradients(Net(), None, np.random.default_rng(1).normal(size=(3, 2)), X)
     assert report.verdict is (Verdict.AGREE if fault == 1 else Verdict.DISAGREE)
     assert any("was traced" in note for note in report.notes)
+
+
+def test_nothing_is_kept_after_the_check():
+    class Data:
+        scale = 2.0
+
+    data = Data()
+    kept = weakref.ref(data)
+
+    def by_hand(w, x, data=data):
+        out = np.zeros(len(x))
+        out += x @ w * data.scale
+        return np.sum(out**2), 2 * data.scale * x.T @ out
+
+    assert check_gradients(by_hand, None, np.ones(3), X).verdict is Verdict.AGREE
+    del by_hand, data
+    gc.collect()
+    assert kept() is None
 
 
 def test_a_function_of_the_interpreters_main_module_is_traced(tmp_path):
