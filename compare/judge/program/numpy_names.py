@@ -21,7 +21,15 @@ import numpy as np
 import scipy.linalg
 import scipy.special
 
-from compare.judge.program.numpy_tracing import OWN, TracedArray, Untraceable, decisions, holds_traced, unwrapped
+from compare.judge.program.numpy_tracing import (
+    OWN,
+    TracedArray,
+    Untraceable,
+    decisions,
+    holds_traced,
+    in_known_dtypes,
+    unwrapped,
+)
 
 # Functions that make arrays; what they make must be able to take in traced numbers.
 MAKERS = ("array", "asarray", "ascontiguousarray", "asfortranarray", "asanyarray", "copy", "empty", "empty_like", "eye",
@@ -87,14 +95,18 @@ def _making(original: Callable[..., Any]) -> Callable[..., Any]:
             if name in ("array", "asarray", "ascontiguousarray", "asfortranarray", "asanyarray"):
                 copied = name == "array" and options.get("copy", True)
                 return _as_array(args[0], bool(copied), options.get("dtype", (*args, None)[1]))
-            return TracedArray.new(getattr(jnp, name)(*unwrapped(args), **unwrapped(options)))
+            return TracedArray.new(getattr(jnp, name)(*in_known_dtypes(args), **in_known_dtypes(options)))
         result = original(*args, **options)
-        if not isinstance(result, np.ndarray) or result.dtype.kind not in "biufc":
+        if not isinstance(result, np.ndarray) or not _is_of_numbers(result):
             return result
         value = jnp.asarray(result)
         return TracedArray.new(value) if result.flags.c_contiguous else TracedArray(value)
 
     return made
+
+
+def _is_of_numbers(array: np.ndarray) -> bool:
+    return array.dtype == np.bool_ or jnp.issubdtype(array.dtype, jnp.number)
 
 
 def _as_array(value: Any, copied: bool, dtype: Any) -> TracedArray:

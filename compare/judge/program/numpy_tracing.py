@@ -251,7 +251,9 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
             raise Untraceable(f"it uses the arrays' {name}, which JAX does not have")
 
         def called(*args: Any, out: Any = None, **options: Any) -> Any:
-            return _given(method(*unwrapped(args), **unwrapped(options)), out, in_order=_lies_in_order(self))
+            return _given(
+                method(*in_known_dtypes(args), **in_known_dtypes(options)), out, in_order=_lies_in_order(self)
+            )
 
         return called
 
@@ -285,7 +287,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
             raise Untraceable(f"it uses np.{name}, which JAX does not have")
         out = options.pop("out", None)
         args = tuple(_averaged(name, value) for value in args)
-        given, named = unwrapped(args), unwrapped(options)
+        given, named = in_known_dtypes(args), in_known_dtypes(options)
         try:
             result = replacement(*given, **named)
         except TypeError:  # JAX takes no lists of numbers
@@ -373,7 +375,8 @@ class Picked(np.lib.mixins.NDArrayOperatorsMixin):
 def _ufunc(
     ufunc: Any, method: str, inputs: tuple[Any, ...], *, out: Any = None, where: Any = True, **options: Any
 ) -> Any:
-    options = unwrapped({key: value for key, value in options.items() if key not in ("casting", "order", "subok")})
+    options = {key: value for key, value in options.items() if key not in ("casting", "order", "subok")}
+    options = in_known_dtypes(options)
     if method == "at":
         return _at(ufunc, *inputs)
     function = _of_jax(ufunc.__name__)
@@ -418,12 +421,17 @@ def _promoted(ufunc: Any, function: Callable[..., Any], given: tuple[Any, ...], 
         return None
     if any(one.kind not in "biufcV" for one in loop):
         return None
-    values = [jnp.asarray(_listed(x)).astype(_known(one)) for x, one in zip(given, loop, strict=False)]
+    # Numbers of Python stay: x**2 is a product, and x**2.0 a power, whose exponent rounding would move.
+    values = [x if type(x) in (int, float, complex) else _cast(x, one) for x, one in zip(given, loop, strict=False)]
     result = function(*values)
     outputs = loop[ufunc.nin :]
     if isinstance(result, tuple | list):
         return tuple(value.astype(_known(one)) for value, one in zip(result, outputs, strict=True))
     return result.astype(_known(outputs[0]))
+
+
+def _cast(value: Any, dtype: np.dtype) -> Any:
+    return value.astype(_known(dtype)) if isinstance(value, jax.Array) else np.asarray(value).astype(_known(dtype))
 
 
 def _identity(value: Any) -> Any:
@@ -474,6 +482,14 @@ def unwrapped(tree: Any) -> Any:
     if type(tree) is dict:
         return {key: unwrapped(value) for key, value in tree.items()}
     return tree
+
+
+def in_known_dtypes(tree: Any) -> Any:
+    """What `unwrapped` gives, with dtypes that JAX has."""
+    tree = unwrapped(tree)
+    if isinstance(tree, dict):
+        return {key: _known(value) if key == "dtype" and value is not None else value for key, value in tree.items()}
+    return tuple(_known(value) if isinstance(value, np.dtype | type) else value for value in tree)
 
 
 def _averaged(name: str, value: Any) -> Any:

@@ -216,3 +216,43 @@ def test_a_function_of_the_interpreters_main_module_is_traced(tmp_path):
             return y
     """), names)  # fmt: skip
     assert np.array_equal(jax.jit(traceable(names["f"]))(X)[0], X[0])
+
+
+def softmax_regression(w, x, y, fault=1.0):
+    z = x @ w
+    z = z - z.max(axis=1, keepdims=True)
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    loss = -np.mean(np.log(p[np.arange(len(y)), y]))
+    dz = p.copy()
+    dz[np.arange(len(y)), y] -= 1
+    return float(loss), (fault * x.T @ (dz / np.asarray(len(y), w.dtype))).astype(w.dtype)
+
+
+def layer_norm(w, x, y, fault=1.0):
+    out = np.zeros_like(x)
+    mean, var = np.mean(x, axis=1, keepdims=True), np.var(x, axis=1, keepdims=True)
+    out[...] = (x - mean) / np.sqrt(var + x.dtype.type(1e-5))
+    r = np.empty((len(x), w.shape[1]), x.dtype)
+    np.matmul(out, w, out=r)
+    return np.mean(r**2), (fault * 2 / r.size * out.T @ r).astype(w.dtype)
+
+
+def leaky(w, x, y, fault=1.0):
+    z = x @ w
+    h = z.copy()
+    h[z < 0] *= z.dtype.type(0.1)
+    dh = 2 * h
+    dh[z < 0] *= z.dtype.type(0.1)
+    return np.full(1, np.sum(h**2), np.float64)[0], (fault * x.T @ dh).astype(w.dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, "bfloat16"], ids=str)
+@pytest.mark.parametrize("function", [softmax_regression, layer_norm, leaky])
+@pytest.mark.parametrize("fault", [1.0, 1.5])
+def test_networks_in_numpy_are_judged_in_any_dtype(function, dtype, fault):
+    w, x = np.random.default_rng(5).normal(size=(3, 2)).astype(dtype), X.astype(dtype)
+    y = np.array([0, 1, 1, 0], np.int32)
+    with jax.enable_x64(False):
+        report = check_gradients(lambda w, x, y: function(w, x, y, fault), None, w, x, y)
+    assert report.verdict is (Verdict.AGREE if fault == 1 else Verdict.DISAGREE), str(report)
+    assert any("was traced" in note for note in report.notes), str(report)
