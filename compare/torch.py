@@ -80,7 +80,7 @@ def check_function(
     if report.verdict is Verdict.AGREE and probes:
         report = _elsewhere(pair, report)
     if report.verdict is Verdict.AGREE and order >= 2:
-        report = _second_order(pair, report, layouts, strict)
+        report = _second_order(pair, report, strict)
     if report.verdict is Verdict.AGREE and layouts:
         report = _layouts(pair, point, report)
     if strict and report.verdict is Verdict.AGREE and report.arithmetic:
@@ -186,6 +186,7 @@ def _run(
     tensors: tuple[Any, ...],
     cotangents: list[torch.Tensor] | None = None,
     needed: set[str] | None = None,
+    who: str = "function",
 ) -> tuple[list[torch.Tensor], dict[str, torch.Tensor | None]]:
     """(outputs, gradients by name) of a function at tensors that are detached from whatever they came from."""
     given, leaves = [], {}
@@ -201,21 +202,36 @@ def _run(
             leaves[name] = leaf
     leaves |= {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
     result = function(*given)
-    outputs = _tensors(result)
+    outputs = _tensors(result, who)
     cotangents = _cotangents(pair, outputs) if cotangents is None else cotangents
+    if len(outputs) != len(cotangents):
+        raise BadInput(f"function returns {len(cotangents)} tensors, and the reference {len(outputs)}.")
     used = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
     if not used:
         raise BadInput(
-            "the output does not depend on the inputs in a way that autograd sees: nothing can be differentiated."
+            f"what {who} returns does not depend on the inputs in a way that autograd sees: nothing can be "
+            "differentiated. Look for detach(), .data, numpy() or torch.no_grad() in it."
         )
+    for o, c in used:
+        if o.shape != c.shape:
+            raise BadInput(
+                f"function returns a tensor of shape {tuple(c.shape)}, and the reference one of {tuple(o.shape)}."
+            )
     gradients = torch.autograd.grad(
         [o for o, _ in used], list(leaves.values()), [c.to(o.dtype) for o, c in used], allow_unused=True
     )
     return [o.detach() for o in outputs], dict(zip(leaves, gradients, strict=True))
 
 
-def _tensors(result: Any) -> list[torch.Tensor]:
-    return [result] if isinstance(result, torch.Tensor) else [x for x in result if isinstance(x, torch.Tensor)]
+def _tensors(result: Any, who: str) -> list[torch.Tensor]:
+    """The floating-point tensors that a function returns. Raises BadInput, a ValueError, if there are none."""
+    found = [result] if isinstance(result, torch.Tensor) else list(result) if isinstance(result, tuple | list) else []
+    tensors = [x for x in found if isinstance(x, torch.Tensor) and x.is_floating_point()]
+    if not tensors:
+        raise BadInput(
+            f"{who} must return a floating-point tensor, or a tuple of them, but it returns {type(result).__name__}."
+        )
+    return tensors
 
 
 def _same_layout(x: torch.Tensor) -> torch.Tensor:
@@ -260,9 +276,9 @@ class _Rounding(TorchDispatchMode):
                 return x
             scale = self.stored * x.abs()
             if terms is not None and terms.shape == x.shape:
-                scale = scale + self.work * terms
+                scale = scale + 3**0.5 * self.work * terms  # whose standard deviation is that of the draws
             noise = torch.rand(x.shape, generator=self.generator, dtype=torch.float64).to(x.device)
-            change = scale * (2 * 3**0.5) * (noise - 0.5)
+            change = scale * 2 * (noise - 0.5)  # no operation rounds by more
             return torch.where(torch.isfinite(change), x + change, x)
 
         return tree_map(moved, result)
@@ -293,12 +309,10 @@ def _looked_at(pair: _Pair, tensors: tuple[Any, ...]) -> _Point:
     cotangents = [c.double() for c in _cotangents(pair, outputs)]
     wide = _double(tensors)
     try:
-        right, right_gradients = _run(exact, own, pair, wide, cotangents)
-    except RuntimeError as error:
+        right, right_gradients = _run(exact, own, pair, wide, cotangents, who="the reference")
+    except (RuntimeError, TypeError) as error:
         words = str(error).partition("\n")[0]
         raise BadInput(f"the reference cannot be differentiated, or run in float64: {words}") from None
-    if len(right) != len(outputs):
-        raise BadInput(f"function returns {len(outputs)} tensors, and the reference {len(right)}.")
     named = ("output",) if len(outputs) == 1 else tuple(f"output[{i}]" for i in range(len(outputs)))
     inputs = dict(zip(pair.labels(), (x for x, p in zip(tensors, pair.places, strict=True) if p), strict=True))
     inputs |= pair._parameters(pair.function)
@@ -453,7 +467,7 @@ def _elsewhere(pair: _Pair, report: GradientReport) -> GradientReport:
 def _layouts(pair: _Pair, point: _Point, report: GradientReport) -> GradientReport:
     """The report, and faults that only other layouts, other calls or other needs show."""
     parameters = pair._parameters(pair.function)
-    outputs, _ = _run(pair.function, parameters, pair, pair.tensors)
+    outputs, usual = _run(pair.function, parameters, pair, pair.tensors)
     plain = _cotangents(pair, outputs)
     ones = [torch.full_like(c, 0.5) for c in plain]
     looks: Iterator[tuple[str, Any, Any, Any, set[str] | None]] = iter(
@@ -479,7 +493,7 @@ def _layouts(pair: _Pair, point: _Point, report: GradientReport) -> GradientRepo
     causes, notes = [], list(report.notes)
     for words, tensors, cotangents, same, needed in [*looks, *some]:
         try:
-            _, expected = _run(pair.function, parameters, pair, pair.tensors, same)
+            expected = usual if same is plain else _run(pair.function, parameters, pair, pair.tensors, same)[1]
             found_outputs, found = _run(pair.function, parameters, pair, tensors, cotangents, needed)
         except Exception as error:  # a refusal is no wrong answer
             notes.append(f"{words}, it is refused: {str(error).partition(chr(10))[0]}")
@@ -524,29 +538,35 @@ def _spread(x: Any) -> Any:
         return view.copy_(x)
 
 
-def _second_order(pair: _Pair, report: GradientReport, layouts: bool, strict: bool) -> GradientReport:
+def _second_order(pair: _Pair, report: GradientReport, strict: bool) -> GradientReport:
     """The report, or one on the backward pass of the backward pass: the gradient of <gradients, v>."""
     labels = pair.labels()
+    count = len(pair.tensors)
+    outputs, _ = _run(pair.function, pair._parameters(pair.function), pair, pair.tensors)
+    cotangents = _cotangents(pair, outputs)
 
     def once(function: Callable[..., Any]) -> Callable[..., Any]:
-        def contracted(*tensors: Any) -> Any:
-            result = function(*tensors)
-            outputs = (
-                [result] if isinstance(result, torch.Tensor) else [x for x in result if isinstance(x, torch.Tensor)]
-            )
-            cotangents = [c.to(o.dtype) for o, c in zip(outputs, _cotangents(pair, outputs), strict=True)]
+        def gradients(*given: Any) -> Any:
+            tensors, weights = given[:count], given[count:]
             moving = [x for x, place in zip(tensors, pair.places, strict=True) if place]
-            gradients = torch.autograd.grad(outputs, moving, cotangents, create_graph=True, allow_unused=True)
-            return tuple(g if g is not None else x * 0 for g, x in zip(gradients, moving, strict=True))
+            found = torch.autograd.grad(
+                _tensors(function(*tensors), "function"), moving, weights, create_graph=True, allow_unused=True
+            )
+            zero = sum((w * 0).sum() for w in weights)  # so that a gradient that is constant can be differentiated
+            return tuple(zero + (x * 0 if g is None else g + x * 0) for g, x in zip(found, moving, strict=True))
 
-        return contracted
+        return gradients
 
     try:
         twice = (once(pair.function), once(pair.reference))
-        second = check_function(*twice, *pair.tensors, seed=pair.seed + 1, names=pair.names, layouts=False)
+        names = (*(pair.names or ()), *(f"output gradient {i}" for i in range(len(cotangents))))
+        second = check_function(
+            *twice, *pair.tensors, *cotangents, seed=pair.seed + 1, names=names, layouts=False, strict=strict
+        )
     except RuntimeError as error:
         words = f"the backward pass cannot be differentiated: {str(error).partition(chr(10))[0]}"
-        return replace(report, verdict=Verdict.DISAGREE, diagnoses=[Diagnosis(None, "second-order", words)])
+        cause = Diagnosis(None, "second-order", words)
+        return replace(report, verdict=Verdict.DISAGREE, diagnoses=[cause], wrong_side="manual")
     if second.verdict is Verdict.AGREE:
         return replace(report, notes=[*report.notes, "the backward pass of the backward pass agrees, too."])
     renamed = {f"output[{i}]": f"d{label}" for i, label in enumerate(labels)} | {"output": f"d{labels[0]}"}

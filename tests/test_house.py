@@ -126,7 +126,7 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         importlib.import_module(module.name)
 """
     # Their imports filter warnings.
-    others = "import contextlib, scipy.special\nwith contextlib.suppress(ImportError):\n    import torch"
+    others = "import contextlib, scipy.sparse.linalg\nwith contextlib.suppress(ImportError):\n    import torch"
     return changes_by({package: every.format(package=package) for package in PACKAGES}, others)
 
 
@@ -513,7 +513,7 @@ def test_a_paraphrase_is_noticed():
 
 
 def test_the_picture_of_the_judge_names_its_files():
-    """The one at the head of compare/judge/__init__.py: each file once, the rules of hypotheses and primitives apart."""
+    """The one at the head of compare/judge/__init__.py; the rules of hypotheses and primitives stand for their rooms."""
     judge = ROOT / "compare" / "judge"
     picture = ast.get_docstring(ast.parse((judge / "__init__.py").read_text())) or ""
     folded = {"hypotheses", "primitives"}

@@ -168,7 +168,8 @@ class Bench:
                 mean, worst = statistics.geometric_mean(r for r, _ in ratios), max(ratios)
                 but = f" (without {', '.join(short)}, too short to time)" if short else ""
                 told.append(
-                    f"{compared[0][1].by_hand} takes {mean:.2f} times as long as {rival}, the geometric mean of {len(ratios)} ops{but}; "
+                    f"{compared[0][1].by_hand} takes {mean:.2f} times as long as {rival}, the geometric mean of "
+                    f"{len(ratios)} ops{but}; "
                     f"at most {worst[0]:.2f} times ({worst[1]})."
                 )
         return told

@@ -8,6 +8,7 @@ dtype, shape, and where in the numbers it begins and ends (https://huggingface.c
 import json
 import math
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,17 @@ LONGEST_HEADER = 100_000_000  # bytes, as the format's own library has it
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file by name, in its order. Raises BadInput, a ValueError, for what is no array file."""
+    """The arrays of a file.
+
+    Args:
+        path: a .npz, .npy or .safetensors file.
+
+    Returns:
+        The arrays by name, in the order of the file; that of a .npy file by the file's name.
+
+    Raises:
+        BadInput: a ValueError, for what is no array file.
+    """
     if not path.is_file():
         raise BadInput(f"{path}: there is no such file.")
     if path.suffix == ".safetensors":
@@ -42,14 +53,41 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if path.suffix not in (".npz", ".npy"):
         raise BadInput(f"{path}: array files end with .npz, .npy or .safetensors.")
     try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return {path.stem: found}
-        with found:
-            return {name: found[name] for name in found.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        words = "it holds Python objects, which are not read" if "pickle" in str(error).lower() else str(error)
-        raise BadInput(f"{path} cannot be read: {words}.") from None
+        if path.suffix == ".npy":
+            with path.open("rb") as file:
+                return {path.stem: _npy(file, path.stat().st_size)}
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy"): _member(archive, name) for name in archive.namelist()}
+    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{path} cannot be read as {path.suffix}: {error}.") from None
+    except zlib.error as error:
+        raise BadInput(f"{path} cannot be read as {path.suffix}: its contents are damaged ({error}).") from None
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    if not name.endswith(".npy"):
+        raise ValueError(f"{name!r} in it is no array")
+    with archive.open(name) as file:
+        return _npy(file, archive.getinfo(name).file_size)
+
+
+def _npy(file: Any, size: int) -> np.ndarray:
+    """The array of a .npy file of `size` bytes. Raises ValueError before memory is taken that it does not fill."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, in_columns, dtype = read(file)
+    except Exception as error:  # NumPy parses the header as Python's literals, which fail in many ways
+        raise ValueError(f"its header is damaged ({type(error).__name__}: {error})") from error
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not read")
+    left = size - file.tell()
+    if math.prod(shape) * dtype.itemsize != left:
+        raise ValueError(f"an array of shape {shape} and {dtype} does not fill the {left} bytes that it has")
+    array = np.frombuffer(file.read(left), dtype)
+    if array.size != math.prod(shape):
+        raise ValueError("it is cut off")
+    return array.reshape(shape, order="F" if in_columns else "C").copy(order="K")
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -61,7 +99,7 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
             raise BadInput(f"{path} is no .safetensors file, or is cut off: its header does not fit into it.")
         try:
             header = json.loads(file.read(length))
-        except (UnicodeDecodeError, json.JSONDecodeError):
+        except (ValueError, RecursionError):  # or no text, or a number too long
             raise BadInput(f"{path} is no .safetensors file: its header is no JSON.") from None
         if not isinstance(header, dict):
             raise BadInput(f"{path} is no .safetensors file: its header names no arrays.")
@@ -81,7 +119,7 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
 def _entry(path: Path, name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...], int, int]:
     try:
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        if not all(isinstance(n, int) and n >= 0 for n in (*shape, begin, end)):
+        if not isinstance(dtype, str) or not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
             raise ValueError
     except (TypeError, KeyError, ValueError):
         raise BadInput(f"{path}: the entry of {name!r} in its header is malformed.") from None
@@ -91,7 +129,15 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...]
 
 
 def write_safetensors(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays by name, in their order."""
+    """Write arrays as a .safetensors file.
+
+    Args:
+        path: of the file.
+        arrays: by name, in their order.
+
+    Raises:
+        BadInput: a ValueError, for a dtype that the format does not have.
+    """
     names = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
     header, blocks, at = {}, [], 0
     for name, array in arrays.items():

@@ -19,7 +19,11 @@ from compare.errors import BadInput
 
 
 def named_function(name: str) -> Callable[..., Any]:
-    """The function that `FILE.py:NAME` names. Raises BadInput, a ValueError."""
+    """The function that `FILE.py:NAME` names.
+
+    Raises:
+        BadInput: a ValueError, if there is none, or its file cannot be imported.
+    """
     file, colon, attribute = name.rpartition(":")
     if not colon or not file or not attribute.isidentifier():
         raise BadInput(f"{name!r} names no function: write FILE.py:NAME, for example mine.py:by_hand.")
@@ -54,7 +58,7 @@ def loaded(file: Path) -> ModuleType:
     sys.path.insert(0, str(where.parent))  # it may import its neighbors, as when it is run
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise BadInput(f"{file} cannot be imported{line}: {type(error).__name__}: {error}") from None
@@ -68,6 +72,16 @@ def inputs_of(function_file: str, at: Path | None) -> tuple[Any, ...]:
 
     In an array file, `parameters.W1` is the leaf W1 of the first argument, and other names are further arguments, in
     the order of the file.
+
+    Args:
+        function_file: `FILE.py:NAME`, as it was named.
+        at: the array file, if one was named.
+
+    Returns:
+        (parameters, *arguments).
+
+    Raises:
+        BadInput: a ValueError, if there are none.
     """
     if at is not None:
         return _arguments(read_arrays(at), at)

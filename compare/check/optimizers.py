@@ -32,4 +32,7 @@ def update_rule(text: str) -> autodiff.optimizers.Optimizer:
             raise BadInput(f"--optimizer {name}: {key} must be a number, got {value!r}.") from None
     if "learning_rate" not in options:
         raise BadInput(f"--optimizer {name} needs lr=VALUE.")
-    return make(**options)
+    try:
+        return make(**options)
+    except ValueError as error:
+        raise BadInput(f"--optimizer {name}: {error}") from None

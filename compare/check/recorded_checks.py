@@ -104,6 +104,19 @@ def check_recording(
     With an `optimizer`, as those of `autodiff.optimizers`, each recorded update is judged, too, from where the
     recording is. A recording answers no other question than its own, so that there are no
     perturbed points: what is wrong elsewhere only is not seen.
+
+    Args:
+        steps: of the recording, in their order.
+        loss: traceable by JAX.
+        optimizer: the update rule, if updates are to be judged.
+        seed: for everything that is drawn at random.
+        options: those of `check_gradients`.
+
+    Returns:
+        A report with one for each step, and one for the updates.
+
+    Raises:
+        BadInput: a ValueError, if a step lacks an input of the loss.
     """
     reports, notes = {}, []
     for step in steps:
@@ -231,9 +244,18 @@ def check_runs(
 ) -> RunsReport:
     """Where two recorded runs first part by more than rounding.
 
-    `twin` is a third recording, of the first program with its numbers moved by rounding (another order of summation,
-    another thread count): how far it is from the first is what rounding makes. Without one, rounding may make 64
-    units in the last place, growing with the square root of the tensor's place in the file.
+    Args:
+        first: arrays by name, in the order in which they were computed.
+        second: those of the run that is compared with it.
+        twin: a third recording, of the first program with its numbers moved by rounding (another order of summation,
+            another thread count): how far it is from the first is what rounding makes. Without one, rounding may make
+            64 units in the last place, growing with the square root of the tensor's place in the file.
+
+    Returns:
+        A report with a row for each tensor.
+
+    Raises:
+        BadInput: a ValueError, if the first recording holds nothing.
     """
     if not first:
         raise BadInput("the first recording holds no arrays.")

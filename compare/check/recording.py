@@ -48,15 +48,23 @@ class RecordedStep:
 
 
 def recorded_steps(arrays: dict[str, np.ndarray]) -> list[RecordedStep]:
-    """The steps of a recording, in their order.
+    """The steps of a recording.
 
-    Raises BadInput, a ValueError, for names of another form, and for what is missing.
+    Args:
+        arrays: by the names that the naming rule gives them.
+
+    Returns:
+        The steps, in the order of their numbers.
+
+    Raises:
+        BadInput: a ValueError, for names of another form or twice, for what is missing, and for parameters that are
+            others at a later step.
     """
     steps: dict[int, RecordedStep] = {}
     for name, array in arrays.items():
         words = re.split(r"[/.]", name)
         number = 1
-        if words[0] == "step" and len(words) > 1 and words[1].isdigit():
+        if words[0] == "step" and len(words) > 1 and re.fullmatch("[0-9]{1,9}", words[1]):
             number, words = int(words[1]), words[2:]
         part, leaf = (words[0], ".".join(words[1:])) if words else ("", "")
         if part not in PARTS or (not leaf) != (part == LOSS):
@@ -65,10 +73,16 @@ def recorded_steps(arrays: dict[str, np.ndarray]) -> list[RecordedStep]:
                 "parameters/W1; with several steps, step.1/parameters/W1."
             )
         step = steps.setdefault(number, RecordedStep(number))
+        if step.loss is not None if part == LOSS else leaf in getattr(step, part):
+            raise BadInput(
+                f"{name!r} is in the recording twice: slashes and dots both separate, and step 1 needs no name."
+            )
         if part == LOSS:
             step.loss = array
         else:
             getattr(step, part)[leaf] = array
+    if not steps:
+        raise BadInput("the recording holds no arrays.")
     found = [steps[number] for number in sorted(steps)]
     for step in found:
         _refuse(step, found[0])
@@ -80,6 +94,9 @@ def _refuse(step: RecordedStep, first: RecordedStep) -> None:
     for part in ("parameters", "gradients"):
         if not getattr(step, part):
             raise BadInput(f"{where} of the recording has no {part}/...: each step must have them.")
+    extra = next((name for name in step.parameters if name not in first.parameters), None)
+    if extra is not None:
+        raise BadInput(f"{where} of the recording has parameters/{extra}, and step {first.number} has not.")
     for name, array in first.parameters.items():
         other = step.parameters.get(name)
         if other is None:

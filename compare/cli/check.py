@@ -1,5 +1,6 @@
 """`backproof check`."""
 
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,8 +85,15 @@ def check(
                 found = _recordings(what, reference, loss, optimizer, twin, seed, chosen)
             else:
                 found = _functions(what, reference, backward, at, dtype, strict, seed, chosen)
-        except TypeError as error:  # what the functions return is not what was asked for
-            raise BadInput(str(error)) from None
+        except SystemExit as error:  # whose status would be taken for a verdict
+            raise BadInput(f"what was named called sys.exit({error.code!r}); it is not judged.") from None
+        except BadInput:
+            raise
+        except Exception as error:
+            words = _of_theirs(error, [what, reference, backward, loss])
+            if words is None:
+                raise
+            raise BadInput(words) from None
         if json:
             write_json(json, found.to_dict())
             stage.written.append(json)
@@ -101,6 +109,17 @@ def check(
             stage.written.append(junit)
         show(str(found))
     raise typer.Exit(EXIT_STATUS[found.verdict.value])
+
+
+def _of_theirs(error: Exception, named: list[str | None]) -> str | None:
+    """What to say of an exception that the named files raised, or that their functions' results led to."""
+    files = {Path(name.rpartition(":")[0]).resolve() for name in named if name and ":" in name}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() in files]
+    message = str(error).partition("\n")[0]
+    if frames:
+        where = f"{frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name}"
+        return f"{where}: {type(error).__name__}: {message}"
+    return message if isinstance(error, TypeError) else None  # of what the functions return
 
 
 def _functions(
@@ -155,6 +174,8 @@ def _recordings(
         raise BadInput(f"--{chosen[0]} is for functions; {what} is a recording.")
     arrays = read_arrays(Path(what))
     if reference is not None:
+        if ":" in reference and not Path(reference).exists():
+            raise BadInput(f"a recording is compared with a loss by --loss {reference}, or with a second recording.")
         if loss is not None:
             raise BadInput("--loss judges one recording; with two, it is said where they part. Leave one of them out.")
         return check_runs(arrays, read_arrays(Path(reference)), None if twin is None else read_arrays(twin))

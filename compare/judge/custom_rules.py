@@ -5,6 +5,7 @@ too: so each rule is found there, taken at the inputs that it really gets, and j
 backward pair is, or a hand-written product with the Jacobian. Nothing else has to be given.
 """
 
+import html
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -12,14 +13,13 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
 
 from compare.errors import BadInput
 from compare.judge.jvp import check_jvp
 from compare.judge.program.trace import bound, under_jax
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.tables import plain_text
-from compare.judge.reports.verdict import Verdict, plain
+from compare.judge.reports.verdict import Diagnosis, Verdict, plain
 from compare.judge.vjp import check_vjp
 from compare.platform import precise
 from compare.pytrees import as_array
@@ -40,6 +40,11 @@ class RulesReport:
     @property
     def first_wrong(self) -> str | None:
         return next((name for name, report in self.reports.items() if report.verdict is Verdict.DISAGREE), None)
+
+    @property
+    def diagnoses(self) -> list[Diagnosis]:
+        """Of the first wrong rule."""
+        return [] if self.first_wrong is None else self.reports[self.first_wrong].diagnoses
 
     @property
     def sentence(self) -> str:
@@ -69,7 +74,7 @@ class RulesReport:
         return plain_text(*parts)
 
     def _repr_html_(self) -> str:
-        return "".join(f"<h4>{name}</h4>{report._repr_html_()}" for name, report in self.reports.items())
+        return "".join(f"<h4>{html.escape(name)}</h4>{report._repr_html_()}" for name, report in self.reports.items())
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a report is not a truth value; look at report.verdict")
@@ -80,9 +85,19 @@ def check_custom_rules(function: Callable[..., Any], *inputs: Any, seed: int = 0
 
     A rule for J' u is compared with JAX's derivative of the function that it stands for; one for J v, too, and then
     its transpose. JAX's own functions with such rules (`jax.nn.relu`) are left out. Rules inside of loops and branches
-    are judged at the inputs of their first use. Options are those of `check_gradients`.
+    are judged at the inputs of their first use. A rule within another is judged by itself.
 
-    Raises BadInput, a ValueError, if there is no rule.
+    Args:
+        function: traceable by JAX.
+        inputs: arrays, or trees of them, at which it is run.
+        seed: for everything that is drawn at random.
+        options: those of `check_gradients`.
+
+    Returns:
+        A report for each rule, by its name and where it is written.
+
+    Raises:
+        BadInput: a ValueError, if there is no rule.
     """
     arrays = jax.tree.map(lambda x: np.array(as_array(x)) if hasattr(x, "__array__") else x, inputs)
     with precise(arrays, ()):
@@ -102,13 +117,23 @@ def check_custom_rules(function: Callable[..., Any], *inputs: Any, seed: int = 0
 
 
 def _name(equation: Any) -> str:
-    written = equation.params["call_jaxpr"].jaxpr.debug_info.func_src_info or "a function"
-    return f"{equation.primitive.name.removesuffix('_call')} of {written}"
+    places = _places(equation)
+    return f"{equation.primitive.name.removesuffix('_call')} of {next(filter(_is_own_place, places), places[0])}"
+
+
+def _places(equation: Any) -> list[str]:
+    """Where the function and its rule are written: either may be JAX's own, as in `custom_jvp(jnp.sin)`."""
+    infos = [equation.params["call_jaxpr"].jaxpr.debug_info]
+    infos += [getattr(equation.params.get(rule), "debug_info", None) for rule in ("bwd", "jvp_jaxpr_fun")]
+    return [getattr(info, "func_src_info", None) or "a function" for info in infos if info is not None]
+
+
+def _is_own_place(place: str) -> bool:
+    return "/jax/_src/" not in place.replace("\\", "/")
 
 
 def _is_own(equation: Any) -> bool:
-    written = (equation.params["call_jaxpr"].jaxpr.debug_info.func_src_info or "").replace("\\", "/")
-    return "/jax/_src/" not in written
+    return any(map(_is_own_place, _places(equation)))
 
 
 def _uses(closed: Any, inputs: list[Any]) -> list[tuple[Any, list[np.ndarray]]]:
@@ -147,13 +172,19 @@ def _uses(closed: Any, inputs: list[Any]) -> list[tuple[Any, list[np.ndarray]]]:
 
 def _judged(equation: Any, given: list[np.ndarray], seed: int, options: dict[str, Any]) -> GradientReport:
     inside = equation.params["call_jaxpr"]
-    stands_for = core.jaxpr_as_fun(inside)
+
+    def inlined(equation: Any, inputs: list[Any]) -> list[Any]:
+        """Rules within, which are judged by themselves, must not make this one wrong."""
+        if equation.primitive.name not in CUSTOM or not _is_own(equation):
+            return bound(equation, inputs)
+        within = equation.params["call_jaxpr"]
+        return under_jax(within.jaxpr, within.consts, inputs, inlined)
 
     def alone(outputs: Any) -> Any:
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def function(*inputs: Any) -> Any:
-        return alone(stands_for(*inputs))
+        return alone(under_jax(inside.jaxpr, inside.consts, list(inputs), inlined))
 
     def with_rule(*inputs: Any) -> Any:
         return alone(bound(equation, list(inputs)))

@@ -28,7 +28,8 @@ from compare.judge.evaluation.point import Check, Point
 from compare.judge.evaluation.side_effects import HARMLESS, Watched, apart
 from compare.judge.evaluation.static_arguments import as_hand_has_it, as_loss_has_it, bind, places
 from compare.judge.own_loss import check_by_differences
-from compare.judge.program.numpy_tracing import Untraceable, traceable
+from compare.judge.program.numpy_names import traceable
+from compare.judge.program.numpy_tracing import Untraceable
 from compare.judge.program.trace import Program, traced
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Diagnosis, Verdict

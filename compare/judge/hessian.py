@@ -15,7 +15,7 @@ import numpy as np
 from compare.judge.gradients import check
 from compare.judge.jacobian import called_as, matrix_check
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
-from compare.judge.reports.verdict import Diagnosis, Verdict
+from compare.judge.reports.verdict import Verdict
 from compare.pytrees import LOSS, Loss, Pytree, as_array
 
 VECTORS = 1_000_039  # a stream of its own, for the vector that is multiplied
@@ -28,9 +28,20 @@ def check_hvp(
 
         product = H v,  H[i, j] = d2 loss / d p[i] d p[j]
 
-    `loss(parameters, *args) -> scalar` must be traceable by JAX; the vector and the product are trees like the
-    parameters. The vector is drawn from `seed`. One row for each parameter. Options and errors are those of
-    `check_gradients`.
+    Args:
+        hvp: the product by hand; the vector and the product are trees like the parameters.
+        loss: `loss(parameters, *args) -> scalar`, traceable by JAX.
+        parameters: a tree of floating-point arrays.
+        args: arrays or numbers in any tree, which are not differentiated.
+        seed: for the vector, and for everything else that is drawn at random.
+        options: those of `check_gradients`.
+
+    Returns:
+        A report with a row for each parameter.
+
+    Raises:
+        BadInput: a ValueError, if there is nothing to differentiate.
+        TypeError: if the loss is no number.
     """
     parameters = jax.tree.map(lambda leaf: np.array(as_array(leaf)), parameters)
     random = np.random.default_rng([seed, VECTORS])
@@ -61,31 +72,27 @@ def check_hessian(
 
         H[i, j] = d2 loss / d x[i] d x[j]
 
-    It is given as a Jacobian is (`check_jacobian`): dense, sparse, or a LinearOperator.
+    Args:
+        hessian: given as a Jacobian is (`check_jacobian`): dense, sparse, or a LinearOperator.
+        loss: traceable by JAX.
+        x: an array of floating-point numbers.
+        args: further arguments of both.
+        seed: for everything that is drawn at random.
+        entries: as in `check_jacobian`.
+        options: those of `check_gradients`.
+
+    Returns:
+        A report with the row "matrix", or "product" and "transposed_product".
+
+    Raises:
+        BadInput: a ValueError, for another shape, or an `x` that is no array of floating-point numbers.
+        TypeError: if the loss is no number.
     """
 
     def gradient(x: Any, *args: Any) -> Any:
         return jax.grad(loss)(x, *args)
 
-    report = matrix_check(hessian, gradient, x, args, "hessian", seed, entries, options)
-    return _with_symmetry(report, hessian, np.array(as_array(x)), args)
-
-
-def _with_symmetry(report: GradientReport, hessian: Callable[..., Any], x: np.ndarray, args: Any) -> GradientReport:
-    """The report, and that the matrix is not symmetric, if that is all that is known of what is wrong with it."""
-    if report.verdict is not Verdict.DISAGREE or report.probe is not None or report.diagnoses:
-        return report
-    found = hessian(np.array(x), *args)
-    dense = found.toarray() if hasattr(found, "toarray") else found
-    if not isinstance(dense, np.ndarray):
-        return report
-    dense = dense.reshape(x.size, x.size)
-    gap = np.abs(dense - dense.T)
-    if gap.max(initial=0) <= 1e-6 * np.abs(dense).max(initial=0):
-        return report
-    i, j = (int(k) for k in np.unravel_index(np.argmax(gap), gap.shape))
-    words = f"it is not symmetric, as a Hessian is: [{i}, {j}] is {dense[i, j]:.6g}, and [{j}, {i}] {dense[j, i]:.6g}."
-    return replace(report, diagnoses=[Diagnosis("matrix", "not-symmetric", words)])
+    return matrix_check(hessian, gradient, x, args, "hessian", seed, entries, options)
 
 
 def assert_hvp_agrees(*args: Any, **options: Any) -> None:

@@ -55,11 +55,24 @@ def check_jacobian(
 
         J[i, j] = d function(x)[i] / d x[j]
 
-    The Jacobian is an array of shape (outputs, inputs), or (*output shape, *input shape); a SciPy sparse matrix, of
-    which entries that the pattern lacks are named; or a LinearOperator, whose two products must fit each other. With
-    `entries` every entry is compared (row "matrix"), without it J v and J' u for random u and v (rows "product" and
-    "transposed_product"); by default entries are, up to 16,384 of them, and where the hand-written side has any.
-    Options and errors are those of `check_gradients`.
+    Args:
+        jacobian: returns an array of shape (outputs, inputs), or (*output shape, *input shape); a SciPy sparse matrix,
+            of which entries that the pattern lacks, and those that it should not have, are named; or a LinearOperator,
+            whose two products must fit each other.
+        function: returns one array; traceable by JAX.
+        x: an array of floating-point numbers.
+        args: further arguments of both.
+        seed: for everything that is drawn at random.
+        entries: whether every entry is compared, or J v and J' u for random u and v, at a cost that does not grow with
+            the matrix; by default entries are, up to 16,384 of them, and where the hand-written side has any.
+        options: those of `check_gradients`.
+
+    Returns:
+        A report with the row "matrix", or "product" and "transposed_product".
+
+    Raises:
+        BadInput: a ValueError, for another shape, an operator without its second product, entries that are asked for of
+            an operator, or an `x` that is no array of floating-point numbers.
     """
     return matrix_check(jacobian, function, x, args, "jacobian", seed, entries, options)
 
@@ -98,7 +111,14 @@ def matrix_check(
         report = _entries(matrix, flat, x, args, shape, name, random, seed, options)
     else:
         report = _products(matrix, flat, x, args, shape, name, random, seed, options)
-    return _with_pattern(report, first, flat, x, args) if is_sparse(first) and whole else report
+    if not whole:
+        return report
+
+    def right() -> np.ndarray:
+        with precise(x, args):
+            return np.asarray(jax.jacfwd(flat)(x, *args), np.float64).reshape(shape)
+
+    return _with_cause(report, first, right, name)
 
 
 def _shaped(matrix: Any, shape: tuple[int, int], out: tuple[int, ...], into: tuple[int, ...], name: str) -> Any:
@@ -108,7 +128,10 @@ def _shaped(matrix: Any, shape: tuple[int, int], out: tuple[int, ...], into: tup
         if found == shape:
             return matrix
     else:
-        array = as_array(matrix)
+        try:
+            array = as_array(matrix)
+        except TypeError as error:
+            raise BadInput(f"{name} must return an array, a sparse matrix or a LinearOperator: {error}") from None
         found = array.shape
         if found in (shape, (*out, *into)):
             return array.reshape(shape)
@@ -168,6 +191,7 @@ def _products(
 ) -> GradientReport:
     right, left = (random.standard_normal(n).astype(x.dtype) for n in shape[::-1])
     inner: dict[str, float] = {}
+    given: list[np.ndarray] = []
 
     def loss(at: Products, right: Any, left: Any, args: Any) -> Any:
         def of(x: Any) -> Any:
@@ -181,11 +205,12 @@ def _products(
         found = matrix(at.x, *args)
         if not _is_operator(found) and not is_sparse(found):
             found = as_array(found).reshape(shape)
-        transposed = found.T if is_sparse(found) or isinstance(found, np.ndarray) else found.H
-        product, pulled = (np.asarray(m @ v).astype(x.dtype) for m, v in ((found, right), (transposed, left)))
+        product, pulled = _both_products(found, right, left, name)
+        product, pulled = (np.asarray(values).astype(x.dtype) for values in (product, pulled))
         if not inner:  # at the caller's point, which is asked first
             inner.update(there=float(left @ product), back=float(pulled @ right))
             inner["size"] = float(np.linalg.norm(left) * np.linalg.norm(product))
+            given.extend((product, pulled))
         return None, Products(product, pulled, np.zeros_like(at.x))
 
     first, second = (random.standard_normal(n).astype(x.dtype) for n in shape)
@@ -194,6 +219,14 @@ def _products(
     report = check(by_hand, loss, at, (right, left, args), seed=seed, hidden=hidden, **options)
     report = replace(report, outputs=("product", "transposed_product"))
     eps = float(jnp.finfo(x.dtype).eps)
+    if report.verdict is Verdict.DISAGREE and report.probe is None and shape[0] == shape[1]:
+        with precise(x, args):
+            _, pushed = jax.jvp(lambda x: flat(x, *args), (x,), (left.reshape(x.shape),))
+            (pulled,) = jax.vjp(lambda x: flat(x, *args), x)[1](jnp.asarray(right))
+        pairs = zip(given, (np.ravel(pulled), np.ravel(pushed)), strict=True)
+        if all(np.linalg.norm(one - other) <= eps**0.5 * np.linalg.norm(other) for one, other in pairs):
+            words = "its products are those of its transpose: J v is J' v, and J' u is J u."
+            return replace(report, diagnoses=[Diagnosis(None, "transpose", words)])
     if abs(inner["there"] - inner["back"]) > eps**0.5 * inner["size"]:
         words = (
             f"the two products do not fit each other: <u, J v> is {inner['there']:.9g}, and <J' u, v> "
@@ -205,26 +238,78 @@ def _products(
     return report
 
 
-def _with_pattern(
-    report: GradientReport, given: Any, flat: Callable[..., Any], x: np.ndarray, args: tuple[Any, ...]
-) -> GradientReport:
-    """The report, and which entries the pattern of a sparse matrix lacks, if that is what is wrong."""
+def _both_products(matrix: Any, right: np.ndarray, left: np.ndarray, name: str) -> tuple[Any, Any]:
+    """J v and J' u. Raises BadInput, a ValueError, if the operator has no second product."""
+    if not _is_operator(matrix):
+        return matrix @ right, matrix.T @ left
+    product = matrix @ right
+    try:
+        return product, matrix.rmatvec(left)
+    except (NotImplementedError, TypeError) as error:
+        if not isinstance(error, NotImplementedError) and "NoneType" not in str(error):
+            raise
+        raise BadInput(
+            f"{name} returns a LinearOperator without rmatvec, so that J' u cannot be formed. Give it one, or judge "
+            "J v alone with check_jvp."
+        ) from None
+
+
+def _with_cause(report: GradientReport, given: Any, right: Callable[[], np.ndarray], name: str) -> GradientReport:
+    """The report, and what is wrong with the matrix as a matrix, if that is what is wrong with it."""
     if report.verdict is not Verdict.DISAGREE or report.probe is not None:
         return report
-    with precise(x, args):
-        right = np.asarray(jax.jacfwd(flat)(x, *args)).reshape(given.shape)
+    expected = right()
+    dense = np.asarray(given.toarray() if is_sparse(given) else as_array(given), np.float64)
+    dense = dense.reshape(expected.shape)
+    unit = float(jnp.finfo(report.rows[0].dtype).eps)
+    if not np.isfinite(dense).all() or not np.isfinite(expected).all():
+        return report
+    allowed = 64 * unit**0.5 * np.abs(expected).max(initial=0)
+    cause = _pattern(given, dense, expected, allowed) if is_sparse(given) else None
+    cause = cause or (_of_square(dense, expected, allowed, name) if expected.shape[0] == expected.shape[1] else None)
+    if cause is None:
+        return report
+    others = report.diagnoses if cause.kind == "not-symmetric" else []  # which says more of one entry than that
+    return replace(report, diagnoses=[*others, cause])
+
+
+def _pattern(given: Any, dense: np.ndarray, expected: np.ndarray, allowed: float) -> Diagnosis | None:
     coordinates = given.tocoo()
     declared = np.zeros(given.shape, bool)
     declared[coordinates.row, coordinates.col] = True
-    lacking = np.argwhere(~declared & (right != 0))
-    dense = given.toarray()
-    close = np.isclose(dense, right, rtol=1e-3, atol=1e-3 * np.abs(right).max(initial=0))
-    if not len(lacking) or not close[declared].all():
-        return report
-    i, j = (int(k) for k in lacking[0])
-    more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-    words = f"its pattern lacks [{i}, {j}]{more}: the entry is {right[i, j]:.6g}, and what is declared is right."
-    return replace(report, diagnoses=[Diagnosis("matrix", "pattern", words)])
+    wrong = np.abs(dense - expected) > allowed
+    for found, words in ((wrong & ~declared, "lacks"), (wrong & (expected == 0), "should not have")):
+        if not found.any() or (wrong & ~found).any():
+            continue
+        i, j = (int(k) for k in np.argwhere(found)[0])
+        more = f", and {np.count_nonzero(found) - 1} more" if np.count_nonzero(found) > 1 else ""
+        is_what = f"is {expected[i, j]:.6g}" if words == "lacks" else f"is 0, and {dense[i, j]:.6g} is given"
+        message = f"its pattern {words} [{i}, {j}]{more}: that entry {is_what}. All other entries are right."
+        return Diagnosis("matrix", "pattern", message)
+    return None
+
+
+def _of_square(dense: np.ndarray, expected: np.ndarray, allowed: float, name: str) -> Diagnosis | None:
+    def is_it(other: np.ndarray) -> bool:
+        return bool((np.abs(dense - other) <= allowed).all())
+
+    diagonal = np.diag(np.diag(expected))
+    rest = expected - diagonal
+    if not (np.abs(rest) > allowed).any():
+        return None
+    for factor, word in ((2.0, "doubled"), (0.5, "halved")):
+        if is_it(diagonal + factor * rest):
+            words = f"its entries off the diagonal are {word}, and the diagonal is right."
+            return Diagnosis("matrix", f"off-diagonal-{word}", words)
+    for triangle, word in ((np.triu, "upper"), (np.tril, "lower")):
+        if is_it(triangle(expected)) and not is_it(expected):
+            return Diagnosis("matrix", "triangle", f"only its {word} triangle is filled, and that is right.")
+    gap = np.abs(dense - dense.T)
+    if name != "hessian" or gap.max() <= allowed:
+        return None
+    i, j = (int(k) for k in np.unravel_index(np.argmax(gap), gap.shape))
+    numbers = f"[{i}, {j}] is {dense[i, j]:.6g}, and [{j}, {i}] {dense[j, i]:.6g}"
+    return Diagnosis("matrix", "not-symmetric", f"it is not symmetric, as a Hessian is: {numbers}.")
 
 
 def assert_jacobian_agrees(*args: Any, **options: Any) -> None:

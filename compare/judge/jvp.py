@@ -39,9 +39,19 @@ def check_jvp(
 
         tangent = J(x) t, with J the Jacobian of `function` at x
 
-    `primals` and `tangents` are tuples with one array for each input; the tangents are drawn from `seed`. Inputs that
-    are not floating-point arrays pass through, and have None for a tangent. The rows are "output" and "tangent".
-    Options and errors are those of `check_gradients`.
+    Args:
+        jvp: gets two tuples with one array for each input; inputs that are not floating-point arrays pass through, and
+            have None for a tangent.
+        function: `function(*inputs) -> value`, traceable by JAX.
+        inputs: arrays, at which both are compared.
+        seed: for the tangents, and for everything else that is drawn at random.
+        options: those of `check_gradients`.
+
+    Returns:
+        A report with the rows "output" and "tangent".
+
+    Raises:
+        BadInput: a ValueError, if no input is a floating-point array, or `jvp` returns no pair.
     """
     arrays = [np.array(as_array(x)) if hasattr(x, "__array__") or isinstance(x, float) else x for x in inputs]
     places = [isinstance(x, np.ndarray) and jnp.issubdtype(x.dtype, jnp.floating) for x in arrays]

@@ -16,15 +16,24 @@ import jax
 import numpy as np
 
 from compare.errors import BadInput, CodeUnderTestFailed
-from compare.judge.diagnosis.causes import diagnose
+from compare.judge.diagnosis.causes import diagnose, shape_or_dtype
 from compare.judge.diagnosis.evidence import Evidence
-from compare.judge.evaluation.finite_differences import derivative, hand_losses, moved, random_direction
+from compare.judge.evaluation.finite_differences import (
+    LARGEST,
+    MARGIN,
+    STEPS,
+    derivative,
+    hand_losses,
+    moved,
+    random_direction,
+    ridders,
+)
 from compare.judge.evaluation.perturbed_points import scaled
 from compare.judge.evaluation.point import Answer, read_answer
 from compare.judge.evaluation.side_effects import HARMLESS, Watched
 from compare.judge.program.trace import widened
 from compare.judge.reports.gradient_report import GradientReport
-from compare.judge.reports.verdict import Derivative, Diagnosis, Row, Verdict, compare_leaf
+from compare.judge.reports.verdict import Derivative, Diagnosis, Row, Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import norm
 from compare.pytrees import LOSS, Pytree, as_array, copies, leaves_by_path
@@ -44,8 +53,31 @@ class OwnLoss:
     start: Pytree  # the parameters in that dtype
 
     def along(self, direction: Pytree, gradient: Pytree, value: float, own: float) -> Derivative:
-        """What differences say of a gradient along a direction."""
-        return derivative(hand_losses(self.loss), self.start, direction, gradient, self.unit, value, own)
+        """What differences say of a gradient along a direction, `own` being the gradient's roundoff.
+
+        Where they contradict it, the loss's noise is measured: a loss that is drawn, or that converges, is not smooth,
+        and Ridders' estimate, which compares a few differences, may miss that.
+        """
+        losses = hand_losses(self.loss)
+        found = derivative(losses, self.start, direction, gradient, self.unit, value, own)
+        noise = 0.0 if found.consistent else self.noise(direction)
+        if noise <= 16 * self.unit * abs(value):
+            return found
+        steps = LARGEST[0] * 2.0 ** -np.arange(STEPS)
+        slope, error = ridders(losses(self.start, direction, np.concatenate([steps, -steps])).reshape(2, -1), steps)
+        return Derivative(found.by_gradient, slope, found.error + MARGIN * (error + noise / float(steps[-1])))
+
+    def noise(self, direction: Pytree) -> float:
+        """The standard deviation of the loss's noise along a direction, from fourth differences at tiny steps.
+
+        Moré and Wild, "Estimating computational noise", SIAM Journal on Scientific Computing 33, 2011.
+        """
+        values = hand_losses(self.loss)(self.start, direction, 2.0**-24 * np.arange(9))
+        return float(np.sqrt(np.mean(np.diff(values, 4) ** 2) / 70))  # 70 = 8! / (4!)^2
+
+    def size_along(self, direction: Pytree, value: float) -> float:
+        """How large the loss is at the point and beside it."""
+        return max(abs(value), abs(self.loss(moved(self.start, direction, LARGEST[0]))))
 
     def slope(self, direction: Pytree) -> tuple[float, float]:
         """A central difference along a direction, and its error by rounding and by the step."""
@@ -64,8 +96,27 @@ def check_by_differences(
     why: str,
     outputs: tuple[str, ...] = (),
 ) -> GradientReport:
-    """The report on a hand-written function whose own loss is all that there is; `why` there is no better reference."""
-    answer = read_answer(watched(parameters, *args), parameters, dtype, outputs=outputs)
+    """Gradients against differences of the hand-written function's own loss.
+
+    Args:
+        watched: the function under test.
+        parameters: a tree of floating-point arrays.
+        args: further arguments of the function.
+        dtype: the widest of the parameters.
+        seed: for the directions.
+        why: there is no better reference; for the report's note.
+        outputs: names of outputs that the function returns last, which are not compared here.
+
+    Returns:
+        A report with a row for each parameter.
+
+    Raises:
+        BadInput: a ValueError, if the function returns no loss.
+    """
+    try:
+        answer = read_answer(watched(parameters, *args), parameters, dtype, outputs=outputs)
+    except CodeUnderTestFailed as failure:  # at the caller's own point
+        raise failure.error from None
     if answer.without_loss:
         raise BadInput(
             "there is no loss to compare with: pass one that JAX can trace, or return one from loss_and_gradients."
@@ -112,25 +163,23 @@ def _at(
     value = float(answer.actual[LOSS])
     rows, causes, opinions = [], [], {}
     for path, leaf in leaves_by_path(parameters).items():
-        row = _fit(path, leaf, answer)
-        if row is None and not np.isfinite(value):
+        misfit = _misfit(path, leaf, answer)
+        if not np.isfinite(value):
             message = f"the hand-written loss is {value}"
             row = Row(path, Verdict.INCONCLUSIVE, leaf.shape, str(leaf.dtype), float("nan"), message=message)
-        if row is None:
+        elif misfit is not None:
+            row, cause = misfit
+            causes.append(cause)
+        else:
             gradient = answer.actual[path]
             found = [
                 own.along(direction, _alone(parameters, path, gradient), value, 64 * unit_roundoff(leaf.dtype))
                 for direction in (random_direction(parameters, seed + 7 * k, {path}) for k in range(DIRECTIONS))
             ]
             opinions |= {f"manual, {path}, {k}": opinion for k, opinion in enumerate(found)}
-            row = _judged(path, leaf, gradient, found, value, own.unit)
+            row = _judged(path, leaf, gradient, found, value, own)
             if row.verdict is Verdict.DISAGREE:
                 causes += _causes(own, path, parameters, args, gradient, found, seed, dtype)
-        elif row.verdict is Verdict.DISAGREE:
-            kind = (
-                "structure" if path in answer.mismatched else "missing-leaf" if path not in answer.actual else "shape"
-            )
-            causes.append(Diagnosis(path, kind, f"{row.message}."))
         rows.append(row)
     wrong = [row.path for row in rows if row.verdict is Verdict.DISAGREE]
     verdict = Verdict.of([row.verdict for row in rows])
@@ -138,22 +187,30 @@ def _at(
     return GradientReport(verdict, rows, wrong[0] if wrong else None, causes, references=opinions, notes=undecided[:1])
 
 
-def _kind(path: str, answer: Answer) -> str:
-    if path in answer.mismatched:
-        return "structure"
-    return "shape" if path in answer.actual else "missing-leaf"
+def _misfit(path: str, leaf: np.ndarray, answer: Answer) -> tuple[Row, Diagnosis] | None:
+    """What is wrong with a gradient before any difference is formed, if something is."""
 
+    def said(message: str, cause: Diagnosis) -> tuple[Row, Diagnosis]:
+        row = Row(path, Verdict.DISAGREE, leaf.shape, str(leaf.dtype), float("nan"), message=message)
+        return row, cause
 
-def _fit(path: str, leaf: np.ndarray, answer: Answer) -> Row | None:
-    """What can be said of a gradient before any difference is formed, if that is enough."""
     if path in answer.mismatched:
-        return Row(path, Verdict.DISAGREE, leaf.shape, str(leaf.dtype), float("nan"), message=answer.mismatched[path])
+        words = answer.mismatched[path]
+        return said(words, Diagnosis(path, "structure", f"{words}."))
     gradient = answer.actual.get(path)
-    zero = np.zeros(leaf.shape)
-    if gradient is None or gradient.shape != leaf.shape or gradient.dtype != leaf.dtype:
-        return compare_leaf(path, gradient, leaf, zero, zero + np.inf)
+    if gradient is None:
+        words = "missing on the manual side"
+        return said(words, Diagnosis(path, "missing-leaf", f"{words}."))
+    plain = shape_or_dtype(path, gradient, leaf)
+    if plain is not None:
+        words = f"{plain.kind} is {getattr(gradient, plain.kind)}, expected {getattr(leaf, plain.kind)}"
+        return said(words, plain)
     if not np.isfinite(gradient).all():
-        return compare_leaf(path, gradient, leaf, zero, zero)
+        index = np.unravel_index(np.argmin(np.isfinite(gradient)), gradient.shape)
+        words = f"{gradient[index]} at [{', '.join(map(str, index))}]"
+        return said(
+            words, Diagnosis(path, "non-finite", f"it has {words}, where the loss is {answer.actual[LOSS]:.6g}.")
+        )
     return None
 
 
@@ -185,7 +242,7 @@ def _alone(parameters: Pytree, path: str, gradient: np.ndarray) -> Pytree:
 
 
 def _judged(
-    path: str, leaf: np.ndarray, gradient: np.ndarray, opinions: list[Derivative], value: float, unit: float
+    path: str, leaf: np.ndarray, gradient: np.ndarray, opinions: list[Derivative], value: float, own: OwnLoss
 ) -> Row:
     worst = max(opinions, key=lambda o: abs(o.by_gradient - o.by_differences) / max(o.error, 1e-300))
     size = norm(np.asarray(gradient, np.float64))
@@ -210,7 +267,9 @@ def _judged(
         words = f"along a random direction it says {worst.by_gradient:.9g}, and differences of the loss "
         return row(Verdict.DISAGREE, f"{words}{worst.by_differences:.9g} +- {worst.error:.1g}")
     largest = max(max(abs(o.by_gradient), abs(o.by_differences)) for o in opinions)
-    if worst.error > 0.5 * largest and worst.error > 1e3 * unit * abs(value):
+    size_there = own.size_along(random_direction(own.start, 0), value) if worst.error > 0.5 * largest else 0.0
+    # A gradient of 0 is as right as any, if the error is small beside the loss.
+    if worst.error > 0.5 * largest and not worst.error <= own.unit**0.5 * size_there:
         return row(Verdict.INCONCLUSIVE, "differences of the loss are too rough to tell: it may jump, or lose digits")
     return row(Verdict.AGREE)
 

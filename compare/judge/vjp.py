@@ -19,7 +19,8 @@ import numpy as np
 from compare.errors import BadInput
 from compare.judge.evaluation.intermediates import tap
 from compare.judge.gradients import ITS_OWN, check
-from compare.judge.program.numpy_tracing import Untraceable, traceable
+from compare.judge.program.numpy_names import traceable
+from compare.judge.program.numpy_tracing import Untraceable
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Diagnosis, Row, Verdict
 from compare.platform import precise

@@ -139,7 +139,8 @@ def _judged(
 
 def _taylor_slope(values: np.ndarray, steps: np.ndarray, start: float, slope: float) -> float | None:
     """How fast the first-order remainder falls, as the exponent of h; None if rounding hides it."""
-    remainders = np.abs(values[0] - start - steps * slope)
+    with np.errstate(invalid="ignore"):  # of a loss that is not finite
+        remainders = np.abs(values[0] - start - steps * slope)
     seen = remainders > 1e3 * np.finfo(float).eps * max(abs(start), 1e-300)
     if np.count_nonzero(seen) < 3:
         return None

@@ -31,6 +31,7 @@ def is_sparse(argument: Any) -> bool:
 
 
 def as_loss_has_it(argument: Any) -> Any:
+    """A table as an array; anything else as it is."""
     if is_sparse(argument):
         return argument.toarray()
     return np.asarray(argument.to_numpy()) if _is_table(argument) else argument
@@ -58,11 +59,11 @@ def places(arguments: tuple[Any, ...], static: Collection[Any], names: list[str]
 def bind(
     function: Callable[..., Any], arguments: tuple[Any, ...], fixed: list[bool], convert: Callable[[Any], Any]
 ) -> Callable[..., Any]:
-    """The function of the other arguments alone, with the fixed ones as `convert` makes them."""
-    kept = [convert(argument) for argument, is_fixed in zip(arguments, fixed, strict=True) if is_fixed]
+    """The function of the other arguments alone, with the fixed ones as `convert` makes them, for each call anew."""
+    kept = [argument for argument, is_fixed in zip(arguments, fixed, strict=True) if is_fixed]
 
     def bound(parameters: Any, *others: Any) -> Any:
-        moving, still = iter(others), iter(kept)
+        moving, still = iter(others), map(convert, kept)
         return function(parameters, *(next(still) if is_fixed else next(moving) for is_fixed in fixed))
 
     return bound
@@ -70,4 +71,4 @@ def bind(
 
 def as_hand_has_it(argument: Any) -> Any:
     """A copy of a table, so that nobody writes into the caller's; anything else as it is."""
-    return copy.copy(argument) if _is_table(argument) else argument
+    return copy.deepcopy(argument) if _is_table(argument) else argument

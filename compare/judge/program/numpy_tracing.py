@@ -2,15 +2,17 @@
 
 Whoever has no loss in JAX has one in NumPy: the hand-written function computes it beside the gradients. Its arrays are
 stood in for by `TracedArray`, to which NumPy hands every ufunc and every function that it is given one of
-(`__array_ufunc__`, `__array_function__`). Item assignment and `out=` become functional updates, views included.
+(`__array_ufunc__`, `__array_function__`). Item assignment and `out=` become functional updates. What is a view in NumPy
+is one here: written through, and changed by what is written into the array that it views.
 
-Arrays that the function makes itself, by `np.zeros`, say, could not take in traced numbers. So the function is called
-in a copy of its module's names in which `np` makes traced arrays, too. Nothing of the module or of NumPy is changed.
+The function is called in a copy of the names that it uses (`numpy_names.py`), in which `np` makes traced arrays.
 
 What cannot be traced says so by `Untraceable`: a decision on a value, a shape that depends on one, code in C.
 """
 
-import types
+import contextvars
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,15 +20,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.pytrees import Pytree
+# Functions whose result has a shape that depends on values.
+DEPENDS_ON_VALUES = ("argwhere", "bincount", "compress", "extract", "flatnonzero", "nonzero", "trim_zeros", "union1d",
+                     "unique")  # fmt: skip
+# Functions whose result views their first argument, whatever its layout. Of `squeeze` and others also as methods.
+VIEWS = ("array_split", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_to", "diagonal", "dsplit", "expand_dims",
+         "flip", "fliplr", "flipud", "hsplit", "matrix_transpose", "moveaxis", "permute_dims", "rollaxis", "rot90",
+         "sliding_window_view", "split", "squeeze", "swapaxes", "transpose", "unstack", "vsplit")  # fmt: skip
+# Functions whose result may lie in memory otherwise than C's order even if their arguments do not.
+REORDER = ("einsum", "einsum_path", "cov", "corrcoef")
+# Functions that make float64 of whole numbers and booleans.
+AVERAGES = ("average", "mean", "median", "percentile", "quantile", "std", "var")
+FILLING = 0.5  # in the place of entries that a mask does not pick: in the domain of log, sqrt, 1/x, arcsin
 
-Array = Any
-
-# Functions that make arrays; what they make must be able to take in traced numbers.
-MAKERS = ("array", "asarray", "ascontiguousarray", "asfortranarray", "asanyarray", "copy", "empty", "eye", "full",
-          "full_like", "identity", "ones", "ones_like", "zeros", "zeros_like", "empty_like")  # fmt: skip
-# Functions whose result has a shape that depends on values, or that JAX has not, or that write into an argument.
-DEPENDS_ON_VALUES = ("argwhere", "extract", "flatnonzero", "nonzero", "trim_zeros", "union1d", "unique")
+decisions: contextvars.ContextVar[dict[Any, Any]] = contextvars.ContextVar("decisions")
 
 
 class Untraceable(TypeError):
@@ -34,14 +41,37 @@ class Untraceable(TypeError):
 
 
 class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
-    """Stands in the place of a NumPy array. `value` is JAX's; of a view, it is read from the array that it views."""
+    """Stands in the place of a NumPy array, or of a NumPy scalar, which nothing changes.
+
+    Args:
+        value: JAX's array; None of a view.
+        layout: an array of NumPy's that lies in memory as this one would; None if that is not known.
+        scalar: whether NumPy would have a scalar here.
+        owner: of a view, the array that it views.
+        read: of a view, from the owner's value to its own.
+        write: of a view, from the owner's value and the view's to the owner's.
+    """
 
     __array_priority__ = 1000
 
     def __init__(
-        self, value: Any = None, owner: "TracedArray | None" = None, read: Any = None, write: Any = None
+        self,
+        value: Any = None,
+        *,
+        layout: np.ndarray | None = None,
+        scalar: bool = False,
+        owner: "TracedArray | None" = None,
+        read: Any = None,
+        write: Any = None,
     ) -> None:
         self._value, self._owner, self._read, self._write = value, owner, read, write
+        self._layout, self._scalar = layout, scalar
+        self._unsure = False  # whether something may or may not be a view of it, or it of something
+
+    @classmethod
+    def new(cls, value: Any) -> "TracedArray":
+        """An array of its own, which lies in C's order."""
+        return cls(value, layout=_in_order(value.shape))
 
     @property
     def value(self) -> Any:
@@ -49,13 +79,19 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     @value.setter
     def value(self, value: Any) -> None:
+        if self._unsure:
+            raise Untraceable("it writes into an array that, by its layout in memory, may be a view of another or not")
         if self._owner is None:
             self._value = value
         else:
             self._owner.value = self._write(self._owner.value, value)
 
-    def view(self, read: Callable[[Any], Any], write: Callable[[Any, Any], Any]) -> "TracedArray":
-        return TracedArray(owner=self, read=read, write=write)
+    def _view(self, read: Callable[[Any], Any], write: Callable[[Any, Any], Any], like: Any = None) -> "TracedArray":
+        """`like` is what the view is of the layout; by default, what `read` makes of it."""
+        layout = None if self._layout is None else (like or read)(self._layout)
+        view = TracedArray(owner=self, read=read, write=write, layout=layout)
+        view._unsure = self._unsure
+        return view
 
     # ------------------------------------------------------------------ what an array knows of itself
 
@@ -64,9 +100,21 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     size = property(lambda self: int(np.prod(self.value.shape)))
     dtype = property(lambda self: np.dtype(self.value.dtype))
     itemsize = property(lambda self: self.dtype.itemsize)
+    nbytes = property(lambda self: self.size * self.itemsize)
     T = property(lambda self: self.transpose())
-    real = property(lambda self: TracedArray(jnp.real(self.value)))
-    imag = property(lambda self: TracedArray(jnp.imag(self.value)))
+    mT = property(lambda self: self.swapaxes(-1, -2))  # noqa: N815  # NumPy's name
+
+    @property
+    def real(self) -> "TracedArray":
+        if self.dtype.kind != "c":
+            return self
+        return self._view(jnp.real, lambda value, new: jax.lax.complex(new, jnp.imag(value)), np.real)
+
+    @property
+    def imag(self) -> "TracedArray":
+        if self.dtype.kind != "c":
+            return TracedArray.new(jnp.zeros_like(self.value))
+        return self._view(jnp.imag, lambda value, new: jax.lax.complex(jnp.real(value), new), np.real)
 
     def __len__(self) -> int:
         return len(self.value)
@@ -77,63 +125,109 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __repr__(self) -> str:
         return f"<a traced array of shape {self.shape}, {self.dtype}>"
 
+    def __format__(self, _: str) -> str:
+        return repr(self)
+
     def _needs_numbers(self, *_: Any, **__: Any) -> Any:
         raise Untraceable("it asks for the number that an array holds")
 
-    __bool__ = __float__ = __int__ = __index__ = __complex__ = item = tolist = nonzero = tobytes = _needs_numbers
+    __bool__ = __float__ = __int__ = __index__ = __complex__ = tolist = nonzero = tobytes = _needs_numbers
     __hash__ = None  # type: ignore[assignment]  # as arrays have none
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise Untraceable("it hands an array to code that is not NumPy's, or writes traced numbers into another array")
 
+    def item(self, *index: Any) -> "TracedArray":
+        """The one entry, or that at an index, still traced."""
+        if not index:
+            return TracedArray(self.value.reshape(()), scalar=True)
+        place = index[0] if len(index) == 1 else index
+        whole = self.value if isinstance(place, tuple) else self.value.ravel()
+        return TracedArray(whole[place], scalar=True)
+
     # ------------------------------------------------------------------ items
 
-    def __getitem__(self, index: Any) -> "TracedArray":
+    def __getitem__(self, index: Any) -> Any:
         index = _index(index)
         if _is_mask(index):
-            raise Untraceable("it picks entries by a mask, and how many depends on values")
+            return Picked(self.value, index)
         if not _is_basic(index):
             return TracedArray(self.value[index])
-        return self.view(lambda value: value[index], lambda value, new: value.at[index].set(new))
+        if _is_one_entry(index, self.ndim):
+            return TracedArray(self.value[index], scalar=True)
+        return self._view(
+            lambda value: value[index],
+            lambda value, new: value.at[index].set(new),
+            lambda layout: layout[_any_of_traced(index)],
+        )
 
     def __setitem__(self, index: Any, new: Any) -> None:
-        index, new = _index(index), jnp.asarray(unwrapped(new)).astype(self.dtype)
+        index = _index(index)
+        if isinstance(new, Picked):
+            if not _is_mask(index) or index is not new.mask:
+                raise Untraceable("it picks entries by one mask and assigns them by another")
+            self.value = jnp.where(_spread(index, self.ndim), new.value.astype(self.dtype), self.value)
+            return
+        new = jnp.asarray(unwrapped(new)).astype(self.dtype)
         if not _is_mask(index):
             self.value = self.value.at[index].set(new)
         elif new.ndim == 0:
-            mask = jnp.reshape(index, index.shape + (1,) * (self.ndim - index.ndim))
-            self.value = jnp.where(mask, new, self.value)
+            self.value = jnp.where(_spread(index, self.ndim), new, self.value)
         else:
             raise Untraceable("it assigns an array to entries picked by a mask, and how many depends on values")
 
     # ------------------------------------------------------------------ methods that NumPy's arrays have
 
-    def reshape(self, *shape: Any, order: str = "C") -> "TracedArray":
+    def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> "TracedArray":
         if order != "C":
             raise Untraceable("it reshapes in another order than C's")
         to = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-        return self.view(lambda value: value.reshape(to), lambda value, new: new.reshape(value.shape))
+        found = self._view(lambda value: value.reshape(to), lambda value, new: new.reshape(value.shape))
+        if self._layout is None and not copy:  # whether it is a view depends on the layout
+            found = TracedArray(found.value)
+            found._unsure = self._unsure = True
+        elif copy or (self.size and not np.may_share_memory(found._layout, self._layout)):
+            return TracedArray.new(found.value)
+        return found
 
     def ravel(self, order: str = "C") -> "TracedArray":
         return self.reshape(-1, order=order)
 
     def flatten(self, order: str = "C") -> "TracedArray":
-        return self.ravel(order).copy()
+        if order != "C":
+            raise Untraceable("it flattens in another order than C's")
+        return TracedArray.new(self.value.reshape(-1))
 
     def transpose(self, *axes: Any) -> "TracedArray":
         order = axes[0] if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes
         order = tuple(order) if order and order[0] is not None else tuple(reversed(range(self.ndim)))
         back = tuple(int(i) for i in np.argsort([axis % self.ndim for axis in order]))
-        return self.view(lambda value: value.transpose(order), lambda _, new: new.transpose(back))
+        return self._view(lambda value: value.transpose(order), lambda _, new: new.transpose(back))
 
     def swapaxes(self, one: int, other: int) -> "TracedArray":
-        return self.view(lambda value: value.swapaxes(one, other), lambda _, new: new.swapaxes(one, other))
+        return self._view(lambda value: value.swapaxes(one, other), lambda _, new: new.swapaxes(one, other))
+
+    def squeeze(self, axis: Any = None) -> "TracedArray":
+        return _viewed(np.squeeze, self, (), {"axis": axis})
+
+    def diagonal(self, *args: Any, **options: Any) -> "TracedArray":
+        return _viewed(np.diagonal, self, args, options)
 
     def copy(self, order: str = "C") -> "TracedArray":
-        return TracedArray(self.value)
+        value = self.value
+        return TracedArray(value, layout=_in_order(value.shape) if order == "C" else None, scalar=self._scalar)
 
-    def astype(self, dtype: Any, **_: Any) -> "TracedArray":
-        return TracedArray(self.value.astype(dtype))
+    __copy__ = copy
+
+    def __deepcopy__(self, _: Any) -> "TracedArray":
+        return self.copy()
+
+    def astype(self, dtype: Any, order: str = "K", copy: bool = True, **_: Any) -> "TracedArray":
+        if not copy and self.dtype == np.dtype(dtype):
+            return self
+        in_order = order == "C" or _lies_in_order(self)
+        value = self.value.astype(_known(dtype))
+        return TracedArray(value, layout=_in_order(value.shape) if in_order else None, scalar=self._scalar)
 
     def fill(self, value: Any) -> None:
         self[...] = value
@@ -141,90 +235,207 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     def sort(self, axis: int = -1) -> None:
         self.value = jnp.sort(self.value, axis=axis)
 
+    def clip(self, min: Any = None, max: Any = None, out: Any = None) -> Any:
+        return _clip(self, min, max, out=out)
+
+    def conj(self) -> Any:
+        return np.conjugate(self)
+
+    conjugate = conj
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or not hasattr(np.ndarray, name):
             raise AttributeError(f"a NumPy array has no attribute {name!r}")
-        method = getattr(self.value, name, None)
-        if not callable(method):
+        method = getattr(_averaged(name, self).value, name, None)
+        if not callable(method) or name in ("view", "at", "put", "set"):
             raise Untraceable(f"it uses the arrays' {name}, which JAX does not have")
 
         def called(*args: Any, out: Any = None, **options: Any) -> Any:
-            return _given(method(*unwrapped(args), **unwrapped(options)), out)
+            return _given(
+                method(*in_known_dtypes(args), **in_known_dtypes(options)), out, in_order=_lies_in_order(self)
+            )
 
         return called
 
     # ------------------------------------------------------------------ NumPy's protocols
 
-    def __array_ufunc__(
-        self, ufunc: Any, method: str, *inputs: Any, out: Any = None, where: Any = True, **options: Any
-    ) -> Any:
-        options = unwrapped({key: value for key, value in options.items() if key not in ("casting", "order", "subok")})
-        if method == "at":
-            return _at(ufunc, *inputs)
-        function = _of_jax(ufunc.__name__)
-        if method != "__call__":
-            function = getattr(function, method, None)
-        if function is None:
-            raise Untraceable(f"it uses {ufunc.__name__}.{method}, which JAX does not have")
-        given = unwrapped(inputs)
-        dtype = options.pop("dtype", None) if method == "__call__" else None
-        result = function(*given, **options)
-        if dtype is not None:
-            result = jax.tree.map(lambda value: value.astype(dtype), result)
-        outs = out if isinstance(out, tuple) else (out,)
-        if where is not True:
-            before = outs[0].value if outs[0] is not None else jnp.zeros_like(result)
-            result = jnp.where(unwrapped(where), result, before)
-        if isinstance(result, tuple):
-            return tuple(_given(value, one) for value, one in zip(result, outs * len(result), strict=False))
-        return _given(result, outs[0])
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if any(isinstance(value, Picked) for value in inputs):
+            return NotImplemented  # which is asked next
+        return _ufunc(ufunc, method, inputs, **options)
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         name = function.__name__
+        if any(issubclass(kind, Picked) for kind in types):
+            raise Untraceable(f"it uses np.{name} on entries picked by a mask")
         if name in OWN:
             return OWN[name](*args, **options)
+        if name in VIEWS and _is_traced(args[0]):
+            return _viewed(function, args[0], args[1:], options)
+        if name == "einsum" and len(args) == 2 and _is_traced(args[1]):
+            empty = np.empty(args[1].shape)  # NumPy's einsum of one operand without a sum is a view of it
+            if np.may_share_memory(np.einsum(args[0], empty), empty):
+                return _viewed(lambda array: np.einsum(args[0], array), args[1], (), {})
         if name in DEPENDS_ON_VALUES or (name == "where" and len(args) == 1):
             raise Untraceable(f"it uses np.{name}, whose result has a shape that depends on values")
+        if options.get("copy") is False:
+            raise Untraceable(f"it uses np.{name} with copy=False")
         module = function.__module__.removeprefix("numpy").strip(".").removesuffix("._linalg")
         home = jnp.linalg if "linalg" in module else jnp.fft if "fft" in module else jnp
         replacement = getattr(home, name, None)
         if replacement is None:
             raise Untraceable(f"it uses np.{name}, which JAX does not have")
         out = options.pop("out", None)
-        return _given(replacement(*unwrapped(args), **unwrapped(options)), out)
+        args = tuple(_averaged(name, value) for value in args)
+        given, named = in_known_dtypes(args), in_known_dtypes(options)
+        try:
+            result = replacement(*given, **named)
+        except TypeError:  # JAX takes no lists of numbers
+            result = replacement(*map(_listed, given), **{key: _listed(value) for key, value in named.items()})
+        in_order = home is jnp and name not in REORDER and all(map(_lies_in_order, _arrays((args, options))))
+        return _given(result, out, in_order)
 
 
-def _is_traced(value: Any) -> bool:
-    return isinstance(value, TracedArray)
+def _in_place(name: str) -> Callable[..., Any]:
+    plain = getattr(np.lib.mixins.NDArrayOperatorsMixin, f"__{name}__")
+    changing = getattr(np.lib.mixins.NDArrayOperatorsMixin, f"__i{name}__")
+
+    def operator(self: TracedArray, other: Any) -> Any:
+        return plain(self, other) if self._scalar else changing(self, other)
+
+    return operator
 
 
-def unwrapped(tree: Any) -> Any:
-    """JAX's arrays in the place of traced ones, in tuples, lists and dicts."""
-    if _is_traced(tree):
-        return tree.value
-    if type(tree) in (tuple, list):
-        return type(tree)(map(unwrapped, tree))
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*map(unwrapped, tree))
-    if type(tree) is dict:
-        return {key: unwrapped(value) for key, value in tree.items()}
-    return tree
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor"):
+    setattr(TracedArray, f"__i{_name}__", _in_place(_name))
 
 
-def _given(result: Any, out: Any) -> Any:
-    """A result of JAX's as NumPy would give it: traced, and in the place of `out`."""
-    if isinstance(out, tuple):
-        (out,) = out
-    if out is not None:
-        if not _is_traced(out):
-            raise Untraceable("it writes traced numbers into another array")
-        out.value = jnp.broadcast_to(result, out.shape).astype(out.dtype)
-        return out
-    if isinstance(result, jax.Array):
-        return TracedArray(result)
-    if isinstance(result, tuple) and hasattr(result, "_fields"):
-        return type(result)(*(_given(part, None) for part in result))
-    return type(result)(_given(part, None) for part in result) if isinstance(result, tuple | list) else result
+class Picked(np.lib.mixins.NDArrayOperatorsMixin):
+    """Entries that a mask picks, as `x[mask]`: how many there are is not known, but where they are is.
+
+    Others of the same mask, and numbers, go with them; they can be summed, and assigned by the same mask.
+    """
+
+    __array_priority__ = 2000
+
+    def __init__(self, whole: Any, mask: Any) -> None:
+        self.mask = mask
+        self.value = jnp.where(_spread(mask, whole.ndim), whole, jnp.asarray(FILLING).astype(whole.dtype))
+
+    dtype = property(lambda self: np.dtype(self.value.dtype))
+    __hash__ = None  # type: ignore[assignment]
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        if method != "__call__" or options or ufunc.nout != 1:
+            raise Untraceable(f"it uses np.{ufunc.__name__}.{method} on entries picked by a mask")
+        for value in inputs:
+            if isinstance(value, Picked):
+                if value.mask is not self.mask:
+                    raise Untraceable("it works on entries picked by two masks, and whether they fit depends on values")
+            elif np.ndim(value) != 0:
+                raise Untraceable("it works on entries picked by a mask, and how many depends on values")
+        whole = [TracedArray(value.value) if isinstance(value, Picked) else value for value in inputs]
+        value = _ufunc(ufunc, method, tuple(whole)).value
+        if out is not None:
+            (target,) = out
+            if target is not self:
+                raise Untraceable("it writes entries picked by a mask into another array")
+            self.value = value.astype(self.dtype)
+            return self
+        return Picked(value, self.mask)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        if function.__name__ not in ("sum", "mean") or len(args) != 1 or options:
+            raise Untraceable(f"it uses np.{function.__name__} on entries picked by a mask")
+        return getattr(self, function.__name__)()
+
+    def sum(self) -> TracedArray:
+        return TracedArray(jnp.sum(self.value, where=_spread(self.mask, self.value.ndim)), scalar=True)
+
+    def mean(self) -> TracedArray:
+        return TracedArray(jnp.mean(self.value, where=_spread(self.mask, self.value.ndim)), scalar=True)
+
+    def copy(self) -> "Picked":
+        return Picked(self.value, self.mask)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise Untraceable(f"it uses {name} of entries picked by a mask, and how many depends on values")
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise Untraceable("it picks entries by a mask, and how many depends on values")
+
+    __len__ = __iter__ = __getitem__ = __bool__ = __float__ = __setitem__ = __array__
+
+
+# ------------------------------------------------------------------------------------------------ ufuncs
+
+
+def _ufunc(
+    ufunc: Any, method: str, inputs: tuple[Any, ...], *, out: Any = None, where: Any = True, **options: Any
+) -> Any:
+    options = {key: value for key, value in options.items() if key not in ("casting", "order", "subok")}
+    options = in_known_dtypes(options)
+    if method == "at":
+        return _at(ufunc, *inputs)
+    function = _of_jax(ufunc.__name__)
+    if method != "__call__":
+        function = getattr(function, method, None)
+        if where is not True:
+            options["where"], where = unwrapped(where), True
+    if function is None:
+        raise Untraceable(f"it uses {ufunc.__name__}.{method}, which JAX does not have")
+    given = unwrapped(inputs)
+    dtype = options.pop("dtype", None) if method == "__call__" else None
+    key = (ufunc, method, *map(_identity, given)) if out is None and where is True and not options else None
+    known = decisions.get({})
+    if key in known:
+        result = known[key][0]
+    else:
+        result = _promoted(ufunc, function, given, dtype) if method == "__call__" and not options else None
+        result = function(*map(_listed, given), **options) if result is None else result
+        if getattr(result, "dtype", None) == np.bool_:  # so that the same comparison twice is the same mask
+            known[key] = (result, given)  # which keeps alive what it is known by
+    if dtype is not None:
+        result = jax.tree.map(lambda value: value.astype(_known(dtype)), result)
+    outs = out if isinstance(out, tuple) else (out,)
+    if where is not True:
+        before = jnp.zeros_like(result) if outs[0] is None else unwrapped(outs[0])
+        result = jnp.where(unwrapped(where), result, before)
+    in_order = all(map(_lies_in_order, _arrays(inputs)))
+    if isinstance(result, tuple | list):
+        return tuple(_given(value, one, in_order) for value, one in itertools.zip_longest(result, outs[: len(result)]))
+    return _given(result, outs[0], in_order)
+
+
+def _promoted(ufunc: Any, function: Callable[..., Any], given: tuple[Any, ...], dtype: Any) -> Any:
+    """The result by NumPy's rules of promotion, which are not JAX's; None if NumPy does not say what they are here."""
+    kinds = [type(x) if type(x) in (int, float, complex) else getattr(_listed(x), "dtype", None) for x in given]
+    kinds = [np.dtype(bool) if type(x) is bool else kind for x, kind in zip(given, kinds, strict=True)]
+    if None in kinds:
+        return None
+    try:
+        loop = ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout))
+    except (TypeError, ValueError):
+        return None
+    if any(one.kind not in "biufcV" for one in loop):
+        return None
+    # Numbers of Python stay: x**2 is a product, and x**2.0 a power, whose exponent rounding would move.
+    values = [x if type(x) in (int, float, complex) else _cast(x, one) for x, one in zip(given, loop, strict=False)]
+    result = function(*values)
+    outputs = loop[ufunc.nin :]
+    if isinstance(result, tuple | list):
+        return tuple(value.astype(_known(one)) for value, one in zip(result, outputs, strict=True))
+    return result.astype(_known(outputs[0]))
+
+
+def _cast(value: Any, dtype: np.dtype) -> Any:
+    return value.astype(_known(dtype)) if isinstance(value, jax.Array) else np.asarray(value).astype(_known(dtype))
+
+
+def _identity(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | complex) else id(value)
 
 
 def _of_jax(name: str) -> Any:
@@ -235,38 +446,179 @@ def _of_jax(name: str) -> Any:
     raise Untraceable(f"it uses {name}, which JAX does not have")
 
 
+def _at(ufunc: Any, target: Any, index: Any, *values: Any) -> None:
+    """`np.add.at(target, index, values)`, which counts repeated places as often as they are named."""
+    if not _is_traced(target):
+        raise Untraceable("it writes traced numbers into another array")
+    methods = {"add": "add", "subtract": "add", "multiply": "multiply", "maximum": "max", "minimum": "min"}
+    if ufunc.__name__ not in methods:
+        raise Untraceable(f"it uses np.{ufunc.__name__}.at, which JAX does not have")
+    new = jnp.asarray(unwrapped(values[0])).astype(target.dtype)
+    place = target.value.at[_index(index)]
+    target.value = getattr(place, methods[ufunc.__name__])(-new if ufunc.__name__ == "subtract" else new)
+
+
+# ------------------------------------------------------------------------------------------------ small things
+
+
+def _is_traced(value: Any) -> bool:
+    return isinstance(value, TracedArray)
+
+
+def unwrapped(tree: Any) -> Any:
+    """JAX's arrays in the place of traced ones, in tuples, lists and dicts.
+
+    Raises:
+        Untraceable: for entries that a mask picked.
+    """
+    if _is_traced(tree):
+        return tree.value
+    if isinstance(tree, Picked):
+        return tree.__array__()
+    if type(tree) in (tuple, list):
+        return type(tree)(map(unwrapped, tree))
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*map(unwrapped, tree))
+    if type(tree) is dict:
+        return {key: unwrapped(value) for key, value in tree.items()}
+    return tree
+
+
+def in_known_dtypes(tree: Any) -> Any:
+    """What `unwrapped` gives, with dtypes that JAX has."""
+    tree = unwrapped(tree)
+    if isinstance(tree, dict):
+        return {key: _known(value) if key == "dtype" and value is not None else value for key, value in tree.items()}
+    return tuple(_known(value) if isinstance(value, np.dtype | type) else value for value in tree)
+
+
+def _averaged(name: str, value: Any) -> Any:
+    whole = name in AVERAGES and _is_traced(value) and value.dtype.kind in "biu"
+    return value.astype(float) if whole else value
+
+
+def _known(dtype: Any) -> np.dtype:
+    """A dtype as JAX has it, which has no 64-bit ones where they are switched off."""
+    return jax.dtypes.canonicalize_dtype(np.dtype(dtype))
+
+
+def _in_order(shape: tuple[int, ...]) -> np.ndarray:
+    return np.empty(shape, np.uint8)  # memory that nobody touches costs nothing
+
+
+def _lies_in_order(array: Any) -> bool:
+    if isinstance(array, np.ndarray):
+        return array.flags.c_contiguous
+    return array._scalar or not array.ndim or (array._layout is not None and array._layout.flags.c_contiguous)
+
+
+def _arrays(tree: Any) -> Any:
+    """The arrays among arguments, traced and not."""
+    if isinstance(tree, tuple | list):
+        return [array for part in tree for array in _arrays(part)]
+    if isinstance(tree, dict):
+        return _arrays(list(tree.values()))
+    return [tree] if isinstance(tree, TracedArray | np.ndarray) else []
+
+
+def _listed(value: Any) -> Any:
+    """A list of numbers as an array."""
+    return jnp.asarray(value) if isinstance(value, list) else value
+
+
+def _given(result: Any, out: Any, in_order: bool = False) -> Any:
+    """A result of JAX's as NumPy would give it: traced, and in the place of `out`."""
+    if isinstance(out, tuple):
+        (out,) = out
+    if out is not None:
+        if not _is_traced(out):
+            raise Untraceable("it writes traced numbers into another array")
+        out.value = jnp.broadcast_to(result, out.shape).astype(out.dtype)
+        return out
+    if isinstance(result, jax.Array):
+        layout = _in_order(result.shape) if in_order else None
+        return TracedArray(result, layout=layout, scalar=not result.ndim)
+    if isinstance(result, tuple) and hasattr(result, "_fields"):
+        return type(result)(*(_given(part, None) for part in result))
+    return type(result)(_given(part, None) for part in result) if isinstance(result, tuple | list) else result
+
+
+def _viewed(function: Callable[..., Any], array: TracedArray, args: Any, options: Any) -> Any:
+    """What a function of NumPy's that makes views makes of a traced array: a view, or several."""
+
+    def numbered(shape: tuple[int, ...]) -> Any:
+        return function(np.arange(math.prod(shape)).reshape(shape), *args, **options)
+
+    def chosen(found: Any, number: int | None) -> Any:
+        return found if number is None else found[number]
+
+    def view(number: int | None) -> TracedArray:
+        def read(value: Any) -> Any:
+            places = chosen(numbered(value.shape), number)
+            return value.reshape(-1)[places.reshape(-1)].reshape(places.shape)
+
+        def write(value: Any, new: Any) -> Any:
+            places = chosen(numbered(value.shape), number)
+            return value.reshape(-1).at[places.reshape(-1)].set(new.reshape(-1)).reshape(value.shape)
+
+        return array._view(read, write, lambda layout: chosen(function(layout, *args, **options), number))
+
+    found = numbered(array.shape)
+    return type(found)(map(view, range(len(found)))) if isinstance(found, tuple | list) else view(None)
+
+
 def _index(index: Any) -> Any:
     """An index as JAX takes it: without lists."""
     if isinstance(index, tuple):
         return tuple(map(_index, index))
-    return np.asarray(index) if isinstance(index, list) and not _holds_traced(index) else unwrapped(index)
+    if isinstance(index, list):
+        return jnp.asarray(unwrapped(index)) if holds_traced(index) else np.asarray(index)
+    return unwrapped(index)
 
 
 def _is_mask(index: Any) -> bool:
     return isinstance(index, jax.Array) and index.dtype == np.bool_
 
 
+def _is_whole(part: Any) -> bool:
+    if isinstance(part, jax.Array | np.ndarray):
+        return not part.ndim and np.issubdtype(part.dtype, np.integer)
+    return isinstance(part, int | np.integer) and not isinstance(part, bool)
+
+
 def _is_basic(index: Any) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is Ellipsis or isinstance(part, int | np.integer | slice) for part in parts)
+    return all(part is None or part is Ellipsis or isinstance(part, slice) or _is_whole(part) for part in parts)
 
 
-def _at(ufunc: Any, target: Any, index: Any, *values: Any) -> None:
-    """`np.add.at(target, index, values)`, which counts repeated places as often as they are named."""
-    if not _is_traced(target):
-        raise Untraceable("it writes traced numbers into another array")
-    methods = {"add": "add", "multiply": "multiply", "maximum": "max", "minimum": "min"}
-    place = target.value.at[_index(index)]
-    if ufunc.__name__ == "subtract":
-        target.value = place.add(-unwrapped(values[0]))
-    elif ufunc.__name__ in methods:
-        target.value = getattr(place, methods[ufunc.__name__])(unwrapped(values[0]))
-    else:
-        raise Untraceable(f"it uses np.{ufunc.__name__}.at, which JAX does not have")
+def _is_one_entry(index: Any, ndim: int) -> bool:
+    """Whether NumPy gives a scalar, which is no view."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return len(parts) == ndim and all(map(_is_whole, parts))
+
+
+def _any_of_traced(index: Any) -> Any:
+    """The index with 0 for traced numbers: wherever it points to, the view lies in memory in the same way."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return tuple(0 if isinstance(part, jax.Array) else part for part in parts)
+
+
+def _spread(mask: Any, ndim: int) -> Any:
+    return jnp.reshape(mask, mask.shape + (1,) * (ndim - mask.ndim))
+
+
+def holds_traced(tree: Any) -> bool:
+    """Whether a tree of tuples, lists and dicts holds a traced array."""
+    if isinstance(tree, dict):
+        return any(map(holds_traced, tree.values()))
+    return any(map(holds_traced, tree)) if isinstance(tree, tuple | list) else isinstance(tree, TracedArray | Picked)
+
+
+# ------------------------------------------------------------------------------------------------ functions of NumPy
 
 
 def _copyto(target: TracedArray, values: Any, where: Any = True, **_: Any) -> None:
-    new = jnp.broadcast_to(unwrapped(values), target.shape)
+    new = jnp.broadcast_to(jnp.asarray(unwrapped(values)), target.shape)
     target.value = jnp.where(unwrapped(where), new, target.value).astype(target.dtype)
 
 
@@ -278,9 +630,23 @@ def _fill_diagonal(target: TracedArray, value: Any, wrap: bool = False) -> None:
     target.value = jnp.fill_diagonal(target.value, unwrapped(value), wrap=wrap, inplace=False)
 
 
+def _clip(array: Any, low: Any = None, high: Any = None, out: Any = None, **names: Any) -> Any:
+    low, high = names.pop("a_min", names.pop("min", low)), names.pop("a_max", names.pop("max", high))
+    if names:
+        raise Untraceable(f"it uses np.clip with {', '.join(names)}")
+    result = array if low is None else np.maximum(array, low)
+    result = result if high is None else np.minimum(result, high)
+    return _given(unwrapped(result), out, _lies_in_order(result))
+
+
+def _diag(array: TracedArray, k: int = 0) -> TracedArray:
+    return _viewed(np.diagonal, array, (k,), {}) if array.ndim == 2 else TracedArray.new(jnp.diag(array.value, k))
+
+
 def _like(make: Callable[..., Any]) -> Callable[..., Any]:
     def made(model: Any, *args: Any, dtype: Any = None, shape: Any = None, **_: Any) -> TracedArray:
-        return TracedArray(make(unwrapped(model), *unwrapped(args), dtype=dtype, shape=shape))
+        value = make(unwrapped(model), *unwrapped(args), dtype=dtype and _known(dtype), shape=shape)
+        return TracedArray(value, layout=_in_order(value.shape) if shape or _lies_in_order(model) else None)
 
     return made
 
@@ -291,117 +657,19 @@ OWN: dict[str, Callable[..., Any]] = {
     "ndim": lambda array: array.ndim,
     "size": lambda array, axis=None: array.size if axis is None else array.shape[axis],
     "copy": lambda array, **_: array.copy(),
+    "real": lambda array: array.real,
+    "imag": lambda array: array.imag,
     "reshape": lambda array, shape, **options: array.reshape(shape, **options),
     "ravel": lambda array, **options: array.ravel(**options),
     "transpose": lambda array, axes=None: array.transpose(*(axes or ())),
     "swapaxes": lambda array, one, other: array.swapaxes(one, other),
+    "clip": _clip,
+    "diag": _diag,
     "copyto": _copyto,
     "put_along_axis": _put_along_axis,
     "fill_diagonal": _fill_diagonal,
     "zeros_like": _like(jnp.zeros_like),
     "ones_like": _like(jnp.ones_like),
     "empty_like": _like(jnp.zeros_like),
-    "full_like": lambda model, value, dtype=None, shape=None, **_: TracedArray(
-        jnp.full_like(unwrapped(model), unwrapped(value), dtype=dtype, shape=shape)
-    ),
+    "full_like": _like(jnp.full_like),
 }
-
-
-# ------------------------------------------------------------------------------- a namespace that makes traced arrays
-
-
-class Namespace(types.ModuleType):
-    """NumPy, but what makes arrays makes traced ones."""
-
-    def __init__(self) -> None:
-        super().__init__("numpy")
-
-    def __getattr__(self, name: str) -> Any:
-        original = getattr(np, name)
-        return _making(original) if name in MAKERS else original
-
-
-def _making(original: Callable[..., Any]) -> Callable[..., Any]:
-    def made(*args: Any, **options: Any) -> Any:
-        if _holds_traced((args, options)):
-            if original.__name__ in OWN:
-                return OWN[original.__name__](*args, **options)
-            if original.__name__ in ("array", "asarray", "ascontiguousarray", "asfortranarray", "asanyarray"):
-                return _as_array(args[0], original.__name__ == "array", options.get("dtype", (*args, None)[1]))
-            return TracedArray(getattr(jnp, original.__name__)(*unwrapped(args), **unwrapped(options)))
-        result = original(*args, **options)
-        return (
-            TracedArray(jnp.asarray(result))
-            if isinstance(result, np.ndarray) and result.dtype.kind in "biufc"
-            else result
-        )
-
-    return made
-
-
-def _as_array(value: Any, copied: bool, dtype: Any) -> TracedArray:
-    array = value if _is_traced(value) else TracedArray(jnp.array(unwrapped(value)))
-    if dtype is not None and array.dtype != np.dtype(dtype):
-        return array.astype(dtype)
-    return array.copy() if copied else array
-
-
-def _holds_traced(tree: Any) -> bool:
-    if isinstance(tree, dict):
-        return any(map(_holds_traced, tree.values()))
-    return any(map(_holds_traced, tree)) if isinstance(tree, tuple | list) else _is_traced(tree)
-
-
-def _renamed(function: Any, namespace: Namespace, seen: dict[int, Any]) -> Any:
-    """The function in a copy of its module's names, in which NumPy is the namespace; other objects as they are."""
-    if function is np:
-        return namespace
-    name = getattr(function, "__name__", "")
-    if name in MAKERS and getattr(np, name, None) is function:
-        return getattr(namespace, name)
-    if isinstance(function, types.MethodType):
-        return types.MethodType(_renamed(function.__func__, namespace, seen), function.__self__)
-    if not isinstance(function, types.FunctionType) or _is_a_library_s(function):
-        return function
-    if id(function) in seen:
-        return seen[id(function)]
-    names = function.__globals__
-    if id(names) not in seen:
-        seen[id(names)] = copied = dict(names)
-        copied.update({key: _renamed(value, namespace, seen) for key, value in names.items() if _may_use(value)})
-    cells = function.__closure__ and tuple(map(types.CellType, (None,) * len(function.__closure__)))
-    new = types.FunctionType(function.__code__, seen[id(names)], function.__name__, function.__defaults__, cells)
-    new.__kwdefaults__ = function.__kwdefaults__
-    seen[id(function)] = new
-    for cell, original in zip(cells or (), function.__closure__ or (), strict=True):
-        try:
-            cell.cell_contents = _renamed(original.cell_contents, namespace, seen)
-        except ValueError:  # a name that has no value yet
-            continue
-    return new
-
-
-def _may_use(value: Any) -> bool:
-    return value is np or isinstance(value, types.FunctionType | types.BuiltinFunctionType)
-
-
-def _is_a_library_s(function: types.FunctionType) -> bool:
-    """Whether it belongs to a package that is not the caller's: NumPy, SciPy, JAX, or us."""
-    return (function.__module__ or "").partition(".")[0] in ("numpy", "scipy", "jax", "compare", "backproof")
-
-
-def traceable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A NumPy function as one that JAX can trace: of arrays, to whatever it returns, with JAX's arrays in it.
-
-    Raises Untraceable, when it is called, for what only numbers can tell.
-    """
-    namespace = Namespace()
-
-    def traced(*args: Pytree) -> Any:
-        wrapped = jax.tree.map(lambda leaf: TracedArray(jnp.asarray(leaf)) if hasattr(leaf, "dtype") else leaf, args)
-        try:
-            return unwrapped(_renamed(function, namespace, {})(*wrapped))
-        except (jax.errors.JAXTypeError, jax.errors.JAXIndexError) as error:
-            raise Untraceable(str(error).partition("\n")[0]) from error
-
-    return traced

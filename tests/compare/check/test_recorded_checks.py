@@ -1,0 +1,193 @@
+"""Recorded steps and runs: which step is wrong, which update, and where two runs part."""
+
+import re
+
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from compare import Verdict, tap
+from compare.check.optimizers import update_rule
+from compare.check.recorded_checks import check_recording, check_runs
+from compare.check.recording import recorded_steps
+from tests.compare.check.records import steps
+
+
+def loss(parameters, x, y):
+    return jnp.mean(tap("r", x @ parameters["w"] + parameters["b"] - y) ** 2)
+
+
+def judged(arrays, rule=None):
+    return check_recording(recorded_steps(arrays), loss, optimizer=None if rule is None else update_rule(rule))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, ml_dtypes.bfloat16, np.float16])
+@pytest.mark.parametrize("count", [1, 3])
+def test_sound_recordings_agree(dtype, count):
+    report = judged(steps(count, dtype), "sgd:lr=0.1")
+    assert report.verdict is Verdict.AGREE, str(report)
+    assert report.updates is not None
+    assert report.wrong_step is None
+    assert "and so are the updates" in report.sentence
+
+
+GRADIENTS = {
+    "twice": lambda g: g | {"w": 2 * g["w"]},
+    "a sign": lambda g: g | {"b": -g["b"]},
+    "one entry": lambda g: g | {"w": g["w"] * [1, 1, 1.5]},
+    "zero": lambda g: g | {"w": 0 * g["w"]},
+    "a sum for a mean": lambda g: {name: 4 * leaf for name, leaf in g.items()},
+    "not a number": lambda g: g | {"w": g["w"] * np.nan},
+    "another shape": lambda g: g | {"w": g["w"][:2]},
+    "one part in a million": lambda g: g | {"w": g["w"] * (1 + 1e-6)},
+    "an extra leaf": lambda g: g | {"v": np.ones(2)},
+}
+
+
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_a_wrong_gradient_is_found_at_its_step(name, at):
+    arrays = steps(2)
+    part = f"step.{at}/gradients/"
+    right = {leaf: arrays[part + leaf] for leaf in ("w", "b")}
+    report = judged(arrays | {part + leaf: value for leaf, value in GRADIENTS[name](right).items()})
+    assert report.verdict is Verdict.DISAGREE
+    assert report.wrong_step == at
+    assert f"step {at}" in report.sentence
+    assert report.diagnoses
+
+
+def test_a_missing_gradient_is_found_at_its_step():
+    report = judged({name: leaf for name, leaf in steps(3).items() if name != "step.2/gradients/b"})
+    assert report.wrong_step == 2
+    assert report.first_wrong == "b"
+
+
+def test_a_wrong_loss_is_found():
+    arrays = steps(1)
+    arrays["loss"] = arrays["loss"] * 1.01
+    report = judged(arrays)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.first_wrong == "loss"
+
+
+def test_without_a_loss_the_note_says_so():
+    report = judged({name: leaf for name, leaf in steps(2).items() if name != "step.2/loss"})
+    assert report.verdict is Verdict.AGREE
+    assert any("has no loss" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_intermediates_are_compared(wrong):
+    arrays = steps(1)
+    r = arrays["inputs/x"] @ arrays["parameters/w"] + arrays["parameters/b"] - arrays["inputs/y"]
+    arrays["intermediates/r"] = r / 2 * (3 if wrong else 1)
+    report = judged(arrays)
+    assert report.verdict is (Verdict.DISAGREE if wrong else Verdict.AGREE)
+    assert report.first_wrong == ("r" if wrong else None)
+
+
+UPDATES = {
+    "moved": lambda p: p | {"w": p["w"] + 0.01},
+    "one entry": lambda p: p | {"w": p["w"] * [1, 1.001, 1]},
+    "the bias": lambda p: p | {"b": p["b"] * 1.1},
+}
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_a_wrong_update_is_found_at_step_three(name):
+    report = judged(steps(4, update=UPDATES[name], at=3), "sgd:lr=0.1")
+    assert report.verdict is Verdict.DISAGREE
+    assert "step 3 of 4" in report.sentence
+    assert report.wrong_step is None
+    assert report.first_wrong == ("b" if name == "the bias" else "w")
+
+
+def test_another_rate_and_another_rule_are_found():
+    assert judged(steps(3), "sgd:lr=0.2").verdict is Verdict.DISAGREE
+    assert judged(steps(3), "adam:lr=0.1").verdict is Verdict.DISAGREE
+    assert judged(steps(3), "momentum:lr=0.1,beta=0").verdict is Verdict.AGREE
+
+
+def test_updates_without_a_rule_are_not_judged_and_the_note_says_so():
+    report = judged(steps(2))
+    assert report.updates is None
+    assert any("--optimizer" in note for note in report.notes)
+
+
+def test_the_report_is_for_people_and_programs():
+    report = judged(steps(3, gradient=GRADIENTS["twice"], at=2))
+    assert report.to_dict()["wrong_step"] == 2
+    assert report.to_dict()["verdict"] == "disagree"
+    assert "Step 2:" in str(report)
+    assert "Step 1:" not in str(report)
+    with pytest.raises(TypeError):
+        bool(report)
+
+
+def run(scale=0.0, at=None, seed=0, count=20):
+    """A recorded run in float32, moved by rounding that `seed` draws, and from the tensor `at` on by more."""
+    random = np.random.default_rng(5)
+    noise = np.random.default_rng(seed)
+    tensors = {}
+    for i in range(count):
+        values = random.normal(size=(8, 8))
+        values *= 1 + 1e-7 * noise.standard_normal((8, 8)) + (scale if at is not None and i >= at else 0)
+        tensors[f"h{i}"] = values.astype(np.float32)
+    return tensors
+
+
+@pytest.mark.parametrize("twin", [False, True])
+def test_two_runs_that_differ_by_rounding_agree(twin):
+    report = check_runs(run(seed=1), run(seed=2), run(seed=3) if twin else None)
+    assert report.verdict is Verdict.AGREE, str(report)
+
+
+@pytest.mark.parametrize("at", [0, 7, 19])
+@pytest.mark.parametrize("twin", [False, True])
+def test_where_two_runs_part_is_named(at, twin):
+    report = check_runs(run(seed=1), run(1e-2, at, seed=2), run(seed=3) if twin else None)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.first_wrong == f"h{at}"
+    assert f"first part at h{at}" in report.sentence
+    assert f"h{at}" in str(report)
+    assert ("may make" in report.sentence) is not twin
+
+
+def test_a_twin_that_scatters_excuses_what_it_scatters_by():
+    shaky = {name: leaf * np.float32(1.01) for name, leaf in run(seed=1).items()}
+    assert check_runs(run(seed=1), run(1e-2, 0, seed=2)).verdict is Verdict.DISAGREE
+    assert check_runs(run(seed=1), run(1e-2, 0, seed=2), shaky).verdict is Verdict.AGREE
+
+
+PARTINGS = {
+    "a tensor that is missing": (lambda r: r.pop("h3"), "the second run has no such tensor"),
+    "a tensor of its own": (lambda r: r.update(new=np.ones(2)), "the first run has no such tensor"),
+    "another shape": (lambda r: r.update(h3=np.ones(2)), r"its shape is \(8, 8\) in the first run"),
+    "not finite": (lambda r: r["h3"].fill(np.inf), "not finite"),
+}
+
+
+@pytest.mark.parametrize("name", PARTINGS)
+def test_what_cannot_be_compared_is_said(name):
+    change, message = PARTINGS[name]
+    second = run(seed=1)
+    change(second)
+    report = check_runs(run(seed=1), second)
+    assert report.verdict is Verdict.DISAGREE
+    assert any(re.search(message, row.message) for row in report.rows)
+
+
+def test_whole_numbers_are_the_same_or_not():
+    ids = {"ids": np.arange(5), "mask": np.array([True, False])}
+    assert check_runs(ids, {name: leaf.copy() for name, leaf in ids.items()}).verdict is Verdict.AGREE
+    assert check_runs(ids, ids | {"ids": np.array([0, 1, 2, 3, 5])}).first_wrong == "ids"
+    assert check_runs(ids, ids | {"mask": np.array([True, True])}).first_wrong == "mask"
+    nan = {"a": np.array([np.nan, 1.0])}
+    assert check_runs(nan, {"a": nan["a"].copy()}).verdict is Verdict.AGREE
+
+
+def test_an_empty_run_is_refused():
+    with pytest.raises(ValueError, match="holds no arrays"):
+        check_runs({}, run())

@@ -1,0 +1,74 @@
+"""The naming rule of recordings, and what does not follow it."""
+
+import numpy as np
+import pytest
+
+from compare.check.recording import arguments, recorded_steps
+from compare.errors import BadInput
+from tests.compare.check.records import steps
+
+
+def renamed(arrays, change):
+    return {change(name): array for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("change", [str, lambda name: name.replace("/", "."), lambda n: n.replace("step.", "step/")])
+def test_slashes_and_dots_both_separate(change):
+    found = recorded_steps(renamed(steps(3), change))
+    assert [step.number for step in found] == [1, 2, 3]
+    assert all(set(step.parameters) == set(step.gradients) == set(step.next) == {"w", "b"} for step in found)
+    assert all(step.loss is not None for step in found)
+
+
+def test_one_step_needs_no_number_and_leaves_may_be_nested():
+    arrays = renamed(steps(1), lambda name: name.replace("/w", "/layers/0/w"))
+    (step,) = recorded_steps(arrays)
+    assert step.number == 1
+    assert set(step.parameters) == {"layers.0.w", "b"}
+
+
+def test_steps_are_in_their_order_and_not_the_files():
+    backwards = dict(reversed(steps(12).items()))
+    assert [step.number for step in recorded_steps(backwards)] == list(range(1, 13))
+
+
+def without(name):
+    return {key: array for key, array in steps(3).items() if key != name}
+
+
+BAD = {
+    "nothing": ({}, "holds no arrays"),
+    "another name": (steps(1) | {"stuff": np.ones(1)}, "'stuff' is no name of a recording"),
+    "a part without a leaf": (steps(1) | {"parameters": np.ones(1)}, "no name of a recording"),
+    "a loss with a leaf": (steps(1) | {"loss/a": np.ones(1)}, "no name of a recording"),
+    "a folder upwards": (steps(1) | {"step.1/../../x": np.ones(1)}, "no name of a recording"),
+    "a number in another script": (steps(1) | {"step.²/loss": np.ones(1)}, "no name of a recording"),
+    "no gradients": ({"parameters/w": np.ones(1)}, "step 1 of the recording has no gradients"),
+    "no parameters": ({"gradients/w": np.ones(1)}, "step 1 of the recording has no parameters"),
+    "a leaf that is missing later": (without("step.2/parameters/w"), "step 2 of the recording has no parameters/w"),
+    "a leaf that is new later": (
+        steps(3) | {"step.2/parameters/v": np.ones(1)}, "step 2 of the recording has parameters/v, and step 1 has not"),
+    "another shape later": (steps(3) | {"step.2/parameters/w": np.ones(4)}, r"of shape \(4,\) at step 2"),
+    "another dtype later": (steps(3) | {"step.3/parameters/w": np.ones(3, "f4")}, "is float32 .* at step 3"),
+    "a step twice": (steps(3) | {"loss": np.ones(1)}, "'loss' is in the recording twice"),
+    "a leaf twice": (steps(1) | {"parameters.w": np.ones(3)}, "twice"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_does_not_follow_the_rule_is_refused(name):
+    arrays, message = BAD[name]
+    with pytest.raises(BadInput, match=message):
+        recorded_steps(arrays)
+
+
+def test_inputs_go_by_the_names_of_the_losss_arguments_or_in_order():
+    (step,) = recorded_steps(steps(1))
+    x, y = step.inputs["x"], step.inputs["y"]
+    assert arguments(step, lambda parameters, x, y: 0)[0] is x
+    assert arguments(step, lambda parameters, y, x: 0)[0] is y
+    assert arguments(step, lambda parameters, a, b: 0)[1] is y
+    assert arguments(step, lambda *given: 0)[0] is x
+    del step.inputs["x"]
+    with pytest.raises(BadInput, match="has no inputs/x, which the loss takes"):
+        arguments(step, lambda parameters, x, y: 0)
