@@ -513,7 +513,7 @@ def test_a_paraphrase_is_noticed():
 
 
 def test_the_picture_of_the_judge_names_its_files():
-    """The one at the head of compare/judge/__init__.py; the rules of hypotheses and primitives stand for their rooms."""
+    """The one at the head of compare/judge/__init__.py; hypotheses and primitives are rooms of rules."""
     judge = ROOT / "compare" / "judge"
     picture = ast.get_docstring(ast.parse((judge / "__init__.py").read_text())) or ""
     folded = {"hypotheses", "primitives"}

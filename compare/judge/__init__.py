@@ -27,7 +27,7 @@ The way of a check, from its door to its report; each room imports only from tho
          |          perturbation.py error_model.py   every operation's result moved by what its rounding may be
          |
     program/        trace.py         the loss and its gradient, traced once by JAX
-                    numpy_tracing.py the same of a function in NumPy
+                    numpy_tracing.py numpy_names.py   the same of a function in NumPy
                     plan.py line.py blocks.py   evaluated step by step in NumPy, along a line, in blocks
                     decisions.py     floor, comparisons and the like, repeated from run to run
                     primitives/      by rules that know each operation from one table
