@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_the_middle_half():
 
 
 def test_the_fast_twin_stands_for_numpy_where_both_were_timed():
-    both = {"manual": [9.0], "manual-fast": [3.0], "autodiff": [6.0]}
+    both: dict[str, Any] = {"manual": [9.0], "manual-fast": [3.0], "autodiff": [6.0]}
     assert a_run(a_cell(**both)).lines() == ["NumPy is ahead of JAX at 1x2x3."]
     assert a_cell(**both).by_hand == "manual-fast"
     assert a_cell(manual=[9.0]).by_hand == "manual"

@@ -9,7 +9,7 @@ from tests.compare.html.markup import HOSTILE, Outline
 
 
 def row(path, verdict=Verdict.AGREE):
-    return Row(path, verdict, (2,), "float64", 1.0, 0.5, 1e-16, (0,), 1.5, 1.0, "1.5, where 1 is expected")
+    return Row(path, verdict, (2,), "float64", 1.0, 0.5, 1e-16, (0,), 1.5, 1.0, message="1.5, where 1 is expected")
 
 
 def words(markup):

@@ -46,7 +46,7 @@ def test_of_thousands_those_are_shown_that_say_most():
 
 def test_numbers_are_those_of_the_chosen_entries_and_the_largest_difference_that_of_all():
     by_hand, by_jax = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.5, 1.0])
-    row = Row("W", Verdict.AGREE, (3,), "float64", 1.0, 0.25, 0.5, (0,), 1.0, 1.0, "")
+    row = Row("W", Verdict.AGREE, (3,), "float64", 1.0, 0.25, 0.5, (0,), 1.0, 1.0)
     found = numbers(np.array([7.0, 8.0, 9.0]), by_hand, by_jax, [(1,)], row)
     (entry,) = found.entries
     assert (entry.index, entry.value, entry.by_hand, entry.by_jax, entry.difference) == ((1,), 8.0, 2.0, 2.5, 0.5)

@@ -1,5 +1,7 @@
 """The notebook's network as a check takes it: the same loss and gradients, and a fault is located among its values."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -39,7 +41,7 @@ def test_a_fault_is_located_at_the_value_that_goes_wrong_first(monkeypatch):
         intermediates["Z1"] = dZ1
         return gradients | {"W1": dZ1 @ x.T, "b1": dZ1.sum(axis=1, keepdims=True)}
 
-    options = {"probes": False, "references": False}
+    options: dict[str, Any] = {"probes": False, "references": False}
     assert check_gradients(shallow_by_hand, shallow_loss, *POINT, **options).verdict is Verdict.AGREE
     monkeypatch.setattr(manual, "backpropagation", without_derivative)
     report = check_gradients(shallow_by_hand, shallow_loss, *POINT, **options)
