@@ -22,7 +22,7 @@ from compare.judge.evaluation.finite_differences import (
     slope_along,
 )
 from compare.judge.evaluation.intermediates import rules_of_its_own
-from compare.judge.evaluation.perturbed_points import scaled
+from compare.judge.evaluation.perturbed_points import is_symmetric, scaled
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.program.trace import widened
 from compare.judge.reports.gradient_report import GradientReport
@@ -265,8 +265,14 @@ def _by_complex_step(
 
 def fits_its_loss(check: Check, point: Point) -> dict[str, Derivative]:
     """When both sides agree: do they agree with the loss? One random direction over all parameters."""
-    direction = {"random": random_direction(point.parameters, check.seed)}
-    return opinions_on(check, point, direction, sides=("autodiff",))
+
+    # Of a symmetric matrix, some functions read one triangle, and JAX shares what that is between both.
+    def symmetrized(leaf: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        return (direction + np.swapaxes(direction, -1, -2)) / 2 if is_symmetric(leaf) else direction
+
+    drawn = random_direction(point.parameters, check.seed)
+    drawn = jax.tree.map(symmetrized, point.parameters, drawn)
+    return opinions_on(check, point, {"random": drawn}, sides=("autodiff",))
 
 
 def intended(check: Check, point: Point) -> str:

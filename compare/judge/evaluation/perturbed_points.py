@@ -50,7 +50,7 @@ def scaled(factor: float) -> Callable[..., Any]:
             if not _floating(leaf):
                 return leaf
             noise = 0.1 * random.standard_normal(leaf.shape)
-            if _symmetric(leaf):  # a covariance, say, of which a formula may read one half
+            if is_symmetric(leaf):  # a covariance, say, of which a formula may read one half
                 noise = (noise + np.swapaxes(noise, -1, -2)) / 2
             elif _triangular(leaf):
                 noise = np.where(leaf == 0, 0.0, noise)
@@ -65,7 +65,7 @@ def scaled(factor: float) -> Callable[..., Any]:
     return move
 
 
-def _symmetric(leaf: np.ndarray) -> bool:
+def is_symmetric(leaf: np.ndarray) -> bool:
     """Whether a stack of matrices is symmetric, and not only diagonal, as a weight may be that starts at 0 or 1."""
     if leaf.ndim < 2 or leaf.shape[-1] != leaf.shape[-2]:
         return False
