@@ -126,7 +126,8 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         importlib.import_module(module.name)
 """
     # Their imports filter warnings.
-    others = "import contextlib, scipy.special, scipy.sparse.linalg\nwith contextlib.suppress(ImportError):\n    import torch"
+    others = "import contextlib, scipy.special, scipy.sparse.linalg\n"
+    others += "with contextlib.suppress(ImportError):\n    import torch"
     return changes_by({package: every.format(package=package) for package in PACKAGES}, others)
 
 

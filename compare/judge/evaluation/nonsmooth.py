@@ -129,7 +129,7 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
     entries = [
         (row.path, index) for row in point.rows if row.path in wrong for index in _worst_entries(row, came, near[0])
     ]
-    if {path for path, _ in entries} != wrong:
+    if {path for path, _ in entries} != wrong or any(np.iscomplexobj(came[path]) for path in wrong):
         return False  # what is no number, or no gradient of that shape, is no derivative anywhere
     cloud, wide = (
         np.array([[leaves[path][index] for path, index in entries] for leaves in clouds])

@@ -1,5 +1,6 @@
 """16 bits: kernels that are right agree however their reference is written, and small factors show all the same."""
 
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
