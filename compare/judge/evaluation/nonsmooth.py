@@ -112,6 +112,8 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
     directions all around. A pair is enough to refuse full gradients for both sides of a tie. And the hull must not
     shrink with the neighborhood: where it does, the gradient is continuous there, and any small error would lie in it.
     """
+    if any(np.iscomplexobj(point.actual.get(path)) for path in wrong):
+        return False
     random = np.random.default_rng(check.seed)
 
     def beside(sample: int, times: float) -> Leaves:
@@ -129,20 +131,23 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
     entries = [
         (row.path, index) for row in point.rows if row.path in wrong for index in _worst_entries(row, came, near[0])
     ]
-    if {path for path, _ in entries} != wrong or any(np.iscomplexobj(came[path]) for path in wrong):
+    if {path for path, _ in entries} != wrong:
         return False  # what is no number, or no gradient of that shape, is no derivative anywhere
     cloud, wide = (
         np.array([[leaves[path][index] for path, index in entries] for leaves in clouds])
         for clouds in (near, [beside(sample, WIDER) for sample in range(16)])
     )
     target = np.array([float(came[path][index]) for path, index in entries])
-    spread = np.ptp(cloud[:16], axis=0)
-    if not (spread > 0.3 * np.ptp(wide, axis=0)).any() or not spread.any():
+    spread, wider = np.ptp(cloud[:16], axis=0), np.ptp(wide, axis=0)
+    error = np.abs(target - np.array([float(point.expected[path][index]) for path, index in entries]))
+    jumps = (spread > 0.3 * wider) & (spread > 0.5 * error)
+    rounding = np.array([float(point.tolerance[path][index]) for path, index in entries])  # what came is rounded
+    beyond = error > rounding
+    if not beyond.any() or not jumps[beyond].all():  # a dtype may be wrong where no number is
         return False
     angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     rays = np.stack([np.cos(angles), np.sin(angles)])
     margin = 1e-4 * np.abs(cloud).max() + 1e-12
-    rounding = np.array([float(point.tolerance[path][index]) for path, index in entries])  # what came is rounded
     return all(
         bool((target[[i, j]] @ rays <= (cloud[:, [i, j]] @ rays).max(axis=0) + margin + rounding[[i, j]].max()).all())
         for i in range(len(entries))
