@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compare.judge.diagnosis.evidence import SLACK, Evidence, in_words
+from compare.judge.diagnosis.evidence import CHANCE, SLACK, Evidence, in_words
 from compare.judge.reports.verdict import Diagnosis
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import DEVIATIONS
@@ -102,13 +102,26 @@ def overwritten(e: Evidence) -> Iterator[Diagnosis]:
         ordered = np.sort(terms, axis=None)
         after = np.searchsorted(ordered, e.came[wrong]).clip(1, terms.size - 1)
         nearest = np.minimum(*(np.abs(ordered[i] - e.came[wrong]) for i in (after - 1, after)))
-        if (nearest <= SLACK * e.allowed[wrong]).all():
+        tolerance = SLACK * e.allowed[wrong]
+        if (nearest <= tolerance).all() and _hardly_by_chance(e.came[wrong], tolerance, ordered, len(e.known)):
             yield e.says(
                 "lost-repeats",
                 f"each of its {int(wrong.sum())} wrong entries is a single entry of {name}: contributions overwrite "
                 "each other instead of adding up.",
             )
             return
+
+
+def _hardly_by_chance(numbers: np.ndarray, tolerance: np.ndarray, ordered: np.ndarray, arrays: int) -> bool:
+    """Whether numbers of these sizes would hardly all be found among those of some array, each to within its tolerance.
+
+    As many of the array's values as are within half a number's size of it are spread over that size: so many more are
+    within the tolerance of any number there. Among thousands of values of 16 bits, one always is.
+    """
+    values, size = np.unique(ordered), np.maximum(np.abs(numbers), tolerance)
+    around = np.searchsorted(values, numbers + size / 2) - np.searchsorted(values, numbers - size / 2)
+    found = np.minimum(2 * tolerance / np.maximum(size, 1e-300) * np.maximum(around, 1), 1.0)
+    return float(np.log(np.maximum(found, 1e-300)).sum() + np.log(arrays)) <= np.log(CHANCE)
 
 
 def ties(e: Evidence) -> Iterator[Diagnosis]:
