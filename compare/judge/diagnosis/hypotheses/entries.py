@@ -236,6 +236,8 @@ def few_entries(e: Evidence) -> Iterator[Diagnosis]:
     count = int(wrong.sum())
     if count == 0 or count > max(1, 0.05 * wrong.size) or wrong.size < 2:
         return
+    if e.departs(~wrong):
+        return  # the others are wrong alike, and only within what is rounding for each of them
     index = tuple(int(i) for i in np.argwhere(wrong)[0])
     place = f"[{', '.join(map(str, index))}]"
     right, came = float(e.right[index]), float(e.came[index])
@@ -243,7 +245,7 @@ def few_entries(e: Evidence) -> Iterator[Diagnosis]:
         times = f", {came / right:.12g} times what it should be" if right else ""
         yield e.says("single-entry", f"one entry of {wrong.size} is wrong: {place} is {came:.9g}{times}.")
     else:
-        # The others may be wrong alike, and only within what is rounding for each of them.
+        # Nor may the others be wrong in other ways, within what is rounding for each of them.
         if not e.is_rounding(e.error[~wrong], e.allowed[~wrong]):
             return
         where = _pattern(wrong)
