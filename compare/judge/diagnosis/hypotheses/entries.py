@@ -11,6 +11,8 @@ from compare.judge.roundoff.tolerance import DEVIATIONS
 
 # The correlation of errors at points near each other that rounding may have.
 COMMON = 0.6
+# Sizes that differ by less than this share of the largest are one size.
+ONE_SIZE = 0.01
 
 
 def zeros(e: Evidence) -> Iterator[Diagnosis]:
@@ -174,11 +176,14 @@ def clipping(e: Evidence) -> Iterator[Diagnosis]:
         sizes.size < 3 or e.decides(sizes - sizes.mean(), np.full(sizes.shape, equal), e.error[wrong], fitted=1)
     ):
         return
-    cut = (np.abs(e.right[wrong]) > limit) & (np.sign(e.came[wrong]) == np.sign(e.right[wrong]))
+    expected = np.abs(e.right[wrong])
+    if np.ptp(expected) < ONE_SIZE * expected.max():
+        return  # they are of one size, as Adam's first step is: no clip makes what came so
+    cut = (expected > limit) & (np.sign(e.came[wrong]) == np.sign(e.right[wrong]))
     if sizes.size > 1 and cut.all() and (np.abs(e.came) <= limit * (1 + 1e-9)).all():
         yield e.says("clipping", f"it is clipped at ±{limit:.6g}: entries beyond that are cut off.", limit)
         return
-    if not (np.abs(e.right[wrong]) < limit).all():
+    if not (expected < limit).all():
         return
     # A single entry tells a clip only if its value is a round number such as 1e-7, perhaps over a size.
     round_number = next((v for n in (1, *e.sizes.values()) if _is_power_of_ten(v := limit * n)), None)

@@ -134,6 +134,9 @@ def test_clipping():
     small = np.array([1e-9, 2e-9, -3e-10, 0.2])
     came = np.array([1e-7, 1e-7, -1e-7, 0.2])
     assert named(came, small)[:2] == ("clipping", pytest.approx(1e-7))
+    signs = np.sign(RIGHT) * (0.01 + 1e-9 * np.abs(RIGHT))  # of one size, as they should be
+    assert kinds(0.99 * np.sign(RIGHT) * 0.01, signs) <= {"factor"}
+    assert kinds(1.01 * np.sign(RIGHT) * 0.01, signs) <= {"factor"}
 
 
 @pytest.mark.parametrize("narrow", ["float16", "float32"])
