@@ -22,6 +22,7 @@ from compare.judge.evaluation.finite_differences import (
     slope_along,
 )
 from compare.judge.evaluation.intermediates import rules_of_its_own
+from compare.judge.evaluation.nonsmooth import a_little_away
 from compare.judge.evaluation.perturbed_points import is_symmetric, scaled
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.program.trace import widened
@@ -30,12 +31,44 @@ from compare.judge.reports.verdict import Diagnosis, Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.pytrees import LOSS, Leaves, Pytree, copies, leaves_by_path
 
+# Of the largest entry: derivatives that change so much a little away are those at a nonsmooth point.
+JUMP = 0.1
+
 
 def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | None, list[Diagnosis]]:
     """The first wrong quantity in backward order, each judged given what came before it, and all causes found.
 
     If `side`, the one at fault, is "autodiff", causes say how JAX's gradient differs from the hand-written one.
+    Entries at which the reference has another derivative beside the point may hide a cause: it is looked for there.
     """
+    first, causes = _explained(check, point, side)
+    near = None if causes or not check.loss.has_nonsmooth_points else _beside(check, point)
+    if near is not None:
+        _, found = _explained(check, near, side)
+        wrong = point.wrong
+        words = "beside this point, which is a nonsmooth one, "
+        causes = [replace(cause, message=words + cause.message) for cause in found if cause.path in wrong]
+    return first, causes
+
+
+def _beside(check: Check, point: Point) -> Point | None:
+    """A point a little away, if some wrong entry is another there on either side, as it is at no smooth point."""
+    near = a_little_away(check, point, np.random.default_rng(check.seed))
+    if near is None or near.verdict is not Verdict.DISAGREE:
+        return None
+    for path in point.wrong & point.expected.keys() & point.actual.keys():
+        here = [np.asarray(values[path], np.complex128) for values in (point.actual, point.expected)]
+        if path not in near.actual or {np.shape(near.actual[path]), here[0].shape} != {here[1].shape}:
+            continue
+        wrong = ~(np.abs(here[0] - here[1]) <= point.tolerance[path])
+        limit = JUMP * np.abs(here[1]).max(initial=0.0)
+        for values, value in zip((near.actual, near.expected), here, strict=True):
+            if (wrong & (np.abs(values[path] - value) > limit)).any():
+                return near
+    return None
+
+
+def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[Diagnosis]]:
     alone = judge_alone(check, point)
     actual, expected = point.actual, leaves_by_path(point.parameters)
     # A gradient that is right is so though the intermediate that was returned beside it is wrong; and where a point may

@@ -22,7 +22,7 @@ from compare.judge.evaluation.intermediates import tapped_values
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.reports.verdict import Diagnosis
 from compare.judge.roundoff.tolerance import DEVIATIONS
-from compare.judge.roundoff.whole import Departure
+from compare.judge.roundoff.whole import ALONE, Departure
 from compare.pytrees import LOSS, leaves_by_path
 
 SLACK = 4.0  # times the tolerance: a prediction has passed one more computation
@@ -175,6 +175,30 @@ class Evidence:
         """Whether errors are, all together, no larger than rounding is expected to be."""
         shares = errors * DEVIATIONS / np.maximum(allowed, 1e-300)
         return not shares.size or bool(np.sqrt(np.mean(np.square(shares))) <= 3)
+
+    def common_factor(self, part: np.ndarray | None = None) -> tuple[float, float] | None:
+        """The factor that is nearest to making the right values of a part the actual ones, and its standard error.
+
+        By least squares, each entry as much as it tells; the error as the entries scatter about it, and as rounding has
+        them scatter at least. None where nothing tells.
+        """
+        chosen = self.right != 0 if part is None else part & (self.right != 0)
+        unit = np.maximum(self.allowed[chosen], 1e-300) / DEVIATIONS
+        with np.errstate(over="ignore"):
+            came, right = self.came[chosen] / unit, self.right[chosen] / unit
+        largest = float(np.abs([came, right]).max(initial=0.0))
+        if right.size < 2 or not 0 < largest < np.inf:
+            return None
+        came, right = came / largest, right / largest
+        telling = max(float(np.vdot(right, right)), 1e-300)
+        c = float(np.vdot(right, came)) / telling
+        scatter = float(np.linalg.norm(came - c * right)) / (right.size - 1) ** 0.5
+        return c, max(scatter, 1 / largest) / telling**0.5
+
+    def departs(self, part: np.ndarray) -> bool:
+        """Whether a part has a factor of its own that no rounding makes, though every entry's error may be rounding."""
+        found = self.common_factor(part)
+        return found is not None and abs(found[0] - 1) > ALONE * found[1]
 
     def says(self, kind: str, message: str, factor: float | None = None) -> Diagnosis:
         return Diagnosis(self.path, kind, message, factor)

@@ -21,6 +21,8 @@ from compare.pytrees import Pytree, leaves_by_path
 
 # Usual decay rates of Adam's two moments.
 BETAS = [(0.9, 0.999), (0.9, 0.99), (0.9, 0.95), (0.9, 0.98), (0.8, 0.999), (0.5, 0.999)]
+# What is said of a parameter's step as such, and is no consequence of a wrong state.
+OF_THE_RULE = {"frozen", "weight-decay", "bias-correction", "stale-read", "momentum"}
 
 
 def explain_step(
@@ -301,4 +303,5 @@ def _shared(found: list[Diagnosis], wrong: list[str], parameters: int) -> list[D
     if not found and (everywhere or any(path.startswith("state.") for path in wrong)):
         what = "every parameter's step is" if everywhere else "the optimizer's state is"
         return [Diagnosis(wrong[0], "update-rule", f"{what} wrong, in no way that has a name: the update rule.")]
-    return found
+    # A step is made from the state: what is wrong there comes first, but for what is the update rule's own.
+    return sorted(found, key=lambda d: (d.kind not in OF_THE_RULE, not str(d.path).startswith("state.")))

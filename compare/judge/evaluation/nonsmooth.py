@@ -29,7 +29,7 @@ def kink(check: Check, point: Point) -> str | None:
         return None
     random = np.random.default_rng(check.seed)
     for _ in range(2):
-        near = _near(check, point, random)
+        near = a_little_away(check, point, random)
         if near is None or near.verdict is Verdict.INCONCLUSIVE:
             return None
         if near.verdict is Verdict.DISAGREE and not _is_tie(check, near):
@@ -51,11 +51,11 @@ def _is_tie(check: Check, point: Point) -> bool:
 
 def beside(check: Check, point: Point) -> Point | None:
     """A point a little away where both sides agree, or None."""
-    near = _near(check, point, np.random.default_rng(check.seed))
+    near = a_little_away(check, point, np.random.default_rng(check.seed))
     return near if near is not None and near.verdict is Verdict.AGREE else None
 
 
-def _near(check: Check, point: Point, random: np.random.Generator) -> Point | None:
+def a_little_away(check: Check, point: Point, random: np.random.Generator) -> Point | None:
     """Both sides at a point moved a little. Arguments that may be labels, masks or grids stay what they are."""
 
     def jitter(leaf: Any) -> Any:

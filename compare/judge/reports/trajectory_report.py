@@ -155,8 +155,9 @@ class TrajectoryReport:
             )
         if self.verdict is Verdict.DISAGREE:
             row = next(row for row in self.rows if row.path == self.first_wrong)
-            what = self.diagnoses[0].message if self.diagnoses else f"{row.message}."
-            return f"DISAGREE: step {row.wrong_step} of {self.steps}, {row.path}: {what}"
+            cause = self.diagnoses[0] if self.diagnoses else None
+            path, what = (row.path, f"{row.message}.") if cause is None else (cause.path or row.path, cause.message)
+            return f"DISAGREE: step {row.wrong_step} of {self.steps}, {path}: {what}"
         row = next(row for row in self.rows if row.verdict is Verdict.INCONCLUSIVE)
         if row.message:
             return f"INCONCLUSIVE: step {row.adrift_step}, {row.path}: {row.message}."

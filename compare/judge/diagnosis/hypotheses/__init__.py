@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from compare.judge.diagnosis.evidence import Evidence
 from compare.judge.diagnosis.hypotheses.arrangement import misplaced, permutation, shift, symmetric, transpose, triangle
-from compare.judge.diagnosis.hypotheses.constants import conjugated, constant_factor, factor_of_a_part
+from compare.judge.diagnosis.hypotheses.constants import common_factor, conjugated, constant_factor, factor_of_a_part
 from compare.judge.diagnosis.hypotheses.entries import (
     clipping,
     few_entries,
@@ -38,6 +38,7 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     accumulator,
     conjugated,
     constant_factor,
+    common_factor,
     symmetric,
     transpose,
     shift,
@@ -67,7 +68,17 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
 ]
 
 # Those that take the right values for the numbers that came, elsewhere or times something.
-OF_RIGHT_VALUES = {constant_factor, symmetric, transpose, shift, permutation, line_factors, broadcast, misplaced}
+OF_RIGHT_VALUES = {
+    constant_factor,
+    common_factor,
+    symmetric,
+    transpose,
+    shift,
+    permutation,
+    line_factors,
+    broadcast,
+    misplaced,
+}
 # Those that look at which entries are wrong, of which there are none where a leaf is wrong as a whole only.
 OF_WRONG_ENTRIES = {zeros, missing_mask, masked, ties, overwritten, clipping, few_entries, precision}
 # Those that say something of pairs of real and imaginary parts.

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compare.judge.diagnosis.evidence import Evidence
+from compare.judge.diagnosis.evidence import SLACK, Evidence
 from compare.judge.reports.verdict import Diagnosis
+from compare.judge.roundoff.whole import ALONE, SHORTEST
 
 # A size explains a factor only where, of all that sizes may make, one so near is found by chance no more often.
 COINCIDENCE = 0.01
@@ -48,25 +49,54 @@ def constant_factor(e: Evidence) -> Iterator[Diagnosis]:
     yield e.says("factor", f"it is {amount} times what it should be{known}.", c)
 
 
+def common_factor(e: Evidence) -> Iterator[Diagnosis]:
+    """One factor for all, which rounding hides in each entry but not in all of them: the lines have it alike.
+
+    What it leaves is rounding, which may be as large as what it explains.
+    """
+    found = e.common_factor() if e.right.size >= SHORTEST else None
+    if found is None:
+        return
+    c, error = found
+    left = e.came - c * e.right
+    if not abs(c - 1) > ALONE * error or not (np.abs(left) <= SLACK * max(1.0, abs(c)) * e.allowed).all():
+        return
+    if not e.is_rounding(left, max(1.0, abs(c)) * e.allowed) or not _lines_are_alike(e, c):
+        return
+    precision = max(2 * error, 1e-12)
+    amount, named = factor_in_words(c, precision), name_factor(c, e, precision)
+    known = f" ({amount} = {named})" if named and named != amount else ""
+    unseen = "" if e.wrong.any() else ", though no entry stands out"
+    yield e.says("factor", f"as a whole it is {amount} times what it should be{known}{unseen}.", c)
+
+
+def _lines_are_alike(e: Evidence, c: float) -> bool:
+    """Whether each row, or whatever stands along another axis, has the common factor as well as it tells."""
+    for axis, n in enumerate(e.right.shape):
+        places = np.indices(e.right.shape, sparse=True)[axis]
+        for line in range(n):
+            found = e.common_factor(np.broadcast_to(places == line, e.right.shape))
+            if found is not None and abs(found[0] - c) > max(ALONE * found[1], abs(c - 1) / 3):
+                return False
+    return True
+
+
 def factor_of_a_part(e: Evidence) -> Iterator[Diagnosis]:
-    """A factor on the whole or on one line, in what no entry shows: what it leaves is the rounding of each."""
-    if e.departure is None or e.wrong.any() or not np.isfinite(e.departure.factor):
+    """A factor on one line, in what no entry shows: what it leaves is the rounding of each, and the rest is right."""
+    if e.departure is None or e.departure.axis is None or e.wrong.any() or not np.isfinite(e.departure.factor):
         return
     axis, line, c = e.departure.axis, e.departure.line, e.departure.factor
-    part = np.ones(e.right.shape, bool)
-    if axis is not None:
-        part &= np.indices(e.right.shape)[axis] == line
+    part = np.indices(e.right.shape)[axis] == line
     left, error = e.came[part] - c * e.right[part], e.error[part]
     if not e.is_rounding(left, e.allowed[part]) or not e.is_rounding(e.error[~part], e.allowed[~part]):
+        return
+    if e.departs(~part):
         return
     if np.linalg.norm(left) > 0.5 * np.linalg.norm(error):
         return
     amount = factor_in_words(c, max(abs(c - 1) / 10, 1e-9))
-    if axis is None:
-        yield e.says("factor", f"as a whole it is {amount} times what it should be, though no entry stands out.", c)
-    else:
-        words = f"at {line} of axis {axis} it is {amount} times what it should be, though no entry stands out."
-        yield e.says("line-factors", words, c)
+    words = f"at {line} of axis {axis} it is {amount} times what it should be, though no entry stands out."
+    yield e.says("line-factors", words, c)
 
 
 def precision_of_factor(e: Evidence) -> float:

@@ -4,13 +4,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compare.judge.diagnosis.evidence import SLACK, Evidence, in_words
+from compare.judge.diagnosis.evidence import CHANCE, SLACK, Evidence, in_words
 from compare.judge.reports.verdict import Diagnosis
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import DEVIATIONS
 
 # The correlation of errors at points near each other that rounding may have.
 COMMON = 0.6
+# Sizes that differ by less than this share of the largest are one size.
+ONE_SIZE = 0.01
 
 
 def zeros(e: Evidence) -> Iterator[Diagnosis]:
@@ -102,13 +104,26 @@ def overwritten(e: Evidence) -> Iterator[Diagnosis]:
         ordered = np.sort(terms, axis=None)
         after = np.searchsorted(ordered, e.came[wrong]).clip(1, terms.size - 1)
         nearest = np.minimum(*(np.abs(ordered[i] - e.came[wrong]) for i in (after - 1, after)))
-        if (nearest <= SLACK * e.allowed[wrong]).all():
+        tolerance = SLACK * e.allowed[wrong]
+        if (nearest <= tolerance).all() and _hardly_by_chance(e.came[wrong], tolerance, ordered, len(e.known)):
             yield e.says(
                 "lost-repeats",
                 f"each of its {int(wrong.sum())} wrong entries is a single entry of {name}: contributions overwrite "
                 "each other instead of adding up.",
             )
             return
+
+
+def _hardly_by_chance(numbers: np.ndarray, tolerance: np.ndarray, ordered: np.ndarray, arrays: int) -> bool:
+    """Whether numbers of these sizes would hardly all be found among those of some array, each to within its tolerance.
+
+    As many of the array's values as are within half a number's size of it are spread over that size: so many more are
+    within the tolerance of any number there. Among thousands of values of 16 bits, one always is.
+    """
+    values, size = np.unique(ordered), np.maximum(np.abs(numbers), tolerance)
+    around = np.searchsorted(values, numbers + size / 2) - np.searchsorted(values, numbers - size / 2)
+    found = np.minimum(2 * tolerance / np.maximum(size, 1e-300) * np.maximum(around, 1), 1.0)
+    return float(np.log(np.maximum(found, 1e-300)).sum() + np.log(arrays)) <= np.log(CHANCE)
 
 
 def ties(e: Evidence) -> Iterator[Diagnosis]:
@@ -161,11 +176,14 @@ def clipping(e: Evidence) -> Iterator[Diagnosis]:
         sizes.size < 3 or e.decides(sizes - sizes.mean(), np.full(sizes.shape, equal), e.error[wrong], fitted=1)
     ):
         return
-    cut = (np.abs(e.right[wrong]) > limit) & (np.sign(e.came[wrong]) == np.sign(e.right[wrong]))
+    expected = np.abs(e.right[wrong])
+    if np.ptp(expected) < ONE_SIZE * expected.max():
+        return  # they are of one size, as Adam's first step is: no clip makes what came so
+    cut = (expected > limit) & (np.sign(e.came[wrong]) == np.sign(e.right[wrong]))
     if sizes.size > 1 and cut.all() and (np.abs(e.came) <= limit * (1 + 1e-9)).all():
         yield e.says("clipping", f"it is clipped at ±{limit:.6g}: entries beyond that are cut off.", limit)
         return
-    if not (np.abs(e.right[wrong]) < limit).all():
+    if not (expected < limit).all():
         return
     # A single entry tells a clip only if its value is a round number such as 1e-7, perhaps over a size.
     round_number = next((v for n in (1, *e.sizes.values()) if _is_power_of_ten(v := limit * n)), None)
@@ -223,6 +241,8 @@ def few_entries(e: Evidence) -> Iterator[Diagnosis]:
     count = int(wrong.sum())
     if count == 0 or count > max(1, 0.05 * wrong.size) or wrong.size < 2:
         return
+    if e.departs(~wrong):
+        return  # the others are wrong alike, and only within what is rounding for each of them
     index = tuple(int(i) for i in np.argwhere(wrong)[0])
     place = f"[{', '.join(map(str, index))}]"
     right, came = float(e.right[index]), float(e.came[index])
@@ -230,7 +250,7 @@ def few_entries(e: Evidence) -> Iterator[Diagnosis]:
         times = f", {came / right:.12g} times what it should be" if right else ""
         yield e.says("single-entry", f"one entry of {wrong.size} is wrong: {place} is {came:.9g}{times}.")
     else:
-        # The others may be wrong alike, and only within what is rounding for each of them.
+        # Nor may the others be wrong in other ways, within what is rounding for each of them.
         if not e.is_rounding(e.error[~wrong], e.allowed[~wrong]):
             return
         where = _pattern(wrong)

@@ -31,6 +31,8 @@ def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
     if e.right.size < 2:
         return  # for one number, any path would do
     for name, part in _telling_parts(e).items():
+        if (np.abs(part - e.right) <= e.allowed).all():
+            continue  # all of it comes back through this one: a factor on that is one on the whole
         times = 1 + float(np.vdot(part, e.came - e.right) / np.vdot(part, part))
         times = round(times) if abs(times - round(times)) < 1e-9 else times
         if times != 1 and e.explains(e.right + (times - 1) * part, abs(times), fitted=1):

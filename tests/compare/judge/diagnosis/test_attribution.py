@@ -227,3 +227,38 @@ def test_code_that_works_in_float32_only():
     report = check(narrow, w=W.astype(np.float32))
     assert report.verdict is Verdict.DISAGREE
     assert report.wrong_side == "manual"
+
+
+KINKED = np.array([1.0, -2.0, 0.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("times", "kind", "words"),
+    [
+        (np.array([1, 1.3, 1, 1]), "single-entry", "one entry of 4 is wrong: [1] is -1.3"),
+        (1.3, "factor", "it is 1.3 times what it should be"),
+    ],
+)
+def test_an_entry_at_a_kink_hides_no_cause_among_the_others(times, kind, words):
+    report = check_gradients(lambda x: (np.abs(x).sum(), np.sign(x) * times), lambda x: jnp.abs(x).sum(), KINKED)
+    assert report.verdict is Verdict.DISAGREE
+    (cause,) = report.diagnoses
+    assert cause.kind == kind
+    assert cause.message.startswith("beside this point, which is a nonsmooth one, ")
+    assert words in cause.message
+    assert "[2]" not in cause.message
+
+
+@pytest.mark.parametrize("x", [KINKED, KINKED + 0.5])
+def test_no_point_beside_is_looked_at_without_need(x):
+    """Where an entry is wrong that is at no kink, whatever else is, and where a cause is found at the point itself."""
+    noise = np.array([0.3, -0.2, 0.0, 0.7])
+
+    def as_jax_has_it_at_the_kink(x):
+        return np.abs(x).sum(), np.where(x == 0, 1, np.sign(x)) + noise
+
+    report = check_gradients(as_jax_has_it_at_the_kink, lambda x: jnp.abs(x).sum(), x)
+    assert report.verdict is Verdict.DISAGREE
+    assert not any("beside" in cause.message for cause in report.diagnoses)
+    report = check_gradients(lambda x: (np.abs(x).sum(), -np.sign(x + 1e-9)), lambda x: jnp.abs(x).sum(), x)
+    assert [(cause.kind, "beside" in cause.message) for cause in report.diagnoses] == [("sign", False)]

@@ -226,6 +226,29 @@ def test_a_wrong_state_is_a_wrong_step_though_no_parameter_shows_it_yet():
     assert {diagnosis.kind for diagnosis in report.diagnoses} == {"frozen"}
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_wrong_state_comes_before_the_step_that_is_made_from_it(dtype):
+    """Adam's first step is of one size everywhere, and so is a wrong one: it is not clipped."""
+    one, two = BETAS
+
+    def cast(tree):
+        return jax.tree.map(lambda leaf: leaf if leaf.dtype.kind == "i" else leaf.astype(dtype), tree)
+
+    def too_much(p, state, target):
+        g, (_, after) = gradient(p, target), adam(p, state, target)
+        v = {name: after["v"][name] + 0.02 * (1 - two) * g[name] ** 2 for name in p}
+        roots = {name: (v[name] / (1 - two ** after["t"])) ** 0.5 + EPSILON for name in p}
+        moved = {name: p[name] - RATE * after["m"][name] / (1 - one ** after["t"]) / roots[name] for name in p}
+        return cast((moved, after | {"v": v}))
+
+    start, state, target = cast((START, ADAM_STATE, TARGET))
+    report = check_trajectory(too_much, jax_adam, start, repeat((target,), 1), state=state)
+    first = report.diagnoses[0]
+    assert (first.path, first.kind, first.factor) == ("state.v.a", "factor", pytest.approx(1.02, rel=1e-4))
+    assert "step 1 of 1, state.v.a: it is 1.02 times" in str(report)
+    assert "clipping" not in {cause.kind for cause in report.diagnoses}
+
+
 def test_a_count_that_stands_still():
     def stands_still(p, state, target):
         moved, after = adam(p, state, target)

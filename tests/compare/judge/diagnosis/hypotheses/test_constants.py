@@ -110,6 +110,53 @@ def test_a_factor_on_a_whole_leaf_in_16_bits(factor):
     assert {diagnosis.kind for diagnosis in diagnose(mixture)} <= {"single-entry"}
 
 
+# For each row.
+FACTORS_OF_ROWS = {
+    "half of them": np.where(np.arange(64) % 2, 1.02, 1.0),
+    "all but one": np.where(np.arange(64) == 7, 1.0, 1.02),
+    "each its own": 1.02 + 0.02 * np.random.default_rng(5).standard_normal(64),
+}
+
+
+def in_16_bits(factors, at=None):
+    """What came and what is right are rounded by themselves; few entries are beyond what is allowed, if any."""
+    random = np.random.default_rng(3)
+    right = random.standard_normal((64, 32))
+    came = right * np.asarray(factors).reshape(-1, 1) * (1 + 0.002 * random.standard_normal(right.shape))
+    if at is not None:
+        came[at] *= 1.5
+    return Evidence("W", narrow(came), right, 0.024 * np.abs(right) + 1e-4)
+
+
+def test_one_factor_for_all_in_16_bits_is_no_matter_of_rows_or_entries():
+    for factor in (1.02, 0.98):
+        e = in_16_bits(factor)
+        assert 0 < e.wrong.sum() < 0.9 * e.wrong.size
+        (diagnosis,) = diagnose(e)
+        assert (diagnosis.kind, diagnosis.factor) == ("factor", pytest.approx(factor, rel=1e-3))
+        assert f"as a whole it is {factor} times what it should be." in diagnosis.message
+
+
+@pytest.mark.parametrize("factors", FACTORS_OF_ROWS.values(), ids=FACTORS_OF_ROWS)
+def test_rows_that_have_factors_of_their_own_have_none_in_common(factors):
+    assert "factor" not in {cause.kind for cause in diagnose(in_16_bits(factors))}
+
+
+def test_what_is_rounding_has_no_factor():
+    e = in_16_bits(1.0)
+    assert not e.departs(np.ones(e.right.shape, bool))
+    assert diagnose(e) == []
+
+
+def test_one_entry_is_wrong_where_the_rest_is_right_as_a_whole():
+    (diagnosis,) = diagnose(in_16_bits(1.0, at=(3, 4)))
+    assert diagnosis.kind == "single-entry"
+    assert "[3, 4]" in diagnosis.message
+    e = in_16_bits(1.01, at=(3, 4))
+    assert e.wrong.sum() == 1
+    assert diagnose(e) == []
+
+
 def test_a_factor_on_one_line_in_16_bits():
     right = np.random.default_rng(3).standard_normal((64, 32))
     scales = np.ones((64, 1))

@@ -93,6 +93,18 @@ def test_contributions_that_overwrite_each_other():
     assert diagnose(evidence(came + (came != right), right, known={"dy": terms})) == []
 
 
+@pytest.mark.parametrize(("values", "told"), [(20, True), (4000, False)])
+def test_numbers_that_are_found_among_thousands_by_chance_are_no_contributions(values, told):
+    """To three digits, as 16 bits know them: any number is near one of 4000, and four of them near 20 by no chance."""
+    random = np.random.default_rng(3)
+    terms, right = random.standard_normal(values), 4 + random.standard_normal(40)
+    allowed = np.full(right.shape, 1e-3)
+    came, wrong = right.copy(), [3, 17, 20, 31]
+    came[wrong] = terms[[2, 5, 11, 13]] if told else 0.3 * right[wrong]
+    found = diagnose(Evidence("b", came, right, allowed, known={"output": terms}))
+    assert ("lost-repeats" in {cause.kind for cause in found}) == told
+
+
 def test_ties():
     """At a maximum that is attained twice; and not where an entry is wrong that is alone."""
     x = np.array([[1.0, 3, 3, 2], [0, 5, 6, 7], [8, 8, 8, 4]])
@@ -122,6 +134,9 @@ def test_clipping():
     small = np.array([1e-9, 2e-9, -3e-10, 0.2])
     came = np.array([1e-7, 1e-7, -1e-7, 0.2])
     assert named(came, small)[:2] == ("clipping", pytest.approx(1e-7))
+    signs = np.sign(RIGHT) * (0.01 + 1e-9 * np.abs(RIGHT))  # of one size, as they should be
+    assert kinds(0.99 * np.sign(RIGHT) * 0.01, signs) <= {"factor"}
+    assert kinds(1.01 * np.sign(RIGHT) * 0.01, signs) <= {"factor"}
 
 
 @pytest.mark.parametrize("narrow", ["float16", "float32"])

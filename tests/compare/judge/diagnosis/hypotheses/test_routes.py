@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from compare.judge.diagnosis.causes import diagnose
+from compare.judge.diagnosis.hypotheses.routes import weighted_path
 from tests.compare.judge.diagnosis.made_up import (
     DERIVATIVE,
     FACTORS,
@@ -63,3 +64,12 @@ def test_a_path_that_is_rounding_explains_nothing():
     assert diagnose(evidence(came, paths={"noise": PATHS["noise"]})) == []
     (diagnosis,) = diagnose(evidence(came, paths={"noise": 1e10 * PATHS["noise"]}))  # no rounding
     assert (diagnosis.kind, diagnosis.factor) == ("path", pytest.approx(1.1))
+
+
+def test_a_factor_on_all_of_it_is_none_on_the_path_that_all_of_it_takes():
+    """A constant factor has its own name, and where it is not known well, this one must not take its place."""
+    e = evidence(1.1 * RIGHT, paths={"y": RIGHT})
+    assert list(weighted_path(e)) == []
+    nearly = RIGHT + 1e-9 * OTHERWISE
+    (cause,) = weighted_path(evidence(RIGHT + 0.1 * nearly, paths={"y": nearly}))
+    assert (cause.kind, cause.factor) == ("path", pytest.approx(1.1))
