@@ -104,10 +104,16 @@ class Program:
         with jax.enable_x64(self.x64):
             return Plan(_differentiated(self.closed, self.count, plainly=True), self.widening)
 
-    def plain_gradient(self, parameters: Pytree, *args: Pytree) -> Pytree:
-        """The gradient of what the function computes, whatever its custom rules and stop_gradient say."""
+    def plain_gradient(self, parameters: Pytree, *args: Pytree) -> Pytree | None:
+        """The gradient of what the function computes, whatever its custom rules and stop_gradient say.
+
+        None if JAX has none: a custom rule may stand for a loop that cannot be run backward, or a callback.
+        """
         leaves, structure = jax.tree.flatten(parameters)
-        plan = self.at(parameters, *args).plain_gradient_plan
+        try:
+            plan = self.at(parameters, *args).plain_gradient_plan
+        except (ValueError, TypeError, NotImplementedError):
+            return None
         values = quietly(plan, [*leaves, np.float64(0), *jax.tree.leaves(args)], Taps().around(as_it_is))
         return jax.tree.unflatten(structure, values[1:])
 
@@ -230,11 +236,14 @@ def under_jax(
 
 
 def _as_jax_has_it(constant: Any) -> Any:
-    """An array that a function closes over: it may stand in the trace with 64 bits, where JAX makes it 32."""
+    """An array that a function closes over, as JAX's own: a custom rule may index it by what is traced.
+
+    It may stand in the trace with 64 bits, where JAX makes it 32. Numbers, which are weakly typed, stay what they are.
+    """
     dtype = getattr(constant, "dtype", None)
-    if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended) or dtype == jax.dtypes.canonicalize_dtype(dtype):
+    if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended):
         return constant
-    return np.asarray(constant).astype(jax.dtypes.canonicalize_dtype(dtype))
+    return jnp.asarray(constant, jax.dtypes.canonicalize_dtype(dtype))
 
 
 def bound(equation: Any, inputs: list[Any]) -> list[Any]:
