@@ -47,7 +47,10 @@ class Watched:
                 self._note("modifies-arguments", name, f"it modifies its argument {where}; work on a copy.")
         if not isinstance(result, tuple | list):
             return result  # not what was asked for, and refused by whoever asked
-        copied = jax.tree.map(own, result)
+        try:
+            copied = jax.tree.map(_number, result)
+        except TypeError as error:
+            raise CodeUnderTestFailed(error) from error
         self._look_at_memory(result, copied, given[0])
         return copied
 
@@ -122,6 +125,15 @@ class Watched:
         # Memory handed out twice, or arguments changed, explain answers that change.
         hidden = {"depends-on-earlier-calls"} if kinds & {"modifies-arguments"} else set()
         return [note for (kind, _), note in self.notes.items() if kind not in hidden]
+
+
+def _number(leaf: Any) -> Any:
+    """A copy of an array of numbers. Raises TypeError for what is none, such as a string."""
+    copied = own(leaf)
+    dtype = np.asarray(copied).dtype
+    if dtype != np.bool_ and not jnp.issubdtype(dtype, jnp.number):
+        raise TypeError(f"the function under test must return numbers, but it returns {leaf!r:.60}.")
+    return copied
 
 
 HARMLESS = {"view-of-parameters"}  # worth knowing, but no result is wrong

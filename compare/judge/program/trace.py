@@ -4,8 +4,9 @@ Everything that a check computes with the reference is an evaluation of these tw
 its gradient as they are, with rounding, with other gradients put in at a tap, at other points, along complex steps.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,14 +150,31 @@ def _is_nonsmooth(equation: Any) -> bool:
 def traced(loss: Callable[..., Any], parameters: Pytree, *args: Pytree) -> Program:
     """The program of a loss. Raises TypeError if it asks for the values of its arguments, which there are none of."""
     dtypes = {np.asarray(leaf).dtype for leaf in jax.tree.leaves(parameters)}
-    try:
+    with in_words("the loss"):
         return Program(loss, parameters, *args, narrow_stays=len(dtypes) == 1)
-    except (jax.errors.JAXTypeError, IndexError) as error:
+
+
+@contextlib.contextmanager
+def in_words(name: str) -> Iterator[None]:
+    """While JAX traces what is called `name`: a TypeError of one sentence, with the cure, for what JAX raises."""
+    try:
+        yield
+    except (TypeError, IndexError) as error:
         first_line = str(error).partition("\n")[0]
+        if "is not a valid JAX type" in first_line:
+            raise TypeError(f"{name} must return arrays of numbers, and it returns something else.") from error
+        if "Error interpreting argument" in first_line:
+            raise TypeError(
+                f"{name} is given an argument that is no array, no number, and no tree of them; bind it with "
+                "functools.partial."
+            ) from error
+        if not isinstance(error, jax.errors.JAXTypeError | IndexError) and "concrete" not in first_line:
+            raise  # of the code's own
         raise TypeError(
-            "JAX cannot trace the loss, because it asks for the value of an array that has none yet: use jax.numpy in "
+            f"JAX cannot trace {name}, because it asks for the value of an array that has none yet: use jax.numpy in "
             "place of numpy, jnp.where in place of if, and neither float() nor .item(). If the value is an argument "
-            f"such as a length, name it in static=[...]. ({first_line})"
+            "such as a length, name it in static=[...], or bind it with functools.partial. "
+            f"({first_line})"
         ) from error
 
 
