@@ -40,6 +40,24 @@ def as_array(value: Any) -> np.ndarray:
     return array
 
 
+def as_input(value: Any) -> np.ndarray:
+    """What the caller gives, as a copy in NumPy. Raises TypeError for numbers that JAX has not, with the cure."""
+    array = np.array(as_array(value))
+    if not array.dtype.isnative:
+        raise TypeError(
+            f"an input is {array.dtype}, in the byte order of another machine, which JAX does not read. Give "
+            "x.astype(x.dtype.newbyteorder('='))."
+        )
+    try:
+        jax.typeof(np.empty(0, array.dtype))
+    except TypeError:
+        numbers = array.dtype.kind in "fc"
+        wide = "np.complex128" if array.dtype.kind == "c" else "np.float64"
+        cure = f"Give x.astype({wide})." if numbers else "Name it in static=[...], or bind it with functools.partial."
+        raise TypeError(f"an input is {array.dtype}, which JAX does not have. {cure}") from None
+    return array
+
+
 _SHORT = {"bfloat16", "float8_e4m3fn", "float8_e5m2"}
 
 

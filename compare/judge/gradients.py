@@ -35,7 +35,7 @@ from compare.judge.reports.gradient_report import GradientMismatch, GradientRepo
 from compare.judge.reports.verdict import Diagnosis, Verdict
 from compare.judge.roundoff.tolerance import DEVIATIONS
 from compare.platform import precise
-from compare.pytrees import LOSS, GradientFunction, Loss, Pytree, as_array, is_key, leaves_by_path
+from compare.pytrees import LOSS, GradientFunction, Loss, Pytree, as_input, is_key, leaves_by_path
 
 
 def check_gradients(
@@ -120,25 +120,26 @@ def check(
     outputs: tuple[str, ...] = (),
     given: Callable[..., dict[str, np.ndarray]] | None = None,
     hidden: frozenset[str] = frozenset(),
+    own: bool = False,
 ) -> GradientReport:
     """What every door comes to: `check_gradients`, and the two options that a forward and backward pair needs.
 
     `outputs` are names of taps whose values are compared, too; the hand-written side then returns them last, by name.
     `given(*args)` are the gradients of such values, by name, which are known exactly. `hidden` are quantities that have
-    no row of their own.
+    no row of their own. `own`: whether `loss` is made of the hand-written side, so that differences may take its place.
     """
     chosen = _chosen(probes)  # refused before anything is called
-    parameters = jax.tree.map(lambda leaf: np.array(as_array(leaf)), parameters)
+    parameters = jax.tree.map(as_input, parameters)
     names = _argument_names(loss_and_gradients, len(args))
     fixed = places(args, static, names)
-    own = loss is None
+    own = own or loss is None
     reference = of_its_own(loss_and_gradients) if loss is None else loss
     if any(fixed):
         reference = bind(reference, args, fixed, as_loss_has_it)
         loss_and_gradients = bind(loss_and_gradients, args, fixed, as_hand_has_it)
         names = [names[0], *(name for name, still in zip(names[1:], fixed, strict=True) if not still)]
         args = tuple(argument for argument, still in zip(args, fixed, strict=True) if not still)
-    args = jax.tree.map(_argument, args)
+    args = jax.tree.map(argument, args)
     _refuse_what_is_no_parameter(parameters)
     if convention not in CONVENTIONS:
         raise BadInput(f"convention must be {' or '.join(map(repr, CONVENTIONS))}, got {convention!r}.")
@@ -153,14 +154,12 @@ def check(
         watched = Watched(loss_and_gradients, names)
         try:
             current = traced(reference, parameters, *args)
+            refuse_what_is_no_number(current.output)
+            _differentiable(current, own)
         except Untraceable as untraceable:
             report = check_by_differences(watched, parameters, args, dtype, seed, str(untraceable), outputs)
             report = whole_report(report, whole, convention) if has_complex(whole) else report
             return _strictly(report) if strict else report
-        result = current.output
-        if not hasattr(result, "shape") or result.shape or not jax.numpy.issubdtype(result.dtype, np.floating):
-            mend = "Take its real part." if jax.numpy.iscomplexobj(result) else "Sum or average it."
-            raise TypeError(f"loss must return one floating-point number, but it returns {result}. {mend}")
         taps = find_taps(current)
         twice = sorted(taps.keys() & {LOSS, *leaves_by_path(parameters)})
         if twice:
@@ -193,6 +192,33 @@ def check(
     return _strictly(report) if strict else report
 
 
+def _differentiable(loss: Program, own: bool) -> None:
+    """Have its gradient derived. Raises TypeError if JAX cannot; Untraceable, if it is the hand-written side's own."""
+    try:
+        _ = loss.gradient_plan
+    except (TypeError, ValueError, NotImplementedError) as error:
+        said = str(error).partition("\n")[0].partition(". ")[0].rstrip(". ")
+        words = f"JAX cannot differentiate the loss: {said}"
+        raise (Untraceable(words) if own else TypeError(f"{words}.")) from error
+
+
+def refuse_what_is_no_number(result: Any) -> None:
+    """Raises TypeError for what a loss may not return, `result` being an array, traced or not, or anything else."""
+    dtype, shape = getattr(result, "dtype", None), getattr(result, "shape", None)
+    if dtype is not None and shape == () and jax.numpy.issubdtype(dtype, np.floating):
+        return
+    came, mend = repr(result), "Sum or average it."
+    if dtype is not None:
+        came = f"{dtype}[{', '.join(map(str, shape or ()))}]"
+        mend = "Take its real part." if jax.numpy.issubdtype(dtype, np.complexfloating) else mend
+    elif isinstance(result, tuple | list):
+        came = f"a {type(result).__name__} of {len(result)}"
+        mend = "Return the first alone, as in lambda *args: loss(*args)[0]."
+    elif result is None:
+        mend = "Return it."
+    raise TypeError(f"loss must return one floating-point number, but it returns {came}. {mend}")
+
+
 ITS_OWN = (
     "the reference is JAX's gradient of the hand-written loss itself, whose NumPy was traced: a fault of the loss is "
     "not seen."
@@ -213,7 +239,7 @@ def of_its_own(loss_and_gradients: GradientFunction) -> Loss:
                 f"JAX cannot trace it ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
             ) from error
         value = result[0] if isinstance(result, tuple | list) and len(result) in (2, 3) else None
-        if value is None:
+        if value is None or isinstance(value, str):
             raise Untraceable("it returns no loss")
         return jax.numpy.asarray(value)
 
@@ -250,14 +276,16 @@ def _refuse_what_is_no_parameter(parameters: Pytree) -> None:
             )
 
 
-def _argument(leaf: Any) -> Any:
+def argument(leaf: Any) -> Any:
     """Arrays as NumPy's, whoever made them; numbers and JAX's random keys as they are."""
-    if isinstance(leaf, str | bytes) or callable(leaf):
+    if is_key(leaf) or type(leaf) in (bool, int, float, complex):
+        return leaf
+    if not hasattr(leaf, "__array__") and not hasattr(leaf, "__dlpack__"):
         raise TypeError(
-            f"args must be arrays, numbers or trees of them, got {leaf!r:.60}; bind others with functools.partial."
+            f"args must be arrays, numbers or trees of them, got {leaf!r:.60}; name it in static=[...], or bind it "
+            "with functools.partial."
         )
-    readable = hasattr(leaf, "__array__") or hasattr(leaf, "__dlpack__")
-    return np.array(as_array(leaf)) if readable and not is_key(leaf) else leaf
+    return as_input(leaf)
 
 
 def _chosen(probes: Any) -> Sequence[probing.Probe]:

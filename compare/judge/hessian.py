@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.judge.gradients import check
+from compare.judge.evaluation.complex_parts import refuse_complex
+from compare.judge.gradients import check, refuse_what_is_no_number
 from compare.judge.jacobian import called_as, matrix_check
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Verdict
-from compare.pytrees import LOSS, Loss, Pytree, as_array
+from compare.pytrees import LOSS, Loss, Pytree, as_input
 
 VECTORS = 1_000_039  # a stream of its own, for the vector that is multiplied
 
@@ -43,12 +44,13 @@ def check_hvp(
         BadInput: a ValueError, if there is nothing to differentiate.
         TypeError: if the loss is no number.
     """
-    parameters = jax.tree.map(lambda leaf: np.array(as_array(leaf)), parameters)
+    parameters = jax.tree.map(as_input, parameters)
+    refuse_complex(parameters)
     random = np.random.default_rng([seed, VECTORS])
     vector = jax.tree.map(lambda leaf: random.standard_normal(leaf.shape).astype(leaf.dtype), parameters)
 
     def slope(parameters: Pytree, vector: Pytree, *args: Pytree) -> Any:
-        gradients = jax.grad(loss)(parameters, *args)
+        gradients = jax.grad(_one_number(loss))(parameters, *args)
         return sum(jax.tree.leaves(jax.tree.map(lambda g, v: jnp.sum(g * v), gradients, vector)))
 
     def by_hand(parameters: Pytree, vector: Pytree, *args: Pytree) -> Any:
@@ -90,9 +92,20 @@ def check_hessian(
     """
 
     def gradient(x: Any, *args: Any) -> Any:
-        return jax.grad(loss)(x, *args)
+        return jax.grad(_one_number(loss))(x, *args)
 
     return matrix_check(hessian, gradient, x, args, "hessian", seed, entries, options)
+
+
+def _one_number(loss: Loss) -> Loss:
+    """The loss. Raises TypeError, when it is called, if what it returns is no number."""
+
+    def number(*args: Pytree) -> Any:
+        result = loss(*args)
+        refuse_what_is_no_number(result if isinstance(result, tuple | list | None) else jnp.asarray(result))
+        return result
+
+    return number
 
 
 def assert_hvp_agrees(*args: Any, **options: Any) -> None:

@@ -16,12 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from compare.errors import BadInput
+from compare.judge.evaluation.complex_parts import refuse_complex
 from compare.judge.evaluation.static_arguments import is_sparse
 from compare.judge.gradients import check
+from compare.judge.program.trace import in_words
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Diagnosis, Verdict
 from compare.platform import precise
-from compare.pytrees import LOSS, as_array, copies, leaves_by_path
+from compare.pytrees import LOSS, as_array, as_input, copies, leaves_by_path
 
 ENTRIES = 2**14  # of the matrices whose entries are compared, unless the caller says otherwise
 PRODUCTS = 1_000_037  # a stream of its own, for the vectors that are multiplied
@@ -88,14 +90,16 @@ def matrix_check(
     options: dict[str, Any],
 ) -> GradientReport:
     """The check of a matrix of derivatives of `function`, called `name` in messages."""
-    x = np.array(as_array(x))
+    x = as_input(x)
+    refuse_complex(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise BadInput(f"x must be an array of floating-point numbers, got {x.dtype}.")
-    with precise(x, args):
+    with precise(x, args), in_words("function"):
         output = jax.eval_shape(function, x, *args)
     if len(jax.tree.leaves(output)) != 1:
         raise BadInput(f"function must return one array, but it returns {len(jax.tree.leaves(output))}.")
     (output,) = jax.tree.leaves(output)
+    refuse_complex(output)
     shape = (int(np.prod(output.shape)), x.size)
 
     def flat(x: Any, *args: Any) -> Any:

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from compare.errors import BadInput
+from compare.judge.evaluation.complex_parts import refuse_complex
 from compare.judge.evaluation.intermediates import tap
-from compare.judge.gradients import check
+from compare.judge.gradients import argument, check
+from compare.judge.program.trace import in_words
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Verdict
 from compare.platform import precise
@@ -53,7 +55,8 @@ def check_jvp(
     Raises:
         BadInput: a ValueError, if no input is a floating-point array, or `jvp` returns no pair.
     """
-    arrays = [np.array(as_array(x)) if hasattr(x, "__array__") or isinstance(x, float) else x for x in inputs]
+    arrays = [np.array(x) if isinstance(x, float) else jax.tree.map(argument, x) for x in inputs]
+    refuse_complex(arrays)
     places = [isinstance(x, np.ndarray) and jnp.issubdtype(x.dtype, jnp.floating) for x in arrays]
     if not any(places):
         raise BadInput("none of the inputs is a floating-point array: there is nothing to differentiate.")
@@ -73,8 +76,9 @@ def check_jvp(
     def value_of(inputs: Any, others: Any) -> Any:
         return function(*merged(inputs, others))
 
-    with precise(floating, others):
+    with precise(floating, others), in_words("function"):
         output = jax.eval_shape(value_of, floating, others)
+    refuse_complex(output)
     weights = jax.tree.map(drawn, output)
     names = tuple(f"output{jax.tree_util.keystr(path)}" for path, _ in jax.tree_util.tree_flatten_with_path(output)[0])
 

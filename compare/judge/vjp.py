@@ -18,13 +18,14 @@ import numpy as np
 
 from compare.errors import BadInput
 from compare.judge.evaluation.intermediates import tap
-from compare.judge.gradients import ITS_OWN, check
+from compare.judge.gradients import argument, check
 from compare.judge.program.numpy_names import traceable
 from compare.judge.program.numpy_tracing import Untraceable
+from compare.judge.program.trace import in_words
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Diagnosis, Row, Verdict
 from compare.platform import precise
-from compare.pytrees import LOSS, as_array, copies, is_key, leaves_by_path
+from compare.pytrees import LOSS, as_array, copies, leaves_by_path
 
 # A stream of its own: people draw their inputs from default_rng(0), and an output gradient equal to the input hides
 # transposes again.
@@ -60,11 +61,6 @@ def _name(path: Any) -> str:
 def _merged(places: tuple[bool, ...], inputs: Sequence[Any], others: dict[str, Any]) -> list[Any]:
     floating, rest = iter(inputs), iter(others.values())
     return [next(floating) if place else next(rest) for place in places]
-
-
-def _input(x: Any) -> Any:
-    readable = (hasattr(x, "__array__") or isinstance(x, float)) and not is_key(x)
-    return np.array(as_array(x)) if readable else x
 
 
 def _pair(result: Any) -> Any:
@@ -141,7 +137,7 @@ def check_vjp(
     Options and errors are those of `check_gradients`. If the tuple has one more value, a dict, it holds gradients of
     intermediates that `function` marks with `tap`, and a fault is located among them.
     """
-    arrays = [_input(x) for x in inputs]
+    arrays = [np.array(x) if isinstance(x, float) else jax.tree.map(argument, x) for x in inputs]
     places = tuple(isinstance(x, np.ndarray) and jnp.issubdtype(x.dtype, jnp.inexact) for x in arrays)
     if not any(places):
         raise BadInput("none of the inputs is a floating-point array: there is nothing to differentiate.")
@@ -159,7 +155,7 @@ def check_vjp(
     value, _ = _pair(forward(*(np.copy(x) if isinstance(x, np.ndarray) else x for x in arrays)))
     value = jax.tree.map(as_array, value)
     if not own:
-        with precise(floating, others):
+        with precise(floating, others), in_words("function"):
             shapes = jax.eval_shape(_shown(reference), *arrays)
         wrong = _otherwise(value, shapes)
         if wrong is not None:
@@ -205,11 +201,10 @@ def check_vjp(
         given=lambda cotangent, others: dict(zip(outputs, map(np.asarray, jax.tree.leaves(cotangent)), strict=True)),
         hidden=frozenset({LOSS}),
         convention=convention,
+        own=own,
         **options,
     )
     report = replace(report, outputs=outputs)
-    if own and all("differences" not in note for note in report.notes):
-        report = replace(report, notes=[*report.notes, ITS_OWN])
     if report.verdict is Verdict.AGREE:
         return _in_other_layouts(report, gradients, floating, cotangent, others)
     return report

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from compare import Verdict, check_gradients
-from compare.pytrees import as_array, laid_out, leaves_by_path, like, misbuilt, number_like, own, paths
+from compare.pytrees import as_array, as_input, laid_out, leaves_by_path, like, misbuilt, number_like, own, paths
 
 
 class Pair(NamedTuple):
@@ -52,6 +52,36 @@ def test_a_wrong_gradient_behind_a_name_that_two_leaves_share_is_seen():
         report = check_gradients(by_hand(wrong), loss, parameters, probes=False)
         assert report.first_wrong == path
         assert report.verdict is (Verdict.DISAGREE if wrong else Verdict.AGREE)
+
+
+@pytest.mark.parametrize(
+    ("value", "cure"),
+    [
+        (ONE.astype(">f8"), r"byte order .* Give x\.astype\(x\.dtype\.newbyteorder\('='\)\)\.$"),
+        (np.array(["a"]), r"<U1, which JAX does not have\. Name it in static=.*\.$"),
+        (np.array(["2020-01-01"], "M8[D]"), r"datetime64\[D\], which JAX does not have\. Name it in static=.*\.$"),
+        (object(), "leaves must be arrays or numbers"),
+    ],
+)
+def test_an_input_that_jax_cannot_have_is_refused_with_the_cure(value, cure):
+    with pytest.raises(TypeError, match=cure):
+        as_input(value)
+
+
+@pytest.mark.skipif(np.longdouble(0).itemsize == 8, reason="long double is float64 here")
+@pytest.mark.parametrize(("dtype", "give"), [(np.longdouble, "np.float64"), (np.clongdouble, "np.complex128")])
+def test_an_input_of_extended_precision_is_refused_with_the_cure(dtype, give):
+    with pytest.raises(TypeError, match=rf"which JAX does not have\. Give x\.astype\({give}\)\."):
+        as_input(ONE.astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.complex128, np.int64, np.uint8, bool, ml_dtypes.bfloat16])
+def test_an_input_that_jax_has_is_a_copy(dtype):
+    value = ONE.astype(dtype)
+    copied = as_input(value)
+    assert copied.dtype == value.dtype
+    assert not np.shares_memory(copied, value)
+    np.testing.assert_array_equal(copied, value)
 
 
 # ------------------------------------------------------------------------------ built otherwise

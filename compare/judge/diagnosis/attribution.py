@@ -316,8 +316,10 @@ def intended(check: Check, point: Point) -> str:
     words = rules_of_its_own(check.loss)
     if not words:
         return ""
-    plain = leaves_by_path(check.loss.plain_gradient(point.parameters, *point.args))
-    opinions = fits_its_loss(check, replace(point, expected=point.expected | plain))
+    plain = check.loss.plain_gradient(point.parameters, *point.args)
+    if plain is None:
+        return ""
+    opinions = fits_its_loss(check, replace(point, expected=point.expected | leaves_by_path(plain)))
     return words if all(opinion.consistent for opinion in opinions.values()) else ""
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compare.errors import BadInput
 from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.verdict import Diagnosis, Row, Verdict
 from compare.pytrees import Pytree, as_array, leaves_by_path
@@ -32,6 +33,15 @@ def is_complex(leaf: Any) -> bool:
 
 def has_complex(tree: Pytree) -> bool:
     return any(map(is_complex, jax.tree.leaves(tree)))
+
+
+def refuse_complex(tree: Pytree) -> None:
+    """Raises BadInput for complex numbers, where a check has no convention for their derivative."""
+    if any(jnp.issubdtype(getattr(leaf, "dtype", np.float64), jnp.complexfloating) for leaf in jax.tree.leaves(tree)):
+        raise BadInput(
+            "complex inputs and values are judged by check_gradients and check_vjp only. Here, give the real and the "
+            "imaginary parts as two arrays of real numbers."
+        )
 
 
 def split(tree: Pytree, sign: float = 1.0) -> Any:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from compare.errors import CodeUnderTestFailed
+from compare.judge.program.plan import is_narrow
 from compare.judge.reports.verdict import Diagnosis
 from compare.pytrees import LOSS, Leaves, Pytree, copies, leaves_by_path, own
 
@@ -46,7 +47,10 @@ class Watched:
                 self._note("modifies-arguments", name, f"it modifies its argument {where}; work on a copy.")
         if not isinstance(result, tuple | list):
             return result  # not what was asked for, and refused by whoever asked
-        copied = jax.tree.map(own, result)
+        try:
+            copied = jax.tree.map(_number, result)
+        except TypeError as error:
+            raise CodeUnderTestFailed(error) from error
         self._look_at_memory(result, copied, given[0])
         return copied
 
@@ -123,6 +127,15 @@ class Watched:
         return [note for (kind, _), note in self.notes.items() if kind not in hidden]
 
 
+def _number(leaf: Any) -> Any:
+    """A copy of an array of numbers. Raises TypeError for what is none, such as a string."""
+    copied = own(leaf)
+    dtype = np.asarray(copied).dtype
+    if dtype != np.bool_ and not jnp.issubdtype(dtype, jnp.number):
+        raise TypeError(f"the function under test must return numbers, but it returns {leaf!r:.60}.")
+    return copied
+
+
 HARMLESS = {"view-of-parameters"}  # worth knowing, but no result is wrong
 
 
@@ -171,7 +184,11 @@ def _alike(first: Any, second: Any, allowed: Allowed | None) -> bool:
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:
     if np.array_equal(a, b):
         return True
-    return a.dtype.kind in "fc" and np.array_equal(a, b, equal_nan=True)  # which takes four times as long
+    if not jnp.issubdtype(a.dtype, jnp.inexact) or a.dtype != b.dtype:
+        return False
+    if is_narrow(a.dtype):  # of whose NaN NumPy knows nothing
+        a, b = a.astype(np.float32), b.astype(np.float32)
+    return np.array_equal(a, b, equal_nan=True)  # which takes four times as long
 
 
 def _grows_evenly(second: Any, third: Any, fourth: Any) -> bool:

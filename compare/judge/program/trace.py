@@ -4,8 +4,9 @@ Everything that a check computes with the reference is an evaluation of these tw
 its gradient as they are, with rounding, with other gradients put in at a tap, at other points, along complex steps.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,10 +105,16 @@ class Program:
         with jax.enable_x64(self.x64):
             return Plan(_differentiated(self.closed, self.count, plainly=True), self.widening)
 
-    def plain_gradient(self, parameters: Pytree, *args: Pytree) -> Pytree:
-        """The gradient of what the function computes, whatever its custom rules and stop_gradient say."""
+    def plain_gradient(self, parameters: Pytree, *args: Pytree) -> Pytree | None:
+        """The gradient of what the function computes, whatever its custom rules and stop_gradient say.
+
+        None if JAX has none: a custom rule may stand for a loop that cannot be run backward, or a callback.
+        """
         leaves, structure = jax.tree.flatten(parameters)
-        plan = self.at(parameters, *args).plain_gradient_plan
+        try:
+            plan = self.at(parameters, *args).plain_gradient_plan
+        except (ValueError, TypeError, NotImplementedError):
+            return None
         values = quietly(plan, [*leaves, np.float64(0), *jax.tree.leaves(args)], Taps().around(as_it_is))
         return jax.tree.unflatten(structure, values[1:])
 
@@ -143,14 +150,31 @@ def _is_nonsmooth(equation: Any) -> bool:
 def traced(loss: Callable[..., Any], parameters: Pytree, *args: Pytree) -> Program:
     """The program of a loss. Raises TypeError if it asks for the values of its arguments, which there are none of."""
     dtypes = {np.asarray(leaf).dtype for leaf in jax.tree.leaves(parameters)}
-    try:
+    with in_words("the loss"):
         return Program(loss, parameters, *args, narrow_stays=len(dtypes) == 1)
-    except (jax.errors.JAXTypeError, IndexError) as error:
+
+
+@contextlib.contextmanager
+def in_words(name: str) -> Iterator[None]:
+    """While JAX traces what is called `name`: a TypeError of one sentence, with the cure, for what JAX raises."""
+    try:
+        yield
+    except (TypeError, IndexError) as error:
         first_line = str(error).partition("\n")[0]
+        if "is not a valid JAX type" in first_line:
+            raise TypeError(f"{name} must return arrays of numbers, and it returns something else.") from error
+        if "Error interpreting argument" in first_line:
+            raise TypeError(
+                f"{name} is given an argument that is no array, no number, and no tree of them; bind it with "
+                "functools.partial."
+            ) from error
+        if not isinstance(error, jax.errors.JAXTypeError | IndexError) and "concrete" not in first_line:
+            raise  # of the code's own
         raise TypeError(
-            "JAX cannot trace the loss, because it asks for the value of an array that has none yet: use jax.numpy in "
+            f"JAX cannot trace {name}, because it asks for the value of an array that has none yet: use jax.numpy in "
             "place of numpy, jnp.where in place of if, and neither float() nor .item(). If the value is an argument "
-            f"such as a length, name it in static=[...]. ({first_line})"
+            "such as a length, name it in static=[...], or bind it with functools.partial. "
+            f"({first_line})"
         ) from error
 
 
@@ -230,11 +254,14 @@ def under_jax(
 
 
 def _as_jax_has_it(constant: Any) -> Any:
-    """An array that a function closes over: it may stand in the trace with 64 bits, where JAX makes it 32."""
+    """An array that a function closes over, as JAX's own: a custom rule may index it by what is traced.
+
+    It may stand in the trace with 64 bits, where JAX makes it 32. Numbers, which are weakly typed, stay what they are.
+    """
     dtype = getattr(constant, "dtype", None)
-    if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended) or dtype == jax.dtypes.canonicalize_dtype(dtype):
+    if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended):
         return constant
-    return np.asarray(constant).astype(jax.dtypes.canonicalize_dtype(dtype))
+    return jnp.asarray(constant, jax.dtypes.canonicalize_dtype(dtype))
 
 
 def bound(equation: Any, inputs: list[Any]) -> list[Any]:

@@ -167,7 +167,7 @@ def compare_leaf(
             larger, smaller = np.maximum(manual, reference), np.minimum(manual, reference)
             error = np.asarray(larger - smaller, np.float64)
         elif np.iscomplexobj(manual) or np.iscomplexobj(reference):
-            error = np.abs(np.asarray(manual, np.complex128) - reference)
+            error = np.asarray(np.abs(np.asarray(manual, np.complex128) - reference))
         else:
             error = np.asarray(np.subtract(manual, reference, dtype=np.float64))
         signed = error.copy() if parts else error
@@ -193,7 +193,10 @@ def compare_leaf(
             return row(Verdict.DISAGREE, f"{manual[where]} at {_at(where)}, where {reference[where]:.6g} is expected")
     if agree and undecided:
         where = _first(~np.isfinite(tolerance))
-        return row(Verdict.INCONCLUSIVE, f"the rounding tolerance is {tolerance[where]} at {_at(where)}")
+        unknown = f"the rounding tolerance is {tolerance[where]} at {_at(where)}"
+        if complaint:  # which no rounding excuses
+            return row(Verdict.DISAGREE, f"{complaint}; its values cannot be compared, because {unknown}")
+        return row(Verdict.INCONCLUSIVE, unknown)
     left = departures(signed, reference, parts) if parts else []
     ours, right = _number(manual[worst]), _number(reference[worst])
     if not agree:

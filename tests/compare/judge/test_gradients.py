@@ -264,10 +264,61 @@ REFUSED = [
 ]
 
 
+def looped(p, x):
+    return jax.lax.while_loop(lambda s: s < 100, lambda s: 2 * s, 1 + marked(p, x))
+
+
+def by_labels(p, x):
+    """JAX's xlogy has no derivative where its first argument is a whole number."""
+    return jnp.sum(jax.scipy.special.xlogy(np.arange(p.size), p))
+
+
+REFUSED += [
+    (marked_by_hand(), lambda p, x: (marked(p, x), p), P, TypeError, r"a tuple of 2\. Return the first alone"),
+    (marked_by_hand(), lambda p, x: x @ p, P, TypeError, r"returns float\d+\[\d+\]\. Sum or average it\.$"),
+    (marked_by_hand(), lambda p, x: None, P, TypeError, "returns None"),
+    (marked_by_hand(), lambda p, x: "much", P, TypeError, "the loss must return arrays of numbers"),
+    (marked_by_hand(), looped, P, TypeError, r"^JAX cannot differentiate the loss: Reverse-mode .*[^.]\.$"),
+    (marked_by_hand(), by_labels, abs(P), TypeError, r"^JAX cannot differentiate the loss: .*float0.*[^.]\.$"),
+    (lambda p, x: ("much", p), marked, P, TypeError, "must return numbers, but it returns 'much'"),
+    (lambda p, x: ("much", p), None, P, TypeError, "must return numbers, but it returns 'much'"),
+    (lambda p, x: (0.0, np.array(["a"])), marked, P, TypeError, "must return numbers, but it returns array"),
+    (marked_by_hand(), marked, P.astype(P.dtype.newbyteorder()), TypeError, "byte order of another machine"),
+]
+
+
 @pytest.mark.parametrize(("by_hand", "loss", "parameters", "error", "words"), REFUSED)
 def test_what_cannot_be_compared_is_refused_in_words(by_hand, loss, parameters, error, words):
     with pytest.raises(error, match=words):
         check_gradients(by_hand, loss, parameters, DATA)
+
+
+def test_a_length_among_the_arguments_is_to_be_static():
+    def loss(p, m):
+        return jnp.sum(p.reshape(m, -1) ** 2)
+
+    def by_hand(p, m):
+        return np.sum(p**2), 2 * p
+
+    with pytest.raises(TypeError, match=r"name it in static=\[\.\.\.\], or bind it with functools\.partial"):
+        check_gradients(by_hand, loss, P, P.size)
+    assert check_gradients(by_hand, loss, P, P.size, static=["m"]).verdict is Verdict.AGREE
+
+
+def test_an_object_among_the_arguments_is_to_be_static():
+    def by_hand(p, thing):
+        return np.sum(p**2), 2 * p
+
+    with pytest.raises(TypeError, match=r"got <object .*; name it in static="):
+        check_gradients(by_hand, lambda p, thing: jnp.sum(p**2), P, object())
+    report = check_gradients(by_hand, lambda p, thing: jnp.sum(p**2), P, object(), static=["thing"])
+    assert report.verdict is Verdict.AGREE
+
+
+def test_a_complex_loss_by_hand_is_another_dtype():
+    report = check_gradients(lambda p: (np.sum(p**2) + 0j, 2 * p), lambda p: jnp.sum(p**2), P)
+    assert report.verdict is Verdict.DISAGREE
+    assert "the dtype is complex" in str(report)
 
 
 def test_random_keys_pass_through():

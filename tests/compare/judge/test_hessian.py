@@ -166,6 +166,8 @@ BAD = {
     "a hessian of nothing": lambda: check_hessian(lambda x: None, rosenbrock, X),
     "a hessian at whole numbers": lambda: check_hessian(rosen_hess, rosenbrock, np.arange(4)),
     "parameters that are whole numbers": lambda: check_hvp(rosen_hess_prod, rosenbrock, np.arange(4)),
+    "complex parameters": lambda: check_hvp(lambda z, v: 2 * v, lambda z: jnp.sum(jnp.abs(z) ** 2), X + 1j),
+    "a hessian at complex numbers": lambda: check_hessian(rosen_hess, lambda z: jnp.sum(jnp.abs(z) ** 2), X + 1j),
     "no parameters": lambda: check_hvp(lambda p, v: v, lambda p: 0.0, {}),
 }
 
@@ -177,10 +179,14 @@ def test_bad_input_is_a_sentence(name):
 
 
 def test_a_loss_that_is_no_number_is_refused():
-    with pytest.raises(TypeError, match="defined for scalar-output functions"):
+    with pytest.raises(TypeError, match=r"must return one floating-point number.*Sum or average it"):
         check_hessian(rosen_hess, lambda x: x, X)
-    with pytest.raises(TypeError, match="defined for scalar-output functions"):
+    with pytest.raises(TypeError, match=r"must return one floating-point number.*Sum or average it"):
         check_hvp(rosen_hess_prod, lambda x: x, X)
+    with pytest.raises(TypeError, match="a tuple of 2"):
+        check_hessian(rosen_hess, lambda x: (jnp.sum(x), x), X)
+    with pytest.raises(TypeError, match="a tuple of 2"):
+        check_hvp(rosen_hess_prod, lambda x: (jnp.sum(x), x), X)
 
 
 def test_a_product_that_is_missing_is_a_wrong_structure():

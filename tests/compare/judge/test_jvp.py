@@ -148,6 +148,17 @@ def test_bad_returns_are_a_sentence(name):
         check_jvp(function, jnp.sin, X)
 
 
+@pytest.mark.parametrize(("function", "x"), [(jnp.sin, X + 1j), (lambda x: 1j * x, X)])
+def test_complex_numbers_are_refused_with_the_way_round(function, x):
+    with pytest.raises(compare.errors.BadInput, match="judged by check_gradients and check_vjp only"):
+        check_jvp(lambda p, t: (p[0], t[0]), function, x)
+
+
+def test_what_jax_cannot_trace_is_refused_in_words():
+    with pytest.raises(TypeError, match=r"JAX cannot trace function, .* bind it with functools\.partial"):
+        check_jvp(lambda p, t: (p[0], t[0]), lambda x, m: x.reshape(m, -1), X, 1)
+
+
 def test_there_must_be_something_to_differentiate():
     with pytest.raises(ValueError, match="nothing to differentiate"):
         check_jvp(lambda p, t: (p[0], t[0]), jnp.sin, np.arange(3))

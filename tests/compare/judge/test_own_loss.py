@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 
-from compare import Verdict, check_gradients
+from compare import Verdict, check_gradients, check_vjp
 from compare.judge import own_loss
 from compare.judge.evaluation.side_effects import Watched
 
@@ -163,6 +164,25 @@ def test_a_jump_beside_the_point_is_not_blamed():
 def test_a_loss_that_is_not_finite_is_inconclusive():
     report = check_gradients(lambda w: (np.inf if w[0] else 0.0, 2 * w), None, np.ones(3))
     assert report.verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_what_jax_cannot_differentiate_is_looked_at_by_differences(factor):
+    def by_hand(p, labels):
+        return np.sum(scipy.special.xlogy(labels, p)), factor * labels / p
+
+    report = check_gradients(by_hand, None, np.array([0.3, 0.5, 0.2]), np.array([0, 1, 2]))
+    assert report.verdict is (Verdict.AGREE if factor == 1 else Verdict.DISAGREE), str(report)
+    assert any("because JAX cannot differentiate the loss" in note for note in report.notes)
+
+    def forward(p, labels):
+        return scipy.special.xlogy(labels, p), (p, labels)
+
+    def backward(given, cache):
+        return factor * given * cache[1] / cache[0]
+
+    report = check_vjp(forward, backward, None, np.array([0.3, 0.5, 0.2]), np.array([0, 1, 2]))
+    assert report.verdict is (Verdict.AGREE if factor == 1 else Verdict.DISAGREE), str(report)
 
 
 def test_without_a_loss_there_is_nothing_to_compare_with():

@@ -148,7 +148,8 @@ def reduce_precision(x: Array, *, exponent_bits: int, mantissa_bits: int, **_: A
 
 def _in_total_order(x: Array) -> Array:
     """Integers in the order -NaN, -inf, ..., -0, 0, ..., inf, NaN of the numbers."""
-    bits = np.ascontiguousarray(x).view(f"i{np.asarray(x).dtype.itemsize}")
+    x = np.asarray(x, order="C")  # not ascontiguousarray, which makes a scalar an array of one axis
+    bits = x.view(f"i{x.dtype.itemsize}")
     return np.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
 
 

@@ -33,8 +33,26 @@ def test_a_clean_function_has_none():
     assert asked(clean) == {}
 
 
-def test_nan_in_the_same_place_is_the_same_answer():
-    assert asked(lambda parameters, x: (np.nan, {"w": np.full(3, np.nan)})) == {}
+@pytest.mark.parametrize("dtype", [np.float64, np.complex64, np.float16, jnp.bfloat16, jnp.float8_e4m3fn])
+def test_nan_in_the_same_place_is_the_same_answer(dtype):
+    assert asked(lambda parameters, x: (np.nan, {"w": np.full(3, np.nan, dtype)})) == {}
+
+
+def test_nan_in_another_place_of_a_narrow_answer_is_another_answer():
+    turns = iter(range(100))
+
+    def moving(parameters, x):
+        gradient = np.zeros(3, jnp.bfloat16)
+        gradient[next(turns) % 2] = np.nan
+        return np.float32(0), {"w": gradient}
+
+    assert "not-deterministic" in asked(moving) or "depends-on-earlier-calls" in asked(moving)
+
+
+def test_nan_in_a_narrow_argument_is_no_change_of_it():
+    watched = Watched(lambda parameters, x: (np.float32(0), parameters + 1), NAMES)
+    watched(np.array([np.nan, 1], jnp.bfloat16), np.array([np.nan, 2], jnp.float8_e4m3fn))
+    assert watched.diagnoses == []
 
 
 def modifies_data(parameters, x):

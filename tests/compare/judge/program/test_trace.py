@@ -194,6 +194,57 @@ def test_a_loss_that_asks_for_values_is_refused_in_words(loss):
         traced(loss, W)
 
 
+TABLE_OF_NUMBERS = np.array([0.5, 2.0, -3.0, 4.0])
+
+
+@jax.custom_vjp
+def looked_up(x, indices):
+    return jnp.sum(x * jnp.asarray(TABLE_OF_NUMBERS)[indices])
+
+
+def looked_up_backward(indices, g):
+    """It indexes an array of the caller's by what is traced: by each turn's index, in a loop."""
+    table = jnp.asarray(TABLE_OF_NUMBERS)
+    _, rows = lax.scan(lambda carry, i: (carry, g * table[i]), 0.0, indices)
+    return rows, None
+
+
+looked_up.defvjp(lambda x, indices: (looked_up(x, indices), indices), looked_up_backward)
+
+
+def test_a_custom_rule_gets_arrays_of_jax_s():
+    def kept_in_the_program(x, indices):
+        table = TABLE_OF_NUMBERS.copy()
+
+        @jax.custom_vjp
+        def inner(x, table, indices):
+            return jnp.sum(x * table[indices])
+
+        inner.defvjp(
+            lambda x, table, indices: (inner(x, table, indices), (table, indices)),
+            lambda kept, g: (g * jax.vmap(lambda i: kept[0][i])(kept[1]), None, None),
+        )
+        return inner(x, table, indices)
+
+    indices = np.array([3, 0, 2])
+    x = np.ones(3)
+    for loss in (looked_up, kept_in_the_program):
+        with jax.enable_x64(True):
+            _, gradient = Program(loss, x, indices).gradient(x, indices)
+        np.testing.assert_array_equal(gradient, TABLE_OF_NUMBERS[indices])
+
+
+def test_what_a_custom_rule_stands_for_may_have_no_derivative_of_its_own():
+    @jax.custom_vjp
+    def looped(x):
+        return lax.while_loop(lambda s: s < 100, lambda s: 2 * s, x)
+
+    looped.defvjp(lambda x: (looped(x), x), lambda x, g: (g * looped(x) / x,))
+    program = Program(looped, np.float64(1.5))
+    assert program.plain_gradient(np.float64(1.5)) is None
+    assert program.gradient(np.float64(1.5))[1] == 128  # 1.5, doubled until it is 192
+
+
 @pytest.mark.parametrize("where", ["outside", "in a call", "in a loop", "in a branch"])
 def test_what_the_table_does_not_know_has_a_name(where):
     def gamma(w):

@@ -40,6 +40,25 @@ FAULTS = [
 ]
 
 
+def test_another_dtype_is_a_fault_though_the_allowance_is_not_finite():
+    zero = np.zeros(2, np.float32)
+    unknown = {"w": np.array([np.inf, 1.0])}
+    (row,) = compare_leaves({"w": np.zeros(2)}, {"w": zero}, {"w": np.zeros(2)}, unknown)
+    assert row.verdict is Verdict.DISAGREE
+    assert row.message.startswith("dtype is float64, expected float32; its values cannot be compared, because the")
+    (row,) = compare_leaves({"w": zero}, {"w": zero}, {"w": np.zeros(2)}, unknown)
+    assert row.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_complex_number_in_the_place_of_a_real_one_is_another_dtype():
+    right = np.asarray(2.0)
+    (row,) = compare_leaves({"loss": np.asarray(2 + 0j)}, {"loss": right}, {"loss": right}, {"loss": np.asarray(0.0)})
+    assert (row.verdict, row.message) == (Verdict.DISAGREE, "dtype is complex128, expected float64; its values agree")
+    (row,) = compare_leaves({"loss": np.asarray(2 + 1j)}, {"loss": right}, {"loss": right}, {"loss": np.asarray(0.0)})
+    assert row.verdict is Verdict.DISAGREE
+    assert "2+1j" in row.message
+
+
 @pytest.mark.parametrize(("manual", "path", "message"), FAULTS)
 def test_every_kind_of_difference_has_its_own_words(manual, path, message):
     rows = judge(manual)

@@ -437,6 +437,30 @@ def test_what_a_row_calls_linear_is_known_between_two_points(name):
             assert_equal(actual, list(map(np.asarray, quietly(value.plan, here, as_it_is))), 1e-10)
 
 
+def in_the_traced_shape(step, inputs):
+    """The step as it is, with its results in the very shapes that JAX traced."""
+    assert [np.shape(x) for x in inputs] == [atom.aval.shape for atom in step.equation.invars], step.name
+    results = step.run(inputs, in_the_traced_shape)
+    assert [np.shape(x) for x in results] == [atom.aval.shape for atom in step.equation.outvars], step.name
+    return results
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_a_result_has_the_shape_that_was_traced(name):
+    """Rank 0 too: a scalar stays one, where NumPy has functions that give it an axis."""
+    case, (value, loss) = CASES[name], program(name, "float64")
+    arguments = drawn(case, 0, "float64")
+    value(*arguments, rule=in_the_traced_shape)
+    if loss is not None:
+        loss.gradient(*separated(case, arguments), rule=in_the_traced_shape)
+    if name in ELEMENTWISE:
+        scalars = [np.asarray(argument.ravel()[0]) for argument in arguments]
+        with jax.enable_x64(True):
+            alone = Program(case.function, *scalars)
+        for result in jax.tree.leaves(alone(*scalars, rule=in_the_traced_shape)):
+            assert np.shape(result) == ()
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_is_what_jax_compiles(name):
     assert name in CASES, f"the row {name!r} has no function in this test: give it one"
