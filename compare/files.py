@@ -59,8 +59,8 @@ def plot_run(path: Path, title: str, losses: dict[str, tuple[list[int], list[flo
 
     figure = Figure(figsize=(8, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    for (name, (steps, values)), style in zip(losses.items(), ("-", "--"), strict=True):
-        above.plot(steps, values, style, label=name)
+    for name, (steps, values) in losses.items():
+        above.plot(steps, values, "--" if name == "autodiff" else "-", label=name)
     above.set_title(title, parse_math=False)  # file names may hold dollar signs
     above.set(ylabel="loss")
     if any(value > 0 for _, values in losses.values() for value in values):

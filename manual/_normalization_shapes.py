@@ -1,6 +1,12 @@
-"""What normalization demands of the shapes that it is given."""
+"""What normalization demands of the shapes that it is given, and how its backward passes round."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+
+from manual._precision import widened
 
 
 def check_normalization(
@@ -25,3 +31,17 @@ def check_output_gradient(output_gradient: np.ndarray, x: np.ndarray) -> np.ndar
     if output_gradient.shape != x.shape:
         raise ValueError(f"the output gradient has shape {output_gradient.shape}, but the value has {x.shape}.")
     return output_gradient
+
+
+def rounded_once(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A backward pass that works in the dtype of `widened`, and whose gradients are rounded at its end.
+
+    `output_gradient` must have the shape of x. dx has its dtype; the other gradients have that of the weight.
+    """
+
+    @functools.wraps(backward)
+    def rounded(output_gradient: np.ndarray, cache: Any) -> tuple[np.ndarray, ...]:
+        dx, *others = backward(widened(check_output_gradient(output_gradient, cache.x)), cache)
+        return dx.astype(output_gradient.dtype), *(gradient.astype(cache.weight.dtype) for gradient in others)
+
+    return rounded

@@ -237,7 +237,10 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
 
 
 def softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:
-    """dx_i = y_i dy_i - y_i sum_j y_j dy_j, because dy_j/dx_i = y_j ([i = j] - y_i)."""
+    """dx_i = y_i dy_i - y_i sum_j y_j dy_j, because dy_j/dx_i = y_j ([i = j] - y_i).
+
+    Where y_i is 1, and so every other 0, both terms are the same to the last bit, and dx is exactly 0.
+    """
     dy, (y, axis) = output_gradient, cache
     return y * dy - y * np.sum(y * dy, axis=axis, keepdims=True)
 

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from manual._attention_shapes import check_attention, check_rotary, check_weights
 from manual._rules import Rules
+from manual.activations import SoftmaxCache, softmax_backward
 from manual.layers import DenseCache, dense, dense_backward
 
 Mask = Bool[np.ndarray, "..."] | None
@@ -25,7 +26,7 @@ class AttentionCache(NamedTuple):
     key: Float[np.ndarray, "batch keys key_heads depth"]
     value: Float[np.ndarray, "batch keys key_heads value_depth"]
     p: Float[np.ndarray, "batch key_heads group queries keys"]
-    causal: bool  # then half of p is known to be 0
+    causal: bool  # p says it by its zeros; to know it lets `manual.fast` leave these out
 
 
 def attention(
@@ -44,7 +45,7 @@ def attention(
     `nn.MultiheadAttention` still does when it returns its weights.)
 
     Args:
-        query: heads must be a multiple of key_heads; head h uses key head h // (heads / key_heads).
+        query: heads must be a multiple of key_heads; query head n uses key head n // (heads / key_heads).
         key: as many tokens and heads as value has.
         value: may have a depth of its own.
         mask: broadcastable to (batch, heads, queries, keys); True where a key may be attended.
@@ -74,11 +75,10 @@ def attention_backward(
 ]:
     """Two products undo o = p v, two undo s = q k^T, and between them stands the derivative of softmax:
 
-        dv = p^T do      dp = do v^T      ds = p (dp - sum over keys of p dp)
+        dv = p^T do      dp = do v^T      ds as in `softmax_backward`, over keys
         dq = ds k / sqrt(depth)           dk = ds^T q / sqrt(depth)
 
-    Softmax: dp_i/ds_j = p_i ((i = j) - p_j). Keys that may not be attended have p = 0 and need no second look.
-    The sum is taken over the products themselves, and not as do o, so that it cancels exactly where p is 1.
+    Keys that may not be attended have p = 0, and so ds = 0: they need no second look.
     A key head is used by its whole group of query heads, so that their dk and dv are added up.
     """
     query, key, value, p, _ = cache
@@ -86,7 +86,7 @@ def attention_backward(
     q, do = _in_groups(query, key_heads), _in_groups(output_gradient, key_heads)
     dv = np.einsum("bhgqk,bqhgv->bkhv", p, do, optimize=True)
     dp = np.einsum("bqhgv,bkhv->bhgqk", do, value, optimize=True)
-    ds = p * (dp - np.sum(p * dp, axis=-1, keepdims=True))
+    ds = softmax_backward(dp, SoftmaxCache(p, axis=-1))
     dq = np.einsum("bhgqk,bkhd->bqhgd", ds, key, optimize=True) / math.sqrt(depth)
     dk = np.einsum("bhgqk,bqhgd->bkhd", ds, q, optimize=True) / math.sqrt(depth)
     return dq.reshape(query.shape), dk, dv

@@ -55,6 +55,8 @@ def dense_backward(
     dx = dy W^T          x_ki reaches every output j of its own example, by W_ij
     dW = x^T dy          W_ij is used by every example k, with x_ki
     db = 1^T dy          b_j is used by every example, with 1
+
+    db is a product as well, because that rounds less than np.sum, which adds one row after another.
     """
     x, W, b = cache
     dy = output_gradient.reshape(len(x), W.shape[1])

@@ -3,12 +3,13 @@
     x_hat = (x - mean) / s,   s = sqrt(variance + epsilon)          y = weight x_hat + bias
 
 They differ in what is averaged over. The last axis holds features or channels; weight and bias have an entry for each.
-dy is the output gradient, and `layer_norm_backward` derives the three terms that all of them have of it.
+dy is the output gradient. `layer_norm_backward` derives dx, which has three terms where x moves the mean and s: batch
+and group norm have the same. `rms_norm` has no mean and two terms, `batch_norm_inference` neither and one.
 
 The variance is that of n, not of n - 1, in two passes, mean first: E[x^2] - E[x]^2 cancels. Means and sums are taken
 in float64 and rounded to the dtype of the work, because NumPy adds rows one after another: over 100 000 rows around
 1e4, sums in float32 put the mean off by 7. float16 is worked in float32, where squares do not overflow, and rounded
-once at the end. Statistics keep the axes that they were taken over, as 1.
+once at the end, which for gradients `rounded_once` does. Statistics keep the axes that they were taken over, as 1.
 """
 
 import math
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from manual._normalization_shapes import check_normalization, check_output_gradient
+from manual._normalization_shapes import check_normalization, rounded_once
 from manual._precision import widened
 from manual._rules import Rules
 
@@ -49,11 +50,12 @@ def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
     return y.astype(x.dtype), CenteredCache(x, mean, s, weight)
 
 
+@rounded_once
 def layer_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
     """Every x_j moves the mean and s, and so each x_hat_i of its example, whose gradient is g_i = weight_i dy_i:
 
         d mean / d x_j = 1/n                 d s / d x_j = (1 / 2s) (2/n) (x_j - mean) = x_hat_j / n
-        d x_hat_i / d x_j = ((i = j) - 1/n - x_hat_i x_hat_j / n) / s
+        d x_hat_i / d x_j = ([i = j] - 1/n - x_hat_i x_hat_j / n) / s
         dx = (g - mean(g) - x_hat mean(g x_hat)) / s
 
     (The mean within the variance adds nothing to ds, because the sum of x - mean is 0.) dx has no part along a shift of
@@ -61,13 +63,13 @@ def layer_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
     their gradients are sums over these: of dy x_hat and of dy.
     """
     x, mean, s, weight = cache
-    dy = widened(check_output_gradient(output_gradient, x))
+    dy = output_gradient
     x_hat = (x - mean) / s
     g = weight * dy
     dx = (g - _mean(g, -1) - x_hat * _mean(g * x_hat, -1)) / s
     dweight = _sum_over_examples(dy * x_hat)
     dbias = _sum_over_examples(dy)
-    return dx.astype(output_gradient.dtype), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
+    return dx, dweight, dbias
 
 
 class RmsNormCache(NamedTuple):
@@ -90,18 +92,19 @@ def rms_norm(x: Array, weight: Vector, *, epsilon: float = 1e-5) -> tuple[Array,
     return y.astype(x.dtype), RmsNormCache(x, r, weight)
 
 
+@rounded_once
 def rms_norm_backward(output_gradient: Array, cache: RmsNormCache) -> tuple[Array, Vector]:
     """dx = (g - x_hat mean(g x_hat)) / r with g = weight dy and x_hat = x / r: two of the three terms of layer_norm.
 
     There is no mean to move, and dr/dx_j = x_j / (n r) = x_hat_j / n. dweight is the sum of dy x_hat over examples.
     """
     x, r, weight = cache
-    dy = widened(check_output_gradient(output_gradient, x))
+    dy = output_gradient
     x_hat = x / r
     g = weight * dy
     dx = (g - x_hat * _mean(g * x_hat, -1)) / r
     dweight = _sum_over_examples(dy * x_hat)
-    return dx.astype(output_gradient.dtype), dweight.astype(weight.dtype)
+    return dx, dweight
 
 
 def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5) -> tuple[Array, CenteredCache]:
@@ -118,6 +121,7 @@ def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
     return y.astype(x.dtype), CenteredCache(x, mean, s, weight)
 
 
+@rounded_once
 def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
     """dx = weight / s (dy - mean(dy) - x_hat mean(dy x_hat)): the three terms of `layer_norm_backward`, by channel.
 
@@ -125,13 +129,13 @@ def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
     of the gradients of the variance and the mean.) dweight and dbias are sums over the places of a channel.
     """
     x, mean, s, weight = cache
-    dy = widened(check_output_gradient(output_gradient, x))
+    dy = output_gradient
     places = _all_axes_but_the_last(x)
     x_hat = (x - mean) / s
     dx = weight / s * (dy - _mean(dy, places) - x_hat * _mean(dy * x_hat, places))
     dweight = _sum_over_examples(dy * x_hat)
     dbias = _sum_over_examples(dy)
-    return dx.astype(output_gradient.dtype), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
+    return dx, dweight, dbias
 
 
 def batch_norm_inference(
@@ -151,15 +155,16 @@ def batch_norm_inference(
     return y.astype(x.dtype), CenteredCache(x, mean, s, weight)
 
 
+@rounded_once
 def batch_norm_inference_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
     """dx = weight / s dy, because nothing but x depends on x. dweight = sum of dy x_hat, dbias = sum of dy."""
     x, mean, s, weight = cache
-    dy = widened(check_output_gradient(output_gradient, x))
+    dy = output_gradient
     x_hat = (x - mean) / s
     dx = weight / s * dy
     dweight = _sum_over_examples(dy * x_hat)
     dbias = _sum_over_examples(dy)
-    return dx.astype(output_gradient.dtype), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
+    return dx, dweight, dbias
 
 
 class GroupsCache(NamedTuple):
@@ -191,27 +196,27 @@ def group_norm(
     return y.astype(x.dtype), GroupsCache(x, mean, s, weight, groups)
 
 
+@rounded_once
 def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients:
     """dx = (g - mean(g) - x_hat mean(g x_hat)) / s with g = weight dy, and with means over a group of an example.
 
     The three terms are those of `layer_norm_backward`. dweight and dbias are sums over batch and space, by channel.
     """
     x, mean, s, weight, groups = cache
-    dy = widened(check_output_gradient(output_gradient, x))
+    dy = output_gradient
     over = _axes_of_a_group(x)
     x_hat = (_grouped(x, groups) - mean) / s
     g = _grouped(weight * dy, groups)
     dx = (g - _mean(g, over) - x_hat * _mean(g * x_hat, over)) / s
     dweight = _sum_over_examples(dy * x_hat.reshape(x.shape))
     dbias = _sum_over_examples(dy)
-    dx = dx.reshape(x.shape)
-    return dx.astype(output_gradient.dtype), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
+    return dx.reshape(x.shape), dweight, dbias
 
 
 def update_running_statistics(
     mean: Vector, variance: Vector, x: Array, *, momentum: float = 0.1
 ) -> tuple[Vector, Vector]:
-    """new = (1 - momentum) old + momentum batch, for mean and variance of each channel of x (batch, ..., channels).
+    """updated = (1 - momentum) old + momentum batch, for mean and variance of each channel of x (batch, ..., channels).
 
     The batch's variance is here the unbiased one, n / (n - 1) times that in batch_norm, as in Ioffe and Szegedy
     (Alg. 2) and PyTorch; for n = 1 it is the biased one, 0. Keras 3 and Flax always use the biased one, and call the
@@ -220,13 +225,13 @@ def update_running_statistics(
     check_normalization("update_running_statistics", x, x.shape[:-1], 0.0, axes=2, mean=mean, variance=variance)
     if not 0 <= momentum <= 1:
         raise ValueError(f"momentum is the share of the new batch and must be in [0, 1], got {momentum}.")
-    new, n = float(momentum), math.prod(x.shape[:-1])
+    share, n = float(momentum), math.prod(x.shape[:-1])
     rows = widened(x).reshape(n, x.shape[-1])
     of_batch = _mean(rows, 0)
     unbiased = _variance(rows, of_batch, 0) * (n / max(n - 1, 1))
-    new_mean = (1 - new) * mean + new * of_batch[0]
-    new_variance = (1 - new) * variance + new * unbiased[0]
-    return new_mean.astype(mean.dtype), new_variance.astype(variance.dtype)
+    updated_mean = (1 - share) * mean + share * of_batch[0]
+    updated_variance = (1 - share) * variance + share * unbiased[0]
+    return updated_mean.astype(mean.dtype), updated_variance.astype(variance.dtype)
 
 
 def _statistics(x: Array, axes: Axes, epsilon: float) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,9 @@ lists and tuples of floating-point arrays; gradients and each field of the state
 done, have the same paths, shapes and dtypes. A learning rate is a number or a schedule: a function of `step`, which
 is 0 at the first update.
 
-`update(..., donate=True)` lets the memory of parameters and state be used for the result, as JAX's donation does: the
-caller must not use them afterwards, and no two of their leaves may share memory. `manual.fast` makes use of it; here
-the result is new in any case. Constants are Python floats, which never promote an array.
+`update(..., donate=True)` says that parameters and state, whose leaves share no memory, are not used afterwards:
+`manual.fast` may write over them. Here the result is always new. Constants are Python floats, which never promote an
+array.
 """
 
 import math

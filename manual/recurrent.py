@@ -72,14 +72,14 @@ def rnn_backward(output_gradient: States, cache: RnnCache) -> Gradients:
     inputs, initial_state, U, h, activation = cache
     h_before = _before(initial_state, h)
     slope = 1 - h**2 if activation == "tanh" else h > 0
-    da, dh_next = np.zeros_like(h), np.zeros_like(initial_state)
+    da, dh_from_next = np.zeros_like(h), np.zeros_like(initial_state)
     for t in reversed(range(h.shape[1])):
-        dh = output_gradient[:, t] + dh_next
+        dh = output_gradient[:, t] + dh_from_next
         da[:, t] = slope[:, t] * dh
-        dh_next = da[:, t] @ U.T
+        dh_from_next = da[:, t] @ U.T
     dx, dW, db = dense_backward(da, inputs)
     dU = _sum_of_products(h_before, da)
-    return dx, dh_next, dW, dU, db
+    return dx, dh_from_next, dW, dU, db
 
 
 class LstmCache(NamedTuple):
@@ -131,25 +131,25 @@ def lstm_backward(output_gradient: tuple[States, State], cache: LstmCache) -> Gr
 
         dh_t = dy_t + da_{t+1} U^T      dc_t = f_{t+1} dc_{t+1} + dh_t o (1 - tanh^2 c_t)
 
-    and da_t is found from them by `_lstm_step_backward`. The gradients of the weights are those of `rnn_backward`.
+    and each step makes da_t of them, block by block. The gradients of the weights are those of `rnn_backward`.
     `output_gradient` is the pair (dy, gradient of the final cell), and dc begins with the latter. Returns the gradients
     of x, the initial hidden state, the initial cell (f_1 dc_1), both weights and the bias.
     """
     inputs, initial_hidden, initial_cell, U, gates, c, h = cache
     dy, dc_final = output_gradient
     c_before, h_before = _before(initial_cell, c), _before(initial_hidden, h)
-    da, dh_next, dc_next = np.zeros_like(gates), np.zeros_like(initial_hidden), np.copy(dc_final)
+    da, dh_from_next, dc_from_next = np.zeros_like(gates), np.zeros_like(initial_hidden), np.copy(dc_final)
     for t in reversed(range(h.shape[1])):
-        dh = dy[:, t] + dh_next
-        da[:, t], dc_next = _lstm_step_backward(dh, dc_next, gates[:, t], c_before[:, t], c[:, t])
-        dh_next = da[:, t] @ U.T
+        dh = dy[:, t] + dh_from_next
+        da[:, t], dc_from_next = _lstm_step_backward(dh, dc_from_next, gates[:, t], c_before[:, t], c[:, t])
+        dh_from_next = da[:, t] @ U.T
     dx, dW, db = dense_backward(da, inputs)
     dU = _sum_of_products(h_before, da)
-    return dx, dh_next, dc_next, dW, dU, db
+    return dx, dh_from_next, dc_from_next, dW, dU, db
 
 
 def _lstm_step_backward(
-    dh: State, dc_next: State, gates: np.ndarray, c_before: State, c: State
+    dh: State, dc_from_next: State, gates: np.ndarray, c_before: State, c: State
 ) -> tuple[np.ndarray, State]:
     """h = o tanh(c), c = f c_before + i g, and the four activations, of one step:
 
@@ -160,7 +160,7 @@ def _lstm_step_backward(
     """
     i, f, g, o = np.split(gates, 4, axis=1)
     tanh_c = np.tanh(c)
-    dc = dc_next + dh * o * (1 - tanh_c**2)
+    dc = dc_from_next + dh * o * (1 - tanh_c**2)
     da_i = dc * g * i * (1 - i)
     da_f = dc * c_before * f * (1 - f)
     da_g = dc * i * (1 - g**2)
@@ -180,7 +180,7 @@ class GruCache(NamedTuple):
     initial_state: Float[np.ndarray, "batch hidden"]
     hidden_weight: Float[np.ndarray, "hidden 3*hidden"]
     gates: Float[np.ndarray, "batch time 3*hidden"]  # r, z, n
-    recalled: Float[np.ndarray, "batch time hidden"]  # h_{t-1} Un + cn
+    recalled: Float[np.ndarray, "batch time hidden"]  # h_{t-1} Un + bn_h
     outputs: Float[np.ndarray, "batch time hidden"]
 
 
@@ -194,8 +194,8 @@ def gru(
 ) -> tuple[States, GruCache]:
     """A state that is kept where z is 1 and replaced where it is 0: the gated recurrent unit.
 
-        r, z = sigmoid of the first two blocks of x_t W + b + h_{t-1} U + c
-        n = tanh(x_t Wn + bn + r (h_{t-1} Un + cn))      h_t = (1 - z) n + z h_{t-1}
+        r, z = sigmoid of the first two blocks of x_t W + b_x + h_{t-1} U + b_h
+        n = tanh(x_t Wn + bn_x + r (h_{t-1} Un + bn_h))      h_t = (1 - z) n + z h_{t-1}
 
     Returns all h_t, of which the last is the final state. This is PyTorch's unit, and Keras's but for the order of
     the blocks, which there is z, r, n. The published version of Cho et al., and Keras with reset_after=False, reset
@@ -218,24 +218,24 @@ def gru(
 
 
 def gru_backward(output_gradient: States, cache: GruCache) -> Gradients:
-    """h_{t-1} is used by the output of its step, by z h_{t-1} of the next one, and through U:
+    """h_t is used by the output of its step, by z h_t in the next one, and there through U:
 
-        dh_t = dy_t + z dh_{t+1} + da_{t+1} U^T
+        dh_t = dy_t + z_{t+1} dh_{t+1} + da_of_h_{t+1} U^T
 
-    What x, W and b receive (da of x) differs in the block of n from what h_{t-1}, U and c receive (da of h): see
-    `_gru_step_backward`. Returns the gradients of x, the initial state, both weights and both biases.
+    x, W and b_x receive da_of_x; h_{t-1}, U and b_h receive da_of_h, which differs in the block of n, because r stands
+    between it and the state. Returns the gradients of x, the initial state, both weights and both biases.
     """
     inputs, initial_state, U, gates, recalled, h = cache
     h_before = _before(initial_state, h)
-    da_of_x, da_of_h, dh_next = np.zeros_like(gates), np.zeros_like(gates), np.zeros_like(initial_state)
+    da_of_x, da_of_h, dh_from_next = np.zeros_like(gates), np.zeros_like(gates), np.zeros_like(initial_state)
     for t in reversed(range(h.shape[1])):
-        dh = output_gradient[:, t] + dh_next
+        dh = output_gradient[:, t] + dh_from_next
         da_of_x[:, t], da_of_h[:, t], dh_kept = _gru_step_backward(dh, gates[:, t], recalled[:, t], h_before[:, t])
-        dh_next = dh_kept + da_of_h[:, t] @ U.T
-    dx, dW, db = dense_backward(da_of_x, inputs)
+        dh_from_next = dh_kept + da_of_h[:, t] @ U.T
+    dx, dW, db_x = dense_backward(da_of_x, inputs)
     dU = _sum_of_products(h_before, da_of_h)
-    dc = np.sum(da_of_h, axis=(0, 1))
-    return dx, dh_next, dW, dU, db, dc
+    db_h = np.sum(da_of_h, axis=(0, 1))
+    return dx, dh_from_next, dW, dU, db_x, db_h
 
 
 def _gru_step_backward(
@@ -244,10 +244,9 @@ def _gru_step_backward(
     """Everything is a multiple of dh:
 
         da_n = dh (1 - z) (1 - n^2)      da_z = dh (h_before - n) z (1 - z)
-        da_r = da_n (h_before Un + cn) r (1 - r)
+        da_r = da_n (h_before Un + bn_h) r (1 - r)
 
-    x receives (da_r, da_z, da_n), and h_before (da_r, da_z, r da_n), because r stands between it and the candidate n;
-    to h_before goes z dh, too.
+    da_of_x is (da_r, da_z, da_n), and da_of_h is (da_r, da_z, r da_n). To h_before goes z dh, too.
     """
     r, z, n = np.split(gates, 3, axis=1)
     da_n = dh * (1 - z) * (1 - n**2)

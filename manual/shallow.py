@@ -149,9 +149,8 @@ def backpropagation(
         Z1 = W1 x + b1     as for Z2
 
     Returns a dict with the keys, shapes and dtypes of `parameters`. A dict given as `intermediates` also
-    receives dJ/dZ2, dJ/dA1 and dJ/dZ1 under the names Z2, A1 and Z1: what a judge needs to say where a
-    fault begins. Source: Rumelhart, Hinton and Williams, "Learning representations by back-propagating
-    errors", Nature 323 (1986).
+    receives dJ/dZ2, dJ/dA1 and dJ/dZ1 under the names Z2, A1 and Z1. Source: Rumelhart, Hinton and Williams,
+    "Learning representations by back-propagating errors", Nature 323 (1986).
     """
     W2 = parameters["W2"]
     A1, A2 = cache.A1, cache.A2
@@ -240,11 +239,6 @@ def hessian_vector_product(
 
         H v = R(gradient), the derivative of the gradient along v
 
-        dZ2 = (A2 - y) / m         RdZ2 = RA2 / m
-        dW2 = dZ2 A1^T             RdW2 = RdZ2 A1^T + dZ2 RA1^T        as for every product, two terms
-        dA1 = W2^T dZ2             RdA1 = W2^T RdZ2 + RW2^T dZ2
-        dZ1 = dA1 (1 - A1^2)       RdZ1 = RdA1 (1 - A1^2) - 2 dA1 A1 RA1    the last term is tanh'' = -2 tanh tanh'
-
     The Hessian itself, of as many rows and columns as there are parameters, is never formed.
 
     Args:
@@ -263,11 +257,34 @@ def hessian_vector_product(
     Source: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6(1) (1994), section 4.
     """
     y = _checked(parameters, vector, x, y)
-    W2, RW2 = parameters["W2"], vector["W2"]
-    m = x.shape[1]
     _, cache = forward_propagation(x, parameters)
-    _, A1, _, A2 = cache
-    _, RA1, _, RA2 = _forward_along(parameters, vector, x, cache)
+    forward_along = _forward_along(parameters, vector, x, cache)
+    product, backward_along = _backward_along(parameters, vector, x, y, cache, forward_along)
+    if intermediates is not None:
+        intermediates |= backward_along
+    return product
+
+
+def _backward_along(
+    parameters: Parameters,
+    vector: Parameters,
+    x: Float[np.ndarray, "n_x m"],
+    y: Float[np.ndarray, "n_y m"],
+    cache: Cache,
+    forward_along: Cache,
+) -> tuple[Parameters, dict[str, np.ndarray]]:
+    """R of every line of `backpropagation`.
+
+        dZ2 = (A2 - y) / m         RdZ2 = RA2 / m
+        dW2 = dZ2 A1^T             RdW2 = RdZ2 A1^T + dZ2 RA1^T        as for every product, two terms
+        dA1 = W2^T dZ2             RdA1 = W2^T RdZ2 + RW2^T dZ2
+        dZ1 = dA1 (1 - A1^2)       RdZ1 = RdA1 (1 - A1^2) - 2 dA1 A1 RA1    the last term is tanh'' = -2 tanh tanh'
+
+    Returns R of the gradients of the parameters, and R of dZ2, dA1 and dZ1.
+    """
+    W2, RW2 = parameters["W2"], vector["W2"]
+    (_, A1, _, A2), (_, RA1, _, RA2) = cache, forward_along
+    m = x.shape[1]
     dZ2 = (A2 - y) / m
     dA1 = W2.T @ dZ2
 
@@ -278,10 +295,7 @@ def hessian_vector_product(
     RdZ1 = RdA1 * (1 - A1**2) - 2 * dA1 * A1 * RA1
     RdW1 = RdZ1 @ x.T
     Rdb1 = np.sum(RdZ1, axis=1, keepdims=True)
-
-    if intermediates is not None:
-        intermediates |= {"Z2": RdZ2, "A1": RdA1, "Z1": RdZ1}
-    return {"W1": RdW1, "b1": Rdb1, "W2": RdW2, "b2": Rdb2}
+    return {"W1": RdW1, "b1": Rdb1, "W2": RdW2, "b2": Rdb2}, {"Z2": RdZ2, "A1": RdA1, "Z1": RdZ1}
 
 
 def _checked(parameters: Parameters, vector: Parameters, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -335,8 +349,8 @@ def neural_net(
 ) -> tuple[Parameters, np.ndarray]:
     """Initialize and train: the notebook's last cell. Returns the parameters and the loss of each iteration.
 
-    Works in x's dtype if that is a floating one, else in float64; labels are cast to it. With `ops=manual.fast` the
-    steps are done without allocating anything.
+    Works in x's dtype if that is a floating one, else in float64; labels are cast to it. `ops`, `manual` or
+    `manual.fast`, is whose `shallow.train` is used.
     """
     x_array: Any = np.asarray(x)
     if not np.issubdtype(x_array.dtype, np.floating):

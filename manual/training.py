@@ -100,9 +100,9 @@ def train(
 
     Args:
         loss_and_gradients: a function of the parameters and a batch.
-        parameters: where to begin. They are copied, because an optimizer may write to what it is given.
+        parameters: where to begin. They are copied.
         batches: tuples of arrays.
-        optimizer: of `manual.optimizers`, or of `manual.fast.optimizers`, which updates the copy in its own memory.
+        optimizer: of `manual.optimizers`, or of `manual.fast.optimizers`.
         state: the optimizer's, to continue an earlier run. It is copied, too.
         parts: into how many nearly equal micro-batches each batch is cut along its first axis; they are weighted as
             the default of `accumulate` does.

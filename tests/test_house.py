@@ -459,7 +459,8 @@ def lines_of_body(function):
 def test_a_backward_pass_on_a_page_can_be_quoted_whole(path):
     functions = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.FunctionDef)]
     for function in functions:
-        if function.name.endswith("_backward") or function.name == "backpropagation":
+        derives = function.name.endswith(("_backward", "_along"))
+        if derives or function.name in ("backpropagation", "hessian_vector_product"):
             assert lines_of_body(function) <= 15, function.name
 
 

@@ -4,6 +4,8 @@ import atexit
 import gc
 import os
 import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
 
 import typer
 
@@ -17,8 +19,24 @@ from compare.cli.verify import verify
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
+def _say_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        print(f"backproof {version('backproof')}")
+    except PackageNotFoundError:  # run from its source
+        print("backproof, not installed")
+    raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
-def start(context: typer.Context) -> None:
+def start(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Say which version this is, and exit.", is_eager=True, callback=_say_version),
+    ] = False,
+) -> None:
     """Hand-derived backprop against JAX: do they agree, where do they part, how fast is each?
 
     Start with `backproof verify`; `backproof check` judges code of your own, `backproof lesson` shows how it is

@@ -17,8 +17,9 @@ def lesson(
 ) -> None:
     """Teach the derivation of one network, step by step, with the numbers of a tiny run.
 
-    Every step shows the line of `manual`, the line of `autodiff` that makes it unnecessary, and what both compute. The
-    page is one file that needs no network: a slider moves through training.
+    Every step shows the line of `manual`, its formulas, which are made from that source, the line of `autodiff` that
+    makes it unnecessary, and what both compute. shallow goes on to second order: the same steps along a vector, for the
+    Hessian times it. The page is one file that needs no network: a slider moves through training.
 
     Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
     """

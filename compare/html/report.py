@@ -12,7 +12,7 @@ from compare.html.page import Html, badge, code, facts, figure, html, page, sect
 from compare.html.plots import AUTODIFF, MANUAL, Curve, boundary, drawing, share_of_allowed, two_curves
 from compare.platform import precise
 from compare.verify.shallow import Result
-from compare.verify.timing import ROUNDS, readable
+from compare.verify.timing import readable
 
 OUTPUTS = 4  # as many planes are drawn, if a network has more outputs
 
@@ -33,6 +33,7 @@ def report_page(result: Result, command: str) -> str:
         top,
         section("Gradients at the start", judgement(result.gradients, "Gradients of both sides"), name="gradients"),
         section("Training", judgement(result.trajectory, "Training of both sides"), _drift(result), name="training"),
+        *_fast(result),
         section("Loss", _losses(result), name="loss"),
         _boundaries(result),
         section("Time per step", _times(result), name="time"),
@@ -40,6 +41,14 @@ def report_page(result: Result, command: str) -> str:
         section("How to get it again", *_again(result, command), name="again"),
     )
     return page(f"{verdict.name}: {name} · backproof verify", body)
+
+
+def _fast(result: Result) -> Iterator[Html]:
+    """What was found of `manual.fast`, whose gradients and training are held to the same."""
+    for report, what in ((result.made_fast, "Gradients at the start"), (result.fast_training, "Training")):
+        if report is not None:
+            name = f"{what}, by manual.fast"
+            yield section(name, judgement(report, name), name=f"fast-{what.split()[0].lower()}")
 
 
 def _drift(result: Result) -> Html:
@@ -61,12 +70,13 @@ def _drift(result: Result) -> Html:
 
 
 def _losses(result: Result) -> Html:
-    steps, by_hand = result.loss_curve("manual")
+    name = next(iter(result.losses))  # the page's, if it was trained
+    steps, by_hand = result.loss_curve(name)
     _, by_jax = result.loss_curve("autodiff")
     with drawing(height=2.6) as (chart, finish):
         axes = chart.subplots()
         axes.set_title("loss", loc="left")
-        two_curves(axes, steps, Curve("manual", by_hand, MANUAL), Curve("autodiff", by_jax, AUTODIFF))
+        two_curves(axes, steps, Curve(name, by_hand, MANUAL), Curve("autodiff", by_jax, AUTODIFF))
         finals = ", ".join(f"{side} {losses[-1]:.9g}" for side, losses in result.losses.items())
         words = f"Loss of both sides: from {float(by_hand[0]):.6g} to {finals}."
         known = [f"{side} {value:.4f}" for side, value in result.accuracy.items() if value is not None]
@@ -108,14 +118,13 @@ def _planes(result: Result, data: Any, trained: dict[str, Any]) -> Iterator[Html
 
 
 def _times(result: Result) -> Html:
-    times = {"manual": result.times.manual, "autodiff": result.times.autodiff}
-    rows = [(side, *map(readable, (t.median, t.fastest, t.slowest))) for side, t in times.items()]
+    rows = [(side, *map(readable, (t.median, t.fastest, t.slowest))) for side, t in result.times.sides.items()]
     return html(
         table(("side", "median", "fastest", "slowest"), rows, caption="Time per step"),
         tag(
             "p",
             f"{result.times.comparison}, after {result.times.compilation:.2f} s of compilation. "
-            f"Both sides took {ROUNDS} rounds in turns.",
+            f"All took {result.times.rounds} rounds in turns.",
         ),
     )
 

@@ -173,7 +173,7 @@ def steps() -> list[Step]:
 def _along(name: str) -> Step:
     through, title, words = ALONG[name]
     gradient = name.startswith("d")
-    page = manual.shallow.hessian_vector_product if gradient else manual.shallow._forward_along
+    page = manual.shallow._backward_along if gradient else manual.shallow._forward_along
     by_hand, by_jax = [assignment(page, f"R{name}")], _forward(autodiff, through)
     quantities = [Quantity(f"R{name}", name.removeprefix("d"), gradient, along=True)]
     written = formulas_of_lines(page, by_hand)

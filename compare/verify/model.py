@@ -14,6 +14,7 @@ import autodiff.optimizers
 import autodiff.training
 import manual.fast
 import manual.optimizers
+import manual.training
 from compare.environment import environment, name_of
 from compare.errors import BadInput
 from compare.judge.gradients import check_gradients
@@ -21,6 +22,7 @@ from compare.judge.trajectory import check_trajectory
 from compare.platform import on_platform, precise
 from compare.suite.models import Model, build, settled
 from compare.suite.problem import DTYPES
+from compare.verify.fast_training import check_fast_training
 from compare.verify.memory import LARGE, Note, check_fits, give_back, model_size, nobody
 from compare.verify.shallow import Progress, Result
 from compare.verify.timing import time_training
@@ -112,16 +114,16 @@ def _verify(
         return updated_by.update(parameters, gradients, state)
 
     @jax.jit
-    def compiled_step(parameters: Any, state: Any, x: Any, targets: Any) -> tuple[Any, Any]:
-        _, gradients = value_and_grad(parameters, x, targets)
-        return by_jax.update(parameters, gradients, state)
+    def compiled_step(parameters: Any, state: Any, x: Any, targets: Any) -> tuple[Any, Any, Any]:
+        loss, gradients = value_and_grad(parameters, x, targets)
+        return *by_jax.update(parameters, gradients, state), loss
 
     def autodiff_step(parameters: Any, state: Any, x: Any, targets: Any) -> tuple[Any, Any]:
-        stepped = compiled_step(parameters, state, x, targets)
+        *stepped, _ = compiled_step(parameters, state, x, targets)
         if not small:  # what rounding may do is measured next, which needs the most memory of all
             jax.block_until_ready(stepped)
             give_back()
-        return stepped
+        return tuple(stepped)
 
     trajectory = check_trajectory(
         manual_step,
@@ -134,7 +136,10 @@ def _verify(
         progress=lambda step: next_phase("comparing training", step),
     )
 
-    def train_manually(steps: int) -> Any:
+    def train_by_pages(steps: int) -> Any:
+        return manual.training.train(model.loss_and_gradients, start, islice(model.batches(), steps), by_hand)
+
+    def train_fast(steps: int) -> Any:
         batches = islice(model.batches(), steps)
         return manual.fast.training.train(fast.loss_and_gradients, start, batches, by_hand_fast)
 
@@ -142,16 +147,27 @@ def _verify(
         batches = islice(model.batches(), steps)
         return autodiff.training.train(value_and_grad, start, batches, by_jax)
 
+    fast_training = None  # of a huge model, it is what the steps above were
+    sides = {"manual": train_by_pages} if small else {}
+    sides |= {"manual-fast": train_fast, "autodiff": train_by_autodiff}
+    if small:
+
+        def some_steps_fast(parameters: Any, state: Any, batches: Any) -> Any:
+            return manual.fast.training.train(fast.loss_and_gradients, parameters, batches, by_hand_fast, state=state)
+
+        progress("comparing training by manual.fast", 0)
+        fast_training = check_fast_training(
+            some_steps_fast, compiled_step, start, islice(model.batches(), iterations), by_hand_fast.initialize(start)
+        )
+
     next_phase("timing both sides")
-    times = time_training(train_manually, train_by_autodiff)
+    times = time_training(sides)
     next_phase("training both sides")
     losses, accuracy = {}, {}
-    for side, train, predict in (
-        ("manual", train_manually, model.predict),
-        ("autodiff", train_by_autodiff, jax.jit(model.apply)),
-    ):
+    for side, train in sides.items():
         trained, _, recorded = train(iterations)
         losses[side] = np.asarray(recorded)
+        predict = jax.jit(model.apply) if side == "autodiff" else (model if side == "manual" else fast).predict
         accuracy[side] = _accuracy(predict, trained, model.held_out)
     options = {key: value for key, value in options.items() if value is not None}
     settings = {**options, **common, "platform": device.platform}
@@ -174,6 +190,7 @@ def _verify(
         times=times,
         environment=environment(),
         made_fast=made_fast,
+        fast_training=fast_training,
     )
 
 

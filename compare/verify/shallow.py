@@ -24,6 +24,7 @@ from compare.platform import on_platform, precise
 from compare.suite.datasets import DATASETS, load
 from compare.suite.problem import DTYPES, Problem
 from compare.suite.shallow import shallow_by_hand, shallow_loss
+from compare.verify.fast_training import STEPS, check_fast_training
 from compare.verify.memory import Note, check_fits, nobody, shallow_size
 from compare.verify.timing import TrainingTimes, time_training
 
@@ -84,22 +85,38 @@ class Result:
     data: Problem | None = None
     trained: dict[str, Any] | None = None
     made_fast: GradientReport | None = None  # those of `manual.fast`, at the start
+    fast_training: TrajectoryReport | None = None  # by `manual.fast`; None if it is what `trajectory` follows
+
+    @property
+    def _reports(self) -> list[tuple[str, GradientReport | TrajectoryReport]]:
+        """All reports, the most telling ones first, and what each is about if it is not a page."""
+        of_trajectory = "manual.fast, training: " if self.large else ""
+        reports = [
+            ("", self.gradients),
+            (of_trajectory, self.trajectory),
+            ("manual.fast, gradients at the start: ", self.made_fast),
+            ("manual.fast, training: ", self.fast_training),
+        ]
+        return [(what, report) for what, report in reports if report is not None]
+
+    @property
+    def large(self) -> bool:
+        """Whether there was memory for training by hand once only, by `manual.fast`."""
+        return "manual" not in self.losses
 
     @property
     def verdict(self) -> Verdict:
-        reports = [self.gradients, self.trajectory, *([] if self.made_fast is None else [self.made_fast])]
-        return Verdict.of([report.verdict for report in reports])
+        return Verdict.of([report.verdict for _, report in self._reports])
 
     @property
     def sentence(self) -> str:
-        if self.verdict is Verdict.AGREE:
+        verdict = self.verdict
+        if verdict is Verdict.AGREE:
             steps = self.trajectory.steps
             return f"AGREE: by hand and by JAX, every gradient and all {steps} steps of training are the same."
-        if self.gradients.verdict is self.verdict:
-            return self.gradients.sentence
-        if self.trajectory.verdict is self.verdict or self.made_fast is None:
-            return self.trajectory.sentence
-        return f"As made fast: {self.made_fast.sentence}"
+        what, report = next((what, report) for what, report in self._reports if report.verdict is verdict)
+        _, words = report.sentence.split(": ", 1)
+        return f"{verdict.name}: {what}{words}"
 
     def to_dict(self) -> dict[str, Any]:
         return plain(
@@ -113,14 +130,12 @@ class Result:
                 "gradients": self.gradients.to_dict(),
                 "trajectory": self.trajectory.to_dict(),
                 "made_fast": None if self.made_fast is None else self.made_fast.to_dict(),
+                "fast_training": None if self.fast_training is None else self.fast_training.to_dict(),
                 "losses": {
                     name: dict(zip(("steps", "values"), self.loss_curve(name), strict=True)) for name in self.losses
                 },
                 "accuracy": self.accuracy,
-                "seconds_per_step": {
-                    "manual": asdict(self.times.manual),
-                    "autodiff": asdict(self.times.autodiff),
-                },
+                "seconds_per_step": {side: asdict(seconds) for side, seconds in self.times.sides.items()},
                 "compilation_seconds": self.times.compilation,
                 "versions": {"numpy": np.__version__, "jax": jax.__version__},
                 "environment": self.environment,
@@ -134,22 +149,28 @@ class Result:
         return steps.tolist(), losses[steps].tolist()
 
     def __str__(self) -> str:
-        finals = ", ".join(f"{side} {losses[-1]:.9g}" for side, losses in self.losses.items())
-        first = float(self.losses["manual"][0])
+        curves = list(self.losses.values())
         known = [f"{side} {value:.4f}" for side, value in self.accuracy.items() if value is not None]
+        fast = [f"Gradients: {self.made_fast.sentence}"] if self.made_fast is not None else []
+        fast += (
+            [f"Training, where a step is a call of {min(STEPS, len(curves[0]))}: {self.fast_training.sentence}"]
+            if self.fast_training is not None
+            else []
+        )
         return "\n".join(
             [
                 self.problem,
                 self.network,
                 "",
                 plain_text("Gradients at the start", str(self.gradients)),
-                *([] if self.made_fast is None else [f"\nThe same, by manual.fast: {self.made_fast.sentence}"]),
                 "",
-                plain_text("Training", str(self.trajectory)),
+                plain_text("Training, by manual.fast" if self.large else "Training", str(self.trajectory)),
+                *(["", plain_text("The same by manual.fast", *fast)] if fast else []),
                 "",
-                f"Loss: from {first:.6g} to {finals}",
+                f"Loss: from {float(curves[0][0]):.6g} to",
+                *(f"  {side:<11} {losses[-1]:.9g}" for side, losses in self.losses.items()),
                 f"Held-out accuracy: {', '.join(known) or 'none held out'}",
-                f"Time per step: {self.times}",
+                str(self.times),
                 "",
                 self.sentence,
             ]
@@ -183,6 +204,10 @@ def _verify(settings: Settings, problem: Problem, hidden: int, rate: float, devi
     progress("checking gradients", 0)
     gradients = check_gradients(shallow_by_hand, shallow_loss, start, x, y)
 
+    made_fast = check_gradients(
+        manual.fast.shallow.loss_and_gradients, shallow_loss, start, x, y, probes=False, references=False
+    )
+
     device_x, device_y = jnp.asarray(x), jnp.asarray(y)
 
     def manual_step(parameters: Any) -> Any:
@@ -190,12 +215,12 @@ def _verify(settings: Settings, problem: Problem, hidden: int, rate: float, devi
         return manual.update_parameters(parameters, gradients, rate)
 
     @jax.jit
-    def compiled_step(parameters: Any, x: Any, y: Any) -> Any:
-        _, gradients = autodiff.loss_and_gradients(parameters, x, y)
-        return autodiff.update_parameters(parameters, gradients, rate)
+    def compiled_step(parameters: Any, state: Any, x: Any, y: Any) -> Any:
+        loss, gradients = autodiff.loss_and_gradients(parameters, x, y)
+        return autodiff.update_parameters(parameters, gradients, rate), state, loss
 
     def autodiff_step(parameters: Any) -> Any:
-        return compiled_step(parameters, device_x, device_y)
+        return compiled_step(parameters, {}, device_x, device_y)[0]
 
     trajectory = check_trajectory(
         manual_step,
@@ -205,7 +230,21 @@ def _verify(settings: Settings, problem: Problem, hidden: int, rate: float, devi
         progress=lambda step: progress("comparing training", step),
     )
 
+    def some_steps_fast(parameters: Any, state: Any, batches: Any) -> Any:
+        trained, losses = manual.fast.shallow.train(
+            parameters, *batches[0], iterations=len(batches), learning_rate=rate
+        )
+        return trained, state, losses
+
+    progress("comparing training by manual.fast", 0)
+    fast_training = check_fast_training(
+        some_steps_fast, compiled_step, start, repeat((x, y), settings.iterations), state={}
+    )
+
     def train_manually(steps: int) -> Any:
+        return manual.train(start, x, y, iterations=steps, learning_rate=rate)
+
+    def train_fast(steps: int) -> Any:
         return manual.fast.shallow.train(start, x, y, iterations=steps, learning_rate=rate)
 
     device_start = jax.tree.map(jnp.asarray, start)
@@ -213,16 +252,15 @@ def _verify(settings: Settings, problem: Problem, hidden: int, rate: float, devi
     def train_by_autodiff(steps: int) -> Any:
         return autodiff.train(device_start, device_x, device_y, iterations=steps, learning_rate=rate)
 
+    sides = {"manual": train_manually, "manual-fast": train_fast, "autodiff": train_by_autodiff}
     progress("timing both sides", 0)
-    times = time_training(train_manually, train_by_autodiff)
+    times = time_training(sides)
     progress("training both sides", 0)
     trained, losses, accuracy = {}, {}, {}
-    for side, train, predict in (
-        ("manual", train_manually, manual.predict),
-        ("autodiff", train_by_autodiff, autodiff.predict),
-    ):
+    for side, train in sides.items():
         trained[side], losses[side] = train(settings.iterations)
         losses[side] = np.asarray(losses[side])
+        predict = autodiff.predict if side == "autodiff" else manual.predict
         right = np.asarray(predict(problem.test_x, trained[side])) == problem.test_y
         accuracy[side] = float(right.all(axis=0).mean()) if right.size else None
     s, place = settings, name_of(device)
@@ -252,4 +290,6 @@ def _verify(settings: Settings, problem: Problem, hidden: int, rate: float, devi
         environment=environment(),
         data=problem,
         trained=trained,
+        made_fast=made_fast,
+        fast_training=fast_training,
     )

@@ -89,6 +89,14 @@ class Steps:
         np.matmul(dZ1, self.xT, out=self.dV1)
         return loss
 
+    def loss_and_gradients(self) -> tuple[np.floating, dict[str, np.ndarray]]:
+        loss = self._there_and_back()
+        return loss, _taken_apart(self.dV1, self.dV2)
+
     def parameters(self) -> dict[str, np.ndarray]:
-        found = {"W1": self.V1[:, :-1], "b1": self.V1[:, -1:], "W2": self.V2[:, :-1], "b2": self.V2[:, -1:]}
-        return {name: np.array(value, order="C") for name, value in found.items()}
+        return _taken_apart(self.V1, self.V2)
+
+
+def _taken_apart(V1: np.ndarray, V2: np.ndarray) -> dict[str, np.ndarray]:
+    found = {"W1": V1[:, :-1], "b1": V1[:, -1:], "W2": V2[:, :-1], "b2": V2[:, -1:]}
+    return {name: np.array(value, order="C") for name, value in found.items()}

@@ -10,6 +10,14 @@ from manual.fast._shallow_steps import Steps
 from manual.shallow import Parameters, layer_structure
 
 
+def loss_and_gradients(
+    parameters: Parameters, x: Float[np.ndarray, "n_x m"], y: Num[np.ndarray, "n_y labels"]
+) -> tuple[np.floating, Parameters]:
+    """Those that each step of `train` goes by."""
+    layer_structure(x, y, parameters["W1"].shape[0])
+    return Steps(parameters, x, y).loss_and_gradients()
+
+
 def train(
     parameters: Parameters,
     x: Float[np.ndarray, "n_x m"],

@@ -133,7 +133,7 @@ def test_the_judge_agrees_through_the_gradient_of_the_gradient_along_the_vector(
 def mutated(name, old, new):
     """The page with a piece of the text of one of its functions replaced."""
     scope = dict(vars(manual.shallow))
-    for function in ("_forward_along", "hessian_vector_product"):
+    for function in ("_forward_along", "_backward_along", "hessian_vector_product"):
         source = inspect.getsource(inspect.unwrap(getattr(manual.shallow, function)))
         if function == name:
             assert source.count(old) == 1
@@ -144,11 +144,11 @@ def mutated(name, old, new):
 
 FIRST, SECOND = {"W1", "b1"}, {"W2", "b2"}
 FAULTS = {
-    "no second derivative of tanh": (" - 2 * dA1 * A1 * RA1", "", "hessian_vector_product", FIRST),
-    "a second derivative of tanh without its 2": (" - 2 * dA1", " - dA1", "hessian_vector_product", FIRST),
-    "weights that stay on the way back": (" + RW2.T @ dZ2", "", "hessian_vector_product", FIRST),
-    "activations that stay in dW2": (" + dZ2 @ RA1.T", "", "hessian_vector_product", {"W2"}),
-    "no average": ("\n    RdZ2 = RA2 / m", "\n    RdZ2 = RA2", "hessian_vector_product", FIRST | SECOND),
+    "no second derivative of tanh": (" - 2 * dA1 * A1 * RA1", "", "_backward_along", FIRST),
+    "a second derivative of tanh without its 2": (" - 2 * dA1", " - dA1", "_backward_along", FIRST),
+    "weights that stay on the way back": (" + RW2.T @ dZ2", "", "_backward_along", FIRST),
+    "activations that stay in dW2": (" + dZ2 @ RA1.T", "", "_backward_along", {"W2"}),
+    "no average": ("\n    RdZ2 = RA2 / m", "\n    RdZ2 = RA2", "_backward_along", FIRST | SECOND),
     "activations that stay on the way forward": (" + W2 @ RA1", "", "_forward_along", FIRST | SECOND),
     "weights that stay on the way forward": ("RW2 @ A1 + ", "", "_forward_along", FIRST | SECOND),
     "a bias that stays": (" + Rb1", "", "_forward_along", FIRST | SECOND),
@@ -166,7 +166,7 @@ def test_a_planted_fault_is_found_where_it_is(fault):
 
 
 def test_the_same_in_another_order_is_no_fault():
-    product = mutated("hessian_vector_product", "- 2 * dA1 * A1 * RA1", "- A1 * (RA1 * (dA1 + dA1))")
+    product = mutated("_backward_along", "- 2 * dA1 * A1 * RA1", "- A1 * (RA1 * (dA1 + dA1))")
     assert judged(product).verdict is compare.Verdict.AGREE
 
 

@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +79,23 @@ finally:
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert ended.returncode == (2 if "many" in arguments else 0), ended.stderr
     assert ended.stdout.endswith("loaded: []\n")
+
+
+def test_the_version_is_that_of_the_package():
+    result = invoke("--version")
+    assert_no_traceback(result)
+    assert result.exit_code == 0
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert result.stdout == f"backproof {project['version']}\n"
+
+
+def test_the_version_of_what_is_not_installed_is_not_made_up(monkeypatch):
+    def nothing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("compare.cli.app.version", nothing)
+    result = invoke("--version")
+    assert (result.exit_code, result.stdout) == (0, "backproof, not installed\n")
 
 
 def test_an_unknown_command_ends_with_2():

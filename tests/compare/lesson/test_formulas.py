@@ -12,6 +12,7 @@ from compare.lesson.formulas import Line, as_text, formulas, formulas_of_lines, 
 from compare.lesson.source import body
 from compare.suite.cases import all_cases
 from compare.suite.ops import catalog
+from manual.activations import SoftmaxCache, softmax_backward
 from tests.compare.lesson.taught import subject_of
 
 COUNTS = {"shallow": 7, "mlp": 4, "convnet": 9, "rnn": 4, "lstm": 4, "gru": 4, "gpt": 14}
@@ -70,8 +71,9 @@ class Evaluated(ast.NodeTransformer):
 
 FUNCTIONS = {name: getattr(np, name) for name in ("exp", "log", "sqrt", "tanh", "where", "clip", "sign", "sum", "mean")}
 FUNCTIONS |= {"max": np.maximum, "min": np.minimum, "einsum": np.einsum, "size": np.size}
+FUNCTIONS |= {"softmax_backward": softmax_backward, "SoftmaxCache": SoftmaxCache}
 RENAMES = {"weight": "W", "bias": "b", "deviation": "s", "root": "r", "label_smoothing": "a"}  # of fields, on pages
-# Ops whose formulas are a list of assignments: without loops, choices, or calls of others.
+# Ops whose formulas are a list of assignments: without loops or choices, and with at most the call of softmax's.
 STRAIGHT = [
     *("tanh", "sigmoid", "relu", "leaky_relu", "elu", "selu", "softplus", "silu", "softmax", "log_softmax", "swiglu"),
     *("dense", "dropout", "layer_norm", "rms_norm", "batch_norm", "batch_norm_inference", "attention"),
@@ -115,7 +117,8 @@ def test_formulas_compute_what_the_backward_computes(name):
         key_heads = names["key"].shape[2]
         names |= {"depth": depth, "q": names["query"].reshape(batch, tokens, key_heads, heads // key_heads, depth)}
         names["do"] = dy.reshape(batch, tokens, key_heads, heads // key_heads, dy.shape[3])
-    (part,) = formulas(op.backward, inputs_of(op.forward))
+    part, *called = formulas(op.backward, inputs_of(op.forward))
+    assert [inner.title.partition("(")[0] for inner in called] == ["softmax_backward"] * (name == "attention")
     found = computed(part.lines, names)
     gave = {field: own for own, field in (pair.split(" of ") for pair in said_gradients(part.lines))}
     for given, gradient in zip(inputs_of(op.forward), gradients, strict=False):
@@ -221,15 +224,19 @@ def test_a_function_of_the_page_that_is_one_formula_is_written_where_it_is_calle
     assert "dU[ij]" not in first
     assert "dU_ij = ∑[b, t] h_before[bti] da_btj" in first  # of `_sum_of_products`
     assert [lines[0] for lines in called] == [
-        "with lstm_step_backward(dh, dc_next, gates, c_before, c):",
+        "with lstm_step_backward(dh, dc_from_next, gates, c_before, c):",
         "with dense_backward(output_gradient, cache):",
     ]
-    assert "  dc = dc_next + dh ⊙ o ⊙ (1 − tanh_c²)" in called[0]
+    assert "  dc = dc_from_next + dh ⊙ o ⊙ (1 − tanh_c²)" in called[0]
 
 
 def test_a_function_that_is_called_twice_is_written_once():
     called = formulas(manual.attention.multi_head_attention_backward)[1:]
-    assert [part.title.partition("(")[0] for part in called] == ["dense_backward", "attention_backward"]
+    assert [part.title.partition("(")[0] for part in called] == [
+        "dense_backward",
+        "attention_backward",
+        "softmax_backward",
+    ]
 
 
 def test_a_constant_of_the_page_is_written_as_what_it_is():

@@ -2,9 +2,12 @@
 
 import importlib
 
+import jax
 import numpy as np
 import pytest
 
+import manual.fast
+import manual.optimizers
 from compare import Verdict
 from compare.errors import BadInput
 from compare.verify import model as module
@@ -24,9 +27,11 @@ def result():
 def test_both_sides_agree(result):
     assert result.verdict is Verdict.AGREE, str(result)
     assert result.trajectory.steps == 2
-    assert result.losses["manual"].shape == (2,)
-    np.testing.assert_allclose(result.losses["manual"], result.losses["autodiff"], rtol=1e-5)
-    assert result.accuracy["manual"] == result.accuracy["autodiff"]
+    assert list(result.losses) == list(result.times.sides) == ["manual", "manual-fast", "autodiff"]
+    for side in ("manual", "manual-fast"):
+        assert result.losses[side].shape == (2,)
+        np.testing.assert_allclose(result.losses[side], result.losses["autodiff"], rtol=1e-5)
+        assert result.accuracy[side] == result.accuracy["autodiff"]
 
 
 def test_what_is_printed_and_written(result):
@@ -74,8 +79,50 @@ def test_a_fault_of_what_is_fast_is_named(monkeypatch):
     assert found.verdict is Verdict.DISAGREE
     assert found.made_fast is not None
     assert found.made_fast.first_wrong == "3.dense.input"
-    assert found.sentence.startswith("As made fast: DISAGREE")
-    assert "The same, by manual.fast: DISAGREE" in str(found)
+    assert found.sentence.startswith("DISAGREE: manual.fast, gradients at the start: ")
+    assert "The same by manual.fast\nGradients: DISAGREE" in str(found)
+
+
+def test_a_fault_of_a_fast_optimizer_is_named(monkeypatch):
+    right = manual.fast.optimizers.OPTIMIZERS["nesterov"]
+    monkeypatch.setitem(manual.fast.optimizers.OPTIMIZERS, "nesterov", lambda rate: right(rate / 2))
+    found = verify_model("mlp", TINY["mlp"] | {"optimizer": "nesterov"})
+    assert found.made_fast is not None
+    assert found.made_fast.verdict is found.trajectory.verdict is Verdict.AGREE
+    assert found.fast_training is not None
+    assert found.verdict is found.fast_training.verdict is Verdict.DISAGREE
+    assert found.sentence.startswith("DISAGREE: manual.fast, training: step 1 of 1, ")
+
+
+def test_a_moment_that_a_fast_optimizer_forgets_is_seen_within_a_call(monkeypatch):
+    right = manual.fast.optimizers.OPTIMIZERS["momentum"]
+
+    def forgets(rate):
+        optimizer = right(rate)
+
+        def update(parameters, gradients, state, donate=False):
+            if int(state.step) % 2:
+                state = state._replace(velocity=jax.tree.map(np.zeros_like, state.velocity))
+            return optimizer.update(parameters, gradients, state, donate=donate)
+
+        return manual.optimizers.Optimizer(optimizer.initialize, update)
+
+    monkeypatch.setitem(manual.fast.optimizers.OPTIMIZERS, "momentum", forgets)
+    found = verify_model("mlp", TINY["mlp"] | {"optimizer": "momentum"})
+    assert found.trajectory.verdict is Verdict.AGREE
+    assert found.sentence.startswith("DISAGREE: manual.fast, training: step 1 of 1, ")
+
+
+def test_a_fault_of_a_fast_optimizer_is_named_of_a_large_model_too(monkeypatch):
+    """Which is trained by hand once only: the steps that are compared are those of `manual.fast`."""
+    monkeypatch.setattr(module, "LARGE", 100)
+    right = manual.fast.optimizers.OPTIMIZERS["nesterov"]
+    monkeypatch.setitem(manual.fast.optimizers.OPTIMIZERS, "nesterov", lambda rate: right(rate / 2))
+    found = verify_model("gru", TINY["gru"])
+    assert found.fast_training is None
+    assert list(found.losses) == list(found.times.sides) == ["manual-fast", "autodiff"]
+    assert found.sentence.startswith("DISAGREE: manual.fast, training: step 1 of 1, ")
+    assert "Training, by manual.fast\nDISAGREE" in str(found)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from compare.suite.datasets import DATASETS
 from compare.suite.problem import DTYPES
 from compare.verify import shallow as module
 from compare.verify.shallow import Settings, verify
+from manual.fast._shallow_steps import Steps
 
 pytestmark = pytest.mark.usefixtures("brief_rounds")
 
@@ -46,6 +47,7 @@ def gradients_checked(monkeypatch, result):
 @pytest.fixture
 def training_compared(monkeypatch, result):
     monkeypatch.setattr(module, "check_trajectory", lambda *args, **options: result.trajectory)
+    monkeypatch.setattr(module, "check_fast_training", lambda *args, **options: result.fast_training)
 
 
 # ------------------------------------------------------------------------------------------- settings
@@ -184,6 +186,82 @@ def test_a_wrong_update_is_caught_though_the_gradients_agree(monkeypatch):
     assert re.match(r"DISAGREE: .*\b1\b.*\bb1\b", result.sentence)
 
 
+def slower(right):
+    """A learning rate that is not the one asked for."""
+
+    def step(self, learning_rate):
+        return right(self, 0.7 * learning_rate)
+
+    return step
+
+
+def stale(right):
+    """The second step of a call takes the gradient of the first one."""
+
+    def there_and_back(self):
+        if hasattr(self, "kept"):
+            self.gradient[:] = self.kept
+            return self.loss
+        self.loss = right(self)
+        self.kept = self.gradient.copy()
+        return self.loss
+
+    return there_and_back
+
+
+def other_loss(right):
+    """What is recorded is not the loss, though every step is right."""
+    return lambda self, learning_rate: 1.001 * right(self, learning_rate)
+
+
+@pytest.mark.usefixtures("gradients_checked")
+@pytest.mark.parametrize(
+    ("method", "fault", "name"),
+    [
+        ("step", slower, "W1"),
+        ("_there_and_back", stale, "W1"),
+        ("step", other_loss, "state.losses"),
+    ],
+)
+def test_a_fault_of_the_fast_loop_is_caught_and_said_to_be_there(monkeypatch, method, fault, name):
+    monkeypatch.setattr(Steps, method, fault(getattr(Steps, method)))
+    result = verify(Settings(dataset="moons", iterations=4))
+    assert result.trajectory.verdict is Verdict.AGREE
+    assert result.fast_training is not None
+    assert result.verdict is result.fast_training.verdict is Verdict.DISAGREE
+    assert result.sentence.startswith(f"DISAGREE: manual.fast, training: step 1 of 1, {name}: ")
+    assert result.sentence in str(result)
+
+
+def test_a_fault_of_the_fast_gradients_is_named(monkeypatch):
+    right = Steps._there_and_back
+
+    def without_slope(self):
+        loss = right(self)
+        self.dV1[:] = (self.W2T @ self.dZ2) @ self.xT
+        return loss
+
+    monkeypatch.setattr(Steps, "_there_and_back", without_slope)
+    result = verify(Settings(dataset="moons", iterations=2))
+    assert result.gradients.verdict is result.trajectory.verdict is Verdict.AGREE
+    assert result.made_fast is not None
+    assert result.made_fast.verdict is Verdict.DISAGREE
+    assert re.match(r"DISAGREE: manual.fast, gradients at the start: .*\bW1\b", result.sentence)
+
+
+@pytest.mark.usefixtures("gradients_checked")
+def test_one_ulp_is_no_fault_of_the_fast_loop(monkeypatch):
+    right = Steps.step
+
+    def rounded(self, learning_rate):
+        loss = right(self, learning_rate)
+        self.weights[:] = np.nextafter(self.weights, np.inf)
+        return loss
+
+    monkeypatch.setattr(Steps, "step", rounded)
+    assert verify(Settings(dataset="moons", iterations=4)).verdict is Verdict.AGREE
+
+
 def test_another_right_formula_agrees(monkeypatch):
     """The same derivatives by halves of the examples, summed: other roundings, no other result."""
     whole = manual.backpropagation
@@ -266,6 +344,7 @@ def test_progress_names_the_stages_and_counts_the_steps():
         ("loading data", 0),
         ("checking gradients", 0),
         *(("comparing training", step) for step in range(1, 21)),
+        ("comparing training by manual.fast", 0),
         ("timing both sides", 0),
         ("training both sides", 0),
     ]
@@ -278,9 +357,12 @@ def test_the_text_says_what_was_done_and_what_came_out(result):
         "8 hidden units (tanh), sigmoid outputs; float64 on cpu; 20 iterations at learning rate 1, scale 0.1, seed 0",
         "Gradients at the start",
         "Training",
-        f"Loss: from {result.losses['manual'][0]:.6g} to manual ",
-        f"Held-out accuracy: manual {result.accuracy['manual']:.4f}, autodiff ",
-        f"Time per step: {result.times}",
+        f"Loss: from {result.losses['manual'][0]:.6g} to\n  manual      ",
+        f"  manual-fast {result.losses['manual-fast'][-1]:.9g}\n",
+        f"Held-out accuracy: manual {result.accuracy['manual']:.4f}, manual-fast ",
+        "The same by manual.fast\nGradients: AGREE",
+        "Training, where a step is a call of 2: AGREE",
+        str(result.times),
     ):
         assert part in text
     assert text.splitlines()[-1] == result.sentence
@@ -301,7 +383,9 @@ def test_the_dictionary_is_plain_and_complete(result):
     shapes = {row["path"]: row["shape"] for row in value["gradients"]["rows"]}
     assert shapes == shapes | {"loss": []} | SHAPES
     assert value["trajectory"]["steps"] == 20
-    for side in ("manual", "autodiff"):
+    assert value["made_fast"]["verdict"] == value["fast_training"]["verdict"] == "agree"
+    assert value["fast_training"]["steps"] == 10
+    for side in ("manual", "manual-fast", "autodiff"):
         assert value["losses"][side] == {"steps": list(range(20)), "values": result.losses[side].tolist()}
         assert 0.5 < value["accuracy"][side] <= 1
         times = value["seconds_per_step"][side]
@@ -335,8 +419,8 @@ def test_a_loss_curve_is_thinned_evenly_and_keeps_both_ends(result, length, poin
 def test_a_small_file_has_nothing_held_out_and_says_so(tmp_path):
     np.savez(tmp_path / "small.npz", x=np.arange(10.0).reshape(5, 2) ** 2, y=np.array([0, 1, 1, 0, 1]))
     result = verify(Settings(dataset=str(tmp_path / "small.npz"), iterations=5, hidden=3, learning_rate=0.5))
-    assert result.accuracy == {"manual": None, "autodiff": None}
-    assert result.to_dict()["accuracy"] == {"manual": None, "autodiff": None}
+    assert result.accuracy == {"manual": None, "manual-fast": None, "autodiff": None}
+    assert result.to_dict()["accuracy"] == {"manual": None, "manual-fast": None, "autodiff": None}
     assert "Held-out accuracy: none held out" in str(result)
     assert "3 hidden units" in str(result)
     # A file of one's own uses the usual values unless told otherwise.
@@ -349,4 +433,4 @@ def test_accuracy_counts_an_example_only_if_every_output_is_right(monkeypatch):
     for side in (manual, autodiff):
         monkeypatch.setattr(side, "predict", lambda x, parameters: np.zeros((10, x.shape[1]), int))
     result = verify(Settings(dataset="digits", iterations=1))
-    assert result.accuracy == {"manual": 0.0, "autodiff": 0.0}
+    assert result.accuracy == {"manual": 0.0, "manual-fast": 0.0, "autodiff": 0.0}

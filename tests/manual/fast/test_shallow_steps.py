@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import manual
 import manual.fast._shallow_steps as steps
-from manual.fast.shallow import train
+from manual.fast.shallow import loss_and_gradients, train
 from tests.helpers import network
 
 NAMES = ("W1", "b1", "W2", "b2")
@@ -38,6 +38,18 @@ def test_the_steps_are_those_of_the_page(seed, sizes, dtype, soft):
     if soft:
         y = np.random.default_rng(seed).random(y.shape).astype(dtype)
     assert_the_same(parameters, x, y)
+
+
+def test_the_gradients_are_those_of_the_page_and_labels_are_checked():
+    parameters, x, y = network(3, 4, 5, 2, 30)
+    (loss, gradients), (expected_loss, expected) = (
+        side(parameters, x, y) for side in (loss_and_gradients, manual.loss_and_gradients)
+    )
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-14)
+    for name in NAMES:
+        np.testing.assert_allclose(gradients[name], expected[name], rtol=1e-12, atol=1e-15)
+    with pytest.raises(ValueError, match="x has 30 examples"):
+        loss_and_gradients(parameters, x, y[:, :-1])
 
 
 def test_a_term_that_is_left_out_is_noticed(monkeypatch):
