@@ -168,7 +168,8 @@ def in_words(name: str) -> Iterator[None]:
                 f"{name} is given an argument that is no array, no number, and no tree of them; bind it with "
                 "functools.partial."
             ) from error
-        if not isinstance(error, jax.errors.JAXTypeError | IndexError) and "concrete" not in first_line:
+        asks = isinstance(error, jax.errors.JAXTypeError | jax.errors.JAXIndexError)
+        if not asks and "concrete" not in first_line and "only integers" not in first_line:  # NumPy's, of an index
             raise  # of the code's own
         raise TypeError(
             f"JAX cannot trace {name}, because it asks for the value of an array that has none yet: use jax.numpy in "

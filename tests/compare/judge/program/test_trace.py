@@ -187,11 +187,27 @@ def test_only_the_first_argument_is_differentiated_in_its_own_structure():
 
 
 @pytest.mark.parametrize(
-    "loss", [lambda w: float(w[0]) * w[1], lambda w: w[0] if w[0] > 0 else w[1], lambda w: np.sum(np.asarray(w))]
+    "loss",
+    [
+        lambda w: float(w[0]) * w[1],
+        lambda w: w[0] if w[0] > 0 else w[1],
+        lambda w: np.sum(np.asarray(w)),
+        lambda w: X[w > 0].sum(),
+        lambda w: jnp.sum(w[w > 0]),
+        lambda w: X[w[0]],
+        lambda w: jnp.zeros(w[0].astype(int)),
+    ],
 )
 def test_a_loss_that_asks_for_values_is_refused_in_words(loss):
     with pytest.raises(TypeError, match=r"JAX cannot trace the loss.*: use jax\.numpy in place of numpy"):
         traced(loss, W)
+
+
+@pytest.mark.parametrize(("loss", "error"), [(lambda w: [][1] * w, IndexError), (lambda w: w + None, TypeError)])
+def test_an_error_of_the_loss_s_own_is_left_as_it_is(loss, error):
+    with pytest.raises(error) as raised:
+        traced(loss, W)
+    assert "cannot trace" not in str(raised.value)
 
 
 TABLE_OF_NUMBERS = np.array([0.5, 2.0, -3.0, 4.0])
