@@ -208,7 +208,11 @@ def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[
     if fits["manual"] and fits["autodiff"]:
         pairs = [(opinions[f"manual, {name}"], opinions[f"autodiff, {name}"]) for name in directions]
         apart = any(abs(a.by_differences - b.by_differences) > a.error + b.error for a, b in pairs)
-        return ("loss", opinions, []) if apart else _by_complex_step(check, point, directions, opinions)
+        if apart:
+            return "loss", opinions, []
+        side, opinions, notes = _by_complex_step(check, point, directions, opinions)
+        # Of what shows in a leaf as a whole only, this would read as if the judge took it back.
+        return side, opinions, [] if row.departure is not None else notes
     if fits["autodiff"]:
         return "manual", opinions, []
     if fits["manual"]:

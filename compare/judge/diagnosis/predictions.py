@@ -90,10 +90,15 @@ def paths(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Term:
-    """One term of a sum in the gradient's program: what it is, in words, and its part of a quantity."""
+    """One term of a sum in the gradient's program: what it is, in words, and its part of a quantity.
+
+    `instead` is what a derivative is without it, in words, where the sum is JAX's way to write that derivative: no
+    formula by hand has such a term.
+    """
 
     words: str
     part: np.ndarray
+    instead: str | None = None
 
 
 def terms(check: Check, point: Point, path: str) -> list[Term]:
@@ -124,7 +129,7 @@ def terms(check: Check, point: Point, path: str) -> list[Term]:
                 said, axes = words.of[number, operand], _constant_along(part)
                 if said == UNNAMED and axes:  # what is added up before it is spread over an axis
                     said = f"the term of the sum or mean over {_axes_in_words(axes)}"
-                found.append(Term(said, part))
+                found.append(Term(said, part, words.instead(adding[number], operand)))
     return found
 
 
@@ -133,6 +138,7 @@ class _Words:
 
     def __init__(self, plan: Plan, adding: list[Step]) -> None:
         self.numbers = {id(step): number for number, step in enumerate(adding)}
+        self.plan = plan
         self.producers = {place: step for step in plan for place in step.outputs}
         self.inputs: dict[int, list[Any]] = {}  # of products, which are looked at again where they are added
         self.of: dict[tuple[int, int], str] = {}
@@ -145,6 +151,34 @@ class _Words:
             for operand, (place, value) in enumerate(zip(step.inputs, inputs, strict=True)):
                 self.of[number, operand] = self._words(place, np.asarray(value))
         return step.run(inputs, as_it_is)
+
+    def instead(self, adding: Step, operand: int) -> str | None:
+        """What stands for tanh's derivative if a term is left out: JAX writes g (1 - t) + g (1 - t) t, t = tanh(x)."""
+        for times, other in (adding.inputs, adding.inputs[::-1]):
+            factors, terms = self._factors(times), self._summed(other)
+            for t in factors if not terms.isdisjoint(factors) else ():
+                tanh = self.producers.get(t)
+                if tanh is None or tanh.name != "tanh":
+                    continue
+                rest = {s.outputs[0] for s in self.plan if s.name == "sub" and s.inputs[1] == t}
+                # Forward it is (g + g t) (1 - t).
+                after = [s.inputs for s in self.plan if s.name == "mul" and adding.outputs[0] in s.inputs]
+                if any(not rest.isdisjoint(some) for some in (*after, *map(self._factors, terms))):
+                    shape = tanh.equation.outvars[0].aval.shape
+                    taken = "1 - t" if adding.inputs[operand] == times else "t (1 - t)"
+                    return f"{taken} where 1 - t**2 belongs, the derivative of t = tanh(...) of shape {shape}"
+        return None
+
+    def _summed(self, place: int) -> set[int]:
+        """A sum's terms, or itself: to what comes back, a rule at nonsmooth points may have been added already."""
+        step = self.producers.get(place)
+        return (
+            {place}.union(*map(self._summed, step.inputs)) if step is not None and step.name == "add_any" else {place}
+        )
+
+    def _factors(self, place: int) -> list[int]:
+        step = self.producers.get(place)
+        return step.inputs if step is not None and step.name == "mul" else []
 
     def _words(self, place: int, value: np.ndarray) -> str:
         axes = _constant_along(value)

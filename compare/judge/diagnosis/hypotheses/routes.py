@@ -7,6 +7,7 @@ import numpy as np
 
 from compare.judge.diagnosis.evidence import SLACK, Evidence
 from compare.judge.diagnosis.hypotheses.constants import factor_in_words, name_factor
+from compare.judge.diagnosis.predictions import UNNAMED
 from compare.judge.reports.verdict import Diagnosis
 
 
@@ -48,16 +49,21 @@ def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
 def missing_term(e: Evidence) -> Iterator[Diagnosis]:
     """Of what comes back by several ways and is added up, one or two terms are missing, or one counts otherwise."""
     telling = [term for term in e.terms.values() if _is_telling(term.part, e)]
+    for term in telling:
+        if term.instead is not None and e.explains(e.right - term.part):
+            yield e.says("wrong-factor", f"the factor is {term.instead}.")
+            return
+    telling = [term for term in telling if term.instead is None]
     for count in (1, 2):
         for some in combinations(telling, count):
             if e.explains(e.right - sum(term.part for term in some)):
                 words = list(dict.fromkeys(term.words for term in some))
                 if len(words) < count:
-                    words = [f"two terms, each {words[0]}"]
-                what = "is" if len(words) == 1 and count == 1 else "are"
+                    words = ["two of the terms" if words == [UNNAMED] else f"two terms, each {words[0]},"]
+                verb, they = ("is", "it comes") if count == 1 else ("are", "they come")
                 yield e.says(
                     "missing-term",
-                    f"{' and '.join(words)} {what} missing from what is added up on the way back: what it comes "
+                    f"{' and '.join(words)} {verb} missing from what is added up on the way back: what {they} "
                     "through is taken for constant.",
                     0.0,
                 )

@@ -262,3 +262,23 @@ def test_no_point_beside_is_looked_at_without_need(x):
     assert not any("beside" in cause.message for cause in report.diagnoses)
     report = check_gradients(lambda x: (np.abs(x).sum(), -np.sign(x + 1e-9)), lambda x: jnp.abs(x).sum(), x)
     assert [(cause.kind, "beside" in cause.message) for cause in report.diagnoses] == [("sign", False)]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_shows_in_a_leaf_as_a_whole_is_not_taken_back(whole):
+    """Differences of a loss in 16 bits see neither: of one entry, that may be said."""
+    random = np.random.default_rng(100)
+    bfloat16 = jnp.bfloat16
+    x, w = random.standard_normal((2, 64, 32)).astype(bfloat16)
+    factors = np.full((64, 32), 1.02 if whole else 1.0)
+    factors[5, 4] *= 1.0 if whole else 1.2
+
+    def backward(dy, inputs):
+        x, w = inputs
+        dx, dw = (dy.astype(np.float32) * value.astype(np.float32) for value in (w, x))
+        return (dx * factors).astype(bfloat16), dw.astype(bfloat16)
+
+    report = check_vjp(lambda x, w: (x * w, (x, w)), backward, lambda x, w: x * w, x, w)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.wrong_side is None
+    assert any("too small for them" in note for note in report.notes) != whole

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from compare import Verdict, check_gradients, check_vjp
+from compare import Verdict, check_gradients, check_hvp, check_vjp
 
 RANDOM = np.random.default_rng(0)
 X, W, B = RANDOM.standard_normal((6, 8)), RANDOM.standard_normal(8), RANDOM.standard_normal(8)
@@ -296,3 +296,63 @@ def test_systematic_errors_of_the_size_of_rounding_are_no_lost_precision(gradien
 
 def test_work_in_float32_is_lost_precision():
     assert kinds(curved(in_float32)) == ["precision"]
+
+
+def through_tanh(slope):
+    def loss_and_gradient(w, x):
+        t = np.tanh(x @ w)
+        return np.sum(t**3), x.T @ (3 * t**2 * slope(t))
+
+    return loss_and_gradient
+
+
+SQUARE = RANDOM.standard_normal((4, 5))
+
+
+@pytest.mark.parametrize(
+    ("slope", "kind", "words"),
+    [
+        (
+            lambda t: 1 - t,
+            "wrong-factor",
+            "the factor is 1 - t where 1 - t**2 belongs, the derivative of t = tanh(...)",
+        ),
+        (lambda t: t * (1 - t), "wrong-factor", "the factor is t (1 - t) where 1 - t**2 belongs"),
+        (lambda t: 1 - 0.999 * t, None, ""),
+        (lambda t: (1 - t) * (1 + t**2), None, ""),
+    ],
+)
+def test_the_terms_in_which_jax_writes_the_derivative_of_tanh_are_none_of_the_users(slope, kind, words):
+    w = RANDOM.standard_normal((5, 3))
+    report = check_gradients(through_tanh(slope), lambda w, x: jnp.sum(jnp.tanh(x @ w) ** 3), w, SQUARE, probes=False)
+    assert report.verdict is Verdict.DISAGREE
+    assert kinds(report) == ([] if kind is None else [kind])
+    assert all(words in cause.message for cause in report.diagnoses)
+
+
+def test_a_term_that_is_multiplied_by_a_tanh_is_one_of_the_users():
+    """x + x tanh(y): what comes back through the product alone is left out."""
+    x, y = RANDOM.standard_normal((2, 4, 3))
+
+    def by_hand(p, y):
+        s = p * (1 + np.tanh(y))
+        return np.sum(s**3), 3 * s**2
+
+    report = check_gradients(by_hand, lambda p, y: jnp.sum((p + p * jnp.tanh(y)) ** 3), x, y, probes=False)
+    assert kinds(report) == ["missing-term"]
+
+
+def test_a_product_with_a_hessian_without_its_second_order_terms():
+    x, target, w = RANDOM.standard_normal((9, 4)), RANDOM.standard_normal(9), RANDOM.standard_normal(4)
+    report = check_hvp(
+        lambda w, v, x, target: 2 * x.T @ ((1 - np.tanh(x @ w) ** 2) ** 2 * (x @ v)),
+        lambda w, x, target: jnp.sum((jnp.tanh(x @ w) - target) ** 2),
+        w,
+        x,
+        target,
+    )
+    (cause,) = report.diagnoses
+    assert cause.message == (
+        "two of the terms are missing from what is added up on the way back: what they come through is taken for "
+        "constant."
+    )
