@@ -16,8 +16,14 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-@fault("mish without exp(3x)", "explosion/thinc#578", "vjp", "x", "The numerator of mish's derivative lacks exp(3x).",
-       "wrong-factor missing-term")  # fmt: skip
+@fault(
+    "mish without exp(3x)",
+    "explosion/thinc#578",
+    "vjp",
+    "x",
+    "The numerator of mish's derivative lacks exp(3x).",
+    "wrong-factor",
+)
 def mish(broken: bool) -> tuple[Any, ...]:
     def backward(dy: Any, x: Any) -> Any:
         omega = 4 * (x + 1) + 4 * np.exp(2 * x) + np.exp(x) * (4 * x + 6)
@@ -33,8 +39,14 @@ def mish(broken: bool) -> tuple[Any, ...]:
     )
 
 
-@fault("atan2 with both signs turned", "EnzymeAD/Enzyme-JAX#2066", "vjp", "y x",
-       "The derivatives of atan2 have the signs of each other's.", "sign")  # fmt: skip
+@fault(
+    "atan2 with both signs turned",
+    "EnzymeAD/Enzyme-JAX#2066",
+    "vjp",
+    "y x",
+    "The derivatives of atan2 have the signs of each other's.",
+    "sign",
+)
 def atan2(broken: bool) -> tuple[Any, ...]:
     def backward(g: Any, cache: Any) -> Any:
         y, x = cache
@@ -50,8 +62,14 @@ def atan2(broken: bool) -> tuple[Any, ...]:
     )
 
 
-@fault("subtraction adds to the second", "KhawajaAbaid/micrograd_c#1", "vjp", "b",
-       "The gradient of what is subtracted lacks its minus.", "sign")  # fmt: skip
+@fault(
+    "subtraction adds to the second",
+    "KhawajaAbaid/micrograd_c#1",
+    "vjp",
+    "b",
+    "The gradient of what is subtracted lacks its minus.",
+    "sign",
+)
 def subtraction(broken: bool) -> tuple[Any, ...]:
     return (
         lambda a, b: (a - b, None),
@@ -62,8 +80,14 @@ def subtraction(broken: bool) -> tuple[Any, ...]:
     )
 
 
-@fault("a power of a negative base", "tenstorrent/tt-metal#54440", "vjp", "x",
-       "The gradient of x**3 is infinite wherever x is negative.", "non-finite")  # fmt: skip
+@fault(
+    "a power of a negative base",
+    "tenstorrent/tt-metal#54440",
+    "vjp",
+    "x",
+    "The gradient of x**3 is infinite wherever x is negative.",
+    "non-finite",
+)
 def power(broken: bool) -> tuple[Any, ...]:
     return (
         lambda x: (x**3, x),
@@ -73,8 +97,14 @@ def power(broken: bool) -> tuple[Any, ...]:
     )
 
 
-@fault("cumprod divides by its input", "tracel-ai/burn#3864", "vjp", "x",
-       "The gradient of a cumulative product is divided by the input, which holds a zero.", "non-finite")  # fmt: skip
+@fault(
+    "cumprod divides by its input",
+    "tracel-ai/burn#3864",
+    "vjp",
+    "x",
+    "The gradient of a cumulative product is divided by the input, which holds a zero.",
+    "non-finite",
+)
 def cumprod(broken: bool) -> tuple[Any, ...]:
     def backward(dy: Any, x: Any) -> Any:
         if broken:
@@ -89,8 +119,14 @@ def cumprod(broken: bool) -> tuple[Any, ...]:
     return (lambda x: (np.cumprod(x), x), backward, lambda x: jnp.cumprod(x), np.array([2.0, 0.0, 3.0, 4.0, -1.5]))
 
 
-@fault("scatter-multiply with repeats", "tracel-ai/burn#4909", "vjp", "data",
-       "Where an index occurs twice, the gradient of the entry holds the last factor only.", "missing-factor")  # fmt: skip
+@fault(
+    "scatter-multiply with repeats",
+    "tracel-ai/burn#4909",
+    "vjp",
+    "data",
+    "Where an index occurs twice, the gradient of the entry holds the last factor only.",
+    "single-entry",
+)
 def scatter_multiply(broken: bool) -> tuple[Any, ...]:
     ids = np.array([0, 2, 2, 5])
 
@@ -117,9 +153,14 @@ def scatter_multiply(broken: bool) -> tuple[Any, ...]:
     return forward, backward, function, normal(6), normal(4, seed=1)
 
 
-@fault("cummax overwrites", "pytorch/pytorch#26637", "vjp", "x",
-       "An entry that is the running maximum of many outputs receives the gradient of the last only.",
-       "lost-repeats missing-sum")  # fmt: skip
+@fault(
+    "cummax overwrites",
+    "pytorch/pytorch#26637",
+    "vjp",
+    "x",
+    "An entry that is the running maximum of many outputs receives the gradient of the last only.",
+    "lost-repeats missing-term",
+)
 def cummax(broken: bool) -> tuple[Any, ...]:
     def forward(x: Any) -> Any:
         y = np.maximum.accumulate(x)
@@ -137,8 +178,14 @@ def cummax(broken: bool) -> tuple[Any, ...]:
     return forward, backward, lambda x: jax.lax.cummax(x), np.array([4.0, 1.0, 2.5, 3.0, 5.0, 0.5, 6.0, 2.0])
 
 
-@fault("angle's forward mode without conj", "pytorch/pytorch#77267", "jvp", "tangent",
-       "The tangent of a complex angle is that of the conjugate tangent.", "conjugated")  # fmt: skip
+@fault(
+    "angle's forward mode without conj",
+    "pytorch/pytorch#77267",
+    "jvp",
+    "tangent",
+    "The tangent of a complex angle is that of the conjugate tangent.",
+    "conjugated term",
+)
 def angle(broken: bool) -> tuple[Any, ...]:
     def jvp(primals: Any, tangents: Any) -> Any:
         (re, im), (dre, dim) = primals, tangents
@@ -148,8 +195,14 @@ def angle(broken: bool) -> tuple[Any, ...]:
     return jvp, lambda re, im: jnp.angle(re + 1j * im), normal(7), normal(7, seed=1)
 
 
-@fault("prelu by the sign of its output", "PaddlePaddle/Paddle#12538", "vjp", "x slope",
-       "The branch is told by the output's sign, which a negative slope turns.")  # fmt: skip
+@fault(
+    "prelu by the sign of its output",
+    "PaddlePaddle/Paddle#12538",
+    "vjp",
+    "x slope",
+    "The branch is told by the output's sign, which a negative slope turns.",
+    "zeros",
+)
 def prelu(broken: bool) -> tuple[Any, ...]:
     def forward(x: Any, slope: Any) -> Any:
         return np.where(x > 0, x, slope * x), (x, slope)
@@ -168,8 +221,14 @@ def prelu(broken: bool) -> tuple[Any, ...]:
     )
 
 
-@fault("product by segments around a zero", "pytorch/pytorch#76523", "vjp", "x",
-       "The gradient of a product is 0 where the input is, though the others' product is not.", "zeros")  # fmt: skip
+@fault(
+    "product by segments around a zero",
+    "pytorch/pytorch#76523",
+    "vjp",
+    "x",
+    "The gradient of a product is 0 where the input is, though the others' product is not.",
+    "zeros",
+)
 def segment_product(broken: bool) -> tuple[Any, ...]:
     ids = np.array([0, 1, 0, 1, 1, 0])
 
@@ -189,15 +248,20 @@ def segment_product(broken: bool) -> tuple[Any, ...]:
     return forward, backward, function, np.array([2.0, 0.0, -1.5, 3.0, 0.7, 1.2])
 
 
-@fault("amax without self divides by no winner", "pytorch/pytorch#169263", "vjp", "self_",
-       "The gradient is divided by how many entries attain the maximum; where self does not count, that is none.",
-       "non-finite")  # fmt: skip
+@fault(
+    "amax without self divides by no winner",
+    "pytorch/pytorch#169263",
+    "vjp",
+    "self_",
+    "The gradient is divided by how many entries attain the maximum; where self does not count, that is none.",
+    "non-finite",
+)
 def amax(broken: bool) -> tuple[Any, ...]:
     def forward(self_: Any, source: Any) -> Any:
         return source.max(axis=0), (self_, source)
 
     def backward(dy: Any, cache: Any) -> Any:
-        self_, source = cache
+        _, source = cache
         won = source == source.max(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
             own = np.zeros_like(dy) * (dy / np.zeros_like(dy)) if broken else np.zeros_like(dy)

@@ -60,9 +60,7 @@ def into(faults: list[ReportedFault]) -> Callable[..., Callable[[Pair], Pair]]:
     ) -> Callable[[Pair], Pair]:
         def register(pair: Pair) -> Pair:
             faults.append(
-                ReportedFault(
-                    name, source, door, tuple(places.split()), frozenset(kinds.split()), wrong, pair, options
-                )
+                ReportedFault(name, source, door, tuple(places.split()), frozenset(kinds.split()), wrong, pair, options)
             )
             return pair
 

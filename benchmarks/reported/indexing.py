@@ -12,9 +12,14 @@ FAULTS: list[ReportedFault] = []
 fault = into(FAULTS)
 
 
-@fault("the padding row is trained", "pytorch/pytorch#26302", "vjp", "table",
-       "The embedding of the padding index gets a gradient, though padded positions are masked.",
-       "padding padding-rows")  # fmt: skip
+@fault(
+    "the padding row is trained",
+    "pytorch/pytorch#26302",
+    "vjp",
+    "table",
+    "The embedding of the padding index gets a gradient, though padded positions are masked.",
+    "missing-mask",
+)
 def padding_row(broken: bool) -> tuple[Any, ...]:
     ids = np.array([0, 3, 0, 2, 3, 1])
     kept = (ids != 0)[:, None] * 1.0
@@ -27,8 +32,14 @@ def padding_row(broken: bool) -> tuple[Any, ...]:
     return lambda table: (table[ids] * kept, table), backward, lambda table: table[ids] * kept, normal(5, 3)
 
 
-@fault("the padding row is trained beyond a block", "pytorch/pytorch#28716", "vjp", "table",
-       "Padded positions are masked in the first block of positions only.", "padding padding-rows")  # fmt: skip
+@fault(
+    "the padding row is trained beyond a block",
+    "pytorch/pytorch#28716",
+    "vjp",
+    "table",
+    "Padded positions are masked in the first block of positions only.",
+    "missing-mask",
+)
 def padding_block(broken: bool) -> tuple[Any, ...]:
     ids = np.random.default_rng(0).integers(0, 5, 30)
     kept = (ids != 0)[:, None] * 1.0
@@ -42,12 +53,18 @@ def padding_block(broken: bool) -> tuple[Any, ...]:
     return lambda table: (table[ids] * kept, table), backward, lambda table: table[ids] * kept, normal(5, 3)
 
 
-@fault("a diagonal that is not at the end", "tinygrad/tinygrad#18229", "vjp", "output",
-       "The einsum iij->ij comes out transposed.", "transpose")  # fmt: skip
+@fault(
+    "a diagonal that is not at the end",
+    "tinygrad/tinygrad#18229",
+    "vjp",
+    "output",
+    "The einsum iij->ij comes out transposed.",
+    "transpose permutation",
+)
 def einsum_diagonal(broken: bool) -> tuple[Any, ...]:
     def forward(x: Any) -> Any:
         y = np.einsum("iij->ij", x)
-        return (y.T if broken else y), x
+        return (y.T if broken else y).copy(), x
 
     def backward(dy: Any, x: Any) -> Any:
         dx = np.zeros_like(x)
@@ -57,8 +74,14 @@ def einsum_diagonal(broken: bool) -> tuple[Any, ...]:
     return forward, backward, lambda x: jnp.einsum("iij->ij", x), normal(4, 4, 4)
 
 
-@fault("einsum's gradient is not broadcast", "HIPS/autograd#376", "vjp", "x",
-       "The gradient has the shape of the operand of length 1.", "shape missing-sum broadcast")  # fmt: skip
+@fault(
+    "einsum's gradient is not broadcast",
+    "HIPS/autograd#376",
+    "vjp",
+    "x",
+    "The gradient has the shape of the operand of length 1.",
+    "shape missing-sum broadcast",
+)
 def einsum_broadcast(broken: bool) -> tuple[Any, ...]:
     def backward(dy: Any, cache: Any) -> Any:
         x, y = cache
@@ -73,8 +96,14 @@ def einsum_broadcast(broken: bool) -> tuple[Any, ...]:
     )
 
 
-@fault("a broadcast operand's gradient is not summed", "deeplearning4j/nd4j#2424", "vjp", "b",
-       "The gradient of a row that was added to a matrix has the matrix's shape.", "shape missing-sum")  # fmt: skip
+@fault(
+    "a broadcast operand's gradient is not summed",
+    "deeplearning4j/nd4j#2424",
+    "vjp",
+    "b",
+    "The gradient of a row that was added to a matrix has the matrix's shape.",
+    "shape missing-sum",
+)
 def broadcast_add(broken: bool) -> tuple[Any, ...]:
     return (
         lambda a, b: (a + b, None),
@@ -85,8 +114,13 @@ def broadcast_add(broken: bool) -> tuple[Any, ...]:
     )
 
 
-@fault("linear upsampling drops the window's end", "flagos-ai/FlagGems#5218", "vjp", "x",
-       "With aligned corners the stretch is larger than the window of outputs that is scanned.")  # fmt: skip
+@fault(
+    "linear upsampling drops the window's end",
+    "flagos-ai/FlagGems#5218",
+    "vjp",
+    "x",
+    "With aligned corners the stretch is larger than the window of outputs that is scanned.",
+)
 def upsample_linear(broken: bool) -> tuple[Any, ...]:
     at = np.arange(10) * (1 / 9)
     weights = np.stack([1 - at, at], axis=1)  # (10, 2), corners aligned
@@ -95,8 +129,14 @@ def upsample_linear(broken: bool) -> tuple[Any, ...]:
     return lambda x: (weights @ x, None), lambda dy, _: scanned.T @ dy, lambda x: weights @ x, normal(2)
 
 
-@fault("bilinear upsampling reads another column", "intel/torch-xpu-ops#4380", "vjp", "x",
-       "The column of the output is computed from the height of the input.", "shift permutation")  # fmt: skip
+@fault(
+    "bilinear upsampling reads another column",
+    "intel/torch-xpu-ops#4380",
+    "vjp",
+    "x",
+    "The column of the output is computed from the height of the input.",
+    "shift permutation misplaced",
+)
 def upsample_bilinear(broken: bool) -> tuple[Any, ...]:
     def matrix(n: int) -> np.ndarray:
         at = np.clip((np.arange(2 * n) + 0.5) / 2 - 0.5, 0, n - 1)
@@ -110,8 +150,13 @@ def upsample_bilinear(broken: bool) -> tuple[Any, ...]:
     return lambda x: (rows @ x @ columns.T, None), backward, lambda x: rows @ x @ columns.T, normal(5, 3)
 
 
-@fault("transposed convolution's backward without its stride", "pytorch/pytorch#63314", "vjp", "x",
-       "The gradient is read from neighboring outputs, as if the stride were 1.")  # fmt: skip
+@fault(
+    "transposed convolution's backward without its stride",
+    "pytorch/pytorch#63314",
+    "vjp",
+    "x",
+    "The gradient is read from neighboring outputs, as if the stride were 1.",
+)
 def transposed_convolution(broken: bool) -> tuple[Any, ...]:
     def forward(x: Any, w: Any) -> Any:
         y = np.zeros(2 * len(x) + 1)
@@ -140,8 +185,14 @@ def windows(x: Any, kernel: int, stride: int, dilation: int) -> Any:
     return x[np.arange(count)[:, None] * stride + np.arange(kernel) * dilation]
 
 
-@fault("a convolution's weight gradient averaged", "sebgao/cTensor#3", "vjp", "w",
-       "The gradient of the weights is divided by the number of outputs.", "factor")  # fmt: skip
+@fault(
+    "a convolution's weight gradient averaged",
+    "sebgao/cTensor#3",
+    "vjp",
+    "w",
+    "The gradient of the weights is divided by the number of outputs.",
+    "factor",
+)
 def convolution_averaged(broken: bool) -> tuple[Any, ...]:
     def backward(dy: Any, cache: Any) -> Any:
         x, w = cache
@@ -159,8 +210,13 @@ def convolution_averaged(broken: bool) -> tuple[Any, ...]:
     )
 
 
-@fault("stride and dilation swapped", "iree-org/iree-turbine#1223", "vjp", "w",
-       "The weight gradient takes the dilation for the stride, and the stride for the dilation.")  # fmt: skip
+@fault(
+    "stride and dilation swapped",
+    "iree-org/iree-turbine#1223",
+    "vjp",
+    "w",
+    "The weight gradient takes the dilation for the stride, and the stride for the dilation.",
+)
 def convolution_swapped(broken: bool) -> tuple[Any, ...]:
     def backward(dy: Any, cache: Any) -> Any:
         x, w = cache
@@ -177,8 +233,14 @@ def convolution_swapped(broken: bool) -> tuple[Any, ...]:
     )
 
 
-@fault("grouped convolution's weights in another order", "pytorch/pytorch#51430", "vjp", "w",
-       "The gradient of the weights of a grouped convolution mixes groups and channels.", "permutation transpose shift")  # fmt: skip
+@fault(
+    "grouped convolution's weights in another order",
+    "pytorch/pytorch#51430",
+    "vjp",
+    "w",
+    "The gradient of the weights of a grouped convolution mixes groups and channels.",
+    "permutation transpose shift",
+)
 def convolution_grouped(broken: bool) -> tuple[Any, ...]:
     """Two groups of two inputs and three outputs each, with a kernel of one: x (examples, 2, 2), w (2, 3, 2)."""
 
@@ -197,8 +259,13 @@ def convolution_grouped(broken: bool) -> tuple[Any, ...]:
     )
 
 
-@fault("depthwise convolution's last column", "pytorch/pytorch#50042", "vjp", "w",
-       "The last column of the weight gradient equals the first, as if padding had been read there.")  # fmt: skip
+@fault(
+    "depthwise convolution's last column",
+    "pytorch/pytorch#50042",
+    "vjp",
+    "w",
+    "The last column of the weight gradient equals the first, as if padding had been read there.",
+)
 def convolution_depthwise(broken: bool) -> tuple[Any, ...]:
     def padded(x: Any, lib: Any) -> Any:
         return lib.pad(x, ((0, 0), (1, 1)))[:, np.arange(4)[:, None] * 2 + np.arange(3)]  # (channels, 4, 3)
@@ -222,8 +289,14 @@ def convolution_depthwise(broken: bool) -> tuple[Any, ...]:
     )
 
 
-@fault("max pooling returns after the first patch", "riccardoandreoni0/CNN-from-scratch#1", "vjp", "image",
-       "The return statement stands inside of the loop over patches.", "zeros")  # fmt: skip
+@fault(
+    "max pooling returns after the first patch",
+    "riccardoandreoni0/CNN-from-scratch#1",
+    "vjp",
+    "image",
+    "The return statement stands inside of the loop over patches.",
+    "zeros",
+)
 def pooling_returns(broken: bool) -> tuple[Any, ...]:
     def blocks(image: Any) -> Any:
         return image.reshape(3, 2, 3, 2)
@@ -244,8 +317,14 @@ def pooling_returns(broken: bool) -> tuple[Any, ...]:
     )
 
 
-@fault("max by closeness", "mni-ml/framework#22", "vjp", "a",
-       "Every entry within 0.01 of the maximum is taken for it.", "ties")  # fmt: skip
+@fault(
+    "max by closeness",
+    "mni-ml/framework#22",
+    "vjp",
+    "a",
+    "Every entry within 0.01 of the maximum is taken for it.",
+    "ties",
+)
 def max_close(broken: bool) -> tuple[Any, ...]:
     def backward(dy: Any, a: Any) -> Any:
         best = a.max(axis=1, keepdims=True)
@@ -256,8 +335,14 @@ def max_close(broken: bool) -> tuple[Any, ...]:
     return lambda a: (a.max(axis=1), a), backward, lambda a: a.max(axis=1), a
 
 
-@fault("average pooling's backward by the full kernel", "tracel-ai/burn#5604", "vjp", "x",
-       "The last window holds one entry, and the forward divides by 1, the backward by 2.", "single-entry factor")  # fmt: skip
+@fault(
+    "average pooling's backward by the full kernel",
+    "tracel-ai/burn#5604",
+    "vjp",
+    "x",
+    "The last window holds one entry, and the forward divides by 1, the backward by 2.",
+    "single-entry factor",
+)
 def average_pooling(broken: bool) -> tuple[Any, ...]:
     counts = np.array([2.0, 2.0, 1.0])
 

@@ -29,8 +29,14 @@ def one_hot(labels: Any) -> np.ndarray:
     return np.eye(4)[labels]
 
 
-@fault("softmax's gradient twice", "markroxor/fromscratchtoml#65", "gradients", "z",
-       "The gradient of softmax with cross-entropy is off by a factor of two.", "factor")  # fmt: skip
+@fault(
+    "softmax's gradient twice",
+    "markroxor/fromscratchtoml#65",
+    "gradients",
+    "z",
+    "The gradient of softmax with cross-entropy is off by a factor of two.",
+    "factor",
+)
 def softmax_twice(broken: bool) -> tuple[Any, ...]:
     def hand(p: Any, y: Any) -> Any:
         return -np.sum(log_softmax(p["z"]) * one_hot(y)), {"z": (1 + broken) * (softmax(p["z"]) - one_hot(y))}
@@ -38,8 +44,14 @@ def softmax_twice(broken: bool) -> tuple[Any, ...]:
     return hand, lambda p, y: -jnp.sum(jax.nn.log_softmax(p["z"]) * jnp.eye(4)[y]), {"z": normal(6, 4)}, LABELS
 
 
-@fault("KL divergence's gradient twice", "torch/cunn#318", "gradients", "log_q",
-       "The gradient of the averaged divergence is scaled by 2/size.", "factor")  # fmt: skip
+@fault(
+    "KL divergence's gradient twice",
+    "torch/cunn#318",
+    "gradients",
+    "log_q",
+    "The gradient of the averaged divergence is scaled by 2/size.",
+    "factor",
+)
 def kl_twice(broken: bool) -> tuple[Any, ...]:
     def hand(p: Any, t: Any) -> Any:
         return np.mean(t * (np.log(t) - p["log_q"])), {"log_q": -(2.0 if broken else 1.0) * t / t.size}
@@ -52,8 +64,14 @@ def dice(p: Any, t: Any, smooth: float = 1e-4) -> Any:
     return 2 * (p * t).sum() / (p.sum() + t.sum() + smooth)
 
 
-@fault("dice with a plus in the quotient rule", "milesial/Pytorch-UNet#35", "gradients", "p",
-       "The quotient rule has a plus for its minus.")  # fmt: skip
+@fault(
+    "dice with a plus in the quotient rule",
+    "milesial/Pytorch-UNet#35",
+    "gradients",
+    "p",
+    "The quotient rule has a plus for its minus.",
+    "term",
+)
 def dice_sign(broken: bool) -> tuple[Any, ...]:
     def hand(q: Any, t: Any) -> Any:
         p = q["p"]
@@ -64,9 +82,14 @@ def dice_sign(broken: bool) -> tuple[Any, ...]:
     return hand, lambda q, t: dice(q["p"], t), {"p": p}, (normal(10, seed=1) > 0) * 1.0
 
 
-@fault("dice's two columns one below the other", "mattmacy/torchbiomed#2", "gradients", "scores",
-       "The gradients of both classes are joined along the examples instead of along the classes.",
-       "permutation transpose")  # fmt: skip
+@fault(
+    "dice's two columns one below the other",
+    "mattmacy/torchbiomed#2",
+    "gradients",
+    "scores",
+    "The gradients of both classes are joined along the examples instead of along the classes.",
+    "permutation transpose",
+)
 def dice_axis(broken: bool) -> tuple[Any, ...]:
     def squared(s: Any, t: Any) -> Any:
         p = s[:, 0] - s[:, 1]
@@ -82,8 +105,13 @@ def dice_axis(broken: bool) -> tuple[Any, ...]:
     return hand, lambda q, t: squared(q["scores"], t), {"scores": normal(7, 2)}, (normal(7, seed=1) > 0) * 1.0
 
 
-@fault("dice's derivative without its smoothing", "mlpack/mlpack#1674", "gradients", "p",
-       "The loss is smoothed, its derivative is not.")  # fmt: skip
+@fault(
+    "dice's derivative without its smoothing",
+    "mlpack/mlpack#1674",
+    "gradients",
+    "p",
+    "The loss is smoothed, its derivative is not.",
+)
 def dice_smooth(broken: bool) -> tuple[Any, ...]:
     def smoothed(p: Any, t: Any) -> Any:
         return 1 - (2 * (p * t).sum() + 1) / ((p**2).sum() + (t**2).sum() + 1)
@@ -97,8 +125,13 @@ def dice_smooth(broken: bool) -> tuple[Any, ...]:
     return hand, lambda q, t: smoothed(q["p"], t), {"p": p}, (normal(10, seed=1) > 0) * 1.0
 
 
-@fault("dice's denominator without squares", "argman/EAST#288", "gradients", "loss",
-       "The terms of the denominator are not squared.")  # fmt: skip
+@fault(
+    "dice's denominator without squares",
+    "argman/EAST#288",
+    "gradients",
+    "loss",
+    "The terms of the denominator are not squared.",
+)
 def dice_squares(broken: bool) -> tuple[Any, ...]:
     def hand(q: Any, t: Any) -> Any:
         p = q["p"]
@@ -121,8 +154,14 @@ def smoothed_loss(p: Any, y: Any) -> Any:
     return jnp.sum(terms * kept) / jnp.sum(kept)
 
 
-@fault("label smoothing of ignored rows", "pytorch/pytorch#73205", "gradients", "loss",
-       "The uniform part of the smoothed loss counts rows that are ignored.")  # fmt: skip
+@fault(
+    "label smoothing of ignored rows",
+    "pytorch/pytorch#73205",
+    "gradients",
+    "loss",
+    "The uniform part of the smoothed loss counts rows that are ignored.",
+    "missing-mask",
+)
 def smoothing_ignored(broken: bool) -> tuple[Any, ...]:
     def hand(p: Any, y: Any) -> Any:
         z = p["z"]
@@ -136,9 +175,14 @@ def smoothing_ignored(broken: bool) -> tuple[Any, ...]:
     return hand, smoothed_loss, {"z": normal(6, 4)}, LABELS
 
 
-@fault("ignored rows have a gradient", "PaddlePaddle/Paddle#28622", "gradients", "z",
-       "Rows whose label is ignored count nothing in the loss, but have the gradient of any other.",
-       "padding padding-rows")  # fmt: skip
+@fault(
+    "ignored rows have a gradient",
+    "PaddlePaddle/Paddle#28622",
+    "gradients",
+    "z",
+    "Rows whose label is ignored count nothing in the loss, but have the gradient of any other.",
+    "missing-mask",
+)
 def ignored_gradient(broken: bool) -> tuple[Any, ...]:
     def hand(p: Any, y: Any) -> Any:
         z, kept = p["z"], (y != PAD)[:, None] * 1.0
@@ -151,8 +195,13 @@ def ignored_gradient(broken: bool) -> tuple[Any, ...]:
     return hand, loss, {"z": normal(6, 4)}, LABELS
 
 
-@fault("the mask of ignored rows inverted", "awslabs/sockeye#200", "gradients", "loss",
-       "The rows that should be ignored are the only ones that count.")  # fmt: skip
+@fault(
+    "the mask of ignored rows inverted",
+    "awslabs/sockeye#200",
+    "gradients",
+    "loss",
+    "The rows that should be ignored are the only ones that count.",
+)
 def mask_inverted(broken: bool) -> tuple[Any, ...]:
     def hand(p: Any, y: Any) -> Any:
         z, kept = p["z"], (y == PAD if broken else y != PAD)[:, None] * 1.0
@@ -178,24 +227,41 @@ def distilled_by_hand(scale: float) -> Any:
     return hand
 
 
-@fault("distillation averaged over classes", "HikariTJU/LD#74", "gradients", "loss",
-       "The divergence is averaged over classes, and not only over examples.", "factor")  # fmt: skip
+@fault(
+    "distillation averaged over classes",
+    "HikariTJU/LD#74",
+    "gradients",
+    "loss",
+    "The divergence is averaged over classes, and not only over examples.",
+    "factor",
+)
 def distillation_mean(broken: bool) -> tuple[Any, ...]:
     target = softmax(normal(6, 4, seed=1))
     return distilled_by_hand(9.0 / 4 if broken else 9.0), distilled, {"z": normal(6, 4)}, target
 
 
-@fault("distillation without T squared", "IntelLabs/distiller#122", "gradients", "loss",
-       "The soft loss is not multiplied by the square of the temperature.", "factor")  # fmt: skip
+@fault(
+    "distillation without T squared",
+    "IntelLabs/distiller#122",
+    "gradients",
+    "loss",
+    "The soft loss is not multiplied by the square of the temperature.",
+    "factor",
+)
 def distillation_temperature(broken: bool) -> tuple[Any, ...]:
     target = softmax(normal(6, 4, seed=1))
     return distilled_by_hand(1.0 if broken else 9.0), distilled, {"z": normal(6, 4)}, target
 
 
-@fault("smooth L1 with a beta in its condition only", "pytorch/pytorch#17447", "gradients", "loss",
-       "Beta moves the border between the branches, but scales neither of them.")  # fmt: skip
+@fault(
+    "smooth L1 with a beta in its condition only",
+    "pytorch/pytorch#17447",
+    "gradients",
+    "loss",
+    "Beta moves the border between the branches, but scales neither of them.",
+)
 def smooth_l1(broken: bool) -> tuple[Any, ...]:
-    beta = 0.5
+    beta = 0.7
 
     def hand(p: Any, y: Any) -> Any:
         r = p["x"] - y
@@ -210,8 +276,14 @@ def smooth_l1(broken: bool) -> tuple[Any, ...]:
     return hand, loss, {"x": normal(12)}, normal(12, seed=1)
 
 
-@fault("binomial loss's derivative without its 2", "schalkdaniel/compboost#260", "gradients", "f",
-       "The numerator of the derivative is -y instead of -2y.", "factor")  # fmt: skip
+@fault(
+    "binomial loss's derivative without its 2",
+    "schalkdaniel/compboost#260",
+    "gradients",
+    "f",
+    "The numerator of the derivative is -y instead of -2y.",
+    "factor",
+)
 def binomial(broken: bool) -> tuple[Any, ...]:
     def hand(p: Any, y: Any) -> Any:
         f = p["f"]
@@ -225,8 +297,14 @@ def binomial(broken: bool) -> tuple[Any, ...]:
     )
 
 
-@fault("logistic regression's gradient without x", "fengdu78/Coursera-ML-AndrewNg-Notes#82", "gradients", "theta",
-       "The sum over examples lacks the factor x_j, so that all features have the same.", "broadcast missing-sum")  # fmt: skip
+@fault(
+    "logistic regression's gradient without x",
+    "fengdu78/Coursera-ML-AndrewNg-Notes#82",
+    "gradients",
+    "theta",
+    "The sum over examples lacks the factor x_j, so that all features have the same.",
+    "broadcast missing-sum",
+)
 def logistic(broken: bool) -> tuple[Any, ...]:
     def hand(p: Any, x: Any, y: Any) -> Any:
         z = x @ p["theta"]
@@ -242,8 +320,14 @@ def logistic(broken: bool) -> tuple[Any, ...]:
     return hand, loss, {"theta": normal(3)}, normal(20, 3, seed=1), (normal(20, seed=2) > 0) * 1.0
 
 
-@fault("RBF kernel's length scale by its logarithm", "scikit-learn/scikit-learn#11113", "gradients", "length",
-       "The gradient divides by the square of the length scale where the cube is expected.", "factor")  # fmt: skip
+@fault(
+    "RBF kernel's length scale by its logarithm",
+    "scikit-learn/scikit-learn#11113",
+    "gradients",
+    "length",
+    "The gradient divides by the square of the length scale where the cube is expected.",
+    "factor",
+)
 def rbf_length(broken: bool) -> tuple[Any, ...]:
     def hand(p: Any, r: Any, c: Any) -> Any:
         length = p["length"]
@@ -256,9 +340,14 @@ def rbf_length(broken: bool) -> tuple[Any, ...]:
     return hand, loss, {"length": np.array(1.7)}, np.abs(normal(5, 5)), normal(5, 5, seed=1)
 
 
-@fault("RBF kernel's input without the square", "sarmueller/gibo#3", "gradients", "x",
-       "The gradient with respect to the input is divided by the length scales, not by their squares.",
-       "wrong-factor")  # fmt: skip
+@fault(
+    "RBF kernel's input without the square",
+    "sarmueller/gibo#3",
+    "gradients",
+    "x",
+    "The gradient with respect to the input is divided by the length scales, not by their squares.",
+    "wrong-factor",
+)
 def rbf_input(broken: bool) -> tuple[Any, ...]:
     def hand(p: Any, points: Any, scale: Any) -> Any:
         r = p["x"] - points
@@ -271,9 +360,14 @@ def rbf_input(broken: bool) -> tuple[Any, ...]:
     return hand, loss, {"x": 0.3 * normal(4)}, normal(8, 4, seed=1), np.array([0.7, 1.3, 2.0, 0.9])
 
 
-@fault("a Gaussian's mixed coefficient halved", "graphdeco-inria/gaussian-splatting#551", "gradients", "b",
-       "The mixed term of the quadratic form has the coefficient -0.5 of the other two, where -1 is right.",
-       "factor")  # fmt: skip
+@fault(
+    "a Gaussian's mixed coefficient halved",
+    "graphdeco-inria/gaussian-splatting#551",
+    "gradients",
+    "b",
+    "The mixed term of the quadratic form has the coefficient -0.5 of the other two, where -1 is right.",
+    "factor",
+)
 def splat(broken: bool) -> tuple[Any, ...]:
     def hand(p: Any, d: Any, c: Any) -> Any:
         u, v = d

@@ -57,20 +57,25 @@ def start(slots: int) -> dict[str, Any]:
     return {"count": np.array(0.0)} | {name: (np.zeros_like(v),) * slots for name, v in parameters().items()}
 
 
-def update(name: str, source: str, wrong: str, slots: int, kinds: str = "") -> Any:
+def update(name: str, source: str, wrong: str, slots: int, kinds: str = "", places: str = "W b") -> Any:
     """A decorator for a rule with a first argument `broken`: the sound rule is what JAX runs."""
 
     def decorate(rule: Callable[..., tuple[Any, Any]]) -> Any:
         def pair(broken: bool) -> tuple[Any, ...]:
             return runs(lambda *a: rule(broken, *a), lambda *a: rule(False, *a), slots)
 
-        return fault(name, source, "trajectory", "W b", wrong, kinds, state=start(slots))(pair)
+        return fault(name, source, "trajectory", places, wrong, kinds, state=start(slots))(pair)
 
     return decorate
 
 
-@update("Adam's epsilon scaled by its correction", "pytorch/pytorch#22628",
-        "Epsilon is added before the correction of the second moment.", 2, "update-rule")  # fmt: skip
+@update(
+    "Adam's epsilon scaled by its correction",
+    "pytorch/pytorch#22628",
+    "Epsilon is added before the correction of the second moment.",
+    2,
+    "update-rule",
+)
 def adam_epsilon(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     m, v = BETAS[0] * state[0] + (1 - BETAS[0]) * g, BETAS[1] * state[1] + (1 - BETAS[1]) * g**2
     first, second = 1 - BETAS[0] ** t, lib.sqrt(1 - BETAS[1] ** t)
@@ -78,47 +83,77 @@ def adam_epsilon(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any)
     return value - RATE * m / first / root, (m, v)
 
 
-@update("RMSprop's epsilon outside of the root", "keras-team/keras#4356",
-        "Epsilon is added to the root instead of to what is under it.", 1, "update-rule")  # fmt: skip
+@update(
+    "RMSprop's epsilon outside of the root",
+    "keras-team/keras#4356",
+    "Epsilon is added to the root instead of to what is under it.",
+    1,
+    "update-rule",
+)
 def rmsprop_epsilon(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     v = 0.9 * state[0] + 0.1 * g**2
     return value - RATE * g / (lib.sqrt(v) + EPSILON if broken else lib.sqrt(v + EPSILON)), (v,)
 
 
-@update("the first step is dampened", "ml-explore/mlx#473",
-        "Dampening is applied at the first step, too, when there is no momentum yet.", 1, "factor momentum update-rule")  # fmt: skip
+@update(
+    "the first step is dampened",
+    "ml-explore/mlx#473",
+    "Dampening is applied at the first step, too, when there is no momentum yet.",
+    1,
+    "factor momentum update-rule",
+)
 def dampening(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     share = 0.7 if broken else lib.where(t == 1, 1.0, 0.7)
     v = MOMENTUM * state[0] + share * g
     return value - RATE * v, (v,)
 
 
-@update("momentum scales the gradient", "ml-explore/mlx#87",
-        "The gradient enters the velocity with the weight 1 - momentum.", 1, "factor momentum update-rule")  # fmt: skip
+@update(
+    "momentum scales the gradient",
+    "ml-explore/mlx#87",
+    "The gradient enters the velocity with the weight 1 - momentum.",
+    1,
+    "factor momentum update-rule",
+)
 def momentum_average(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     v = MOMENTUM * state[0] + (1 - MOMENTUM if broken else 1.0) * g
     return value - RATE * v, (v,)
 
 
-@update("Adadelta's parenthesis", "deeplearning4j/nd4j#1239",
-        "The average is (rho E + (1 - rho)) g^2 instead of rho E + (1 - rho) g^2.", 2, "update-rule")  # fmt: skip
+@update(
+    "Adadelta's parenthesis",
+    "deeplearning4j/nd4j#1239",
+    "The average is (rho E + (1 - rho)) g^2 instead of rho E + (1 - rho) g^2.",
+    2,
+    "update-rule",
+)
 def adadelta(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     squares = (0.9 * state[0] + 0.1) * g**2 if broken else 0.9 * state[0] + 0.1 * g**2
     step = lib.sqrt(state[1] + EPSILON) / lib.sqrt(squares + EPSILON) * g
     return value - step, (squares, 0.9 * state[1] + 0.1 * step**2)
 
 
-@update("Adadelta's momentum times the step rate", "BRML/climin#29",
-        "The step of before is multiplied by the step rate for a second time.", 2, "momentum update-rule")  # fmt: skip
+@update(
+    "Adadelta's momentum times the step rate",
+    "BRML/climin#29",
+    "The step of before is multiplied by the step rate for a second time.",
+    2,
+    "momentum update-rule",
+)
 def adadelta_momentum(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     squares = 0.9 * state[0] + 0.1 * g**2
     step = MOMENTUM * state[1] * (RATE if broken else 1.0) + RATE * g / lib.sqrt(squares + EPSILON)
     return value - step, (squares, step)
 
 
-@update("bias correction in place", "frgfm/holocron#1",
-        "The corrected average takes the place of the average, so that corrections accumulate.", 2,
-        "bias-correction update-rule")  # fmt: skip
+@update(
+    "bias correction in place",
+    "frgfm/holocron#1",
+    "The corrected average takes the place of the average, so that corrections accumulate.",
+    2,
+    "factor bias-correction update-rule",
+    "state.W.0 state.b.0",
+)
 def corrected_in_place(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     m, v = BETAS[0] * state[0] + (1 - BETAS[0]) * g, BETAS[1] * state[1] + (1 - BETAS[1]) * g**2
     corrected = m / (1 - BETAS[0] ** t)
@@ -126,8 +161,13 @@ def corrected_in_place(broken: bool, value: Any, g: Any, state: Any, t: Any, lib
     return new, (corrected if broken else m, v)
 
 
-@update("AdaBelief without bias correction", "FluxML/Flux.jl#1962",
-        "Neither moment is corrected for its start at 0.", 2, "bias-correction update-rule")  # fmt: skip
+@update(
+    "AdaBelief without bias correction",
+    "FluxML/Flux.jl#1962",
+    "Neither moment is corrected for its start at 0.",
+    2,
+    "bias-correction update-rule",
+)
 def adabelief(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     m = BETAS[0] * state[0] + (1 - BETAS[0]) * g
     s = BETAS[1] * state[1] + (1 - BETAS[1]) * (g - m) ** 2 + EPSILON
@@ -142,37 +182,62 @@ def adamw(value: Any, g: Any, state: Any, t: Any, lib: Any, coupled: Any = 0.0) 
     return RATE * m / (1 - BETAS[0] ** t) / (lib.sqrt(v / (1 - BETAS[1] ** t)) + EPSILON), (m, v)
 
 
-@update("AdamW's decay in the gradient", "nntrainer/nntrainer#3565",
-        "The weight decay is added to the gradient instead of being decoupled from it.", 2, "weight-decay update-rule")  # fmt: skip
+@update(
+    "AdamW's decay in the gradient",
+    "nntrainer/nntrainer#3565",
+    "The weight decay is added to the gradient instead of being decoupled from it.",
+    2,
+    "weight-decay update-rule",
+)
 def decay_coupled(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     step, state = adamw(value, g, state, t, lib, coupled=DECAY if broken else 0.0)
     return (value if broken else value * (1 - RATE * DECAY)) - step, state
 
 
-@update("AdamW's decay without the learning rate", "tensorflow/addons#2282",
-        "The decay is subtracted without being multiplied by the learning rate.", 2, "weight-decay update-rule")  # fmt: skip
+@update(
+    "AdamW's decay without the learning rate",
+    "tensorflow/addons#2282",
+    "The decay is subtracted without being multiplied by the learning rate.",
+    2,
+    "weight-decay update-rule",
+)
 def decay_unscaled(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     step, state = adamw(value, g, state, t, lib)
     return value * (1 - (DECAY if broken else RATE * DECAY)) - step, state
 
 
-@update("AdamW's decay without the parameter", "e-sensing/torchopt#14",
-        "The decay is subtracted without being multiplied by the parameter.", 2, "weight-decay update-rule")  # fmt: skip
+@update(
+    "AdamW's decay without the parameter",
+    "e-sensing/torchopt#14",
+    "The decay is subtracted without being multiplied by the parameter.",
+    2,
+    "weight-decay update-rule",
+)
 def decay_constant(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     step, state = adamw(value, g, state, t, lib)
     return value - RATE * DECAY * (1.0 if broken else value) - step, state
 
 
-@update("AdamW's decay after the step", "aiqm/torchani#261",
-        "What decays is the parameter after the step, and not before it.", 2, "weight-decay update-rule")  # fmt: skip
+@update(
+    "AdamW's decay after the step",
+    "aiqm/torchani#261",
+    "What decays is the parameter after the step, and not before it.",
+    2,
+    "weight-decay update-rule",
+)
 def decay_late(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     step, state = adamw(value, g, state, t, lib)
     kept = 1 - RATE * DECAY
     return (value - step) * kept if broken else value * kept - step, state
 
 
-@update("weight decay without momentum is none", "ml-explore/mlx#440",
-        "Where there is no momentum, the weight decay is left out.", 0, "weight-decay")  # fmt: skip
+@update(
+    "weight decay without momentum is none",
+    "ml-explore/mlx#440",
+    "Where there is no momentum, the weight decay is left out.",
+    0,
+    "weight-decay",
+)
 def decay_lost(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     return value - RATE * (g + (0 if broken else DECAY) * value), state
 
@@ -190,20 +255,41 @@ def descent(value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     return value - RATE * g, state
 
 
-@fault("clipping by each tensor's norm", "huggingface/transformers#581", "trajectory", "W b",
-       "Each gradient is clipped to a norm of its own instead of all to one.", "clipping factor", state=start(0))  # fmt: skip
+@fault(
+    "clipping by each tensor's norm",
+    "huggingface/transformers#581",
+    "trajectory",
+    "W b",
+    "Each gradient is clipped to a norm of its own instead of all to one.",
+    "clipping factor",
+    state=start(0),
+)
 def clipping_apart(broken: bool) -> tuple[Any, ...]:
     return runs(descent, descent, 0, clipped_apart if broken else clipped, clipped)
 
 
-@fault("clipping that does nothing", "NVIDIA/OpenSeq2Seq#192", "trajectory", "W b",
-       "The clipping of gradients is disabled by a bug.", "clipping factor", state=start(0))  # fmt: skip
+@fault(
+    "clipping that does nothing",
+    "NVIDIA/OpenSeq2Seq#192",
+    "trajectory",
+    "W b",
+    "The clipping of gradients is disabled by a bug.",
+    "clipping factor",
+    state=start(0),
+)
 def clipping_off(broken: bool) -> tuple[Any, ...]:
     return runs(descent, descent, 0, None if broken else clipped, clipped)
 
 
-@fault("Nesterov without looking ahead", "hiroyuki-kasai/SGDLibrary#8", "trajectory", "W b",
-       "The gradient is taken at the current point.", "momentum update-rule", state=start(1))  # fmt: skip
+@fault(
+    "Nesterov without looking ahead",
+    "hiroyuki-kasai/SGDLibrary#8",
+    "trajectory",
+    "W b",
+    "The gradient is taken at the current point.",
+    "momentum update-rule",
+    state=start(1),
+)
 def nesterov(broken: bool) -> tuple[Any, ...]:
     def step(ahead: float) -> Callable[..., Any]:
         def stepped(p: Any, state: Any, x: Any, y: Any) -> Any:
