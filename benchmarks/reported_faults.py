@@ -19,6 +19,7 @@ from benchmarks.reported.entry import Report, ReportedFault
 from compare import Verdict
 
 ROOMS = (elementwise, losses, indexing, sequences, algebra, updates)
+UNNAMED = "update-rule"  # what is said of a step that is wrong in no way that has a name
 FAULTS: tuple[ReportedFault, ...] = tuple(fault for room in ROOMS for fault in room.FAULTS)
 
 
@@ -96,7 +97,8 @@ def show(outcomes: list[Outcome]) -> None:
     print(f"caught: {sum(o.caught for o in outcomes)} of {count}")
     print(f"placed right: {sum(o.placed for o in outcomes)} of {count}")
     kinds = Counter(kind for o in outcomes for kind in o.named)
-    print(f"cause named: {sum(bool(o.named) for o in outcomes)} of {count}", dict(kinds.most_common()))
+    print(f"cause named: {sum(o.named not in ([], [UNNAMED]) for o in outcomes)} of {count}")
+    print("kinds:", ", ".join(f"{kind} {times}" for kind, times in kinds.most_common()))
     print(f"false causes: {sum(bool(o.false_causes) for o in outcomes)}")
     print(f"false side: {sum(o.false_side for o in outcomes)}")
     print(f"sound ones that agree: {sum(o.spared for o in outcomes)} of {count}")

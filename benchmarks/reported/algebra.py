@@ -399,7 +399,7 @@ def hvp_center(broken: bool) -> tuple[Any, ...]:
     "JuliaAI/MLJLinearModels.jl#104",
     "hvp",
     "theta",
-    "The derivative of the sigmoid in the Hessian is not sigma (1 - sigma).",
+    "The derivative of the sigmoid in the Hessian is not sigma (1 - sigma): here it is sigma.",
     "missing-term",
 )
 def hvp_logistic(broken: bool) -> tuple[Any, ...]:

@@ -356,21 +356,6 @@ def batch_norm_weight(broken: bool) -> tuple[Any, ...]:
 
 
 @fault(
-    "batch norm's mean has a second term",
-    "apache/mxnet#1053",
-    "vjp",
-    "x",
-    "To the gradient of the mean a term is added that is 0 in the derivation, with the deviations not summed.",
-)
-def batch_norm_mean(broken: bool) -> tuple[Any, ...]:
-    def dx(dy: Any, n: Any, scale: Any, weight: Any) -> Any:
-        extra = np.mean(dy * weight * n, axis=0) * scale * np.abs(n).mean(axis=0) / len(n)
-        return sound_dx(dy, n, scale, weight) + (extra if broken else 0)
-
-    return batch_norm(dx)
-
-
-@fault(
     "a grouped norm by the whole width",
     "state-spaces/mamba#547",
     "vjp",

@@ -33,7 +33,8 @@ def test_there_are_at_least_sixty_at_every_door():
 @pytest.mark.parametrize("fault", FAULTS, ids=named)
 def test_each_says_where_it_is_public_and_what_was_wrong(fault: ReportedFault):
     assert SOURCE.fullmatch(fault.source)
-    assert fault.wrong.endswith(".") and fault.places
+    assert fault.wrong.endswith(".")
+    assert fault.places
 
 
 def test_no_name_occurs_twice():
@@ -43,7 +44,9 @@ def test_no_name_occurs_twice():
 @pytest.mark.parametrize("fault", SOME, ids=named)
 def test_the_broken_one_is_caught_where_it_is_wrong_and_the_sound_one_agrees(fault: ReportedFault):
     found = outcome(fault)
-    assert found.caught and found.placed and found.spared
+    assert found.caught
+    assert found.placed
+    assert found.spared
     assert not found.false_side
 
 
@@ -64,14 +67,16 @@ def test_a_repair_that_is_none_is_counted_as_a_miss(
     monkeypatch.setattr(reported_faults, "FAULTS", (turned,))
     assert reported_faults.main() == 1
     printed = capsys.readouterr().out
-    assert "caught: 0 of 1" in printed and "sound ones that agree: 0 of 1" in printed
+    assert "caught: 0 of 1" in printed
+    assert "sound ones that agree: 0 of 1" in printed
     monkeypatch.setattr(reported_faults, "FAULTS", (right,))
     assert reported_faults.main() == 0
 
 
 def test_another_place_and_another_cause_are_misses():
     found = outcome(by_name("softmax's gradient twice"))
-    assert found.named == ["factor"] and list(found.misses()) == []
+    assert found.named == ["factor"]
+    assert list(found.misses()) == []
     elsewhere = ReportedFault("", "", "gradients", ("W",), frozenset(), "", found.fault.pair)
     place, cause = Outcome(elsewhere, found.broken, found.sound).misses()
     assert place == "is placed at z, not at W"
