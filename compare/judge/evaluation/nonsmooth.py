@@ -114,10 +114,10 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
     """
     if any(np.iscomplexobj(point.actual.get(path)) for path in wrong):
         return False
-    random = np.random.default_rng(check.seed)
 
     def beside(sample: int, times: float) -> Leaves:
         start = widened(point.parameters)
+        random = np.random.default_rng([check.seed, sample])  # near and wide differ in nothing but how far
         if sample % 2:
             start = _jittered(start, random, times * 1e-7)  # for operations whose inputs have no marker
         taps = Taps()

@@ -218,8 +218,8 @@ def other_loss(right):
 @pytest.mark.parametrize(
     ("method", "fault", "name"),
     [
-        ("step", slower, "W1"),
-        ("_there_and_back", stale, "W1"),
+        ("step", slower, "state.losses"),
+        ("_there_and_back", stale, "state.losses"),
         ("step", other_loss, "state.losses"),
     ],
 )

@@ -1,6 +1,7 @@
 """What a report says: first of all what to fix; then the same to programs and to notebooks."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,9 +40,10 @@ def first_line(report):
             "DISAGREE: the gradient of Z2: it is 12 times what it should be (12 = x.shape[1]).",
         ),
         (
-            GradientReport(Verdict.DISAGREE, WRONG, "Z2", [FACTOR], "manual", probe="x 10"),
-            "DISAGREE (at the perturbed point 'x 10'): the gradient of Z2: it is 12 times what it should be (12 = "
-            "x.shape[1]).",
+            GradientReport(
+                Verdict.DISAGREE, WRONG, "Z2", [replace(FACTOR, message="it is 12.")], "manual", probe="x 10"
+            ),
+            "DISAGREE (at the perturbed point 'x 10'): the gradient of Z2: it is 12.",
         ),
         (
             GradientReport(Verdict.DISAGREE, WRONG, "Z2"),
@@ -111,7 +113,7 @@ def test_what_only_a_probe_shows_is_no_sentence_on_a_side(side):
     assert BLAME[side] not in text
     assert BLAME_THERE[side] in text
     assert "It changed w and x." in text
-    assert "probes=False does without" in text
+    assert "probes=False" in text
 
 
 def test_harmless_conduct_is_told_beside_agreement():
