@@ -169,7 +169,8 @@ def in_words(name: str) -> Iterator[None]:
                 "functools.partial."
             ) from error
         asks = isinstance(error, jax.errors.JAXTypeError | jax.errors.JAXIndexError)
-        if not asks and "concrete" not in first_line and "only integers" not in first_line:  # NumPy's, of an index
+        of_an_index = ("concrete", "only integers", "must be static")  # NumPy's and JAX's words
+        if not asks and not any(words in first_line for words in of_an_index):
             raise  # of the code's own
         raise TypeError(
             f"JAX cannot trace {name}, because it asks for the value of an array that has none yet: use jax.numpy in "
