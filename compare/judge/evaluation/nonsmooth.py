@@ -112,7 +112,7 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
     directions all around. A pair is enough to refuse full gradients for both sides of a tie. And the hull must not
     shrink with the neighborhood: where it does, the gradient is continuous there, and any small error would lie in it.
     """
-    if any(np.iscomplexobj(point.actual.get(path)) for path in wrong):
+    if any(np.iscomplexobj(point.actual[path]) for path in wrong if path in point.actual):
         return False
 
     def beside(sample: int, times: float) -> Leaves:
