@@ -121,6 +121,8 @@ def test_a_request_or_a_script_that_does_not_belong_would_be_seen(browser, tmp_p
 
 
 def shown_exhibits(museum):
+    """Those that are visible, once the page has answered the last event: that of a new address comes a task later."""
+    museum.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
     return museum.eval_on_selector_all("article", "all => all.filter(a => a.checkVisibility()).map(a => a.id)")
 
 

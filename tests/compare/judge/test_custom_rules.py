@@ -87,7 +87,7 @@ SOUND = {
     "whole numbers": lambda x: indexed(x, REPEATED),
     "a tree": lambda x: product({"a": x, "b": x + 1}),
     "beside JAX's own": lambda x: jax.nn.relu(right(x)) + jax.nn.silu(x) + jax.nn.logsumexp(x),
-    "optax's loss": lambda x: right(__import__("optax").losses.softmax_cross_entropy(x, jax.nn.softmax(x))),
+    "optax's loss": lambda x: right(pytest.importorskip("optax").losses.softmax_cross_entropy(x, jax.nn.softmax(x))),
     "a rule at two shapes": lambda x: jnp.sum(right(x)) + jnp.sum(right(x[0])),
     "ones": lambda x: right(jnp.ones(3)) * jnp.sum(x),
 }  # fmt: skip
