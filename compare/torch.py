@@ -7,6 +7,9 @@ rounding may be, in the dtype of the tensors, here by a dispatch mode. The repor
 Needs PyTorch (`pip install 'backproof[torch]'`), which nothing else of this project imports.
 """
 
+# PyTorch is optional: where it is not installed, nothing is known of its names, and this file's own is like it.
+# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace

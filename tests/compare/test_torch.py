@@ -1,5 +1,7 @@
 """compare.torch: kernels of several shapes, in 32 and 16 bits, beside an eager reference in float64."""
 
+# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+
 import numpy as np
 import pytest
 
