@@ -61,6 +61,11 @@ def as_input(value: Any) -> np.ndarray:
 _SHORT = {"bfloat16", "float8_e4m3fn", "float8_e5m2"}
 
 
+def all_finite(value: np.ndarray) -> bool:
+    """Whether an array holds no NaN and no infinity; in 16 and 8 bits, too, which NumPy does not count as floating."""
+    return not jnp.issubdtype(value.dtype, jnp.inexact) or bool(np.isfinite(value).all())
+
+
 def is_key(value: Any) -> bool:
     """One of JAX's random keys, which are arrays of no numbers."""
     return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)

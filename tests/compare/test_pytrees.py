@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 
 from compare import Verdict, check_gradients
-from compare.pytrees import as_array, as_input, laid_out, leaves_by_path, like, misbuilt, number_like, own, paths
+from compare.pytrees import (
+    all_finite,
+    as_array,
+    as_input,
+    laid_out,
+    leaves_by_path,
+    like,
+    misbuilt,
+    number_like,
+    own,
+    paths,
+)
 
 
 class Pair(NamedTuple):
@@ -213,3 +224,15 @@ def test_copies_and_other_values_keep_the_memory_layout():
     assert laid_out(np.ones((2, 1)), turned).flags.f_contiguous
     assert own(2.0) == 2.0
     assert type(own(2.0)) is float
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.complex64])
+def test_what_is_not_finite_is_seen_in_every_precision(dtype):
+    assert all_finite(np.ones(3, dtype))
+    assert not all_finite(np.array([1.0, np.nan, 1.0], dtype))
+    assert not all_finite(np.array([1.0, np.inf, 1.0], dtype))
+
+
+def test_whole_numbers_and_the_gradients_of_whole_numbers_are_finite():
+    assert all_finite(np.arange(3))
+    assert all_finite(np.zeros(3, jax.dtypes.float0))

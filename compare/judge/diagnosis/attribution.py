@@ -29,7 +29,7 @@ from compare.judge.program.trace import widened
 from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.verdict import Diagnosis, Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
-from compare.pytrees import LOSS, Leaves, Pytree, copies, leaves_by_path
+from compare.pytrees import LOSS, Leaves, Pytree, all_finite, copies, leaves_by_path
 
 # Of the largest entry: derivatives that change so much a little away are those at a nonsmooth point.
 JUMP = 0.1
@@ -332,8 +332,8 @@ def reference_at_fault(check: Check, point: Point) -> GradientReport | None:
 
     `linalg.norm` at 0, and what is divided by a difference that vanishes.
     """
-    lost = [row.path for row in point.rows if row.path in point.expected and not _finite(point.expected[row.path])]
-    if not lost or not point.loss_is_finite or LOSS in lost or not all(_finite(point.actual[path]) for path in lost):
+    lost = [row.path for row in point.rows if row.path in point.expected and not all_finite(point.expected[row.path])]
+    if not lost or not point.loss_is_finite or LOSS in lost or not all(all_finite(point.actual[path]) for path in lost):
         return None
     if {row.path for row in point.rows if row.verdict is not Verdict.AGREE} != set(lost):
         return None
@@ -366,7 +366,3 @@ def reference_at_fault(check: Check, point: Point) -> GradientReport | None:
             row = replace(row, verdict=Verdict.DISAGREE)
         rows.append(row)
     return GradientReport(Verdict.DISAGREE, rows, lost[0], causes, "autodiff", references=opinions)
-
-
-def _finite(value: np.ndarray) -> bool:
-    return bool(np.isfinite(value).all())

@@ -14,7 +14,7 @@ from compare.judge.evaluation.perturbed_points import scaled
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.program.plan import is_narrow
 from compare.judge.reports.verdict import Row, Verdict
-from compare.pytrees import LOSS, leaves_by_path
+from compare.pytrees import LOSS, all_finite, leaves_by_path
 
 
 def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = True) -> tuple[Point, list[str]]:
@@ -35,7 +35,7 @@ def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = 
     if is_narrow(check.dtype):  # which of its results a kernel stores in 16 bits is no matter of the derivation
         explained = there.wrong - check.stored(there).wrong
         there = _undecided(there, explained, f"results on the way that are rounded to {check.dtype} explain it there")
-    lost = {path for path in there.wrong if path in there.actual and not _is_finite(there, path)}
+    lost = {path for path in there.wrong if path in there.actual and not all_finite(there.actual[path])}
     words += [f"{far}, the hand-written gradient of {path} is not finite." for path in sorted(lost)]
     there = _undecided(there, lost, "what was returned is not finite there")
     slight = {row.path for row in there.rows if row.verdict is Verdict.DISAGREE and _is_slight(row, there)}
@@ -66,11 +66,6 @@ def _is_slight(row: Row, point: Point) -> bool:
     typical = np.sqrt(np.mean(np.square(expected))) if expected.size else 0.0
     with np.errstate(all="ignore"):
         return bool(np.max(np.abs(actual - expected), initial=0.0) <= digits * typical)
-
-
-def _is_finite(point: Point, path: str) -> bool:
-    value = point.actual[path]
-    return value.dtype.kind not in "fc" or bool(np.isfinite(value).all())
 
 
 def _undecided(point: Point, paths: set[str], message: str) -> Point:

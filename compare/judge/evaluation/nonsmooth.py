@@ -3,11 +3,10 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from compare.errors import CodeUnderTestFailed
-from compare.judge.evaluation.perturbed_points import cast, structured
+from compare.judge.evaluation.perturbed_points import cast, is_floating, structured
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.program.plan import Step
 from compare.judge.program.trace import Taps, widened
@@ -59,7 +58,7 @@ def a_little_away(check: Check, point: Point, random: np.random.Generator) -> Po
     """Both sides at a point moved a little. Arguments that may be labels, masks or grids stay what they are."""
 
     def jitter(leaf: Any) -> Any:
-        return leaf if _floating(leaf) and structured(leaf) else _jittered(leaf, random)
+        return leaf if is_floating(leaf) and structured(leaf) else _jittered(leaf, random)
 
     try:
         return check.at(_jittered(point.parameters, random), jax.tree.map(jitter, point.args))
@@ -67,13 +66,9 @@ def a_little_away(check: Check, point: Point, random: np.random.Generator) -> Po
         return None
 
 
-def _floating(leaf: Any) -> bool:
-    return isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)
-
-
 def _jittered(tree: Pytree, random: np.random.Generator, step: float | None = None) -> Any:
     def jitter(leaf: Any) -> Any:
-        if not _floating(leaf) or not leaf.size:
+        if not is_floating(leaf):
             return leaf
         far = step or (1e-4 if leaf.dtype == np.float64 else 1e-2)
         size = float(np.sqrt(np.mean(np.square(leaf, dtype=np.float64)))) or 1.0

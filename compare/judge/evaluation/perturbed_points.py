@@ -47,14 +47,14 @@ def scaled(factor: float) -> Callable[..., Any]:
 
     def move(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
         def moved(leaf: Any) -> Any:
-            if not _floating(leaf):
+            if not is_floating(leaf):
                 return leaf
             noise = 0.1 * random.standard_normal(leaf.shape)
             if is_symmetric(leaf):  # a covariance, say, of which a formula may read one half
                 noise = (noise + np.swapaxes(noise, -1, -2)) / 2
             elif _triangular(leaf):
                 noise = np.where(leaf == 0, 0.0, noise)
-            wide, added = np.asarray(leaf, np.float64), _size(leaf) * noise
+            wide, added = np.asarray(leaf, np.float64), typical_size(leaf) * noise
             if leaf.any() and ((leaf >= 0).all() or (leaf <= 0).all()):
                 sign = -1 if (leaf < 0).any() else 1
                 return cast(factor * np.where(leaf == 0, sign * np.abs(added), wide * np.exp(noise)), leaf)
@@ -84,7 +84,8 @@ def cast(values: np.ndarray, leaf: np.ndarray) -> np.ndarray:
         return laid_out(np.asarray(values).astype(leaf.dtype), leaf)
 
 
-def _floating(leaf: Any) -> bool:
+def is_floating(leaf: Any) -> bool:
+    """Whether it is an array of real numbers, in any precision, with at least one entry."""
     return isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size > 0
 
 
@@ -100,8 +101,10 @@ def _many(parameters: Pytree) -> bool:
     return sum(np.size(leaf) for leaf in jax.tree.leaves(parameters)) > SMALL
 
 
-def _size(leaf: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(leaf, dtype=np.float64)))) or 1.0
+def typical_size(leaf: np.ndarray) -> float:
+    """The root mean square of the entries, or 1 where that is 0 or there are none."""
+    wide = np.asarray(leaf, np.float64)
+    return (float(np.sqrt(np.mean(np.square(wide)))) if wide.size else 0.0) or 1.0
 
 
 # -------------------------------------------------------------------------- what an argument may mean
@@ -135,7 +138,7 @@ def structured(leaf: np.ndarray) -> bool:
 
 
 def _is_data(leaf: Any) -> bool:
-    return _floating(leaf) and bool((leaf < 0).any()) and bool((leaf > 0).any()) and not structured(leaf)
+    return is_floating(leaf) and bool((leaf < 0).any()) and bool((leaf > 0).any()) and not structured(leaf)
 
 
 def _is_ids(leaf: Any) -> bool:
@@ -180,7 +183,7 @@ def _other_signs(parameters: Pytree, args: Arguments, random: np.random.Generato
     """
 
     def one_sign(leaf: Any) -> bool:
-        return _floating(leaf) and bool(leaf.any()) and bool((leaf >= 0).all() or (leaf <= 0).all())
+        return is_floating(leaf) and bool(leaf.any()) and bool((leaf >= 0).all() or (leaf <= 0).all())
 
     def turned(leaf: Any) -> Any:
         if not one_sign(leaf):

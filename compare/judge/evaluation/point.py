@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from compare.errors import CodeUnderTestFailed
+from compare.judge.evaluation.perturbed_points import typical_size
 from compare.judge.evaluation.side_effects import Watched
 from compare.judge.evaluation.wider import decided, widened_once
 from compare.judge.program.plan import is_narrow
@@ -245,7 +246,7 @@ class Check:
         """
         unit = unit_roundoff(self.dtype)
         terms = max(float(tolerance[LOSS]) / (DEVIATIONS * unit), abs(float(expected[LOSS])))
-        sizes = {path: _size(leaf) for path, leaf in leaves_by_path(parameters).items()}
+        sizes = {path: typical_size(leaf) for path, leaf in leaves_by_path(parameters).items()}
         decided = []
         for row in rows:
             if row.verdict is not Verdict.AGREE or row.visible is None or not row.norm:  # of 0, no factor is wrong
@@ -314,11 +315,6 @@ def read_answer(
     actual = loss | {**shown, **intermediates, **gradients}
     differently = misbuilt(parameters, given[1])
     return Answer(given, actual, intermediates, differently, frozenset(offered), given[0] is None)
-
-
-def _size(leaf: np.ndarray) -> float:
-    wide = np.asarray(leaf, np.float64)
-    return (float(np.sqrt(np.mean(np.square(wide)))) if wide.size else 0.0) or 1.0
 
 
 def _by_name(intermediates: Any) -> dict[str, Any]:

@@ -323,7 +323,7 @@ class Picked(np.lib.mixins.NDArrayOperatorsMixin):
         self.value = jnp.where(_spread(mask, whole.ndim), whole, jnp.asarray(FILLING).astype(whole.dtype))
 
     dtype = property(lambda self: np.dtype(self.value.dtype))
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as arrays have none
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         if method != "__call__" or options or ufunc.nout != 1:
