@@ -6,6 +6,7 @@ its gradient as they are, with rounding, with other gradients put in at a tap, a
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +35,7 @@ from compare.judge.program.primitives import TABLE
 from compare.judge.program.primitives.control_flow import fixed_and_carried
 from compare.judge.program.primitives.markers import bent_p, marked_p, nudged_p
 from compare.judge.program.primitives.row import UNKNOWN, Kind
+from compare.judge.program.primitives.special_functions import INEXACT_FUNCTIONS
 from compare.pytrees import Pytree
 
 
@@ -94,6 +96,12 @@ class Program:
         return [jax.tree.unflatten(self.structure, value) for value in values]
 
     @functools.cached_property
+    def inexact_functions(self) -> dict[str, float]:
+        """Functions of JAX's own library in the trace whose code is not exact, with their relative errors."""
+        made = _made_by_jax(self.closed.jaxpr)
+        return {name: error for name, error in INEXACT_FUNCTIONS.items() if name in made}
+
+    @functools.cached_property
     def gradient_plan(self) -> Plan:
         """Of the gradient with respect to the first argument, as JAX derives it, with markers in it."""
         with jax.enable_x64(self.x64):
@@ -145,6 +153,20 @@ def _is_nonsmooth(equation: Any) -> bool:
     if row.kind in (Kind.NONSMOOTH, Kind.COMPARISON) or (row is UNKNOWN and name not in CALLS):
         return True
     return any(_is_nonsmooth(inner) for inside in inner_programs(equation) for inner in inside.eqns)
+
+
+def _made_by_jax(jaxpr: Any) -> set[str]:
+    """The names of the functions of JAX's own library that made a program's operations."""
+    made: set[str] = set()
+    for equation in jaxpr.eqns:
+        frames = equation.source_info.traceback.frames if equation.source_info.traceback else ()
+        made |= {frame.function_name for frame in frames if _OF_JAX in frame.file_name}
+        for inside in inner_programs(equation):
+            made |= _made_by_jax(inside)
+    return made
+
+
+_OF_JAX = os.path.dirname(jax.__file__)
 
 
 def traced(loss: Callable[..., Any], parameters: Pytree, *args: Pytree) -> Program:

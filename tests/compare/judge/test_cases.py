@@ -473,7 +473,16 @@ def log_normal(times):
     return by_hand
 
 
+def beta_binomial(times):
+    return lambda a: (special.betaln(a, 11.0).sum(), times * (special.psi(a) - special.psi(a + 11)))
+
+
 INEXACT = {
+    "betaln": (
+        beta_binomial,
+        lambda a: jax.scipy.special.betaln(a, 11.0).sum(),
+        lambda: np.array([1.5, 9.0, 15.0, 0.2]),
+    ),
     "betainc": (
         beta,
         lambda x: jnp.sum(jax.scipy.special.betainc(2.0, 3.0, x)),

@@ -11,7 +11,7 @@ import scipy.special
 from jax.extend.core import primitives
 
 from compare.judge.program.plan import equations
-from compare.judge.program.primitives.special_functions import RELATIVE_ERROR, RULES
+from compare.judge.program.primitives.special_functions import INEXACT_FUNCTIONS, RELATIVE_ERROR, RULES
 
 INFINITY, NAN = np.inf, np.nan
 REALS = [-INFINITY, -171.5, -3, -2.5, -2, -1, -1e-300, -0.0, 0.0, 1e-300, 1e-20, 0.3, 0.5, 1, INFINITY, NAN]
@@ -111,6 +111,15 @@ def test_the_errors_of_jax_are_those_of_the_table(name):
     error = np.max(np.abs(bound(name, *inputs) - values) / size)
     assert error <= 1.5 * RELATIVE_ERROR[name]
     assert error >= RELATIVE_ERROR[name] / 20, "the table says more than is true"
+
+
+def test_jax_s_log_beta_function_is_as_inexact_as_the_table_says():
+    a, b = log_uniform(8, 100, 2000), log_uniform(0.01, 100, 2000)
+    with jax.enable_x64(True):
+        gradient = np.asarray(jax.grad(lambda a: jss.betaln(a, b).sum())(a))
+    right = scipy.special.psi(a) - scipy.special.psi(a + b)
+    error = np.max(np.abs(gradient - right) / np.abs(right))
+    assert INEXACT_FUNCTIONS["betaln"] / 20 <= error <= INEXACT_FUNCTIONS["betaln"]
 
 
 @pytest.mark.parametrize("name", ["erf", "zeta", "bessel_i0e", "bessel_i1e"])
