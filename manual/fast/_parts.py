@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from manual.fast._threads import spread
+from manual.fast._threads import PARALLEL, spread
 
 # Of the first array: small enough for the cache, and large enough that threads seldom wait for the interpreter's lock.
 PART_BYTES = 1 << 21
@@ -63,3 +63,17 @@ def in_parts(formula: Callable[..., Any], *arrays: np.ndarray, keep: int = 0, su
         added = [np.sum(of_parts, axis=0, dtype=np.float64) for of_parts in zip(*to_add, strict=True)]
     shaped = [whole.reshape((*common, *whole.shape[1:])) for whole in wholes]
     return (*shaped, *added) if len(shaped) + sums > 1 else [*shaped, *added][0]
+
+
+def elementwise(formula: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
+    """A new array like the first, whose entries `formula(*arrays, result)` writes: of large arrays, part by part."""
+    result = np.empty_like(arrays[0])
+    together = all(array.shape == result.shape and array.flags.c_contiguous for array in (*arrays, result))
+    if result.size < PARALLEL or not together:
+        formula(*arrays, result)
+        return result
+    flat = [array.reshape(-1) for array in (*arrays, result)]
+    length = -(-result.size // (2 * max(-(-result.nbytes // (2 * PART_BYTES)), 2)))
+    starts = range(0, result.size, length)
+    spread(lambda start: formula(*(array[start : start + length] for array in flat)), starts, result.size)
+    return result

@@ -3,9 +3,9 @@
 import numpy as np
 
 
-def softplus_below(x: np.ndarray) -> np.ndarray:
-    """log(1 + exp(-|x|)), in new memory."""
-    y = np.abs(x, out=np.empty_like(x))
+def softplus_below(x: np.ndarray, y: np.ndarray) -> None:
+    """Write log(1 + exp(-|x|)) into y."""
+    np.abs(x, out=y)
     np.negative(y, out=y)
     np.exp(y, out=y)
-    return np.log1p(y, out=y)
+    np.log1p(y, out=y)

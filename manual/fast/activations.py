@@ -1,12 +1,11 @@
 """`manual.activations` in fewer passes over memory.
 
-Formulas are built up in the memory of their result, as new memory costs more than an operation. Slopes are chosen by
-arithmetic (`_by_side`), because np.where is several times slower at random signs; max(x, 0) is a clip, which is three
-times as fast as np.maximum with a number. What takes many operations is done part by part (`_parts`).
+Formulas are built up in the memory of their result, as new memory costs more than an operation, and part by part
+(`_parts`). Slopes are chosen by arithmetic (`_by_side`), because np.where is several times slower at random signs;
+max(x, 0) is a clip, which is three times as fast as np.maximum with a number.
 """
 
 from math import inf, pi, sqrt
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -31,23 +30,28 @@ from manual.activations import (
     tanh_backward,
 )
 from manual.fast._erf import erf
-from manual.fast._parts import in_parts
+from manual.fast._parts import elementwise, in_parts
 from manual.fast._softplus import softplus_below
 
 
 def sigmoid(x: Array) -> tuple[Array, OutputCache]:
-    y = np.negative(x, out=np.empty_like(x))
-    with np.errstate(over="ignore"):  # 1 / (1 + inf) is the right 0
-        np.exp(y, out=y)
-    y += 1
-    np.reciprocal(y, out=y)
-    return y, OutputCache(y)
+    def value(x: np.ndarray, y: np.ndarray) -> None:
+        np.negative(x, out=y)
+        with np.errstate(over="ignore"):  # 1 / (1 + inf) is the right 0
+            np.exp(y, out=y)
+        y += 1
+        np.reciprocal(y, out=y)
+
+    return (y := elementwise(value, x)), OutputCache(y)
 
 
 def sigmoid_backward(output_gradient: Array, cache: OutputCache) -> Array:
-    dx = 1 - cache.y
-    dx *= cache.y
-    return dx * output_gradient
+    def gradient(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+        np.subtract(1, y, out=dx)
+        dx *= y
+        dx *= dy
+
+    return elementwise(gradient, output_gradient, cache.y)
 
 
 def relu(x: Array) -> tuple[Array, OutputCache]:
@@ -56,63 +60,97 @@ def relu(x: Array) -> tuple[Array, OutputCache]:
 
 
 def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> tuple[Array, LeakyReluCache]:
-    negative_slope = float(negative_slope)  # a NumPy scalar would promote float32 work
-    y = np.clip(x, -inf, 0, out=np.empty_like(x))
-    y *= negative_slope
-    y += np.clip(x, 0, inf)
-    return y, LeakyReluCache(x, negative_slope)
+    a = float(negative_slope)  # a NumPy scalar would promote float32 work
+
+    def value(x: np.ndarray, y: np.ndarray) -> None:
+        np.multiply(x, a, out=y)
+        np.maximum(x, y, out=y)
+
+    def value_of_any_slope(x: np.ndarray, y: np.ndarray) -> None:
+        np.clip(x, -inf, 0, out=y)
+        y *= a
+        y += np.clip(x, 0, inf)
+
+    return elementwise(value if 0 < a <= 1 else value_of_any_slope, x), LeakyReluCache(x, a)
 
 
 def leaky_relu_backward(output_gradient: Array, cache: LeakyReluCache) -> Array:
-    return _by_side(output_gradient, cache.x > 0, 1.0, cache.negative_slope)
+    def gradient(dy: np.ndarray, x: np.ndarray, dx: np.ndarray) -> None:
+        _by_side(x, 1.0, cache.negative_slope, dx)
+        dx *= dy
+
+    return elementwise(gradient, output_gradient, cache.x)
 
 
-def _by_side(dy: Array, positive: np.ndarray, right: float, left: Any) -> Array:
-    """dy right where x is positive, else dy left."""
-    p = dy * positive
-    dx = (dy - p) * left
-    if right != 1:
-        p *= right
-    dx += p
-    return dx
+def _by_side(x: np.ndarray, right: float, left: float, slope: np.ndarray) -> None:
+    """Write the number `right` where x is positive, and `left` elsewhere."""
+    np.greater(x, 0, out=slope, casting="unsafe")
+    slope *= right - left
+    slope += left
 
 
 def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, EluCache]:
     alpha = float(alpha)
     if not alpha >= 0:
         raise ValueError(f"alpha must be 0 or more, got {alpha}: on the left, an ELU falls to -alpha.")
-    y = np.clip(x, -inf, 0, out=np.empty_like(x))
-    np.expm1(y, out=y)
-    y *= alpha
-    y += np.clip(x, 0, inf)
-    return y, EluCache(y, alpha)
+    return (y := _elu(x, alpha, 1.0)), EluCache(y, alpha)
+
+
+def _elu(x: Array, alpha: float, scale: float) -> Array:
+    def value(x: np.ndarray, y: np.ndarray) -> None:
+        np.clip(x, -inf, 0, out=y)
+        np.expm1(y, out=y)
+        y *= alpha
+        y += np.clip(x, 0, inf)
+        if scale != 1:
+            y *= scale
+
+    return elementwise(value, x)
 
 
 def elu_backward(output_gradient: Array, cache: EluCache) -> Array:
-    return _by_side(output_gradient, cache.y > 0, 1.0, cache.y + cache.alpha)
+    return _elu_backward(output_gradient, cache.y, cache.alpha, 1.0)
+
+
+def _elu_backward(output_gradient: Array, y: Array, alpha: float, scale: float) -> Array:
+    """On the left the slope is y + scale alpha, and scale on the right."""
+
+    def gradient(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+        if alpha == 1:  # one expression on both sides
+            np.clip(y, -inf, 0, out=dx)
+            dx += scale
+        else:
+            _by_side(y, scale, scale * alpha, dx)
+            dx += np.clip(y, -inf, 0)
+        dx *= dy
+
+    return elementwise(gradient, output_gradient, y)
 
 
 def selu(x: Array) -> tuple[Array, OutputCache]:
-    y, _ = elu(x, alpha=_SELU_ALPHA)
-    y *= _SELU_SCALE
-    return y, OutputCache(y)
+    return (y := _elu(x, _SELU_ALPHA, _SELU_SCALE)), OutputCache(y)
 
 
 def selu_backward(output_gradient: Array, cache: OutputCache) -> Array:
-    return _by_side(output_gradient, cache.y > 0, _SELU_SCALE, cache.y + _SELU_SCALE * _SELU_ALPHA)
+    return _elu_backward(output_gradient, cache.y, _SELU_ALPHA, _SELU_SCALE)
 
 
 def softplus(x: Array) -> tuple[Array, OutputCache]:
-    y = softplus_below(x)
-    y += np.clip(x, 0, inf)
-    return y, OutputCache(y)  # np.logaddexp(x, 0) takes ten times as long
+    def value(x: np.ndarray, y: np.ndarray) -> None:  # np.logaddexp(x, 0) takes ten times as long
+        softplus_below(x, y)
+        y += np.clip(x, 0, inf)
+
+    return (y := elementwise(value, x)), OutputCache(y)
 
 
 def softplus_backward(output_gradient: Array, cache: OutputCache) -> Array:
-    dx = np.negative(cache.y, out=np.empty_like(cache.y))
-    np.expm1(dx, out=dx)
-    np.negative(dx, out=dx)
-    return dx * output_gradient
+    def gradient(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+        np.negative(y, out=dx)
+        np.expm1(dx, out=dx)
+        np.negative(dx, out=dx)
+        dx *= dy
+
+    return elementwise(gradient, output_gradient, cache.y)
 
 
 _GELU_TAIL = 40  # as in `manual.activations._tail_cut_off`
@@ -160,17 +198,24 @@ def gelu_backward(output_gradient: Array, cache: GeluCache) -> Array:
 
 def silu(x: Array) -> tuple[Array, SiluCache]:
     s, _ = sigmoid(x)
-    return x * s, SiluCache(x, s)
+    return elementwise(np.multiply, x, s), SiluCache(x, s)
 
 
 def silu_backward(output_gradient: Array, cache: SiluCache) -> Array:
     """dx = dy s (1 + x (1 - s))."""
-    x, s = cache
-    dx = 1 - s
-    dx *= x
-    dx += 1
-    dx *= s
-    return dx * output_gradient
+
+    def gradient(dy: np.ndarray, x: np.ndarray, s: np.ndarray, dx: np.ndarray) -> None:
+        _silu_slope(x, s, dx)
+        dx *= dy
+
+    return elementwise(gradient, output_gradient, *cache)
+
+
+def _silu_slope(x: np.ndarray, s: np.ndarray, slope: np.ndarray) -> None:
+    np.subtract(1, s, out=slope)
+    slope *= x
+    slope += 1
+    slope *= s
 
 
 def softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
@@ -223,12 +268,22 @@ def swiglu(gate: Array, value: Float[np.ndarray, "*values"]) -> tuple[Array, Swi
     if gate.shape != value.shape:
         raise ValueError(f"gate has shape {gate.shape} and value {value.shape}; they must be equal.")
     s, _ = sigmoid(gate)
-    return gate * s * value, SwigluCache(gate, value, s)
+    return elementwise(_product, gate, s, value), SwigluCache(gate, value, s)
+
+
+def _product(a: np.ndarray, b: np.ndarray, c: np.ndarray, result: np.ndarray) -> None:
+    np.multiply(a, b, out=result)
+    result *= c
 
 
 def swiglu_backward(output_gradient: Array, cache: SwigluCache) -> tuple[Array, Array]:
-    gate, value, s = cache
-    return (1 + (1 - s) * gate) * s * value * output_gradient, gate * s * output_gradient
+    def dgate(dy: np.ndarray, gate: np.ndarray, value: np.ndarray, s: np.ndarray, result: np.ndarray) -> None:
+        _silu_slope(gate, s, result)
+        result *= value
+        result *= dy
+
+    gate, _, s = cache
+    return elementwise(dgate, output_gradient, *cache), elementwise(_product, output_gradient, gate, s)
 
 
 ACTIVATIONS: Rules = {

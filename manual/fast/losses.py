@@ -6,6 +6,7 @@ import numpy as np
 
 from manual._reduction import Array, Targets, Value, check_reduction, checked_targets, per_term, reduced
 from manual._rules import Rules
+from manual.fast._parts import elementwise
 from manual.fast._softplus import softplus_below
 from manual.fast.activations import sigmoid
 from manual.losses import (
@@ -29,7 +30,7 @@ def binary_cross_entropy(logits: Array, targets: Targets, *, reduction: str = "m
     z, t = logits, checked_targets("logits", logits, targets, reduction)
     terms = np.clip(z, 0, inf, out=np.empty_like(z))
     terms -= t * z  # first: of a right answer, 0 is left here, and the rest would be lost beside a large z
-    terms += softplus_below(z)
+    terms += elementwise(softplus_below, z)
     return reduced(terms, reduction, z.size), LogitsCache(z, t, reduction)
 
 
