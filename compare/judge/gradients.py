@@ -375,7 +375,7 @@ def _why_undecided(check: Check, point: Point) -> str:
     row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
     for name, argument in zip(check.names, (point.parameters, *point.args), strict=True):
         for path, leaf in leaves_by_path(argument).items():
-            if leaf.dtype.kind in "fc" and not np.isfinite(leaf).all():
+            if jax.numpy.issubdtype(leaf.dtype, np.inexact) and not np.isfinite(leaf).all():
                 where = tuple(int(i) for i in np.argwhere(~np.isfinite(leaf))[0])
                 label = name if path == "value" else f"{name}: {path}"
                 place = f" at [{', '.join(map(str, where))}]" if where else ""

@@ -18,6 +18,7 @@ Two refinements make it fair to a correct program that computes the same thing i
 u is the unit roundoff of the dtype under test. The noisy runs themselves are done in float64.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -150,7 +151,7 @@ class Scatter:
         self.total: np.ndarray | None = None
         self.axes = list(axes_of(value)) if whole and np.isfinite(value).all() else []
         with np.errstate(all="ignore"):
-            self.norms = [np.sqrt(summed(np.square(value), axis)) for axis in self.axes]
+            self.norms = [np.sqrt(summed(axis, value, value)) for axis in self.axes]
         self.along = [np.zeros(norm.shape) for norm in self.norms]
 
     def add(self, moved: Any) -> None:
@@ -167,6 +168,7 @@ class Scatter:
                 distance = np.asarray(np.abs(difference), np.float64)
             self.total = distance if self.total is None else np.hypot(self.total, distance, out=self.total)
 
+    @functools.cached_property
     def deviation(self) -> np.ndarray:
         """The standard deviation of every entry, of which a part is common to the leaf."""
         assert self.total is not None  # there was a run
@@ -183,9 +185,8 @@ class Scatter:
 
     def tolerance(self, dtype: Any, times: float = 1.0) -> np.ndarray:
         """Of every entry, stored in `dtype`; `times`: how much coarser the work is than the noise."""
-        tolerance = self.deviation()
         with np.errstate(all="ignore"):
-            tolerance *= DEVIATIONS * times
+            tolerance = np.asarray(DEVIATIONS * times * self.deviation)
             if jnp.issubdtype(self.value.dtype, jnp.inexact):  # integers are stored as they are
                 tolerance += 4 * unit_roundoff(dtype) * np.abs(self.value) + float(jnp.finfo(dtype).tiny)
         return tolerance
@@ -196,19 +197,21 @@ class Scatter:
             return []
         found, unit, tiny = [], unit_roundoff(dtype), float(jnp.finfo(dtype).tiny)
         with np.errstate(all="ignore"):
-            deviation = times * self.deviation()
-            entries = np.square(deviation) + np.square(unit * self.value)  # stored, each is rounded by itself
+            weights, squares = np.square(self.value), np.square(self.deviation)
+            squares *= times**2
+            entries = weights * unit**2
+            entries += squares  # stored, each is rounded by itself
             for axis, norm, along in zip(self.axes, self.norms, self.along, strict=True):
                 scatter, alone = (
-                    np.where(norm > 0, summed(squares * np.square(self.value), axis) / np.square(norm), 0.0)
-                    for squares in (np.square(deviation), entries)
+                    np.where(norm > 0, summed(axis, variances, weights) / np.square(norm), 0.0)
+                    for variances in (squares, entries)
                 )
                 common = np.maximum(np.square(times) * along / self.samples - scatter, 0.0)
                 common = common + SHARED**2 * common.mean()
                 # A whole unit, for there are kernels that cut numbers off instead of rounding them.
                 times_alone = ALONE if axis is None else DEVIATIONS  # one whole, and many lines
                 tolerance = np.sqrt(DEVIATIONS**2 * common + times_alone**2 * alone) + unit * norm + tiny
-                across = ACROSS * np.sqrt(summed(entries, axis)) + tolerance
+                across = ACROSS * np.sqrt(summed(axis, entries)) + tolerance
                 found.append(Part(axis, norm, tolerance, across))
         return found
 

@@ -71,27 +71,26 @@ def axes_of(value: np.ndarray) -> Iterator[int | None]:
             yield axis
 
 
-def summed(values: np.ndarray, axis: int | None) -> np.ndarray:
-    """Sums of the whole, or of each line across an axis."""
-    if axis is None:
-        return np.asarray(values.sum())
-    return values.sum(tuple(i for i in range(values.ndim) if i != axis))
+def summed(axis: int | None, *factors: np.ndarray) -> np.ndarray:
+    """Sums of the entries' products, over the whole or over each line across an axis."""
+    axes = list(range(factors[0].ndim))
+    operands = [operand for factor in factors for operand in (factor, axes)]
+    return np.asarray(np.einsum(*operands, [] if axis is None else [axis]))
 
 
 def component(error: np.ndarray, reference: np.ndarray, axis: int | None, norm: np.ndarray) -> np.ndarray:
     """<error, reference> / |reference|, for the whole or for each line."""
     with np.errstate(all="ignore"):
-        return np.where(norm > 0, summed(error * reference, axis) / norm, 0.0)
+        return np.where(norm > 0, summed(axis, error, reference) / norm, 0.0)
 
 
 def departures(error: np.ndarray, reference: np.ndarray, parts: list[Part]) -> list[Departure]:
     """The parts of a leaf whose error is more than rounding, the furthest first."""
     found = []
     with np.errstate(all="ignore"):
-        squares = np.square(error)
         for part in parts:
             along = np.atleast_1d(component(error, reference, part.axis, part.norm))
-            across = np.atleast_1d(np.sqrt(summed(squares, part.axis)))
+            across = np.atleast_1d(np.sqrt(summed(part.axis, error, error)))
             excess = np.maximum(np.abs(along) / part.along, across / part.across)
             line = int(np.nanargmax(np.where(np.isfinite(excess), excess, 0.0)))
             if excess[line] > 1:

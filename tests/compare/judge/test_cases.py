@@ -1212,10 +1212,11 @@ def test_e9_an_axis_that_is_missing_is_to_be_kept():
     assert "keepdims=True" in report.sentence
 
 
+@pytest.mark.parametrize("dtype", [np.float64, BF])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("place", ["x", "w", "in a tree"])
-def test_e10_what_is_no_number_in_the_data_is_said_first(bad, place):
-    x, w = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0])
+def test_e10_what_is_no_number_in_the_data_is_said_first(bad, place, dtype):
+    x, w = np.array([1.0, 2.0, 3.0], dtype), np.array([1.0, 2.0, 3.0], dtype)
     (w if place == "w" else x)[1] = bad
 
     def loss(w, x):

@@ -150,7 +150,7 @@ def test_lines_are_looked_at_where_they_are_long_enough(value, axes):
 def test_sums_are_over_everything_but_the_axis(axis):
     value = drawn(0, (2, 3, 4))
     right = value.sum() if axis is None else np.array([line.sum() for line in np.moveaxis(value, axis, 0)])
-    np.testing.assert_allclose(summed(value, axis), right)
+    np.testing.assert_allclose(summed(axis, value), right)
 
 
 def test_what_would_be_seen_is_seen_and_what_would_not_is_not():
