@@ -31,10 +31,13 @@ def test_undecided(backproof):
 
 
 @pytest.fixture
-def run(pytester):
+def run(pytester, monkeypatch):
+    """In this process, where everything is loaded already, and without plugins of others, which would be loaded anew."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
     def run(text, *options):
         pytester.makepyfile(text)
-        return pytester.runpytest_subprocess(*PLUGIN, *options)
+        return pytester.runpytest_inprocess(*PLUGIN, *options)
 
     return run
 
@@ -156,24 +159,26 @@ def test_every_check_of_the_fixture(run, factor, pytester):
     assert properties.count("agree" if factor == 1 else "disagree") == 7
 
 
-def test_nothing_is_imported_before_a_check_is_asked_for(run, monkeypatch):
+def test_nothing_is_imported_before_a_check_is_asked_for(pytester, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # other plugins import NumPy
-    result = run("""
+    pytester.makepyfile("""
         import sys
 
         def test_x(backproof):
             for name in ("jax", "numpy", "compare.judge", "compare.html", "torch"):
                 assert name not in sys.modules, name
     """)  # fmt: skip
+    result = pytester.runpytest_subprocess(*PLUGIN)
     result.assert_outcomes(passed=1)
 
 
 def test_without_the_plugin_there_is_no_trace(pytester):
     pytester.makepyfile("def test_x(backproof): pass\ndef test_y(): pass\n")
-    result = pytester.runpytest_subprocess("-p", "no:backproof")
+    others = ("-p", "no:backproof", "-p", "no:hypothesispytest")  # Hypothesis would be loaded anew
+    result = pytester.runpytest_inprocess(*others)
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines(["*fixture 'backproof' not found*"])
-    listed = pytester.runpytest_subprocess("-p", "no:backproof", "--markers", "--help")
+    listed = pytester.runpytest_inprocess(*others, "--markers", "--help")
     listed.stdout.no_fnmatch_line("*backproof-report*")
     listed.stdout.no_fnmatch_line("*pytest.mark.backproof*")
 
