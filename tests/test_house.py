@@ -14,6 +14,7 @@ import pytest
 
 import autodiff
 import manual
+from tests.xla import quick_environment
 
 ROOT = Path(__file__).parent.parent
 SIDES = ("manual", "autodiff")
@@ -109,6 +110,7 @@ def changes_by(works, preparation=""):
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env=quick_environment(),
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

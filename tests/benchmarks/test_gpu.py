@@ -19,6 +19,7 @@ def test_the_loop_is_timed_by_a_process_of_its_own(quick):
     assert all(found[name] > 0 for name in ("one call of 32 steps, s", "32 calls of one step, s"))
 
 
+@pytest.mark.usefixtures("quickly")
 def test_a_model_is_verified(quick):
     found = gpu.verified("lstm", quick)
     assert found["verdict"] == "agree"

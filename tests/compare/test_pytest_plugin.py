@@ -32,7 +32,7 @@ def test_undecided(backproof):
 
 @pytest.fixture
 def run(pytester, monkeypatch):
-    """In this process, where everything is loaded already, and without plugins of others, which would be loaded anew."""
+    """In this process, where all is loaded already, and without plugins of others, which would be loaded anew."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def run(text, *options):

@@ -136,6 +136,16 @@ def test_an_interruption_waits_for_imports_to_end():
     assert reached == ["the end of the imports"]
 
 
+@pytest.fixture
+def unfrozen():
+    """As in a process in which nobody has frozen anything; tests/conftest.py has."""
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
+    gc.freeze()
+
+
+@pytest.mark.usefixtures("unfrozen")
 @pytest.mark.parametrize("collecting", [True, False])
 def test_the_search_for_cycles_is_as_it_was_after_imports(collecting):
     before = gc.isenabled()
@@ -152,15 +162,13 @@ def test_the_search_for_cycles_is_as_it_was_after_imports(collecting):
         (gc.enable if before else gc.disable)()
 
 
+@pytest.mark.usefixtures("unfrozen")
 def test_what_somebody_has_frozen_stays_so():
     gc.freeze()
-    try:
-        count = gc.get_freeze_count()
-        with reported() as stage, stage.loading():
-            pass
-        assert gc.get_freeze_count() == count
-    finally:
-        gc.unfreeze()
+    count = gc.get_freeze_count()
+    with reported() as stage, stage.loading():
+        pass
+    assert gc.get_freeze_count() == count
 
 
 def test_a_second_interruption_does_not_wait():

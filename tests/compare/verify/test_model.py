@@ -118,7 +118,7 @@ def test_a_fault_of_a_fast_optimizer_is_named_of_a_large_model_too(monkeypatch):
     monkeypatch.setattr(module, "LARGE", 100)
     right = manual.fast.optimizers.OPTIMIZERS["nesterov"]
     monkeypatch.setitem(manual.fast.optimizers.OPTIMIZERS, "nesterov", lambda rate: right(rate / 2))
-    found = verify_model("gru", TINY["gru"])
+    found = verify_model("mlp", TINY["mlp"] | {"optimizer": "nesterov"})
     assert found.fast_training is None
     assert list(found.losses) == list(found.times.sides) == ["manual-fast", "autodiff"]
     assert found.sentence.startswith("DISAGREE: manual.fast, training: step 1 of 1, ")

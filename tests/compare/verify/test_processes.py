@@ -38,6 +38,7 @@ def ended(processes):
         process.communicate()
 
 
+@pytest.mark.usefixtures("quickly")
 def test_two_processes_agree_with_one_device_and_with_the_derivation(tmp_path):
     port = free_port()
     paths = [tmp_path / f"{i}.json" for i in (0, 1)]

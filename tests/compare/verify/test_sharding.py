@@ -13,10 +13,10 @@ import pytest
 
 from compare.errors import BadInput
 from compare.verify.sharding import Parallel, Split, mesh_of
+from tests.xla import QUICKLY
 
-# Compiled quickly, because each program runs a few times only and what matters is which device gets what.
-FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-EIGHT = {**os.environ, "XLA_FLAGS": FLAGS}
+# What matters is which device gets what, not what XLA makes of it.
+EIGHT = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count=8 {QUICKLY}"}
 
 ON_EIGHT_DEVICES = """
 import jax, numpy as np

@@ -143,38 +143,27 @@ VOCABULARY, HEADS = 7, 2
 
 
 def forgets_the_first_layer(monkeypatch):
-    right = manual.layers.embedding_backward
-    monkeypatch.setattr(
-        manual.layers,
-        "embedding_backward",
-        lambda dy, cache: right(dy, cache) * (cache.vocabulary != VOCABULARY),
-    )
     monkeypatch.setattr(manual.fast.transformer, "_add_rows", lambda table, ids, rows: None)
 
 
 def forgets_the_last_layer(monkeypatch):
-    right, right_fast = manual.layers.dense_backward, manual.fast.transformer._head_backward
+    right = manual.fast.transformer._head_backward
 
-    def without_table(dy, cache):
-        dx, dweight, dbias = right(dy, cache)
-        return dx, dweight * (dweight.shape[1] != VOCABULARY), dbias
-
-    def without_table_fast(dlogits, cache):
-        dx, dtable = right_fast(dlogits, cache)
+    def without_table(dlogits, cache):
+        dx, dtable = right(dlogits, cache)
         return dx, np.zeros_like(dtable)
 
-    monkeypatch.setattr(manual.layers, "dense_backward", without_table)
-    monkeypatch.setattr(manual.fast.transformer, "_head_backward", without_table_fast)
+    monkeypatch.setattr(manual.fast.transformer, "_head_backward", without_table)
 
 
-@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize(
     ("fault", "kind"), [(forgets_the_first_layer, "missing-path"), (forgets_the_last_layer, "missing-term")]
 )
-def test_a_tied_embedding_with_one_gradient_is_caught_and_named(fault, kind, side, monkeypatch):
+def test_a_tied_embedding_with_one_gradient_is_caught_and_named(fault, kind, monkeypatch):
+    """Of the fast transformer; tests/manual/test_transformer.py has the page's."""
     parameters = initialize_parameters(vocabulary=VOCABULARY, context=4, layers=1, heads=HEADS, width=4, seed=0)
     ids, targets = np.random.default_rng(0).integers(0, VOCABULARY, (2, 3, 4))
-    by_hand = functools.partial(SIDES[side].transformer.loss_and_gradients, heads=HEADS)
+    by_hand = functools.partial(manual.fast.transformer.loss_and_gradients, heads=HEADS)
     loss = functools.partial(autodiff.transformer.compute_loss, heads=HEADS)
 
     def check():
