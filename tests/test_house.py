@@ -391,14 +391,14 @@ def is_module(name):
 OUR_MODULES = sorted([*(ROOT / "compare").rglob("*.py"), *(ROOT / "backproof").rglob("*.py")])
 
 
-@pytest.mark.parametrize("path", OUR_MODULES, ids=module_name)
-def test_every_room_imports_only_what_stands_below_it(path):
-    own = room_of(module_name(path))
-    allowed = {"compare"} if own in ("compare.__main__", "backproof") else set()
-    if own != "compare":  # which offers names of rooms below it, and loads them when they are asked for
-        for name in imported_modules(path):
-            other = room_of(name)
-            assert other in {own, *allowed} or FLOOR[other] > FLOOR[own], f"{own} imports {name}"
+def test_every_room_imports_only_what_stands_below_it():
+    for path in OUR_MODULES:
+        own = room_of(module_name(path))
+        allowed = {"compare"} if own in ("compare.__main__", "backproof") else set()
+        if own != "compare":  # which offers names of rooms below it, and loads them when they are asked for
+            for name in imported_modules(path):
+                other = room_of(name)
+                assert other in {own, *allowed} or FLOOR[other] > FLOOR[own], f"{module_name(path)} imports {name}"
 
 
 def test_the_judge_knows_nothing_of_our_networks():
@@ -424,12 +424,12 @@ def modules_to_test():
                 yield path.relative_to(ROOT)
 
 
-@pytest.mark.parametrize("path", sorted(modules_to_test()), ids=str)
-def test_every_module_has_its_tests(path):
+def test_every_module_has_its_tests():
     """In the same room under `tests`; both sides have theirs under `manual`, and all that is fast in one file."""
-    where = Path("manual", *path.parts[1:]) if path.parts[0] == "autodiff" else path
-    where = Path("manual", "fast", "fast.py") if path.parts[:2] == ("manual", "fast") else where
-    assert (ROOT / "tests" / where.parent / f"test_{where.name}").exists()
+    for path in modules_to_test():
+        where = Path("manual", *path.parts[1:]) if path.parts[0] == "autodiff" else path
+        where = Path("manual", "fast", "fast.py") if path.parts[:2] == ("manual", "fast") else where
+        assert (ROOT / "tests" / where.parent / f"test_{where.name}").exists(), path
 
 
 def imports_of_test_modules(source):
@@ -441,9 +441,9 @@ def imports_of_test_modules(source):
         yield from (name for name in names if any(part.startswith("test_") for part in name.split(".")))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=module_name)
-def test_nothing_is_imported_from_a_module_of_tests(path):
-    assert not list(imports_of_test_modules(path.read_text(encoding="utf-8")))
+def test_nothing_is_imported_from_a_module_of_tests():
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert not list(imports_of_test_modules(path.read_text(encoding="utf-8"))), path
 
 
 def test_an_import_from_a_module_of_tests_is_found():

@@ -21,7 +21,7 @@ def test_the_loop_is_timed_by_a_process_of_its_own(quick):
 
 @pytest.mark.usefixtures("quickly")
 def test_a_model_is_verified(quick):
-    found = gpu.verified("lstm", quick)
+    found = gpu.verified("rnn", quick)
     assert found["verdict"] == "agree"
     assert all(found[f"{side}, s/step"] > 0 for side in ("manual", "manual-fast", "autodiff"))
 

@@ -260,6 +260,9 @@ FAULTS = {
 }
 
 
+IN_TWO_BLOCKS = "no stream past the hidden layer"
+
+
 def planted(fault, monkeypatch, layers):
     places, _ = FAULTS[fault]
     for module, name, faulty in places:
@@ -269,7 +272,7 @@ def planted(fault, monkeypatch, layers):
     return report
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != IN_TWO_BLOCKS])
 def test_a_planted_fault_is_named_by_the_op_that_has_it_and_nothing_else_is(fault, monkeypatch):
     report = planted(fault, monkeypatch, layers=1)
     _, wrong = FAULTS[fault]
@@ -278,7 +281,7 @@ def test_a_planted_fault_is_named_by_the_op_that_has_it_and_nothing_else_is(faul
 
 
 def test_a_fault_of_every_block_is_named_in_the_one_that_comes_first_on_the_way_back(monkeypatch):
-    report = planted("no stream past the hidden layer", monkeypatch, layers=2)
+    report = planted(IN_TWO_BLOCKS, monkeypatch, layers=2)
     assert report.first_wrong == "blocks.1.middle", str(report)
     assert {diagnosis.path for diagnosis in report.diagnoses} <= {"blocks.1.middle", "blocks.0.middle"}
 
