@@ -33,6 +33,9 @@ def without_programs_of_other_modules():
     """What the tests of a module compile is theirs: thousands of programs would fill a worker's memory."""
     yield
     jax.clear_caches()
+    from compare.verify.memory import give_back  # now, because the import hook must come first
+
+    give_back()
 
 
 @pytest.fixture
