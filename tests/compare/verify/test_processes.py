@@ -61,7 +61,7 @@ def test_nobody_waits_for_who_died_or_never_came():
     both = [start(i, port, "--iterations", "1000000") for i in (0, 1)]
     alone = start(1, free_port(), "--join-timeout", "1")
     try:
-        time.sleep(2)  # both are at work by now, or still meeting: neither must hang
+        time.sleep(5)  # both are at work by now, or still meeting: neither must hang
         os.killpg(both[1].pid, signal.SIGKILL)
         _, of_left = both[0].communicate(timeout=90)
         _, of_alone = alone.communicate(timeout=60)
