@@ -274,6 +274,8 @@ def _in_other_layouts(
         ("not contiguous", cotangent, jax.tree.map(_strided, cotangent)),
         ("of stride 0, as that of a sum is", constant, jax.tree.map(_of_one_number, constant)),
     )
+    # How large each gradient is for the drawn output gradient: of a softmax, that for a constant one is 0, to rounding.
+    sizes: dict[str, float] = {}
     for words, plain, otherwise in looks:
         try:
             with np.errstate(all="ignore"):
@@ -281,7 +283,9 @@ def _in_other_layouts(
         except Exception as error:  # it may refuse what it was not made for
             note = f"an output gradient that is {words} in memory is refused: {error}"
             return replace(report, notes=[*report.notes, note])
-        differing = [path for path, leaf in leaves_by_path(right).items() if not _alike(leaf, found, path)]
+        leaves = leaves_by_path(right)
+        sizes = sizes or {path: float(np.max(np.abs(leaf), initial=0)) for path, leaf in leaves.items()}
+        differing = [path for path, leaf in leaves.items() if not _alike(leaf, found, path, sizes.get(path, 0.0))]
         if differing:
             message = (
                 f"with an output gradient that is {words} in memory, the gradient of {', '.join(differing)} is "
@@ -292,16 +296,15 @@ def _in_other_layouts(
     return report
 
 
-def _alike(right: np.ndarray, found: Any, path: str) -> bool:
-    """To half of the digits: products of another layout round otherwise."""
+def _alike(right: np.ndarray, found: Any, path: str, size: float) -> bool:
+    """To half of the digits of the larger of `right` and `size`: products of another layout round otherwise."""
     other = leaves_by_path(found).get(path)
     if other is None or other.shape != right.shape:
         return False
     with np.errstate(all="ignore"):
         gap = np.max(np.abs(np.asarray(other - right)), initial=0)
-        return bool(gap <= float(jnp.finfo(right.dtype).eps) ** 0.5 * np.max(np.abs(right), initial=0)) or not (
-            np.isfinite(right).all()
-        )
+        largest = np.max(np.abs(right), initial=size)
+        return bool(gap <= float(jnp.finfo(right.dtype).eps) ** 0.5 * largest) or not np.isfinite(right).all()
 
 
 def _strided(array: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Answers that people give to the exercises, wrong and right. `benchmarks.exercise_answers` has them judged."""

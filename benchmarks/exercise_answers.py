@@ -1,0 +1,78 @@
+"""Wrong answers that people give to the exercises, and unusual right ones: what the judge says of each.
+
+    python -m benchmarks.exercise_answers [part of an exercise's name]
+
+Every wrong answer has its public source. Exits with 1 if a wrong one agrees or a right one does not, if the first
+wrong quantity is another one than it should be, or if the cause that is named is none of those that it may be.
+"""
+
+import sys
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.answers import activations, layers, losses, normalization, sequences, training, windows
+from benchmarks.answers.entry import Answer
+from compare import Verdict
+from compare.exercise import EXERCISES
+from compare.exercise.judging import Report, function_name, report_on
+
+MODULES = (layers, activations, losses, normalization, windows, sequences, training)
+ANSWERS: tuple[Answer, ...] = tuple(answer for module in MODULES for answer in module.ANSWERS)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    answer: Answer
+    report: Report
+
+    @property
+    def kinds(self) -> list[str]:
+        return list(dict.fromkeys(diagnosis.kind for diagnosis in self.report.diagnoses))
+
+    @property
+    def miss(self) -> str:
+        """What is not as it should be; empty if all is."""
+        if self.answer.right:
+            return "" if self.report.verdict is Verdict.AGREE else f"is {self.report.verdict.name}"
+        if self.report.verdict is not Verdict.DISAGREE:
+            return f"is {self.report.verdict.name}"
+        if self.report.first_wrong not in self.answer.places:
+            return f"is placed at {self.report.first_wrong}"
+        if bool(self.kinds) is not bool(self.answer.kinds) or not set(self.kinds) <= self.answer.kinds:
+            expected = ", ".join(sorted(self.answer.kinds)) or "none"
+            return f"has the causes {', '.join(self.kinds) or 'none'}, not {expected}"
+        return ""
+
+    @property
+    def named(self) -> bool:
+        """Whether it is a wrong answer whose cause is named, and the right one."""
+        return bool(self.answer.kinds) and not self.miss
+
+
+def judged(answer: Answer) -> Outcome:
+    exercise = EXERCISES[answer.exercise]
+    functions = {answer.exercise: exercise.given, function_name(answer.exercise, exercise): answer.function}
+    return Outcome(answer, report_on(answer.exercise, exercise, functions))
+
+
+def main(part: str = "") -> int:
+    outcomes = [judged(answer) for answer in ANSWERS if part in answer.exercise]
+    table = Table("exercise", "answer", "source", "place", "cause", "what the judge says")
+    for o in outcomes:
+        sentence = o.report.sentence.removeprefix("DISAGREE: ")
+        place = str(o.report.first_wrong or "")
+        table.add_row(o.answer.exercise, o.answer.name, o.answer.source, place, ", ".join(o.kinds), sentence)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    missed = [o for o in outcomes if o.miss]
+    for o in missed:
+        print(f"- {o.answer.exercise}, {o.answer.name}: {o.miss}\n    {o.report.sentence}")
+    wrong = sum(not o.answer.right for o in outcomes)
+    print(f"The cause is named of {sum(o.named for o in outcomes)} of {wrong} wrong answers.")
+    print(f"{wrong} wrong answers and {len(outcomes) - wrong} right ones; {len(missed)} are not judged as they should be.")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))
