@@ -16,7 +16,8 @@ from benchmarks.answers import activations, layers, losses, normalization, seque
 from benchmarks.answers.entry import Answer
 from compare import Verdict
 from compare.exercise import EXERCISES
-from compare.exercise.judging import Report, function_name, report_on
+from compare.exercise.judging import Report, report_on
+from compare.exercise.sheet import function_name
 
 MODULES = (layers, activations, losses, normalization, windows, sequences, training)
 ANSWERS: tuple[Answer, ...] = tuple(answer for module in MODULES for answer in module.ANSWERS)
@@ -53,8 +54,8 @@ class Outcome:
 
 def judged(answer: Answer) -> Outcome:
     exercise = EXERCISES[answer.exercise]
-    functions = {answer.exercise: exercise.given, function_name(answer.exercise, exercise): answer.function}
-    return Outcome(answer, report_on(answer.exercise, exercise, functions))
+    functions = {answer.exercise: exercise.given, function_name(answer.exercise): answer.function}
+    return Outcome(answer, report_on(answer.exercise, functions))
 
 
 def main(part: str = "") -> int:
@@ -70,7 +71,9 @@ def main(part: str = "") -> int:
         print(f"- {o.answer.exercise}, {o.answer.name}: {o.miss}\n    {o.report.sentence}")
     wrong = sum(not o.answer.right for o in outcomes)
     print(f"The cause is named of {sum(o.named for o in outcomes)} of {wrong} wrong answers.")
-    print(f"{wrong} wrong answers and {len(outcomes) - wrong} right ones; {len(missed)} are not judged as they should be.")
+    print(
+        f"{wrong} wrong answers and {len(outcomes) - wrong} right ones; {len(missed)} are not judged as they should be."
+    )
     return 1 if missed else 0
 
 

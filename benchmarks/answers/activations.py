@@ -25,7 +25,9 @@ def the_output_gradient_itself(dy, x):
     return dy
 
 
-@wrong("relu", "explosion/thinc, pull request 492; torch/nn, pull request 344", "x", "other-quantity", "there other layers")
+@wrong(
+    "relu", "explosion/thinc, pull request 492; torch/nn, pull request 344", "x", "other-quantity", "there other layers"
+)
 def the_input(dy, x):
     return np.maximum(x, 0)
 

@@ -43,7 +43,7 @@ def divided_by_the_batch_once_more(dy, cache):
 
 
 @wrong("dense", "jcjohnson/pytorch-examples #28", "x", "")
-def back_through_the_gradient_of_W(dy, cache):
+def back_through_the_gradient_of_the_weight(dy, cache):
     x, _ = cache
     dW = x.T @ dy
     return dy @ dW.T, dW, dy.sum(axis=0)
@@ -151,7 +151,9 @@ def the_use_as_output_only(dy, cache):
     return dy.T @ a
 
 
-@wrong("tied_embedding", "MLSysBook/TinyTorch, commit 02364f8; huggingface/candle #3568", "W", "missing-path missing-term")
+@wrong(
+    "tied_embedding", "MLSysBook/TinyTorch, commit 02364f8; huggingface/candle #3568", "W", "missing-path missing-term"
+)
 def the_use_as_embedding_only(dy, cache):
     W, ids, a = cache
     dW = np.zeros_like(W)
@@ -179,7 +181,9 @@ def without_the_slope_of_tanh(dy, cache):
 def by_one_hot_rows(dy, cache):
     W, ids, a = cache
     uses = np.eye(len(W))[ids]
-    return np.einsum("tv,tf->vf", uses, np.einsum("tv,vf->tf", dy, W) * (1 + a) * (1 - a)) + np.einsum("tv,tf->vf", dy, a)
+    return np.einsum("tv,tf->vf", uses, np.einsum("tv,vf->tf", dy, W) * (1 + a) * (1 - a)) + np.einsum(
+        "tv,tf->vf", dy, a
+    )
 
 
 # -------------------------------------------------------------------------------------------- dropout
@@ -191,7 +195,13 @@ def without_the_mask(dy, cache):
     return dy / (1 - rate)
 
 
-@wrong("dropout", "lmjohns3/theanets, pull request 123; rasbt/LLMs-from-scratch #431", "x", "factor", "there in the forward")
+@wrong(
+    "dropout",
+    "lmjohns3/theanets, pull request 123; rasbt/LLMs-from-scratch #431",
+    "x",
+    "factor",
+    "there in the forward",
+)
 def divided_by_the_rate(dy, cache):
     mask, rate = cache
     return dy * mask / rate

@@ -70,7 +70,9 @@ def it_looks_ahead(p, g, v, t, rate=0.1, beta=0.9):
     return p - rate * (g + beta * v_new), v_new
 
 
-@wrong("momentum", "zero_to_gpt #12; data-science-from-scratch #31", "p", "stale-read momentum frozen", "there of weights")
+@wrong(
+    "momentum", "zero_to_gpt #12; data-science-from-scratch #31", "p", "stale-read momentum frozen", "there of weights"
+)
 def the_old_velocity_moves_it(p, g, v, t, rate=0.1, beta=0.9):
     return p - rate * v, beta * v + g
 

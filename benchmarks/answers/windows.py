@@ -43,7 +43,9 @@ def returns_after_the_first_window(dy, cache):
     return None
 
 
-@wrong("max_pool", "Kulbear/deep-learning-coursera, pull request 34", "x", "misplaced shift zeros", "there a convolution")
+@wrong(
+    "max_pool", "Kulbear/deep-learning-coursera, pull request 34", "x", "misplaced shift zeros", "there a convolution"
+)
 def the_stride_is_forgotten(dy, cache):
     x, y, size, stride = cache
     dx = np.zeros_like(x)

@@ -11,6 +11,7 @@ import typer
 
 from compare.cli.bench import bench
 from compare.cli.check import check
+from compare.cli.exercise import exercise
 from compare.cli.lesson import lesson
 from compare.cli.museum import museum
 from compare.cli.terminal import INTERRUPTED
@@ -40,13 +41,14 @@ def start(
     """Hand-derived backprop against JAX: do they agree, where do they part, how fast is each?
 
     Start with `backproof verify`; `backproof check` judges code of your own, `backproof lesson` shows how it is
-    derived, `backproof bench` how fast each side is, `backproof museum` what goes wrong.
+    derived, `backproof bench` how fast each side is, `backproof museum` what goes wrong;
+    `backproof exercise` has you derive it yourself.
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
-for command in (verify, check, bench, lesson, museum):
+for command in (verify, check, bench, lesson, museum, exercise):
     app.command()(command)
 
 

@@ -41,6 +41,11 @@ class Exercise:
     given: Callable[..., Any] | None = None
 
     @property
+    def suffix(self) -> str:
+        """What the learner's function is called after the exercise's name."""
+        return "step" if self.door == "step" else "backward"
+
+    @property
     def points(self) -> int:
         """One for each gradient, or for each value that a step returns."""
         return len(self.returns)

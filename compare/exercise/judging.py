@@ -6,31 +6,29 @@ from typing import Any
 import numpy as np
 
 from compare import GradientReport, TrajectoryReport, check_gradients, check_trajectory, check_vjp
+from compare.exercise import EXERCISES
 from compare.exercise.entry import Exercise, normal
 from compare.exercise.references import REFERENCES
+from compare.exercise.sheet import function_name
 
 Report = GradientReport | TrajectoryReport
 STEPS = 3  # of an optimizer: what depends on the count shows at the second
 
 
-def function_name(name: str, exercise: Exercise) -> str:
-    return f"{name}_step" if exercise.door == "step" else f"{name}_backward"
-
-
-def report_on(name: str, exercise: Exercise, functions: Mapping[str, Callable[..., Any]]) -> Report:
-    """What the judge says of a learner's functions.
+def report_on(name: str, functions: Mapping[str, Callable[..., Any]]) -> Report:
+    """What the judge says of a learner's functions, which it gets by their names.
 
     The reference is right, so that finite differences need not be asked which side is wrong.
     """
-    own, reference = functions[function_name(name, exercise)], REFERENCES[name]
+    exercise, own, reference = EXERCISES[name], functions[function_name(name)], REFERENCES[name]
     if exercise.door == "step":
         return _of_steps(own, exercise, reference)
     given = functions[name]
     if exercise.door == "backward":
         return check_vjp(given, own, reference, *exercise.inputs, references=False)
 
-    def loss_and_gradients(parameters: Any, *args: Any) -> tuple[Any, ...]:
-        loss, cache = given(parameters, *args)
+    def loss_and_gradients(parameters: Any, x: Any, y: Any) -> tuple[Any, ...]:  # whose names are in the report
+        loss, cache = given(parameters, x, y)
         found = own(parameters, cache)
         return (loss, *found) if isinstance(found, tuple) else (loss, found)
 

@@ -25,7 +25,7 @@ BIAS = Exercise(
     hints=(
         "A gradient has the shape of what it is the gradient of: dx is (examples, features), and db is (features,).",
         "b_i is added in every example, so every dy_ki reaches it. What arrives from several places is added up.",
-        "dx = dy; db_i = sum over k of dy_ki. It is a sum and no mean: if the loss is a mean, its 1/m is in dy already.",
+        "dx = dy; db_i = sum over k of dy_ki. A sum and no mean: if the loss is a mean, its 1/m is in dy already.",
     ),
     page=layers.dense_backward,
     inputs=(normal(5, 3), normal(3)),

@@ -57,9 +57,10 @@ CAUSAL_ATTENTION = Exercise(
     title="Causal attention, in which nobody sees the future",
     task="""As in attention, but s_ij = -infinity wherever key j comes after query i, so that p_ij = 0 there.
 
-    q, k and v (examples, tokens, depth)    s and p (examples, tokens, tokens)    y and dy (examples, tokens, depth)
+    q, k and v (examples, tokens, depth)    s and p (examples, tokens, tokens)
+    y and dy (examples, tokens, depth)
 
-    What does the mask do to the gradient of s? Look at what multiplies it. Where s is -infinity, so is no gradient.""",
+    What does the mask do to the gradient of s? Look at what multiplies it.""",
     blank="""
     q, k, v, p = cache
     dv = ...
@@ -138,7 +139,7 @@ LSTM_STEP = Exercise(
     b (4 hidden,)    dy is a pair: the gradients of h_new and of c_new
 
     c_new reaches the loss on two ways: as a value of its own, and through h_new.
-    The gradients of the cell and of the four blocks may be returned, too: the judge says which is the first wrong one.""",
+    The gradients of the cell and of the four blocks may be returned, too: the judge says which is wrong first.""",
     blank="""
     x, h, c, W, U, i, f, g, o, c_new = cache
     dh_new, dc_new = dy
@@ -161,7 +162,8 @@ LSTM_STEP = Exercise(
         "The whole gradient of the cell is dc_new and what comes through h_new. Each gate has its own slope: "
         "s (1 - s) of a sigmoid, 1 - g^2 of tanh.",
         "dcell = dc_new + dh_new o (1 - tanh(c_new)^2); da_i = dcell g i (1 - i); da_f = dcell c f (1 - f); da_g = "
-        "dcell i (1 - g^2); da_o = dh_new tanh(c_new) o (1 - o); dc = dcell f; dx = da W^T; dh = da U^T; dW = x^T da; dU = h^T da.",
+        "dcell i (1 - g^2); da_o = dh_new tanh(c_new) o (1 - o); dc = dcell f; dx = da W^T; dh = da U^T; dW = x^T da; "
+        "dU = h^T da; db = sum of da.",
     ),
     page=recurrent._lstm_step_backward,
     inputs=(normal(2, 3), normal(2, 2), normal(2, 2, seed=1), normal(3, 8), normal(2, 8), normal(8)),

@@ -25,7 +25,7 @@ TWO_LAYER = Exercise(
     W1 (hidden, features), b1 (hidden, 1), W2 (outputs, hidden), b2 (outputs, 1)
 
     Go from J to W1, line by line; dZ2 has a short form. Return a dict with the keys of the parameters.
-    The gradients of Z2, A1 and Z1 are returned, too, so that the judge can say which line is the first that is wrong.""",
+    The gradients of Z2, A1 and Z1 are returned, too, so that the judge can say which line is wrong first.""",
     blank="""
     x, y, A1, A2 = cache
     dZ2 = ...

@@ -1,0 +1,193 @@
+"""`backproof exercise`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compare.cli.terminal import Stage, progress_bar, reported, show, width
+
+if TYPE_CHECKING:
+    from compare.exercise.classroom import Learner
+    from compare.exercise.progress import Progress
+
+EXIT_STATUS = {"agree": 0, "disagree": 1, "inconclusive": 3}
+
+
+def exercise(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which exercise; all are listed if left out.")
+    ] = None,
+    folder: Annotated[
+        Path, typer.Option(metavar="PATH", help="Where your answers and your record are; made if there is none.")
+    ] = Path("exercises"),
+    hint: Annotated[
+        bool, typer.Option("--hint", help="One hint more: the shapes, then what is often forgotten, then the formula.")
+    ] = False,
+    solution: Annotated[
+        bool, typer.Option("--solution", help="Show the page of `manual` that solves it, beside your lines.")
+    ] = False,
+    notebook: Annotated[
+        bool, typer.Option("--notebook", help="Write a notebook, or with --hand-out notebooks, instead of Python.")
+    ] = False,
+    hand_out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="For a teacher: write all exercises, without solutions, into a folder."),
+    ] = None,
+    collect: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="For a teacher: judge the answers of all learners, one folder each. This RUNS their code, with your "
+            "rights, in processes of their own.",
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float, typer.Option(metavar="SECONDS", help="With --collect: for each exercise of each learner.")
+    ] = 60.0,
+    json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the verdicts and scores as JSON.")] = None,
+) -> None:
+    """Derive and write backward passes yourself: a judge says whether each is right, and if not, where and why.
+
+    `backproof exercise bias` writes exercises/bias.py, with the forward pass and a blank; fill it in, and type the same
+    again. Once an answer is right, the page of `manual` is shown beside it.
+
+    Exit status: 0 the answer is right (or there was none to judge), 1 wrong, 2 bad input, or an answer that is not
+    finished or cannot be run, 3 inconclusive. With --collect, 0 when all were judged, whatever the verdicts.
+    """
+    status = 0
+    with reported() as stage:
+        from compare.errors import BadInput
+        from compare.files import check_writable
+
+        if hand_out is not None and collect is not None:
+            raise BadInput("--hand-out and --collect are two things to do; give one of them.")
+        if name is not None and (hand_out or collect):
+            raise BadInput(f"--hand-out and --collect are about all exercises; leave out {name}.")
+        if name is None and (hint or solution):
+            raise BadInput(f"--{'hint' if hint else 'solution'} needs the name of an exercise.")
+        if json:
+            if name is None and collect is None:
+                raise BadInput("--json needs an exercise to judge, or --collect.")
+            check_writable(json)
+        if hand_out is not None:
+            _hand_out(hand_out, notebook)
+        elif collect is not None:
+            _collect(collect, time_limit, json, stage)
+        elif name is None:
+            _list(folder)
+        else:
+            status = _one(name, folder, hint, solution, notebook, json, stage)
+    raise typer.Exit(status)
+
+
+def _one(name: str, folder: Path, hint: bool, solution: bool, notebook: bool, json: Path | None, stage: Stage) -> int:
+    from compare.exercise.outcome import judged, page_beside
+    from compare.exercise.progress import progress_in
+    from compare.exercise.reading import answer_in, known, read
+    from compare.files import write_json
+    from compare.judge.reports.tables import WIDTH, plain_text
+
+    name = known(name)
+    progress = progress_in(folder)
+    file = answer_in(folder, name)
+    if hint or solution:
+        if hint:
+            _hint(name, progress)
+        if solution:
+            progress.of(name).page_shown = True
+            show(page_beside(name, read(file) if file else None, width(150)))
+        folder.mkdir(exist_ok=True)
+        progress.save()
+        return 0
+    if file is None:
+        _write(name, folder, notebook)
+        return 0
+    answer = read(file)
+    with stage.loading():
+        import compare.exercise.judging  # noqa: F401  which loads JAX
+    stage.say(f"judging {file}", 0)
+    outcome = judged(name, answer)
+    record = progress.of(name)
+    record.attempts += 1
+    record.solved = record.solved or outcome.right
+    progress.save()
+    if json:
+        write_json(json, outcome.to_dict())
+        stage.written.append(json)
+    if outcome.right:
+        show(f"Right. {outcome.report.sentence}\n\n{page_beside(name, answer, width(150))}")
+    else:
+        more = "" if record.hints >= 3 else f"`backproof exercise {name} --hint` gives a hint."
+        show(plain_text(f"{outcome}\n\n{more}".strip(), width=width(WIDTH)))
+    return EXIT_STATUS[outcome.verdict]
+
+
+def _write(name: str, folder: Path, notebook: bool) -> None:
+    from compare.errors import BadInput
+    from compare.exercise.sheet import as_notebook, as_python, function_name
+    from compare.files import check_writable, write_text
+
+    if not folder.is_dir() and not folder.parent.is_dir():
+        raise BadInput(f"{folder} cannot be made: there is no folder {folder.parent}. Make it first.")
+    if not folder.exists():
+        folder.mkdir()
+    file = folder / f"{name}{'.ipynb' if notebook else '.py'}"
+    check_writable(file)
+    write_text(file, as_notebook(name) if notebook else as_python(name))
+    show(f"{file} is yours: fill in {function_name(name)}, then type the same command again.")
+
+
+def _hint(name: str, progress: "Progress") -> None:
+    from compare.exercise import EXERCISES
+
+    hints, record = EXERCISES[name].hints, progress.of(name)
+    record.hints = min(record.hints + 1, len(hints))
+    read = [f"Hint {i} of {len(hints)}: {text}" for i, text in enumerate(hints[: record.hints], 1)]
+    if record.hints == len(hints):
+        read.append(f"There are no more hints; `backproof exercise {name} --solution` shows the page.")
+    show("\n".join(read))
+
+
+def _list(folder: Path) -> None:
+    from compare.exercise import EXERCISES
+    from compare.exercise.progress import progress_in
+    from compare.judge.reports.tables import plain_text, table
+
+    progress = progress_in(folder)
+    rows = []
+    for name, exercise in EXERCISES.items():
+        record = progress.of(name)
+        hints = ", the page seen" if record.page_shown and not record.solved else ""
+        rows.append((name, exercise.title, f"{record.in_words}{hints}", str(record.hints or "-")))
+    first = next((name for name in EXERCISES if not progress.of(name).solved), None)
+    end = f"{progress.solved} of {len(EXERCISES)} are solved. "
+    end += f"Next: `backproof exercise {first}`." if first else "Well done."
+    show(plain_text(table(("exercise", "what is derived", "yours", "hints"), rows, left=3), end))
+
+
+def _hand_out(folder: Path, notebook: bool) -> None:
+    from compare.exercise.classroom import hand_out
+
+    written = hand_out(folder, notebooks=notebook)
+    show(f"{folder}: {len(written)} files were written. Files that were there already stay as they are.")
+
+
+def _collect(folder: Path, time_limit: float, json: Path | None, stage: Stage) -> None:
+    from compare.exercise.classroom import collect, learners_in
+    from compare.files import write_json
+    from compare.judge.reports.tables import plain_text, table
+
+    with progress_bar(len(learners_in(folder)), stage) as progress:
+        learners = collect(folder, time_limit=time_limit, progress=progress)
+    if json:
+        write_json(json, {"assignment": "backproof exercise", "learners": [each.to_dict() for each in learners]})
+        stage.written.append(json)
+    headers = ("learner", "right", "wrong", "unfinished", "not run", "missing", "score")
+    show(plain_text(table(headers, [_row(each) for each in learners])))
+
+
+def _row(learner: "Learner") -> tuple[str, ...]:
+    counts = (("agree",), ("disagree", "inconclusive"), ("unfinished",), ("error", "stopped"), ("missing",))
+    whole = learner.to_dict()
+    return learner.name, *(str(learner.count(*each)) for each in counts), f"{whole['score']} of {whole['max_score']}"

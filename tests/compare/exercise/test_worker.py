@@ -1,0 +1,39 @@
+"""What a learner's process tells of each answer."""
+
+import json
+from multiprocessing import Pipe
+
+from compare.exercise import EXERCISES
+from compare.exercise.worker import READY, main, unjudged, verdict_on
+from tests.compare.exercise.answered import RIGHT, WRONG, written
+
+
+def test_it_says_that_it_is_ready_and_then_one_outcome_for_each_file(tmp_path):
+    files = [written(tmp_path, "bias", **WRONG), written(tmp_path, "relu"), tmp_path / "tanh.py"]
+    files[-1].write_text("x =")
+    ours, theirs = Pipe(duplex=False)
+    with ours:
+        main(str(theirs.fileno()), *map(str, files))
+        theirs._handle = None  # which it has closed
+        ready, *said = (json.loads(ours.recv_bytes()) for _ in range(4))
+    assert ready == READY
+    assert [(each["exercise"], each["verdict"], each["score"]) for each in said] == [
+        ("bias", "disagree", 1),
+        ("relu", "unfinished", 0),
+        ("tanh", "error", 0),
+    ]
+    assert "line 1: SyntaxError" in said[-1]["sentence"]
+
+
+def test_an_error_of_the_judge_is_said_and_the_others_are_judged(tmp_path, monkeypatch):
+    def broken(*args):
+        raise KeyError("ours")
+
+    monkeypatch.setattr("compare.exercise.judging.report_on", broken)
+    said = verdict_on(written(tmp_path, "bias", **RIGHT))
+    assert (said["verdict"], said["sentence"]) == ("error", "KeyError: 'ours'")
+
+
+def test_what_could_not_be_judged_has_no_points():
+    said = unjudged("dense", "missing", "There is no answer.")
+    assert (said["score"], said["max_score"]) == (0, EXERCISES["dense"].points)
