@@ -70,6 +70,6 @@ def _blank(name: str) -> str:
 
 def _instruction(name: str) -> str:
     return (
-        f"You write {function_name(name)}: fill in every `...`. Then type `backproof exercise {name}`: it says whether\n"
-        "that is right, and if not, where it is wrong and why; with --hint it gives a hint."
+        f"You write {function_name(name)}: fill in every `...`. Then type `backproof exercise {name}`,\n"
+        "which says whether it is right, and if not, where it is wrong and why. With --hint it gives a hint."
     )

@@ -1,6 +1,7 @@
 """What a learner's process tells of each answer."""
 
 import json
+import os
 from multiprocessing import Pipe
 
 from compare.exercise import EXERCISES
@@ -12,9 +13,8 @@ def test_it_says_that_it_is_ready_and_then_one_outcome_for_each_file(tmp_path):
     files = [written(tmp_path, "bias", **WRONG), written(tmp_path, "relu"), tmp_path / "tanh.py"]
     files[-1].write_text("x =")
     ours, theirs = Pipe(duplex=False)
-    with ours:
-        main(str(theirs.fileno()), *map(str, files))
-        theirs._handle = None  # which it has closed
+    with ours, theirs:
+        main(str(os.dup(theirs.fileno())), *map(str, files))
         ready, *said = (json.loads(ours.recv_bytes()) for _ in range(4))
     assert ready == READY
     assert [(each["exercise"], each["verdict"], each["score"]) for each in said] == [

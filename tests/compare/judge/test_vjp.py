@@ -298,3 +298,17 @@ def test_a_c_function_gets_its_arrays_in_their_order(tmp_path):
     p, x = drawn((5,), (20, 5))
     assert check_gradients(by_hand(1), lambda p, x: jnp.sum((x @ p) ** 2), p, x).verdict is Verdict.AGREE
     assert check_gradients(by_hand(2), lambda p, x: jnp.sum((x @ p) ** 2), p, x).verdict is Verdict.DISAGREE
+
+
+def test_a_gradient_that_is_zero_for_a_constant_output_gradient_is_not_taken_for_one_that_depends_on_strides():
+    """By whole Jacobians, softmax's is then rounding alone, and another one for a stride of 0: no fault."""
+
+    def forward(x):
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        p = e / e.sum(axis=1, keepdims=True)
+        return p, p
+
+    def backward(dy, p):
+        return np.array([(np.diag(row) - np.outer(row, row)) @ g for row, g in zip(p, dy, strict=True)])
+
+    assert_vjp_agrees(forward, backward, jax.nn.softmax, np.random.default_rng([0, 4, 3]).standard_normal((4, 3)))
