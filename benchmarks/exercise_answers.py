@@ -39,7 +39,7 @@ class Outcome:
             return "" if self.report.verdict is Verdict.AGREE else f"is {self.report.verdict.name}"
         if self.report.verdict is not Verdict.DISAGREE:
             return f"is {self.report.verdict.name}"
-        if self.report.first_wrong not in self.answer.places:
+        if (self.report.first_wrong or "-") not in self.answer.places:
             return f"is placed at {self.report.first_wrong}"
         if bool(self.kinds) is not bool(self.answer.kinds) or not set(self.kinds) <= self.answer.kinds:
             expected = ", ".join(sorted(self.answer.kinds)) or "none"

@@ -13,7 +13,7 @@ class Answer:
 
     Without kinds, a wrong answer is one whose cause the judge does not know yet: it must be caught and placed, and no
     cause may be named. `source` is where the mistake is public, and empty for a right answer; `note` says where it was
-    made if elsewhere. `places` are the rows of which one must be named first.
+    made if elsewhere. `places` are the rows of which one must be named first, "-" where it is in none.
     """
 
     exercise: str

@@ -186,6 +186,20 @@ def the_cell_without_the_slope_of_its_tanh(dy, cache):
     return gates_back(dy, cache, slope_of_cell=1.0)
 
 
+@wrong(
+    "lstm_step",
+    "whu-pzhang/cs231n and fqhank/CS231n-2021spring, lstm_step_backward; right but for that",
+    "-",
+    "modifies-arguments",
+)
+def it_adds_to_the_output_gradient_in_place(dy, cache):
+    _, _, _, _, _, _, _, _, o, c_new = cache
+    dh_new, dc_new = dy
+    gradients = gates_back(dy, cache)
+    dc_new += dh_new * o * (1 - np.tanh(c_new) ** 2)
+    return gradients
+
+
 @right("lstm_step")
 def gate_by_gate(dy, cache):
     x, h, c, W, U, i, f, g, o, c_new = cache
