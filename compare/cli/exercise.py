@@ -111,7 +111,6 @@ def _one(name: str, folder: Path, hint: bool, solution: bool, notebook: bool, js
     record = progress.of(name)
     record.attempts += 1
     record.solved = record.solved or outcome.right
-    progress.save()
     if json:
         write_json(json, outcome.to_dict())
         stage.written.append(json)
@@ -120,6 +119,7 @@ def _one(name: str, folder: Path, hint: bool, solution: bool, notebook: bool, js
     else:
         more = "" if record.hints >= 3 else f"`backproof exercise {name} --hint` gives a hint."
         show(plain_text(f"{outcome}\n\n{more}".strip(), width=width(WIDTH)))
+    progress.save()  # once the verdict is shown, which is not lost if the disk is full
     return EXIT_STATUS[outcome.verdict]
 
 

@@ -36,10 +36,19 @@ _FROM_EASY_TO_HARD = (
 EXERCISES: dict[str, Exercise] = {name: _ALL.pop(name) for name in _FROM_EASY_TO_HARD}
 assert not _ALL, f"these exercises have no place in the order: {', '.join(_ALL)}"
 
-__all__ = ["EXERCISES", "Exercise", "check"]
+__all__ = ["EXERCISES", "Exercise", "check", "hint", "solution"]
 
 
-def check(name: str, namespace: Mapping[str, Any]) -> "Outcome":
+class Sentence(str):
+    """What a notebook shows as it is, without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def check(name: str, namespace: Mapping[str, Any]) -> "Outcome | Sentence":
     """Have the judge look at an answer in a notebook: `check("bias", globals())`.
 
     Args:
@@ -47,13 +56,41 @@ def check(name: str, namespace: Mapping[str, Any]) -> "Outcome":
         namespace: where the learner's functions are, by their names.
 
     Returns:
-        The outcome, which shows itself.
+        The outcome, which shows itself; or, of an answer that cannot be judged (a blank is left, it raises, it returns
+        what is no gradient), the sentence that says why.
 
     Raises:
-        BadInput: a ValueError, if there is no such exercise, or the answer cannot be judged: there is no such
-            function, a blank is left, it raises, or returns what is no gradient.
+        BadInput: a ValueError, if there is no such exercise.
     """
+    from compare.errors import BadInput
     from compare.exercise.outcome import judged
     from compare.exercise.reading import Answer, known
 
-    return judged(known(name), Answer(namespace))
+    name = known(name)
+    try:
+        return judged(name, Answer(namespace))
+    except BadInput as error:
+        return Sentence(error)
+
+
+def hint(name: str, step: int = 1) -> Sentence:
+    """A hint, in a notebook: 1 about the shapes, 2 about what is often forgotten, 3 the formula.
+
+    Raises:
+        BadInput: a ValueError, if there is no such exercise or step.
+    """
+    from compare.errors import BadInput
+    from compare.exercise.reading import known
+
+    hints = EXERCISES[known(name)].hints
+    if step not in range(1, len(hints) + 1):
+        raise BadInput(f"the hints are 1 to {len(hints)}, got {step!r}.")
+    return Sentence(hints[step - 1])
+
+
+def solution(name: str) -> Sentence:
+    """The page of `manual` that solves an exercise. Raises BadInput, a ValueError, if there is no such exercise."""
+    from compare.exercise.outcome import page_beside
+    from compare.exercise.reading import known
+
+    return Sentence(page_beside(known(name), None, width=0))

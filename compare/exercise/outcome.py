@@ -4,6 +4,7 @@ import ast
 import inspect
 import textwrap
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from compare.exercise import EXERCISES
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
     from compare.exercise.judging import Report
 
 BETWEEN = " │ "
+PAGE_WIDTH = 110  # columns of a notebook
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """The judge's report on an answer to an exercise. In a notebook it shows itself."""
 
@@ -54,8 +56,13 @@ class Outcome:
         marks = "   ".join(f"{name} {'right' if good else 'wrong'}" for name, good in self.marks.items())
         return "\n".join([*self.report.lines(), "", marks])
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _repr_html_(self) -> str:
-        return self.report._repr_html_()
+        """The report, and the page once the answer is right."""
+        page = f"<pre>{escape(page_beside(self.name, self.answer, PAGE_WIDTH))}</pre>" if self.right else ""
+        return self.report._repr_html_() + page
 
     def to_dict(self) -> dict[str, Any]:
         return {

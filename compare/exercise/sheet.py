@@ -28,7 +28,10 @@ def cells(name: str) -> list[tuple[str, str]]:
     exercise = EXERCISES[name]
     title = f"# {exercise.title}\n\n" + textwrap.indent(inspect.cleandoc(exercise.task), "    ")
     given = "import numpy as np" + (f"\n\n\n{GIVEN}\n{_given(name)}" if exercise.given else "")
-    ask = f'from compare.exercise import check\n\ncheck("{name}", globals())'
+    ask = (
+        f'from compare.exercise import check, hint, solution\n\ncheck("{name}", globals())\n'
+        f'# hint("{name}", 1)  # 2 and 3 say more\n# solution("{name}")'
+    )
     return [("markdown", title), ("code", given), ("code", _blank(name)), ("code", ask)]
 
 

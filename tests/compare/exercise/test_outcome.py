@@ -32,6 +32,7 @@ def test_a_wrong_gradient_costs_its_point(tmp_path):
 def test_a_right_one_has_all_points(tmp_path):
     found = outcome(tmp_path, "bias", **RIGHT)
     assert (found.right, found.score) == (True, 2)
+    assert "manual/layers.py, dense_backward" in found._repr_html_()
 
 
 def test_right_numbers_and_a_side_effect_are_not_worth_all_points(tmp_path):

@@ -2,10 +2,12 @@
 
 import ast
 import json
+import re
 
 import pytest
 
-from compare.exercise import EXERCISES
+from compare.errors import BadInput
+from compare.exercise import EXERCISES, hint, solution
 from compare.exercise.sheet import as_notebook, as_percent_script, as_python, cells, function_name
 
 
@@ -32,6 +34,19 @@ def test_a_notebook_holds_the_same(name):
     assert f'check("{name}", globals())' in sources[-1]
     for part in ("\n\n".join(sources[1:]), as_percent_script(name)):
         ast.parse(part)
+
+
+def test_a_notebook_runs_as_it_is_handed_out_and_says_what_is_missing():
+    namespace = {}
+    *code, ask = [text for kind, text in cells("bias") if kind == "code"]
+    for text in code:
+        exec(text, namespace)
+    exec(ask.replace("\ncheck(", "\nsaid = check("), namespace)
+    assert re.match("bias_backward .* `...`", namespace["said"])
+    with pytest.raises(BadInput, match="the hints are 1 to 3, got 4"):
+        hint("bias", 4)
+    assert hint("layer-norm", 3) == EXERCISES["layer_norm"].hints[2]
+    assert "def dense_backward(output_gradient, cache):" in solution("bias")
 
 
 def test_others_read_the_notebook_and_its_text():
