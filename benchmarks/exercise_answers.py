@@ -41,7 +41,7 @@ class Outcome:
             return f"is {self.report.verdict.name}"
         if (self.report.first_wrong or "-") not in self.answer.places:
             return f"is placed at {self.report.first_wrong}"
-        if bool(self.kinds) is not bool(self.answer.kinds) or not set(self.kinds) <= self.answer.kinds:
+        if not set(self.kinds) <= self.answer.kinds or not (self.kinds or self.answer.not_yet):
             expected = ", ".join(sorted(self.answer.kinds)) or "none"
             return f"has the causes {', '.join(self.kinds) or 'none'}, not {expected}"
         return ""
@@ -49,7 +49,7 @@ class Outcome:
     @property
     def named(self) -> bool:
         """Whether it is a wrong answer whose cause is named, and the right one."""
-        return bool(self.answer.kinds) and not self.miss
+        return bool(self.kinds) and not self.miss
 
 
 def judged(answer: Answer) -> Outcome:

@@ -76,11 +76,11 @@ def tanh_of_tanh(dy, y):
 
 
 @wrong("tanh", "gy910210/neural-network-from-scratch #2; nicodjimenez/lstm #41", "x", "wrong-factor")
-def the_tangent_for_its_hyperbolic_sister(dy, y):
+def the_derivative_of_the_tangent(dy, y):
     return dy * (1 + y**2)
 
 
-@wrong("tanh", "scutan90/DeepLearning-500-questions #544", "x", "")
+@wrong("tanh", "scutan90/DeepLearning-500-questions #544", "x", "wrong-factor missing-term", not_yet=True)
 def without_the_one(dy, y):
     return -dy * y**2
 
@@ -113,7 +113,7 @@ def without_the_sum(dy, y):
     return dy * y
 
 
-@wrong("softmax", "uTensor/uTensor, pull request 171", "x", "", "there the forward's sum")
+@wrong("softmax", "uTensor/uTensor, pull request 171", "x", "wrong-axis", "there the forward's sum", not_yet=True)
 def summed_over_all_rows(dy, y):
     return y * (dy - np.sum(dy * y))
 

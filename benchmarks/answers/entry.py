@@ -9,11 +9,11 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """`kinds` are the causes that may be named, of which one must be; any other is false.
+    """`kinds` are the causes that may be named; any other is false. A right answer has none.
 
-    Without kinds, a wrong answer is one whose cause the judge does not know yet: it must be caught and placed, and no
-    cause may be named. `source` is where the mistake is public, and empty for a right answer; `note` says where it was
-    made if elsewhere. `places` are the rows of which one must be named first, "-" where it is in none.
+    One of them must be named, unless `not_yet`: the judge catches and places that answer, and has no cause for it so
+    far. `source` is where the mistake is public, and empty for a right answer; `note` says where it was made if
+    elsewhere. `places` are the rows of which one must be named first, "-" where it is in none.
     """
 
     exercise: str
@@ -23,6 +23,7 @@ class Answer:
     places: tuple[str, ...] = ()
     kinds: frozenset[str] = frozenset()
     note: str = ""
+    not_yet: bool = False
 
     @property
     def right(self) -> bool:
@@ -32,10 +33,12 @@ class Answer:
 def into(answers: list[Answer]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Two decorators, `wrong` and `right`, which append the function below them to `answers`."""
 
-    def wrong(exercise: str, source: str, places: str, kinds: str, note: str = "") -> Callable[[Function], Function]:
+    def wrong(
+        exercise: str, source: str, places: str, kinds: str, note: str = "", *, not_yet: bool = False
+    ) -> Callable[[Function], Function]:
         def register(function: Function) -> Function:
             there, causes = tuple(places.split()), frozenset(kinds.split())
-            answers.append(Answer(exercise, _name(function), function, source, there, causes, note))
+            answers.append(Answer(exercise, _name(function), function, source, there, causes, note, not_yet))
             return function
 
         return register

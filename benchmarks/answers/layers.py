@@ -42,7 +42,7 @@ def divided_by_the_batch_once_more(dy, cache):
     return dy @ W.T, x.T @ dy / len(x), dy.sum(axis=0)
 
 
-@wrong("dense", "jcjohnson/pytorch-examples #28", "x", "")
+@wrong("dense", "jcjohnson/pytorch-examples #28", "x", "other-quantity", not_yet=True)
 def back_through_the_gradient_of_the_weight(dy, cache):
     x, _ = cache
     dW = x.T @ dy
@@ -80,7 +80,7 @@ def shift_is_not_summed(dy, cache):
     return dy * scale, (dy * x).sum(axis=(0, 2))[:, None], dy
 
 
-@wrong("broadcast", "fengdu78/Coursera-ML-AndrewNg-Notes #82", "scale", "")
+@wrong("broadcast", "fengdu78/Coursera-ML-AndrewNg-Notes #82", "scale", "missing-factor wrong-factor", not_yet=True)
 def the_scale_without_x(dy, cache):
     _, scale = cache
     return dy * scale, dy.sum(axis=(0, 2))[:, None], dy.sum(axis=(0, 1))
@@ -116,7 +116,7 @@ def rows_that_repeat_are_overwritten(dy, cache):
     return dW
 
 
-@wrong("embedding", "ooples/AiDotNet.Tensors, pull request 894", "W", "")
+@wrong("embedding", "ooples/AiDotNet.Tensors, pull request 894", "W", "other-quantity misplaced", not_yet=True)
 def gathered_instead_of_scattered(dy, cache):
     _, ids = cache
     return dy[ids]
@@ -169,7 +169,13 @@ def repeats_are_lost(dy, cache):
     return dW
 
 
-@wrong("tied_embedding", "Bot-Academy/NeuralNetworkFromScratch, pull request 3", "W", "")
+@wrong(
+    "tied_embedding",
+    "Bot-Academy/NeuralNetworkFromScratch, pull request 3",
+    "W",
+    "missing-factor wrong-factor missing-path",
+    not_yet=True,
+)
 def without_the_slope_of_tanh(dy, cache):
     W, ids, a = cache
     dW = dy.T @ a

@@ -52,7 +52,7 @@ def the_minus_is_lost(dy, cache):
     return dy * (np.eye(log_p.shape[1])[labels] - np.exp(log_p)) / len(labels)
 
 
-@wrong("cross_entropy", "eriklindernoren/ML-From-Scratch #71", "z", "")
+@wrong("cross_entropy", "eriklindernoren/ML-From-Scratch #71", "z", "wrong-factor", not_yet=True)
 def softmax_differentiated_once_more(dy, cache):
     log_p, labels = cache
     p = np.exp(log_p)

@@ -43,7 +43,7 @@ def without_the_scale(dy, cache):
     return attended(dy, cache, scale=1.0)
 
 
-@wrong("attention", "uTensor/uTensor, pull request 171", "s", "", "there a forward's sum")
+@wrong("attention", "uTensor/uTensor, pull request 171", "s", "wrong-axis", "there a forward's sum", not_yet=True)
 def the_sum_goes_over_all(dy, cache):
     return attended(dy, cache, through=lambda dp, p: p * (dp - (dp * p).sum()))
 
@@ -111,7 +111,7 @@ def back_in_time(dy, cache, *, from_next=1.0, from_output=1.0):
     return da @ W.T, dh_next, np.einsum("bti,bth->ih", x, da), np.einsum("bti,bth->ih", before, da), da.sum(axis=(0, 1))
 
 
-@wrong("rnn", "qixianbiao/RNN #2", "x U W b h_start", "")
+@wrong("rnn", "qixianbiao/RNN #2", "x U W b h_start", "missing-path other-quantity", not_yet=True)
 def nothing_flows_back_in_time(dy, cache):
     return back_in_time(dy, cache, from_next=0.0)
 
@@ -181,7 +181,14 @@ def the_candidate_without_its_derivative(dy, cache):
     return gates_back(dy, cache, slope_of_g=1.0)
 
 
-@wrong("lstm_step", "llSourcell/LSTM_Networks #4", "cell", "", "there of the gates")
+@wrong(
+    "lstm_step",
+    "llSourcell/LSTM_Networks #4",
+    "cell",
+    "missing-factor wrong-factor missing-path",
+    "there of the gates",
+    not_yet=True,
+)
 def the_cell_without_the_slope_of_its_tanh(dy, cache):
     return gates_back(dy, cache, slope_of_cell=1.0)
 

@@ -141,13 +141,13 @@ def the_decay_without_the_rate(p, g, m, v, t, rate=0.1, beta1=0.9, beta2=0.999, 
     return p - rate * step - decay * p, m, v
 
 
-@wrong("adamw", "e-sensing/torchopt #14", "p", "")
+@wrong("adamw", "e-sensing/torchopt #14", "p", "weight-decay", not_yet=True)
 def the_decay_without_the_parameter(p, g, m, v, t, rate=0.1, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.1):
     step, m, v = adam_step(g, m, v, t, beta1, beta2, epsilon)
     return p - rate * (step + decay), m, v
 
 
-@wrong("adamw", "aiqm/torchani #261", "p", "")
+@wrong("adamw", "aiqm/torchani #261", "p", "weight-decay", not_yet=True)
 def the_decay_after_the_step(p, g, m, v, t, rate=0.1, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.1):
     step, m, v = adam_step(g, m, v, t, beta1, beta2, epsilon)
     return (p - rate * step) * (1 - rate * decay), m, v

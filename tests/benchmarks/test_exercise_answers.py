@@ -26,7 +26,7 @@ def test_every_exercise_has_answers_and_each_wrong_one_a_source():
     [
         ({"places": ("x",)}, "is placed at b"),
         ({"kinds": frozenset({"sign"})}, "has the causes factor, not sign"),
-        ({"kinds": frozenset()}, "has the causes factor, not none"),
+        ({"kinds": frozenset({"sign"}), "not_yet": True}, "has the causes factor, not sign"),
         ({"source": ""}, "is DISAGREE"),
     ],
 )
@@ -37,6 +37,15 @@ def test_another_place_another_cause_and_another_verdict_are_misses(change, miss
     changed = replace(outcome, answer=replace(outcome.answer, **change))
     assert changed.miss == miss
     assert not changed.named
+
+
+def test_a_wrong_answer_without_a_cause_is_a_miss_unless_that_is_known():
+    outcome = judged(by_name("the decay after the step"))
+    assert outcome.miss == ""
+    if not outcome.kinds:
+        assert replace(outcome, answer=replace(outcome.answer, not_yet=False)).miss.startswith(
+            "has the causes none, not"
+        )
 
 
 def test_the_command_tells_and_fails_where_one_is_missed(monkeypatch, capsys):

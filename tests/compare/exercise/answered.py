@@ -17,14 +17,15 @@ class AnswerTests:
 
     def pytest_generate_tests(self, metafunc):
         if "answer" in metafunc.fixturenames:
-            metafunc.parametrize("answer", self.ANSWERS, ids=lambda each: f"{each.exercise}: {each.name}")
+            known = [answer for answer in self.ANSWERS if not answer.not_yet]  # the others: benchmarks.exercise_answers
+            metafunc.parametrize("answer", known, ids=lambda each: f"{each.exercise}: {each.name}")
 
     def test_it_is_judged_as_it_should_be(self, answer):
         found = judged(answer)
         assert not found.miss, f"{found.miss}\n{found.report}"
 
     def test_three_wrong_answers_are_explained_and_an_unusual_one_is_right(self):
-        explained = Counter(answer.exercise for answer in self.ANSWERS if answer.kinds)
+        explained = Counter(answer.exercise for answer in self.ANSWERS if answer.kinds and not answer.not_yet)
         right = Counter(answer.exercise for answer in self.ANSWERS if answer.right)
         assert {answer.exercise for answer in self.ANSWERS} == set(self.EXERCISES)
         assert all(explained[name] >= 3 and right[name] >= 1 for name in self.EXERCISES), (explained, right)
