@@ -140,13 +140,14 @@ def _write(name: str, folder: Path, notebook: bool) -> None:
 
 def _hint(name: str, progress: "Progress") -> None:
     from compare.exercise import EXERCISES
+    from compare.judge.reports.tables import WIDTH, plain_text
 
     hints, record = EXERCISES[name].hints, progress.of(name)
     record.hints = min(record.hints + 1, len(hints))
     read = [f"Hint {i} of {len(hints)}: {text}" for i, text in enumerate(hints[: record.hints], 1)]
     if record.hints == len(hints):
         read.append(f"There are no more hints; `backproof exercise {name} --solution` shows the page.")
-    show("\n".join(read))
+    show(plain_text(*read, width=width(WIDTH)))
 
 
 def _list(folder: Path) -> None:

@@ -23,7 +23,7 @@ RELU = Exercise(
     return dx""",
     returns=("dx",),
     hints=(
-        "dx has the shape of x. Every entry depends on its own y alone.",
+        "dx has the shape of x. Every y depends on the x at its own place, and on no other.",
         "Where x is positive, y moves as x does; where it is negative, y does not move. dy may have either sign.",
         "dx = dy where x > 0, else 0.",
     ),
@@ -44,14 +44,14 @@ SIGMOID = Exercise(
 
     x, y and dy of one shape
 
-    Differentiate by x, then write the result with y alone.""",
+    Differentiate with respect to x, then write the result with y alone.""",
     blank="""
     y = cache
     dx = ...
     return dx""",
     returns=("dx",),
     hints=(
-        "dx has the shape of x. Every entry depends on its own y alone.",
+        "dx has the shape of x. Every y depends on the x at its own place, and on no other.",
         "y' = exp(-x) / (1 + exp(-x))^2. One factor of it is y; what is the other? Do not forget dy.",
         "dx = dy y (1 - y).",
     ),
@@ -79,7 +79,7 @@ TANH = Exercise(
     return dx""",
     returns=("dx",),
     hints=(
-        "dx has the shape of x. Every entry depends on its own y alone.",
+        "dx has the shape of x. Every y depends on the x at its own place, and on no other.",
         "tanh' = 1 / cosh^2 = 1 - tanh^2. The cache holds tanh(x) already; to take tanh once more is another function.",
         "dx = dy (1 - y^2).",
     ),
@@ -109,7 +109,7 @@ SOFTMAX = Exercise(
     returns=("dx",),
     hints=(
         "dx has the shape of x. What couples the classes of a row is one number for each row: keepdims=True.",
-        "dy_j/dx_i = y_i ([i = j] - y_j). The second term couples all classes; without it, softmax is a sigmoid.",
+        "dy_j/dx_i = y_i ([i = j] - y_j). The second term couples all classes: y_k (1 - y_k) alone is a sigmoid's.",
         "dx_i = y_i (dy_i - sum over j of dy_j y_j).",
     ),
     page=activations.softmax_backward,

@@ -132,7 +132,7 @@ TIED_EMBEDDING = Exercise(
 
     W (vocabulary, features)    ids (places,)    a (places, features)    logits and dy (places, vocabulary)
 
-    W reaches the loss on two ways. Walk both, and add what each of them brings.""",
+    W reaches the loss in two ways. Derive both parts, and add them.""",
     blank="""
     W, ids, a = cache
     da = ...

@@ -19,7 +19,7 @@ LAYER_NORM = Exercise(
 
     x, y and dy (rows, features)    weight and bias (features,)    mean and s (rows, 1)
 
-    x reaches x_hat on three ways: directly, through the mean, and through s. Put g = dy weight first.
+    x reaches x_hat in three ways: directly, through the mean, and through s. Put g = dy weight first.
     The gradient of x_hat may be returned, too; then the judge can say whether that is where it goes wrong.""",
     blank="""
     x_hat, s, weight = cache
@@ -53,7 +53,7 @@ RMS_NORM = Exercise(
 
     x, y and dy (rows, features)    weight (features,)    r (rows, 1)
 
-    x reaches x_hat on two ways: directly, and through r. Put g = dy weight first.""",
+    x reaches x_hat in two ways: directly, and through r. Put g = dy weight first.""",
     blank="""
     x_hat, r, weight = cache
     dweight = ...
@@ -85,7 +85,7 @@ BATCH_NORM = Exercise(
 
     x, y and dy (examples, features)    weight, bias, mean and s (features,)
 
-    The mean and s are made of x: every example moves every other one of its feature.""",
+    The mean and s are computed from x, so that every example changes x_hat of all the others.""",
     blank="""
     x_hat, s, weight = cache
     dweight = ...

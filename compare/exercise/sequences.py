@@ -22,7 +22,7 @@ ATTENTION = Exercise(
     s and p (examples, queries, keys)    y and dy (examples, queries, width)
 
     Go back line by line: dv and dp from y = p v, ds from the softmax, dq and dk from s.
-    The gradients of p and s may be returned, too; then the judge can say which line is the first that is wrong.""",
+    The gradients of p and s may be returned, too; then the judge can say which line is wrong first.""",
     blank="""
     q, k, v, p = cache
     dv = ...
@@ -54,7 +54,7 @@ def causal_attention(q, k, v):
 
 
 CAUSAL_ATTENTION = Exercise(
-    title="Causal attention, in which nobody sees the future",
+    title="Causal attention",
     task="""As in attention, but s_ij = -infinity wherever key j comes after query i, so that p_ij = 0 there.
 
     q, k and v (examples, tokens, depth)    s and p (examples, tokens, tokens)
@@ -138,7 +138,7 @@ LSTM_STEP = Exercise(
     x (examples, inputs)    h and c (examples, hidden)    W (inputs, 4 hidden)    U (hidden, 4 hidden)
     b (4 hidden,)    dy is a pair: the gradients of h_new and of c_new
 
-    c_new reaches the loss on two ways: as a value of its own, and through h_new.
+    c_new reaches the loss in two ways: as a value of its own, and through h_new.
     The gradients of the cell and of the four blocks may be returned, too: the judge says which is wrong first.""",
     blank="""
     x, h, c, W, U, i, f, g, o, c_new = cache

@@ -7,6 +7,9 @@ from typing import Any
 
 from compare.exercise import EXERCISES
 
+ASK_THE_COMMAND = """Then type `backproof exercise {name}`,
+which says whether it is right, and if not, where it is wrong and why. With --hint it gives a hint."""
+ASK_BELOW = "The last cell says whether it is right, and if not, why."
 GIVEN = "# Given, and not to be changed: the judge compares its output, too."
 
 
@@ -18,7 +21,7 @@ def function_name(name: str) -> str:
 def as_python(name: str) -> str:
     """A file with the task, the forward pass, and a function whose body is blank."""
     exercise = EXERCISES[name]
-    said = f"{exercise.title}\n\n{inspect.cleandoc(exercise.task)}\n\n{_instruction(name)}"
+    said = f"{exercise.title}\n\n{_task(name)}\n\n{_instruction(name, ASK_THE_COMMAND.format(name=name))}"
     given = [f"{GIVEN}\n{_given(name)}"] if exercise.given else []
     return "\n\n\n".join([f'"""{said}\n"""\n\nimport numpy as np', *given, _blank(name)]) + "\n"
 
@@ -26,7 +29,8 @@ def as_python(name: str) -> str:
 def cells(name: str) -> list[tuple[str, str]]:
     """The notebook's cells, in order: "markdown" or "code", and the text. The last one asks the judge."""
     exercise = EXERCISES[name]
-    title = f"# {exercise.title}\n\n" + textwrap.indent(inspect.cleandoc(exercise.task), "    ")
+    task = textwrap.indent(_task(name), "    ")  # as code, in which a shape stays as it is
+    title = f"# {exercise.title}\n\n{task}\n\n{_instruction(name, ASK_BELOW)}"
     given = "import numpy as np" + (f"\n\n\n{GIVEN}\n{_given(name)}" if exercise.given else "")
     ask = (
         f'from compare.exercise import check, hint, solution\n\ncheck("{name}", globals())\n'
@@ -58,6 +62,10 @@ def _cell(identity: str, kind: str, text: str) -> dict[str, Any]:
     return cell | ({"execution_count": None, "outputs": []} if kind == "code" else {})
 
 
+def _task(name: str) -> str:
+    return inspect.cleandoc(EXERCISES[name].task)
+
+
 def _given(name: str) -> str:
     function = EXERCISES[name].given
     assert function is not None
@@ -71,8 +79,8 @@ def _blank(name: str) -> str:
     return f"def {function_name(name)}({exercise.signature}):\n{body}{exercise.blank}"
 
 
-def _instruction(name: str) -> str:
-    return (
-        f"You write {function_name(name)}: fill in every `...`. Then type `backproof exercise {name}`,\n"
-        "which says whether it is right, and if not, where it is wrong and why. With --hint it gives a hint."
+def _instruction(name: str, ask: str) -> str:
+    gradients = "dy is the gradient of the loss with respect to y, dx that with respect to x, and so on.\n\n"
+    return (gradients if EXERCISES[name].door == "backward" else "") + (
+        f"You write {function_name(name)}: fill in every `...`. {ask}"
     )

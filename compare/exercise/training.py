@@ -58,7 +58,7 @@ MOMENTUM = Exercise(
     title="Gradient descent with momentum",
     task="""v = beta v + g, then p = p - rate v.
 
-    p a parameter, g its gradient, v its velocity, all of one shape; v is 0 at the start; rate and beta are numbers
+    p is a parameter, g its gradient, v its velocity, all of one shape; v is 0 at the start; rate and beta are numbers
 
     Return the new p and the new v. (Of the variants in print, this is Polyak's, as PyTorch has it.)""",
     blank="""
@@ -82,7 +82,7 @@ ADAM = Exercise(
     task="""m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, entry by entry
     p = p - rate m^ / (sqrt(v^) + epsilon), m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t), t = 1 at the first update
 
-    p a parameter, g its gradient, m and v its two moments, all of one shape; m and v are 0 at the start; t a number
+    p is a parameter, g its gradient, m and v its moments, all of one shape; m and v are 0 at the start
 
     Return the new p, m and v. Why are the moments divided? Write down m after the first update.""",
     blank="""
@@ -93,7 +93,7 @@ ADAM = Exercise(
     returns=("p", "m", "v"),
     hints=(
         "Everything is done entry by entry: p, g, m and v have one shape.",
-        "The corrections are not kept: m and v are returned as they are, uncorrected. t grows, so beta^t does change.",
+        "The corrections are not kept: m and v are returned as they are, uncorrected. t is another at every step.",
         "m_new = beta1 m + (1 - beta1) g; v_new = beta2 v + (1 - beta2) g^2; p_new = p - rate (m_new / (1 - beta1^t)) "
         "/ (sqrt(v_new / (1 - beta2^t)) + epsilon).",
     ),
@@ -107,7 +107,7 @@ ADAMW = Exercise(
     title="AdamW",
     task="""m and v as in Adam, and p = p - rate (m^ / (sqrt(v^) + epsilon) + decay p).
 
-    p a parameter, g its gradient, m and v its two moments, all of one shape; t = 1 at the first update
+    p is a parameter, g its gradient, m and v its moments, all of one shape; t = 1 at the first update
 
     Return the new p, m and v. The decay stands outside of the quotient: what would be different inside of it?""",
     blank="""

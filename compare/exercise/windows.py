@@ -23,7 +23,7 @@ MAX_POOL = Exercise(
 
     x (images, height, width, channels)    y and dy (images, new height, new width, channels)
 
-    Which entry of a window does y move with? Windows overlap: one entry may be the largest of several.""",
+    With which entry of its window does y change? Windows overlap: one entry may be the largest of several.""",
     blank="""
     x, y, size, stride = cache
     dx = ...
