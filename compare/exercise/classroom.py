@@ -197,7 +197,7 @@ def _process(files: list[Path]) -> Iterator[Connection]:
                     str(theirs.fileno()),
                     *(str(file.resolve()) for file in files),
                 ],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # open as long as this process lives
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
@@ -210,4 +210,4 @@ def _process(files: list[Path]) -> Iterator[Connection]:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL)
-            worker.wait()
+            worker.communicate()

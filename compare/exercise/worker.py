@@ -5,10 +5,13 @@ JSON, because nothing that a learner's process sends may be executed by the one 
 """
 
 import json
+import os
+import signal
 import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Thread
 
 from compare.errors import BadInput
 from compare.exercise import EXERCISES
@@ -16,6 +19,23 @@ from compare.exercise.outcome import judged
 from compare.exercise.reading import Unfinished, read
 
 READY = "ready"
+
+
+def end_with_parent() -> None:
+    """Kill this process, and what it starts, once the parent is gone, with whom the other end of stdin closes.
+
+    What is run here reads nothing from stdin.
+    """
+    life = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+    def wait() -> None:
+        os.read(life, 1)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    Thread(target=wait, daemon=True).start()
 
 
 def main(descriptor: str, *files: str) -> None:
@@ -49,4 +69,5 @@ def unjudged(name: str, verdict: str, sentence: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(*sys.argv[1:])

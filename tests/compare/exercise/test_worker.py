@@ -2,7 +2,11 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from multiprocessing import Pipe
+from pathlib import Path
 
 from compare.exercise import EXERCISES
 from compare.exercise.worker import READY, main, unjudged, verdict_on
@@ -23,6 +27,37 @@ def test_it_says_that_it_is_ready_and_then_one_outcome_for_each_file(tmp_path):
         ("tanh", "error", 0),
     ]
     assert "line 1: SyntaxError" in said[-1]["sentence"]
+
+
+ENDLESS = """
+from compare.exercise.worker import end_with_parent
+end_with_parent()
+print("begun", flush=True)
+while True:
+    pass
+"""
+
+
+def test_it_ends_with_its_parent():
+    """Whose end of stdin closes, however it ends."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        cwd=Path(__file__).parents[3],
+    )
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"begun\n"
+        assert child.poll() is None
+        assert child.stdin is not None
+        child.stdin.close()
+        assert child.wait(30) == -signal.SIGKILL
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
 
 
 def test_an_error_of_the_judge_is_said_and_the_others_are_judged(tmp_path, monkeypatch):
