@@ -47,11 +47,11 @@ def test_it_ends_with_its_parent():
         start_new_session=True,
         cwd=Path(__file__).parents[3],
     )
+    assert child.stdin is not None
+    assert child.stdout is not None
     try:
-        assert child.stdout is not None
         assert child.stdout.readline() == b"begun\n"
         assert child.poll() is None
-        assert child.stdin is not None
         child.stdin.close()
         assert child.wait(30) == -signal.SIGKILL
     finally:
