@@ -17,7 +17,7 @@ from benchmarks.networks import Problem, network
 from benchmarks.peers import HandWritten, Peer
 from benchmarks.trajectory_faults import TrajectoryFault
 from compare import Verdict, check_gradients, check_trajectory
-from compare.judge.reports.gradient_report import CONDUCT
+from compare.judge.reports.gradient_report import SIDE_EFFECTS
 from compare.suite.shallow import shallow_loss
 
 EXAMPLES = 1797  # in the networks that are timed: the digits, the largest set that `backproof verify` has
@@ -79,7 +79,7 @@ def judge_faults(faults: Iterable[Fault]) -> dict[str, Tally]:
         else:
             kinds = {diagnosis.kind for diagnosis in report.diagnoses}
             place, side = report.first_wrong, report.wrong_side
-            caught = report.verdict is Verdict.DISAGREE or bool(kinds & CONDUCT)
+            caught = report.verdict is Verdict.DISAGREE or bool(kinds & SIDE_EFFECTS)
         true = sorted(fault.kinds)
         tally.count(
             fault.name,

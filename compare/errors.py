@@ -1,15 +1,15 @@
-"""What is raised for input that cannot be worked with, and around the code under test."""
+"""The exceptions for unusable input and for errors of the code under test."""
 
 
 class BadInput(ValueError):
-    """What the user gave cannot be worked with; the message says what came, what was expected, what to do."""
+    """The input cannot be used. The message says what was received, what was expected and what to do."""
 
 
 class CodeUnderTestFailed(Exception):
-    """The code under test raised, or returned what it should not. `error` says what.
+    """The code under test raised an exception or returned something unusable; `error` says what.
 
-    At the caller's own point, `error` itself is raised; elsewhere the code may refuse what its caller never gave it.
-    An exception of the judge's own is never one of these.
+    At the caller's own point, `error` itself is raised. At a perturbed point it becomes a note, because the code may
+    reject values that its caller never uses. An exception in the judge's own code is never wrapped in this class.
     """
 
     def __init__(self, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""Trees of arrays: their leaves under names that nothing else has, and where one is built otherwise than another."""
+"""Trees of arrays: unique names for their leaves, and where the structure of two trees differs."""
 
 import functools
 from collections import Counter
@@ -12,27 +12,27 @@ import numpy as np
 LOSS = "loss"
 
 Pytree = Any  # a tree of arrays and numbers, as JAX has them: dicts, lists, tuples, NamedTuples, None
-Leaves = dict[str, np.ndarray]  # the arrays of a tree, each under a name that nothing else has
+Leaves = dict[str, np.ndarray]  # the arrays of a tree by their unique names
 GradientFunction = Callable[..., Any]  # (parameters, *args) -> (loss, gradients[, intermediates]), by hand
 Loss = Callable[..., Any]  # (parameters, *args) -> one number, traceable by JAX
 
 
 def as_array(value: Any) -> np.ndarray:
-    """Anything that NumPy can read, wherever it lives: lists, JAX, PyTorch, or by DLPack from a device.
+    """Anything that NumPy can read as an array: lists, JAX, PyTorch, or arrays on a device by DLPack.
 
     Raises TypeError for what holds no numbers.
     """
     if is_key(value):
         value = jax.random.key_data(value)
-    elif hasattr(value, "detach"):  # a tensor that still remembers where it came from
+    elif hasattr(value, "detach"):  # a PyTorch tensor that requires a gradient
         value = value.detach()
     try:
         array = np.asarray(value)
     except TypeError:
         name = str(getattr(value, "dtype", "")).rpartition(".")[2]
-        if hasattr(value, "float") and name in _SHORT:  # PyTorch's, which NumPy has no name for
+        if hasattr(value, "float") and name in _SHORT:  # dtypes of PyTorch that NumPy does not have
             return np.asarray(value.float()).astype(jnp.dtype(name))
-        array = np.from_dlpack(value, device="cpu", copy=True)  # CuPy refuses to copy to the host without being asked
+        array = np.from_dlpack(value, device="cpu", copy=True)  # CuPy copies to the host only if asked
     if array.dtype == object:
         if hasattr(value, "toarray"):
             raise TypeError(f"a leaf is a sparse {type(value).__name__}; make it an array first, with .toarray().")
@@ -41,7 +41,7 @@ def as_array(value: Any) -> np.ndarray:
 
 
 def as_input(value: Any) -> np.ndarray:
-    """What the caller gives, as a copy in NumPy. Raises TypeError for numbers that JAX has not, with the cure."""
+    """A caller's input, copied to NumPy. Raises TypeError for dtypes that JAX does not have, and says what to do."""
     array = np.array(as_array(value))
     if not array.dtype.isnative:
         raise TypeError(
@@ -67,17 +67,17 @@ def all_finite(value: np.ndarray) -> bool:
 
 
 def is_key(value: Any) -> bool:
-    """One of JAX's random keys, which are arrays of no numbers."""
+    """Whether it is one of JAX's random keys, which are arrays without numbers."""
     return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def own(value: Any) -> Any:
-    """A copy of an array, as NumPy's, in its memory layout. Numbers of Python, which have no dtype, pass."""
+    """A NumPy copy of an array, in its memory layout. Python numbers, which have no dtype, are returned as they are."""
     return value if type(value) in (float, int) else np.array(as_array(value))
 
 
 def copies(tree: Any) -> Any:
-    """`tree`, its arrays copied in their memory layout, so that nobody else notices what is written to them."""
+    """`tree` with its arrays copied, in their memory layout, so that the caller's are safe from writes."""
 
     def copied(leaf: Any) -> Any:
         array = isinstance(leaf, np.ndarray | np.generic | jax.Array) and not is_key(leaf)
@@ -87,7 +87,7 @@ def copies(tree: Any) -> Any:
 
 
 def laid_out(values: np.ndarray, model: np.ndarray) -> np.ndarray:
-    """`values` in the memory layout of `model`, which a C function may count on."""
+    """`values` in the memory layout of `model`, on which a C function may rely."""
     if values.shape == model.shape:
         out = np.empty_like(model, values.dtype)
         out[...] = values
@@ -97,16 +97,16 @@ def laid_out(values: np.ndarray, model: np.ndarray) -> np.ndarray:
 
 
 def leaves_by_path(tree: Any) -> dict[str, np.ndarray]:
-    """Leaves as NumPy arrays under names such as `W1` or `0.weight`; the tree itself is called `value`."""
+    """Leaves as NumPy arrays, by names such as `W1` or `0.weight`. A tree that is one array is called `value`."""
     leaves, structure = jax.tree.flatten(tree)
     return {path: as_array(leaf) for path, leaf in zip(paths(structure), leaves, strict=True)}
 
 
 @functools.lru_cache(maxsize=256)
 def paths(structure: Any) -> list[str]:
-    """The names of a tree's leaves: found once for a structure, because training asks at every step.
+    """The names of a tree's leaves. Cached, because a check of training needs them at every step.
 
-    A name that two leaves would have, or that is the loss's, is written out: `['a.b']` beside `['a']['b']`.
+    A name that two leaves would share, or that is "loss", is written out: `['a.b']` beside `['a']['b']`.
     """
     numbered = jax.tree.unflatten(structure, range(structure.num_leaves))
     keys = [path for path, _ in jax.tree_util.tree_flatten_with_path(numbered)[0]]
@@ -119,46 +119,46 @@ def paths(structure: Any) -> list[str]:
 
 
 def like(model: Any, tree: Any) -> Any:
-    """`tree`, where it is built as `model` is, in its very structure, and its numbers in the dtypes of `model`.
+    """`tree` with the containers of `model`, and its Python numbers in the dtypes of the scalars of `model`.
 
-    Lists and tuples stand for each other, as do all mappings. A number of Python takes the dtype of the scalar whose
-    place it has. What is built otherwise, and said to be by `misbuilt`, stays as it is.
+    Lists and tuples are interchangeable, and so are all mappings. A tree with `structure_mismatches` is returned as it
+    is.
     """
     leaves, structure = jax.tree.flatten(model)
-    came, built = jax.tree.flatten(tree)
-    if paths(structure) != paths(built) or misbuilt(model, tree):
+    values, other = jax.tree.flatten(tree)
+    if paths(structure) != paths(other) or structure_mismatches(model, tree):
         return tree
-    return jax.tree.unflatten(structure, [number_like(value, leaf) for value, leaf in zip(came, leaves, strict=True)])
+    return jax.tree.unflatten(structure, [number_like(value, leaf) for value, leaf in zip(values, leaves, strict=True)])
 
 
 def number_like(value: Any, model: Any) -> Any:
-    """A number of Python in the dtype of a scalar; arrays, and NumPy's scalars, have one of their own."""
+    """A Python number in the dtype of a scalar. Arrays and NumPy's scalars keep their own dtype."""
     if type(value) in (float, int) and np.ndim(model) == 0:
         with np.errstate(over="ignore"):
             return np.asarray(value).astype(model.dtype)
     return value
 
 
-def misbuilt(model: Any, tree: Any) -> dict[str, str]:
-    """Where `tree` is built otherwise than `model`, by the leaf's path in `model`, and how, in words.
+def structure_mismatches(model: Any, tree: Any) -> dict[str, str]:
+    """Where the structure of `tree` differs from that of `model`: messages by the leaf's path in `model`.
 
-    Nothing is said of single leaves that are missing or too many: they are found by name.
+    Single leaves that are missing or superfluous are not among them, because they are found by their names.
     """
     if jax.tree.structure(tree) == jax.tree.structure(model):
         return {}
     names = jax.tree.unflatten(jax.tree.structure(model), paths(jax.tree.structure(model)))
-    return dict(_misbuilt(model, names, tree))
+    return dict(_structure_mismatches(model, names, tree))
 
 
-def _misbuilt(model: Any, names: Any, tree: Any) -> Iterator[tuple[str, str]]:
+def _structure_mismatches(model: Any, names: Any, tree: Any) -> Iterator[tuple[str, str]]:
     if _kind(model) != _kind(tree):
-        message = f"{_in_words(tree)} came, where {_in_words(model)} is expected: {_cure(model)}"
+        message = f"got {_in_words(tree)}, expected {_in_words(model)}: {_cure(model)}"
         yield from ((name, message) for name in jax.tree.leaves(names))
     elif _kind(model) != "leaf":
-        inner, named, came = (_children(part) for part in (model, names, tree))
+        inner, named, actual = (_children(part) for part in (model, names, tree))
         for key, child in inner.items():
-            if key in came:
-                yield from _misbuilt(child, named[key], came[key])
+            if key in actual:
+                yield from _structure_mismatches(child, named[key], actual[key])
 
 
 def _kind(tree: Any) -> str:
@@ -174,7 +174,7 @@ def _kind(tree: Any) -> str:
 
 
 def _children(tree: Any) -> dict[str, Any]:
-    """What is directly inside, by its key."""
+    """The direct children of a container, by key."""
     inner, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda part: part is not tree)
     return {jax.tree_util.keystr(path): part for path, part in inner}
 

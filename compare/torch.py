@@ -401,7 +401,7 @@ def _reported(pair: _Pair, point: _Point, probe: str | None = None) -> GradientR
         notes=notes,
         arithmetic=list(point.arithmetic.values()),
         outputs=point.outputs,
-        allowance=f"16 standard deviations of rounding in {pair.dtype} (every operation's result moved, {runs}).",
+        allowance=f"16 standard deviations of rounding in {pair.dtype} (every operation perturbed, {runs}).",
     )
 
 

@@ -1,4 +1,4 @@
-"""Gradients by hand against gradients by JAX: at the caller's point, at others, and where and why they part."""
+"""Compares gradients derived by hand with those that JAX derives, at the caller's point and at perturbed ones."""
 
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -55,35 +55,44 @@ def check_gradients(
 ) -> GradientReport:
     """Compare gradients derived by hand with those that JAX derives from `loss`.
 
-    `loss_and_gradients(parameters, *args) -> (loss, gradients)` is the side derived by hand. It gets NumPy arrays
-    and may return anything that `np.asarray` or DLPack reads. `loss(parameters, *args) -> scalar` must be
-    traceable by JAX; None for the hand-written side's own, which is traced through NumPy where that can be, and looked
-    at by finite differences where not. `gradients` must have the structure, shapes and dtypes of `parameters`, any
-    pytree of arrays; `args`, arrays or numbers in any tree, are not differentiated. Scalars may be numbers of Python,
-    which have no dtype of their own.
+    The reference is JAX's gradient, evaluated in float64. Each entry may differ from it by the rounding tolerance of
+    the parameters' dtype, which is measured at this point (`compare.judge.roundoff`). Memory is bounded by a few times
+    that of the gradient.
 
-    If it returns a third value, a dict of gradients with respect to intermediates, these are compared with those
-    of the values that `loss` marks with `tap` under the same names, and a fault is located among them.
+    Args:
+        loss_and_gradients: the hand-written side, `(parameters, *args) -> (loss, gradients)`. It gets NumPy arrays and
+            may return anything that `np.asarray` or DLPack reads. `gradients` must have the structure, shapes and
+            dtypes of `parameters`. The loss may be None: then it is not compared. A third value, a dict, holds the
+            gradients of intermediates that `loss` marks with `tap` under the same names; an error is then located
+            among them.
+        loss: the reference, `(parameters, *args) -> scalar`, traceable by JAX. None takes the hand-written side's own
+            loss: its NumPy is traced by JAX where that is possible, else finite differences of it are the reference.
+        parameters: the floating-point arrays to differentiate by, in any pytree.
+        *args: further arguments, which are not differentiated: arrays and numbers in any pytree. Flags, strings,
+            functions, sparse matrices and data frames are passed on as they are; `loss` gets sparse matrices and data
+            frames as arrays.
+        seed: the seed of everything random in the check.
+        probes: whether to check at perturbed points as well: True for the usual ones, False for none, or a list of
+            `Probe`.
+        references: whether to find out by finite differences and complex steps which side is wrong, or if both are.
+        strict: whether lost digits, overflow and clipping (`report.arithmetic`) make the verdict DISAGREE.
+        at_least: a relative tolerance for gradients that are approximate by design, one for all or by the name of a
+            leaf.
+        domain: what parameters and arguments must remain at perturbed points, by name: "positive", "negative",
+            "unit interval", "positive definite" or "fixed".
+        accumulate: the dtype in which sums of 16-bit numbers are expected to be formed: None for float32, a dtype, or
+            "input" for that of the terms.
+        convention: of complex parameters x + iy, "jax" for the gradient dL/dx - i dL/dy, "conjugate" for its complex
+            conjugate, as in PyTorch.
+        static: the names or positions of arguments that must not be traced, such as a length.
 
-    The reference is JAX's gradient in float64. Every entry is held against the rounding tolerance of the parameters'
-    dtype (`compare.judge.roundoff`). `probes` looks at other points too: True for the usual ones, False for none, or a
-    sequence of your own (`compare.judge.evaluation.perturbed_points`). `references` asks finite differences and complex
-    steps which side is wrong, and whether both are. Memory is bounded by a few times that of the gradient itself.
+    Returns:
+        The report. Its verdict is DISAGREE only where the gradient cannot be correct, and INCONCLUSIVE if the loss is
+        not finite, the point is nonsmooth, rounding can be as large as a gradient, or both sides contradict the loss.
 
-    The verdict is about the derivation. What the arithmetic loses at the caller's point, and what overflows or is
-    clipped elsewhere, is said in `report.arithmetic`, and is a fault only with `strict`. `at_least` is a relative
-    tolerance for what is approximate by design, for everything or by the name of a leaf. `domain` says of parameters
-    and arguments, by name, what they must stay at perturbed points: "positive", "negative", "unit interval", "positive
-    definite" or "fixed". Sums of 16-bit numbers are expected to be formed in float32, or in `accumulate`, a dtype or
-    "input". Of complex parameters x + iy the gradient is dL/dx - i dL/dy, as JAX has it, or with
-    `convention="conjugate"` its conjugate, as PyTorch does. Flags, strings, functions, sparse matrices and data frames
-    among the arguments stay as they are, and so do those that `static` names, such as a length; the loss gets sparse
-    matrices and data frames as arrays.
-
-    DISAGREE is said only where a correct gradient cannot be; INCONCLUSIVE if the loss is not finite, the point is a
-    nonsmooth one, rounding may be as large as a gradient, or the loss contradicts both sides. Raises TypeError if what
-    is returned holds no gradients, and BadInput, a ValueError, if there is nothing to differentiate, or names cannot be
-    told apart.
+    Raises:
+        TypeError: if the hand-written side returns no gradients, or JAX cannot trace or differentiate the loss.
+        BadInput: a ValueError, if there is nothing to differentiate or two leaves have the same name.
     """
     return check(
         loss_and_gradients,
@@ -122,13 +131,15 @@ def check(
     hidden: frozenset[str] = frozenset(),
     own: bool = False,
 ) -> GradientReport:
-    """What every door comes to: `check_gradients`, and the two options that a forward and backward pair needs.
+    """`check_gradients` with the options that the other checks need, which all call this function.
 
-    `outputs` are names of taps whose values are compared, too; the hand-written side then returns them last, by name.
-    `given(*args)` are the gradients of such values, by name, which are known exactly. `hidden` are quantities that have
-    no row of their own. `own`: whether `loss` is made of the hand-written side, so that differences may take its place.
+    Args:
+        outputs: the names of taps whose values are compared as well; the hand-written side returns them last, by name.
+        given: `(*args) -> gradients`: the gradients of these values, by name, which are known exactly.
+        hidden: the quantities without a row of their own.
+        own: whether `loss` is derived from the hand-written side, so that finite differences can replace it.
     """
-    chosen = _chosen(probes)  # refused before anything is called
+    chosen = _chosen(probes)  # bad ones are refused before any function is called
     parameters = jax.tree.map(as_input, parameters)
     names = _argument_names(loss_and_gradients, len(args))
     fixed = places(args, static, names)
@@ -184,7 +195,11 @@ def check(
         )
         try:
             report = _check(known, parameters, args, chosen, references)
-            report = replace(report, notes=[*report.notes, ITS_OWN]) if own else report
+            report = (
+                replace(report, notes=[*report.notes, _traced_from_numpy("forward pass" if outputs else "loss")])
+                if own
+                else report
+            )
         except CodeUnderTestFailed as failure:  # at the caller's own point
             raise failure.error from None
     if has_complex(whole):
@@ -193,7 +208,7 @@ def check(
 
 
 def _differentiable(loss: Program, own: bool) -> None:
-    """Have its gradient derived. Raises TypeError if JAX cannot; Untraceable, if it is the hand-written side's own."""
+    """Derive its gradient. Raises TypeError if JAX cannot, or Untraceable if the loss is the hand-written one."""
     try:
         _ = loss.gradient_plan
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -203,7 +218,7 @@ def _differentiable(loss: Program, own: bool) -> None:
 
 
 def refuse_what_is_no_number(result: Any) -> None:
-    """Raises TypeError for what a loss may not return, `result` being an array, traced or not, or anything else."""
+    """Raises TypeError unless `result`, traced or not, is one real floating-point number."""
     dtype, shape = getattr(result, "dtype", None), getattr(result, "shape", None)
     if dtype is not None and shape == () and jax.numpy.issubdtype(dtype, np.floating):
         return
@@ -219,14 +234,15 @@ def refuse_what_is_no_number(result: Any) -> None:
     raise TypeError(f"loss must return one floating-point number, but it returns {came}. {mend}")
 
 
-ITS_OWN = (
-    "the reference is JAX's gradient of the hand-written loss itself, whose NumPy was traced: a fault of the loss is "
-    "not seen."
-)
+def _traced_from_numpy(what: str) -> str:
+    return (
+        f"the reference is JAX's derivative of the hand-written {what}, traced from its NumPy code: an error of the "
+        f"{what} itself cannot be detected."
+    )
 
 
 def of_its_own(loss_and_gradients: GradientFunction) -> Loss:
-    """The hand-written function's own loss, as one that JAX can trace. Raises Untraceable, when it is called."""
+    """The hand-written function's own loss, for JAX to trace. It raises Untraceable if that is impossible."""
     function = traceable(loss_and_gradients)
 
     def loss(parameters: Pytree, *args: Pytree) -> Any:
@@ -234,7 +250,7 @@ def of_its_own(loss_and_gradients: GradientFunction) -> Loss:
             result = function(parameters, *args)
         except Untraceable:
             raise
-        except Exception as error:  # of the code under test, or of an array that is none
+        except Exception as error:  # from the code under test, or because a traced array is no NumPy array
             raise Untraceable(
                 f"JAX cannot trace it ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
             ) from error
@@ -247,7 +263,7 @@ def of_its_own(loss_and_gradients: GradientFunction) -> Loss:
 
 
 def _strictly(report: GradientReport) -> GradientReport:
-    """The report, but with lost digits, overflow and clipping for faults."""
+    """The report, DISAGREE if digits are lost or anything overflows or is clipped."""
     if report.verdict is not Verdict.AGREE or not report.arithmetic:
         return report
     causes = [Diagnosis(None, "arithmetic", words) for words in report.arithmetic]
@@ -255,12 +271,12 @@ def _strictly(report: GradientReport) -> GradientReport:
 
 
 def _relative(at_least: Any, parameters: Pytree) -> Any:
-    """`at_least`, if it is a tolerance. Raises BadInput, a ValueError."""
+    """`at_least`, checked. Raises BadInput."""
     named = at_least if isinstance(at_least, Mapping) else {LOSS: at_least}
     known = {LOSS, *leaves_by_path(parameters)}
     for name, share in named.items():
         if name not in known:
-            raise BadInput(f"at_least names {name!r}, but there are {', '.join(sorted(known))}.")
+            raise BadInput(f"at_least names {name!r}, which is not among {', '.join(sorted(known))}.")
         if not isinstance(share, int | float) or not 0 <= share < 1:
             raise BadInput(f"at_least must be a relative tolerance from 0 to 1, got {share!r}.")
     return at_least
@@ -277,7 +293,7 @@ def _refuse_what_is_no_parameter(parameters: Pytree) -> None:
 
 
 def argument(leaf: Any) -> Any:
-    """Arrays as NumPy's, whoever made them; numbers and JAX's random keys as they are."""
+    """Any array as a NumPy array; numbers and JAX's random keys as they are."""
     if is_key(leaf) or type(leaf) in (bool, int, float, complex):
         return leaf
     if not hasattr(leaf, "__array__") and not hasattr(leaf, "__dlpack__"):
@@ -319,7 +335,7 @@ def _check(
             return GradientReport(Verdict.INCONCLUSIVE, rows, notes=[note, *lost], allowance=_allowance(check, here))
     seen = _probed(check, here, probes)
     point = seen.point or here
-    # Before the hand-written side is called again: for a while after a product, a BLAS's threads may keep the cores.
+    # This comes before the hand-written side is called again, because BLAS threads occupy the cores after a product.
     report = _confirmed(check, point, references) if point.verdict is Verdict.AGREE else None
     if seen.showed:
         check.by_hand.same_again(
@@ -336,7 +352,7 @@ def _check(
         report = GradientReport(Verdict.INCONCLUSIVE, point.rows, notes=[_why_undecided(check, point)])
     said = " ".join(seen.arithmetic)
     silent = [
-        f"{_far(name)} says nothing: {words}"
+        f"{_far(name)} could not be judged: {words}"
         for name, words in seen.showed.items()
         if words not in DECIDED and repr(name) not in said
     ]
@@ -359,19 +375,19 @@ def _far(name: str) -> str:
 
 
 def _about_the_loss(check: Check, here: Point) -> list[str]:
-    """A sentence about a loss that is missing, or of another dtype than the reference's, which is nobody's fault."""
+    """A note on a loss that is missing or has another dtype than the reference's. Neither is an error."""
     if LOSS in check.hidden:
         return []
     if here.answer.without_loss:
-        return ["the hand-written side returns no loss: it is not compared."]
+        return ["the hand-written side returns no loss, so the loss is not compared."]
     given, traced = here.actual[LOSS].dtype, check.like(check.loss.output).dtype
     if given == traced:
         return []
-    return [f"the hand-written loss is {given}, and the reference's {traced}."]
+    return [f"the hand-written loss is {given}, the reference's is {traced}."]
 
 
 def _why_undecided(check: Check, point: Point) -> str:
-    """What keeps a verdict from being given, and what to do."""
+    """Why there is no verdict, and what to do."""
     row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
     for name, argument in zip(check.names, (point.parameters, *point.args), strict=True):
         for path, leaf in leaves_by_path(argument).items():
@@ -379,42 +395,48 @@ def _why_undecided(check: Check, point: Point) -> str:
                 where = tuple(int(i) for i in np.argwhere(~np.isfinite(leaf))[0])
                 label = name if path == "value" else f"{name}: {path}"
                 place = f" at [{', '.join(map(str, where))}]" if where else ""
-                return f"the input {label} holds {leaf[where]}{place}: nothing that follows from it can be compared."
+                return f"the input {label} holds {leaf[where]}{place}: nothing computed from it can be compared."
     if row.visible is not None:
         return (
-            f"{row.path}: {row.message}. Look at another point or in a wider dtype, or write it so that it loses fewer "
+            f"{row.path}: {row.message}. Check at another point or in a wider dtype, or use a formula that loses fewer "
             "digits."
         )
-    return f"{row.path}: {row.message}. Look at a point where the loss is finite, or write it from logits."
+    return f"{row.path}: {row.message}. Check at a point where the loss is finite, or compute the loss from logits."
 
 
 def _not_known(loss: Program) -> list[str]:
-    """A sentence about the operations that the table of primitives does not have."""
+    """A note on operations that are missing from the table of primitives."""
     names = ", ".join(loss.unknown)
     if not names:
         return []
     return [
         f"the judge has no rule for {names}: JAX evaluated it in the dtypes in which it was traced, and its rounding "
-        "is estimated by moving what goes into it."
+        "error was estimated by perturbing its inputs."
     ]
 
 
 def _allowance(check: Check, point: Point) -> str:
-    """Where what is allowed comes from, in a sentence."""
+    """How the tolerances were measured, in a sentence."""
     runs = "1 run" if point.samples == 1 else f"{point.samples} runs"
-    moved = f"every operation's result moved, {runs}"
-    return f"{DEVIATIONS:g} standard deviations of rounding in {check.dtype} ({moved}), and 2 ulp."
+    how = f"every operation perturbed, {runs}"
+    return f"{DEVIATIONS:g} standard deviations of rounding in {check.dtype} ({how}), plus 2 ulp."
 
 
 def _changed(check: Check, here: Point, point: Point) -> list[str]:
-    """The names of the arguments that are others at `point`."""
+    """The names of the arguments that differ at `point`."""
     pairs = zip((here.parameters, *here.args), (point.parameters, *point.args), strict=True)
     return [name for name, (a, b) in zip(check.names, pairs, strict=True) if any(apart(a, b).values())]
 
 
 @dataclass
 class Seen:
-    """What other points showed: the first at which the sides part and its name, if there is one, and each in words."""
+    """The results at perturbed points.
+
+    Attributes:
+        point, name: the first point at which the sides disagree, and its name; None if there is none.
+        showed: the result at each point, in words, by its name.
+        notes, arithmetic: what the report says of them.
+    """
 
     point: Point | None = None
     name: str | None = None
@@ -426,7 +448,7 @@ class Seen:
 def _probed(check: Check, here: Point, probes: Sequence[probing.Probe]) -> Seen:
     seen = Seen()
     if any(row.verdict is not Verdict.AGREE and row.visible is None for row in here.rows) or here.wrong:
-        return seen  # but what rounding alone hides here may show there
+        return seen  # what only rounding hides here may still show at a perturbed point
     random = np.random.default_rng(check.seed)
     for probe in probes:
         other, seen.showed[probe.name], arithmetic = _probe(check, here, probe, random)
@@ -436,7 +458,7 @@ def _probed(check: Check, here: Point, probes: Sequence[probing.Probe]) -> Seen:
         if probe.advisory:
             names = ", ".join(sorted(other.wrong))
             seen.notes.append(
-                f"at {_far(probe.name)}, the sides differ in {names}: look whether such values may occur."
+                f"at {_far(probe.name)}, the sides differ in {names}: check whether such values can occur."
             )
             continue
         seen.point, seen.name = other, probe.name
@@ -447,9 +469,9 @@ def _probed(check: Check, here: Point, probes: Sequence[probing.Probe]) -> Seen:
 
 
 def _with_given_arguments(check: Check, here: Point, other: Point) -> tuple[Point, list[str]]:
-    """A probe's point, but with the caller's own arguments, of which none can say that they may not be so.
+    """The perturbed parameters with the caller's own arguments, which are certainly possible values.
 
-    If both sides agree there, it is the probe's point itself, and a note says so.
+    If both sides agree there, the result is the perturbed point itself, and a note says so.
     """
     changed = _changed(check, here, other)
     if check.names[0] not in changed or len(changed) == 1:
@@ -457,17 +479,17 @@ def _with_given_arguments(check: Check, here: Point, other: Point) -> tuple[Poin
     try:
         with np.errstate(all="ignore"):
             alone = check.at(other.parameters, here.args, elsewhere=True)
-    except CodeUnderTestFailed:  # it may refuse what its caller never gave it
+    except CodeUnderTestFailed:  # it may reject values that its caller never uses
         return other, []
     alone, _ = convicted(check, here, alone, "")
     if alone.verdict is Verdict.DISAGREE and not kink(check, alone):
         return alone, []
-    agree = [f"with {changed[0]} alone changed, both sides agree."] if alone.verdict is Verdict.AGREE else []
+    agree = [f"if only {changed[0]} is changed, both sides agree."] if alone.verdict is Verdict.AGREE else []
     return other, agree
 
 
 def _blamed(check: Check, point: Point, unfit: bool, references: bool) -> GradientReport:
-    """Where, why, and whose fault."""
+    """The report on a disagreement: the place, the cause and the wrong side."""
     first_wrong, causes = explain(check, point)
     if unfit or not references:
         side = "manual" if unfit else None
@@ -481,18 +503,18 @@ def _blamed(check: Check, point: Point, unfit: bool, references: bool) -> Gradie
 
 
 NEXT_STEP = (
-    "to learn which step of the backward pass is wrong, mark values on the way with compare.tap(name, value) in the "
-    "JAX function, and return their gradients last from the hand-written side, as a dict by those names."
+    "to locate the wrong step of the backward pass, mark intermediate values with compare.tap(name, value) in the JAX "
+    "function, and let the hand-written side return a dict of their gradients, by the same names, as its last value."
 )
 
 
 def _confirmed(check: Check, here: Point, references: bool) -> GradientReport:
-    """Both sides agree: so does the loss, unless it cannot be differentiated as both sides did."""
+    """The report where both sides agree: INCONCLUSIVE if finite differences of the loss contradict both."""
     if not references:
         return GradientReport(Verdict.AGREE, here.rows)
     opinions = fits_its_loss(check, here)
     if not all(opinion.consistent for opinion in opinions.values()):
-        # At a nonsmooth point that both sides call by the same name, no difference tells: look beside it.
+        # At a nonsmooth point, finite differences cannot confirm the derivative that both sides choose: look beside it.
         near = beside(check, here)
         if near is not None:
             opinions = fits_its_loss(check, near)
@@ -500,11 +522,11 @@ def _confirmed(check: Check, here: Point, references: bool) -> GradientReport:
         return GradientReport(Verdict.AGREE, here.rows, references=opinions)
     meant = intended(check, here)
     if meant:
-        note = f"both sides agree, and the loss itself changes otherwise: JAX's program has {meant}, which says so."
+        note = f"both sides agree, but not with finite differences of the loss, as intended: JAX's program has {meant}."
         return GradientReport(Verdict.AGREE, here.rows, references=opinions, notes=[note])
     note = (
-        "both sides agree with each other but not with the loss itself, by finite differences: is there a jump in the "
-        "loss? If it is meant, references=False leaves them out."
+        "both sides agree with each other but not with finite differences of the loss: is there a jump in the loss? If "
+        "it is intended, references=False skips the finite differences."
     )
     return GradientReport(Verdict.INCONCLUSIVE, here.rows, references=opinions, notes=[note])
 
@@ -515,16 +537,16 @@ DECIDED = {"agree", "disagree", "does not apply"}
 def _probe(
     check: Check, here: Point, probe: probing.Probe, random: np.random.Generator
 ) -> tuple[Point | None, str, list[str]]:
-    """The point, what it showed in a word or a sentence, and what it shows of the arithmetic."""
+    """The perturbed point, its result in words, and what it shows of the arithmetic."""
     moved = probe.move(here.parameters, here.args, random)
     if moved is None:
         return None, "does not apply", []
     parameters, args = moved
     parameters, *args = kept(check.domain, check.names, (here.parameters, *here.args), (parameters, *args), random)
     try:
-        with np.errstate(all="ignore"):  # overflow is looked for here, and reported as what it does
+        with np.errstate(all="ignore"):  # overflow is expected here, and is reported
             point = check.at(parameters, tuple(args), elsewhere=True)
-    except CodeUnderTestFailed as failure:  # where its caller never was
+    except CodeUnderTestFailed as failure:  # which may be right at values that its caller never uses
         return None, f"the code under test raised {failure}", []
     point, arithmetic = convicted(check, here, point, probe.name, clips=probe in probing.DEFAULT and not probe.advisory)
     if point.verdict is Verdict.INCONCLUSIVE:
@@ -534,7 +556,7 @@ def _probe(
 
 
 def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
-    """What the function calls its arguments, for messages."""
+    """The names of a function's arguments, for messages."""
     try:
         signature = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # a builtin, a C function
@@ -545,7 +567,11 @@ def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
 
 
 def assert_gradients_agree(*args: Any, **options: Any) -> None:
-    """`check_gradients`, but raise GradientMismatch unless the verdict is AGREE."""
+    """`check_gradients` for tests, with the same arguments.
+
+    Raises:
+        GradientMismatch: an AssertionError with the report, unless the verdict is AGREE.
+    """
     report = check_gradients(*args, **options)
     if report.verdict is not Verdict.AGREE:
         raise GradientMismatch(report)

@@ -1,7 +1,7 @@
-"""A hand-written forward and backward pair against JAX's vector-Jacobian product of the same function.
+"""Compares a hand-written forward and backward pair with JAX's vector-Jacobian product of the same function.
 
-The pair is turned into a loss, the inner product of the value with a random cotangent, so that everything that
-`check_gradients` knows about losses is known about it: probes, rounding, causes, conduct.
+The pair is turned into a loss, the inner product of the value and a random cotangent. So everything that
+`check_gradients` does is done for it, too: perturbed points, rounding tolerances, causes, side effects.
 """
 
 import functools
@@ -27,17 +27,14 @@ from compare.judge.reports.verdict import Diagnosis, Row, Verdict
 from compare.platform import precise
 from compare.pytrees import LOSS, as_array, copies, leaves_by_path
 
-# A stream of its own: people draw their inputs from default_rng(0), and an output gradient equal to the input hides
-# transposes again.
+# A random stream of its own. Many people draw their inputs from default_rng(0), and an output gradient that equals the
+# input hides transposes.
 COTANGENTS = 1_000_003
 
 
 @dataclass(frozen=True)
 class _Contracted:
-    """`(floating inputs), cotangent, other inputs -> <cotangent, function(*inputs)>`; equal if the function is.
-
-    A class and not a closure, so that checking a function again finds it compiled.
-    """
+    """The loss `(floating inputs), cotangent, other inputs -> <cotangent, function(*inputs)>`."""
 
     function: Callable[..., Any]
     places: tuple[bool, ...]
@@ -50,7 +47,7 @@ class _Contracted:
 
 
 def _marked(path: Any, leaf: Any) -> Any:
-    """Marked, because many a derivative is written with the value: `1 - output**2`."""
+    """The output, marked with `tap`, because derivatives are often formulas of it: `1 - output**2`."""
     return tap(_name(path), leaf)
 
 
@@ -64,7 +61,7 @@ def _merged(places: tuple[bool, ...], inputs: Sequence[Any], others: dict[str, A
 
 
 def _pair(result: Any) -> Any:
-    """Raises BadInput, a ValueError."""
+    """What `forward` returned, checked. Raises BadInput."""
     if not isinstance(result, tuple | list) or len(result) != 2:
         count = f" of {len(result)}" if isinstance(result, tuple | list) else ""
         raise BadInput(
@@ -75,19 +72,19 @@ def _pair(result: Any) -> Any:
 
 
 def _named(names: tuple[str, ...], values: Sequence[Any]) -> Any:
-    """The values under the names: a dict would not keep their order in JAX. What is too much is `gradient_2`, say."""
+    """A NamedTuple, because JAX sorts a dict. Values without a name are called `gradient_2` and so on."""
     extra = tuple(f"gradient_{i}" for i in range(len(names), len(values)))
     return _fields((*names, *extra)[: len(values)])._make(values)
 
 
 @functools.lru_cache(maxsize=256)
 def _fields(names: tuple[str, ...]) -> Any:
-    """One class for the same names, so that two trees with them have one structure."""
+    """Cached, because two trees have the same structure only if their NamedTuple is the same class."""
     return namedtuple("Inputs", names)
 
 
 def _names_of(function: Callable[..., Any], count: int) -> tuple[str, ...] | None:
-    """What a function calls its inputs; None if it does not say, or in a way that no field may be called."""
+    """The names of a function's inputs; None if it has none or they cannot be the fields of a NamedTuple."""
     try:
         signature = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # a builtin, a C function
@@ -99,16 +96,16 @@ def _names_of(function: Callable[..., Any], count: int) -> tuple[str, ...] | Non
 
 
 def _refuse_names(names: Sequence[str], count: int) -> None:
-    """Raises BadInput unless they tell the inputs apart."""
+    """Raises BadInput unless there is one usable name for each input."""
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise BadInput(f"names must be a sequence of names, one for each input, got {names!r}.")
     if len(names) != count:
         raise BadInput(f"names must hold one name for each of the {count} inputs, but it holds {len(names)}.")
     if len(set(names)) < count:
-        raise BadInput(f"names must tell the inputs apart, got {', '.join(names)}.")
+        raise BadInput(f"names must be different from each other, got {', '.join(names)}.")
     for name in names:
         if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
-            raise BadInput(f"names must be such as arguments have, and not begin with _, got {name!r}.")
+            raise BadInput(f"names must be valid argument names that do not begin with _, got {name!r}.")
 
 
 def check_vjp(
@@ -123,19 +120,30 @@ def check_vjp(
 ) -> GradientReport:
     """Compare a hand-written forward and backward pair with `function` and JAX's vector-Jacobian product of it.
 
-    `forward(*inputs) -> (value, cache)` and `backward(output_gradient, cache) -> gradient`, or a tuple with one
-    gradient for each floating-point input, in order (or one for every input, with None for the others).
-    `function(*inputs) -> value` must be traceable by JAX; None for `forward` itself, as in `check_gradients`. Inputs
-    that are not floating-point arrays pass through.
+    The output gradient is random, because one that is all ones hides transposes, sums and all of batch normalization.
+    Where both sides agree, `backward` is called twice more: with an output gradient that is not contiguous in memory,
+    and with one of stride 0, as a sum's gradient is.
 
-    The report has a row for the output, which is compared entry by entry, and one for each input, by the name that
-    `forward` gives it, or that `names` does. The output gradient is drawn from `seed`, of both signs and never ones,
-    which hide transposes, sums and all of batch normalization. As in JAX, output gradients and gradients of complex
-    values are not conjugated; with `convention="conjugate"` they are, as in PyTorch. Where both sides agree, backward
-    is asked twice more: with the same output gradient, not contiguous in memory, and with one of stride 0, as a sum's.
+    Args:
+        forward: the hand-written forward pass, `(*inputs) -> (value, cache)`.
+        backward: the hand-written backward pass, `(output_gradient, cache) -> gradient`, or a tuple with one gradient
+            for each floating-point input, in order (or for each input, with None for the others). One more value in
+            the tuple, a dict, holds the gradients of intermediates that `function` marks with `tap`; an error is then
+            located among them.
+        function: the reference, `(*inputs) -> value`, traceable by JAX; None for `forward` itself.
+        *inputs: the inputs. Those that are not floating-point arrays are not differentiated.
+        seed: the seed of the output gradient and of everything else that is random in the check.
+        names: the names of the inputs in the report; by default those of `forward`'s arguments.
+        convention: "jax": neither output gradients nor gradients of complex values are conjugated. "conjugate": both
+            are, as in PyTorch.
+        **options: those of `check_gradients`.
 
-    Options and errors are those of `check_gradients`. If the tuple has one more value, a dict, it holds gradients of
-    intermediates that `function` marks with `tap`, and a fault is located among them.
+    Returns:
+        The report, with a row for the output, which is compared entry by entry, and one for each input.
+
+    Raises:
+        TypeError: as `check_gradients`.
+        BadInput: a ValueError, if no input is a floating-point array, `forward` returns no pair, or names are unusable.
     """
     arrays = [np.array(x) if isinstance(x, float) else jax.tree.map(argument, x) for x in inputs]
     places = tuple(isinstance(x, np.ndarray) and jnp.issubdtype(x.dtype, jnp.inexact) for x in arrays)
@@ -150,7 +158,7 @@ def check_vjp(
     build = tuple
     if called is not None:
         build = functools.partial(_named, tuple(name for name, place in zip(called, places, strict=True) if place))
-    digits = len(str(len(arrays)))  # so that the names sort as the inputs do: JAX goes through a dict by its keys
+    digits = len(str(len(arrays)))  # padded with zeros, because JAX sorts a dict by its keys
     others = {f"input {i:0{digits}}": x for i, (x, place) in enumerate(zip(arrays, places, strict=True)) if not place}
     value, _ = _pair(forward(*(np.copy(x) if isinstance(x, np.ndarray) else x for x in arrays)))
     value = jax.tree.map(as_array, value)
@@ -219,7 +227,7 @@ def _pairs(leaves: list[np.ndarray], cotangent: Any) -> Iterator[tuple[np.ndarra
 
 
 def _value_of(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """The hand-written forward pass as a function that JAX can trace. Raises Untraceable, when it is called."""
+    """The hand-written forward pass, as a function for JAX to trace. It raises Untraceable if that is impossible."""
     function = traceable(forward)
 
     def value(*inputs: Any) -> Any:
@@ -227,7 +235,7 @@ def _value_of(forward: Callable[..., Any]) -> Callable[..., Any]:
             return _pair(function(*inputs))[0]
         except (Untraceable, BadInput):
             raise
-        except Exception as error:  # of the code under test, or of an array that is none
+        except Exception as error:  # from the code under test, or because a traced array is no NumPy array
             words = str(error).partition("\n")[0]
             raise Untraceable(f"JAX cannot trace it ({type(error).__name__}: {words})") from error
 
@@ -242,10 +250,10 @@ def _shown(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _otherwise(value: Any, expected: Any) -> GradientReport | None:
-    """A report on an output of another structure or shape than the reference's: nothing else can be compared."""
+    """The report on an output whose structure or shape is wrong, so that nothing else can be compared; else None."""
     if jax.tree.structure(value) != jax.tree.structure(expected):
         ours, theirs = jax.tree.structure(value), jax.tree.structure(expected)
-        words = f"the output has the structure {ours}, and the reference's {theirs}."
+        words = f"the output has the structure {ours}, the reference has {theirs}."
         return GradientReport(
             Verdict.DISAGREE, [], "output", [Diagnosis("output", "structure", words)], "manual", outputs=("output",)
         )
@@ -268,19 +276,19 @@ def _otherwise(value: Any, expected: Any) -> GradientReport | None:
 def _in_other_layouts(
     report: GradientReport, gradients: Callable[..., Any], inputs: Any, cotangent: Any, others: Any
 ) -> GradientReport:
-    """The report, and a fault if the backward pass depends on how the output gradient lies in memory."""
+    """The report, DISAGREE if the backward pass depends on the memory layout of the output gradient."""
     constant = jax.tree.map(lambda c: np.full(c.shape, c.flat[0] if c.size else 0, c.dtype), cotangent)
     looks = (
         ("not contiguous", cotangent, jax.tree.map(_strided, cotangent)),
-        ("of stride 0, as that of a sum is", constant, jax.tree.map(_of_one_number, constant)),
+        ("of stride 0 (as that of a sum is)", constant, jax.tree.map(_of_one_number, constant)),
     )
-    # How large each gradient is for the drawn output gradient: of a softmax, that for a constant one is 0, to rounding.
+    # The size of each gradient for the random output gradient: for a constant one, that of a softmax is 0 to rounding.
     sizes: dict[str, float] = {}
     for words, plain, otherwise in looks:
         try:
             with np.errstate(all="ignore"):
                 right, found = (copies(gradients(copies(inputs), c, copies(others))[1]) for c in (plain, otherwise))
-        except Exception as error:  # it may refuse what it was not made for
+        except Exception as error:  # it may reject such arrays
             note = f"an output gradient that is {words} in memory is refused: {error}"
             return replace(report, notes=[*report.notes, note])
         leaves = leaves_by_path(right)
@@ -288,8 +296,8 @@ def _in_other_layouts(
         differing = [path for path, leaf in leaves.items() if not _alike(leaf, found, path, sizes.get(path, 0.0))]
         if differing:
             message = (
-                f"with an output gradient that is {words} in memory, the gradient of {', '.join(differing)} is "
-                "another: use its strides, or make it contiguous first (np.ascontiguousarray)."
+                f"with an output gradient that is {words} in memory, the gradient of {', '.join(differing)} "
+                "changes: read the output gradient by its strides, or copy it first (np.ascontiguousarray)."
             )
             cause = Diagnosis(differing[0], "layout", message)
             return replace(report, verdict=Verdict.DISAGREE, diagnoses=[cause, *report.diagnoses], wrong_side="manual")
@@ -297,7 +305,7 @@ def _in_other_layouts(
 
 
 def _alike(right: np.ndarray, found: Any, path: str, size: float) -> bool:
-    """To half of the digits of the larger of `right` and `size`: products of another layout round otherwise."""
+    """Whether they agree in half of the digits of the larger of `right` and `size`: rounding depends on the layout."""
     other = leaves_by_path(found).get(path)
     if other is None or other.shape != right.shape:
         return False
@@ -308,9 +316,9 @@ def _alike(right: np.ndarray, found: Any, path: str, size: float) -> bool:
 
 
 def _strided(array: np.ndarray) -> np.ndarray:
-    """The same numbers, the first axis the fastest in memory, each followed by a number that is not among them.
+    """The same values with the first axis the fastest in memory, and a foreign number after each of them.
 
-    Whoever takes them for contiguous reads wrong ones.
+    Code that takes the array for contiguous reads wrong numbers.
     """
     if not array.ndim:
         return array
@@ -321,14 +329,18 @@ def _strided(array: np.ndarray) -> np.ndarray:
 
 
 def _of_one_number(array: np.ndarray) -> np.ndarray:
-    """One number for all entries, in memory enough for all of them, so that nobody reads beyond it."""
+    """An array of stride 0, in a buffer of full size, so that code which ignores strides does not read beyond it."""
     memory = np.full(max(array.size, 1), 7, array.dtype)
     memory[0] = array.flat[0] if array.size else 0
     return np.lib.stride_tricks.as_strided(memory, array.shape, (0,) * array.ndim)
 
 
 def assert_vjp_agrees(*args: Any, **options: Any) -> None:
-    """`check_vjp`, but raise GradientMismatch unless the verdict is AGREE."""
+    """`check_vjp` for tests, with the same arguments.
+
+    Raises:
+        GradientMismatch: an AssertionError with the report, unless the verdict is AGREE.
+    """
     report = check_vjp(*args, **options)
     if report.verdict is not Verdict.AGREE:
         raise GradientMismatch(report)

@@ -16,10 +16,10 @@ from compare.pytrees import (
     laid_out,
     leaves_by_path,
     like,
-    misbuilt,
     number_like,
     own,
     paths,
+    structure_mismatches,
 )
 
 
@@ -102,19 +102,19 @@ BUILT = [
     ({"a": ONE}, {"a": TWO}, None),
     ({"a": ONE, "b": TWO}, {"a": ONE}, None),  # a leaf that is missing is found by its name
     (Pair(ONE, TWO), Pair(TWO, ONE), None),
-    ([ONE, TWO], {0: ONE, 1: TWO}, "a dict with the keys 0, 1 came, where a list of 2 is expected"),
-    (Pair(ONE, TWO), (ONE, TWO), "a tuple of 2 came, where Pair(a, b) is expected: give the gradients as a Pair"),
-    (ONE, [1.0, 1.0, 1.0], "a list of 3 came, where an array of shape (3,) is expected: give one array (np.array"),
-    ([ONE], ONE, "an array of shape (3,) came, where a list of 1 is expected"),
-    ({"w": ONE}, [ONE], "a list of 1 came, where a dict with the keys w is expected: give each gradient under its"),
-    ({"w": ONE}, None, "None came, where a dict with the keys w is expected"),
-    (np.float64(1), {"w": ONE}, "a dict with the keys w came, where a number is expected"),
+    ([ONE, TWO], {0: ONE, 1: TWO}, "got a dict with the keys 0, 1, expected a list of 2"),
+    (Pair(ONE, TWO), (ONE, TWO), "got a tuple of 2, expected Pair(a, b): give the gradients as a Pair"),
+    (ONE, [1.0, 1.0, 1.0], "got a list of 3, expected an array of shape (3,): give one array (np.array"),
+    ([ONE], ONE, "got an array of shape (3,), expected a list of 1"),
+    ({"w": ONE}, [ONE], "got a list of 1, expected a dict with the keys w: give each gradient under its"),
+    ({"w": ONE}, None, "got None, expected a dict with the keys w"),
+    (np.float64(1), {"w": ONE}, "got a dict with the keys w, expected a number"),
 ]
 
 
 @pytest.mark.parametrize(("model", "tree", "words"), BUILT)
-def test_what_is_built_otherwise_is_said_in_words(model, tree, words):
-    found = misbuilt(model, tree)
+def test_a_structure_mismatch_is_put_in_words(model, tree, words):
+    found = structure_mismatches(model, tree)
     if words is None:
         assert found == {}
     else:
@@ -122,19 +122,19 @@ def test_what_is_built_otherwise_is_said_in_words(model, tree, words):
         assert all(message.startswith(words) for message in found.values())
 
 
-def test_only_the_part_that_is_built_otherwise_is_named():
+def test_only_the_part_whose_structure_differs_is_named():
     model = {"a": [ONE, TWO], "b": ONE}
-    assert misbuilt(model, {"a": {"x": ONE}, "b": ONE}).keys() == {"a.0", "a.1"}
+    assert structure_mismatches(model, {"a": {"x": ONE}, "b": ONE}).keys() == {"a.0", "a.1"}
 
 
 @pytest.mark.parametrize(
     ("parameters", "wrap", "words"),
     [
-        (ONE, lambda g: g.tolist(), "the gradients: a list of 3"),
-        ([ONE], lambda g: g[0], "the gradients: an array of shape (3,)"),
-        (Pair(ONE, TWO), tuple, "the gradients: a tuple of 2"),
-        ([ONE, TWO], lambda g: dict(enumerate(g)), "the gradients: a dict"),
-        ({"a": [ONE], "b": ONE}, lambda g: g | {"a": g["a"][0]}, "the gradient of a.0: an array"),
+        (ONE, lambda g: g.tolist(), "the gradients: got a list of 3"),
+        ([ONE], lambda g: g[0], "the gradients: got an array of shape (3,)"),
+        (Pair(ONE, TWO), tuple, "the gradients: got a tuple of 2"),
+        ([ONE, TWO], lambda g: dict(enumerate(g)), "the gradients: got a dict"),
+        ({"a": [ONE], "b": ONE}, lambda g: g | {"a": g["a"][0]}, "the gradient of a.0: got an array"),
     ],
 )
 def test_gradients_in_another_tree_are_refused_in_the_first_line(parameters, wrap, words):

@@ -86,7 +86,7 @@ def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[
             causes.append(Diagnosis(path, "missing-leaf", "it is missing."))
             continue
         if path not in alone.expected:
-            causes.append(Diagnosis(path, "missing-leaf", "there should be no such leaf."))
+            causes.append(Diagnosis(path, "missing-leaf", "no leaf of this name is expected."))
             continue
         value, right = np.asarray(actual[path]), alone.expected[path]
         traced = check.taps[path] if path in check.taps else check.loss.output  # noqa: SIM401  # of another type

@@ -19,7 +19,18 @@ from compare.judge.reports.verdict import Row, Verdict, compare_leaves
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import CONFIRMED, DEVIATIONS, SAMPLES, measure_gradient
 from compare.judge.roundoff.whole import Part
-from compare.pytrees import LOSS, Leaves, Pytree, as_array, copies, leaves_by_path, like, misbuilt, number_like, paths
+from compare.pytrees import (
+    LOSS,
+    Leaves,
+    Pytree,
+    as_array,
+    copies,
+    leaves_by_path,
+    like,
+    number_like,
+    paths,
+    structure_mismatches,
+)
 
 # A tolerance of this share of what is judged leaves a verdict that could not have gone the other way.
 HALF = 0.5
@@ -324,7 +335,7 @@ def read_answer(
     gradients = leaves_by_path(like(parameters, given[1]))
     loss = {} if given[0] is None else {LOSS: as_array(number_like(given[0], zero))}
     actual = loss | {**shown, **intermediates, **gradients}
-    differently = misbuilt(parameters, given[1])
+    differently = structure_mismatches(parameters, given[1])
     return Answer(given, actual, intermediates, differently, frozenset(offered), given[0] is None)
 
 

@@ -1,1 +1,1 @@
-"""What a check found: verdicts, rows, reports, and how they are shown."""
+"""The results of checks: verdicts, rows and reports, as text, dicts and HTML."""

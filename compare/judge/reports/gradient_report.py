@@ -1,4 +1,4 @@
-"""What a check of gradients found, for people, for programs and for notebooks."""
+"""The report of a check of gradients: as text, as a dict for programs, and as HTML for notebooks."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NoReturn
@@ -9,17 +9,17 @@ from compare.judge.reports.tables import html_table, plain_text, table
 from compare.judge.reports.verdict import Derivative, Diagnosis, Row, Verdict, plain
 from compare.pytrees import LOSS
 
-HEADERS = ("gradient", "shape", "dtype", "norm", "difference", "allowed", "verdict")
+HEADERS = ("gradient", "shape", "dtype", "norm", "difference", "tolerance", "verdict")
 
 Side = Literal["manual", "autodiff", "loss"]
 
 BLAME = {
     "manual": "The hand-written side is wrong: its gradient does not fit the loss.",
     "autodiff": "The JAX side is wrong: its gradient does not fit its own loss (a custom derivative?).",
-    "loss": "It is a loss that is wrong: the two sides do not compute the same one.",
+    "loss": "A loss is wrong: the two sides do not compute the same loss.",
     "output": "The two sides do not compute the same output.",
 }
-# At a probe the sides are told apart, too, but it may have left what the functions are made for.
+# At a perturbed point these sentences are weaker, because the functions may not be made for such values.
 BLAME_THERE = {
     "manual": "At the perturbed point, the hand-written gradient does not fit its loss.",
     "autodiff": "At the perturbed point, JAX's gradient does not fit its own loss (a custom derivative?).",
@@ -30,12 +30,24 @@ BLAME_THERE = {
 
 @dataclass(frozen=True)
 class GradientReport:
-    """What came out of comparing a loss and its gradients.
+    """The result of comparing a loss and its gradients.
 
-    `rows` has one row for the loss, one for each intermediate and one for each parameter. `first_wrong` is the
-    first wrong quantity in backward order, judged alone; `probe` names the point that showed the fault if it was
-    not the caller's; `notes` say what could not be done and why. `arithmetic` says where digits are lost at the
-    caller's point, and what overflows or is clipped at others: no fault of the derivation.
+    Attributes:
+        verdict: AGREE, DISAGREE or INCONCLUSIVE, about the derivation.
+        rows: one row for the loss, one for each intermediate and one for each parameter, in backward order.
+        first_wrong: the first wrong quantity in backward order, each judged by itself.
+        diagnoses: the causes that were found, the most important first.
+        wrong_side: the side whose gradient does not fit its loss, if finite differences can tell.
+        probe: the name of the perturbed point that showed the error; None for the caller's own point.
+        probes: what each perturbed point showed, by its name.
+        references: the directional derivatives by which `wrong_side` was found.
+        notes: what could not be checked, and why.
+        arithmetic: lost digits at the caller's point, overflow and clipping at perturbed points. They are no errors
+            of the derivation.
+        outputs: the names of the rows that are outputs and not gradients.
+        quantity: what the rows are called: "gradient", "product" or "Jacobian", say.
+        changed: the arguments that the perturbed point changed.
+        allowance: how the tolerances of the rows were measured, in a sentence.
     """
 
     verdict: Verdict
@@ -55,12 +67,12 @@ class GradientReport:
 
     @property
     def power(self) -> dict[str, float]:
-        """The smallest factor on each leaf that would have been seen: 1.003, say; infinity where none would."""
+        """By row, the smallest factor that would have been detected: 1.003, say; infinity where none would."""
         return {row.path: 1 + row.visible for row in self.rows if row.visible is not None}
 
     @property
     def sentence(self) -> str:
-        """The line that a person wants first."""
+        """The first line: the verdict and, if the sides disagree, the place and the cause."""
         if self.verdict is Verdict.AGREE:
             return f"AGREE: {self._compared()} the same to within rounding."
         if self.verdict is Verdict.INCONCLUSIVE:
@@ -68,14 +80,14 @@ class GradientReport:
         at = f" (at the perturbed point {self.probe!r})" if self.probe else ""
         what = self.diagnoses[0] if self.diagnoses else None
         if what is not None:
-            subject = f"{self.subject(what.path)}: " if what.path and what.kind not in CONDUCT else ""
+            subject = f"{self.subject(what.path)}: " if what.path and what.kind not in SIDE_EFFECTS else ""
             return f"DISAGREE{at}: {subject}{what.message}{self._not_the_loss_alone(what.path)}"
         row = next((row for row in self.rows if row.path == self.first_wrong), None)
         message = row.message if row else "see the table"
         return f"DISAGREE{at}: {self.subject(self.first_wrong)}: {message}.{self._not_the_loss_alone(self.first_wrong)}"
 
     def _not_the_loss_alone(self, path: str | None) -> str:
-        """A wrong loss in the first line hides no wrong gradient."""
+        """Where the first line is about the loss: which gradients are wrong as well."""
         wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE and row.path != LOSS]
         if path != LOSS or not wrong:
             return ""
@@ -103,7 +115,7 @@ class GradientReport:
         return f"JAX's {self.quantity} of {path}" if self.wrong_side == "autodiff" else f"the {self.quantity} of {path}"
 
     def lines(self) -> list[str]:
-        """Everything but the table and what is said below it, in the order of its use."""
+        """All lines above the table, the most useful first."""
         lines = [self.sentence]
         said = self.diagnoses[1:] if self.verdict is Verdict.DISAGREE else self.diagnoses
         lines += [f"Also: {self.subject(d.path) + ': ' if d.path else ''}{d.message}" for d in said]
@@ -112,12 +124,12 @@ class GradientReport:
             what = "output" if self.wrong_side == "loss" and self.outputs else self.wrong_side
             lines.append((BLAME_THERE if self.probe else BLAME)[what] + self._chance_of_a_miss())
         if self.probe and self.verdict is Verdict.DISAGREE:
-            lines.append(self._about_the_probe())
+            lines.append(self._about_the_perturbed_point())
         wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE and row.path != self.first_wrong]
-        # What is about no one quantity has no beginning, and a gradient does not follow from the loss's value.
-        elsewhere = bool(self.diagnoses) and (self.diagnoses[0].path is None or self.diagnoses[0].kind in CONDUCT)
+        # A cause that concerns no single quantity has no place, and gradients do not follow from the loss's value.
+        elsewhere = bool(self.diagnoses) and (self.diagnoses[0].path is None or self.diagnoses[0].kind in SIDE_EFFECTS)
         if self.first_wrong not in (None, LOSS) and wrong and not elsewhere:
-            lines.append(f"Begin there: {', '.join(wrong)} may only follow from it.")
+            lines.append(f"Fix this first: the errors of {', '.join(wrong)} may follow from it.")
         if self.verdict is Verdict.AGREE and self.power:
             lines.append(self._weakest())
         said = {d.message for d in self.diagnoses}
@@ -126,30 +138,32 @@ class GradientReport:
         return lines + [f"Note: {note}" for note in first]
 
     def _weakest(self) -> str:
-        """How small a fault would have shown, on the leaf where the largest one would not have."""
+        """How small an error this check would have detected, on the row where it is least sensitive."""
         seen = {path: factor for path, factor in self.power.items() if np.isfinite(factor)}
         if not seen:
-            return "Every gradient is 0 but for rounding: a factor on none of them would have shown."
+            return "Sensitivity: none. Every gradient is 0 to within rounding, so no wrong factor could be detected."
         path = max(seen, key=lambda path: seen[path])
         size = seen[path] - 1
         factor = f"{seen[path]:.{max(2, 1 - int(np.floor(np.log10(size))))}g}" if size > 1e-4 else f"1 + {size:.0e}"
-        return f"A factor of {factor} on {path} would have shown; on any other, a smaller one."
+        rows = "every row" if len(seen) == len(self.power) else "every row that is not 0"
+        return f"Sensitivity: a factor of {factor} would have been detected in {rows} (least sensitive: {path})."
 
-    def _about_the_probe(self) -> str:
-        what = f" It changed {' and '.join(self.changed)}." if self.changed else ""
+    def _about_the_perturbed_point(self) -> str:
+        what = f", which changes {' and '.join(self.changed)}" if self.changed else ""
         return (
-            f"At your own point no fault shows; at the perturbed point {self.probe!r} the sides part.{what} If that "
-            "cannot be (labels, an order, a domain), say so with domain=, or leave such points out with probes=False."
+            f"No error shows at your own point, only at the perturbed point {self.probe!r}{what}. If such values "
+            "cannot occur (labels, sorted data, a restricted domain), declare them with domain=, or check without "
+            "perturbed points: probes=False."
         )
 
     def _chance_of_a_miss(self) -> str:
-        """How likely the side that is said to fit its loss only seems to, along the random directions it was asked."""
+        """How likely the other side only seems to fit its loss along the random directions that were tried."""
         relied_on = {"manual": "autodiff, random", "autodiff": "manual, random"}.get(self.wrong_side or "", "random")
         missed = [o.miss for n, o in self.references.items() if n.endswith(relied_on) and o.consistent and o.miss]
         if not missed:
             return ""
         if max(missed) > 0.5:
-            return " (The other side fits its loss as far as finite differences can tell, which is not far here.)"
+            return " (Finite differences are too inexact here to confirm this.)"
         chance = f"{max(missed):.0e}" if max(missed) < 0.01 else f"{max(missed):.0%}"
         return f" Confirmed by finite differences (chance of missing an error this large: {chance})."
 
@@ -191,7 +205,7 @@ class GradientReport:
         return plain_text(*self.lines(), table(HEADERS, self.cells()), *self._below())
 
     def _below(self) -> list[str]:
-        return [f"Allowed: {self.allowance}"] if self.allowance else []
+        return [f"Tolerance: {self.allowance}"] if self.allowance else []
 
     def _repr_html_(self) -> str:
         return html_table(" ".join(self.lines() + self._below()), HEADERS, self.cells())
@@ -200,7 +214,7 @@ class GradientReport:
         raise TypeError("a report is not a truth value; look at report.verdict, or call assert_gradients_agree")
 
 
-CONDUCT = {
+SIDE_EFFECTS = {
     "modifies-arguments",
     "shared-buffer",
     "depends-on-earlier-calls",
@@ -209,8 +223,8 @@ CONDUCT = {
 }
 
 
-# Faults of the hand-written side that no reference has to be asked about.
-SELF_EVIDENT = (CONDUCT - {"view-of-parameters"}) | {
+# Errors of the hand-written side that are certain without asking which side fits its loss.
+SELF_EVIDENT = (SIDE_EFFECTS - {"view-of-parameters"}) | {
     "arithmetic",
     "dtype",
     "layout",
@@ -222,7 +236,7 @@ SELF_EVIDENT = (CONDUCT - {"view-of-parameters"}) | {
 
 
 class GradientMismatch(AssertionError):
-    """The two sides do not agree, or could not be compared. `report` has the details."""
+    """Raised if the verdict is not AGREE. `report` has the details, and its text is the message."""
 
     def __init__(self, report: GradientReport) -> None:
         super().__init__(f"\n{report}")

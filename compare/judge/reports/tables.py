@@ -24,7 +24,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 
 
 
 def plain_text(*parts: RenderableType, width: int = WIDTH) -> str:
-    """What the parts look like on a terminal without color."""
+    """The parts as text, as a terminal without color shows them."""
     console = Console(file=StringIO(), width=width, color_system=None)
     for part in parts:
         console.print(Text(part) if isinstance(part, str) else part)
@@ -41,7 +41,7 @@ def html_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 def readable(seconds: float) -> str:
-    """Three digits and the unit that suits them."""
+    """A time with three digits, in s, ms or µs."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= 0.9995 * size:  # what rounds up to a thousand belongs to the next unit
             return f"{seconds / size:.3g} {unit}"

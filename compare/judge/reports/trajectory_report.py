@@ -1,4 +1,4 @@
-"""What a comparison of two training runs found."""
+"""The report of a comparison of two training runs."""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NoReturn
@@ -7,17 +7,17 @@ from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.tables import html_table, plain_text, table
 from compare.judge.reports.verdict import Diagnosis, Verdict, plain
 
-# If rounding alone may make this much of the distance travelled, the free runs tell nothing.
+# If rounding alone can separate the free runs by this share of the distance travelled, their drift means nothing.
 CHAOS = 1e-2
 
-# What conduct makes of a run in which every step is right by itself; updating in place is worth knowing, and no fault.
-CONDUCT = {"modifies-arguments": Verdict.DISAGREE, "depends-on-earlier-calls": Verdict.INCONCLUSIVE}
+# The verdict on a side effect, where every step is right by itself. An update in place is reported and is no fault.
+SIDE_EFFECTS = {"modifies-arguments": Verdict.DISAGREE, "depends-on-earlier-calls": Verdict.INCONCLUSIVE}
 
 HEADERS = ("parameter", "shape", "travelled", "drift", "drift/travelled", "step error", "verdict")
 
 
 class TrajectoryMismatch(AssertionError):
-    """The two runs do not agree, or could not be compared. `report` has the details."""
+    """Raised if the verdict is not AGREE. `report` has the details, and its text is the message."""
 
     def __init__(self, report: "TrajectoryReport") -> None:
         super().__init__(f"\n{report}")
@@ -26,14 +26,21 @@ class TrajectoryMismatch(AssertionError):
 
 @dataclass(frozen=True)
 class ParameterPath:
-    """How one parameter fared over the run. Lengths are Euclidean norms.
+    """One parameter over the whole run. Lengths are Euclidean norms.
 
-    `distance` is the length of the reference's path, `drift` how far the free runs ended apart and `allowed` how far
-    they might have, `twin` how far the twin was from the reference at most; `largest_drift` the largest drift over
-    distance at any step; `step_error` the largest error of any entry in a restarted step and `slack` what
-    was allowed for it. `wrong_step` is the first
-    step (from 1) that was wrong, `adrift_step` the first at which the free runs were too far apart or could not be
-    compared.
+    Attributes:
+        path: its name.
+        shape: its shape.
+        distance: the length of the reference's path.
+        drift: the distance between the two free runs at the end.
+        largest_drift: the largest ratio of drift to distance at any step.
+        allowed: the tolerance of `drift`: how far rounding can separate the two runs.
+        twin: the largest distance of the perturbed reference run from the reference.
+        slack: the tolerance of `step_error`.
+        step_error: the largest error of an entry in a single step that starts from the reference's parameters.
+        wrong_step: the first wrong step, counted from 1.
+        adrift_step: the first step at which the drift exceeds its tolerance or cannot be compared.
+        message: what is wrong; empty if nothing is.
     """
 
     path: str
@@ -56,12 +63,12 @@ class ParameterPath:
         return Verdict.AGREE if self.adrift_step is None and not self.chaotic else Verdict.INCONCLUSIVE
 
     def undecided(self) -> "ParameterPath":
-        """The same, its fault held against nobody."""
+        """The same row, INCONCLUSIVE where it was DISAGREE."""
         return replace(self, wrong_step=None, adrift_step=self.wrong_step or self.adrift_step, message="")
 
     @property
     def share(self) -> float:
-        """The drift as a share of what is allowed: above 1, rounding does not explain it."""
+        """The drift divided by its tolerance: above 1, rounding does not explain it."""
         if self.allowed == 0:
             return 0.0 if self.drift == 0 else float("inf")
         return self.drift / self.allowed
@@ -93,13 +100,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class TrajectoryReport:
-    """What came out of comparing two training runs.
+    """The result of comparing two training runs.
 
-    `drift` is the largest drift over distance, over steps, and `share` the largest share that a drift is of what
-    rounding allows for it, at each step. `diagnoses` say why the first wrong step is wrong;
-    `gradients` is the check of the gradients there, if the caller gave the means for it. `free` says whether there
-    were free runs, and drift, at all. `conduct` is what the step under test does to what it is given, and whether
-    it keeps state between calls.
+    Attributes:
+        steps: the number of steps that were compared.
+        rows: one row for each parameter and each array of the optimizer's state.
+        drift: at each step, the largest ratio of drift to distance travelled.
+        diagnoses: why the first wrong step is wrong.
+        gradients: the check of the gradients at that step, if `loss_and_gradients` and `loss` were given.
+        free: whether there were free runs, and so a drift.
+        share: at each step, the largest ratio of a drift to its tolerance.
+        conduct: the side effects of the step under test: what it writes to, and whether it keeps state between calls.
     """
 
     steps: int
@@ -113,7 +124,7 @@ class TrajectoryReport:
 
     @property
     def verdict(self) -> Verdict:
-        return Verdict.of([CONDUCT.get(note.kind, Verdict.AGREE) for note in self.conduct] + self._verdicts)
+        return Verdict.of([SIDE_EFFECTS.get(note.kind, Verdict.AGREE) for note in self.conduct] + self._verdicts)
 
     @property
     def _verdicts(self) -> list[Verdict]:
@@ -142,12 +153,12 @@ class TrajectoryReport:
     @property
     def sentence(self) -> str:
         for note in self.conduct:
-            verdict = CONDUCT.get(note.kind)
+            verdict = SIDE_EFFECTS.get(note.kind)
             if verdict is self.verdict and (verdict is Verdict.INCONCLUSIVE or Verdict.DISAGREE not in self._verdicts):
                 at = f"step {self.steps}: " if verdict is Verdict.INCONCLUSIVE else ""
                 return f"{self.verdict.name}: {at}{note.message}"
         if self.verdict is Verdict.AGREE and not self.free:
-            return f"AGREE: {self.steps} steps are the same, each judged by itself, from where JAX's run was."
+            return f"AGREE: {self.steps} steps are the same, each judged by itself and started from JAX's parameters."
         if self.verdict is Verdict.AGREE:
             return (
                 f"AGREE: {self.steps} steps are the same; the free runs never drifted apart by more than "
@@ -163,13 +174,14 @@ class TrajectoryReport:
             return f"INCONCLUSIVE: step {row.adrift_step}, {row.path}: {row.message}."
         if row.chaotic:
             return (
-                f"INCONCLUSIVE: every step is right by itself, but rounding alone may put the free runs "
-                f"{row.allowed / row.distance:.1e} of the distance travelled apart ({row.path}), as a twin shows, "
-                "whose steps err as much at random. Try fewer iterations, a smaller learning rate or float64."
+                f"INCONCLUSIVE: every step is right by itself, but rounding alone can separate the free runs by "
+                f"{row.allowed / row.distance:.1e} of the distance travelled ({row.path}), as a perturbed reference "
+                "run shows. Try fewer iterations, a smaller learning rate or float64."
             )
         return (
             f"INCONCLUSIVE: every step is right by itself, but from step {row.adrift_step} on the free runs are "
-            f"further apart ({row.path}: {row.drift:.1e}) than rounding explains ({row.allowed:.1e})."
+            f"further apart than rounding explains ({row.path}: {row.drift:.1e}, where the tolerance is "
+            f"{row.allowed:.1e})."
         )
 
     def lines(self) -> list[str]:
@@ -177,7 +189,7 @@ class TrajectoryReport:
         if self.gradients is not None:
             right = self.gradients.verdict is Verdict.AGREE
             lines.append(
-                "The gradients at that step agree: it is the update rule that is wrong."
+                "The gradients at that step agree, so the update rule is wrong."
                 if right
                 else f"The gradients at that step: {self.gradients.sentence}"
             )
@@ -189,7 +201,7 @@ class TrajectoryReport:
 
     @property
     def _shown(self) -> list[ParameterPath]:
-        """All rows, but those of a state that agrees: an optimizer's would make the table three times as long."""
+        """All rows but those of the optimizer's state that agree, which would make the table three times as long."""
         return [row for row in self.rows if not row.path.startswith("state.") or row.verdict is not Verdict.AGREE]
 
     def cells(self) -> list[tuple[str, ...]]:

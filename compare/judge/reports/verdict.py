@@ -1,4 +1,4 @@
-"""Two trees of arrays in, one verdict out, and the words for it. Leaves are matched by path, never by position."""
+"""Compares two trees of arrays leaf by leaf, matched by path and not by position, and puts differences into words."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Verdict(Enum):
 
     @staticmethod
     def of(verdicts: "list[Verdict]") -> "Verdict":
-        """One wrong part makes the whole wrong; else one undecided part leaves it undecided."""
+        """The verdict on a whole: DISAGREE if any part is, else INCONCLUSIVE if any part is."""
         for verdict in (Verdict.DISAGREE, Verdict.INCONCLUSIVE):
             if verdict in verdicts:
                 return verdict
@@ -32,20 +32,20 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """One quantity.
+    """One quantity of a report: the loss, an output, an intermediate or a parameter.
 
-    Args:
+    Attributes:
         path, shape, dtype: its name, and what the hand-written side should return under it.
         norm: the reference's Euclidean norm.
         worst_index: the entry whose error is the largest multiple of its tolerance; `error`, `tolerance`,
             `manual_value` and `autodiff_value` are those of that entry.
         digits: how many decimal digits of the whole are right, |error| / |reference| in powers of ten; None where
             either side is not finite.
-        available: how many rounding leaves, by the tolerance.
-        visible: the smallest relative change of the whole, or of a line or an entry, that would have been seen;
+        available: how many digits can be right, given the rounding tolerance.
+        visible: the smallest relative error of the whole, of a line or of an entry that would have been detected;
             infinity if none would.
-        departure: a part of it, or the whole, whose error is no rounding though every entry's may be.
-        message: empty if it agrees.
+        departure: the whole leaf or one of its lines, if its error exceeds rounding although no single entry's does.
+        message: what is wrong; empty if it agrees.
     """
 
     path: str
@@ -67,7 +67,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A cause. `path` is the leaf or intermediate (None for the whole), `factor` the number in it, if any."""
+    """A cause of a disagreement.
+
+    Attributes:
+        path: the leaf or intermediate; None if it concerns no single one.
+        kind: the name of the cause, such as "factor", "sign" or "transpose".
+        message: the cause in words.
+        factor: the number in it, if there is one.
+    """
 
     path: str | None
     kind: str
@@ -77,11 +84,15 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Derivative:
-    """The derivative along a direction: what the gradient says, what the loss says, and the error of the latter.
+    """The derivative along one direction, by the gradient and by finite differences of the loss.
 
-    `miss` bounds the probability that a wrong gradient looks right along this random direction: the fault, in
-    the direction's own random signs, would have to cancel to within the error. It is relative to a fault of the
-    size of the gradient itself.
+    Attributes:
+        by_gradient: the inner product of the gradient and the direction.
+        by_differences: the finite difference of the loss along the direction.
+        error: the estimated error of the finite difference.
+        taylor_slope: the order at which the Taylor remainder vanishes: 2 for a right gradient.
+        miss: an upper bound of the probability that an error as large as the gradient itself is missed along this
+            random direction, because it cancels to within `error`.
     """
 
     by_gradient: float
@@ -104,16 +115,19 @@ def compare_leaves(
     parts: Mapping[str, list[Part]] | None = None,
     wider: Collection[str] = (),
 ) -> list[Row]:
-    """One row a leaf, in the order of `model`; leaves that only the manual side has come last.
+    """Compare trees, one row for each leaf.
 
     Args:
-        actual: what the manual side returned.
-        model: the shapes and dtypes that it must have.
+        actual: what the hand-written side returned.
+        model: arrays of the shapes and dtypes that it must have.
         reference: the expected values, in the same or a wider dtype.
-        tolerance: how far each entry may be from them.
-        mismatched: leaves at which the two trees have another structure, and how, in words.
-        parts: what rounding may do to leaves as a whole, and to their lines.
-        wider: leaves of which any floating dtype will do.
+        tolerance: the rounding tolerance of each entry.
+        mismatched: the leaves at which the structure of the two trees differs, each with a message.
+        parts: the rounding tolerances of leaves as a whole, and of their lines.
+        wider: the leaves that may have any floating dtype.
+
+    Returns:
+        The rows in the order of `model`. Leaves that only the hand-written side has come last.
     """
     mismatched, parts = mismatched or {}, parts or {}
     rows = [
@@ -125,9 +139,9 @@ def compare_leaves(
         for path, leaf in model.items()
     ]
     if mismatched:
-        return rows  # what else there is belongs to what has another structure
+        return rows  # other leaves belong to the part whose structure differs
     return rows + [
-        Row(path, Verdict.DISAGREE, leaf.shape, str(leaf.dtype), norm(leaf), message="there should be no such leaf")
+        Row(path, Verdict.DISAGREE, leaf.shape, str(leaf.dtype), norm(leaf), message="no leaf of this name is expected")
         for path, leaf in actual.items()
         if path not in model
     ]
@@ -146,7 +160,7 @@ def compare_leaf(
     parts: list[Part] | None = None,
     any_dtype: bool = False,
 ) -> Row:
-    """One row: shape and dtype must be those of `expected`, values within `tolerance` of `reference`."""
+    """One row: shape and dtype must be those of `expected`, the values within `tolerance` of `reference`."""
 
     def row(verdict: Verdict, message: str = "", **values: Any) -> Row:
         size = norm(reference)
@@ -163,7 +177,7 @@ def compare_leaf(
     if manual.size == 0:
         return row(Verdict.DISAGREE if complaint else Verdict.AGREE, complaint, error=0.0, tolerance=0.0)
     with np.errstate(all="ignore"):
-        if manual.dtype.kind in "iu" and reference.dtype.kind in "iu":  # float64 has not all of 64 bits
+        if manual.dtype.kind in "iu" and reference.dtype.kind in "iu":  # float64 cannot represent all 64-bit integers
             larger, smaller = np.maximum(manual, reference), np.minimum(manual, reference)
             error = np.asarray(larger - smaller, np.float64)
         elif np.iscomplexobj(manual) or np.iscomplexobj(reference):
@@ -175,7 +189,7 @@ def compare_leaf(
         excess = np.asarray(np.maximum(tolerance, np.finfo(np.float64).tiny))
         np.divide(error, excess, out=excess)
         undecided = not np.isfinite(np.max(tolerance))
-        if undecided:  # where a tolerance is not finite nothing passes, and nothing is blamed but what is no number
+        if undecided:  # where a tolerance is not finite, only a value that is not finite is an error
             excess[~np.isfinite(tolerance) & np.isfinite(error)] = 0
     worst = tuple(int(i) for i in np.unravel_index(np.argmax(excess), error.shape))  # NaN counts as the largest
     agree = bool(excess[worst] <= 1)  # this way round, so that NaN is not agreement
@@ -194,7 +208,7 @@ def compare_leaf(
     if agree and undecided:
         where = _first(~np.isfinite(tolerance))
         unknown = f"the rounding tolerance is {tolerance[where]} at {_at(where)}"
-        if complaint:  # which no rounding excuses
+        if complaint:  # rounding does not explain another dtype
             return row(Verdict.DISAGREE, f"{complaint}; its values cannot be compared, because {unknown}")
         return row(Verdict.INCONCLUSIVE, unknown)
     left = departures(signed, reference, parts) if parts else []
@@ -225,14 +239,14 @@ def _number(value: Any) -> float | complex:
 
 
 def _digits(error: float, size: float) -> float | None:
-    """Of two norms: how many digits an error leaves; None where it leaves none to speak of."""
+    """The number of right decimal digits, from the norms of error and value; None if they are not finite or 0."""
     if not (np.isfinite(error) and np.isfinite(size)) or size == 0:
         return None
     return float(min(17.0, max(0.0, -np.log10(max(error / size, 1e-17)))))
 
 
 def _visible(reference: np.ndarray, tolerance: np.ndarray, parts: list[Part]) -> float:
-    """The smallest relative change that would be more than rounding, in an entry, a line or the whole."""
+    """The smallest relative error, of an entry, a line or the whole, that exceeds the rounding tolerance."""
     with np.errstate(all="ignore"):
         sizes = np.abs(reference)
         shares = np.where(sizes > 0, tolerance / sizes, np.inf)
@@ -240,15 +254,16 @@ def _visible(reference: np.ndarray, tolerance: np.ndarray, parts: list[Part]) ->
 
 
 def _as_a_whole(left: Departure) -> str:
+    unseen = "though no single entry exceeds its tolerance"
     if np.isfinite(left.factor) and abs(left.factor - 1) > 1e-12:
         amount = abs(left.factor - 1)
         times = f"{left.factor:.4g}" if amount > 1e-3 else f"1 {'+' if left.factor > 1 else '-'} {amount:.2g}"
-        return f"{left.place} it is {times} times what is expected, though no entry stands out"
-    return f"{left.place} its errors are {left.excess:.2g} times what rounding explains, though no entry stands out"
+        return f"{left.place} it is {times} times what is expected, {unseen}"
+    return f"{left.place} its errors are {left.excess:.2g} times what rounding explains, {unseen}"
 
 
 def _apart(ours: Any, right: Any, place: str) -> str:
-    """Two numbers in as many digits as tell them apart."""
+    """Two numbers with as many digits as are needed to see the difference."""
     one, other = f"{ours:.9g}", f"{right:.9g}"
     for digits in (12, 15, 17):
         if one != other:
@@ -268,7 +283,7 @@ def _at(index: tuple[int, ...]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Reports as JSON knows them: enums by value, arrays and tuples as lists, NaN and infinity as text."""
+    """A value as JSON can hold it: enums by value, arrays and tuples as lists, NaN and infinity as text."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):

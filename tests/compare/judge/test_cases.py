@@ -436,7 +436,7 @@ def test_a2_where_the_reference_s_own_loss_is_no_number_nothing_is_said(name, wr
     with np.errstate(all="ignore"):
         point = np.array([0.2, 0.7, 0.4]), np.array([0.0, 1.0, 1.0])
         report = verdict_of(check_gradients(by_hand(wrong), loss, *point), wrong)
-    assert wrong != 1 or any("says nothing" in note for note in report.notes)
+    assert wrong != 1 or any("could not be judged" in note for note in report.notes)
 
 
 def hazard(times):
@@ -523,7 +523,7 @@ def test_a5_a_loss_of_a_wider_dtype_is_remarked_upon(narrow, wide, wrong):
     with np.errstate(all="ignore"):
         report = check_gradients(squares(wide, times=wrong), squares_loss, np.ones(3, narrow), X, probes=False)
     verdict_of(report, wrong)
-    assert f"the hand-written loss is {np.dtype(wide)}, and the reference's {np.dtype(narrow)}." in report.notes
+    assert f"the hand-written loss is {np.dtype(wide)}, the reference's is {np.dtype(narrow)}." in report.notes
 
 
 @pytest.mark.parametrize("times", [1.0, 1.5])
@@ -1187,7 +1187,7 @@ def test_e8_what_is_no_number_is_said_to_be_none(bad, where):
     report = check_gradients(by_hand, classified, *classification(np.float64, np.int64), probes=False)
     assert report.first_wrong == where
     assert kinds(report) == {"non-finite"}
-    assert "there should be no such leaf" not in str(report)
+    assert "no leaf of this name is expected" not in str(report)
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_a_scalar_of_numpy_in_double_precision_is_a_promotion():
     assert report.diagnoses[0].kind == "dtype"
     of_the_loss = check_gradients(scaled_by_hand(np.float64), scaled_loss, SINGLE, ROWS)
     assert of_the_loss.verdict is Verdict.AGREE  # nobody goes on to compute with it
-    assert "the hand-written loss is float64, and the reference's float32." in of_the_loss.notes
+    assert "the hand-written loss is float64, the reference's is float32." in of_the_loss.notes
 
 
 @pytest.mark.parametrize("short", [np.float16, ml_dtypes.bfloat16])
@@ -329,10 +329,10 @@ def test_random_keys_pass_through():
     assert report.verdict is Verdict.AGREE, str(report)
 
 
-def test_the_report_says_where_its_allowances_come_from():
+def test_the_report_says_how_its_tolerances_were_measured():
     right, wrong = (check_gradients(marked_by_hand(z=f), marked, P, DATA) for f in (np.copy, np.negative))
     assert right.allowance == (
-        "16 standard deviations of rounding in float64 (every operation's result moved, 1 run), and 2 ulp."
+        "16 standard deviations of rounding in float64 (every operation perturbed, 1 run), plus 2 ulp."
     )
     assert "16 runs" in wrong.allowance
     assert wrong.allowance in " ".join(str(wrong).split())
@@ -373,6 +373,6 @@ def test_a_fault_without_a_name_and_without_taps_has_a_next_step():
     def tapped(W, x):
         return jnp.tanh(tap("Z", W @ x)).sum()
 
-    advice = "mark values on the way with compare.tap"
+    advice = "mark intermediate values with compare.tap"
     assert advice in str(check_gradients(lambda W, x: by_hand(W, x)[:2], loss, W, x))
     assert advice not in str(check_gradients(by_hand, tapped, W, x))

@@ -140,7 +140,7 @@ def test_chaos_that_begins_late_is_no_fault_either(steps):
     )
     assert report.verdict is not Verdict.DISAGREE
     assert (report.verdict is Verdict.AGREE) == (steps == 100)
-    assert steps == 100 or "as a twin shows" in str(report)
+    assert steps == 100 or "as a perturbed reference run" in str(report)
 
 
 def test_a_fault_in_the_midst_of_chaos_is_found():

@@ -40,7 +40,7 @@ def product_forward(x, w):
     return x * w, (x, w)
 
 
-@pytest.mark.parametrize(("count", "path", "message"), [(1, "w", "missing"), (3, "gradient_2", "no such leaf")])
+@pytest.mark.parametrize(("count", "path", "message"), [(1, "w", "missing"), (3, "gradient_2", "no leaf of this name")])
 def test_a_gradient_that_is_missing_or_too_many_is_named(count, path, message):
     def backward(dy, cache):
         return (dy * cache[1], dy * cache[0], dy)[:count]
@@ -55,9 +55,9 @@ def test_a_gradient_that_is_missing_or_too_many_is_named(count, path, message):
     [
         (("x",), "one name for each of the 2 inputs, but it holds 1"),
         ("xy", "a sequence of names, one for each input, got 'xy'"),
-        (("x", "x"), "names must tell the inputs apart, got x, x"),
+        (("x", "x"), "names must be different from each other, got x, x"),
         (("x", 1), r"a sequence of names, one for each input, got \('x', 1\)"),
-        (("x", "not one"), "names must be such as arguments have, and not begin with _, got 'not one'"),
+        (("x", "not one"), "names must be valid argument names that do not begin with _, got 'not one'"),
         (("x", "class"), "got 'class'"),
         (("x", "_y"), "got '_y'"),
         (("x", "y", "z"), "one name for each of the 2 inputs, but it holds 3"),

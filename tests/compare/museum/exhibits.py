@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from compare.judge.evaluation.side_effects import HARMLESS
-from compare.judge.reports.gradient_report import CONDUCT, GradientReport
+from compare.judge.reports.gradient_report import SIDE_EFFECTS, GradientReport
 from compare.judge.reports.verdict import Verdict
 from compare.museum import EXHIBITS
 from compare.museum.tour import visit
@@ -45,7 +45,7 @@ class ExhibitTests:
         assert report.verdict is Verdict.DISAGREE
         first = report.diagnoses[0]
         assert (report.first_wrong, first.kind) == self.FOUND[name], str(report)
-        assert first.path == report.first_wrong or first.kind in CONDUCT - HARMLESS
+        assert first.path == report.first_wrong or first.kind in SIDE_EFFECTS - HARMLESS
 
     def test_its_repair_agrees(self, name):
         assert seen(name).corrected.verdict is Verdict.AGREE, str(seen(name).corrected)

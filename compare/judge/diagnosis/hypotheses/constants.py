@@ -66,7 +66,7 @@ def common_factor(e: Evidence) -> Iterator[Diagnosis]:
     precision = max(2 * error, 1e-12)
     amount, named = factor_in_words(c, precision), name_factor(c, e, precision)
     known = f" ({amount} = {named})" if named and named != amount else ""
-    unseen = "" if e.wrong.any() else ", though no entry stands out"
+    unseen = "" if e.wrong.any() else ", though no single entry exceeds its tolerance"
     yield e.says("factor", f"as a whole it is {amount} times what it should be{known}{unseen}.", c)
 
 
@@ -95,7 +95,8 @@ def factor_of_a_part(e: Evidence) -> Iterator[Diagnosis]:
     if np.linalg.norm(left) > 0.5 * np.linalg.norm(error):
         return
     amount = factor_in_words(c, max(abs(c - 1) / 10, 1e-9))
-    words = f"at {line} of axis {axis} it is {amount} times what it should be, though no entry stands out."
+    unseen = "though no single entry exceeds its tolerance"
+    words = f"at {line} of axis {axis} it is {amount} times what it should be, {unseen}."
     yield e.says("line-factors", words, c)
 
 

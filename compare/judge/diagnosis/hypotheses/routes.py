@@ -60,11 +60,11 @@ def missing_term(e: Evidence) -> Iterator[Diagnosis]:
                 words = list(dict.fromkeys(term.words for term in some))
                 if len(words) < count:
                     words = ["two of the terms" if words == [UNNAMED] else f"two terms, each {words[0]},"]
-                verb, they = ("is", "it comes") if count == 1 else ("are", "they come")
+                rest = "is missing: it is" if count == 1 else "are missing: they are"
+                constant = "a constant" if count == 1 else "constants"
                 yield e.says(
                     "missing-term",
-                    f"{' and '.join(words)} {verb} missing from what is added up on the way back: what {they} "
-                    "through is taken for constant.",
+                    f"{' and '.join(words)} {rest} treated as {constant}.",
                     0.0,
                 )
                 return

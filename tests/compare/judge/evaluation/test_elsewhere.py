@@ -211,7 +211,7 @@ def test_an_advisory_point_convicts_nobody_and_is_remarked_upon():
     assert report.verdict is Verdict.AGREE, str(report)
     assert report.arithmetic == []
     (note,) = [note for note in report.notes if "a slope above 1" in note]
-    assert note.endswith("the sides differ in loss, value: look whether such values may occur.")
+    assert note.endswith("the sides differ in loss, value: check whether such values can occur.")
     strict = Probe("a slope above 1", doubled.move)
     assert check(slope, slope_loss, np.full(3, 0.25), DATA, probes=[strict]).verdict is Verdict.DISAGREE
 

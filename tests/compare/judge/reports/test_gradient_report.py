@@ -32,8 +32,8 @@ def first_line(report):
             "AGREE: the loss and every gradient are the same to within rounding.",
         ),
         (
-            GradientReport(Verdict.INCONCLUSIVE, RIGHT, notes=["this point is a kink."]),
-            "INCONCLUSIVE: this point is a kink.",
+            GradientReport(Verdict.INCONCLUSIVE, RIGHT, notes=["this point is nonsmooth."]),
+            "INCONCLUSIVE: this point is nonsmooth.",
         ),
         (
             GradientReport(Verdict.DISAGREE, WRONG, "Z2", [FACTOR], "manual"),
@@ -71,7 +71,7 @@ def test_what_follows_the_first_line():
     lines = text.splitlines()
     assert lines[1] == "Also: the gradient of W1: the sign is wrong."
     assert lines[2] == BLAME["manual"]
-    assert lines[3] == "Begin there: W1 may only follow from it."
+    assert lines[3] == "Fix this first: the errors of W1 may follow from it."
     assert lines[4] == "Note: a remark."
     assert "3x4" in text
     assert not any(line != line.rstrip() for line in lines)
@@ -91,7 +91,7 @@ def opinion(consistent, miss):
     [
         (3e-10, "(chance of missing an error this large: 3e-10)"),
         (0.04, "(chance of missing an error this large: 4%)"),
-        (1.0, "which is not far here"),
+        (1.0, "too inexact here to confirm this"),
     ],
 )
 def test_a_side_found_by_differences_comes_with_what_they_may_miss(miss, words):
@@ -107,23 +107,23 @@ def test_a_side_that_needs_no_differences_comes_without():
 
 
 @pytest.mark.parametrize("side", ["manual", "autodiff", "loss"])
-def test_what_only_a_probe_shows_is_no_sentence_on_a_side(side):
+def test_an_error_at_a_perturbed_point_alone_convicts_no_side(side):
     report = GradientReport(Verdict.DISAGREE, WRONG, "Z2", [FACTOR], side, probe="x 10", changed=["w", "x"])
     text = " ".join(str(report).split())
     assert BLAME[side] not in text
     assert BLAME_THERE[side] in text
-    assert "It changed w and x." in text
+    assert "which changes w and x." in text
     assert "probes=False" in text
 
 
-def test_harmless_conduct_is_told_beside_agreement():
+def test_a_harmless_side_effect_is_reported_beside_agreement():
     view = Diagnosis("W2", "view-of-parameters", "it is a view.")
     assert str(GradientReport(Verdict.AGREE, RIGHT, diagnoses=[view])).splitlines()[1].endswith("it is a view.")
 
 
-def test_where_allowances_come_from_is_said_below_the_table():
+def test_how_tolerances_were_measured_is_said_below_the_table():
     report = GradientReport(Verdict.AGREE, RIGHT, notes=["a remark."], allowance="what rounding does.")
-    assert str(report).splitlines()[-1] == "Allowed: what rounding does."
+    assert str(report).splitlines()[-1] == "Tolerance: what rounding does."
     assert report.to_dict()["allowance"] == "what rounding does."
 
 
@@ -139,7 +139,7 @@ def test_a_wrong_loss_hides_no_gradient_and_leads_to_none():
     text = " ".join(str(GradientReport(Verdict.DISAGREE, rows, "loss", [FACTOR])).split())
     alone = str(GradientReport(Verdict.DISAGREE, rows, "loss"))
     assert "The gradient of Z2 is wrong, too." in " ".join(alone.split())
-    assert "Begin there" not in text
+    assert "Fix this first" not in text
     assert "too." not in str(GradientReport(Verdict.DISAGREE, rows[:1], "loss"))
 
 

@@ -56,7 +56,7 @@ def test_the_first_line_names_the_step_and_the_parameter(made, beginning):
 @pytest.mark.parametrize(
     ("drift", "allowed", "share"), [(1e-15, 1e-13, 0.01), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1e-9, 0.0, float("inf"))]
 )
-def test_a_drift_is_a_share_of_what_is_allowed(drift, allowed, share):
+def test_a_drift_is_a_share_of_its_tolerance(drift, allowed, share):
     assert replace(SOUND, drift=drift, allowed=allowed).share == pytest.approx(share)
 
 
@@ -78,7 +78,7 @@ def test_chaos_is_measured_by_the_distance_travelled():
 def test_the_gradients_tell_a_wrong_rule_from_a_wrong_gradient():
     right, wrong = GradientReport(Verdict.AGREE, []), GradientReport(Verdict.DISAGREE, [], "b1", wrong_side="manual")
     assert report(FROZEN).wrong_side is None
-    assert "it is the update rule that is wrong" in str(report(FROZEN, gradients=right))
+    assert "so the update rule is wrong" in str(report(FROZEN, gradients=right))
     assert report(FROZEN, gradients=wrong).wrong_side == "manual"
     assert "The gradients at that step: DISAGREE" in str(report(FROZEN, gradients=wrong))
 

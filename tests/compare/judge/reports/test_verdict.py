@@ -9,11 +9,11 @@ from compare.judge.reports.verdict import Verdict, compare_leaves, plain
 from compare.pytrees import leaves_by_path
 
 GOOD = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([[4.0]])}
-SLACK = {"a": np.full(3, 1e-9), "b": np.full((1, 1), 1e-9)}
+TOLERANCE = {"a": np.full(3, 1e-9), "b": np.full((1, 1), 1e-9)}
 
 
 def judge(manual, reference=GOOD):
-    return {row.path: row for row in compare_leaves(manual, GOOD, reference, SLACK)}
+    return {row.path: row for row in compare_leaves(manual, GOOD, reference, TOLERANCE)}
 
 
 def test_equal_trees_agree():
@@ -25,7 +25,7 @@ def test_equal_trees_agree():
 
 FAULTS = [
     ({"a": GOOD["a"]}, "b", "missing on the manual side"),
-    (GOOD | {"c": np.ones(2)}, "c", "there should be no such leaf"),
+    (GOOD | {"c": np.ones(2)}, "c", "no leaf of this name is expected"),
     (GOOD | {"a": GOOD["a"].reshape(3, 1)}, "a", r"shape is (3, 1), expected (3,)"),
     (GOOD | {"a": np.float32(GOOD["a"])}, "a", "dtype is float32, expected float64; its values agree"),
     (GOOD | {"a": np.array([1, 2, 4], np.float32)}, "a", "4 at [2], where 3 is expected"),
@@ -40,7 +40,7 @@ FAULTS = [
 ]
 
 
-def test_another_dtype_is_a_fault_though_the_allowance_is_not_finite():
+def test_another_dtype_is_a_fault_though_the_tolerance_is_not_finite():
     zero = np.zeros(2, np.float32)
     unknown = {"w": np.array([np.inf, 1.0])}
     (row,) = compare_leaves({"w": np.zeros(2)}, {"w": zero}, {"w": np.zeros(2)}, unknown)
@@ -80,7 +80,7 @@ def test_nan_in_the_reference_decides_nothing_even_if_both_have_it(manual):
 
 @pytest.mark.parametrize("unknown", [np.inf, np.nan])
 def test_an_allowance_that_is_not_finite_lets_nothing_pass_and_blames_nothing(unknown):
-    slack = SLACK | {"a": np.array([1e-9, unknown, 1e-9])}
+    slack = TOLERANCE | {"a": np.array([1e-9, unknown, 1e-9])}
     for entry, verdict in ((2.0, Verdict.INCONCLUSIVE), (7.0, Verdict.INCONCLUSIVE), (np.nan, Verdict.DISAGREE)):
         row = compare_leaves(GOOD | {"a": np.array([1.0, entry, 3.0])}, GOOD, GOOD, slack)[0]
         assert row.verdict is verdict

@@ -63,7 +63,7 @@ def test_one_part_in_a_hundred_is_within_what_each_entry_may_be_off_by():
     row = compare_leaf("W", wrong, value, value, tolerance, parts)
     assert row.verdict is Verdict.DISAGREE
     assert row.departure is not None
-    assert "times what is expected, though no entry stands out" in row.message
+    assert "times what is expected, though no single entry exceeds its tolerance" in row.message
     assert compare_leaf("W", rounded(value, 0), value, value, tolerance, parts).verdict is Verdict.AGREE
 
 
