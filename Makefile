@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: verify test lint types clean
+.PHONY: verify test shell lint types clean
 
 verify: .venv/.run-ready
 	$(BIN)/backproof verify
 
 test: .venv/.dev-ready
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# A shell in which `backproof` and `python` are those of .venv; `exit` leaves it.
+shell: .venv/.run-ready
+	@. $(BIN)/activate && exec "$${SHELL:-/bin/sh}"
 
 lint: .venv/.dev-ready
 	$(BIN)/ruff format --check .

@@ -1,24 +1,25 @@
-"""The README is true: its code runs, what it shows is what is printed, and its links and commands exist.
+"""The README is true: its code runs, what it shows is what is printed, and its links, names and commands exist.
 
-That the main job prints what is shown is held where it is run: tests/compare/cli/test_verify.py.
+tests/compare/cli/test_verify.py compares the output of `backproof verify` with the one that the README shows.
 """
 
+import contextlib
+import inspect
+import io
 import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import compare
 from compare.cli.app import app
 from compare.suite.ops import catalog
 from manual.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+CODE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def shape(text):
@@ -26,37 +27,68 @@ def shape(text):
     return re.sub(r"\d[\d.e+-]*|[─ ]+", " ", text).split()
 
 
-def test_the_example_finds_the_missing_factor_as_shown(capsys):
-    code = blocks("python")[-1]
-    exec(compile(code, "README.md", "exec"), {})
-    assert shape(capsys.readouterr().out) == shape(blocks("text")[1])
+def run(code):
+    """The names that a block defines, and what it prints."""
+    names: dict = {}
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), names)
+    return names, printed.getvalue()
 
 
-def test_the_example_is_about_eight_lines():
-    statements = [line for line in blocks("python")[-1].splitlines() if line.strip() and "import" not in line]
-    assert len(statements) <= 8
+def test_the_first_example_prints_what_is_shown():
+    shown = re.search(r"```text\n(.*?)```", README, flags=re.DOTALL)
+    assert shown is not None
+    assert shape(run(CODE[0])[1]) == shape(shown[1])
+
+
+def test_the_first_example_agrees_once_its_term_is_added():
+    term = re.search(r"With `([^`]+)` subtracted", README)
+    assert term is not None
+    mended = CODE[0].replace("keepdims=True)) / s\n\n\nprint", f"keepdims=True) - {term[1]}) / s\n\n\nprint")
+    assert mended != CODE[0]
+    assert run(mended)[1].startswith("AGREE: ")
+
+
+def test_the_first_example_fits_on_a_screen():
+    assert README.partition("## ")[0].count("\n") <= 50
+    backward = inspect.cleandoc(CODE[0].partition("def standardize_backward")[2])
+    assert len(backward.partition("\n\n")[0].splitlines()) <= 5
 
 
 def test_the_example_of_an_op_runs():
-    names: dict = {}
-    exec(compile(blocks("python")[0], "README.md", "exec"), names)
+    names, _ = run(CODE[1])
     assert names["dx"].shape == names["x"].shape
 
 
 def test_the_table_names_every_op_and_optimizer():
-    table = re.search(r"\| module \| ops \|.*?\n\n", README, flags=re.DOTALL)
+    table = re.search(r"\| module \| contents \|.*?\n\n", README, flags=re.DOTALL)
     assert table is not None
     assert {*catalog(), *OPTIMIZERS} <= set(re.findall(r"\w+", table[0]))
 
 
-@pytest.mark.parametrize("target", re.findall(r"^make (\w+)", README, flags=re.MULTILINE))
+def test_every_check_is_in_the_table_of_doors():
+    table = re.search(r"\| You have \| You call \|.*?\n\n", README, flags=re.DOTALL)
+    assert table is not None
+    assert {name for name in dir(compare) if name.startswith("check_")} <= set(re.findall(r"\w+", table[0]))
+
+
+@pytest.mark.parametrize("target", re.findall(r"\bmake (verify|test|\w+(?=`))", README))
 def test_make_targets_exist(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README))
+def anchors(path):
+    """The places in a page that a link can name."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)]+)\)", README))
 def test_links_lead_somewhere(link):
-    assert (ROOT / link).exists()
+    path, _, place = link.partition("#")
+    assert (ROOT / path).exists()
+    assert not place or place in anchors(ROOT / path)
 
 
 def test_options_exist():
@@ -73,3 +105,10 @@ def test_options_exist():
         known = helps[command[1]] if command else " ".join(helps.values())
         for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", line)) - {"--help"}:
             assert option in known, line
+
+
+def test_extras_exist():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    named = re.findall(r"\.\[(\w+)\]", README)
+    assert {"peers", "test"} <= set(named)
+    assert all(re.search(rf"^{name} = \[", project, flags=re.MULTILINE) for name in named)
