@@ -69,7 +69,7 @@ class OpResult:
 
     def __str__(self) -> str:
         errors = ", ".join(f"{dtype} {share:.2g}" for dtype, share in self.worst.items())
-        line = f"{self.name:<22} {self.verdict.name:<12} {self.checks:>2} checks; largest error / allowed: {errors}"
+        line = f"{self.name:<22} {self.verdict.name:<12} {self.checks:>2} checks; largest error / tolerance: {errors}"
         return line if self.report is None else f"{line}\n  at {self.where}:\n{self.report}"
 
     def to_dict(self) -> dict[str, Any]:
