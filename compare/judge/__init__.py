@@ -1,36 +1,36 @@
-"""Two functions in, one report out: whether two derivatives agree, where they part, why, and which side is wrong.
+"""The judge: takes two functions and returns a report on whether their derivatives agree, and if not, where and why.
 
-The way of a check, from its door to its report; each room imports only from those below it:
+A check passes through these rooms from top to bottom. Each room imports only from those below it.
 
-    gradients.py            the door that the others come to: what is asked, put in order
-    vjp.py jvp.py           a forward and backward pair, and a product with the Jacobian, as gradients
+    gradients.py            check_gradients, which all checks but check_trajectory call in the end
+    vjp.py jvp.py           a forward and backward pass, and a product with the Jacobian, turned into gradients
     hessian.py jacobian.py  products with the Hessian; matrices: dense, sparse, operators
     custom_rules.py         every custom rule of a JAX program, at the inputs that it gets there
-    trajectory.py           one step of training after the other
-    own_loss.py             where there is no reference: differences of the hand-written loss, and bisection
+    trajectory.py           training, one step after the other
+    own_loss.py             without a reference: finite differences of the hand-written loss, and bisection
          |
-    diagnosis/      attribution.py   after a disagreement: the first wrong quantity, and which side fits its own loss
-         |          causes.py hypotheses/ evidence.py predictions.py   why: predictions that are held to what is there
-         |          update_rules.py  why a step of training is wrong
+    diagnosis/      attribution.py   the first wrong quantity, and the side whose gradient does not fit its loss
+         |          causes.py hypotheses/ evidence.py predictions.py   the cause: predictions compared with the numbers
+         |          update_rules.py  the cause of a wrong training step
          |
     evaluation/     point.py         both sides at one point
-         |          side_effects.py static_arguments.py complex_parts.py   the code under test, as it is called
-         |          wider.py         in a wider dtype, which tells lost digits from a wrong derivation
-         |          perturbed_points.py domain.py elsewhere.py   other points, where they may be, what they convict of
-         |          nonsmooth.py intermediates.py finite_differences.py   ties; taps; opinions without derivatives
-         |          steps.py single_step.py   of training
+         |          side_effects.py static_arguments.py complex_parts.py   how the code under test is called
+         |          wider.py         the same in a wider dtype, to tell a rounding error from a wrong derivation
+         |          perturbed_points.py domain.py elsewhere.py   other points, their domain, what they prove
+         |          nonsmooth.py intermediates.py finite_differences.py   ties; taps; finite differences
+         |          steps.py single_step.py   training steps
          |
-    reports/        verdict.py gradient_report.py trajectory_report.py tables.py   for people, programs and notebooks
+    reports/        verdict.py gradient_report.py trajectory_report.py tables.py   as text, as dicts and as HTML
          |
-    roundoff/       tolerance.py     the reference's values, and how far rounding moves each entry
-         |          whole.py         and leaves as a whole
-         |          perturbation.py error_model.py   every operation's result moved by what its rounding may be
+    roundoff/       tolerance.py     the reference values, and the rounding tolerance of each entry
+         |          whole.py         the same for whole arrays, rows and columns
+         |          perturbation.py error_model.py   the perturbation of each operation's result by its rounding error
          |
     program/        trace.py         the loss and its gradient, traced once by JAX
-                    numpy_tracing.py numpy_names.py   the same of a function in NumPy
-                    plan.py line.py blocks.py   evaluated step by step in NumPy, along a line, in blocks
+                    numpy_tracing.py numpy_names.py   the same for a function in NumPy
+                    plan.py line.py blocks.py   evaluation in NumPy: step by step, along a line, in blocks
                     decisions.py     floor, comparisons and the like, repeated from run to run
-                    primitives/      by rules that know each operation from one table
+                    primitives/      one table with the rules of each operation
 
-Nothing that a check makes outlives it: its traces go when the report is returned, and nothing is compiled.
+Nothing is compiled, and when a report is returned, its check holds neither the caller's functions nor data.
 """

@@ -356,11 +356,11 @@ def _check(
         for name, words in seen.showed.items()
         if words not in DECIDED and repr(name) not in said
     ]
-    misconduct = [] if report.wrong_side == "autodiff" else check.by_hand.diagnoses
+    side_effects = [] if report.wrong_side == "autodiff" else check.by_hand.diagnoses
     notes = report.notes + lost if report.verdict is Verdict.INCONCLUSIVE else lost + report.notes
     return replace(
         report,
-        diagnoses=misconduct + report.diagnoses,
+        diagnoses=side_effects + report.diagnoses,
         probe=seen.name,
         probes=seen.showed,
         notes=[*seen.notes, *notes, *check.by_hand.remarks, *_about_the_loss(check, here), *silent],

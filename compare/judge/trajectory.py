@@ -1,12 +1,12 @@
-"""Whole training runs, step by step: both sides running free, and the manual side restarted at every step.
+"""Compares two training runs: the hand-written side restarted at every step, and both sides running freely.
 
-Restarting the manual side from the reference's parameters shows the error of each step alone, which is held against
-what rounding allows for that step. Running free shows the drift between the two runs, which also grows when rounding
-errors feed on themselves; how fast they do is measured by a twin, a third run of the reference. It starts one unit in
-the last place away, and at each step it is moved at random by as much as the two sides differ there, up to a unit in
-the last place: more, and a fault would excuse itself. A twin that is moved at its start only may forget it before the
-problem turns chaotic, and then a correct run looks guilty. So a wrong step and a chaotic problem are told apart; that
-is also why drift alone convicts nobody. Only the current parameters are kept, never a history of them.
+Restarting the hand-written side from the reference's parameters gives the error of each step alone, which is compared
+with the rounding tolerance of that step. Running freely gives the drift between the two runs. Drift also grows where
+the problem amplifies rounding errors. How fast it does is measured by a perturbed reference run. That run starts one
+unit in the last place away, and each of its steps is perturbed at random by as much as the two sides differ there, up
+to a unit in the last place; a larger perturbation would hide errors. Perturbing the start alone is not enough,
+because the run may converge back before the problem becomes chaotic. Drift without a wrong step is INCONCLUSIVE,
+because a chaotic problem looks the same. Only the current parameters are kept in memory.
 """
 
 from collections.abc import Callable, Iterable
@@ -36,9 +36,9 @@ from compare.judge.roundoff.tolerance import last_place, norm, unit_roundoff
 from compare.platform import precise
 from compare.pytrees import GradientFunction, Loss, Pytree
 
-# Two free runs may be apart by this many times what the twin has been, whose errors have no common sign, ...
+# The tolerance of the drift is this many times that of the perturbed reference run, whose errors have random signs,
 TWIN = 8.0
-# ... and by this many u of the distance travelled: every step rounds, and the errors may all have one sign.
+# plus this many u times the distance travelled, because the rounding errors of the steps may all have the same sign.
 TRAVEL = 64.0
 
 
@@ -56,22 +56,34 @@ def check_trajectory(
     entries: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> TrajectoryReport:
-    """Follow two training runs from the same parameters through the same batches.
+    """Compare two training runs from the same parameters through the same batches.
 
-    `step(parameters, *batch) -> parameters`, on the manual side with NumPy arrays (or what `np.asarray` takes), on
-    the other with JAX. With `state`, any tree that is not None, `step(parameters, state, *batch) -> (parameters,
-    state)`; both sides must keep it in the same structure, and it is compared like the parameters. The comparison
-    ends at the first step that is wrong or cannot be judged: after it there is nothing left to learn from.
+    The comparison ends at the first step that is wrong or cannot be judged. The hand-written side gets copies, so it
+    cannot change the caller's data.
 
-    With `loss_and_gradients` and `loss`, as for `check_gradients`, the gradients at a wrong step are checked too, so
-    that a wrong update rule and a wrong gradient are told apart. With `free=False` every step is judged by itself
-    only, from where the reference is; with `entries`, only so many entries of a larger leaf, drawn at random, are held
-    against rounding. Both save memory where models are huge. `progress` is called with the number of each
-    finished step.
+    Args:
+        manual_step: the hand-written training step, `(parameters, *batch) -> parameters`, on NumPy arrays. With
+            `state`, `(parameters, state, *batch) -> (parameters, state)`.
+        autodiff_step: the same step in JAX.
+        parameters: the initial parameters, in any pytree.
+        batches: the arguments of each step, a tuple for each.
+        state: the initial state of the optimizer, in any pytree; None if there is none. Both sides must keep its
+            structure, and it is compared like the parameters.
+        loss_and_gradients, loss: as for `check_gradients`. With both, the gradients at a wrong step are also checked,
+            so that the report says whether the gradient or the update rule is wrong.
+        seed: the seed of everything random in the check.
+        free: whether both sides also run freely. Without it, less memory is needed and there is no drift.
+        entries: how many random entries of a larger array are compared; None for all. Fewer need less memory.
+        progress: called with the number of each finished step.
 
-    The manual side works on copies, so it cannot spoil the caller's data; `conduct` says what it writes to, and whether
-    it answers differently to the same question. Raises ValueError if there are no batches, and BadInput, which is one,
-    if a batch is no tuple of arguments or a step does not return what it was given.
+    Returns:
+        The report. `conduct` has the side effects of the hand-written step: what it writes to, and whether it keeps
+        state between calls.
+
+    Raises:
+        ValueError: if there are no batches.
+        BadInput: a ValueError, if a batch is no tuple, or a step does not return parameters and state like those that
+            it gets.
     """
     reference_step = with_state(autodiff_step, "autodiff_step", state)
     judge = Alone(reference_step, entries, seed)
@@ -83,7 +95,7 @@ def check_trajectory(
     theirs = both_leaves(start)
     rows = {path: ParameterPath(path, leaf.shape) for path, leaf in theirs.items()}
     drift, share, step, before, batch, alone = Curve(), Curve(), 0, start, (), []
-    del start  # of huge models every copy counts
+    del start  # a copy less in memory, which matters for huge models
 
     def reference_from(both: Pytree, batch: Pytree) -> Any:
         return jax.tree.map(np.asarray, settled(reference_step(both, *batch), both))
@@ -124,7 +136,7 @@ def check_trajectory(
         if loss_and_gradients is not None and loss is not None:
             try:
                 gradients = check_gradients(loss_and_gradients, loss, before[0], *batch, probes=False)
-            except (TypeError, ValueError) as error:  # the fault that was found is not lost for that
+            except (TypeError, ValueError) as error:  # the error that was found is reported all the same
                 conduct.append(Diagnosis(None, "unchecked", f"the gradients there could not be checked: {error}"))
     return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients, free, share, conduct)
 
@@ -140,10 +152,10 @@ def _one_place_away(parameters: Pytree, random: np.random.Generator) -> Any:
 
 
 def _astray(twin: Any, ours: Leaves, theirs: Leaves, random: np.random.Generator) -> Any:
-    """The twin, moved by as much as this step's two results differ, each entry one way or the other.
+    """The perturbed reference run, perturbed by as much as the results of the two sides differ, with random signs.
 
-    An entry keeps its sign, because an optimizer takes roots of its second moments. What cannot be compared
-    does not move the twin.
+    An entry keeps its sign, because an optimizer takes roots of its second moments. Arrays that cannot be compared are
+    not perturbed.
     """
 
     def moved(path: str, leaf: np.ndarray) -> np.ndarray:
@@ -168,7 +180,7 @@ def _follow(
     frees: Leaves | None,
     twins: Leaves | None,
 ) -> dict[str, ParameterPath]:
-    """The rows with this step added; `frees` and `twins` are where the free run and its twin are, if there are any."""
+    """The rows with this step added. `frees` and `twins` are the free run and the perturbed reference run, if any."""
     followed = dict(rows)
     for judged in alone:
         path = judged.path
@@ -200,7 +212,7 @@ def _follow(
             step_error=max(row.step_error, judged.error),
             slack=slack,
         )
-        # Runs that find together again were not adrift.
+        # Where the runs converge again, there was no drift.
         followed[path] = replace(row, adrift_step=None if drift <= allowed else row.adrift_step or step)
     return followed
 
@@ -210,7 +222,11 @@ def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def assert_trajectory_agrees(*args: Any, **options: Any) -> None:
-    """`check_trajectory`, but raise TrajectoryMismatch unless the verdict is AGREE."""
+    """`check_trajectory` for tests, with the same arguments.
+
+    Raises:
+        TrajectoryMismatch: an AssertionError with the report, unless the verdict is AGREE.
+    """
     report = check_trajectory(*args, **options)
     if report.verdict is not Verdict.AGREE:
         raise TrajectoryMismatch(report)

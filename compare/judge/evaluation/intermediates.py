@@ -22,10 +22,17 @@ from compare.pytrees import LOSS, Pytree, paths
 
 
 def tap(name: str, value: Any) -> Any:
-    """Mark `value` as an intermediate called `name`. Returns it unchanged; does nothing outside a check.
+    """Mark an intermediate value of a JAX function, so that its gradient can be compared. No effect outside a check.
 
-    A name may be used once in a function. Inside `lax.scan`, `while_loop` or `cond` a mark is not seen, because
-    there is no one value to compare; mark what goes in or comes out.
+    Inside `lax.scan`, `while_loop` and `cond` a mark has no effect, because there is not one value to compare: mark the
+    loop's inputs or outputs.
+
+    Args:
+        name: the name by which the hand-written side returns the gradient. It may be used once in a function.
+        value: an array.
+
+    Returns:
+        `value`, unchanged.
     """
     return checkpoint_name(value, name)
 
