@@ -24,7 +24,7 @@ def as_array(value: Any) -> np.ndarray:
     """
     if is_key(value):
         value = jax.random.key_data(value)
-    elif hasattr(value, "detach"):  # a PyTorch tensor that requires a gradient
+    elif hasattr(value, "detach"):  # a PyTorch tensor, which may require a gradient
         value = value.detach()
     try:
         array = np.asarray(value)

@@ -28,10 +28,12 @@ SMALL = 2**16  # entries of all parameters, up to which one more point costs nex
 
 @dataclass(frozen=True)
 class Probe:
-    """`move(parameters, args, random) -> (parameters, args)`, or None where it does not apply.
+    """A perturbed point at which both sides are compared as well.
 
-    What is seen at a point of which `advisory` is true is remarked upon, and convicts nobody: it may leave what the
-    parameters mean.
+    Attributes:
+        name: the name of the point in the report.
+        move: `(parameters, args, random) -> (parameters, args)`; returns None where it does not apply.
+        advisory: whether an error at this point is only a remark, because the parameters may not take such values.
     """
 
     name: str
