@@ -14,15 +14,15 @@ HEADERS = ("gradient", "shape", "dtype", "norm", "difference", "tolerance", "ver
 Side = Literal["manual", "autodiff", "loss"]
 
 BLAME = {
-    "manual": "The hand-written side is wrong: its gradient does not fit the loss.",
-    "autodiff": "The JAX side is wrong: its gradient does not fit its own loss (a custom derivative?).",
+    "manual": "The hand-written side is wrong: its gradient does not fit the function.",
+    "autodiff": "The JAX side is wrong: its gradient does not fit its own function (a custom derivative?).",
     "loss": "A loss is wrong: the two sides do not compute the same loss.",
     "output": "The two sides do not compute the same output.",
 }
 # At a perturbed point these sentences are weaker, because the functions may not be made for such values.
 BLAME_THERE = {
-    "manual": "At the perturbed point, the hand-written gradient does not fit its loss.",
-    "autodiff": "At the perturbed point, JAX's gradient does not fit its own loss (a custom derivative?).",
+    "manual": "At the perturbed point, the hand-written gradient does not fit its function.",
+    "autodiff": "At the perturbed point, JAX's gradient does not fit its own function (a custom derivative?).",
     "loss": "At the perturbed point, the two sides do not compute the same loss.",
     "output": "At the perturbed point, the two sides do not compute the same output.",
 }
