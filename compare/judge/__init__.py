@@ -9,7 +9,7 @@ A check passes through these rooms from top to bottom. Each room imports only fr
     trajectory.py           training, one step after the other
     own_loss.py             without a reference: finite differences of the hand-written loss, and bisection
          |
-    diagnosis/      attribution.py   the first wrong quantity, and the side whose gradient does not fit its loss
+    diagnosis/      attribution.py   the first wrong quantity, and the side whose gradient does not fit its function
          |          causes.py hypotheses/ evidence.py predictions.py   the cause: predictions compared with the numbers
          |          update_rules.py  the cause of a wrong training step
          |

@@ -30,11 +30,13 @@ def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = 
         return _undecided(there, there.wrong, "the reference's loss is not finite there"), words
     if not np.isfinite(there.actual[LOSS]).all():
         value = float(there.actual[LOSS])
-        words.append(f"{far}, the hand-written loss is {value:.3g}, where {float(there.expected[LOSS]):.6g} is right.")
+        words.append(
+            f"{far}, the hand-written loss is {value:.3g}, where {float(there.expected[LOSS]):.6g} is expected."
+        )
         return _undecided(there, there.wrong, f"the hand-written loss is {value:.3g} there"), words
     if is_narrow(check.dtype):  # which of its results a kernel stores in 16 bits is no matter of the derivation
         explained = there.wrong - check.stored(there).wrong
-        there = _undecided(there, explained, f"results on the way that are rounded to {check.dtype} explain it there")
+        there = _undecided(there, explained, f"intermediate results rounded to {check.dtype} explain the difference")
     lost = {path for path in there.wrong if path in there.actual and not all_finite(there.actual[path])}
     words += [f"{far}, the hand-written gradient of {path} is not finite." for path in sorted(lost)]
     there = _undecided(there, lost, "what was returned is not finite there")
@@ -44,7 +46,7 @@ def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = 
     if clips and not there.wrong.isdisjoint({LOSS, *check.outputs}) and not _near_too(check, here):
         words.append(
             f"{far}, the hand-written loss is {float(there.actual[LOSS]):.9g}, where "
-            f"{float(there.expected[LOSS]):.9g} is right, and nearby both sides agree: it is clipped, or loses digits."
+            f"{float(there.expected[LOSS]):.9g} is expected; nearby both sides agree: it is clipped, or loses digits."
         )
         there = _undecided(there, there.wrong, "the losses differ there, and not nearby")
     return there, words

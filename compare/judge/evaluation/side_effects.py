@@ -20,7 +20,7 @@ Allowed = Mapping[str, np.ndarray]  # how far two answers to one question may be
 
 
 class Watched:
-    """A function of `(parameters, *args)`, called on copies, its results copied, its misconduct noted.
+    """A function of `(parameters, *args)`: called on copies, its results copied, its side effects recorded.
 
     `names` are those of its arguments, for the messages. `remarks` are worth saying and nobody's fault.
     """
@@ -61,8 +61,7 @@ class Watched:
             self._note(
                 "shared-buffer",
                 None,
-                "it writes into memory that it gave out before: an earlier result changes when it is called again. "
-                "Return fresh arrays, or copies.",
+                "it reuses the memory of an earlier result, which changes when it is called again: return new arrays.",
             )
         self._reuses |= any(path in before and np.may_share_memory(a, before[path]) for path, a in arrays.items())
         self._last = arrays, leaves_by_path(copied)
@@ -79,7 +78,7 @@ class Watched:
     def same_again(
         self, first: Any, parameters: Pytree, *args: Any, after: str, tolerance: Leaves | None = None
     ) -> None:
-        """Ask the question that was answered by `first` once more. Answers may differ by the tolerance."""
+        """Call the function again and compare with `first`. The results may differ by the tolerance."""
         if ("depends-on-earlier-calls", "") in self.notes:
             return
         allowed = None if tolerance is None else _by_place(tolerance)
@@ -88,7 +87,7 @@ class Watched:
         distance = max(apart(first, again, allowed).values(), default=0.0)
         if 0 < distance <= 1:
             self.remarks = [
-                "asked twice, it answers alike to rounding and not to the last bit, as a sum over several threads does."
+                "called twice with the same arguments, its results differ by rounding, as sums over threads do."
             ]
         if distance <= 1:
             return
@@ -97,13 +96,13 @@ class Watched:
         steady = _alike(again, third, allowed) or _alike(first, third, allowed)
         if steady or ratio is not None or _grows_evenly(again, third, fourth):
             more = f"; it was {ratio:g} times the first: does it accumulate?" if ratio is not None else "."
-            message = f"called again with the same arguments {after}, it answers differently: it depends on earlier "
+            message = f"called again with the same arguments {after}, it returns other results: it depends on earlier "
             self._note("depends-on-earlier-calls", None, message + "calls" + more)
         else:
             self._note(
                 "not-deterministic",
                 None,
-                "it answers differently each time it is called with the same arguments; pass its randomness in.",
+                "it returns other results each time for the same arguments: make the random numbers an argument.",
             )
 
     def _look_elsewhere(self, parameters: Pytree, args: Any) -> None:

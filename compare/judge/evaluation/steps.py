@@ -20,8 +20,8 @@ OTHERWISE = 0.02
 KEEPS_STATE = Diagnosis(
     None,
     "depends-on-earlier-calls",
-    "it answers differently to the same question: does it keep state between calls (an optimizer's moments, a counter, "
-    "random numbers)? Each step is asked more than once, so pass the state as `state=`, or with the batches.",
+    "it returns other results for the same arguments: does it keep state between calls (an optimizer's moments, a "
+    "counter, random numbers)? Each step is called more than once, so pass the state as `state=`, or with the batches.",
 )
 
 
@@ -157,10 +157,10 @@ class Careful:
         own = [name for name in changed if not name.startswith("batch[")]
         others = [name for name in changed if name.startswith("batch[")]
         if others:
-            words = f"it writes to what it is given to learn from: {', '.join(others)}; work on a copy."
+            words = f"it writes to its data: {', '.join(others)}. Work on a copy."
             self.conduct.append(Diagnosis(others[0], "modifies-arguments", words))
         if own:
-            words = f"it updates in place: {', '.join(own)}. Whoever keeps the earlier ones finds them changed."
+            words = f"it updates in place: {', '.join(own)}. References to the earlier arrays see the new values."
             self.conduct.append(Diagnosis(own[0], "updates-in-place", words))
 
     def answers_otherwise(

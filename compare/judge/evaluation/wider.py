@@ -68,8 +68,8 @@ def _error(actual: np.ndarray, expected: np.ndarray) -> float:
 
 
 def _lost(row: Row) -> str:
-    digits = "" if row.digits is None else f": {row.digits:.0f} of its digits are right"
-    more = "" if row.available is None or row.digits is None else f", where {row.available:.0f} are to be had"
+    digits = "" if row.digits is None else f": {row.digits:.0f} digits are right"
+    more = "" if row.available is None or row.digits is None else f", and {row.available:.0f} are possible"
     return f"{row.path} loses digits in {row.dtype}{digits}{more}. In a wider dtype it is right."
 
 

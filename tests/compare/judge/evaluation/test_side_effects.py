@@ -155,7 +155,7 @@ def square_by_hand(parameters, x):
     return np.sum(w**2 * x), {"w": 2 * w * x}
 
 
-def test_misconduct_makes_right_gradients_a_disagreement_and_comes_first():
+def test_a_side_effect_makes_right_gradients_a_disagreement_and_comes_first():
     def spoiling(parameters, x):
         result = square_by_hand(parameters, x)
         x[...] = 0
@@ -220,7 +220,7 @@ def test_repeats_that_differ_in_the_last_bits_are_a_remark():
     report = drifting(2.0**-52)
     assert report.verdict is Verdict.AGREE, str(report)
     assert not report.diagnoses
-    assert any("alike to rounding and not to the last bit" in note for note in report.notes)
+    assert any("its results differ by rounding" in note for note in report.notes)
 
 
 def test_repeats_that_differ_by_more_than_rounding_are_a_fault():

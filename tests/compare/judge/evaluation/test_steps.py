@@ -44,7 +44,7 @@ def test_the_callers_data_stay_what_they_are(rate):
     np.testing.assert_array_equal(w, W)
     np.testing.assert_array_equal(x, X)
     assert [note.kind for note in report.conduct] == ["modifies-arguments"]
-    assert "it writes to what it is given to learn from: batch[0]; work on a copy." in " ".join(str(report).split())
+    assert "it writes to its data: batch[0]. Work on a copy." in " ".join(str(report).split())
     assert report.wrong_step == (None if rate == 0.1 else 1)
 
 
@@ -103,7 +103,7 @@ def test_a_step_that_keeps_state_is_told_so_and_not_blamed(make, free):
         return
     assert report.verdict is Verdict.INCONCLUSIVE
     assert report.wrong_step is None
-    assert "it answers differently to the same question" in str(report)
+    assert "it returns other results for the same arguments" in str(report)
     assert "pass the state as `state=`" in " ".join(str(report).split())
 
 

@@ -191,8 +191,7 @@ def test_a_row_is_settled_if_its_error_is_gone(error, left):
         assert rows[0].verdict is Verdict.AGREE
         assert rows[0].message == ""
         assert words["w"] == (
-            "w loses digits in float64: 5 of its digits are right, where 15 are to be had. "
-            "In a wider dtype it is right."
+            "w loses digits in float64: 5 digits are right, and 15 are possible. In a wider dtype it is right."
         )
     elif left > 1 / 15:
         assert rows == [row()]
