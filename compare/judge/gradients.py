@@ -23,7 +23,7 @@ from compare.judge.evaluation.complex_parts import (
 from compare.judge.evaluation.domain import checked, kept
 from compare.judge.evaluation.elsewhere import convicted
 from compare.judge.evaluation.intermediates import backward_order, find_taps, not_compared
-from compare.judge.evaluation.nonsmooth import beside, kink
+from compare.judge.evaluation.nonsmooth import beside, nonsmooth_reason
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.evaluation.side_effects import HARMLESS, Watched, apart
 from compare.judge.evaluation.static_arguments import as_hand_has_it, as_loss_has_it, bind, places
@@ -329,7 +329,7 @@ def _check(
     if here.verdict is Verdict.DISAGREE or not probes:
         check.by_hand.same_again(here.answer.given, parameters, *args, after="at once", tolerance=here.tolerance)
     if here.verdict is Verdict.DISAGREE:
-        note = kink(check, here)
+        note = nonsmooth_reason(check, here)
         if note:
             rows = [replace(row, verdict=Verdict.INCONCLUSIVE) if row.path in here.wrong else row for row in here.rows]
             return GradientReport(Verdict.INCONCLUSIVE, rows, notes=[note, *lost], allowance=_allowance(check, here))
@@ -453,7 +453,7 @@ def _probed(check: Check, here: Point, probes: Sequence[probing.Probe]) -> Seen:
     for probe in probes:
         other, seen.showed[probe.name], arithmetic = _probe(check, here, probe, random)
         seen.arithmetic += arithmetic if not probe.advisory else []
-        if other is None or other.verdict is not Verdict.DISAGREE or kink(check, other):
+        if other is None or other.verdict is not Verdict.DISAGREE or nonsmooth_reason(check, other):
             continue
         if probe.advisory:
             names = ", ".join(sorted(other.wrong))
@@ -482,7 +482,7 @@ def _with_given_arguments(check: Check, here: Point, other: Point) -> tuple[Poin
     except CodeUnderTestFailed:  # it may reject values that its caller never uses
         return other, []
     alone, _ = convicted(check, here, alone, "")
-    if alone.verdict is Verdict.DISAGREE and not kink(check, alone):
+    if alone.verdict is Verdict.DISAGREE and not nonsmooth_reason(check, alone):
         return alone, []
     agree = [f"if only {changed[0]} is changed, both sides agree."] if alone.verdict is Verdict.AGREE else []
     return other, agree

@@ -1,4 +1,4 @@
-"""Nonsmooth points: where a function has more than one derivative, and no choice of one is a fault."""
+"""Nonsmooth points, where a function has several generalized derivatives and each of them is right."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.pytrees import LOSS, Leaves, Pytree, leaves_by_path
 
 
-def kink(check: Check, point: Point) -> str | None:
-    """Why a disagreement is none: the point is a kink or a tie, and what came is a generalized derivative there.
+def nonsmooth_reason(check: Check, point: Point) -> str | None:
+    """A sentence, if a disagreement is no error because the point is nonsmooth; else None.
 
-    Nearby, at points moved a little, both sides then agree, but for other such points: among numbers of 16 bits there
-    are ties everywhere. And what came is an average of what the gradient is around the point.
+    It is none if both sides agree at points a little away, which may be nonsmooth themselves (in 16 bits, ties are
+    everywhere), and if the hand-written gradient is an average of the gradients around the point.
     """
     wrong = point.wrong
     if not check.loss.has_nonsmooth_points:
@@ -37,8 +37,8 @@ def kink(check: Check, point: Point) -> str | None:
         return None
     names = ", ".join(sorted(wrong))
     return (
-        f"this point is a nonsmooth one, where {names} has more than one derivative. The two sides choose "
-        "different ones and agree nearby: move the point a little, or choose the same convention."
+        f"the function is not differentiable with respect to {names} at this point. The two sides choose different "
+        "derivatives and agree nearby: check at another point, or choose the same convention on both sides."
     )
 
 
@@ -55,14 +55,14 @@ def beside(check: Check, point: Point) -> Point | None:
 
 
 def a_little_away(check: Check, point: Point, random: np.random.Generator) -> Point | None:
-    """Both sides at a point moved a little. Arguments that may be labels, masks or grids stay what they are."""
+    """Both sides at a point a little away. Arguments that may be labels, masks or grids are not changed."""
 
     def jitter(leaf: Any) -> Any:
         return leaf if is_floating(leaf) and structured(leaf) else _jittered(leaf, random)
 
     try:
         return check.at(_jittered(point.parameters, random), jax.tree.map(jitter, point.args))
-    except CodeUnderTestFailed:  # it may refuse what its caller never gave it
+    except CodeUnderTestFailed:  # it may reject values that its caller never uses
         return None
 
 
@@ -78,17 +78,18 @@ def _jittered(tree: Pytree, random: np.random.Generator, step: float | None = No
 
 
 class _Nudges:
-    """The rule that moves the input of every nonsmooth operation by some ten-millionths of its size.
+    """A rule that moves the input of every nonsmooth operation by some ten-millionths of its size.
 
-    All entries one way if `together`, which a convention such as `>=` comes to, or else each its own way. Moved here
-    and not only at the parameters: many entries may stand at a nonsmooth point that no move of the parameters leaves.
+    If `together`, all entries move in the same direction, as a convention such as `>=` does; else each in its own. The
+    inputs are moved, and not only the parameters, because many entries may stay at a nonsmooth point however the
+    parameters are moved.
     """
 
     def __init__(self, seed: int, together: bool, times: float = 1.0) -> None:
         self.random, self.together, self.times = np.random.default_rng(seed), together, times
 
     def __call__(self, step: Step, inputs: list[Any]) -> list[Any]:
-        if step.name != "nudged" or step.decided:  # the floor of a number is at no border, though it be one
+        if step.name != "nudged" or step.decided:  # the floor of a number is a decision, not a nonsmooth point
             return step.run(inputs, self)
         value = np.asarray(inputs[0])
         signs = self.random.choice((-1.0, 1.0), () if self.together else value.shape)
@@ -97,22 +98,24 @@ class _Nudges:
         return [(value + far * signs * self.random.uniform(0.5, 1.5, value.shape)).astype(value.dtype)]
 
 
-WIDER = 8.0  # times as far are nonsmooth operations moved to see whether what they make of it is a jump
+WIDER = 8.0  # how many times as far inputs are moved to see whether a gradient jumps
 
 
 def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
-    """Whether what came may be an average of the gradients right around the point, which is a nonsmooth one.
+    """Whether the hand-written gradient can be an average of the gradients around a nonsmooth point.
 
-    For pairs of wrong entries, what came must lie in the convex hull of what the gradient is nearby, seen from
-    directions all around. A pair is enough to refuse full gradients for both sides of a tie. And the hull must not
-    shrink with the neighborhood: where it does, the gradient is continuous there, and any small error would lie in it.
+    For each pair of wrong entries, the hand-written values must lie in the convex hull of the gradients nearby. Pairs
+    are enough to reject full gradients for both sides of a tie. The hull must not shrink with the neighborhood: if it
+    does, the gradient is continuous there, and any small error would lie in the hull.
     """
     if any(np.iscomplexobj(point.actual[path]) for path in wrong if path in point.actual):
         return False
 
     def beside(sample: int, times: float) -> Leaves:
         start = widened(point.parameters)
-        random = np.random.default_rng([check.seed, sample])  # near and wide differ in nothing but how far
+        random = np.random.default_rng(
+            [check.seed, sample]
+        )  # the same numbers for near and wide, which differ only in the distance
         if sample % 2:
             start = _jittered(start, random, times * 1e-7)  # for operations whose inputs have no marker
         taps = Taps()
@@ -122,23 +125,23 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
         return leaves_by_path(right) | none | taps.gradients
 
     near = [beside(sample, 1.0) for sample in range(48)]
-    came = point.actual
+    actual = point.actual
     entries = [
-        (row.path, index) for row in point.rows if row.path in wrong for index in _worst_entries(row, came, near[0])
+        (row.path, index) for row in point.rows if row.path in wrong for index in _worst_entries(row, actual, near[0])
     ]
     if {path for path, _ in entries} != wrong:
-        return False  # what is no number, or no gradient of that shape, is no derivative anywhere
+        return False  # a NaN, or another shape, is no derivative anywhere
     cloud, wide = (
         np.array([[leaves[path][index] for path, index in entries] for leaves in clouds])
         for clouds in (near, [beside(sample, WIDER) for sample in range(16)])
     )
-    target = np.array([float(came[path][index]) for path, index in entries])
+    target = np.array([float(actual[path][index]) for path, index in entries])
     spread, wider = np.ptp(cloud[:16], axis=0), np.ptp(wide, axis=0)
     error = np.abs(target - np.array([float(point.expected[path][index]) for path, index in entries]))
     jumps = (spread > 0.3 * wider) & (spread > 0.5 * error)
-    rounding = np.array([float(point.tolerance[path][index]) for path, index in entries])  # what came is rounded
+    rounding = np.array([float(point.tolerance[path][index]) for path, index in entries])
     beyond = error > rounding
-    if not beyond.any() or not jumps[beyond].all():  # a dtype may be wrong where no number is
+    if not beyond.any() or not jumps[beyond].all():  # the dtype may be wrong and not the values
         return False
     angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     rays = np.stack([np.cos(angles), np.sin(angles)])
@@ -150,10 +153,10 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
     )
 
 
-def _worst_entries(row: Any, came: dict[str, np.ndarray], near: dict[str, np.ndarray]) -> list[tuple[int, ...]]:
+def _worst_entries(row: Any, actual: dict[str, np.ndarray], near: dict[str, np.ndarray]) -> list[tuple[int, ...]]:
     if row.verdict is not Verdict.DISAGREE or row.worst_index is None:
         return []
-    difference = np.abs(np.asarray(came[row.path], np.float64) - near[row.path]).ravel()
+    difference = np.abs(np.asarray(actual[row.path], np.float64) - near[row.path]).ravel()
     order = np.argsort(-difference)[:20]
-    picked = [tuple(int(k) for k in np.unravel_index(i, came[row.path].shape)) for i in order]
+    picked = [tuple(int(k) for k in np.unravel_index(i, actual[row.path].shape)) for i in order]
     return list(dict.fromkeys([row.worst_index, *picked]))
