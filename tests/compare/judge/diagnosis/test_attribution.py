@@ -137,7 +137,7 @@ def test_no_cause_is_named_for_what_agrees(change, kind):
     report = check_gradients(beside(change), marked, W, x)
     assert report.first_wrong == "z"
     assert [(cause.path, cause.kind) for cause in report.diagnoses] == [("z", kind)]
-    assert "no such leaf" not in str(report)
+    assert "no leaf of this name" not in str(report)
 
 
 def test_losses_of_any_gap_within_rounding_are_not_apart_by_a_constant():
