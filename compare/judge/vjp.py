@@ -18,6 +18,7 @@ import numpy as np
 
 from compare.errors import BadInput
 from compare.judge.evaluation.intermediates import tap
+from compare.judge.evaluation.side_effects import apart
 from compare.judge.gradients import argument, check
 from compare.judge.program.numpy_names import traceable
 from compare.judge.program.numpy_tracing import Untraceable
@@ -180,10 +181,15 @@ def check_vjp(
     cotangent = jax.tree.map(cotangent_of, value)
     outputs = tuple(_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(value)[0])
 
+    overwritten: list[bool] = []
+
     def gradients(inputs: tuple[Any, ...], cotangent: Any, others: dict[str, Any]) -> tuple[Any, Any, Any]:
         """(value, gradients, gradients of intermediates)"""
         value, cache = _pair(forward(*_merged(places, inputs, others)))
+        shown = copies(value)  # as the caller of the forward pass got it
         given = backward(_conjugated(cotangent) if conjugate else cotangent, cache)
+        if any(apart(shown, value).values()):
+            overwritten.append(True)
         if not isinstance(given, tuple | list):
             given = (given,)
         intermediates = {}
@@ -191,7 +197,7 @@ def check_vjp(
             *given, intermediates = given
         if len(given) == len(places):
             given = tuple(g for g, place in zip(given, places, strict=True) if place)
-        return value, build(given), intermediates
+        return shown, build(given), intermediates
 
     def by_hand(inputs: tuple[Any, ...], cotangent: Any, others: dict[str, Any]) -> tuple[Any, ...]:
         value, given, intermediates = gradients(inputs, cotangent, others)
@@ -213,6 +219,11 @@ def check_vjp(
         **options,
     )
     report = replace(report, outputs=outputs)
+    if overwritten:
+        cause = Diagnosis(
+            "output", "modifies-output", "the backward pass writes into the output of the forward pass; work on a copy."
+        )
+        return replace(report, verdict=Verdict.DISAGREE, diagnoses=[cause, *report.diagnoses], wrong_side="manual")
     if report.verdict is Verdict.AGREE:
         return _in_other_layouts(report, gradients, floating, cotangent, others)
     return report

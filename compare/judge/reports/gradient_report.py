@@ -216,6 +216,7 @@ class GradientReport:
 
 SIDE_EFFECTS = {
     "modifies-arguments",
+    "modifies-output",
     "shared-buffer",
     "depends-on-earlier-calls",
     "not-deterministic",

@@ -312,3 +312,21 @@ def test_a_gradient_that_is_zero_for_a_constant_output_gradient_is_not_taken_for
         return np.array([(np.diag(row) - np.outer(row, row)) @ g for row, g in zip(p, dy, strict=True)])
 
     assert_vjp_agrees(forward, backward, jax.nn.softmax, np.random.default_rng([0, 4, 3]).standard_normal((4, 3)))
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_backward_pass_must_leave_the_output_of_the_forward_pass_alone(in_place):
+    def forward(x):
+        y = np.tanh(x)
+        return y, y
+
+    def backward(dy, y):
+        slope = np.multiply(1 - y * y, dy, out=y if in_place else None)
+        return slope
+
+    report = check_vjp(forward, backward, jnp.tanh, np.array([0.3, -1.0, 2.0]))
+    assert report.verdict is (Verdict.DISAGREE if in_place else Verdict.AGREE), str(report)
+    assert [cause.kind for cause in report.diagnoses] == ["modifies-output"] * in_place
+    if in_place:
+        assert "writes into the output of the forward pass" in report.sentence
+        assert report.wrong_side == "manual"
