@@ -7,6 +7,7 @@ dtype, shape, and where in the numbers it begins and ends (https://huggingface.c
 
 import json
 import math
+import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -32,6 +33,7 @@ DTYPES: dict[str, Any] = {
     "BOOL": np.bool_,
 }
 LONGEST_HEADER = 100_000_000  # bytes, as the format's own library has it
+LONGEST_NAME = 1000  # letters
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -48,27 +50,58 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise BadInput(f"{path}: there is no such file.")
-    if path.suffix == ".safetensors":
-        return _safetensors(path)
-    if path.suffix not in (".npz", ".npy"):
+    if path.suffix not in (".npz", ".npy", ".safetensors"):
         raise BadInput(f"{path}: array files end with .npz, .npy or .safetensors.")
     try:
-        if path.suffix == ".npy":
+        if path.suffix == ".safetensors":
+            arrays = _safetensors(path)
+        elif path.suffix == ".npy":
             with path.open("rb") as file:
-                return {path.stem: _npy(file, path.stat().st_size)}
-        with zipfile.ZipFile(path) as archive:
-            return {name.removesuffix(".npy"): _member(archive, name) for name in archive.namelist()}
+                arrays = [(path.stem, _npy(file, path.stat().st_size))]
+        else:
+            arrays = _npz(path)
+    except BadInput:
+        raise
     except (ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
         raise BadInput(f"{path} cannot be read as {path.suffix}: {error}.") from None
     except zlib.error as error:
         raise BadInput(f"{path} cannot be read as {path.suffix}: its contents are damaged ({error}).") from None
+    return _by_name(path, arrays)
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    if not name.endswith(".npy"):
-        raise ValueError(f"{name!r} in it is no array")
-    with archive.open(name) as file:
-        return _npy(file, archive.getinfo(name).file_size)
+def _by_name(path: Path, arrays: list[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    for name, array in arrays:
+        if not name.isprintable() or len(name) > LONGEST_NAME:  # it could steer the terminal that shows it
+            raise BadInput(f"{path}: {name!r:.80} is no name of an array: it is too long, or not printable.")
+        if name in found:
+            raise BadInput(f"{path}: the array {name!r} is in it twice.")
+        found[name] = array
+    return found
+
+
+def _fits(path: Path, size: int) -> None:
+    """Raises BadInput if arrays of `size` bytes are more than this machine's memory."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else size
+    if size > memory:
+        raise BadInput(
+            f"{path}: its arrays have {size / 2**30:.1f} GiB, and this machine has {memory / 2**30:.1f} GiB of memory. "
+            "Record fewer steps, or a smaller network."
+        )
+
+
+def _npz(path: Path) -> list[tuple[str, np.ndarray]]:
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        _fits(path, sum(member.file_size for member in members))  # what they are when they are no longer compressed
+        return [(member.filename.removesuffix(".npy"), _member(archive, member)) for member in members]
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    if not member.filename.endswith(".npy"):
+        raise ValueError(f"{member.filename!r} in it is no array")
+    with archive.open(member) as file:
+        return _npy(file, member.file_size)
 
 
 def _npy(file: Any, size: int) -> np.ndarray:
@@ -90,34 +123,45 @@ def _npy(file: Any, size: int) -> np.ndarray:
     return array.reshape(shape, order="F" if in_columns else "C").copy(order="K")
 
 
-def _safetensors(path: Path) -> dict[str, np.ndarray]:
+def _safetensors(path: Path) -> list[tuple[str, np.ndarray]]:
     size = path.stat().st_size
+    _fits(path, size)
     with path.open("rb") as file:
         start = file.read(8)
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > min(LONGEST_HEADER, size - 8):
             raise BadInput(f"{path} is no .safetensors file, or is cut off: its header does not fit into it.")
         try:
-            header = json.loads(file.read(length))
+            header = json.loads(file.read(length), object_pairs_hook=list)
         except (ValueError, RecursionError):  # or no text, or a number too long
             raise BadInput(f"{path} is no .safetensors file: its header is no JSON.") from None
-        if not isinstance(header, dict):
+        if not _is_object(header):
             raise BadInput(f"{path} is no .safetensors file: its header names no arrays.")
-        arrays = {}
-        for name, entry in header.items():
-            if name == "__metadata__":
-                continue
-            dtype, shape, begin, end = _entry(path, name, entry)
-            count = math.prod(shape)
-            if not 0 <= begin <= end <= size - 8 - length or end - begin != count * dtype.itemsize:
+        entries = [(name, *_entry(path, name, entry)) for name, entry in header if name != "__metadata__"]
+        taken = 0
+        for name, dtype, shape, begin, end in sorted(entries, key=lambda entry: entry[3:]):
+            if end > size - 8 - length or end - begin != math.prod(shape) * dtype.itemsize:
                 raise BadInput(f"{path}: the array {name!r} does not lie within the file, or has another size.")
+            if begin < taken and end > begin:  # or a small file could fill any memory
+                raise BadInput(f"{path}: the array {name!r} lies over another.")
+            taken = max(taken, end)
+        arrays = []
+        for name, dtype, shape, begin, end in entries:
             file.seek(8 + length + begin)
-            arrays[name] = np.frombuffer(file.read(end - begin), dtype).reshape(shape)
+            arrays.append((name, np.frombuffer(file.read(end - begin), dtype).reshape(shape)))
     return arrays
 
 
-def _entry(path: Path, name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...], int, int]:
+def _is_object(pairs: Any) -> bool:
+    """Whether this was an object in JSON, which is read as its pairs, so that a name that stands twice is seen."""
+    return isinstance(pairs, list) and bool(pairs) and all(isinstance(pair, tuple) for pair in pairs)
+
+
+def _entry(path: Path, name: str, pairs: Any) -> tuple[np.dtype, tuple[int, ...], int, int]:
     try:
+        if not _is_object(pairs):
+            raise ValueError
+        entry = dict(pairs)
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         if not isinstance(dtype, str) or not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
             raise ValueError
@@ -126,34 +170,3 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...]
     if dtype not in DTYPES:
         raise BadInput(f"{path}: the array {name!r} has the dtype {dtype}; known are {', '.join(DTYPES)}.")
     return np.dtype(DTYPES[dtype]), shape, begin, end
-
-
-def write_safetensors(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays as a .safetensors file.
-
-    Args:
-        path: of the file.
-        arrays: by name, in their order.
-
-    Raises:
-        BadInput: a ValueError, for a dtype that the format does not have.
-    """
-    names = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
-    header, blocks, at = {}, [], 0
-    for name, array in arrays.items():
-        block = np.ascontiguousarray(array)
-        if block.dtype not in names:
-            raise BadInput(f"{name} has the dtype {block.dtype}; known are {', '.join(DTYPES)}.")
-        header[name] = {
-            "dtype": names[block.dtype],
-            "shape": list(np.shape(array)),
-            "data_offsets": [at, at + block.nbytes],
-        }
-        blocks.append(block)
-        at += block.nbytes
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of eight bytes
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for block in blocks:
-            file.write(block.tobytes())

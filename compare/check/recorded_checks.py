@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import jax
@@ -120,48 +121,90 @@ def check_recording(
     """
     reports, notes = {}, []
     for step in steps:
-        args = arguments(step, loss)
+        args, extra = arguments(step, loss)
+        if extra and step is steps[0]:
+            names = ", ".join(f"inputs/{name}" for name in extra)
+            notes.append(f"the loss takes no argument by the name of {names}: it is not used.")
         report = check_gradients(
             step.by_hand(), loss, step.parameters, *args, seed=seed, probes=False, references=False, **options
         )
         reports[step.number] = replace(report, notes=[note for note in report.notes if "returns no loss" not in note])
+    notes += _broken_chain(steps)
     if any(step.loss is None for step in steps):
         notes.append("the recording has no loss, or not at every step: it is not compared there.")
     recorded = [step for step in steps if step.next]
-    if optimizer is None or not recorded:
-        if recorded:
+    unfit = _unfit(recorded)
+    if optimizer is None or not recorded or unfit:
+        if recorded and optimizer is None:
             notes.append("the recording has parameters after the update; name the rule with --optimizer to judge them.")
+        if optimizer is not None:
+            notes.append(f"the updates are not judged: {unfit or 'the recording has no next/...'}.")
         return RecordingReport(reports, None, notes)
     return RecordingReport(reports, _updates(recorded, optimizer), notes)
 
 
+def _broken_chain(steps: list[RecordedStep]) -> list[str]:
+    """Where a step does not begin with the parameters that the step before it ended with, the first such tensor."""
+    for before, step in pairwise(steps):
+        for name, ended in before.next.items() if step.number == before.number + 1 else ():
+            if not np.array_equal(ended.astype(float), step.parameters[name].astype(float), equal_nan=True):
+                return [f"step {step.number} does not begin with the {name} that step {before.number} ended with."]
+    return []
+
+
+def _unfit(steps: list[RecordedStep]) -> str:
+    """Why no rule can be applied to the recorded gradients, in words."""
+    for step in steps:
+        for name, parameter in step.parameters.items():
+            if name not in step.gradients:
+                return f"step {step.number} has no gradients/{name}"
+            if step.gradients[name].shape != parameter.shape:
+                return f"at step {step.number}, gradients/{name} has another shape than parameters/{name}"
+    return ""
+
+
 def _updates(steps: list[RecordedStep], optimizer: Optimizer) -> TrajectoryReport:
-    """Each recorded update against the rule, from where the recording is.
+    """Each recorded update against the rule, from where the recording is; of the parameters that it has after it.
 
-    The optimizer's state is what the rule makes of the recorded gradients from the first step on.
+    The optimizer's state is what the rule makes of the recorded gradients from the first step on. Raises BadInput, a
+    ValueError, if steps are missing that it depends on.
     """
-    nexts: dict[int, Any] = {step.number: step.next for step in steps}
-
-    def recorded(parameters: Any, gradients: Any, state: Any, number: Any) -> Any:
-        return nexts[int(number)]
-
-    def by_rule(parameters: Any, gradients: Any, state: Any, number: Any) -> Any:
-        return optimizer.update(parameters, gradients, state)[0]
-
     with precise(steps[0].parameters, ()):
         state = jax.tree.map(np.asarray, optimizer.initialize(steps[0].parameters))
+    missing = next((number for number, step in enumerate(steps, start=1) if step.number != number), None)
+    if missing is not None and len(jax.tree.leaves(state)) > 1:  # more than the count of steps
+        raise BadInput(
+            f"step {missing} of the recording is missing, or has no next/...: what this rule keeps from step to step "
+            "is made of every gradient from the first on. Record all steps from the first, or leave --optimizer out."
+        )
     report = None
     for step in steps:
-        batch = (step.gradients, state, np.asarray(step.number))
-        report = check_trajectory(recorded, by_rule, step.parameters, [batch], free=False)
+        report = _update(step, optimizer, state)
         if report.verdict is not Verdict.AGREE:
             rows = [replace(row, wrong_step=row.wrong_step and step.number) for row in report.rows]
             return replace(report, rows=rows, steps=len(steps))
         with precise(step.parameters, ()):
-            _, state = optimizer.update(step.parameters, step.gradients, state)
+            _, state = optimizer.update(step.parameters, _found(step), state)
             state = jax.tree.map(np.asarray, state)
     assert report is not None  # there is a step
     return replace(report, steps=len(steps))
+
+
+def _update(step: RecordedStep, optimizer: Optimizer, state: Any) -> TrajectoryReport:
+    def recorded(parameters: Any, gradients: Any, state: Any) -> Any:
+        return step.next
+
+    def by_rule(parameters: Any, gradients: Any, state: Any) -> Any:
+        updated, _ = optimizer.update(step.parameters | parameters, gradients, state)
+        return {name: updated[name] for name in parameters}
+
+    start = {name: leaf for name, leaf in step.parameters.items() if name in step.next}
+    return check_trajectory(recorded, by_rule, start, [(_found(step), state)], free=False)
+
+
+def _found(step: RecordedStep) -> dict[str, np.ndarray]:
+    """The gradients of the parameters, without any that are no parameter's."""
+    return {name: step.gradients[name] for name in step.parameters}
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,19 @@
 """Steps that were recorded elsewhere, in any language, judged from their file.
 
-The naming rule of a recording, which is an array file of one or more steps:
+The names of a recording, which is an array file of one or more steps:
 
-    parameters/W1   inputs/x   gradients/W1      what the step worked on, and what it found
-    loss            intermediates/h              the loss, and gradients with respect to marked values, if there are any
-    next/W1         state/m/W1  next_state/m/W1  the parameters after the update, and the optimizer's state, likewise
-    step.3/...                                   in front of all of these, if there are several steps, from 1 on
+    step.1/...                       in front of every name below, if there are several steps, from 1 on
+    parameters/W1   inputs/x         the first argument of the loss, and its other arguments by their names
+    loss            gradients/W1     what the step found
+    values/h        intermediates/h  values on the way, and the gradients with respect to them, by the loss's taps
+    next/W1                          the parameters after the update
 
-Slashes and dots both separate; the inputs are arguments of the loss by name, or in the order of the file.
+This is where the rule stands. The writers in `compare.check.writers` and docs/recording.md quote it, as a test holds.
+
+Slashes and dots both separate: the parameters are a dict whose keys are what follows `parameters/`, with dots. An input
+whose name goes on is a dict likewise: `inputs/frozen/a.weight` is the argument `frozen`, {"a.weight": ...}. Where the
+loss has none of the inputs' names, they are its arguments in the order of the file. Values are compared where there are
+two recordings; beside a loss, they are not looked at.
 """
 
 import inspect
@@ -21,7 +27,7 @@ import numpy as np
 from compare.errors import BadInput
 from compare.pytrees import LOSS
 
-PARTS = ("parameters", "inputs", "gradients", "intermediates", "next", "state", "next_state", LOSS)
+PARTS = ("parameters", "inputs", "gradients", "values", "intermediates", "next", LOSS)
 
 
 @dataclass
@@ -32,10 +38,9 @@ class RecordedStep:
     parameters: dict[str, np.ndarray] = field(default_factory=dict)
     inputs: dict[str, np.ndarray] = field(default_factory=dict)
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
+    values: dict[str, np.ndarray] = field(default_factory=dict)
     intermediates: dict[str, np.ndarray] = field(default_factory=dict)
     next: dict[str, np.ndarray] = field(default_factory=dict)
-    state: dict[str, np.ndarray] = field(default_factory=dict)
-    next_state: dict[str, np.ndarray] = field(default_factory=dict)
     loss: np.ndarray | None = None
 
     def by_hand(self) -> Callable[..., Any]:
@@ -106,17 +111,57 @@ def _refuse(step: RecordedStep, first: RecordedStep) -> None:
                 f"parameters/{name} is {other.dtype} of shape {other.shape} at {where}, and {array.dtype} of shape "
                 f"{array.shape} at step {first.number}."
             )
+    extra = next((name for name in step.next if name not in step.parameters), None)
+    if extra is not None:
+        raise BadInput(f"{where} of the recording has next/{extra}, and no parameters/{extra}.")
 
 
-def arguments(step: RecordedStep, loss: Callable[..., Any]) -> tuple[np.ndarray, ...]:
-    """The inputs of a step in the order in which the loss takes them. Raises BadInput, a ValueError."""
+def arguments(step: RecordedStep, loss: Callable[..., Any]) -> tuple[tuple[Any, ...], list[str]]:
+    """The inputs of a step as the loss takes them.
+
+    Args:
+        step: of a recording.
+        loss: a function of parameters and inputs.
+
+    Returns:
+        The arguments in their order, and the names of the inputs that the loss does not take.
+
+    Raises:
+        BadInput: a ValueError, if the loss needs an input that the step has not.
+    """
+    inputs = _trees(step)
     try:
-        names = list(inspect.signature(loss).parameters)[1:]
+        signature = inspect.signature(loss).parameters.values()
     except (TypeError, ValueError):  # a builtin
-        names = []
-    if set(step.inputs) <= set(names):
-        lacking = [name for name in names[: len(step.inputs)] if name not in step.inputs]
-        if lacking:
-            raise BadInput(f"step {step.number} of the recording has no inputs/{lacking[0]}, which the loss takes.")
-        return tuple(step.inputs[name] for name in names if name in step.inputs)
-    return tuple(step.inputs.values())
+        signature = ()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    takes = {one.name: one.default for one in list(signature)[1:] if one.kind in positional}
+    if not takes.keys() & inputs.keys():
+        return tuple(inputs.values()), []
+    given = [inputs.get(name, default) for name, default in takes.items()]
+    lacking = [name for name, value in zip(takes, given, strict=True) if value is inspect.Parameter.empty]
+    if lacking:
+        raise BadInput(
+            f"step {step.number} of the recording has no inputs/{lacking[0]}, which the loss takes; it has "
+            f"{', '.join(f'inputs/{name}' for name in inputs)}."
+        )
+    return tuple(given), [name for name in inputs if name not in takes]
+
+
+def _trees(step: RecordedStep) -> dict[str, Any]:
+    """The inputs by the first word of their names: an array, or a dict of arrays by what follows."""
+    inputs: dict[str, Any] = {}
+    for name, array in step.inputs.items():
+        first, dot, rest = name.partition(".")
+        known = inputs.setdefault(first, {} if dot else array)
+        if dot:
+            if not isinstance(known, dict):
+                raise BadInput(
+                    f"inputs/{first} and inputs/{name} are both in the recording: it is an array, or a dict."
+                )
+            known[rest] = array
+        elif known is not array:
+            raise BadInput(
+                f"inputs/{first}/... and inputs/{first} are both in the recording: it is an array, or a dict."
+            )
+    return inputs

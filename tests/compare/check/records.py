@@ -1,6 +1,10 @@
-"""Recordings of a linear model's training, with places for faults."""
+"""Recordings of a linear model's training, with places for faults, and .safetensors files of any arrays."""
+
+import json
 
 import numpy as np
+
+from compare.check.arrays import DTYPES
 
 X = np.random.default_rng(0).normal(size=(4, 3))
 Y = np.random.default_rng(1).normal(size=4)
@@ -33,3 +37,19 @@ def steps(count, dtype=np.float64, gradient=None, update=None, at=1, rate=0.1):
         arrays[f"{before}loss"] = np.asarray(np.mean(r**2), dtype)
         p = after
     return arrays
+
+
+def safetensors(path, header, numbers=bytes(64)):
+    """A file with this header, as bytes or to become JSON, and these numbers."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + numbers)
+
+
+def write_safetensors(path, arrays):
+    """Arrays by any names; recordings are written by `compare.check.writers`."""
+    names = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
+    header, numbers = {}, b""
+    for name, array in arrays.items():
+        begin, numbers = len(numbers), numbers + array.tobytes()
+        header[name] = {"dtype": names[array.dtype], "shape": array.shape, "data_offsets": [begin, len(numbers)]}
+    safetensors(path, header, numbers)

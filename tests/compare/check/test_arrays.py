@@ -4,6 +4,8 @@ import contextlib
 import io
 import json
 import pickle
+import tracemalloc
+import warnings
 import zipfile
 
 import ml_dtypes
@@ -12,8 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compare.check.arrays import DTYPES, read_arrays, write_safetensors
+from compare.check import arrays as reader
+from compare.check.arrays import DTYPES, read_arrays
 from compare.errors import BadInput
+from tests.compare.check.records import safetensors, write_safetensors
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -62,13 +66,21 @@ def archive(path, **members):
             file.writestr(name.replace("_", "."), contents)
 
 
-def safetensors(path, header, numbers=bytes(64)):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + numbers)
-
-
 def entry(**changes):
     return {"a": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]} | changes}
+
+
+NOTHING = {"dtype": "F64", "shape": [0], "data_offsets": [0, 0]}
+
+
+def same_names(one):
+    return b'{"a": %s, "a": %s}' % ((json.dumps(one).encode(),) * 2)
+
+
+def twice(path):
+    with zipfile.ZipFile(path, "w") as file, warnings.catch_warnings(action="ignore"):
+        for _ in range(2):
+            file.writestr("a.npy", npy((1,), bytes(8)))
 
 
 class Trap:
@@ -112,7 +124,22 @@ BAD = {
     "large.safetensors": (lambda path: safetensors(path, entry(shape=[10**9])), "does not lie within the file"),
     "beyond.safetensors": (lambda path: safetensors(path, entry(data_offsets=[60, 68])), "does not lie within"),
     "back.safetensors": (lambda path: safetensors(path, entry(data_offsets=[8, 0])), "does not lie within"),
-}
+    "pairs.safetensors": (lambda path: safetensors(path, {"a": list(entry()["a"].items())}), "malformed"),
+    "sixty-five.safetensors": (lambda path: safetensors(path, entry(shape=[1] * 65)), "cannot be read"),
+    "empty-and-huge.safetensors": (
+        lambda path: safetensors(path, entry(shape=[0, 2**63], data_offsets=[0, 0])), "cannot be read"),
+    "twice.safetensors": (
+        lambda path: safetensors(path, same_names(entry()["a"])), "'a' lies over another"),
+    "empty-twice.safetensors": (
+        lambda path: safetensors(path, same_names(NOTHING)), "'a' is in it twice"),
+    "bomb.safetensors": (lambda path: safetensors(path, dict.fromkeys("abcd", entry()["a"])), "lies over another"),
+    "twice.npz": (twice, "'a' is in it twice"),
+    "escapes.safetensors": (lambda path: safetensors(path, {"\x1b[31m": entry()["a"]}), "not printable"),
+    "escapes.npz": (lambda path: archive(path, **{"\x9b31m_npy": npy((1,), bytes(8))}), "not printable"),
+    "rightwards.safetensors": (lambda path: safetensors(path, {"a\u202eb": entry()["a"]}), "not printable"),
+    "surrogate.safetensors": (lambda path: safetensors(path, {"\ud800": NOTHING}), "not printable"),
+    "long.safetensors": (lambda path: safetensors(path, {"a" * 1001: entry()["a"]}), "too long"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -147,6 +174,50 @@ def test_a_file_with_any_byte_changed_or_cut_off_is_read_or_refused(tmp_path_fac
         assert all(isinstance(array, np.ndarray) for array in read_arrays(path).values())
 
 
-def test_a_dtype_that_the_format_lacks_is_refused(tmp_path):
-    with pytest.raises(BadInput, match="a has the dtype complex128"):
-        write_safetensors(tmp_path / "a.safetensors", {"a": np.ones(2, complex)})
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_arrays_that_memory_does_not_hold_are_refused(suffix, tmp_path, monkeypatch):
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".npz":
+        np.savez_compressed(path, a=np.zeros(100_000))  # 800 bytes of file
+    else:
+        write_safetensors(path, {"a": np.zeros(100_000)})
+    assert read_arrays(path)["a"].size == 100_000
+    monkeypatch.setattr(reader.os, "sysconf", lambda name: 800)  # bytes a page, and pages
+    with pytest.raises(BadInput, match="GiB of memory"):
+        read_arrays(path)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from(["F64"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+SIZES = st.integers(0, 70) | st.sampled_from([2**31, 2**62, 2**63, 2**64, 2**70])
+ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "dtype": st.sampled_from([*DTYPES, "F4", "C64"]) | JSON,
+        "shape": st.lists(SIZES, max_size=3) | st.integers(0, 80).map(lambda n: [1] * n) | JSON,
+        "data_offsets": st.tuples(SIZES, SIZES) | st.integers(0, 8).map(lambda n: (0, 8 * n)) | JSON,
+    },
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.dictionaries(st.text(max_size=3), ENTRIES | JSON, max_size=3) | JSON, st.binary(max_size=70))
+def test_any_header_is_read_or_refused_and_takes_no_more_memory_than_the_file(tmp_path_factory, header, numbers):
+    path = tmp_path_factory.getbasetemp() / "any.safetensors"
+    safetensors(path, header, numbers)
+    tracemalloc.start()
+    with contextlib.suppress(BadInput):
+        arrays = read_arrays(path)
+        assert sum(array.nbytes for array in arrays.values()) <= len(numbers)
+        assert all(name.isprintable() for name in arrays)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000

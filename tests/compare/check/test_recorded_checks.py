@@ -11,6 +11,7 @@ from compare import Verdict, tap
 from compare.check.optimizers import update_rule
 from compare.check.recorded_checks import check_recording, check_runs
 from compare.check.recording import recorded_steps
+from compare.errors import BadInput
 from tests.compare.check.records import steps
 
 
@@ -114,6 +115,59 @@ def test_updates_without_a_rule_are_not_judged_and_the_note_says_so():
     report = judged(steps(2))
     assert report.updates is None
     assert any("--optimizer" in note for note in report.notes)
+
+
+def test_a_step_that_does_not_begin_where_the_last_one_ended_is_noted():
+    arrays = steps(3)
+    sound = judged(arrays)
+    assert not any("does not begin" in note for note in sound.notes)
+    arrays["step.2/next/b"] = arrays["step.2/next/b"] + 1e-6
+    assert "step 3 does not begin with the b that step 2 ended with." in judged(arrays).notes
+
+
+def test_the_update_of_a_part_of_the_parameters_is_judged():
+    arrays = {name: leaf for name, leaf in steps(3).items() if "next/b" not in name}
+    assert judged(arrays, "momentum:lr=0.1,beta=0").verdict is Verdict.AGREE
+    arrays["step.2/next/w"] = arrays["step.2/next/w"] * 1.001
+    assert judged(arrays, "momentum:lr=0.1,beta=0").first_wrong == "w"
+
+
+NO_GRADIENT = {
+    "missing": (lambda g: {"w": g["w"]}, "step 2 has no gradients/b"),
+    "another shape": (lambda g: g | {"w": g["w"][:2]}, "gradients/w has another shape than parameters/w"),
+}
+
+
+@pytest.mark.parametrize("name", NO_GRADIENT)
+def test_updates_without_gradients_are_not_judged_and_the_note_says_so(name):
+    change, message = NO_GRADIENT[name]
+    arrays = steps(2)
+    right = {leaf: arrays.pop(f"step.2/gradients/{leaf}") for leaf in ("w", "b")}
+    report = judged(
+        arrays | {f"step.2/gradients/{leaf}": value for leaf, value in change(right).items()}, "adam:lr=0.1"
+    )
+    assert (report.verdict, report.wrong_step, report.updates) == (Verdict.DISAGREE, 2, None)
+    assert any(message in note for note in report.notes)
+
+
+def test_gradients_of_no_parameter_do_not_keep_the_updates_from_being_judged():
+    report = judged(steps(2) | {"step.1/gradients/v": np.ones(2)}, "sgd:lr=0.1")
+    assert report.updates is not None
+    assert report.updates.verdict is Verdict.AGREE
+
+
+@pytest.mark.parametrize("gone", ["step.1/", "step.2/", "step.2/next/"])
+def test_a_rule_with_a_memory_needs_every_step(gone):
+    arrays = {name: leaf for name, leaf in steps(3).items() if not name.startswith(gone)}
+    assert judged(arrays, "sgd:lr=0.1").verdict is Verdict.AGREE
+    with pytest.raises(BadInput, match=f"step {gone[5]} of the recording is missing, or has no next"):
+        judged(arrays, "adam:lr=0.1")
+
+
+def test_an_input_that_the_loss_does_not_take_is_noted():
+    report = judged(steps(1) | {"inputs/mask": np.ones(2)})
+    assert report.verdict is Verdict.AGREE
+    assert any("no argument by the name of inputs/mask" in note for note in report.notes)
 
 
 def test_the_report_is_for_people_and_programs():

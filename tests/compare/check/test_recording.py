@@ -50,6 +50,7 @@ BAD = {
         steps(3) | {"step.2/parameters/v": np.ones(1)}, "step 2 of the recording has parameters/v, and step 1 has not"),
     "another shape later": (steps(3) | {"step.2/parameters/w": np.ones(4)}, r"of shape \(4,\) at step 2"),
     "another dtype later": (steps(3) | {"step.3/parameters/w": np.ones(3, "f4")}, "is float32 .* at step 3"),
+    "an update of nothing": (steps(1) | {"next/v": np.ones(1)}, "has next/v, and no parameters/v"),
     "a step twice": (steps(3) | {"loss": np.ones(1)}, "'loss' is in the recording twice"),
     "a leaf twice": (steps(1) | {"parameters.w": np.ones(3)}, "twice"),
 }  # fmt: skip
@@ -65,10 +66,33 @@ def test_what_does_not_follow_the_rule_is_refused(name):
 def test_inputs_go_by_the_names_of_the_losss_arguments_or_in_order():
     (step,) = recorded_steps(steps(1))
     x, y = step.inputs["x"], step.inputs["y"]
-    assert arguments(step, lambda parameters, x, y: 0)[0] is x
-    assert arguments(step, lambda parameters, y, x: 0)[0] is y
-    assert arguments(step, lambda parameters, a, b: 0)[1] is y
-    assert arguments(step, lambda *given: 0)[0] is x
+
+    def taken(loss):
+        given, extra = arguments(step, loss)
+        return *(None if one is None else "xy"[one is y] for one in given), *extra
+
+    assert {*map(id, arguments(step, lambda parameters, x, y: 0)[0])} == {id(x), id(y)}
+    assert taken(lambda parameters, x, y: 0) == ("x", "y")
+    assert taken(lambda parameters, y, x: 0) == ("y", "x")
+    assert taken(lambda parameters, a, b: 0) == ("x", "y")
+    assert taken(lambda *given: 0) == ("x", "y")
+    assert taken(lambda parameters, x, mask=None, y=None, *, heads=2: 0) == ("x", None, "y")
+    assert taken(lambda parameters, y: 0) == ("y", "x")  # which it does not take
     del step.inputs["x"]
-    with pytest.raises(BadInput, match="has no inputs/x, which the loss takes"):
+    with pytest.raises(BadInput, match="has no inputs/x, which the loss takes; it has inputs/y"):
         arguments(step, lambda parameters, x, y: 0)
+
+
+def test_an_input_whose_name_goes_on_is_a_dict():
+    arrays = steps(1) | {"inputs/frozen/a.weight": np.ones(2), "inputs.frozen.b": np.zeros(1)}
+    (x, y, frozen), extra = arguments(recorded_steps(arrays)[0], lambda parameters, x, y, frozen: 0)
+    assert (x.shape, y.shape, extra) == ((4, 3), (4,), [])
+    assert {name: leaf.shape for name, leaf in frozen.items()} == {"a.weight": (2,), "b": (1,)}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_input_that_is_an_array_and_a_dict_is_refused(turned):
+    names = ["inputs/x/a", "inputs/x"][:: -1 if turned else 1]
+    arrays = {name: np.ones(1) for name in names} | {name: a for name, a in steps(1).items() if name != "inputs/x"}
+    with pytest.raises(BadInput, match="it is an array, or a dict"):
+        arguments(recorded_steps(arrays)[0], lambda parameters, x, y: 0)

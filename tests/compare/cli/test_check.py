@@ -6,9 +6,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from compare.check.arrays import write_safetensors
 from tests.command import assert_no_traceback, assert_refused, invoke, strict
-from tests.compare.check.records import LOSS, steps
+from tests.compare.check.records import LOSS, steps, write_safetensors
 
 MINE = """
 import numpy as np, jax, jax.numpy as jnp
