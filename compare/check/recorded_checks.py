@@ -13,6 +13,7 @@ from autodiff.optimizers import Optimizer
 from compare.check.recording import RecordedStep, arguments
 from compare.errors import BadInput
 from compare.judge.gradients import check_gradients
+from compare.judge.program.trace import Program
 from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.tables import plain_text, table
 from compare.judge.reports.trajectory_report import TrajectoryReport
@@ -158,8 +159,9 @@ def _unfit(steps: list[RecordedStep]) -> str:
         for name, parameter in step.parameters.items():
             if name not in step.gradients:
                 return f"step {step.number} has no gradients/{name}"
-            if step.gradients[name].shape != parameter.shape:
-                return f"at step {step.number}, gradients/{name} has another shape than parameters/{name}"
+            gradient = step.gradients[name]
+            if (gradient.shape, gradient.dtype) != (parameter.shape, parameter.dtype):
+                return f"at step {step.number}, gradients/{name} has another shape or dtype than parameters/{name}"
     return ""
 
 
@@ -169,37 +171,52 @@ def _updates(steps: list[RecordedStep], optimizer: Optimizer) -> TrajectoryRepor
     The optimizer's state is what the rule makes of the recorded gradients from the first step on. Raises BadInput, a
     ValueError, if steps are missing that it depends on.
     """
-    with precise(steps[0].parameters, ()):
-        state = jax.tree.map(np.asarray, optimizer.initialize(steps[0].parameters))
+    first = steps[0]
+    with precise(first.parameters, ()):
+        try:
+            initial = Program(optimizer.initialize, first.parameters)
+        except ValueError as error:
+            raise BadInput(f"the update rule cannot begin with these parameters: {error}") from None
+        following = Program(optimizer.update, first.parameters, _found(first), initial.output)
     missing = next((number for number, step in enumerate(steps, start=1) if step.number != number), None)
-    if missing is not None and len(jax.tree.leaves(state)) > 1:  # more than the count of steps
+    if missing is not None and len(jax.tree.leaves(initial.output)) > 1:  # more than the count of steps
         raise BadInput(
             f"step {missing} of the recording is missing, or has no next/...: what this rule keeps from step to step "
             "is made of every gradient from the first on. Record all steps from the first, or leave --optimizer out."
         )
+    state = _rounded(initial(first.parameters), initial.output)
     report = None
     for step in steps:
-        report = _update(step, optimizer, state)
+        report = _update(step, optimizer, following, state)
         if report.verdict is not Verdict.AGREE:
             rows = [replace(row, wrong_step=row.wrong_step and step.number) for row in report.rows]
             return replace(report, rows=rows, steps=len(steps))
-        with precise(step.parameters, ()):
-            _, state = optimizer.update(step.parameters, _found(step), state)
-            state = jax.tree.map(np.asarray, state)
+        state = _rounded(following(step.parameters, _found(step), state)[1], initial.output)
     assert report is not None  # there is a step
     return replace(report, steps=len(steps))
 
 
-def _update(step: RecordedStep, optimizer: Optimizer, state: Any) -> TrajectoryReport:
+def _update(step: RecordedStep, optimizer: Optimizer, following: Program, state: Any) -> TrajectoryReport:
+    """One recorded update against the rule; `following` is the rule's trace."""
+
     def recorded(parameters: Any, gradients: Any, state: Any) -> Any:
         return step.next
 
     def by_rule(parameters: Any, gradients: Any, state: Any) -> Any:
-        updated, _ = optimizer.update(step.parameters | parameters, gradients, state)
+        given = (step.parameters | parameters, gradients, state)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(given)):
+            updated, _ = optimizer.update(*given)
+        else:  # JAX would compile each operation anew for each shape, which takes seconds
+            updated, _ = _rounded(following(*given), following.output)
         return {name: updated[name] for name in parameters}
 
     start = {name: leaf for name, leaf in step.parameters.items() if name in step.next}
     return check_trajectory(recorded, by_rule, start, [(_found(step), state)], free=False)
+
+
+def _rounded(values: Any, kinds: Any) -> Any:
+    """What a program found in float64, in the dtypes that the function would have returned."""
+    return jax.tree.map(lambda value, kind: np.asarray(value).astype(kind.dtype), values, kinds)
 
 
 def _found(step: RecordedStep) -> dict[str, np.ndarray]:
