@@ -293,7 +293,7 @@ static void record_all(bp_recording *record, const char *part, int gradients) {
         size_t shape[2];
         shape[0] = all[i].rows;
         shape[1] = all[i].columns;
-        snprintf(name, sizeof name, "%s/%s", part, all[i].name);
+        snprintf(name, sizeof name, "%s/%.39s", part, all[i].name);
         bp_tensor(record, name, BP_F32, gradients ? all[i].g : all[i].p, all[i].columns ? 2 : 1, shape);
     }
 }

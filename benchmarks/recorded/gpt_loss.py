@@ -1,4 +1,4 @@
-"""The loss of a GPT in JAX, for recordings of `gpt.c` and `gpt_torch.py`: parameters by PyTorch's names, in its layout."""
+"""The loss of a GPT in JAX, for recordings of `gpt.c` and `gpt_torch.py`: parameters as PyTorch has them."""
 
 import jax
 import jax.numpy as jnp

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from autodiff.optimizers import Optimizer
 from compare.check.recording import RecordedStep, arguments
@@ -101,7 +102,7 @@ def check_recording(
     seed: int = 0,
     **options: Any,
 ) -> RecordingReport:
-    """Judge every recorded step's gradients by JAX's of `loss(parameters, *inputs)`.
+    """Judge the recorded steps' gradients by JAX's of `loss(parameters, *inputs)`, up to the first wrong step.
 
     With an `optimizer`, as those of `autodiff.optimizers`, each recorded update is judged, too, from where the
     recording is. A recording answers no other question than its own, so that there are no
@@ -115,7 +116,7 @@ def check_recording(
         options: those of `check_gradients`.
 
     Returns:
-        A report with one for each step, and one for the updates.
+        A report with one for each step that was judged, and one for the updates.
 
     Raises:
         BadInput: a ValueError, if a step lacks an input of the loss.
@@ -130,6 +131,11 @@ def check_recording(
             step.by_hand(), loss, step.parameters, *args, seed=seed, probes=False, references=False, **options
         )
         reports[step.number] = replace(report, notes=[note for note in report.notes if "returns no loss" not in note])
+        if report.verdict is Verdict.DISAGREE and step is not steps[-1]:
+            notes.append(
+                f"the gradients of the steps after step {step.number} were not judged: it is the first wrong one."
+            )
+            break
     notes += _broken_chain(steps)
     if any(step.loss is None for step in steps):
         notes.append("the recording has no loss, or not at every step: it is not compared there.")
@@ -204,7 +210,7 @@ def _update(step: RecordedStep, optimizer: Optimizer, following: Program, state:
 
     def by_rule(parameters: Any, gradients: Any, state: Any) -> Any:
         given = (step.parameters | parameters, gradients, state)
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(given)):
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(given)):
             updated, _ = optimizer.update(*given)
         else:  # JAX would compile each operation anew for each shape, which takes seconds
             updated, _ = _rounded(following(*given), following.output)
