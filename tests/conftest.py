@@ -7,7 +7,7 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-from tests import workers, xla
+from tests import pytorch, workers, xla
 
 xla.compile_quickly()
 install_import_hook(["manual", "autodiff"], "beartype.beartype")
@@ -15,6 +15,10 @@ install_import_hook(["manual", "autodiff"], "beartype.beartype")
 pytest.register_assert_rewrite(
     "tests.browser", "tests.command", "tests.compare.museum.exhibits", "tests.compare.suite.cases.sides"
 )
+
+
+def pytest_configure():
+    pytorch.is_there_if_required()
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist, for `--numprocesses auto`

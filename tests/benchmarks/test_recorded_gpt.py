@@ -6,7 +6,6 @@ from benchmarks.recorded_gpt import (
     FAULTS,
     SOURCE,
     is_named,
-    is_placed,
     judged,
     planted,
     recorded_by_c,

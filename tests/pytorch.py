@@ -1,0 +1,14 @@
+"""PyTorch, without which its tests are skipped, unless it is required."""
+
+import importlib.util
+import os
+
+import pytest
+
+
+def is_there_if_required() -> None:
+    """Ends the run before it begins, where BACKPROOF_REQUIRE_TORCH is set and PyTorch is not installed."""
+    if os.environ.get("BACKPROOF_REQUIRE_TORCH") and importlib.util.find_spec("torch") is None:
+        raise pytest.UsageError(
+            "BACKPROOF_REQUIRE_TORCH is set, and PyTorch is not installed: pip install 'backproof[torch]'."
+        )
