@@ -119,7 +119,7 @@ def check_recording(
         A report with one for each step that was judged, and one for the updates.
 
     Raises:
-        BadInput: a ValueError, if a step lacks an input of the loss.
+        BadInput: a ValueError, if a step lacks a parameter or an input of the loss.
     """
     reports, notes = {}, []
     for step in steps:
@@ -127,9 +127,15 @@ def check_recording(
         if extra and step is steps[0]:
             names = ", ".join(f"inputs/{name}" for name in extra)
             notes.append(f"the loss takes no argument by the name of {names}: it is not used.")
-        report = check_gradients(
-            step.by_hand(), loss, step.parameters, *args, seed=seed, probes=False, references=False, **options
-        )
+        try:
+            report = check_gradients(
+                step.by_hand(), loss, step.parameters, *args, seed=seed, probes=False, references=False, **options
+            )
+        except KeyError as error:
+            if error.args[0] in step.parameters:
+                raise
+            known = ", ".join(step.parameters)
+            raise BadInput(f"the loss looks for {error}; the parameters of the recording are {known}.") from None
         reports[step.number] = replace(report, notes=[note for note in report.notes if "returns no loss" not in note])
         if report.verdict is Verdict.DISAGREE and step is not steps[-1]:
             notes.append(

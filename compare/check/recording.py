@@ -83,7 +83,11 @@ def recorded_steps(arrays: dict[str, np.ndarray]) -> list[RecordedStep]:
                 f"{name!r} is in the recording twice: slashes and dots both separate, and step 1 needs no name."
             )
         if part == LOSS:
-            step.loss = array
+            if array.size != 1:
+                raise BadInput(
+                    f"{name!r} is an array of shape {array.shape}, and a loss is one number. Sum or average it."
+                )
+            step.loss = array.reshape(())  # in C, an array of one entry is one number
         else:
             getattr(step, part)[leaf] = array
     if not steps:

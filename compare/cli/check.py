@@ -73,6 +73,14 @@ def check(
         check_distinct(json=json, report=report, junit=junit)
         doors = {"vjp": vjp, "jvp": jvp, "hvp": hvp, "jacobian": jacobian, "hessian": hessian}
         chosen = [name for name, given in doors.items() if given]
+        recording = Path(what).suffix in RECORDINGS
+        _refuse_what_would_be_ignored(
+            {"loss": loss, "optimizer": optimizer, "twin": twin}
+            if not recording
+            else {"backward": backward, "at": at, "dtype": dtype, **doors},
+            f"{what} is a recording" if recording else f"{what} is none: recordings end with {', '.join(RECORDINGS)}",
+            "functions" if recording else "recordings",
+        )
         if len(chosen) > 1:
             raise BadInput(f"--{chosen[0]} and --{chosen[1]} do not go together: choose one.")
         if dtype is not None and dtype not in ("float64", "float32", "float16", "bfloat16"):
@@ -81,8 +89,8 @@ def check(
             import compare.judge.gradients  # noqa: F401  # what takes long
         stage.say("checking", 0)
         try:
-            if Path(what).suffix in RECORDINGS:
-                found = _recordings(what, reference, loss, optimizer, twin, seed, chosen)
+            if recording:
+                found = _recordings(what, reference, loss, optimizer, twin, strict, seed)
             else:
                 found = _functions(what, reference, backward, at, dtype, strict, seed, chosen)
         except SystemExit as error:  # whose status would be taken for a verdict
@@ -109,6 +117,14 @@ def check(
             stage.written.append(junit)
         show(str(found))
     raise typer.Exit(EXIT_STATUS[found.verdict.value])
+
+
+def _refuse_what_would_be_ignored(options: dict[str, Any], why: str, whose: str) -> None:
+    from compare.errors import BadInput
+
+    given = next((name for name, value in options.items() if value), None)
+    if given is not None:
+        raise BadInput(f"--{given} is for {whose}, and {why}.")
 
 
 def _of_theirs(error: Exception, named: list[str | None]) -> str | None:
@@ -141,6 +157,8 @@ def _functions(
     inputs = in_dtype(inputs_of(what, at), dtype)
     options: dict[str, Any] = {"seed": seed, "strict": strict}
     door = chosen[0] if chosen else "gradients"
+    if backward is not None and door != "vjp":
+        raise BadInput("--backward goes with --vjp, which judges a forward and a backward function.")
     if door == "vjp":
         if backward is None:
             raise BadInput("--vjp needs the backward function, too: --backward FILE.py:NAME.")
@@ -160,8 +178,8 @@ def _recordings(
     loss: str | None,
     optimizer: str | None,
     twin: Path | None,
+    strict: bool,
     seed: int,
-    chosen: list[str],
 ) -> Any:
     from compare.check.arrays import read_arrays
     from compare.check.named import named_function
@@ -170,16 +188,19 @@ def _recordings(
     from compare.check.recording import recorded_steps
     from compare.errors import BadInput
 
-    if chosen:
-        raise BadInput(f"--{chosen[0]} is for functions; {what} is a recording.")
     arrays = read_arrays(Path(what))
     if reference is not None:
         if ":" in reference and not Path(reference).exists():
             raise BadInput(f"a recording is compared with a loss by --loss {reference}, or with a second recording.")
-        if loss is not None:
-            raise BadInput("--loss judges one recording; with two, it is said where they part. Leave one of them out.")
+        if loss is not None or optimizer is not None:
+            option = "--loss" if loss is not None else "--optimizer"
+            raise BadInput(
+                f"{option} judges one recording; with two, it is said where they part. Leave one of them out."
+            )
         return check_runs(arrays, read_arrays(Path(reference)), None if twin is None else read_arrays(twin))
+    if twin is not None:
+        raise BadInput("--twin goes with two recordings: how far rounding puts the first from a run like it.")
     if loss is None:
         raise BadInput(f"what is {what} compared with? Give --loss FILE.py:NAME, or a second recording.")
     rule = None if optimizer is None else update_rule(optimizer)
-    return check_recording(recorded_steps(arrays), named_function(loss), optimizer=rule, seed=seed)
+    return check_recording(recorded_steps(arrays), named_function(loss), optimizer=rule, seed=seed, strict=strict)

@@ -1,6 +1,7 @@
 """Recordings of a linear model's training, with places for faults, and .safetensors files of any arrays."""
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ def loss(parameters, x, y):
 """
 
 
-def steps(count, dtype=np.float64, gradient=None, update=None, at=1, rate=0.1):
+def steps(count, dtype: Any = np.float64, gradient=None, update=None, at=1, rate=0.1):
     """A recording of `count` steps; at step `at`, `gradient` changes the gradients, and `update` what comes after."""
     arrays, p = {}, {"w": np.ones(3), "b": np.array(0.5)}
     x, y = X.astype(dtype), Y.astype(dtype)

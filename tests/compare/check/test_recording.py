@@ -1,7 +1,11 @@
 """The naming rule of recordings, and what does not follow it."""
 
+import contextlib
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from compare.check.recording import arguments, recorded_steps
 from compare.errors import BadInput
@@ -52,8 +56,28 @@ BAD = {
     "another dtype later": (steps(3) | {"step.3/parameters/w": np.ones(3, "f4")}, "is float32 .* at step 3"),
     "an update of nothing": (steps(1) | {"next/v": np.ones(1)}, "has next/v, and no parameters/v"),
     "a step twice": (steps(3) | {"loss": np.ones(1)}, "'loss' is in the recording twice"),
+    "a loss that is no number": (steps(1) | {"loss": np.ones(2)}, r"of shape \(2,\), and a loss is one number"),
     "a leaf twice": (steps(1) | {"parameters.w": np.ones(3)}, "twice"),
 }  # fmt: skip
+
+
+WORDS = [
+    "step",
+    "1",
+    "2",
+    "/",
+    ".",
+    "parameters/w",
+    "gradients/w",
+    "inputs/x",
+    "inputs/x/a",
+    "loss",
+    "next",
+    "w",
+    "..",
+    "",
+]
+ONE_OR_NONE = st.sampled_from([np.ones(()), np.ones(1), np.zeros((0, 2)), np.ones(3, "f4")])
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -61,6 +85,22 @@ def test_what_does_not_follow_the_rule_is_refused(name):
     arrays, message = BAD[name]
     with pytest.raises(BadInput, match=message):
         recorded_steps(arrays)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.dictionaries(st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map("".join), ONE_OR_NONE, max_size=6))
+def test_any_names_are_steps_or_are_refused(arrays):
+    with contextlib.suppress(BadInput):
+        found = recorded_steps(arrays)
+        assert all(step.parameters and step.gradients for step in found)
+        parts = [part for step in found for part in vars(step).values() if isinstance(part, dict)]
+        assert sum(map(len, parts)) + sum(step.loss is not None for step in found) == len(arrays)
+
+
+def test_a_loss_of_one_entry_is_a_number():
+    (step,) = recorded_steps(steps(1) | {"loss": np.ones((1, 1))})
+    assert step.loss is not None
+    assert step.loss.shape == ()
 
 
 def test_inputs_go_by_the_names_of_the_losss_arguments_or_in_order():

@@ -163,6 +163,20 @@ def test_two_runs_are_compared(recorded, tmp_path):
     assert strict((tmp_path / "r.json").read_text())["first_wrong"] == "step.2/next/w"
 
 
+def test_names_are_text_on_the_terminal_and_on_the_page(recorded, tmp_path):
+    write, _ = recorded
+    name = "<img src=x onerror=alert(1)>[red]"
+    (tmp_path / "odd.py").write_text(f"import jax.numpy as jnp\ndef loss(p): return jnp.sum(p[{name!r}] ** 2)\n")
+    file = write("odd.safetensors", {f"parameters/{name}": np.ones(2), f"gradients/{name}": np.ones(2)})
+    for more in (["--loss", f"{tmp_path / 'odd.py'}:loss"], [write("b.npz", {"a": np.ones(1)})]):
+        result = check(file, *more, "--report", tmp_path / "r.html")
+        assert result.exit_code == 1
+        assert name in result.stdout
+        page = (tmp_path / "r.html").read_text()
+        assert "&lt;img src=x onerror=alert(1)&gt;[red]" in page
+        assert "<img src=x" not in page
+
+
 REFUSED = {
     "raises": (["{mine}:raises", "{mine}:loss"], "mine.py, line 18, in raises: RuntimeError: no luck"),
     "the reference raises": (["{mine}:by_hand", "{mine}:raises"], "in raises: RuntimeError: no luck"),
@@ -195,6 +209,22 @@ REFUSED = {
     "a recording and no loss": (["{folder}/few.npz"], "Give --loss"),
     "a recording and a function": (["{folder}/few.npz", "{mine}:loss"], "compared with a loss by --loss"),
     "a recording with a door": (["{folder}/few.npz", "--jvp"], "is for functions"),
+    "a truncated recording": (["{folder}/cut.safetensors", "--loss", "{mine}:loss"], "does not lie within the file"),
+    "a header that lies": (["{folder}/lies.safetensors", "--loss", "{mine}:loss"], "its header does not fit into it"),
+    "another name": (["{folder}/name.npz", "--loss", "{mine}:loss"], "'stuff' is no name of a recording"),
+    "a loss that is no number": (["{folder}/vector.npz", "--loss", "{folder}/l.py:loss"], "a loss is one number"),
+    "whole numbers": (["{folder}/whole.npz", "--loss", "{folder}/l.py:loss"], "must be floating-point numbers"),
+    "a parameter that is missing": (
+        ["{folder}/no_b.npz", "--loss", "{folder}/l.py:loss"], "looks for 'b'; the parameters of the recording are w"),
+    "a rule that cannot begin": (
+        ["{folder}/half.npz", "--loss", "{folder}/l.py:loss", "--optimizer", "adam:lr=1"], "float16 .* rounds to 0"),
+    "a recording with inputs": (["{folder}/few.npz", "--at", "{folder}/few.npz"], "--at is for functions"),
+    "a recording with a dtype": (["{folder}/few.npz", "--dtype", "float32"], "--dtype is for functions"),
+    "a twin of one": (["{folder}/few.npz", "--loss", "{mine}:loss", "--twin", "{folder}/few.npz"], "two recordings"),
+    "a rule for two": (["{folder}/few.npz", "{folder}/few.npz", "--optimizer", "sgd:lr=1"], "--optimizer judges one"),
+    "a function with a rule": (["{mine}:by_hand", "--optimizer", "sgd:lr=1"], "--optimizer is for recordings"),
+    "a loss of no recording": (["{folder}/run.bin", "--loss", "{mine}:loss"], "recordings end with .npz, .npy"),
+    "a backward function alone": (["{mine}:by_hand", "--backward", "{mine}:by_hand"], "--backward goes with --vjp"),
     "two recordings and a loss": (["{folder}/few.npz", "{folder}/few.npz", "--loss", "{mine}:loss"], "Leave one"),
     "no such rule": (["{folder}/run.npz", "--loss", "{mine}:loss", "--optimizer", "adan:lr=1"], "Is it adam"),
     "inputs of another shape later": (
@@ -221,6 +251,20 @@ def test_bad_input_is_a_sentence_with_status_two(name, mine):
     np.savez(folder / "run.npz", **steps(1))
     shapes: Any = steps(2) | {"step.2/inputs/x": np.ones((4, 2))}
     lacks: Any = {name: one for name, one in steps(1).items() if name != "inputs/x"}
+    one: dict[str, Any] = steps(1)
+    write_safetensors(folder / "ok.safetensors", one)
+    whole_file = (folder / "ok.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(whole_file[:-9])
+    (folder / "lies.safetensors").write_bytes((2**40).to_bytes(8, "little") + whole_file[8:])
+    recordings: dict[str, dict[str, Any]] = {
+        "name": one | {"stuff": np.ones(1)},
+        "vector": one | {"loss": np.ones(3)},
+        "whole": one | {"parameters/w": np.ones(3, int)},
+        "no_b": {name: array for name, array in one.items() if not name.endswith("/b")},
+        "half": steps(1, np.float16),
+    }
+    for file, arrays in recordings.items():
+        np.savez(folder / f"{file}.npz", **arrays)
     np.savez(folder / "shapes.npz", **shapes)
     np.savez(folder / "lacks.npz", **lacks)
     arguments, message = REFUSED[name]
