@@ -1,4 +1,7 @@
-"""Update rules by name, as `adamw:lr=0.001,weight_decay=0.01`, which recorded steps are held to."""
+"""Update rules by name, as `adamw:lr=0.001,weight_decay=0.01`, which recorded steps are held to.
+
+With `clip=1`, gradients are clipped by their global norm first, so that a recording has them as they were found.
+"""
 
 import inspect
 from difflib import get_close_matches
@@ -9,6 +12,7 @@ from compare.errors import BadInput
 NAMES = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw")
 # What others call the constants.
 ALIASES = {"lr": "learning_rate", "eps": "epsilon", "wd": "weight_decay", "betas1": "beta1", "betas2": "beta2"}
+CLIP = "clip"
 
 
 def update_rule(text: str) -> autodiff.optimizers.Optimizer:
@@ -19,7 +23,7 @@ def update_rule(text: str) -> autodiff.optimizers.Optimizer:
         hint = f" Is it {near[0]}?" if near else ""
         raise BadInput(f"--optimizer knows {', '.join(NAMES)}, got {name!r}.{hint}")
     make = getattr(autodiff.optimizers, name)
-    known = list(inspect.signature(make).parameters)
+    known = [*inspect.signature(make).parameters, CLIP]
     options: dict[str, float] = {}
     for part in filter(None, rest.split(",")):
         key, equals, value = part.partition("=")
@@ -32,7 +36,8 @@ def update_rule(text: str) -> autodiff.optimizers.Optimizer:
             raise BadInput(f"--optimizer {name}: {key} must be a number, got {value!r}.") from None
     if "learning_rate" not in options:
         raise BadInput(f"--optimizer {name} needs lr=VALUE.")
+    maximum = options.pop(CLIP, None)
     try:
-        return make(**options)
+        return make(**options) if maximum is None else autodiff.optimizers.clipped(make(**options), maximum)
     except ValueError as error:
         raise BadInput(f"--optimizer {name}: {error}") from None

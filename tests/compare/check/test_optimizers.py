@@ -27,7 +27,17 @@ def test_constants_go_by_the_names_that_others_use():
     update_rule("adamw: lr=0.1, eps=1e-6, wd=0.1, beta1=0.8")
 
 
+def test_gradients_are_clipped_if_that_is_asked():
+    parameters, gradients = {"w": np.ones(2), "b": np.zeros(2)}, {"w": np.array([3.0, 0]), "b": np.array([0, 4.0])}
+    for maximum, scale in ((1, 0.2), (10, 1)):
+        rule = update_rule(f"sgd:lr=1,clip={maximum}")
+        moved, _ = rule.update(parameters, gradients, rule.initialize(parameters))
+        np.testing.assert_allclose(moved["w"], [1 - 3 * scale, 1], rtol=1e-6)
+        np.testing.assert_allclose(moved["b"], [0, -4 * scale], rtol=1e-6)
+
+
 BAD = {
+    "sgd:lr=1,clip=0": "maximum must be a positive number",
     "adamm:lr=1": "Is it adam?",
     "": "knows sgd",
     "sgd": "needs lr=VALUE",
