@@ -347,7 +347,7 @@ ROOMS = (
     ("compare.__main__", "backproof"),
     ("compare.cli",),
     ("compare.html",),
-    ("compare.lesson", "compare.museum", "compare.exercise", "compare.bench", "compare.verify"),
+    ("compare.lesson", "compare.museum", "compare.exercise", "compare.bench", "compare.verify", "compare.check"),
     ("compare.suite",),
     ("compare",),  # the public names
     ("compare.judge",),  # the checks

@@ -105,8 +105,8 @@ def check_recording(
     """Judge the recorded steps' gradients by JAX's of `loss(parameters, *inputs)`, up to the first wrong step.
 
     With an `optimizer`, as those of `autodiff.optimizers`, each recorded update is judged, too, from where the
-    recording is. A recording answers no other question than its own, so that there are no
-    perturbed points: what is wrong elsewhere only is not seen.
+    recording is. A recording answers no other question than its own, so that there are no perturbed points: what is
+    wrong elsewhere only is not seen.
 
     Args:
         steps: of the recording, in their order.
@@ -160,7 +160,7 @@ def _broken_chain(steps: list[RecordedStep]) -> list[str]:
     """Where a step does not begin with the parameters that the step before it ended with, the first such tensor."""
     for before, step in pairwise(steps):
         for name, ended in before.next.items() if step.number == before.number + 1 else ():
-            if not np.array_equal(ended.astype(float), step.parameters[name].astype(float), equal_nan=True):
+            if not np.array_equal(ended, step.parameters[name], equal_nan=True):
                 return [f"step {step.number} does not begin with the {name} that step {before.number} ended with."]
     return []
 

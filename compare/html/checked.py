@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from compare.check.recorded_checks import RecordingReport
 from compare.html.judgement import judgement, without_verdict
 from compare.html.page import Html, badge, code, html, page, section, tag
 from compare.judge.reports.gradient_report import GradientReport
@@ -16,6 +17,7 @@ def checked_page(report: Any, name: str) -> str:
         tag("p", f"backproof check · {name}", class_="kicker"),
         tag("p", badge(verdict.value)),
         tag("h1", without_verdict(verdict, sentence)),
+        *(tag("p", f"Note: {note}") for note in (report.notes if isinstance(report, RecordingReport) else [])),
         class_="verdict",
     )
     return page(f"{verdict.name}: {name} · backproof check", html(top, *_parts(report)))
@@ -24,7 +26,7 @@ def checked_page(report: Any, name: str) -> str:
 def _parts(report: Any) -> list[Html]:
     if isinstance(report, GradientReport | TrajectoryReport):
         return [section("The report", judgement(report, "Every quantity"), name="report")]
-    if hasattr(report, "gradients"):
+    if isinstance(report, RecordingReport):
         parts = [
             section(f"Step {step}", judgement(found, f"Gradients of step {step}"), name=f"step-{step}")
             for step, found in report.gradients.items()

@@ -81,6 +81,11 @@ def test_a_page_says_what_the_report_says_and_runs_no_name(kind):
     assert what.split(ODD)[-1].strip() in tags.text
 
 
+def test_a_recordings_page_has_its_notes():
+    page = checked_page(recording(gradient=lambda g: g | {"w": -g["w"]}, at=2), "run")
+    assert "Note: the gradients of the steps after step 2 were not judged" in page
+
+
 def test_a_recordings_page_has_a_section_for_each_step_and_the_updates():
     page = checked_page(recording(), "run")
     for name in ("step-1", "step-2", "step-3", "updates"):
