@@ -30,7 +30,10 @@ WRITERS = Path(compare.check.writers.__file__).parent
 
 
 class Fault(NamedTuple):
-    """A line of gpt.c, what stands there instead, and how the name of the first wrong quantity begins."""
+    """A line of gpt.c, what stands there instead, and how the name of the first wrong quantity begins.
+
+    The program records what arrives at the end of each block, so that a fault in the blocks is placed in the last one.
+    """
 
     right: str
     wrong: str
@@ -45,13 +48,13 @@ FAULTS = {
     "layer norm's weight twice": Fault(
         "w.weight->g[c] += dy[n * C + c] * x_hat[n * C + c]",
         "w.weight->g[c] += w.weight->p[c] * dy[n * C + c] * x_hat[n * C + c]", "norm.weight"),
-    "GELU without the 3 of its cube": Fault("(1 + 3 * 0.044715f", "(1 + 0.044715f", "blocks.3.up"),
-    "attention without its scale": Fault("(drow[u] - along) / sqrtf(D)", "(drow[u] - along)", "blocks.3.qkv"),
-    "softmax without its sum": Fault("row[u] * (drow[u] - along)", "row[u] * drow[u]", "blocks.3.qkv"),
-    "values that are overwritten": Fault("dv[d] += row[u] * g[d]", "dv[d] = row[u] * g[d]", "blocks.3.qkv"),
-    "keys in the place of queries": Fault("dk[d] += dscore * q[d]", "dk[d] += dscore * k[d]", "blocks.3.qkv"),
+    "GELU without the 3 of its cube": Fault("(1 + 3 * 0.044715f", "(1 + 0.044715f", "blocks.3"),
+    "attention without its scale": Fault("(drow[u] - along) / sqrtf(D)", "(drow[u] - along)", "blocks.3"),
+    "softmax without its sum": Fault("row[u] * (drow[u] - along)", "row[u] * drow[u]", "blocks.3"),
+    "values that are overwritten": Fault("dv[d] += row[u] * g[d]", "dv[d] = row[u] * g[d]", "blocks.3"),
+    "keys in the place of queries": Fault("dk[d] += dscore * q[d]", "dk[d] += dscore * k[d]", "blocks.3"),
     "a bias that is overwritten": Fault(
-        "w.bias->g[o] += dy[n * out + o]", "w.bias->g[o] = dy[n * out + o]", "blocks.3.down.bias"),
+        "w.bias->g[o] += dy[n * out + o]", "w.bias->g[o] = dy[n * out + o]", "blocks.3"),
     "a tied embedding without its head": Fault(
         "token->g[v * C + c] += dlogits[n][v] * last[n * C + c];", "", "token.weight"),
     "an embedding that is overwritten": Fault(

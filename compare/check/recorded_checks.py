@@ -1,4 +1,4 @@
-"""What is judged of a recording: each step's gradients, the update rule, and where two recorded runs first part."""
+"""What is judged of a recording: each step's gradients, and the update rule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Any, NoReturn
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -16,10 +15,9 @@ from compare.errors import BadInput
 from compare.judge.gradients import check_gradients
 from compare.judge.program.trace import Program
 from compare.judge.reports.gradient_report import GradientReport
-from compare.judge.reports.tables import plain_text, table
+from compare.judge.reports.tables import plain_text
 from compare.judge.reports.trajectory_report import TrajectoryReport
 from compare.judge.reports.verdict import Diagnosis, Verdict, plain
-from compare.judge.roundoff.tolerance import norm
 from compare.judge.trajectory import check_trajectory
 from compare.platform import precise
 
@@ -234,132 +232,3 @@ def _rounded(values: Any, kinds: Any) -> Any:
 def _found(step: RecordedStep) -> dict[str, np.ndarray]:
     """The gradients of the parameters, without any that are no parameter's."""
     return {name: step.gradients[name] for name in step.parameters}
-
-
-@dataclass(frozen=True)
-class Parting:
-    """One tensor of two runs: how far apart they are, and how far a third run is, which differs by rounding."""
-
-    name: str
-    shape: tuple[int, ...]
-    difference: float
-    rounding: float
-    message: str = ""
-
-    @property
-    def verdict(self) -> Verdict:
-        if self.message:
-            return Verdict.DISAGREE
-        return Verdict.AGREE if self.difference <= BEYOND * self.rounding else Verdict.DISAGREE
-
-
-BEYOND = 8.0  # times as far apart as rounding puts two runs
-
-
-@dataclass(frozen=True)
-class RunsReport:
-    """Two recorded runs: where they first part, in the order of the first one's file."""
-
-    rows: list[Parting]
-    measured: bool
-
-    @property
-    def verdict(self) -> Verdict:
-        return Verdict.of([row.verdict for row in self.rows])
-
-    @property
-    def first_wrong(self) -> str | None:
-        return next((row.name for row in self.rows if row.verdict is Verdict.DISAGREE), None)
-
-    @property
-    def sentence(self) -> str:
-        row = next((row for row in self.rows if row.verdict is Verdict.DISAGREE), None)
-        if row is None:
-            return f"AGREE: {len(self.rows)} tensors are the same to within rounding."
-        times = row.difference / max(row.rounding, 1e-300)
-        makes = "makes" if self.measured else "may make"
-        what = row.message or f"a relative difference of {row.difference:.2g}, {times:.2g} times what rounding {makes}"
-        return f"DISAGREE: the runs first part at {row.name}: {what}."
-
-    def to_dict(self) -> dict[str, Any]:
-        return plain(
-            {
-                "verdict": self.verdict,
-                "sentence": self.sentence,
-                "first_wrong": self.first_wrong,
-                "rows": [
-                    {"name": row.name, "difference": row.difference, "rounding": row.rounding, "verdict": row.verdict}
-                    for row in self.rows
-                ],
-            }
-        )
-
-    def __str__(self) -> str:
-        headers = ("tensor", "shape", "difference", "rounding", "verdict")
-        wrong = [i for i, row in enumerate(self.rows) if row.verdict is not Verdict.AGREE]
-        begin = max(0, (wrong[0] if wrong else 0) - 3)
-        shown = self.rows[begin : begin + 20]
-        cells = []
-        for row in shown:
-            shape = "x".join(map(str, row.shape)) or "scalar"
-            cells.append((row.name, shape, f"{row.difference:.1e}", f"{row.rounding:.1e}", row.verdict.value))
-        hidden = len(self.rows) - len(shown)
-        more = [f"{hidden} more tensors are not shown."] if hidden else []
-        return plain_text(self.sentence, *more, table(headers, cells))
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError("a report is not a truth value; look at report.verdict")
-
-
-def check_runs(
-    first: dict[str, np.ndarray], second: dict[str, np.ndarray], twin: dict[str, np.ndarray] | None = None
-) -> RunsReport:
-    """Where two recorded runs first part by more than rounding.
-
-    Args:
-        first: arrays by name, in the order in which they were computed.
-        second: those of the run that is compared with it.
-        twin: a third recording, of the first program with its numbers moved by rounding (another order of summation,
-            another thread count): how far it is from the first is what rounding makes. Without one, rounding may make
-            64 units in the last place, growing with the square root of the tensor's place in the file.
-
-    Returns:
-        A report with a row for each tensor.
-
-    Raises:
-        BadInput: a ValueError, if the first recording holds nothing.
-    """
-    if not first:
-        raise BadInput("the first recording holds no arrays.")
-    rows = []
-    for place, (name, one) in enumerate(first.items(), start=1):
-        other = second.get(name)
-        if other is None:
-            rows.append(Parting(name, one.shape, float("nan"), 0.0, "the second run has no such tensor"))
-            continue
-        if other.shape != one.shape:
-            words = f"its shape is {one.shape} in the first run and {other.shape} in the second"
-            rows.append(Parting(name, one.shape, float("nan"), 0.0, words))
-            continue
-        unit = max(_eps(one.dtype), _eps(other.dtype))
-        rounding = 64 * unit * place**0.5
-        if twin is not None and name in twin and twin[name].shape == one.shape:
-            rounding = max(_apart(one, twin[name]), unit)
-        apart = _apart(one, other)
-        words = "" if np.isfinite(apart) else "one of the runs is not finite there"
-        rows.append(Parting(name, one.shape, apart, rounding, words))
-    words = "the first run has no such tensor"
-    rows += [Parting(name, a.shape, float("nan"), 0.0, words) for name, a in second.items() if name not in first]
-    return RunsReport(rows, twin is not None)
-
-
-def _eps(dtype: Any) -> float:
-    return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
-
-
-def _apart(one: np.ndarray, other: np.ndarray) -> float:
-    a, b = (np.asarray(values, np.float64) for values in (one, other))
-    if np.array_equal(a, b, equal_nan=True):
-        return 0.0
-    with np.errstate(all="ignore"):
-        return norm(a - b) / max(norm(a), 1e-300)

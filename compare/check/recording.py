@@ -52,6 +52,15 @@ class RecordedStep:
         return recorded
 
 
+def parsed(name: str) -> tuple[int, str, str]:
+    """The number of the step, the part and the leaf of a name, whether or not there is such a part."""
+    words = re.split(r"[/.]", name)
+    number = 1
+    if words[0] == "step" and len(words) > 1 and re.fullmatch("[0-9]{1,9}", words[1]):
+        number, words = int(words[1]), words[2:]
+    return number, words[0] if words else "", ".".join(words[1:])
+
+
 def recorded_steps(arrays: dict[str, np.ndarray]) -> list[RecordedStep]:
     """The steps of a recording.
 
@@ -67,11 +76,7 @@ def recorded_steps(arrays: dict[str, np.ndarray]) -> list[RecordedStep]:
     """
     steps: dict[int, RecordedStep] = {}
     for name, array in arrays.items():
-        words = re.split(r"[/.]", name)
-        number = 1
-        if words[0] == "step" and len(words) > 1 and re.fullmatch("[0-9]{1,9}", words[1]):
-            number, words = int(words[1]), words[2:]
-        part, leaf = (words[0], ".".join(words[1:])) if words else ("", "")
+        number, part, leaf = parsed(name)
         if part not in PARTS or (not leaf) != (part == LOSS):
             raise BadInput(
                 f"{name!r} is no name of a recording. Names are loss, or begin with {', '.join(PARTS[:-1])}, as in "

@@ -184,7 +184,8 @@ def _recordings(
     from compare.check.arrays import read_arrays
     from compare.check.named import named_function
     from compare.check.optimizers import update_rule
-    from compare.check.recorded_checks import check_recording, check_runs
+    from compare.check.recorded_checks import check_recording
+    from compare.check.recorded_runs import check_runs
     from compare.check.recording import recorded_steps
     from compare.errors import BadInput
 

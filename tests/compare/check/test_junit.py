@@ -8,7 +8,7 @@ import pytest
 
 from compare import check_gradients
 from compare.check.junit import junit
-from compare.check.recorded_checks import check_runs
+from compare.check.recorded_runs import check_runs
 
 NAME = "mine & <yours>.py:f"
 

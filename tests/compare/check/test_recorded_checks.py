@@ -1,6 +1,4 @@
-"""Recorded steps and runs: which step is wrong, which update, and where two runs part."""
-
-import re
+"""Recorded steps: which step is wrong, and which update."""
 
 import jax.numpy as jnp
 import ml_dtypes
@@ -9,7 +7,7 @@ import pytest
 
 from compare import Verdict, tap
 from compare.check.optimizers import update_rule
-from compare.check.recorded_checks import check_recording, check_runs
+from compare.check.recorded_checks import check_recording
 from compare.check.recording import recorded_steps
 from compare.errors import BadInput
 from tests.compare.check.records import steps
@@ -180,70 +178,3 @@ def test_the_report_is_for_people_and_programs():
     assert "Step 1:" not in str(report)
     with pytest.raises(TypeError):
         bool(report)
-
-
-def run(scale=0.0, at=None, seed=0, count=20):
-    """A recorded run in float32, moved by rounding that `seed` draws, and from the tensor `at` on by more."""
-    random = np.random.default_rng(5)
-    noise = np.random.default_rng(seed)
-    tensors = {}
-    for i in range(count):
-        values = random.normal(size=(8, 8))
-        values *= 1 + 1e-7 * noise.standard_normal((8, 8)) + (scale if at is not None and i >= at else 0)
-        tensors[f"h{i}"] = values.astype(np.float32)
-    return tensors
-
-
-@pytest.mark.parametrize("twin", [False, True])
-def test_two_runs_that_differ_by_rounding_agree(twin):
-    report = check_runs(run(seed=1), run(seed=2), run(seed=3) if twin else None)
-    assert report.verdict is Verdict.AGREE, str(report)
-
-
-@pytest.mark.parametrize("at", [0, 7, 19])
-@pytest.mark.parametrize("twin", [False, True])
-def test_where_two_runs_part_is_named(at, twin):
-    report = check_runs(run(seed=1), run(1e-2, at, seed=2), run(seed=3) if twin else None)
-    assert report.verdict is Verdict.DISAGREE
-    assert report.first_wrong == f"h{at}"
-    assert f"first part at h{at}" in report.sentence
-    assert f"h{at}" in str(report)
-    assert ("may make" in report.sentence) is not twin
-
-
-def test_a_twin_that_scatters_excuses_what_it_scatters_by():
-    shaky = {name: leaf * np.float32(1.01) for name, leaf in run(seed=1).items()}
-    assert check_runs(run(seed=1), run(1e-2, 0, seed=2)).verdict is Verdict.DISAGREE
-    assert check_runs(run(seed=1), run(1e-2, 0, seed=2), shaky).verdict is Verdict.AGREE
-
-
-PARTINGS = {
-    "a tensor that is missing": (lambda r: r.pop("h3"), "the second run has no such tensor"),
-    "a tensor of its own": (lambda r: r.update(new=np.ones(2)), "the first run has no such tensor"),
-    "another shape": (lambda r: r.update(h3=np.ones(2)), r"its shape is \(8, 8\) in the first run"),
-    "not finite": (lambda r: r["h3"].fill(np.inf), "not finite"),
-}
-
-
-@pytest.mark.parametrize("name", PARTINGS)
-def test_what_cannot_be_compared_is_said(name):
-    change, message = PARTINGS[name]
-    second = run(seed=1)
-    change(second)
-    report = check_runs(run(seed=1), second)
-    assert report.verdict is Verdict.DISAGREE
-    assert any(re.search(message, row.message) for row in report.rows)
-
-
-def test_whole_numbers_are_the_same_or_not():
-    ids = {"ids": np.arange(5), "mask": np.array([True, False])}
-    assert check_runs(ids, {name: leaf.copy() for name, leaf in ids.items()}).verdict is Verdict.AGREE
-    assert check_runs(ids, ids | {"ids": np.array([0, 1, 2, 3, 5])}).first_wrong == "ids"
-    assert check_runs(ids, ids | {"mask": np.array([True, True])}).first_wrong == "mask"
-    nan = {"a": np.array([np.nan, 1.0])}
-    assert check_runs(nan, {"a": nan["a"].copy()}).verdict is Verdict.AGREE
-
-
-def test_an_empty_run_is_refused():
-    with pytest.raises(ValueError, match="holds no arrays"):
-        check_runs({}, run())

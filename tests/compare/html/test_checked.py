@@ -9,7 +9,8 @@ import pytest
 
 from compare import Verdict, check_custom_rules, check_gradients, check_trajectory
 from compare.check.optimizers import update_rule
-from compare.check.recorded_checks import check_recording, check_runs
+from compare.check.recorded_checks import check_recording
+from compare.check.recorded_runs import check_runs
 from compare.check.recording import recorded_steps
 from compare.html.checked import checked_page
 from tests.compare.check.records import steps

@@ -1,0 +1,166 @@
+"""Where two recorded runs first part."""
+
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import jax.numpy as jnp
+import numpy as np
+
+from compare.check.recording import parsed
+from compare.errors import BadInput
+from compare.judge.reports.tables import plain_text, table
+from compare.judge.reports.verdict import Verdict, plain
+from compare.judge.roundoff.tolerance import norm
+
+
+@dataclass(frozen=True)
+class Parting:
+    """One tensor of two runs: how far apart they are, and how far a third run is, which differs by rounding."""
+
+    name: str
+    shape: tuple[int, ...]
+    difference: float
+    rounding: float
+    message: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.message:
+            return Verdict.DISAGREE
+        return Verdict.AGREE if self.difference <= BEYOND * self.rounding else Verdict.DISAGREE
+
+
+BEYOND = 8.0  # times as far apart as rounding puts two runs
+
+
+@dataclass(frozen=True)
+class RunsReport:
+    """Two recorded runs: where they first part, in the order of the first one's file."""
+
+    rows: list[Parting]
+    measured: bool
+    left_out: int = 0
+
+    @property
+    def verdict(self) -> Verdict:
+        return Verdict.of([row.verdict for row in self.rows])
+
+    @property
+    def first_wrong(self) -> str | None:
+        return next((row.name for row in self.rows if row.verdict is Verdict.DISAGREE), None)
+
+    @property
+    def sentence(self) -> str:
+        row = next((row for row in self.rows if row.verdict is Verdict.DISAGREE), None)
+        if row is None:
+            return f"AGREE: {len(self.rows)} tensors are the same to within rounding."
+        times = row.difference / max(row.rounding, 1e-300)
+        makes = "makes" if self.measured else "may make"
+        what = row.message or f"a relative difference of {row.difference:.2g}, {times:.2g} times what rounding {makes}"
+        return f"DISAGREE: the runs first part at {row.name}: {what}."
+
+    @property
+    def notes(self) -> list[str]:
+        if not self.left_out:
+            return []
+        entries = f"{self.left_out} {'entry' if self.left_out == 1 else 'entries'}"
+        return [f"{entries} of parameters were left out: their gradients are rounding, and so is where they move."]
+
+    def to_dict(self) -> dict[str, Any]:
+        return plain(
+            {
+                "verdict": self.verdict,
+                "sentence": self.sentence,
+                "first_wrong": self.first_wrong,
+                "notes": self.notes,
+                "rows": [
+                    {"name": row.name, "difference": row.difference, "rounding": row.rounding, "verdict": row.verdict}
+                    for row in self.rows
+                ],
+            }
+        )
+
+    def __str__(self) -> str:
+        headers = ("tensor", "shape", "difference", "rounding", "verdict")
+        wrong = [i for i, row in enumerate(self.rows) if row.verdict is not Verdict.AGREE]
+        begin = max(0, (wrong[0] if wrong else 0) - 3)
+        shown = self.rows[begin : begin + 20]
+        cells = []
+        for row in shown:
+            shape = "x".join(map(str, row.shape)) or "scalar"
+            cells.append((row.name, shape, f"{row.difference:.1e}", f"{row.rounding:.1e}", row.verdict.value))
+        hidden = len(self.rows) - len(shown)
+        more = [f"{hidden} more tensors are not shown."] if hidden else []
+        return plain_text(self.sentence, *(f"Note: {note}" for note in self.notes), *more, table(headers, cells))
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a report is not a truth value; look at report.verdict")
+
+
+def check_runs(
+    first: dict[str, np.ndarray], second: dict[str, np.ndarray], twin: dict[str, np.ndarray] | None = None
+) -> RunsReport:
+    """Where two recorded runs first part by more than rounding.
+
+    Args:
+        first: arrays by name, in the order in which they were computed.
+        second: those of the run that is compared with it.
+        twin: a third recording, of the first program with its numbers moved by rounding (another order of summation,
+            another thread count): how far it is from the first is what rounding makes. Without one, rounding may make
+            64 units in the last place, growing with the square root of the tensor's place in the file.
+
+    Returns:
+        A report with a row for each tensor.
+
+    Raises:
+        BadInput: a ValueError, if the first recording holds nothing.
+    """
+    if not first:
+        raise BadInput("the first recording holds no arrays.")
+    rows: list[Parting] = []
+    noise: dict[str, np.ndarray] = {}  # of each parameter, the entries that rounding moves
+    for place, (name, one) in enumerate(first.items(), start=1):
+        other = second.get(name)
+        if other is None:
+            rows.append(Parting(name, one.shape, float("nan"), 0.0, "the second run has no such tensor"))
+            continue
+        if other.shape != one.shape:
+            words = f"its shape is {one.shape} in the first run and {other.shape} in the second"
+            rows.append(Parting(name, one.shape, float("nan"), 0.0, words))
+            continue
+        unit = max(_eps(one.dtype), _eps(other.dtype))
+        rounding = 64 * unit * place**0.5
+        if twin is not None and name in twin and twin[name].shape == one.shape:
+            rounding = max(_apart(one, twin[name]), unit)
+        _, part, leaf = parsed(name)
+        kept = ~noise[leaf] if part in ("parameters", "next") and leaf in noise else ...
+        apart = _apart(one, other, kept)
+        words = "" if np.isfinite(apart) else "one of the runs is not finite there"
+        rows.append(Parting(name, one.shape, apart, rounding, words))
+        if part == "gradients" and rows[-1].verdict is Verdict.AGREE:
+            noise[leaf] = noise.get(leaf, False) | _noise(one, other, BEYOND * rounding)
+    words = "the first run has no such tensor"
+    rows += [Parting(name, a.shape, float("nan"), 0.0, words) for name, a in second.items() if name not in first]
+    return RunsReport(rows, twin is not None, sum(int(np.sum(entries)) for entries in noise.values()))
+
+
+def _noise(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """The entries of a gradient by which two runs differ by more than this share of them, where it agrees as a whole.
+
+    Nothing but rounding is in them, of which an optimizer that divides by the gradient's size makes a whole step. The
+    bias of attention's keys, for example, has no gradient at all.
+    """
+    a, b = (np.asarray(values, np.float64) for values in (one, other))
+    return np.abs(a - b) > share * np.maximum(np.abs(a), np.abs(b))
+
+
+def _eps(dtype: Any) -> float:
+    return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
+
+
+def _apart(one: np.ndarray, other: np.ndarray, kept: Any = ...) -> float:
+    a, b = (np.asarray(values, np.float64)[kept] for values in (one, other))
+    if np.array_equal(a, b, equal_nan=True):
+        return 0.0
+    with np.errstate(all="ignore"):
+        return norm(a - b) / max(norm(a), 1e-300)
