@@ -118,7 +118,8 @@ def check_runs(
     if not first:
         raise BadInput("the first recording holds no arrays.")
     rows: list[Parting] = []
-    noise: dict[str, np.ndarray] = {}  # of each parameter, the entries that rounding moves
+    noise: dict[Any, np.ndarray] = {}  # of each parameter, the entries whose gradients differ by a share of themselves
+    left_out: dict[str, int] = {}
     for place, (name, one) in enumerate(first.items(), start=1):
         other = second.get(name)
         if other is None:
@@ -133,23 +134,27 @@ def check_runs(
         if twin is not None and name in twin and twin[name].shape == one.shape:
             rounding = max(_apart(one, twin[name]), unit)
         _, part, leaf = parsed(name)
-        kept = ~noise[leaf] if part in ("parameters", "next") and leaf in noise else ...
-        apart = _apart(one, other, kept)
+        apart, allowed = _apart(one, other), BEYOND * rounding
+        uncertain = noise.get((leaf, one.shape))
+        if apart > allowed and part in ("parameters", "next") and uncertain is not None:
+            without = _apart(one, other, ~uncertain)
+            if without <= allowed:
+                moved = uncertain & _differing(one, other, allowed)
+                left_out[leaf] = max(left_out.get(leaf, 0), int(moved.sum()))
+                apart = without
         words = "" if np.isfinite(apart) else "one of the runs is not finite there"
         rows.append(Parting(name, one.shape, apart, rounding, words))
         if part == "gradients" and rows[-1].verdict is Verdict.AGREE:
-            noise[leaf] = noise.get(leaf, False) | _noise(one, other, BEYOND * rounding)
+            # There is only rounding in these entries, of which an optimizer that divides by the gradient's size makes a
+            # whole step. The bias of attention's keys, for example, has no gradient at all.
+            noise[leaf, one.shape] = _differing(one, other, allowed) | (False if uncertain is None else uncertain)
     words = "the first run has no such tensor"
     rows += [Parting(name, a.shape, float("nan"), 0.0, words) for name, a in second.items() if name not in first]
-    return RunsReport(rows, twin is not None, sum(int(np.sum(entries)) for entries in noise.values()))
+    return RunsReport(rows, twin is not None, sum(left_out.values()))
 
 
-def _noise(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
-    """The entries of a gradient by which two runs differ by more than this share of them, where it agrees as a whole.
-
-    Nothing but rounding is in them, of which an optimizer that divides by the gradient's size makes a whole step. The
-    bias of attention's keys, for example, has no gradient at all.
-    """
+def _differing(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """The entries that differ by more than this share of them."""
     a, b = (np.asarray(values, np.float64) for values in (one, other))
     return np.abs(a - b) > share * np.maximum(np.abs(a), np.abs(b))
 
