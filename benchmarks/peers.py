@@ -162,6 +162,17 @@ def scipy_check_grad(hand_written: HandWritten, parameters: Any, x: Any, y: Any)
     return bool(check_grad(loss, gradient, _flat(parameters, parameters)) <= 1e-6)
 
 
+def numdifftools_gradient(hand_written: HandWritten, parameters: Any, x: Any, y: Any) -> bool:
+    """It returns derivatives, and leaves the threshold to the caller: 1e-6 of the norm of the difference here."""
+    numdifftools: Any = import_module("numdifftools")
+
+    def loss(vector: np.ndarray) -> float:
+        return float(hand_written.loss(_unflat(vector, parameters)))
+
+    found = numdifftools.Gradient(loss)(_flat(parameters, parameters))
+    return bool(np.linalg.norm(found - _flat(hand_written.gradients(parameters), parameters)) <= 1e-6)
+
+
 def numpy_testing(hand_written: HandWritten, parameters: Any, x: Any, y: Any) -> bool:
     """`assert_allclose` of the loss and every gradient against JAX, at its default rtol of 1e-7 and atol of 0."""
     loss, gradients = autodiff.loss_and_gradients(parameters, x, y)
@@ -198,6 +209,7 @@ PEERS = (
     Peer("jax check_grads", "jax", jax_check_grads),
     Peer("HIPS autograd check_grads", "autograd", hips_autograd),
     Peer("scipy check_grad < 1e-6", "scipy", scipy_check_grad),
+    Peer("numdifftools < 1e-6", "numdifftools", numdifftools_gradient),
     Peer("numpy assert_allclose to JAX", "numpy", numpy_testing),
     Peer("CS231n rel_error < 1e-7", "numpy", cs231n),
 )

@@ -12,13 +12,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compare.judge.diagnosis.matrices import of_matrix
+from compare.judge.diagnosis.second_order import missing_terms, settled
 from compare.judge.evaluation.complex_parts import refuse_complex
+from compare.judge.evaluation.static_arguments import is_sparse
 from compare.judge.gradients import check, refuse_what_is_no_number
 from compare.judge.jacobian import called_as, matrix_check
+from compare.judge.program.trace import Program
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Verdict
-from compare.pytrees import LOSS, Loss, Pytree, as_input
+from compare.platform import precise
+from compare.pytrees import LOSS, Loss, Pytree, as_array, as_input, copies
 
+COLUMNS = 64  # of a Hessian that is put together from its products, once these are known to be wrong
 VECTORS = 1_000_039  # a stream of its own, for the vector that is multiplied
 
 
@@ -58,7 +64,64 @@ def check_hvp(
 
     hidden = frozenset({LOSS})
     report = check(called_as(by_hand, hvp), slope, parameters, (vector, *args), seed=seed, hidden=hidden, **options)
-    return replace(report, quantity="part of H v")
+    return replace(_explained(report, hvp, loss, parameters, args, random), quantity="part of H v")
+
+
+def _explained(
+    report: GradientReport,
+    hvp: Callable[..., Any],
+    loss: Loss,
+    parameters: Pytree,
+    args: tuple[Pytree, ...],
+    random: np.random.Generator,
+) -> GradientReport:
+    """The report, and what is wrong with H itself, of which all products are wrong in the same way."""
+    if report.verdict is not Verdict.DISAGREE or report.probe is not None or settled(report):
+        return report
+    leaves, tree = jax.tree.flatten(parameters)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+
+    def as_tree(vector: np.ndarray) -> Pytree:
+        parts = np.split(vector, ends[:-1])
+        return jax.tree.unflatten(
+            tree, [part.reshape(leaf.shape).astype(leaf.dtype) for part, leaf in zip(parts, leaves, strict=True)]
+        )
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        found = jax.tree.leaves(hvp(*copies((parameters, as_tree(vector), *args))))
+        return np.concatenate([np.ravel(as_array(leaf)).astype(np.float64) for leaf in found])
+
+    def of_one(parameters: Pytree) -> Any:
+        return loss(parameters, *args)
+
+    size = int(ends[-1])
+    with precise(parameters, args):
+        cause = None
+        if size <= COLUMNS:
+            given = np.stack([product(column) for column in np.eye(size)], axis=1)
+            right = Program(jax.hessian(lambda x: of_one(_unraveled(x, leaves, tree))), _raveled(leaves))
+            expected = np.asarray(right(_raveled(leaves)))
+            unit = max(float(jnp.finfo(leaf.dtype).eps) for leaf in leaves)
+            if np.isfinite(given).all() and given.shape == expected.shape:
+                allowed = 64 * unit**0.5 * np.abs(expected).max(initial=0)
+                cause = of_matrix(given, expected, allowed, "hessian", None)
+        if cause is None or cause.kind == "not-symmetric":
+            vector = random.standard_normal(size)
+            path = report.first_wrong if len(leaves) == 1 else None
+            cause = missing_terms(of_one, parameters, as_tree(vector), product(vector), path) or cause
+    if cause is None:
+        return report
+    others = report.diagnoses if cause.kind == "not-symmetric" else []  # which says more of one entry than that
+    return replace(report, diagnoses=[*others, cause])
+
+
+def _raveled(leaves: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.ravel(leaf) for leaf in leaves])
+
+
+def _unraveled(x: Any, leaves: list[np.ndarray], tree: Any) -> Pytree:
+    parts = jnp.split(x, np.cumsum([leaf.size for leaf in leaves])[:-1])
+    return jax.tree.unflatten(tree, [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
 
 
 def check_hessian(
@@ -94,7 +157,18 @@ def check_hessian(
     def gradient(x: Any, *args: Any) -> Any:
         return jax.grad(_one_number(loss))(x, *args)
 
-    return matrix_check(hessian, gradient, x, args, "hessian", seed, entries, options)
+    report = matrix_check(hessian, gradient, x, args, "hessian", seed, entries, options)
+    if report.verdict is not Verdict.DISAGREE or report.probe is not None or settled(report):
+        return report
+    x = as_input(x)
+    vector = np.random.default_rng([seed, VECTORS]).standard_normal(x.size)
+    with precise(x, args):
+        given = hessian(*copies((x, *args)))
+        if not hasattr(given, "matvec") and not is_sparse(given):
+            given = as_array(given).reshape(x.size, x.size)
+        product = np.asarray(given @ vector)
+        cause = missing_terms(lambda x: loss(x, *args), x, vector.reshape(x.shape), product, report.first_wrong)
+    return report if cause is None else replace(report, diagnoses=[cause])
 
 
 def _one_number(loss: Loss) -> Loss:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from compare.errors import BadInput
+from compare.judge.diagnosis.matrices import of_matrix, of_pattern
 from compare.judge.evaluation.complex_parts import refuse_complex
 from compare.judge.evaluation.static_arguments import is_sparse
 from compare.judge.gradients import check
@@ -269,51 +270,12 @@ def _with_cause(report: GradientReport, given: Any, right: Callable[[], np.ndarr
     if not np.isfinite(dense).all() or not np.isfinite(expected).all():
         return report
     allowed = 64 * unit**0.5 * np.abs(expected).max(initial=0)
-    cause = _pattern(given, dense, expected, allowed) if is_sparse(given) else None
-    cause = cause or (_of_square(dense, expected, allowed, name) if expected.shape[0] == expected.shape[1] else None)
+    cause = of_pattern(given, dense, expected, allowed) if is_sparse(given) else None
+    cause = cause or of_matrix(dense, expected, allowed, name)
     if cause is None:
         return report
     others = report.diagnoses if cause.kind == "not-symmetric" else []  # which says more of one entry than that
     return replace(report, diagnoses=[*others, cause])
-
-
-def _pattern(given: Any, dense: np.ndarray, expected: np.ndarray, allowed: float) -> Diagnosis | None:
-    coordinates = given.tocoo()
-    declared = np.zeros(given.shape, bool)
-    declared[coordinates.row, coordinates.col] = True
-    wrong = np.abs(dense - expected) > allowed
-    for found, words in ((wrong & ~declared, "lacks"), (wrong & (expected == 0), "should not have")):
-        if not found.any() or (wrong & ~found).any():
-            continue
-        i, j = (int(k) for k in np.argwhere(found)[0])
-        more = f", and {np.count_nonzero(found) - 1} more" if np.count_nonzero(found) > 1 else ""
-        is_what = f"is {expected[i, j]:.6g}" if words == "lacks" else f"is 0, and {dense[i, j]:.6g} is given"
-        message = f"its pattern {words} [{i}, {j}]{more}: that entry {is_what}. All other entries are right."
-        return Diagnosis("matrix", "pattern", message)
-    return None
-
-
-def _of_square(dense: np.ndarray, expected: np.ndarray, allowed: float, name: str) -> Diagnosis | None:
-    def is_it(other: np.ndarray) -> bool:
-        return bool((np.abs(dense - other) <= allowed).all())
-
-    diagonal = np.diag(np.diag(expected))
-    rest = expected - diagonal
-    if not (np.abs(rest) > allowed).any():
-        return None
-    for factor, word in ((2.0, "doubled"), (0.5, "halved")):
-        if is_it(diagonal + factor * rest):
-            words = f"its entries off the diagonal are {word}, and the diagonal is right."
-            return Diagnosis("matrix", f"off-diagonal-{word}", words)
-    for triangle, word in ((np.triu, "upper"), (np.tril, "lower")):
-        if is_it(triangle(expected)) and not is_it(expected):
-            return Diagnosis("matrix", "triangle", f"only its {word} triangle is filled, and that is right.")
-    gap = np.abs(dense - dense.T)
-    if name != "hessian" or gap.max() <= allowed:
-        return None
-    i, j = (int(k) for k in np.unravel_index(np.argmax(gap), gap.shape))
-    numbers = f"[{i}, {j}] is {dense[i, j]:.6g}, and [{j}, {i}] {dense[j, i]:.6g}"
-    return Diagnosis("matrix", "not-symmetric", f"it is not symmetric, as a Hessian is: {numbers}.")
 
 
 def assert_jacobian_agrees(*args: Any, **options: Any) -> None:

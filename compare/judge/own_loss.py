@@ -10,7 +10,8 @@ of the loss in float64 and 1e-3 in float32.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,19 +29,22 @@ from compare.judge.evaluation.finite_differences import (
     random_direction,
     ridders,
 )
-from compare.judge.evaluation.perturbed_points import scaled
-from compare.judge.evaluation.point import Answer, read_answer
+from compare.judge.evaluation.perturbed_points import DEFAULT, scaled
+from compare.judge.evaluation.point import ONE_DIGIT, Answer, read_answer
 from compare.judge.evaluation.side_effects import HARMLESS, Watched
+from compare.judge.evaluation.wider import GONE, widened_once
 from compare.judge.program.trace import widened
 from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.verdict import Derivative, Diagnosis, Row, Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import norm
-from compare.pytrees import LOSS, Pytree, as_array, copies, leaves_by_path
+from compare.pytrees import LOSS, Leaves, Pytree, all_finite, as_array, copies, leaves_by_path
 
 DIRECTIONS = 2  # for each leaf: a fault that hides from one random direction does not hide from two
 SMALL = 256  # entries of a leaf that is differentiated entry by entry once it is known to be wrong
 STEP = 2.0**-17  # of central differences in float64, relative to a leaf's size
+NEARBY = "parameters moved a little"
+ELSEWHERE = {NEARBY: scaled(1.0), DEFAULT[0].name: DEFAULT[0].move}  # other points that are looked at, by name
 SHOWN = 8  # wrong entries that bisection looks for
 
 
@@ -123,17 +127,15 @@ def check_by_differences(
         )
     watched.same_again(answer.given, parameters, *args, after="at once")
     report = _at(watched, answer, parameters, args, dtype, seed)
-    probe = None
-    if report.verdict is Verdict.AGREE:
-        near, _ = scaled(1.0)(parameters, args, np.random.default_rng(seed))
-        try:
-            with np.errstate(all="ignore"):
-                moved_answer = read_answer(watched(near, *args), near, dtype, outputs=outputs)
-                there = _at(watched, moved_answer, near, args, dtype, seed)
-        except CodeUnderTestFailed:  # it may refuse what its caller never gave it
-            there = report
+    probe, arithmetic = None, list(report.arithmetic)
+    for name, move in ELSEWHERE.items():
+        if report.verdict is not Verdict.AGREE:
+            break
+        there = _elsewhere(watched, move, parameters, args, dtype, seed, outputs)
+        arithmetic += [f"at the perturbed point {name!r}, {words}" for words in there.arithmetic if name != NEARBY]
         if there.verdict is Verdict.DISAGREE:
-            report, probe = there, "parameters moved a little"
+            report, probe = there, name
+    watched.same_again(answer.given, parameters, *args, after="after other calls")
     unfit = [note for note in watched.diagnoses if note.kind not in HARMLESS]
     notes = [
         f"the reference is differences of the hand-written loss, because {why}. They see no fault of the loss itself, "
@@ -153,15 +155,49 @@ def check_by_differences(
         references=report.references,
         notes=notes,
         allowance="the error that Ridders estimates for the differences, and the rounding of the loss in them.",
+        arithmetic=arithmetic,
     )
 
 
+def _elsewhere(
+    watched: Watched,
+    move: Callable[..., Any],
+    parameters: Pytree,
+    args: tuple[Pytree, ...],
+    dtype: np.dtype,
+    seed: int,
+    outputs: tuple[str, ...],
+) -> GradientReport:
+    """What is seen at another point: a finite gradient that is wrong convicts there, and nothing else."""
+    there = move(parameters, args, np.random.default_rng(seed))
+    nothing = GradientReport(Verdict.AGREE, [])
+    try:
+        with np.errstate(all="ignore"):
+            answer = read_answer(watched(there[0], *there[1]), there[0], dtype, outputs=outputs)
+            if not np.isfinite(answer.actual[LOSS]).all():
+                return nothing
+            lost = [path for path, value in answer.actual.items() if not all_finite(value)]
+            if lost:
+                words = [f"the hand-written gradient of {path} is not finite." for path in lost]
+                return replace(nothing, arithmetic=words)
+            return _at(watched, answer, *there, dtype, seed, np.inf)
+    except CodeUnderTestFailed:  # it may refuse what its caller never gave it
+        return nothing
+
+
 def _at(
-    watched: Watched, answer: Answer, parameters: Pytree, args: tuple[Pytree, ...], dtype: np.dtype, seed: int
+    watched: Watched,
+    answer: Answer,
+    parameters: Pytree,
+    args: tuple[Pytree, ...],
+    dtype: np.dtype,
+    seed: int,
+    most: float = ONE_DIGIT,
 ) -> GradientReport:
     own = _own_loss(watched, parameters, args, dtype)
     value = float(answer.actual[LOSS])
-    rows, causes, opinions = [], [], {}
+    rows, causes, opinions, arithmetic = [], [], {}, []
+    wide: Leaves | None = None
     for path, leaf in leaves_by_path(parameters).items():
         misfit = _misfit(path, leaf, answer)
         if not np.isfinite(value):
@@ -179,12 +215,53 @@ def _at(
             opinions |= {f"manual, {path}, {k}": opinion for k, opinion in enumerate(found)}
             row = _judged(path, leaf, gradient, found, value, own)
             if row.verdict is Verdict.DISAGREE:
+                wide = _wider(watched, parameters, args) if wide is None else wide
+                if _only_loses_digits(path, parameters, wide.get(path), found, seed, most):
+                    row = replace(row, verdict=Verdict.AGREE, message="")
+                    arithmetic.append(f"{path} loses digits in {leaf.dtype}. In a wider dtype it is right.")
+            if row.verdict is Verdict.DISAGREE:
                 causes += _causes(own, path, parameters, args, gradient, found, seed, dtype)
         rows.append(row)
     wrong = [row.path for row in rows if row.verdict is Verdict.DISAGREE]
     verdict = Verdict.of([row.verdict for row in rows])
     undecided = [f"{row.path}: {row.message}." for row in rows if row.verdict is Verdict.INCONCLUSIVE]
-    return GradientReport(verdict, rows, wrong[0] if wrong else None, causes, references=opinions, notes=undecided[:1])
+    return GradientReport(
+        verdict,
+        rows,
+        wrong[0] if wrong else None,
+        causes,
+        references=opinions,
+        notes=undecided[:1],
+        arithmetic=arithmetic,
+    )
+
+
+def _wider(watched: Watched, parameters: Pytree, args: tuple[Pytree, ...]) -> Leaves:
+    """The gradients that the function under test finds in a wider dtype, by path; none if it does not take one."""
+    try:
+        with np.errstate(all="ignore"):
+            _, gradients, *_ = watched.function(*copies(widened_once((parameters, *args))))
+        return leaves_by_path(gradients)
+    except Exception:  # any refusal of a wider dtype means the same
+        return {}
+
+
+def _only_loses_digits(
+    path: str, parameters: Pytree, wide: np.ndarray | None, opinions: list[Derivative], seed: int, most: float
+) -> bool:
+    """Whether what is wrong along every direction is gone in a wider dtype: a wrong derivation would be as wrong.
+
+    `most`: the largest relative error that is excused. Where no digit is right, something is wrong.
+    """
+    if wide is None or wide.shape != leaves_by_path(parameters)[path].shape:
+        return False
+    for k, opinion in enumerate(opinions):
+        direction = leaves_by_path(random_direction(parameters, seed + 7 * k, {path}))[path]
+        left = abs(float(np.sum(wide * direction)) - opinion.by_differences)
+        before = abs(opinion.by_gradient - opinion.by_differences)
+        if not left <= max(opinion.error, GONE * before) or before > most * abs(opinion.by_differences):
+            return False
+    return True
 
 
 def _misfit(path: str, leaf: np.ndarray, answer: Answer) -> tuple[Row, Diagnosis] | None:
@@ -287,6 +364,7 @@ def _causes(
     """Why a leaf is wrong, as far as differences tell: of small leaves entry by entry, of others by bisection."""
     if gradient.size <= SMALL:
         right, allowed = _entry_by_entry(own, path, parameters, gradient.shape)
+        allowed += 64 * unit_roundoff(gradient.dtype) * np.abs(right).max(initial=0.0)
         evidence = Evidence(
             path,
             np.asarray(gradient, np.float64),

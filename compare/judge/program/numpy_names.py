@@ -199,14 +199,17 @@ class _Copies:
             return types.MethodType(self(value.__func__), self(value.__self__))
         if isinstance(value, functools.partial):
             return functools.partial(self(value.func), *map(self, value.args), **self(value.keywords))
+        if hasattr(value, "cache_info") and hasattr(value, "__wrapped__"):  # of functools.lru_cache
+            return self(value.__wrapped__)
         if isinstance(value, staticmethod | classmethod):
             return type(value)(self(value.__func__))
         if isinstance(value, property):
             return property(self(value.fget), self(value.fset), self(value.fdel), value.__doc__)
         if type(value) is list:
             return [*map(self, value)]
-        if type(value) is tuple:
-            return tuple(map(self, value))
+        if isinstance(value, tuple) and (type(value) is tuple or hasattr(value, "_fields")):
+            made = [*map(self, value)]
+            return tuple(made) if type(value) is tuple else type(value)(*made)
         if type(value) is dict:
             return {key: self(inner) for key, inner in value.items()}
         if isinstance(value, type):
