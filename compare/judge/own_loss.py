@@ -45,6 +45,7 @@ SMALL = 256  # entries of a leaf that is differentiated entry by entry once it i
 STEP = 2.0**-17  # of central differences in float64, relative to a leaf's size
 NEARBY = "parameters moved a little"
 ELSEWHERE = {NEARBY: scaled(1.0), DEFAULT[0].name: DEFAULT[0].move}  # other points that are looked at, by name
+SIZES = (*LARGEST, 2.0**-22)  # of the first steps, where differences must agree with each other
 SHOWN = 8  # wrong entries that bisection looks for
 
 
@@ -55,6 +56,7 @@ class OwnLoss:
     loss: Callable[[Pytree], float]
     unit: float  # its roundoff
     start: Pytree  # the parameters in that dtype
+    here: bool = True  # whether that is the caller's point: elsewhere, a loss that is rough convicts nobody
 
     def along(self, direction: Pytree, gradient: Pytree, value: float, own: float) -> Derivative:
         """What differences say of a gradient along a direction, `own` being the gradient's roundoff.
@@ -64,12 +66,32 @@ class OwnLoss:
         """
         losses = hand_losses(self.loss)
         found = derivative(losses, self.start, direction, gradient, self.unit, value, own)
-        noise = 0.0 if found.consistent else self.noise(direction)
-        if noise <= 16 * self.unit * abs(value):
+        if found.consistent:
             return found
+        noise = self.noise(direction)
+        if noise <= 16 * self.unit * abs(value):
+            return replace(found, error=found.error + MARGIN * self._apart(direction))
+        if not self.here:
+            return replace(found, error=np.inf)
         steps = LARGEST[0] * 2.0 ** -np.arange(STEPS)
         slope, error = ridders(losses(self.start, direction, np.concatenate([steps, -steps])).reshape(2, -1), steps)
         return Derivative(found.by_gradient, slope, found.error + MARGIN * (error + noise / float(steps[-1])))
+
+    def _apart(self, direction: Pytree) -> float:
+        """By how much the best two of the differences at steps of several sizes contradict each other.
+
+        Where a loss has steps or corners that are close together, Ridders' estimate of one size may be sure of itself.
+        """
+        tried = []
+        for largest in SIZES:
+            steps = largest * 2.0 ** -np.arange(STEPS)
+            values = hand_losses(self.loss)(self.start, direction, np.concatenate([steps, -steps])).reshape(2, -1)
+            slope, error = ridders(values, steps)
+            error += 8 * self.unit * float(np.abs(values).max(initial=0.0)) / float(steps[STEPS // 2])
+            if np.isfinite([slope, error]).all():
+                tried.append((error, slope))
+        (_, best), (error, second) = sorted(tried)[:2] if len(tried) > 1 else [(np.inf, 0.0)] * 2
+        return max(abs(best - second) - error, 0.0) if len(tried) > 1 else np.inf
 
     def noise(self, direction: Pytree) -> float:
         """The standard deviation of the loss's noise along a direction, from fourth differences at tiny steps.
@@ -194,7 +216,7 @@ def _at(
     seed: int,
     most: float = ONE_DIGIT,
 ) -> GradientReport:
-    own = _own_loss(watched, parameters, args, dtype)
+    own = replace(_own_loss(watched, parameters, args, dtype), here=np.isfinite(most))
     value = float(answer.actual[LOSS])
     rows, causes, opinions, arithmetic = [], [], {}, []
     wide: Leaves | None = None
@@ -216,9 +238,13 @@ def _at(
             row = _judged(path, leaf, gradient, found, value, own)
             if row.verdict is Verdict.DISAGREE:
                 wide = _wider(watched, parameters, args) if wide is None else wide
-                if _only_loses_digits(path, parameters, wide.get(path), found, seed, most):
+                lost = _lost_digits(path, parameters, wide.get(path), found, seed)
+                if lost is not None and lost <= most:
                     row = replace(row, verdict=Verdict.AGREE, message="")
                     arithmetic.append(f"{path} loses digits in {leaf.dtype}. In a wider dtype it is right.")
+                elif lost is not None:
+                    words = f"no digit of it is right in {leaf.dtype}, and in a wider dtype it is right"
+                    row = replace(row, verdict=Verdict.INCONCLUSIVE, message=words)
             if row.verdict is Verdict.DISAGREE:
                 causes += _causes(own, path, parameters, args, gradient, found, seed, dtype)
         rows.append(row)
@@ -246,22 +272,22 @@ def _wider(watched: Watched, parameters: Pytree, args: tuple[Pytree, ...]) -> Le
         return {}
 
 
-def _only_loses_digits(
-    path: str, parameters: Pytree, wide: np.ndarray | None, opinions: list[Derivative], seed: int, most: float
-) -> bool:
-    """Whether what is wrong along every direction is gone in a wider dtype: a wrong derivation would be as wrong.
-
-    `most`: the largest relative error that is excused. Where no digit is right, something is wrong.
-    """
+def _lost_digits(
+    path: str, parameters: Pytree, wide: np.ndarray | None, opinions: list[Derivative], seed: int
+) -> float | None:
+    """The largest relative error along a direction, if it is gone in a wider dtype: a wrong derivation would be as
+    wrong there. None if it is not gone, or nothing is known of a wider dtype."""
     if wide is None or wide.shape != leaves_by_path(parameters)[path].shape:
-        return False
+        return None
+    lost = 0.0
     for k, opinion in enumerate(opinions):
         direction = leaves_by_path(random_direction(parameters, seed + 7 * k, {path}))[path]
         left = abs(float(np.sum(wide * direction)) - opinion.by_differences)
         before = abs(opinion.by_gradient - opinion.by_differences)
-        if not left <= max(opinion.error, GONE * before) or before > most * abs(opinion.by_differences):
-            return False
-    return True
+        if not left <= max(opinion.error, GONE * before):
+            return None
+        lost = max(lost, before / max(abs(opinion.by_differences), 1e-300))
+    return lost
 
 
 def _misfit(path: str, leaf: np.ndarray, answer: Answer) -> tuple[Row, Diagnosis] | None:

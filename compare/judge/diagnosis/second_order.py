@@ -135,7 +135,7 @@ def _is_floating(aval: Any) -> bool:
 
 
 def _partly_straight(equation: Any, inputs: list[Any], scale: Any) -> list[Any]:
-    """The operation's tangent where it is, and `scale` times what is left of it, which is 0 there, and so is its slope."""
+    """The operation's tangent where it is, and `scale` times what is left of it, which is flat there."""
     places = [i for i, atom in enumerate(equation.invars) if _is_floating(atom.aval)]
     moving = [jnp.asarray(inputs[i]) for i in places]
     here = [lax.stop_gradient(value) for value in moving]
@@ -165,7 +165,8 @@ def _said(path: str | None, names: list[str], present: list[int], lost: tuple[in
             f"{_listed([names[k] for k in lost])} is taken for a constant."
         )
     else:
-        words = f"the second derivative of {_listed([names[k] for k in lost])} is left out: a slope is taken for constant."
+        lacks = _listed([names[k] for k in lost])
+        words = f"the second derivative of {lacks} is left out: a slope is taken for constant."
     return Diagnosis(path, "second-order-term", words)
 
 

@@ -3,9 +3,10 @@
 Arrays that a function makes itself, by `np.zeros`, say, could not take in traced numbers. So what the function reaches
 by name is copied: its module's names, the functions, classes and objects of its own package, and what closures hold.
 In the copy `np.zeros` makes traced arrays, `float` leaves them traced, and what an object is given is given to its
-copy. Nothing of the caller's is changed, and code of installed packages is left as it is.
+copy. Nothing of the caller's is changed. Code of installed packages is left as it is, and their objects are copied.
 """
 
+import copy
 import functools
 import math
 import sys
@@ -166,6 +167,7 @@ class _Copies:
         self.home = (getattr(inner, "__module__", None) or type(inner).__module__ or "").partition(".")[0]
         self.seen: dict[int, Any] = {}
         self.kept: list[Any] = []  # alive, so that no other object gets its identity
+        self.memo: dict[int, Any] = {}  # so that what two objects share, their copies share
         self.numpy = Namespace(np, _of_numpy)
 
     def __call__(self, value: Any) -> Any:
@@ -268,13 +270,23 @@ class _Copies:
         old = type(value)
         new = self(old) if _is_plain(old) else old
         if new is old:
-            return value
+            return self._apart(value)
         copied = self._remembered(value, object.__new__(new))
         for name in _attributes(value):
             inner = getattr(value, name)
             made = TracedArray.new(jnp.asarray(inner)) if _is_floating(inner) else self(inner)
             object.__setattr__(copied, name, made)
         return copied
+
+
+    def _apart(self, value: Any) -> Any:
+        """A copy of an object of a library's, written in Python, whose methods may keep what they are given."""
+        if not type(value).__flags__ & HEAP_TYPE or not getattr(value, "__dict__", None):
+            return value
+        try:
+            return self._remembered(value, copy.deepcopy(value, self.memo))
+        except Exception:  # it holds what cannot be copied, such as a lock
+            return value
 
 
 def _is_floating(value: Any) -> bool:

@@ -1,0 +1,133 @@
+"""The Jacobian-vector product of a function that has one of its own, against the reference's in float64."""
+
+# PyTorch is optional: where it is not installed, nothing is known of its names.
+# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd import forward_ad
+
+from compare.errors import BadInput
+from compare.judge.reports.gradient_report import GradientReport
+from compare.judge.reports.verdict import Verdict, compare_leaves
+from compare.judge.roundoff.tolerance import CONFIRMED, SAMPLES, Scatter
+from compare.torch.pair import Pair, as_numpy, doubled, tensors_of
+from compare.torch.point import Point
+from compare.torch.rounding import Rounding
+from compare.torch.said import reported
+
+
+def forward_too(pair: Pair, point: Point, report: GradientReport, required: bool) -> GradientReport:
+    """The report with rows for the tangents, or one on a Jacobian-vector product that is wrong.
+
+    Args:
+        pair: both functions.
+        point: what is known of the caller's point.
+        report: as it is so far.
+        required: whether forward mode is judged even if no custom function has a `jvp` of its own.
+
+    Raises:
+        BadInput: a ValueError, if it is required and there is none.
+    """
+    if not required and not _has_its_own(pair):
+        return report
+    directions = _directions(pair)
+    try:
+        found = _tangents(pair.function, pair, pair.tensors, directions)
+    except (RuntimeError, NotImplementedError) as error:
+        words = f"the function has no forward mode: {str(error).partition(chr(10))[0]}"
+        if required:
+            raise BadInput(words) from None
+        return replace(report, notes=[*report.notes, words])
+    exact, _ = pair.exact()
+    wide, along = doubled(pair.tensors), [d.double() for d in directions]
+    right = _of_reference(exact, pair, wide, along)
+    names = ("tangent",) if len(found) == 1 else tuple(f"tangent[{i}]" for i in range(len(found)))
+    actual = dict(zip(names, map(as_numpy, found), strict=True))
+    expected = dict(zip(names, map(as_numpy, right), strict=True))
+    outputs = [point.actual[name] for name in point.outputs]  # whose dtype a tangent is to have
+    model = {name: np.zeros(value.shape, value.dtype) for name, value in zip(names, outputs, strict=True)}
+    there = None
+    for samples in (SAMPLES, *CONFIRMED):
+        scatters = {name: Scatter(value) for name, value in expected.items()}
+        for sample in range(samples):
+            with Rounding(pair.dtype, 2003 * pair.seed + sample):
+                moved = _of_reference(exact, pair, wide, along)
+            for scatter, value in zip(scatters.values(), moved, strict=True):
+                scatter.add(as_numpy(value))
+        tolerance = {name: scatter.tolerance(model[name].dtype) for name, scatter in scatters.items()}
+        parts = {name: scatter.parts(model[name].dtype) for name, scatter in scatters.items()}
+        rows = compare_leaves(actual, model, expected, tolerance, parts=parts)
+        there = Point(pair.tensors, names, actual, expected, tolerance, rows, samples, {})
+        if Verdict.of([row.verdict for row in rows]) is not Verdict.DISAGREE:
+            break
+    assert there is not None  # there was a measurement
+    if Verdict.of([row.verdict for row in there.rows]) is Verdict.AGREE:
+        return replace(report, rows=[*report.rows, *there.rows], outputs=(*report.outputs, *names))
+    wrong = reported(pair, there)
+    return replace(wrong, rows=[*report.rows, *there.rows], outputs=(*report.outputs, *names))
+
+
+def _has_its_own(pair: Pair) -> bool:
+    """Whether a custom function on the way from the inputs to the outputs has a `jvp`."""
+    given = [
+        x.detach().clone().requires_grad_() if place else x for x, place in zip(pair.tensors, pair.places, strict=True)
+    ]
+    return any(
+        cls.jvp is not torch.autograd.Function.jvp for cls in _custom(tensors_of(pair.function(*given), "function"))
+    )
+
+
+def _custom(outputs: list[torch.Tensor]) -> Iterator[Any]:
+    """The classes of custom functions in the graph behind some tensors."""
+    left, seen = [o.grad_fn for o in outputs], set()
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        left += [after for after, _ in node.next_functions]
+        cls = getattr(node, "_forward_cls", None)
+        if cls is not None:
+            yield cls
+
+
+def _directions(pair: Pair) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1_000_033 + pair.seed)
+    moving = [x for x, place in zip(pair.tensors, pair.places, strict=True) if place]
+    return [torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.dtype).to(x.device) for x in moving]
+
+
+def _tangents(
+    function: Callable[..., Any], pair: Pair, tensors: tuple[Any, ...], directions: list[torch.Tensor]
+) -> list[torch.Tensor]:
+    """J t by forward mode, for each output; where an output does not depend on the inputs, 0."""
+    along = iter(directions)
+    with forward_ad.dual_level():
+        given = [
+            forward_ad.make_dual(x.detach().clone(), next(along)) if place else x
+            for x, place in zip(tensors, pair.places, strict=True)
+        ]
+        pairs = [forward_ad.unpack_dual(o) for o in tensors_of(function(*given), "function")]
+        return [torch.zeros_like(p.primal) if p.tangent is None else p.tangent.detach().clone() for p in pairs]
+
+
+def _of_reference(
+    exact: Callable[..., Any], pair: Pair, wide: tuple[Any, ...], along: list[torch.Tensor]
+) -> list[torch.Tensor]:
+    """J t of the reference: by forward mode, or as the derivative of <J' c, t> with respect to c."""
+    try:
+        return _tangents(exact, pair, wide, along)
+    except (RuntimeError, NotImplementedError):
+        given = [x.detach().clone().requires_grad_() if p else x for x, p in zip(wide, pair.places, strict=True)]
+        outputs = tensors_of(exact(*given), "the reference")
+        weights = [torch.ones_like(o, requires_grad=True) for o in outputs]
+        moving = [x for x, place in zip(given, pair.places, strict=True) if place]
+        pulled = torch.autograd.grad(outputs, moving, weights, create_graph=True, allow_unused=True)
+        total = sum((g * t).sum() for g, t in zip(pulled, along, strict=True) if g is not None)
+        found = torch.autograd.grad(total, weights, allow_unused=True)
+        return [torch.zeros_like(o) if f is None else f for o, f in zip(outputs, found, strict=True)]

@@ -1,0 +1,76 @@
+"""The door: a function of PyTorch and its derivatives beside an eager reference."""
+
+# PyTorch is optional: where it is not installed, nothing is known of its names.
+# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
+from compare.judge.reports.verdict import Diagnosis, Verdict
+from compare.torch.forward_mode import forward_too
+from compare.torch.layouts import layouts_too
+from compare.torch.pair import Pair
+from compare.torch.point import looked_at
+from compare.torch.said import elsewhere, reported
+from compare.torch.second_order import second_order
+
+
+def check_function(
+    function: Callable[..., Any],
+    reference: Callable[..., Any],
+    *tensors: Any,
+    seed: int = 0,
+    order: int = 1,
+    names: tuple[str, ...] | None = None,
+    layouts: bool = True,
+    strict: bool = False,
+    probes: bool = True,
+    forward_mode: bool | None = None,
+) -> GradientReport:
+    """Compare a function of PyTorch and its backward pass with an eager reference.
+
+    Args:
+        function: `torch.autograd.Function.apply`, a module, a custom operator, a compiled function. It gets the tensors
+            on their own device and in their own dtype.
+        reference: the same in PyTorch's operations, differentiated by autograd in float64. Of a module, another module
+            with parameters of the same names, which are given the same values.
+        tensors: the inputs. Floating-point ones are differentiated; others pass through.
+        seed: for the output gradient, and for what else is drawn.
+        order: 2 to judge the backward pass of the backward pass, too.
+        names: of the inputs, for the report; by default those of the reference.
+        layouts: whether to look at inputs and an output gradient that are not contiguous, at an expanded output
+            gradient, and at inputs that need no gradient.
+        strict: whether lost digits are a fault.
+        probes: whether to look at another point, with the inputs 4 times as large and moved.
+        forward_mode: whether to judge the Jacobian-vector product, too; by default where the function has one.
+
+    Returns:
+        A report with a row for the output, each input, and each parameter.
+
+    Raises:
+        BadInput: a ValueError, if nothing can be differentiated, or the reference cannot be.
+    """
+    pair = Pair(function, reference, tensors, seed, names)
+    point = looked_at(pair, tensors)
+    report = reported(pair, point)
+    if report.verdict is Verdict.AGREE and probes:
+        report = elsewhere(pair, report)
+    if report.verdict is Verdict.AGREE and order >= 2:
+        report = second_order(pair, report, strict, check_function)
+    if report.verdict is Verdict.AGREE and forward_mode is not False:
+        report = forward_too(pair, point, report, required=bool(forward_mode))
+    if report.verdict is Verdict.AGREE and layouts:
+        report = layouts_too(pair, point, report)
+    if strict and report.verdict is Verdict.AGREE and report.arithmetic:
+        causes = [Diagnosis(None, "arithmetic", words) for words in report.arithmetic]
+        return replace(report, verdict=Verdict.DISAGREE, diagnoses=causes, wrong_side="manual")
+    return report
+
+
+def assert_function_agrees(*args: Any, **options: Any) -> None:
+    """`check_function`, but raise GradientMismatch unless the verdict is AGREE."""
+    report = check_function(*args, **options)
+    if report.verdict is not Verdict.AGREE:
+        raise GradientMismatch(report)

@@ -1,0 +1,72 @@
+"""How far rounding moves what PyTorch computes: every operation's result is moved, by a dispatch mode."""
+
+# PyTorch is optional: where it is not installed, nothing is known of its names.
+# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+from compare.judge.roundoff.perturbation import unit_roundoff, working_dtype
+from compare.pytrees import as_array
+
+# Operations that only move numbers, or make tensors of constants.
+EXACT = frozenset(
+    """
+    _reshape_alias _to_copy _unsafe_view alias arange as_strided bitwise_and bitwise_not bitwise_or cat clone contiguous
+    copy_ detach diagonal embedding empty empty_like eq expand fill_ flip full full_like ge gather gt index index_put
+    index_select le lift_fresh lt masked_fill max maximum min minimum ne neg new_empty new_empty_strided new_zeros ones
+    ones_like permute relu repeat reshape roll scalar_tensor select select_backward slice slice_backward split squeeze
+    stack t threshold_backward transpose tril triu unbind unfold unsqueeze view where zeros zeros_like
+    """.split()  # noqa: SIM905  # one name a line would fill two pages
+)
+
+
+class Rounding(TorchDispatchMode):
+    """Moves every operation's result by what its rounding may be in `dtype`, sums being formed in `work`."""
+
+    def __init__(self, dtype: Any, seed: int) -> None:
+        super().__init__()
+        numpy_dtype = as_array(torch.zeros((), dtype=dtype)).dtype
+        self.stored = unit_roundoff(numpy_dtype)
+        self.work = unit_roundoff(working_dtype(numpy_dtype))
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        name = function.overloadpacket.__name__
+        if name.rstrip("_") in EXACT or name in EXACT:
+            return result
+        terms = _terms(name, args)
+
+        def moved(x: Any) -> Any:
+            if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+                return x
+            scale = self.stored * x.abs()
+            if terms is not None and terms.shape == x.shape:
+                scale = scale + 3**0.5 * self.work * terms  # whose standard deviation is that of the draws
+            noise = torch.rand(x.shape, generator=self.generator, dtype=torch.float64).to(x.device)
+            change = scale * 2 * (noise - 0.5)  # no operation rounds by more
+            return torch.where(torch.isfinite(change), x + change, x)
+
+        return tree_map(moved, result)
+
+
+def _terms(name: str, args: Any) -> Any:
+    """What a sum of products errs in proportion to: the square root of the number of terms times their norm."""
+    if name in ("mm", "bmm"):
+        a, b = args[0], args[1]
+        return a.shape[-1] ** 0.5 * ((a * a) @ (b * b)).sqrt()
+    if name == "addmm":
+        a, b = args[1], args[2]
+        return a.shape[-1] ** 0.5 * ((a * a) @ (b * b)).sqrt()
+    if name in ("sum", "mean") and isinstance(args[0], torch.Tensor):
+        x = args[0]
+        axes = args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else None
+        keep = bool(args[2]) if len(args) > 2 and isinstance(args[2], bool) else False
+        total = (x * x).sum() if axes is None else (x * x).sum(axes, keepdim=keep)
+        count = x.numel() / max(total.numel(), 1)
+        return count**0.5 * total.sqrt() / (count if name == "mean" else 1)
+    return None

@@ -1,0 +1,101 @@
+"""What is said of a point: the report, the causes, and what another point shows."""
+
+# PyTorch is optional: where it is not installed, nothing is known of its names.
+# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from compare.judge.diagnosis.causes import diagnose, shape_or_dtype
+from compare.judge.diagnosis.evidence import Evidence
+from compare.judge.reports.gradient_report import GradientReport
+from compare.judge.reports.verdict import Diagnosis, Row, Verdict
+from compare.torch.pair import Pair, as_numpy
+from compare.torch.point import Point, looked_at
+
+
+def reported(pair: Pair, point: Point, probe: str | None = None) -> GradientReport:
+    verdict = Verdict.of([row.verdict for row in point.rows])
+    wrong = [row for row in point.rows if row.verdict is Verdict.DISAGREE]
+    causes: list[Diagnosis] = []
+    for row in wrong:
+        causes += _causes(pair, point, row)
+    notes = []
+    if verdict is Verdict.INCONCLUSIVE:
+        row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
+        notes = [f"{row.path}: {row.message}. Look at a point where the reference is finite."]
+    runs = "1 run" if point.samples == 1 else f"{point.samples} runs"
+    return GradientReport(
+        verdict,
+        point.rows,
+        wrong[0].path if wrong else None,
+        causes,
+        "manual" if wrong else None,
+        probe,
+        notes=notes,
+        arithmetic=list(point.arithmetic.values()),
+        outputs=point.outputs,
+        allowance=f"16 standard deviations of rounding in {pair.dtype} (every operation's result moved, {runs}).",
+    )
+
+
+def _causes(pair: Pair, point: Point, row: Row) -> list[Diagnosis]:
+    actual, expected = point.actual.get(row.path), point.expected.get(row.path)
+    if actual is None or expected is None:
+        return [Diagnosis(row.path, "missing-leaf", f"{row.message}.")]
+    plain = shape_or_dtype(row.path, actual, np.zeros(expected.shape, row.dtype))
+    if plain is not None:
+        return [plain]
+    if not np.isfinite(np.asarray(actual, np.float64)).all():
+        return [Diagnosis(row.path, "non-finite", f"{row.message}.")]
+    arrays = {
+        name: np.asarray(as_numpy(x), np.float64)
+        for name, x in zip(pair.names or (), point.tensors, strict=True)
+        if isinstance(x, torch.Tensor) and x.is_floating_point()
+    }
+    sizes = {f"{name}.shape[{axis}]": n for name, x in arrays.items() for axis, n in enumerate(x.shape)}
+    evidence = Evidence(
+        row.path,
+        np.asarray(actual, np.float64),
+        expected,
+        point.tolerance[row.path],
+        sizes=sizes,
+        thresholds={name: x for name, x in arrays.items() if x.shape == expected.shape},
+        parameter=arrays.get(row.path),
+        known={name: x for name, x in arrays.items() if name != row.path},
+        dtype=np.dtype(np.float64),
+    )
+    with np.errstate(all="ignore"):
+        return diagnose(evidence)
+
+
+def elsewhere(pair: Pair, report: GradientReport) -> GradientReport:
+    """The report, or one on a fault that shows at inputs 4 times as large: a finite one, that no rounding explains."""
+    name = "inputs x 4, moved"
+    generator = torch.Generator().manual_seed(pair.seed + 17)
+
+    def moved(x: Any) -> Any:
+        if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+            return x
+        size = float(x.detach().double().pow(2).mean().sqrt()) or 1.0 if x.numel() else 1.0
+        noise = 0.1 * size * torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
+        if bool((x >= 0).all()) or bool((x <= 0).all()):  # a sign may mean something
+            return 4 * x.detach()
+        return (4 * (x.detach().double() + noise)).to(x.dtype)
+
+    try:
+        there = looked_at(pair, tuple(map(moved, pair.tensors)))
+    except Exception as error:  # it may refuse what its caller never gave it
+        return replace(report, probes={name: f"the code under test raised {error}"})
+    finite = [np.isfinite(np.asarray(there.actual[n], np.float64)).all() for n in there.actual]
+    finite += [np.isfinite(v).all() for v in there.expected.values()]
+    if not all(finite):
+        words = f"at the perturbed point {name!r}, what was returned is not finite."
+        return replace(report, probes={name: "not finite"}, arithmetic=[*report.arithmetic, words])
+    found = reported(pair, there, name)
+    if found.verdict is Verdict.DISAGREE:
+        return replace(found, probes={name: "disagree"})
+    return replace(report, probes={name: found.verdict.value})

@@ -1,0 +1,76 @@
+"""What goes in and comes out: modules, parameters by name, bad input; nothing of the caller's changes."""
+
+# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from compare import Verdict  # noqa: E402  # after what may skip this file
+from compare.errors import BadInput  # noqa: E402
+from compare.torch import check_function  # noqa: E402
+from tests.compare.torch.kernels import drawn  # noqa: E402
+
+
+def test_modules_are_judged_by_the_names_of_their_parameters():
+    class Wrong(torch.nn.Linear):
+        def forward(self, x):
+            return x @ self.weight.T.detach() + self.bias
+
+    report = check_function(torch.nn.Linear(6, 3), torch.nn.Linear(6, 3), drawn(0, 5, 6))
+    assert report.verdict is Verdict.AGREE
+    assert {"weight", "bias"} <= {row.path for row in report.rows}
+    report = check_function(Wrong(6, 3), torch.nn.Linear(6, 3), drawn(0, 5, 6))
+    assert [row.path for row in report.rows if row.verdict is Verdict.DISAGREE] == ["weight"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_whole_network_agrees_with_itself(dtype):
+    def network():
+        return torch.nn.Sequential(
+            torch.nn.Linear(16, 32), torch.nn.GELU(), torch.nn.LayerNorm(32), torch.nn.Linear(32, 4)
+        )
+
+    assert check_function(network().to(dtype), network(), drawn(0, 8, 16, dtype=dtype)).verdict is Verdict.AGREE
+
+
+def test_nothing_of_the_callers_changes():
+    x, module = drawn(0, 4, 6), torch.nn.Linear(6, 3)
+    before, weights = x.clone(), [p.detach().clone() for p in module.parameters()]
+    check_function(module, torch.nn.Linear(6, 3), x)
+    assert torch.equal(x, before)
+    assert not x.requires_grad
+    assert all(torch.equal(a, b) for a, b in zip(module.parameters(), weights, strict=True))
+    assert all(p.grad is None for p in module.parameters())
+
+
+SQUARE = (lambda x: x * x, drawn(0, 4))
+BAD = {
+    "no floating-point tensor": (lambda x: x, lambda x: x, torch.arange(3), "nothing to differentiate"),
+    "an array of NumPy's": (lambda x: x, lambda x: x, np.ones(3), "nothing to differentiate"),
+    "a reference in NumPy": (SQUARE[0], lambda x: x.detach().numpy(), SQUARE[1], "the reference must return"),
+    "a reference that is detached": (
+        SQUARE[0],
+        lambda x: (x * x).detach(),
+        SQUARE[1],
+        "the reference returns does not",
+    ),
+    "a reference that asks for numpy": (
+        SQUARE[0],
+        lambda x: torch.tensor(x.numpy()),
+        SQUARE[1],
+        "the reference cannot",
+    ),
+    "a reference of another shape": (SQUARE[0], lambda x: (x * x).sum(), SQUARE[1], r"of shape \(4,\), and the ref"),
+    "a reference of more tensors": (SQUARE[0], lambda x: (x, x), SQUARE[1], "returns 1 tensors, and the reference 2"),
+    "a function that is detached": (lambda x: x.detach(), SQUARE[0], SQUARE[1], "function returns does not depend"),
+    "a function of nothing": (lambda x: None, SQUARE[0], SQUARE[1], "function must return"),
+    "other parameters": (torch.nn.Linear(4, 2), torch.nn.Linear(4, 2, bias=False), SQUARE[1], "they differ in bias"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_a_sentence(name):
+    function, reference, tensor, message = BAD[name]
+    with pytest.raises(BadInput, match=message):
+        check_function(function, reference, tensor)

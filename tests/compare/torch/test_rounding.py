@@ -1,0 +1,50 @@
+"""The dispatch mode that moves results: by how much, which not, and how large a sum's error may be."""
+
+# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+
+import pytest
+
+torch = pytest.importorskip("torch")
+from compare.torch.rounding import EXACT, Rounding  # noqa: E402  # after what may skip this file
+from tests.compare.torch.kernels import drawn  # noqa: E402
+
+
+def moved(function, *tensors, dtype=torch.bfloat16, seed=0):
+    with Rounding(dtype, seed):
+        return function(*tensors)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_a_result_moves_by_at_most_its_own_rounding(dtype):
+    x = drawn(0, 1000).double()
+    change = (moved(torch.exp, x, dtype=dtype) - torch.exp(x)).abs() / torch.exp(x)
+    unit = torch.finfo(dtype).eps / 2
+    assert float(change.max()) <= unit
+    assert float(change.max()) > unit / 2
+
+
+@pytest.mark.parametrize("name", ["relu", "clone", "transpose", "view", "maximum"])
+def test_what_only_moves_numbers_is_exact(name):
+    assert name in EXACT
+    x = drawn(0, 4, 4).double()
+    others = {"transpose": (0, 1), "view": (16,), "maximum": (-x,)}.get(name, ())
+    function = getattr(x, name, None) or (lambda *rest: getattr(torch, name)(x, *rest))
+    assert torch.equal(moved(function, *others), function(*others))
+
+
+def test_a_long_sum_moves_by_more_than_its_result_rounds():
+    """Of terms that cancel, nothing is left but what they err by."""
+    x = drawn(0, 4096).double()
+    x = x - x.mean()
+    change = torch.stack([moved(torch.sum, x, dtype=torch.float32, seed=seed) - x.sum() for seed in range(20)])
+    assert float(change.abs().max()) > 1e3 * torch.finfo(torch.float32).eps * float(x.sum().abs())
+
+
+def test_the_same_seed_moves_in_the_same_way():
+    x = drawn(0, 10).double()
+    assert torch.equal(moved(torch.exp, x, seed=3), moved(torch.exp, x, seed=3))
+    assert not torch.equal(moved(torch.exp, x, seed=3), moved(torch.exp, x, seed=4))
+
+
+def test_whole_numbers_are_left_alone():
+    assert torch.equal(moved(lambda x: x + 1, torch.arange(5)), torch.arange(1, 6))
