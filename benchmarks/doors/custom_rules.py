@@ -102,11 +102,13 @@ def custom_rules() -> Iterator[Case]:
         yield Case(f"{name}, {what}", planted, True, lambda m=make, i=inputs, c=change: check(m(c), i))
     others = {
         "a clipped gradient": (DOCS, _vjp(lambda x: x * 1, _same, lambda _, g: (jnp.clip(g, -0.1, 0.1),)), (X,)),
-        "straight through a rounding": ("Bengio et al., 2013", _vjp(lambda x: jnp.round(x), lambda x: (jnp.round(x), None),
+        "straight through a rounding": ("Bengio et al., 2013", _vjp(
+            lambda x: jnp.round(x), lambda x: (jnp.round(x), None),
                                         lambda _, g: (g,)), (X,)),
         "a value for its derivative": ("jax #28805", _jvp(lambda x: jnp.ones_like(x), lambda p, t: (
             jnp.ones_like(p[0]), p[0] * t[0])), (X,)),
-        "softmax by its diagonal": ("planted", _vjp(lambda x: jax.nn.softmax(x), lambda x: ((p := jax.nn.softmax(x)), p),
+        "softmax by its diagonal": ("planted", _vjp(
+            lambda x: jax.nn.softmax(x), lambda x: ((p := jax.nn.softmax(x)), p),
                                     lambda p, g: (p * (1 - p) * g,)), (X,)),
         "a forward pass of another function": ("planted", _vjp(jnp.sinh, lambda x: (jnp.tanh(x), x),
                                                lambda x, g: (g * jnp.cosh(x),)), (X / 2,)),

@@ -68,7 +68,7 @@ def kernels() -> Iterator[Case]:
                        / (x.var(-1, correction=0, keepdim=True) + 1e-5).sqrt() * w + b, (x, w, b)),
         "group norm": (lambda x: aten.native_group_norm(x, None, None, 2, 4, 36, 2, 1e-5),
                        lambda dy, x, mean, r: aten.native_group_norm_backward(
-                           dy, x, mean, r, None, 2, 4, 36, 2, [True, False, False])[0],
+                           dy.contiguous(), x, mean, r, None, 2, 4, 36, 2, [True, False, False])[0],
                        lambda x: ((g := x.reshape(2, 2, -1)) - g.mean(-1, keepdim=True)).div(
                            (g.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()).reshape(x.shape),
                        (drawn(2, 4, 6, 6),)),
@@ -120,6 +120,14 @@ def kernels() -> Iterator[Case]:
         @staticmethod
         def backward(ctx: Any, dy: Any) -> Any:
             return dy * (ctx.saved + ctx.x * ctx.saved)
+
+    def as_it_lies(dy: Any, x: Any, mean: Any, r: Any) -> Any:
+        """The kernel reads the output gradient in the order of memory: autograd makes it contiguous first."""
+        return aten.native_group_norm_backward(dy, x, mean, r, None, 2, 4, 36, 2, [True, False, False])[0]
+
+    forward, _, reference, (groups,) = rules["group norm"]
+    yield Case("group norm of what is not contiguous", ATEN, True, lambda: check_function(
+        lambda x: Kernel.apply((forward, as_it_lies), lambda g: g, x), reference, groups))  # fmt: skip
 
     def twice(x: Any) -> Any:
         return check_function(Intermediate.apply, lambda x: x * x.exp(), x, order=2)

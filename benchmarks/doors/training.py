@@ -63,7 +63,7 @@ def _of_libraries() -> Iterator[Case]:
     wrong = {
         "the rate": optax.adam(0.011),
         "beta2": optax.adam(0.01, b2=0.99),
-        "no bias correction": optax.rmsprop(0.01),
+        "epsilon": optax.adam(0.01, eps=1e-4),
     }
     for name, transformation in wrong.items():
         yield Case(f"torch.optim, Adam, {name}", "planted", True, lambda t=transformation: _pair(
@@ -92,6 +92,8 @@ def _pair(kind: Any, options: dict[str, Any], transformation: Any) -> Any:
             for name in NAMES[path[-1].name]:
                 dtype = torch.float32 if name == "step" else parameter.dtype
                 optimizer.state[parameter][name] = torch.tensor(leaf, dtype=dtype)
+        if leaves:  # optax's RMSprop does not count
+            optimizer.state[parameter].setdefault("step", torch.tensor(0.0))
         parameter.grad = torch.tensor(gradient(w, x))
         optimizer.step()
         kept = optimizer.state[parameter]

@@ -12,14 +12,16 @@ from torch.utils._pytree import tree_map
 from compare.judge.roundoff.perturbation import unit_roundoff, working_dtype
 from compare.pytrees import as_array
 
-# Operations that only move numbers, or make tensors of constants.
+# Operations that only move numbers, choose among them, or make tensors of constants.
 EXACT = frozenset(
     """
-    _reshape_alias _to_copy _unsafe_view alias arange as_strided bitwise_and bitwise_not bitwise_or cat clone contiguous
-    copy_ detach diagonal embedding empty empty_like eq expand fill_ flip full full_like ge gather gt index index_put
-    index_select le lift_fresh lt masked_fill max maximum min minimum ne neg new_empty new_empty_strided new_zeros ones
-    ones_like permute relu repeat reshape roll scalar_tensor select select_backward slice slice_backward split squeeze
-    stack t threshold_backward transpose tril triu unbind unfold unsqueeze view where zeros zeros_like
+    _reshape_alias _to_copy _unsafe_view abs alias amax amin arange as_strided bitwise_and bitwise_not bitwise_or cat
+    clamp clamp_max clamp_min clone constant_pad_nd contiguous copy_ cummax cummin detach diagonal embedding empty
+    empty_like eq expand fill_ flip full full_like ge gather gt hardtanh index index_put index_select kthvalue le
+    lift_fresh lt masked_fill max max_pool2d_with_indices maximum median min minimum ne neg new_empty new_empty_strided
+    new_zeros ones ones_like permute relu repeat reshape roll rot90 scalar_tensor select select_backward sgn sign slice
+    slice_backward sort split squeeze stack t threshold_backward topk transpose tril triu unbind unfold unsqueeze view
+    where zeros zeros_like
     """.split()  # noqa: SIM905  # one name a line would fill two pages
 )
 

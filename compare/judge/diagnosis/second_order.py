@@ -153,7 +153,7 @@ def _partly_straight(equation: Any, inputs: list[Any], scale: Any) -> list[Any]:
 
 def _said(path: str | None, names: list[str], present: list[int], lost: tuple[int, ...]) -> Diagnosis:
     kept = [k for k in present if k not in lost]
-    if min(kept) > max(lost):
+    if min(kept) > max(lost) and (len(kept) == 1 or len(lost) > 1):  # one of many inside is a slope
         words = (
             f"it is the Gauss-Newton matrix for the Hessian: the second derivatives of what goes into "
             f"{_listed([names[k] for k in kept])} ({_listed([names[k] for k in lost])}) are left out."
