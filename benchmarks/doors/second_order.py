@@ -128,11 +128,13 @@ def _of_statsmodels() -> Iterator[Case]:
 
     signs = 2 * LABELS - 1
     more = np.append(X / 4, 0.7)
+    fitted = NegativeBinomial(COUNTS, DATA)
+    fitted._transparams = False  # as after fit()
     table = {
         "Logit": (Logit(LABELS, DATA), lambda p: -jnp.sum(jnp.logaddexp(0, -signs * (DATA @ p))), X / 2),
         "Probit": (Probit(LABELS, DATA), lambda p: jnp.sum(log_ndtr(signs * (DATA @ p))), X / 4),
         "Poisson": (Poisson(COUNTS, DATA), poisson, X / 4),
-        "NegativeBinomial": (NegativeBinomial(COUNTS, DATA), negative_binomial, more),
+        "NegativeBinomial": (fitted, negative_binomial, more),
         "NegativeBinomialP": (NegativeBinomialP(COUNTS, DATA), negative_binomial, more),
         "PoissonGMLE": (PoissonGMLE(COUNTS, DATA), poisson, X / 4),
     }
@@ -145,6 +147,12 @@ def _of_statsmodels() -> Iterator[Case]:
 
         yield Case(f"statsmodels, {name}", "statsmodels", False, lambda check=check: check(unchanged))
         yield from planted(f"statsmodels, {name}", model.hessian(p), check, 1)
+
+    # Before fit(), the last parameter is log(alpha) for loglike, and hessian lacks the chain rule.
+    unfitted = NegativeBinomial(COUNTS, DATA)
+    yield Case("statsmodels, NegativeBinomial before fit()", "statsmodels", True, lambda: check_hessian(
+        unfitted.hessian, lambda p: negative_binomial(jnp.append(p[:-1], jnp.exp(p[-1]))), more, probes=False
+    ))  # fmt: skip
 
 
 def _known(check: Any) -> Iterator[Case]:

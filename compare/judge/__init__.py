@@ -12,6 +12,7 @@ A check passes through these rooms from top to bottom. Each room imports only fr
     diagnosis/      attribution.py   the first wrong quantity, and the side whose gradient does not fit its function
          |          causes.py hypotheses/ evidence.py predictions.py   the cause: predictions compared with the numbers
          |          update_rules.py  the cause of a wrong training step
+         |          matrices.py second_order.py   the cause of a wrong matrix; second derivatives that are left out
          |
     evaluation/     point.py         both sides at one point
          |          side_effects.py static_arguments.py complex_parts.py   how the code under test is called

@@ -14,9 +14,9 @@ from torch.autograd import forward_ad
 from compare.errors import BadInput
 from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.verdict import Verdict, compare_leaves
-from compare.judge.roundoff.tolerance import CONFIRMED, SAMPLES, Scatter
+from compare.judge.roundoff.tolerance import Scatter
 from compare.torch.pair import Pair, as_numpy, doubled, tensors_of
-from compare.torch.point import Point
+from compare.torch.point import RUNS, Point
 from compare.torch.rounding import Rounding
 from compare.torch.said import reported
 
@@ -52,9 +52,9 @@ def forward_too(pair: Pair, point: Point, report: GradientReport, required: bool
     outputs = [point.actual[name] for name in point.outputs]  # whose dtype a tangent is to have
     model = {name: np.zeros(value.shape, value.dtype) for name, value in zip(names, outputs, strict=True)}
     there = None
-    for samples in (SAMPLES, *CONFIRMED):
-        scatters = {name: Scatter(value) for name, value in expected.items()}
-        for sample in range(samples):
+    scatters = {name: Scatter(value) for name, value in expected.items()}
+    for samples in RUNS:
+        for sample in range(scatters[names[0]].samples, samples):
             with Rounding(pair.dtype, 2003 * pair.seed + sample):
                 moved = _of_reference(exact, pair, wide, along)
             for scatter, value in zip(scatters.values(), moved, strict=True):

@@ -13,11 +13,12 @@ import torch
 from compare.errors import BadInput
 from compare.judge.evaluation.wider import decided
 from compare.judge.reports.verdict import Row, Verdict, compare_leaves
-from compare.judge.roundoff.tolerance import CONFIRMED, SAMPLES, Scatter
+from compare.judge.roundoff.tolerance import Scatter
 from compare.pytrees import Leaves
 from compare.torch.pair import Pair, as_numpy, cotangents_of, doubled, run
 from compare.torch.rounding import Rounding
 
+RUNS = (1, 4, 8)  # of the moved reference, in all: more before anything is blamed, and never many backward passes
 WIDER = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.float32: torch.float64}
 
 
@@ -55,9 +56,11 @@ def looked_at(pair: Pair, tensors: tuple[Any, ...]) -> Point:
     model |= {name: np.zeros(x.shape, as_numpy(x).dtype) for name, x in inputs.items() if name in gradients}
     expected = {name: as_numpy(o) for name, o in zip(named, right, strict=True)}
     expected |= {name: as_numpy(right_gradients.get(name), inputs[name]).astype(np.float64) for name in gradients}
-    point = None
-    for samples in (SAMPLES, *CONFIRMED):
-        tolerance, parts = _measured(pair, exact, own, wide, cotangents, named, expected, model, samples)
+    point, scatters = None, {name: Scatter(value) for name, value in expected.items()}
+    for samples in RUNS:
+        _scatter(scatters, pair, exact, own, wide, cotangents, named, samples)
+        tolerance = {name: scatter.tolerance(model[name].dtype) for name, scatter in scatters.items()}
+        parts = {name: scatter.parts(model[name].dtype) for name, scatter in scatters.items()}
         rows = compare_leaves(actual, model, expected, tolerance, parts=parts)
         point = Point(tensors, named, actual, expected, tolerance, rows, samples, {})
         if Verdict.of([row.verdict for row in rows]) is not Verdict.DISAGREE:
@@ -66,27 +69,24 @@ def looked_at(pair: Pair, tensors: tuple[Any, ...]) -> Point:
     return _widely(pair, point)
 
 
-def _measured(
+def _scatter(
+    scatters: dict[str, Scatter],
     pair: Pair,
     exact: Callable[..., Any],
     own: dict[str, torch.Tensor],
     wide: tuple[Any, ...],
     cotangents: list[torch.Tensor],
     named: tuple[str, ...],
-    expected: Leaves,
-    model: Leaves,
     samples: int,
-) -> tuple[Leaves, dict[str, Any]]:
-    scatters = {name: Scatter(value) for name, value in expected.items()}
-    for sample in range(samples):
+) -> None:
+    """Moved runs of the reference, until there are so many."""
+    for sample in range(max((scatter.samples for scatter in scatters.values()), default=0), samples):
         with Rounding(pair.dtype, 1009 * pair.seed + sample):
             outputs, gradients = run(exact, own, pair, wide, cotangents)
         values = dict(zip(named, outputs, strict=True)) | gradients
         for name, scatter in scatters.items():
             value = values.get(name)
-            scatter.add(expected[name] if value is None else as_numpy(value))
-    tolerance = {name: scatter.tolerance(model[name].dtype) for name, scatter in scatters.items()}
-    return tolerance, {name: scatter.parts(model[name].dtype) for name, scatter in scatters.items()}
+            scatter.add(scatter.value if value is None else as_numpy(value))
 
 
 def _widely(pair: Pair, point: Point) -> Point:

@@ -11,7 +11,11 @@ from compare import Verdict, check_gradients
 
 
 def test_some_faults_of_each_corpus_are_caught_in_both_ways():
-    some = [*list(without_loss.planted())[::50], *list(without_loss.small())[9:10], *list(without_loss.reported())[::50]]
+    some = [
+        *list(without_loss.planted())[::50],
+        *list(without_loss.small())[9:10],
+        *list(without_loss.reported())[::50],
+    ]
     counts = measure(some)
     for way, groups in counts.items():
         assert sum(count.caught for count in groups.values()) == len(some), (way, groups)

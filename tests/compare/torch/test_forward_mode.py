@@ -7,10 +7,10 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch.nn import functional  # noqa: E402  # after what may skip this file
 
+from benchmarks.torch_kernels import drawn  # noqa: E402
 from compare import Verdict  # noqa: E402
 from compare.errors import BadInput  # noqa: E402
 from compare.torch import check_function  # noqa: E402
-from tests.compare.torch.kernels import drawn  # noqa: E402
 
 # PyTorch's own, when forward mode is used for the first time.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")

@@ -5,15 +5,15 @@
 import pytest
 
 torch = pytest.importorskip("torch")
+from benchmarks.torch_kernels import DTYPES, RULES, drawn, judged, unchanged  # noqa: E402
 from compare import GradientMismatch, Verdict  # noqa: E402  # after what may skip this file
 from compare.torch import assert_function_agrees  # noqa: E402
-from tests.compare.torch.kernels import DTYPES, RULES, drawn, judged, unchanged  # noqa: E402
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", RULES)
 def test_sound_kernels_are_not_blamed(name, dtype):
-    for seed in range(20):
+    for seed in range(2):
         report = judged(name, dtype, seed=seed, layouts=seed == 0)
         assert report.verdict is Verdict.AGREE, f"seed {seed}: {report}"
 

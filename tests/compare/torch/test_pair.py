@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from benchmarks.torch_kernels import drawn  # noqa: E402
 from compare import Verdict  # noqa: E402  # after what may skip this file
 from compare.errors import BadInput  # noqa: E402
 from compare.torch import check_function  # noqa: E402
-from tests.compare.torch.kernels import drawn  # noqa: E402
 
 
 def test_modules_are_judged_by_the_names_of_their_parameters():

@@ -5,8 +5,8 @@
 import pytest
 
 torch = pytest.importorskip("torch")
+from benchmarks.torch_kernels import drawn  # noqa: E402
 from compare.torch.rounding import EXACT, Rounding  # noqa: E402  # after what may skip this file
-from tests.compare.torch.kernels import drawn  # noqa: E402
 
 
 def moved(function, *tensors, dtype=torch.bfloat16, seed=0):

@@ -7,9 +7,9 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch.nn import functional  # noqa: E402  # after what may skip this file
 
+from benchmarks.torch_kernels import drawn  # noqa: E402
 from compare import Verdict  # noqa: E402
 from compare.torch import check_function  # noqa: E402
-from tests.compare.torch.kernels import drawn  # noqa: E402
 
 
 class Cube(torch.autograd.Function):
