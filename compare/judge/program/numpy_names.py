@@ -278,7 +278,6 @@ class _Copies:
             object.__setattr__(copied, name, made)
         return copied
 
-
     def _apart(self, value: Any) -> Any:
         """A copy of an object of a library's, written in Python, whose methods may keep what they are given."""
         if not type(value).__flags__ & HEAP_TYPE or not getattr(value, "__dict__", None):

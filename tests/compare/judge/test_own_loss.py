@@ -208,3 +208,52 @@ def test_the_reason_why_there_is_no_better_reference_is_given():
     report = own_loss.check_by_differences(watched, np.ones(3), (), np.dtype(float), 0, "it is written in C")
     assert report.verdict is Verdict.AGREE
     assert any("because it is written in C" in note for note in report.notes)
+
+
+def saturated(w):
+    """Right, and of no digit in float64 where w is large: 1 - p is what rounding leaves of it."""
+    p = 1 / (1 + np.exp(-w))
+    if np.isnan(w[0]):
+        raise ValueError("not a number")
+    return np.sum(np.logaddexp(0, -w)), p - 1
+
+
+def test_lost_digits_are_no_wrong_derivation_where_a_wider_dtype_has_them():
+    report = check_gradients(saturated, None, np.array([29.0, 30.0, 31.0]))
+    assert report.verdict is Verdict.AGREE, str(report)
+    assert any("loses digits" in words for words in report.arithmetic)
+    assert check_gradients(saturated, None, np.array([29.0, 30.0]), strict=True).verdict is Verdict.DISAGREE
+
+
+@pytest.mark.parametrize("factor", [1.01, -1, 0])
+def test_a_wrong_derivation_is_as_wrong_in_a_wider_dtype(factor):
+    def wrong(w):
+        value, gradient = saturated(w)
+        return value, factor * gradient
+
+    assert check_gradients(wrong, None, np.array([29.0, 30.0])).verdict is Verdict.DISAGREE
+
+
+def test_a_fault_of_saturation_is_found_at_the_other_point():
+    def clipped(w, x):
+        z = x @ w
+        if np.isnan(z[0]):
+            raise ValueError("not a number")
+        p = 1 / (1 + np.exp(-z))
+        return np.sum(np.logaddexp(0, z)), x.T @ np.clip(p, 1e-4, 1)
+
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    report = check_gradients(clipped, None, np.array([0.5, -0.3, 0.2]), x)
+    assert report.verdict is Verdict.DISAGREE
+    assert report.probe == "parameters x 10, other data"
+
+
+def test_a_loss_of_many_narrow_steps_convicts_nobody():
+    """Smooth at the point, and rough at the steps that differences take."""
+
+    def stairs(w):
+        if np.isnan(w[0]):
+            raise ValueError("not a number")
+        return float(np.sum(w + 1e-4 * np.sin(1e6 * w))), 1 + 100 * np.cos(1e6 * w)
+
+    assert check_gradients(stairs, None, np.array([0.3, 0.7])).verdict is not Verdict.DISAGREE

@@ -176,3 +176,26 @@ def test_all_of_it_right():
     report = check_gradients(correct, shallow_loss, *PROBLEM)
     assert report.verdict is Verdict.AGREE
     assert [row.path for row in report.rows] == list(BACKWARD_ORDER)
+
+
+def tapped_in_numpy(p, x):
+    z = tap("z", x @ p["w"])
+    a = tap("a", np.tanh(z))
+    da = 2 * a
+    dz = da * (1 - a)  # and not its square
+    return np.sum(a**2), {"w": x.T @ dz}, {"z": dz, "a": da}
+
+
+def test_a_hand_written_function_marks_its_own_values():
+    random = np.random.default_rng(0)
+    p, x = {"w": random.normal(size=(3, 2))}, random.normal(size=(5, 3))
+    report = check_gradients(tapped_in_numpy, None, p, x)
+    assert report.first_wrong == "z"
+    assert report.diagnoses[0].kind == "wrong-factor"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+def test_outside_of_a_check_a_mark_leaves_numpys_arrays_as_they_are(dtype):
+    x = np.arange(3, dtype=dtype)
+    assert tap("x", x) is x
+    assert tap("y", x[0]).dtype == dtype

@@ -9,9 +9,10 @@ import textwrap
 import types
 import weakref
 from math import sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss
@@ -256,3 +257,40 @@ def test_networks_in_numpy_are_judged_in_any_dtype(function, dtype, fault):
         report = check_gradients(lambda w, x, y: function(w, x, y, fault), None, w, x, y)
     assert report.verdict is (Verdict.AGREE if fault == 1 else Verdict.DISAGREE), str(report)
     assert any("traced from its NumPy code" in note for note in report.notes), str(report)
+
+
+class Row(NamedTuple):
+    forward: Any
+
+
+@functools.lru_cache
+def layers():
+    return Row(lambda x: _filled(x))
+
+
+def _filled(x):
+    result = np.zeros(x.shape)
+    result[:] = x**2
+    return result
+
+
+def test_functions_in_named_tuples_and_behind_a_cache_are_copied():
+    x = np.arange(3.0)
+    with jax.enable_x64(True):
+        gradient = jax.grad(lambda x: jnp.sum(traceable(lambda x: layers().forward(x))(x)))(x)
+    np.testing.assert_allclose(gradient, 2 * x)
+
+
+def test_what_a_library_keeps_of_a_traced_call_is_kept_in_a_copy():
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+
+    x = np.random.default_rng(0).standard_normal((6, 2))
+    process = GaussianProcessRegressor(RBF(1.0) + WhiteKernel(0.1), optimizer=None).fit(x, x[:, 0])
+
+    def likelihood(theta):
+        return process.log_marginal_likelihood(theta, eval_gradient=True, clone_kernel=False)
+
+    report = check_gradients(likelihood, None, np.array([0.3, -1.2]))
+    assert report.verdict is Verdict.AGREE, str(report)
+    assert isinstance(process.kernel_.theta[0], np.floating)
