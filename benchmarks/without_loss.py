@@ -33,7 +33,7 @@ from benchmarks.reported_faults import FAULTS as REPORTED
 from benchmarks.small_problems import PROBLEMS
 from compare import Verdict, check_gradients, check_vjp
 from compare.environment import environment
-from compare.judge.reports.gradient_report import CONDUCT, GradientReport
+from compare.judge.reports.gradient_report import SIDE_EFFECTS, GradientReport
 from compare.suite.models import build
 
 BY_DIFFERENCES = "the reference is differences"  # what a report says where nothing was traced
@@ -186,7 +186,7 @@ def answer(check: Callable[[], GradientReport]) -> tuple[bool, str | None, froze
     start = time.perf_counter()
     report = check()
     kinds = frozenset(diagnosis.kind for diagnosis in report.diagnoses)
-    caught = report.verdict is Verdict.DISAGREE or bool(kinds & CONDUCT)
+    caught = report.verdict is Verdict.DISAGREE or bool(kinds & SIDE_EFFECTS)
     by_differences = any(note.startswith(BY_DIFFERENCES) for note in report.notes)
     return caught, report.first_wrong, kinds, by_differences, time.perf_counter() - start
 

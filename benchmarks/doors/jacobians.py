@@ -3,7 +3,7 @@
 PyLops is in the optional group `real`, which has an environment of its own; without it, its operators are left out.
 """
 
-# pyright: basic, reportMissingImports=false
+# pyright: basic, reportMissingImports=false, reportCallIssue=false, reportArgumentType=false
 
 import importlib.util
 import itertools

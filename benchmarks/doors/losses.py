@@ -1,6 +1,6 @@
 """loss=None: SciPy's, scikit-learn's and HIPS autograd's gradients, beside nothing but their own losses."""
 
-# pyright: basic, reportMissingImports=false
+# pyright: basic, reportMissingImports=false, reportCallIssue=false, reportArgumentType=false
 
 from collections.abc import Iterator
 from typing import Any

@@ -3,7 +3,7 @@
 statsmodels is in the optional group `real`, which has an environment of its own; without it, its models are left out.
 """
 
-# pyright: basic, reportMissingImports=false
+# pyright: basic, reportMissingImports=false, reportCallIssue=false, reportArgumentType=false
 
 import importlib.util
 from collections.abc import Iterator

@@ -202,7 +202,7 @@ def _elsewhere(
             if lost:
                 words = [f"the hand-written gradient of {path} is not finite." for path in lost]
                 return replace(nothing, arithmetic=words)
-            return _at(watched, answer, *there, dtype, seed, np.inf)
+            return _at(watched, answer, there[0], there[1], dtype, seed, np.inf)
     except CodeUnderTestFailed:  # it may refuse what its caller never gave it
         return nothing
 

@@ -128,6 +128,7 @@ def _of_reference(
         weights = [torch.ones_like(o, requires_grad=True) for o in outputs]
         moving = [x for x, place in zip(given, pair.places, strict=True) if place]
         pulled = torch.autograd.grad(outputs, moving, weights, create_graph=True, allow_unused=True)
-        total = sum((g * t).sum() for g, t in zip(pulled, along, strict=True) if g is not None)
+        parts = [(g * t).sum() for g, t in zip(pulled, along, strict=True) if g is not None]
+        total = torch.stack(parts).sum()
         found = torch.autograd.grad(total, weights, allow_unused=True)
         return [torch.zeros_like(o) if f is None else f for o, f in zip(outputs, found, strict=True)]

@@ -42,13 +42,13 @@ def named(faults):
 
 LINES_AT_FAULT = [fault for fault in FAULTS if fault.place and fault.loss is shallow_loss]
 IN_JAX = [fault for fault in FAULTS if fault.loss is not shallow_loss]
-CONDUCT = [fault for fault in FAULTS if fault.place is None]
+SIDE_EFFECTS = [fault for fault in FAULTS if fault.place is None]
 
 
 def test_every_fault_is_in_one_of_the_groups_tested_below():
-    assert len(FAULTS) == len(LINES_AT_FAULT) + len(IN_JAX) + len(CONDUCT) >= 48
+    assert len(FAULTS) == len(LINES_AT_FAULT) + len(IN_JAX) + len(SIDE_EFFECTS) >= 48
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
-    assert all(fault.conduct for fault in CONDUCT)
+    assert all(fault.conduct for fault in SIDE_EFFECTS)
     assert {fault.name for fault in FAULTS} >= IN_FLOAT32
 
 

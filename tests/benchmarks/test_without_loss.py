@@ -63,7 +63,8 @@ def test_enough_needs_the_shares_and_nobody_blamed():
 
 def test_calls_are_counted():
     counted = Counted(np.sin)
-    counted(1.0), counted(2.0)
+    counted(1.0)
+    counted(2.0)
     assert counted.calls == 2
     caught, place, kinds, by_differences, seconds = answer(
         lambda: check_gradients(lambda x: (np.sum(x**2), 3 * x), None, np.ones(3))

@@ -29,7 +29,7 @@ from compare.judge.program.plan import equations
 from compare.judge.program.primitives import TABLE
 from compare.judge.program.primitives.row import UNKNOWN, Kind
 from compare.judge.program.trace import Program, bound, under_jax
-from compare.judge.reports.gradient_report import CONDUCT, GradientReport
+from compare.judge.reports.gradient_report import SIDE_EFFECTS, GradientReport
 from compare.judge.reports.verdict import Diagnosis
 
 MOST = 48  # operations whose terms are looked for
@@ -46,7 +46,7 @@ SETTLED = ("factor", "sign", "zeros", "transpose", "triangle", "off-diagonal-dou
 
 def settled(report: GradientReport) -> bool:
     """Whether the first cause that a report names needs no better one."""
-    return bool(report.diagnoses) and report.diagnoses[0].kind in (*SETTLED, *CONDUCT)
+    return bool(report.diagnoses) and report.diagnoses[0].kind in (*SETTLED, *SIDE_EFFECTS)
 
 
 def missing_terms(

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
+from jax.core import Tracer
 from jax.extend import core
 
 from compare.judge.program.numpy_tracing import TracedArray
@@ -26,7 +27,7 @@ def tap(name: str, value: Any) -> Any:
     """Mark an intermediate value of a JAX function, so that its gradient can be compared. No effect outside a check.
 
     Inside `lax.scan`, `while_loop` and `cond` a mark has no effect, because there is not one value to compare: mark the
-    loop's inputs or outputs. A hand-written function whose own loss is the reference marks its NumPy arrays in the same way.
+    loop's inputs or outputs. A hand-written function whose own loss is the reference marks its NumPy arrays, too.
 
     Args:
         name: the name by which the hand-written side returns the gradient. It may be used once in a function.
@@ -38,7 +39,7 @@ def tap(name: str, value: Any) -> Any:
     if isinstance(value, TracedArray):
         value.value = checkpoint_name(value.value, name)
         return value
-    if isinstance(value, np.ndarray | np.generic) and not isinstance(jax.lax.neg(0.0), jax.core.Tracer):
+    if isinstance(value, np.ndarray | np.generic) and not isinstance(jax.lax.neg(0.0), Tracer):
         return value  # nothing is traced, and what is NumPy's is to stay so
     return checkpoint_name(value, name)
 

@@ -286,7 +286,7 @@ def test_what_a_library_keeps_of_a_traced_call_is_kept_in_a_copy():
     from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 
     x = np.random.default_rng(0).standard_normal((6, 2))
-    process = GaussianProcessRegressor(RBF(1.0) + WhiteKernel(0.1), optimizer=None).fit(x, x[:, 0])
+    process: Any = GaussianProcessRegressor(RBF(1.0) + WhiteKernel(0.1), optimizer=None).fit(x, x[:, 0])  # type: ignore[arg-type]
 
     def likelihood(theta):
         return process.log_marginal_likelihood(theta, eval_gradient=True, clone_kernel=False)
