@@ -45,7 +45,7 @@ def vjps() -> Iterator[Case]:
     for name, (formula, _) in FORMULAS.items():
 
         def forward(x: Any, formula: Any = formula) -> Any:
-            pull, value = autograd.make_vjp(lambda x: formula(autograd.numpy, x))(x)
+            pull, value = autograd.make_vjp(lambda x: formula(autograd.numpy, x))(x)  # pyright: ignore[reportGeneralTypeIssues]  # it does return
             return value, pull
 
         def check(change: Any, forward: Any = forward, formula: Any = formula) -> Any:
