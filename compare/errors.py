@@ -1,8 +1,28 @@
 """The exceptions for unusable input and for errors of the code under test."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class BadInput(ValueError):
     """The input cannot be used. The message says what was received, what was expected and what to do."""
+
+
+def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> BadInput:
+    """What to raise for a name that there is not.
+
+    Args:
+        what: The kind of thing that is named, as "dataset".
+        name: The name that was given.
+        known: The names that there are.
+        more: What could be given besides, as ", or a path".
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.65)  # mpl is mlp, iris not digits
+    there_are = f"; there are {', '.join(known)}{more}."
+    if near:
+        there_are = f". Did you mean {near[0]}? T{there_are[3:]}"
+    return BadInput(f"no {what} is called {name!r}{there_are}")
 
 
 class CodeUnderTestFailed(Exception):

@@ -34,6 +34,13 @@ def check_plottable(path: Path) -> None:
         raise BadInput(f"{path}: plots are written as {', '.join(PLOT_FORMATS)}; {path.suffix!r} is none of them.")
 
 
+def check_page(path: Path) -> None:
+    """As `check_writable`, and the suffix must be that of a page, or a browser would show its source."""
+    check_writable(path)
+    if path.suffix.lower() not in PAGES:
+        raise BadInput(f"{path}: a page is written as {' or '.join(PAGES)}; {path.suffix!r} is neither.")
+
+
 def check_distinct(**paths: Path | None) -> None:
     """Raises BadInput if two options, whose names the keywords are, would write to one place."""
     seen: dict[Path, str] = {}
@@ -51,6 +58,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 PLOT_FORMATS = (".png", ".svg", ".pdf")
+PAGES = (".html", ".htm")
 
 
 def plot_run(path: Path, title: str, losses: dict[str, tuple[list[int], list[float]]], drift: Any) -> None:
@@ -86,13 +94,17 @@ def _target(path: Path) -> Path:
 
 
 def _put(path: Path, write: Callable[[Path], Any]) -> None:
-    path = _target(path)
-    temporary = _new_file(path.parent)
+    """Raises OSError with the name of the file that was asked for, not of the temporary, or of none."""
     try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        target = _target(path)
+        temporary = _new_file(target.parent)
+        try:
+            write(temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _new_file(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from compare.errors import BadInput
+from compare.errors import BadInput, unknown
 
 PLATFORMS = ("cpu", "gpu", "tpu")
 
@@ -16,7 +16,7 @@ PLATFORMS = ("cpu", "gpu", "tpu")
 def on_platform(platform: str) -> Iterator[Any]:
     """JAX's default device is the first of `platform` inside. Raises BadInput if there is none."""
     if platform not in PLATFORMS:
-        raise BadInput(f"no platform is called {platform!r}; there are {', '.join(PLATFORMS)}.")
+        raise unknown("platform", platform, PLATFORMS)
     try:
         device = jax.local_devices(backend=platform)[0]  # of several processes, each has its own
     except RuntimeError as error:

@@ -13,7 +13,7 @@ import numpy as np
 
 from compare.bench.torch_device import Device
 from compare.bench.workloads import Contestant, Runner, Workload
-from compare.errors import BadInput
+from compare.errors import unknown
 from compare.suite.cases import Case
 
 
@@ -167,7 +167,7 @@ def able(workload: Workload) -> list[str]:
     from compare.bench.torch_ops import TORCH_OPS
 
     if workload.size not in SIZES:
-        raise BadInput(f"no op is called {workload.size!r}; there are {', '.join(SIZES)}.")
+        raise unknown("op", workload.size, SIZES)
     return [name for name in CONTESTANTS if name != "torch" or workload.size in TORCH_OPS]
 
 

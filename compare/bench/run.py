@@ -14,7 +14,7 @@ from compare.bench.results import Bench, Cell
 from compare.bench.turns import measure
 from compare.bench.workloads import FLOOR, Workload, contestants
 from compare.environment import environment, usable_cores
-from compare.errors import BadInput
+from compare.errors import BadInput, unknown
 from compare.files import write_json
 from compare.platform import on_platform, precise
 from compare.suite.problem import DTYPES
@@ -40,7 +40,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise BadInput(f"no dtype is called {self.dtype!r}; there are {', '.join(DTYPES)}.")
+            raise unknown("dtype", self.dtype, DTYPES)
         if not self.sizes or len(set(self.sizes)) < len(self.sizes):
             raise BadInput(f"sizes must be different ones, at least one; got {', '.join(self.sizes) or 'none'}.")
         if self.only is not None and not set(self.only) - {FLOOR}:

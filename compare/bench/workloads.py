@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from compare.errors import BadInput
+from compare.errors import BadInput, unknown
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def contestants(workload: Workload, only: Iterable[str] | None = None) -> list[s
     chosen = list(dict.fromkeys(only))
     for name in chosen:
         if name not in table and name != FLOOR:
-            raise BadInput(f"no contestant for {workload.kind} is called {name!r}; there are {', '.join(table)}.")
+            raise unknown(f"contestant for {workload.kind}", name, table)
         if name in table and not table[name].installed:
             raise BadInput(f"{name} needs {table[name].needs}, which is not installed: pip install 'backproof[peers]'.")
         if name in table and not table[name].on_cpu and workload.platform == "cpu":

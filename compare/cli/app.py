@@ -14,19 +14,21 @@ from compare.cli.check import check
 from compare.cli.exercise import exercise
 from compare.cli.lesson import lesson
 from compare.cli.museum import museum
-from compare.cli.terminal import INTERRUPTED
+from compare.cli.terminal import INTERRUPTED, reported, show
 from compare.cli.verify import verify
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 def _say_version(wanted: bool) -> None:
     if not wanted:
         return
     try:
-        print(f"backproof {version('backproof')}")
+        known = f"backproof {version('backproof')}"
     except PackageNotFoundError:  # run from its source
-        print("backproof, not installed")
+        known = "backproof, not installed"
+    with reported():
+        show(known)
     raise typer.Exit
 
 
@@ -43,6 +45,9 @@ def start(
     Start with `backproof verify`; `backproof check` judges code of your own, `backproof lesson` shows how it is
     derived, `backproof bench` how fast each side is, `backproof museum` what goes wrong;
     `backproof exercise` has you derive it yourself.
+
+    `backproof --install-completion` teaches the shell (bash, zsh, fish, PowerShell) to complete commands, options and
+    the names that options take, after TAB; `backproof --show-completion` prints what it would install.
     """
     if context.invoked_subcommand is None:
         print(context.get_help())

@@ -82,8 +82,9 @@ def bench(
             from compare.bench.run import read, settings_for
 
         from compare.errors import BadInput
-        from compare.files import check_plottable, check_writable
+        from compare.files import check_distinct, check_plottable, check_writable
 
+        check_distinct(json=json, plot=plot)
         if json:
             check_writable(json)
         if plot:
@@ -92,8 +93,6 @@ def bench(
             raise BadInput("--resume needs --json PATH, the file in which the run was begun.")
         if fail_above is not None and (compare is None or not fail_above >= 1):
             raise BadInput("--fail-above needs a factor of at least 1, and --compare OLD.json.")
-        if json and plot and json.resolve() == plot.resolve():
-            raise BadInput(f"{plot} is given for both --json and --plot; give two paths.")
         older = read(compare) if compare else None
         common = {"dtype": dtype, "platform": platform, "rounds": rounds, "threads": threads, "seed": seed}
         names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
@@ -104,16 +103,18 @@ def bench(
                 if json and json not in stage.written:
                     stage.written.append(json)
                 for cell in result.cells[shown:] if settings.kind != "ops" else ():
-                    show(f"{cell}\n")
+                    show(cell)
+                    show("")
                 shown = len(result.cells)
         assert result is not None  # there is at least one size
         if plot:
             plot_bench(plot, result)
             stage.written.append(plot)
-        show(str(result))
+        show(result)
         if older is not None:
             found = changes(older, result)
-            show(f"\n{found}")
+            show("")
+            show(found)
             if fail_above is not None and found.worse(fail_above):
                 raise typer.Exit(1)
 

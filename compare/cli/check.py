@@ -65,12 +65,12 @@ def check(
     """
     with reported() as stage:
         from compare.errors import BadInput
-        from compare.files import check_distinct, check_writable, write_json, write_text
+        from compare.files import check_distinct, check_page, check_writable, write_json, write_text
 
-        for path in (json, report, junit):
-            if path:
-                check_writable(path)
         check_distinct(json=json, report=report, junit=junit)
+        for path, test in ((json, check_writable), (report, check_page), (junit, check_writable)):
+            if path:
+                test(path)
         doors = {"vjp": vjp, "jvp": jvp, "hvp": hvp, "jacobian": jacobian, "hessian": hessian}
         chosen = [name for name, given in doors.items() if given]
         recording = Path(what).suffix in RECORDINGS
@@ -115,7 +115,7 @@ def check(
 
             write_text(junit, as_junit(found, what))
             stage.written.append(junit)
-        show(str(found))
+        show(found)
     raise typer.Exit(EXIT_STATUS[found.verdict.value])
 
 

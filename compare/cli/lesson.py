@@ -24,12 +24,12 @@ def lesson(
     Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
     """
     with reported() as stage:
-        from compare.files import check_distinct, check_writable, write_json, write_text
+        from compare.files import check_distinct, check_page, check_writable, write_json, write_text
 
-        for path in (html, json):
-            if path:
-                check_writable(path)
         check_distinct(html=html, json=json)
+        for path, test in ((html, check_page), (json, check_writable)):
+            if path:
+                test(path)
         with stage.loading():
             from compare.lesson import lesson as taught
             from compare.lesson.subject import MOMENTS

@@ -5,12 +5,18 @@ from typing import Annotated
 
 import typer
 
+from compare.cli import completion
 from compare.cli.terminal import progress_bar, reported, show
 
 
 def museum(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One exhibit at length; all if left out.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="One exhibit at length; all if left out.",
+            autocompletion=completion.among(completion.exhibits),
+        ),
     ] = None,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
     html: Annotated[
@@ -23,12 +29,12 @@ def museum(
     Exit status: 0 if every bug shown is caught and every corrected version agrees, 1 if not, 2 bad input or usage.
     """
     with reported() as stage:
-        from compare.files import check_distinct, check_writable, write_json, write_text
+        from compare.files import check_distinct, check_page, check_writable, write_json, write_text
 
-        for path in (json, html):
-            if path:
-                check_writable(path)
         check_distinct(json=json, html=html)
+        for path, test in ((html, check_page), (json, check_writable)):
+            if path:
+                test(path)
         with stage.loading():
             from compare.museum import EXHIBITS
             from compare.museum.tour import Tour, tour, visit
@@ -47,5 +53,5 @@ def museum(
 
             write_text(html, museum_page(result.visits if isinstance(result, Tour) else [result]))
             stage.written.append(html)
-        show(str(result))
+        show(result)
     raise typer.Exit(0 if result.as_it_should_be else 1)

@@ -5,10 +5,12 @@ import os
 import shutil
 import signal
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +18,45 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from compare.cli.ascii import showable
+
+LEAST = 24  # columns, below which lines are left to the terminal
 INTERRUPTED = 130  # the exit status, as shells have it: 128 and the number of SIGINT
 
 
-def show(text: str) -> None:
-    """On stdout, whatever it can show; if its reader has gone, the files and the exit status remain."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+def show(what: object) -> None:
+    """On stdout, in what columns and characters it has; if its reader has gone, the files and the exit status remain.
+
+    Raises:
+        OSError: If it cannot be written, as on a disk that is full.
+    """
+    from compare.judge.reports.tables import WIDTH, at_width
+
+    columns = width(WIDTH)
+    with at_width(columns):
+        text = str(what)
+    if sys.stdout.isatty():
+        text = "\n".join(map(partial(_wrapped, columns=columns), text.split("\n")))
     try:
-        print(text.encode(encoding, "replace").decode(encoding), flush=True)
-    except BrokenPipeError:
+        print(showable(text, getattr(sys.stdout, "encoding", None) or "utf-8"), flush=True)
+    except OSError as error:
         # What is still buffered would be written, and fail, once more at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise OSError(error.errno, error.strerror, "standard output") from error
 
 
-def width(most: int, least: int = 60) -> int:
+def _wrapped(line: str, columns: int) -> str:
+    """A line that is too long, broken between words; what follows is indented as it is."""
+    if len(line) <= columns or columns < LEAST:
+        return line
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(line, columns, subsequent_indent=indent, break_on_hyphens=False, drop_whitespace=True)
+
+
+def width(most: int) -> int:
     """Columns to write to: those of the terminal, if stdout is one, within limits."""
-    return max(least, min(most, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else most
+    return max(LEAST, min(most, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else most
 
 
 class Stage:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from compare.cli import completion
 from compare.cli.terminal import Stage, progress_bar, reported, show
 
 EXIT_STATUS = {"agree": 0, "disagree": 1, "inconclusive": 3}
@@ -17,36 +18,64 @@ EXIT_STATUS = {"agree": 0, "disagree": 1, "inconclusive": 3}
 def verify(
     context: typer.Context,
     model: Annotated[
-        str, typer.Option(help="shallow, mlp, convnet, rnn, lstm, gru or gpt, each with defaults of its own.")
+        str,
+        typer.Option(
+            help="shallow, mlp, convnet, rnn, lstm, gru or gpt, each with defaults of its own.",
+            autocompletion=completion.among(completion.models),
+        ),
     ] = "shallow",
     op: Annotated[
         str | None,
-        typer.Option(metavar="NAME|all", help="Verify single ops of the catalog instead: names with commas between."),
+        typer.Option(
+            metavar="NAME|all",
+            help="Verify single ops of the catalog instead: names with commas between.",
+            autocompletion=completion.among(completion.ops, several=True),
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|PATH",
             help="For shallow: breast-cancer (default), digits, moons, flower; or a .csv with a header (labels in "
-            "column y, or the last one), or an .npz with x (examples, features) and y (examples,) or "
-            "(examples, outputs).",
+            "column y, or the last one, as numbers or texts, of any number of classes; commas, semicolons or tabs), or "
+            "an .npz with x (examples, features) and y (examples,) or (examples, outputs).",
+            autocompletion=completion.datasets,
         ),
     ] = None,
     hidden: Annotated[int | None, typer.Option(help="Hidden units, channels of the convnet, width of the gpt.")] = None,
     layers: Annotated[int | None, typer.Option(help="Hidden layers of the mlp, blocks of the gpt.")] = None,
     heads: Annotated[int | None, typer.Option(help="Attention heads of the gpt.")] = None,
     length: Annotated[int | None, typer.Option(help="Characters in a sequence.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Sizes of the gpt: gpt2-124m and so on, random weights.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Sizes of the gpt: gpt2-124m and so on, random weights.",
+            autocompletion=completion.among(completion.presets),
+        ),
+    ] = None,
     iterations: Annotated[int | None, typer.Option(help="Steps of training: 1000 for shallow, 200 for others.")] = None,
     batch: Annotated[int | None, typer.Option(help="Examples in a mini-batch. shallow takes them all.")] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw. shallow uses sgd.")
+        str | None,
+        typer.Option(
+            help="sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw. shallow uses sgd.",
+            autocompletion=completion.among(completion.optimizers),
+        ),
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Step size. Default: what suits the data.")] = None,
     scale: Annotated[float | None, typer.Option(help="For shallow: deviation of the initial weights, 0.1.")] = None,
     seed: Annotated[int, typer.Option(help="For the initial weights, the split and made data.")] = 0,
-    dtype: Annotated[str, typer.Option(help="float64 or float32. Ops are verified in both.")] = "float64",
-    platform: Annotated[str, typer.Option(help="Where JAX works: cpu, gpu or tpu.")] = "cpu",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="float64 or float32. Ops are verified in both.",
+            autocompletion=completion.among(completion.dtypes),
+        ),
+    ] = "float64",
+    platform: Annotated[
+        str,
+        typer.Option(help="Where JAX works: cpu, gpu or tpu.", autocompletion=completion.among(completion.platforms)),
+    ] = "cpu",
     devices: Annotated[
         int | None,
         typer.Option(help="Divide every batch among this many devices, made from the CPU's cores if it is a CPU."),
@@ -81,13 +110,21 @@ def verify(
     given = {option: value for option, value in chosen.items() if value is not None}
     with reported() as stage:
         from compare.errors import BadInput
-        from compare.files import check_distinct, check_plottable, check_writable, plot_run, write_json, write_text
+        from compare.files import (
+            check_distinct,
+            check_page,
+            check_plottable,
+            check_writable,
+            plot_run,
+            write_json,
+            write_text,
+        )
         from compare.verify.processes import Listener, Processes, check_devices, is_child, joined, supervise
 
-        for path, check in ((json, check_writable), (plot, check_plottable), (report, check_writable)):
+        check_distinct(json=json, plot=plot, report=report)
+        for path, check in ((json, check_writable), (plot, check_plottable), (report, check_page)):
             if path:
                 check(path)
-        check_distinct(json=json, plot=plot, report=report)
         if devices is not None:
             check_devices(devices, platform)
         among = {name for name in ("process_id", "num_processes", "join_timeout") if _is_given(context, name)}
@@ -129,7 +166,7 @@ def verify(
 
             write_text(report, report_page(result, _command(context)))
             stage.written.append(report)
-        show(str(result))
+        show(result)
     raise typer.Exit(EXIT_STATUS[result.verdict.value])
 
 
@@ -196,5 +233,5 @@ def _sweep(names: str, seed: int, platform: str, stage: Stage) -> Any:
         for result in sweep(wanted, seed=seed):
             results.append(result)
             stage.say(f"verifying ops, {len(results)} of {len(wanted)} done", 0)
-            show(str(result))
+            show(result)
     return Sweep(results)

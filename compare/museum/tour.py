@@ -1,13 +1,12 @@
 """The museum on the terminal: all exhibits in a table, or one of them at length."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from compare.errors import BadInput
+from compare.errors import unknown
 from compare.judge.reports.tables import plain_text, table
 from compare.judge.reports.verdict import Verdict, plain
 from compare.museum import EXHIBITS
@@ -97,9 +96,7 @@ class Visit:
 def visit(name: str) -> Visit:
     """Run one exhibit. Raises BadInput for a name that there is not."""
     if name not in EXHIBITS:
-        near = difflib.get_close_matches(name, EXHIBITS, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise BadInput(f"no exhibit is called {name!r}.{hint} `backproof museum` lists them.")
+        raise unknown("exhibit", name, EXHIBITS)
     e = EXHIBITS[name]
     return Visit(name, e, e.report(), e.corrected(), e.check_passes(), e.training_curves())
 

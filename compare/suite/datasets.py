@@ -1,17 +1,18 @@
 """Where data comes from: sets bundled with scikit-learn, sets made from a seed, and the user's own file."""
 
-import csv
 import importlib.util
 import zipfile
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from compare.errors import BadInput
+from compare.errors import BadInput, unknown
+from compare.suite.csv_file import read_csv
+from compare.suite.labels import Labels, labels, told
 from compare.suite.problem import Problem
 
 Rows = tuple[np.ndarray, np.ndarray]  # x (examples, features), y (examples,) or (examples, outputs)
@@ -27,63 +28,44 @@ class Dataset:
 
 
 def load(name: str, *, seed: int = 0) -> Problem:
-    """The data set called `name` in DATASETS, or the file at that path (.csv or .npz).
+    """The data set called `name` in DATASETS, or the file at that path (.csv, .tsv, .txt or .npz).
 
-    In a CSV file with a header, the column named `y` holds the labels, or else the last one. In an .npz
-    file, `x` is (examples, features) and `y` (examples,) or (examples, outputs). Raises BadInput.
+    In a table with a header, the column named `y` holds the labels, or else the last one. In an .npz file, `x` is
+    (examples, features) and `y` (examples,) or (examples, outputs). Labels may be texts and numbers of any number of
+    classes. What was made of a file stands in the problem's notes.
+
+    Raises:
+        BadInput: For what there is not, and what cannot be read or learned from.
     """
     if name in DATASETS:
-        x, y = DATASETS[name].rows(seed)
-    elif Path(name).suffix.lower() in _READERS:
-        x, y = _READERS[Path(name).suffix.lower()](Path(name))
+        return Problem.from_rows(name, *DATASETS[name].rows(seed), seed=seed)
+    suffix = Path(name).suffix.lower()
+    if suffix in TABLES:
+        x, y, notes = read_csv(Path(name))
+    elif suffix == ".npz":
+        x, y, notes = *_read_npz(Path(name)), []
     else:
-        raise BadInput(
-            f"no dataset is called {name!r}; there are {', '.join(DATASETS)}, or give the path of a .csv or .npz file."
-        )
-    return Problem.from_rows(name, x, y, seed=seed)
+        raise unknown("dataset", name, DATASETS, ", or give the path of a .csv or .npz file")
+    one_column = y.shape in ((len(y),), (len(y), 1)) if y.ndim else False
+    found = labels(name, y) if one_column and y.size and y.dtype.kind in "biufU" else Labels(y, [])
+    problem = Problem.from_rows(name, x, found.y, seed=seed)
+    said = [f"{name}: {sentence}." for sentence in (*notes, *told(found))]
+    return replace(problem, notes=tuple(said + _remarks(name, x)))
+
+
+TABLES = (".csv", ".tsv", ".txt")
+
+
+def _remarks(name: str, x: np.ndarray) -> list[str]:
+    if len(x) > 1:
+        return []
+    return [
+        f"{name}: one example only. A mean over one example is its sum, so a factor of 1/batch that is forgotten "
+        "changes nothing; and every feature becomes 0 when it is standardized. Give two examples or more."
+    ]
 
 
 # ---------------------------------------------------------------------------------------- files
-
-
-def _read_csv(path: Path) -> Rows:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, row) for row in reader if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{path}: cannot be read as CSV: {error}.") from error
-    if len(lines) < 2:
-        raise BadInput(f"{path}: a header line and at least one example are needed, found {len(lines)} lines.")
-    (_, header), *examples = lines
-    header = [name.strip() for name in header]
-    if len(header) < 2:
-        raise BadInput(f"{path}: one column only; at least one feature and one label column are needed.")
-    if all(_is_number(cell) for cell in header):
-        raise BadInput(f"{path}: the first line holds numbers only; it must be a header that names the columns.")
-    if header.count("y") > 1:
-        raise BadInput(f"{path}: {header.count('y')} columns are called 'y'; only one can hold the labels.")
-    table = np.empty((len(examples), len(header)))
-    for i, (line, row) in enumerate(examples):
-        if len(row) != len(header):
-            raise BadInput(f"{path}, line {line}: {len(row)} cells where the header names {len(header)} columns.")
-        for j, cell in enumerate(row):
-            if not _is_number(cell):
-                raise BadInput(
-                    f"{path}, line {line}, column {header[j]!r}: {cell!r} is not a number. "
-                    "Encode text as numbers, or drop the column."
-                )
-            table[i, j] = float(cell)
-    label = header.index("y") if "y" in header else len(header) - 1
-    return np.delete(table, label, axis=1), table[:, label]
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _read_npz(path: Path) -> Rows:
@@ -107,9 +89,6 @@ def _read_npz(path: Path) -> Rows:
     if not (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)):
         raise BadInput(f"{path}: x and y are not both arrays such as numpy.savez writes.")
     return x, y
-
-
-_READERS: dict[str, Callable[[Path], Rows]] = {".csv": _read_csv, ".npz": _read_npz}
 
 
 # ------------------------------------------------------------------------------- bundled and made

@@ -17,7 +17,7 @@ import autodiff.transformer
 import manual
 import manual.network
 import manual.transformer
-from compare.errors import BadInput
+from compare.errors import BadInput, unknown
 from compare.suite.datasets import characters, digit_images
 from manual.transformer import PRESETS
 
@@ -56,7 +56,7 @@ class Kind:
 def settled(name: str, given: dict[str, Any]) -> dict[str, Any]:
     """All options of a model: those given, and its defaults. Raises BadInput for what there is not."""
     if name not in MODELS:
-        raise BadInput(f"no model is called {name!r}; there are shallow, {', '.join(MODELS)}.")
+        raise unknown("model", name, ["shallow", *MODELS])
     defaults = MODELS[name].defaults
     for option, value in given.items():
         if option not in defaults:
@@ -68,7 +68,7 @@ def settled(name: str, given: dict[str, Any]) -> dict[str, Any]:
     if preset is None:
         return defaults | given
     if preset not in PRESETS:
-        raise BadInput(f"no preset is called {preset!r}; there are {', '.join(PRESETS)}.")
+        raise unknown("preset", preset, PRESETS)
     fixed = [option for option in ("hidden", "layers", "heads") if option in given]
     if fixed:
         raise BadInput(f"--preset settles the sizes; leave out {', '.join(map(_flag, fixed))}.")

@@ -1,6 +1,5 @@
 """The catalog's ops, both sides of each brought together, and the check of one of them at one case."""
 
-import difflib
 import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import manual
-from compare.errors import BadInput
+from compare.errors import unknown
 from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.verdict import Verdict, plain
 from compare.judge.vjp import check_vjp
@@ -108,9 +107,7 @@ def sweep(names: Iterable[str], *, seed: int = 0, dtypes: Sequence[str] = DTYPES
     names = list(names)
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise BadInput(f"no op is called {name!r}.{hint} There are {', '.join(known)}, and all.")
+            raise unknown("op", name, [*known, "all"])
     # Compiling takes most of the time, and does not hold Python's lock.
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         yield from pool.map(lambda name: _at_all_cases(known[name], fast.get(name), cases[name], dtypes, seed), names)

@@ -17,7 +17,7 @@ class Problem:
 
     `train_x: (n_x, m)`, `train_y: (n_y, m)`; `test_x` and `test_y` hold what was kept out of training, and
     have no columns if there was too little to keep any. Features are standardized by the mean and the
-    standard deviation of the training split.
+    standard deviation of the training split. `notes` are sentences on how a file was read.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Problem:
     train_y: Float[np.ndarray, "n_y m"]
     test_x: Float[np.ndarray, "n_x held_out"]
     test_y: Float[np.ndarray, "n_y held_out"]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_rows(cls, name: str, x: np.ndarray, y: np.ndarray, *, seed: int) -> Self:
@@ -43,7 +44,7 @@ class Problem:
 
     def astype(self, dtype: np.dtype) -> Self:
         arrays = (self.train_x, self.train_y, self.test_x, self.test_y)
-        return type(self)(self.name, *(array.astype(dtype) for array in arrays))
+        return type(self)(self.name, *(array.astype(dtype) for array in arrays), notes=self.notes)
 
     def __str__(self) -> str:
         features, examples = self.train_x.shape

@@ -24,7 +24,6 @@ from manual.transformer import PRESETS
 
 GIB = 2**30
 LARGE = 10_000_000  # parameters, from which on a model is checked at one point only
-NOTED = 2 * GIB  # from which on a run is announced
 
 Note = Callable[[str], None]
 
@@ -126,7 +125,7 @@ def needed(name: str, size: Size, iterations: int, devices: int = 1, dtype: str 
 
 
 def check_fits(name: str, size: Size, *, iterations: int, devices: int = 1, dtype: str = "float64", note: Note) -> None:
-    """Announce a run that takes much memory by `note`. Raises BadInput if it cannot fit at all."""
+    """Say by `note` how much memory a run will have at most. Raises BadInput if it cannot fit at all."""
     wanted, most = needed(name, size, iterations, devices, dtype), capacity()
     if most is not None and wanted > most:
         smaller = "fewer --hidden units, less data" if name == "shallow" else "a smaller model or --batch"
@@ -134,10 +133,9 @@ def check_fits(name: str, size: Size, *, iterations: int, devices: int = 1, dtyp
             f"this needs about {readable(wanted)} of memory, and there are {readable(most)} here. "
             f"Give {smaller}, or fewer --iterations."
         )
-    if wanted >= NOTED:
-        free = available()
-        seen = "" if free is None else f"; {readable(min(free, most or free))} are free now"
-        note(f"this needs about {readable(wanted)} of memory{seen}")
+    free = available()
+    seen = "" if free is None else f"; {readable(min(free, most or free))} are free now"
+    note(f"this needs about {readable(wanted)} of memory at most{seen}")
 
 
 def readable(amount: int) -> str:

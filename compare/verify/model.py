@@ -16,7 +16,7 @@ import manual.fast
 import manual.optimizers
 import manual.training
 from compare.environment import environment, name_of
-from compare.errors import BadInput
+from compare.errors import BadInput, unknown
 from compare.judge.gradients import check_gradients
 from compare.judge.trajectory import check_trajectory
 from compare.platform import on_platform, precise
@@ -44,7 +44,7 @@ def verify_model(
     that there is not, and for what cannot fit into memory.
     """
     if dtype not in DTYPES:
-        raise BadInput(f"no dtype is called {dtype!r}; there are {', '.join(DTYPES)}.")
+        raise unknown("dtype", dtype, DTYPES)
     if not 0 <= seed < 2**32:
         raise BadInput(f"seed must be from 0 to 2**32 - 1 = 4294967295, got {seed}.")
     with on_platform(platform) as device:
@@ -64,7 +64,7 @@ def verify_model(
 def _optimizer(side: Any, options: dict[str, Any]) -> Any:
     known = side.OPTIMIZERS
     if options["optimizer"] not in known:
-        raise BadInput(f"no optimizer is called {options['optimizer']!r}; there are {', '.join(known)}.")
+        raise unknown("optimizer", options["optimizer"], known)
     return known[options["optimizer"]](options["learning_rate"])
 
 

@@ -13,7 +13,7 @@ import autodiff
 import manual
 import manual.fast
 from compare.environment import environment, name_of
-from compare.errors import BadInput
+from compare.errors import BadInput, unknown
 from compare.judge.gradients import check_gradients
 from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.tables import plain_text
@@ -48,7 +48,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise BadInput(f"no dtype is called {self.dtype!r}; there are {', '.join(DTYPES)}.")
+            raise unknown("dtype", self.dtype, DTYPES)
         for name in ("hidden", "iterations", "learning_rate", "scale"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -186,6 +186,8 @@ def verify(settings: Settings, progress: Progress = lambda what, steps: None, no
     with on_platform(settings.platform) as device:
         progress("loading data", 0)
         problem = load(settings.dataset, seed=settings.seed).astype(np.dtype(settings.dtype))
+        for remark in problem.notes:
+            note(remark)
         usual = DATASETS.get(settings.dataset, DATASETS["breast-cancer"])
         hidden, rate = settings.hidden or usual.hidden, settings.learning_rate or usual.learning_rate
         settings = replace(settings, hidden=hidden, learning_rate=rate)
@@ -274,6 +276,7 @@ def _verify(settings: Settings, problem: Problem, hidden: int, rate: float, devi
         "outputs": y.shape[0],
         "train_examples": x.shape[1],
         "test_examples": problem.test_x.shape[1],
+        "notes": list(problem.notes),
     }
     return Result(
         model="shallow",

@@ -5,6 +5,8 @@ import json
 import math
 import os
 import stat
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +19,15 @@ from matplotlib import image
 from matplotlib.figure import Figure
 
 from compare.errors import BadInput
-from compare.files import PLOT_FORMATS, check_distinct, check_plottable, check_writable, plot_run, write_json
+from compare.files import (
+    PLOT_FORMATS,
+    check_distinct,
+    check_page,
+    check_plottable,
+    check_writable,
+    plot_run,
+    write_json,
+)
 
 
 @dataclass
@@ -127,6 +137,32 @@ def test_known_suffixes_pass(tmp_path, suffix):
     check_plottable(tmp_path / f"plot{suffix}")
 
 
+@pytest.mark.parametrize(("suffix", "right"), [(".html", 1), (".HTM", 1), (".png", 0), ("", 0), (".json", 0)])
+def test_a_page_needs_the_suffix_of_a_page(tmp_path, suffix, right):
+    if right:
+        return check_page(tmp_path / f"page{suffix}")
+    with pytest.raises(BadInput, match=r"a page is written as \.html or \.htm; '.*' is neither"):
+        check_page(tmp_path / f"page{suffix}")
+
+
+def test_a_file_system_that_is_full_names_the_file(tmp_path):
+    """A limit on the size of files stands for a full disk: the system refuses the rest of what is written."""
+    script = """
+import resource, sys
+from pathlib import Path
+from compare.files import write_text
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_text(Path(sys.argv[1]), "x" * 100_000)
+except OSError as error:
+    print(error.filename)
+"""
+    path = tmp_path / "page.html"
+    ended = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.returncode) == (f"{path}\n", 0), ended.stderr
+    assert names(tmp_path) == []
+
+
 # ----------------------------------------------------------------------------------------------- JSON
 
 
@@ -178,8 +214,9 @@ def test_a_writer_that_fails_halfway_leaves_no_trace(tmp_path, monkeypatch, kind
 
     monkeypatch.setattr(Path, "write_text", lambda self, *args, **options: fail_halfway(self))
     monkeypatch.setattr(Figure, "savefig", lambda self, target, *args, **options: fail_halfway(Path(target)))
-    with pytest.raises(type(failure)):
+    with pytest.raises(type(failure)) as raised:
         write_json(path, {"a": 1}) if kind == "json" else plot_run(path, "title", LOSSES, Drift())
+    assert getattr(raised.value, "filename", str(path)) == str(path), "the file that was asked for is to be named"
     assert targets != [path], "the file itself was written to, so a reader could see half of it"
     assert names(tmp_path) == ([] if existing is None else ["result.png"])
     assert existing is None or path.read_text() == existing

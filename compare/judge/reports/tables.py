@@ -1,16 +1,31 @@
 """Tables for the terminal and for notebooks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from html import escape
 from io import StringIO
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 STYLES = {"agree": "green", "disagree": "bold red", "inconclusive": "yellow"}
 WIDTH = 110  # columns, unless the terminal has fewer
+_columns: ContextVar[int] = ContextVar("columns", default=WIDTH)
+
+
+@contextmanager
+def at_width(columns: int) -> Iterator[None]:
+    """Inside, text is made for so many columns."""
+    token = _columns.set(columns)
+    try:
+        yield
+    finally:
+        _columns.reset(token)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> Table:
@@ -23,13 +38,35 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 
     return result
 
 
-def plain_text(*parts: RenderableType, width: int = WIDTH) -> str:
-    """The parts as text, as a terminal without color shows them."""
-    console = Console(file=StringIO(), width=width, color_system=None)
+def plain_text(*parts: RenderableType, width: int | None = None) -> str:
+    """The parts as text, as a terminal without color shows them. A table that is too wide becomes a list of its rows."""
+    console = Console(file=StringIO(), width=width or _columns.get(), color_system=None)
     for part in parts:
-        console.print(Text(part) if isinstance(part, str) else part)
+        console.print(Text(part) if isinstance(part, str) else _fitting(part, console))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]  # the StringIO above
     return "\n".join(line.rstrip() for line in lines).strip("\n")
+
+
+def _fitting(part: RenderableType, console: Console, margin: int = 0) -> RenderableType:
+    """The table, or its rows one below the other, each value after its header, if its words would be broken."""
+    if isinstance(part, Padding):
+        return Padding(_fitting(part.renderable, console, part.left), (part.top, part.right, part.bottom, part.left))
+    if not isinstance(part, Table) or not part.show_header:
+        return part
+    unlimited = console.options.update(width=10_000)
+    if Measurement.get(console, unlimited, part).minimum <= console.width - margin:
+        return part
+    headers = [str(column.header) for column in part.columns]
+    rows = zip(*(column.cells for column in part.columns), strict=True)
+    return Group("", *(line for row in rows for line in _record(headers, row)))
+
+
+def _record(headers: Sequence[str], row: Sequence[RenderableType]) -> Iterator[RenderableType]:
+    first, *others = row
+    yield first if str(first).strip() else Text("-")
+    for header, value in zip(headers[1:], others, strict=True):
+        if str(value).strip():
+            yield Padding(Text(f"{header}: {value}" if header.strip() else str(value)), (0, 0, 0, 2))
 
 
 def html_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

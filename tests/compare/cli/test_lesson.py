@@ -54,7 +54,7 @@ def test_a_fault_by_hand_is_said_and_ends_with_status_1(monkeypatch, tmp_path):
 
 def test_bad_input_is_refused_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(compare.lesson, "taught", lambda *args, **options: pytest.fail("the work began"))
-    assert_refused(invoke("lesson", "--model", "vgg"), "no lesson on 'vgg'")
+    assert_refused(invoke("lesson", "--model", "vgg"), "no lesson is called 'vgg'")
     assert_refused(invoke("lesson", "--seed", -1), "seed must be")
     assert_refused(invoke("lesson", "--html", tmp_path / "no" / "x.html"), "there is no directory")
     same = tmp_path / "same"
@@ -64,6 +64,6 @@ def test_bad_input_is_refused_before_the_work(tmp_path, monkeypatch):
 def test_it_is_as_wide_as_the_terminal(monkeypatch):
     assert width(110) == 110  # no terminal
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
-    for columns, expected in ((40, 60), (80, 80), (300, 110)):
+    for columns, expected in ((10, 24), (40, 40), (80, 80), (300, 110)):
         monkeypatch.setenv("COLUMNS", str(columns))
         assert width(110) == expected

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import io
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ import typer
 
 from compare.cli.terminal import progress_bar, reported, show
 from compare.errors import BadInput
+from compare.judge.reports.tables import plain_text, table
 
 
 def stopped(error, written=()):
@@ -111,7 +113,61 @@ def test_what_a_terminal_cannot_show_is_replaced(monkeypatch):
     ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", ascii_only)
     show("a ≤ b")
-    assert ascii_only.buffer.getvalue() == b"a ? b\n"
+    assert ascii_only.buffer.getvalue() == b"a <= b\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("columns", [24, 40, 80])
+def test_no_line_is_longer_than_the_terminal_and_no_word_is_broken(columns, monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    rows = [("blocks.0.W1", "16x30", "5.7e-14", "disagree"), ("b1", "16x1", "1.4e-17", "agree")]
+    headers = ("gradient", "shape", "difference", "verdict")
+    said = "  With a margin: " + "a sentence that is longer than this terminal is wide, by far. " * 2
+
+    class Report:
+        def __str__(self):
+            return plain_text(said, table(headers, rows)) + "\n" + said
+
+    show(Report())
+    lines = screen.getvalue().splitlines()
+    assert max(map(len, lines)) <= columns
+    words = screen.getvalue().split()
+    for cell in (*headers[1:], *(cell for row in rows for cell in row), "longer"):
+        assert cell in words or f"{cell}:" in words
+    assert ("  verdict: agree" in lines) is (columns < 80)
+
+
+def test_what_is_piped_is_as_wide_as_ever(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    show("word " * 60)
+    assert capsys.readouterr().out == "word " * 60 + "\n"
+
+
+def test_a_stdout_on_a_full_disk_is_named(monkeypatch, capsys):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+        def fileno(self):
+            return spare
+
+    def work():
+        with reported():
+            show("a result")
+
+    with open(os.devnull, "w") as other:
+        spare = other.fileno()
+        monkeypatch.setattr(sys, "stdout", Full())
+        with pytest.raises(typer.Exit) as end:
+            work()
+    assert end.value.exit_code == 2
+    assert capsys.readouterr().err == "backproof: standard output: No space left on device\n"
 
 
 def test_the_bar_keeps_the_stage():

@@ -17,7 +17,7 @@ def test_the_same_seed_gives_the_same_lesson_and_another_another(found):
 
 
 def test_a_lesson_that_there_is_not_is_refused():
-    with pytest.raises(BadInput, match=r"no lesson on 'perceptron'; there are shallow, mlp, .*, gpt\."):
+    with pytest.raises(BadInput, match=r"no lesson is called 'perceptron'; there are shallow, mlp, .*, gpt\."):
         lesson("perceptron")
     for seed in (-1, 2**32):
         with pytest.raises(BadInput, match=rf"seed must be from 0 to 2\*\*32 - 1 = 4294967295, got {seed}\."):

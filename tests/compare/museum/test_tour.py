@@ -62,7 +62,7 @@ def test_it_is_said_whose_check_it_is(name):
 def test_a_name_that_there_is_not_is_refused():
     with pytest.raises(BadInput, match=r"no exhibit is called 'bias-meen'\. Did you mean bias-mean\?"):
         visit("bias-meen")
-    with pytest.raises(BadInput, match=r"'xyzzy'\. `backproof museum` lists them\."):
+    with pytest.raises(BadInput, match=r"'xyzzy'; there are bias-mean, loss-averaged-alone, "):
         visit("xyzzy")
 
 

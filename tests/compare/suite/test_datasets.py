@@ -102,9 +102,9 @@ def test_flower_is_a_rose_of_two_classes():
     assert radius.min() < 0.5
 
 
-@pytest.mark.parametrize("name", ["unknown", "Moons", "", "moons.txt", ".csv", "digits "])
+@pytest.mark.parametrize("name", ["unknown", "Moons", "", "moons.text", ".csv", "digits "])
 def test_an_unknown_name_lists_what_exists(name):
-    with pytest.raises(BadInput, match=r"no dataset is called '.*'; there are .*\.csv or \.npz file") as caught:
+    with pytest.raises(BadInput, match=r"no dataset is called '.*'.*here are .*\.csv or \.npz file") as caught:
         load(name)
     assert repr(name) in str(caught.value)
     assert all(known in str(caught.value) for known in DATASETS)
@@ -179,8 +179,8 @@ def test_csv_in_its_many_forms(write, text):
     ("text", "message"),
     [
         ("a,color,y\n1,2,0\n1,red,1\n", r"line 3, column 'color': 'red' is not a number. Encode text as numbers"),
-        ("a,y\n1,yes\n2,no\n", r"line 2, column 'y': 'yes' is not a number"),
-        ("a,b,y\n1,,0\n", r"line 2, column 'b': '' is not a number"),
+        ("a,y\n1,yes\n2,yes\n", r"every label is yes, so there is nothing to learn"),
+        ("a,b,y\n1,,0\n", r"line 2, column 'b': an empty cell is not a number"),
         ("a,y\n\n\n1,0\n\nx,1\n", r"line 6, column 'a': 'x' is not a number"),
         ('"first\nsecond",y\n1,0\nx,1\n', r"line 4, column 'first\\nsecond': 'x' is not a number"),
         ("a,b,y\n1,2,0\n1,2\n", r"line 3: 2 cells where the header names 3 columns"),
@@ -190,13 +190,13 @@ def test_csv_in_its_many_forms(write, text):
         ("\n\n", r"found 0 lines"),
         ("a,b,y\n", r"a header line and at least one example are needed, found 1 lines?"),
         ("y\n0\n1\n", r"one column only; at least one feature and one label column are needed"),
-        ("a;b;y\n1;2;0\n", r"one column only"),
+        ("a b y\n1 2 0\n", r"one column only"),
         ("y,a,y\n0,3,1\n1,4,0\n", r"(?i)two|twice|more than one|2 columns"),
-        ("a,y\n1,2\n3,1\n", r"y is 2 at example 0"),
+        ("a,y\n1,2.5\n3,1\n", r"y is 2\.5 at example 0 .* a target of a regression"),
         ("a,y\n1,0\nnan,1\n", r"nan at example 1, column 0"),
         ("a,y\n1,0\n1e999,1\n", r"inf at example 1, column 0"),
-        (b"a,\xff\n1,0\n", r"cannot be read as CSV: 'utf-8' codec can't decode byte 0xff"),
-        (b"a,y\n1\x00,0\n", r"not a number|cannot be read as CSV"),
+        (b"\xff\xfea,y\n1,0\n0", r"cannot be read as CSV: 'utf-16.*' codec can't decode"),
+        (b"a,y\n1\x00,0\n", r"cannot be read as CSV: it holds bytes of 0, so it is no text"),
         pytest.param('a,y\n"' + "1" * 200_000 + '",0\n', r"cannot be read as CSV: field larger", id="huge cell"),
     ],
 )
@@ -247,7 +247,7 @@ LABELS = np.array([0, 1, 1])
         ({"x": np.array(1.0), "y": np.array(0)}, r"\(examples, features\)"),
         ({"x": np.ones((2, 1)), "y": LABELS}, r"x has 2 .* y has 3"),
         ({"x": np.ones((0, 1)), "y": LABELS[:0]}, r"no data"),
-        ({"x": np.ones((3, 1)), "y": LABELS + 1}, r"y is 2 at example 1"),
+        ({"x": np.ones((3, 1)), "y": LABELS + 0.5}, r"y is 0\.5 at example 0 .* regression"),
         ({"x": np.full((3, 1), np.nan), "y": LABELS}, r"nan at example 0, column 0"),
     ],
 )
@@ -309,3 +309,27 @@ def test_an_archive_of_something_other_than_arrays_is_refused(tmp_path):
         archive.writestr("y", "0 1 1")
     with pytest.raises(BadInput, match=r"data\.npz"):
         load(str(tmp_path / "data.npz"))
+
+
+def test_labels_of_every_form_are_the_same_problem_and_the_notes_say_what_was_made_of_them(write, tmp_path):
+    x, y = np.array([[1, 2], [3, 5], [7, 9], [4, 4]]), np.array([0, 1, 1, 0])
+    expected = Problem.from_rows("", x, y, seed=0)
+    texts = np.array(["no", "yes"])[y]
+    np.savez(tmp_path / "texts.npz", x=x, y=texts)
+    table = "\n".join(["a;b;y", *(f"{a};{b};{label}" for (a, b), label in zip(x, texts, strict=True))])
+    for path in (write("data.csv", table), write("data.tsv", table), str(tmp_path / "texts.npz")):
+        problem = load(path)
+        assert_equal_problems(problem, expected)
+        assert problem.notes[-1] == f"{path}: the label no is 0, and yes is 1."
+        assert problem.astype(np.dtype(np.float32)).notes == problem.notes
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_there_is_nothing_to_note_of_what_is_bundled(name):
+    assert load(name).notes == ()
+
+
+def test_one_example_only_is_remarked_upon_and_two_are_not(write):
+    (remark,) = load(write("one.csv", "a,y\n1,0\n")).notes
+    assert "one example only. A mean over one example is its sum" in remark
+    assert load(write("two.csv", "a,y\n1,0\n2,1\n")).notes == ()

@@ -84,7 +84,7 @@ def test_a_preset_settles_the_sizes():
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("mpl", {}, "no model is called 'mpl'; there are shallow, mlp, convnet"),
+        ("mpl", {}, "no model is called 'mpl'. Did you mean mlp? There are shallow, mlp, convnet"),
         ("lstm", {"heads": 2}, "--heads does not apply to --model lstm, which takes --iterations, --batch"),
         ("mlp", {"learning_rate": float("nan")}, "--learning-rate must be positive and finite, got nan"),
         ("mlp", {"batch": 0}, "--batch must be positive and finite, got 0"),

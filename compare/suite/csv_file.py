@@ -1,0 +1,116 @@
+"""A table of numbers with a column of labels, as spreadsheets and programs write it: .csv, .tsv, .txt.
+
+What differs from file to file is found out, and said: the delimiter, the mark before the decimals, the encoding.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from compare.errors import BadInput
+
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how such a file begins
+
+
+def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Features, labels as they stand there, and notes on how the file was read.
+
+    The column named `y` holds the labels, or else the last one.
+
+    Returns:
+        x (examples, features), y (examples,), of numbers or, if any label is none, of texts; and sentences.
+
+    Raises:
+        BadInput: With the name of the file, and the line and the column in question.
+    """
+    try:
+        text, notes = _decoded(path.read_bytes())
+        lines, delimiter = _lines(text)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{path}: cannot be read as CSV: {error}.") from error
+    if len(lines) < 2:
+        raise BadInput(f"{path}: a header line and at least one example are needed, found {len(lines)} lines.")
+    (_, header), *examples = lines
+    header = [name.strip() for name in header]
+    if len(header) < 2:
+        raise BadInput(f"{path}: one column only; at least one feature and one label column are needed.")
+    if all(_is_number(cell) for cell in header):
+        raise BadInput(f"{path}: the first line holds numbers only; it must be a header that names the columns.")
+    if header.count("y") > 1:
+        raise BadInput(f"{path}: {header.count('y')} columns are called 'y'; only one can hold the labels.")
+    for line, row in examples:
+        if len(row) != len(header):
+            raise BadInput(f"{path}, line {line}: {len(row)} cells where the header names {len(header)} columns.")
+    label = header.index("y") if "y" in header else len(header) - 1
+    if delimiter != "," and _has_decimal_commas(examples):
+        examples = [(line, [cell.replace(",", ".") for cell in row]) for line, row in examples]
+        notes.append("a comma in a number was read as its decimal point")
+    if delimiter != ",":
+        notes.insert(0, f"its cells are parted by {DELIMITERS[delimiter]}")
+    x = np.empty((len(examples), len(header) - 1))
+    for i, (line, row) in enumerate(examples):
+        for j, (name, cell) in enumerate((header[k], cell) for k, cell in enumerate(row) if k != label):
+            x[i, j] = _number(cell, f"{path}, line {line}, column {name!r}")
+    return x, _labels([(line, row[label].strip()) for line, row in examples], path, header[label]), notes
+
+
+def _decoded(content: bytes) -> tuple[str, list[str]]:
+    if content.startswith(UTF_16):
+        return content.decode("utf-16"), ["it was read as UTF-16"]
+    if b"\x00" in content:
+        raise csv.Error("it holds bytes of 0, so it is no text")
+    try:
+        return content.decode("utf-8-sig"), []
+    except UnicodeDecodeError:
+        return content.decode("latin-1"), ["it is not UTF-8, and was read as Latin-1"]
+
+
+def _lines(text: str) -> tuple[list[tuple[int, list[str]]], str]:
+    """The rows that hold anything, each with the number of the line on which it ends; and the delimiter.
+
+    It is the one that parts the header into the most names.
+    """
+    parted = {d: next((row for _, row in _parsed(text, d)), []) for d in DELIMITERS}
+    delimiter = max(parted, key=lambda d: len(parted[d]))
+    return list(_parsed(text, delimiter)), delimiter
+
+
+def _parsed(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    return ((reader.line_num, row) for row in reader if row)
+
+
+def _has_decimal_commas(examples: Sequence[tuple[int, Sequence[str]]]) -> bool:
+    """Whether a comma is the decimal point of some cells, and none has a point: else it parts thousands."""
+    cells = [cell for _, row in examples for cell in row]
+    commas = any(re.fullmatch(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*", cell) for cell in cells)
+    return commas and not any("." in cell and _is_number(cell.replace(",", "")) for cell in cells)
+
+
+def _labels(cells: Sequence[tuple[int, str]], path: Path, name: str) -> np.ndarray:
+    for line, cell in cells:
+        if not cell:
+            raise BadInput(f"{path}, line {line}, column {name!r}: there is no label.")
+    if all(_is_number(cell) for _, cell in cells):
+        return np.array([float(cell) for _, cell in cells])
+    return np.array([cell for _, cell in cells])
+
+
+def _number(cell: str, where: str) -> float:
+    if not _is_number(cell):
+        what = "an empty cell" if not cell.strip() else repr(cell)
+        raise BadInput(f"{where}: {what} is not a number. Encode text as numbers, or drop the column.")
+    return float(cell)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
