@@ -1,6 +1,5 @@
-"""Two runs of a bench: what has become faster or slower, by more than the noise of either."""
+"""Two runs of a bench: what has become faster or slower by more than the spread of both, and what cannot be told."""
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,18 +11,25 @@ from compare.judge.reports.tables import plain_text, table
 from compare.judge.reports.verdict import plain
 
 HEADERS = ("size", "contestant", "in", "older", "newer", "newer / older", "")
+LEAST_ROUNDS = 5  # of fewer, nobody knows the spread
+SAME = 1.1  # a factor by which nobody minds to be off
+BUSY = 0.5  # cores that others keep busy, from which on it is noted
 
 
 @dataclass(frozen=True)
 class Change:
-    """`older` and `newer` are medians: multiples of the floor where both runs have one, else seconds."""
+    """`older` and `newer` are medians: multiples of the floor where both runs have one, else seconds.
+
+    `doubt` says why nothing can be told from them, whatever they are.
+    """
 
     size: str
     name: str
     unit: str
     older: float
     newer: float
-    noise: float  # the factor that the medians may be off by, both together
+    noise: float  # the factor that the rounds of both runs are apart by
+    doubt: str = ""
 
     @property
     def factor(self) -> float:
@@ -31,13 +37,22 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        if 1 / self.noise <= self.factor <= self.noise:
-            return "same"
-        return "slower" if self.factor > 1 else "faster"
+        """faster, slower, same, or, if the spread of the rounds is above the difference, cannot tell."""
+        if self.doubt:
+            return "cannot tell"
+        if max(self.factor, 1 / self.factor) > self.noise:
+            return "slower" if self.factor > 1 else "faster"
+        return "same" if max(self.factor, 1 / self.factor) * self.noise <= SAME else "cannot tell"
 
     def cells(self) -> tuple[str, ...]:
         numbers = (f"{self.older:.3g}", f"{self.newer:.3g}", f"{self.factor:.2f} (noise {self.noise:.2f})")
-        return self.size, self.name, self.unit, *numbers, self.verdict
+        return (
+            self.size,
+            self.name,
+            self.unit,
+            *numbers,
+            f"{self.verdict}: {self.doubt}" if self.doubt else self.verdict,
+        )
 
 
 @dataclass(frozen=True)
@@ -58,7 +73,8 @@ class Changes:
 
     def __str__(self) -> str:
         counts = ", ".join(
-            f"{sum(row.verdict == verdict for row in self.rows)} {verdict}" for verdict in ("faster", "slower", "same")
+            f"{sum(row.verdict == verdict for row in self.rows)} {verdict}"
+            for verdict in ("faster", "slower", "same", "cannot tell")
         )
         told = table(HEADERS, [row.cells() for row in self.rows], left=3) if self.rows else "Nothing can be compared."
         return plain_text(told, f"{counts}.", *self.lost, *self.notes)
@@ -89,9 +105,17 @@ def changes(older: Bench, newer: Bench) -> Changes:
         names = sorted((ours.keys() | theirs.keys()) - {"date", "only"})
         differ = [name for name in names if ours.get(name) != theirs.get(name)]
         notes += [f"Note: the older run has {name} {ours.get(name)}, this one {theirs.get(name)}." for name in differ]
-    if any(len(row.rounds) < 5 for cell in newer.cells for row in cell.measured.values() if row.failure is None):
-        notes.append("Note: noise cannot be told from fewer than five rounds.")
+    if any(row.doubt == FEW for row in rows):
+        notes.append(f"Note: the spread of fewer than {LEAST_ROUNDS} rounds is not known; give --rounds 9, say.")
+    for run, which in ((older, "older"), (newer, "newer")):
+        loads = [load for cell in run.cells for name in cell.finished() if (load := cell.load(name)) is not None]
+        if loads and statistics.median(loads) > BUSY:
+            busy = f"{statistics.median(loads):.1f} cores busy"
+            notes.append(f"Note: other processes kept {busy} in the {which} run; compare on a quiet machine.")
     return Changes(rows, lost, notes)
+
+
+FEW = f"fewer than {LEAST_ROUNDS} rounds"
 
 
 def _change(older: Cell, newer: Cell, name: str) -> Change:
@@ -99,16 +123,20 @@ def _change(older: Cell, newer: Cell, name: str) -> Change:
     unit = "x floor"
     if ours is None or theirs is None:
         ours, theirs, unit = newer.measured[name].rounds, older.measured[name].rounds, "seconds"
-    noise = 1 + _uncertainty(ours) + _uncertainty(theirs)
-    return Change(newer.size, name, unit, statistics.median(theirs), statistics.median(ours), noise)
+    noise = 1 + _spread(ours) + _spread(theirs)
+    doubt = ""
+    if name in older.unsteady() or name in newer.unsteady():
+        doubt = "unsteady rounds"
+    if min(len(ours), len(theirs)) < LEAST_ROUNDS:
+        doubt = FEW
+    return Change(newer.size, name, unit, statistics.median(theirs), statistics.median(ours), noise, doubt)
 
 
-def _uncertainty(values: Sequence[float]) -> float:
-    """Of a median, as a share of it: the half-width of a box plot's notch, 1.57 IQR / sqrt(n).
+def _spread(values: Sequence[float]) -> float:
+    """The width of the middle half, as a share of the median.
 
-    Two medians whose notches do not overlap differ at about the 95% level: McGill, Tukey and Larsen, "Variations of box
-    plots", The American Statistician 32 (1978). It knows what varies within a run, and not from one to the next, and of
-    many rows some differ by chance: that is what a factor to fail above is for.
+    It is more than the median is uncertain by within a run, because from one run to the next there is more that
+    differs: what else the machine does, how fast it lets its cores run, where memory lies.
     """
     low, middle, high = quartiles(values)
-    return 1.57 * (high - low) / math.sqrt(len(values)) / middle
+    return (high - low) / middle

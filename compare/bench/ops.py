@@ -1,19 +1,20 @@
-"""The ops of the catalog, forward and backward, each at one realistic size: by hand, by JAX and by PyTorch.
+"""The ops of the catalog, forward and backward, at realistic sizes: by hand, by JAX and by PyTorch.
 
-The size of a workload is the name of an op; `SIZES` says how large it is.
+The size of a workload is the name of an op, of a usual size, or NAME:NUMBERS, of another. `SIZES` says what they mean.
 """
 
 import importlib
 import math
+import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from compare.bench.torch_device import Device
 from compare.bench.workloads import Contestant, Runner, Workload
-from compare.errors import unknown
+from compare.errors import BadInput, unknown
 from compare.suite.cases import Case
 
 
@@ -34,78 +35,161 @@ class Draw:
         p = np.exp(self.x(*shape))
         return p / p.sum(axis=-1, keepdims=True)
 
-    def labels(self) -> np.ndarray:
-        return self.random.integers(0, 2, (1024, 1024))
+    def labels(self, *shape: int) -> np.ndarray:
+        return self.random.integers(0, 2, shape)
 
 
-def _elementwise(d: Draw) -> Case:
-    return Case((d.x(1024, 1024),))
+class Size(NamedTuple):
+    """How large an op is: what its numbers mean, those by which it is timed unless others are asked for, its case."""
+
+    axes: str
+    usual: tuple[int, ...]
+    case: Callable[..., Case]  # (draw, *numbers)
+
+    def __str__(self) -> str:
+        return f"{self.axes.upper().replace(' ', 'x')}, such as {'x'.join(map(str, self.usual))}"
 
 
-def _error(d: Draw) -> Case:
-    return Case((d.x(1024, 1024),), {"targets": d.x(1024, 1024)})
+def _table(case: Callable[..., Case], rows: int = 1024, columns: int = 1024) -> Size:
+    return Size("rows columns", (rows, columns), case)
 
 
-def _recurrent(d: Draw, *, columns: int, states: int, biases: int) -> Case:
-    initial = (d.x(32, 128) for _ in range(states))
-    weights = (d.weight(128, columns), d.weight(128, columns))
-    return Case((d.x(32, 64, 128), *initial, *weights, *(d.x(columns) for _ in range(biases))))
+def _images(case: Callable[..., Case], side: int, batch: int = 32) -> Size:
+    return Size("batch height width channels", (batch, side, side, 64), case)
 
 
-SIZES: dict[str, Callable[[Draw], Case]] = {
-    "tanh": _elementwise,
-    "sigmoid": _elementwise,
-    "relu": _elementwise,
-    "leaky_relu": _elementwise,
-    "elu": _elementwise,
-    "selu": _elementwise,
-    "softplus": _elementwise,
-    "gelu": _elementwise,
-    "silu": _elementwise,
-    "softmax": _elementwise,
-    "log_softmax": _elementwise,
-    "swiglu": lambda d: Case((d.x(1024, 1024), d.x(1024, 1024))),
-    "attention": lambda d: Case(tuple(d.x(2, 512, 12, 64) for _ in range(3)), {"causal": True}),
-    "rotary_embedding": lambda d: Case((d.x(2, 512, 12, 64), np.arange(512))),
-    "multi_head_attention": lambda d: Case(
-        (d.x(2, 512, 768), None, *(d.weight(768, 768) for _ in range(4)), *(d.x(768) for _ in range(4))),
-        {"heads": 12, "causal": True},
+def _elementwise(d: Draw, *shape: int) -> Case:
+    return Case((d.x(*shape),))
+
+
+def _two(d: Draw, *shape: int) -> Case:
+    return Case((d.x(*shape), d.x(*shape)))
+
+
+def _error(d: Draw, *shape: int) -> Case:
+    return Case((d.x(*shape),), {"targets": d.x(*shape)})
+
+
+def _recurrent(columns: int, states: int, biases: int) -> Size:
+    """`columns` of the weights for each hidden unit."""
+
+    def case(d: Draw, batch: int, length: int, width: int) -> Case:
+        initial = (d.x(batch, width) for _ in range(states))
+        weights = (d.weight(width, columns * width), d.weight(width, columns * width))
+        return Case((d.x(batch, length, width), *initial, *weights, *(d.x(columns * width) for _ in range(biases))))
+
+    return Size("batch length features", (32, 64, 128), case)
+
+
+def _of_tokens(case: Callable[..., Case]) -> Size:
+    return Size("batch length heads features", (2, 512, 12, 64), case)
+
+
+def _attention(d: Draw, *shape: int) -> Case:
+    return Case(tuple(d.x(*shape) for _ in range(3)), {"causal": True})
+
+
+def _multi_head(d: Draw, batch: int, length: int, heads: int, features: int) -> Case:
+    width = heads * features
+    weights, biases = (d.weight(width, width) for _ in range(4)), (d.x(width) for _ in range(4))
+    return Case((d.x(batch, length, width), None, *weights, *biases), {"heads": heads, "causal": True})
+
+
+def _normalized(d: Draw, *shape: int, **options: Any) -> Case:
+    return Case((d.x(*shape), d.x(shape[-1]), d.x(shape[-1])), options)
+
+
+SIZES: dict[str, Size] = {
+    "tanh": _table(_elementwise),
+    "sigmoid": _table(_elementwise),
+    "relu": _table(_elementwise),
+    "leaky_relu": _table(_elementwise),
+    "elu": _table(_elementwise),
+    "selu": _table(_elementwise),
+    "softplus": _table(_elementwise),
+    "gelu": _table(_elementwise),
+    "silu": _table(_elementwise),
+    "softmax": _table(_elementwise),
+    "log_softmax": _table(_elementwise),
+    "swiglu": _table(_two),
+    "attention": _of_tokens(_attention),
+    "rotary_embedding": _of_tokens(lambda d, *shape: Case((d.x(*shape), np.arange(shape[1])))),
+    "multi_head_attention": _of_tokens(_multi_head),
+    "dense": Size(
+        "rows inputs outputs", (2048, 768, 3072), lambda d, m, n, k: Case((d.x(m, n), d.weight(n, k), d.x(k)))
     ),
-    "dense": lambda d: Case((d.x(2048, 768), d.weight(768, 3072), d.x(3072))),
-    "embedding": lambda d: Case((d.x(50257, 768), d.random.integers(0, 50257, 2048))),
-    "dropout": lambda d: Case((d.x(1024, 1024), d.random.random((1024, 1024)) < 0.9), {"rate": 0.1}),
-    "flatten": lambda d: Case((d.x(32, 28, 28, 64),)),
-    "binary_cross_entropy": lambda d: Case((d.x(1024, 1024),), {"targets": d.labels()}),
-    "cross_entropy": lambda d: Case((d.x(256, 50257),), {"targets": d.random.integers(0, 50257, 256)}),
-    "mean_squared_error": _error,
-    "mean_absolute_error": _error,
-    "huber": _error,
-    "hinge": lambda d: Case((d.x(1024, 1024),), {"targets": 2 * d.labels() - 1}),
-    "kl_divergence": lambda d: Case((np.log(d.distribution(1024, 1024)),), {"targets": d.distribution(1024, 1024)}),
-    "layer_norm": lambda d: Case((d.x(4096, 768), d.x(768), d.x(768))),
-    "rms_norm": lambda d: Case((d.x(4096, 768), d.x(768))),
-    "batch_norm": lambda d: Case((d.x(32, 28, 28, 64), d.x(64), d.x(64))),
-    "batch_norm_inference": lambda d: Case(
-        (d.x(32, 28, 28, 64), d.x(64), d.x(64)), {"mean": d.x(64), "variance": d.x(64) ** 2 + 1}
+    "embedding": Size(
+        "tokens vocabulary features",
+        (2048, 50257, 768),
+        lambda d, tokens, vocabulary, n: Case((d.x(vocabulary, n), d.random.integers(0, vocabulary, tokens))),
     ),
-    "group_norm": lambda d: Case((d.x(32, 28, 28, 64), d.x(64), d.x(64)), {"groups": 8}),
-    "rnn": lambda d: _recurrent(d, columns=128, states=1, biases=1),
-    "lstm": lambda d: _recurrent(d, columns=512, states=2, biases=1),
-    "gru": lambda d: _recurrent(d, columns=384, states=1, biases=2),
-    "conv1d": lambda d: Case((d.x(16, 512, 64), d.weight(5, 64, 64), d.x(64)), {"padding": 2}),
-    "conv2d": lambda d: Case((d.x(16, 28, 28, 64), d.weight(3, 3, 64, 64), d.x(64)), {"padding": 1}),
-    "conv_transpose2d": lambda d: Case((d.x(16, 14, 14, 64), d.weight(3, 3, 64, 64), d.x(64)), {"stride": 2}),
-    "max_pool2d": lambda d: Case((d.x(32, 56, 56, 64),), {"window": 2}),
-    "average_pool2d": lambda d: Case((d.x(32, 56, 56, 64),), {"window": 2}),
-    "global_average_pool": lambda d: Case((d.x(32, 56, 56, 64),)),
+    "dropout": _table(lambda d, *shape: Case((d.x(*shape), d.random.random(shape) < 0.9), {"rate": 0.1})),
+    "flatten": _images(_elementwise, 28),
+    "binary_cross_entropy": _table(lambda d, *shape: Case((d.x(*shape),), {"targets": d.labels(*shape)})),
+    "cross_entropy": _table(
+        lambda d, rows, classes: Case((d.x(rows, classes),), {"targets": d.random.integers(0, classes, rows)}),
+        256,
+        50257,
+    ),
+    "mean_squared_error": _table(_error),
+    "mean_absolute_error": _table(_error),
+    "huber": _table(_error),
+    "hinge": _table(lambda d, *shape: Case((d.x(*shape),), {"targets": 2 * d.labels(*shape) - 1})),
+    "kl_divergence": _table(
+        lambda d, *shape: Case((np.log(d.distribution(*shape)),), {"targets": d.distribution(*shape)})
+    ),
+    "layer_norm": _table(_normalized, 4096, 768),
+    "rms_norm": _table(lambda d, *shape: Case((d.x(*shape), d.x(shape[-1]))), 4096, 768),
+    "batch_norm": _images(_normalized, 28),
+    "batch_norm_inference": _images(
+        lambda d, *shape: _normalized(d, *shape, mean=d.x(shape[-1]), variance=d.x(shape[-1]) ** 2 + 1), 28
+    ),
+    "group_norm": _images(lambda d, *shape: _normalized(d, *shape, groups=8), 28),
+    "rnn": _recurrent(1, states=1, biases=1),
+    "lstm": _recurrent(4, states=2, biases=1),
+    "gru": _recurrent(3, states=1, biases=2),
+    "conv1d": Size(
+        "batch length channels",
+        (16, 512, 64),
+        lambda d, *shape: Case((d.x(*shape), d.weight(5, shape[-1], shape[-1]), d.x(shape[-1])), {"padding": 2}),
+    ),
+    "conv2d": _images(
+        lambda d, *shape: Case((d.x(*shape), d.weight(3, 3, shape[-1], shape[-1]), d.x(shape[-1])), {"padding": 1}),
+        28,
+        batch=16,
+    ),
+    "conv_transpose2d": _images(
+        lambda d, *shape: Case((d.x(*shape), d.weight(3, 3, shape[-1], shape[-1]), d.x(shape[-1])), {"stride": 2}),
+        14,
+        batch=16,
+    ),
+    "max_pool2d": _images(lambda d, *shape: Case((d.x(*shape),), {"window": 2}), 56),
+    "average_pool2d": _images(lambda d, *shape: Case((d.x(*shape),), {"window": 2}), 56),
+    "global_average_pool": _images(_elementwise, 56),
 }
 
 # PyTorch is faster with channels last in memory, as ours are, but for these.
 CHANNELS_FIRST = ("group_norm", "conv1d", "global_average_pool")
 
 
+def op_of(workload: Workload) -> str:
+    return workload.size.partition(":")[0]
+
+
+def numbers_of(workload: Workload) -> tuple[int, ...]:
+    """Those after the name of the op, or its usual ones. Raises BadInput."""
+    (name, _, given), size = workload.size.partition(":"), SIZES[op_of(workload)]
+    if not given:
+        return size.usual
+    found = re.fullmatch(r"\d+(x\d+)*", given)
+    numbers = tuple(map(int, given.split("x"))) if found else ()
+    if len(numbers) != len(size.usual) or not all(numbers):
+        raise BadInput(f"a size of {name} is {size}; got {given!r}.")
+    return numbers
+
+
 def case_of(workload: Workload) -> Case:
-    return SIZES[workload.size](Draw(workload.seed)).astype(workload.dtype)
+    return SIZES[op_of(workload)].case(Draw(workload.seed), *numbers_of(workload)).astype(workload.dtype)
 
 
 def described(workload: Workload) -> str:
@@ -122,7 +206,7 @@ def _cotangent(workload: Workload, case: Case) -> Any:
 
     from compare.suite.ops import catalog
 
-    op = catalog()[workload.size]
+    op = catalog()[op_of(workload)]
     shapes = jax.eval_shape(partial(op.function, **case.options), *case.inputs)
     random = np.random.default_rng([workload.seed, 1])
     return jax.tree.map(lambda v: np.asarray(random.standard_normal(v.shape), v.dtype), shapes)
@@ -137,7 +221,7 @@ def _pull_back(workload: Workload) -> tuple[Callable[..., Any], tuple[Any, ...]]
 
     from compare.suite.ops import catalog
 
-    op, case = catalog()[workload.size], case_of(workload)
+    op, case = catalog()[op_of(workload)], case_of(workload)
     given: dict[int | str, Any] = {**dict(enumerate(case.inputs)), **case.options}
     arrays = {place: value for place, value in given.items() if isinstance(value, np.ndarray)}
     floating = {place: value for place, value in arrays.items() if isinstance(place, int) and value.dtype.kind == "f"}
@@ -163,12 +247,13 @@ def traced(workload: Workload) -> Any:
 
 
 def able(workload: Workload) -> list[str]:
-    """Raises BadInput for an op that there is not."""
+    """Raises BadInput for an op that there is not, and a size that is none of it."""
     from compare.bench.torch_ops import TORCH_OPS
 
-    if workload.size not in SIZES:
-        raise unknown("op", workload.size, SIZES)
-    return [name for name in CONTESTANTS if name != "torch" or workload.size in TORCH_OPS]
+    if op_of(workload) not in SIZES:
+        raise unknown("op", op_of(workload), SIZES)
+    numbers_of(workload)
+    return [name for name in CONTESTANTS if name != "torch" or op_of(workload) in TORCH_OPS]
 
 
 def _repeated(step: Callable[[], tuple[Any, Any]], transfer: float | None = None) -> Runner:
@@ -191,7 +276,7 @@ def _repeated(step: Callable[[], tuple[Any, Any]], transfer: float | None = None
 def _manual(package: str, workload: Workload) -> Runner:
     from compare.suite.ops import catalog
 
-    op, case = catalog(importlib.import_module(package))[workload.size], case_of(workload)
+    op, case = catalog(importlib.import_module(package))[op_of(workload)], case_of(workload)
     cotangent = _cotangent(workload, case)
 
     def step() -> tuple[Any, Any]:
@@ -226,12 +311,12 @@ def _torch(workload: Workload) -> Runner:
     inputs = [placed(x) for x in case.inputs]
     options = {option: placed(value) for option, value in case.options.items()}
     output_gradient = [placed(c) for c in jax.tree.leaves(_cotangent(workload, case))]
-    if workload.size in CHANNELS_FIRST:
+    if op_of(workload) in CHANNELS_FIRST:
         inputs[0], *output_gradient = map(_channels_first, (inputs[0], *output_gradient))
     leaves = [x.requires_grad_() for x in inputs if torch.is_tensor(x) and x.is_floating_point()]
 
     def step() -> tuple[Any, Any]:
-        value = TORCH_OPS[workload.size](*inputs, **options)
+        value = TORCH_OPS[op_of(workload)](*inputs, **options)
         gradients = torch.autograd.grad(jax.tree.leaves(value), leaves, output_gradient)
         device.wait()
         return value, gradients

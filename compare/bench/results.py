@@ -15,6 +15,7 @@ from compare.judge.reports.verdict import plain
 FORMAT = 1  # of the JSON
 BELOW = 0.9  # of the floor
 CALL = 1e-5  # seconds, below which it is the call that is timed, as of a view, and not the work
+UNSTEADY = 3  # times as long in one round as in another: something else was measured
 WORTH_TELLING = 0.02  # seconds: a first step takes longer than others without any compilation
 
 
@@ -45,6 +46,40 @@ class Cell:
         ratios = self.ratios(name, other)
         return statistics.median(ratios) if ratios else None
 
+    def spread(self, name: str, other: str = FLOOR) -> float | None:
+        """Half the width of the middle half of the ratios, as a share of their median."""
+        ratios = self.ratios(name, other)
+        if not ratios:
+            return None
+        low, middle, high = quartiles(ratios)
+        return (high - low) / 2 / middle
+
+    def shown_ratio(self, name: str, other: str = FLOOR) -> str:
+        """A ratio with its spread, "1.23 ±4%"; nothing if there is none."""
+        ratio, spread = self.ratio(name, other), self.spread(name, other)
+        return "" if ratio is None or spread is None else f"{ratio:.2f} ±{100 * spread:.0f}%"
+
+    def load(self, name: str) -> float | None:
+        """Cores that others kept busy while this one had its turns, the median; None where that is not known."""
+        load = self.measured[name].load
+        return statistics.median(load) if load else None
+
+    def unsteady(self) -> dict[str, str]:
+        """A sentence for each contestant that took much longer at one time than at another."""
+        found = {}
+        for name in self.finished():
+            m = self.measured[name]
+            middle = statistics.median(m.rounds)
+            when = {f"in round {i}": seconds for i, seconds in enumerate(m.rounds, 1)}
+            when |= {} if m.ready is None else {"when it got ready": m.ready}
+            place, furthest = max(when.items(), key=lambda item: abs(math.log(item[1] / middle)))
+            if max(when.values()) > UNSTEADY * min(when.values()):
+                found[name] = (
+                    f"Unsteady: {name} at {self.size} took {readable(furthest)} a step {place}, and {readable(middle)} "
+                    "in the median. Something else was measured, too: run it again."
+                )
+        return found
+
     @property
     def by_hand(self) -> str:
         """The contestant that stands for NumPy: the fast one, unless only the page was timed."""
@@ -62,16 +97,16 @@ class Cell:
     def rows(self) -> Iterator[tuple[str, ...]]:
         for name, m in self.measured.items():
             if m.failure is not None:
-                yield name, f"failed: {m.failure}", *[""] * 6
                 continue
             low, middle, high = quartiles(m.rounds)
-            ratio = self.ratio(name)
+            load = self.load(name)
             yield (
                 name,
                 readable(middle),
                 f"{readable(low)} to {readable(high)}",
                 f"{self.flops / middle / 1e9:.3g}" if self.flops else "",
-                "" if ratio is None else f"{ratio:.2f}",
+                self.shown_ratio(name),
+                "" if load is None else f"{load:.1f}",
                 f"{m.compilation:.2f} s" if m.compilation >= WORTH_TELLING else "",
                 _bytes(m.peak if m.device_peak is None else m.device_peak),
                 "" if m.error is None else f"{m.error:.0e}",
@@ -81,7 +116,8 @@ class Cell:
         transfers = {name: m.transfer for name, m in self.measured.items() if m.transfer is not None}
         moved = ", ".join(f"{name} {readable(seconds)}" for name, seconds in transfers.items())
         parts: list[Any] = [f"{self.size}: {self.about}", table(HEADERS, list(self.rows()))]
-        return plain_text(*parts, *([f"Transfer of the data to the device: {moved}"] if moved else []))
+        failures = [f"{name} failed: {m.failure}" for name, m in self.measured.items() if m.failure is not None]
+        return plain_text(*parts, *failures, *([f"Transfer of the data to the device: {moved}"] if moved else []))
 
     def to_dict(self) -> dict[str, Any]:
         def row(name: str) -> dict[str, Any]:
@@ -90,6 +126,7 @@ class Cell:
                 return asdict(m)
             low, middle, high = quartiles(m.rounds)
             derived = {"median": middle, "quartiles": [low, high], "ratio_to_floor": self.ratio(name)}
+            derived |= {"spread_of_ratio": self.spread(name), "load_of_others": self.load(name)}
             return asdict(m) | derived | {"gflops": self.flops / middle / 1e9 if self.flops else None}
 
         return {
@@ -110,7 +147,10 @@ class Cell:
         return cls(value["size"], value["about"], value["flops"], measured)
 
 
-HEADERS = ("contestant", "a step", "middle half of rounds", "GFLOP/s", "x floor", "compilation", "peak memory", "error")
+HEADERS = (
+    *("contestant", "a step", "middle half", "GFLOP/s", "x floor", "load", "compilation", "peak memory"),
+    "error",
+)
 
 
 @dataclass
@@ -128,10 +168,11 @@ class Bench:
 
     def lines(self) -> list[str]:
         """What one wants to know in the end."""
+        unsteady = [sentence for cell in self.cells for sentence in cell.unsteady().values()]
         if self.settings["kind"] == "ops":
-            return self._means()
+            return self._means() + unsteady
         both = [cell for cell in self.cells if cell.ratio(cell.by_hand, "autodiff") is not None]
-        return ([self._overtaking(both)] if both else []) + self._warnings()
+        return ([self._overtaking(both)] if both else []) + self._warnings() + unsteady
 
     def _overtaking(self, cells: Sequence[Cell]) -> str:
         """By the work of the products, from small to large: from where on JAX stays ahead."""
@@ -182,10 +223,11 @@ class Bench:
 
         def row(cell: Cell) -> tuple[str, ...]:
             times = (readable(cell.seconds(name)) if name in cell.finished() else "" for name in names)
-            ratios = (cell.ratio(ours, rival) for rival in rivals)
-            return cell.size, cell.about, *times, *("" if r is None else f"{r:.2f}" for r in ratios)
+            loads = [load for name in names if name in cell.finished() and (load := cell.load(name)) is not None]
+            load = f"{statistics.median(loads):.1f}" if loads else ""
+            return cell.size, cell.about, *times, *(cell.shown_ratio(ours, rival) for rival in rivals), load
 
-        headers = ("op", "size", *names, *(f"{ours} / {rival}" for rival in rivals))
+        headers = ("op", "size", *names, *(f"{ours} / {rival}" for rival in rivals), "load")
         return table(headers, [row(cell) for cell in self.cells], left=2)
 
     def __str__(self) -> str:
@@ -194,7 +236,10 @@ class Bench:
 
     def about(self) -> str:
         told = ", ".join(f"{name} {value}" for name, value in (self.settings | self.environment).items() if value)
-        return f"Medians over rounds in turns; error: distance from float64 after 3 steps. {told}"
+        return (
+            "Medians over rounds in turns; ±: half of the middle half of the rounds; load: cores that other processes "
+            f"kept busy meanwhile; error: distance from float64 after 3 steps. {told}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return plain(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compare.bench.results import Bench, Cell
-from compare.bench.turns import measure
+from compare.bench.turns import PAUSE, ROUND_SECONDS, measure
 from compare.bench.workloads import FLOOR, Workload, contestants
 from compare.environment import environment, usable_cores
 from compare.errors import BadInput, unknown
@@ -63,8 +63,8 @@ def settings_for(
     sizes: str | None, model: str | None, op: str | None, given: dict[str, Any], **common: Any
 ) -> Settings:
     """As the command has them. Raises BadInput for what does not go together, or for what there is not."""
-    if sum(what is not None for what in (sizes, model, op)) > 1:
-        raise BadInput("--sizes, --model and --op are different things to time; give one of them.")
+    if model is not None and (sizes is not None or op is not None):
+        raise BadInput("--model and --op are different things to time, and a model has no --sizes; give one of them.")
     if model is None and given:
         raise BadInput(f"--{min(given).replace('_', '-')} applies to --model only.")
     if model is not None:
@@ -72,6 +72,8 @@ def settings_for(
     elif op is not None:
         every = importlib.import_module("compare.bench.ops").SIZES
         kind, names = "ops", list(every) if op == "all" else _split(op)
+        if sizes is not None:
+            names = [f"{name}:{size}" for name in names for size in _split(sizes)]
     else:
         kind, names = (
             "shallow",
@@ -83,12 +85,44 @@ def settings_for(
     return settings
 
 
+READY = {"manual": 1.5, "torch-compiled": 40.0}  # seconds in which a contestant gets ready: starts, loads, compiles
+READY_USUALLY = 3.0
+REFERENCE = 2.0  # seconds of the run in float64, to which all are compared
+
+
+def expected_seconds(settings: Settings, sizes: Sequence[str]) -> float:
+    """How long the sizes will take, if no step takes longer than a round is to take."""
+    total = 0.0
+    for size in sizes:
+        names = [FLOOR, *contestants(settings.workload(size), settings.only)]
+        ready = sum(READY.get(name.removesuffix("-fast"), READY_USUALLY) for name in names)
+        total += REFERENCE + ready + settings.rounds * len(names) * (ROUND_SECONDS + PAUSE)
+    return total
+
+
+def _announced(settings: Settings, sizes: Sequence[str]) -> str:
+    seconds = expected_seconds(settings, sizes)
+    words = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    counts = ((len(sizes), "size"), (settings.rounds, "round"))
+    what = " of ".join(f"{count} {thing}{'s' if count != 1 else ''}" for count, thing in counts)
+    return f"{what}: about {words}, and more where a step alone takes longer than {ROUND_SECONDS} s"
+
+
 def _split(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-def bench(settings: Settings, *, path: Path | None = None, resume: bool = False, progress: Progress) -> Iterator[Bench]:
+def bench(
+    settings: Settings,
+    *,
+    path: Path | None = None,
+    resume: bool = False,
+    progress: Progress,
+    note: Callable[[str], None] = lambda text: None,
+) -> Iterator[Bench]:
     """The run after each of its cells, one more in it every time. At `path`, it is kept as far as it has come.
+
+    `note` is told how long it will take.
 
     With `resume`, the cells that the file has are taken from there. Raises BadInput if they are not this run's.
     """
@@ -103,6 +137,7 @@ def bench(settings: Settings, *, path: Path | None = None, resume: bool = False,
         run.cells = _earlier(run, path)
         if run.cells:
             yield run
+    note(_announced(settings, settings.sizes[len(run.cells) :]))
     for done, size in enumerate(settings.sizes):
         if done < len(run.cells):
             continue

@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from compare.bench.load import busy, others
 from compare.bench.process import ON_DEVICE, Failed
 from compare.bench.workloads import FLOOR, Workload
 from compare.errors import BadInput
@@ -34,7 +35,9 @@ Progress = Callable[[str], None]
 class Measured:
     """One contestant. Seconds per step in each round; `error` is how far its results are from those in float64.
 
-    `peak` is everything in the process: Python, the packages that it needs, the data.
+    `peak` is everything in the process: Python, the packages that it needs, the data. `load` is, for each round, how
+    many cores other processes kept busy meanwhile, empty where the system does not tell; `ready` is what a step took
+    when the contestant got ready.
     """
 
     rounds: list[float]
@@ -44,6 +47,8 @@ class Measured:
     device_peak: int | None
     error: float | None
     failure: str | None = None
+    load: list[float] = field(default_factory=list)
+    ready: float | None = None
 
 
 def measure(
@@ -97,6 +102,8 @@ class Worker:
     def __init__(self, name: str, connection: Any) -> None:
         self.name, self.connection = name, connection
         self.rounds: list[float] = []
+        self.load: list[float] = []
+        self.ready: float | None = None
         self.steps = 1
         self.compilation = 0.0
         self.transfer: float | None = None
@@ -110,7 +117,7 @@ class Worker:
             self.flops = flops
             if not flops:
                 return
-        first, *later = (self._ask("run", 1) for _ in range(CHECKED))
+        first, *later = (self._run(1) for _ in range(CHECKED))
         self.compilation = max(first - min(later), 0.0)
         if reference is not None:
             self.error = distance(self._ask("outcome"), reference)
@@ -118,17 +125,28 @@ class Worker:
                 raise Failed(
                     f"it does other work: after {CHECKED} steps it is {self.error:.1g} of the way from where float64 is"
                 )
-        while (seconds := self._ask("run", self.steps)) < ROUND_SECONDS / 4 and self.steps < 2**30:
+        while (seconds := self._run(self.steps)) < ROUND_SECONDS / 4 and self.steps < 2**30:
             self.steps *= 2
+        self.ready = seconds / self.steps
         self.steps = max(1, round(self.steps * ROUND_SECONDS / seconds))
 
     def round(self) -> None:
         time.sleep(PAUSE)
-        self.rounds.append(self._ask("run", self.steps) / self.steps)
+        before = busy()
+        seconds, own = self._ask("run", self.steps)
+        self.rounds.append(seconds / self.steps)
+        if (load := others(before, busy(), own, seconds)) is not None:
+            self.load.append(load)
 
     def finish(self) -> Measured:
         peak, device_peak = self._ask("peaks")
-        return Measured(self.rounds, self.compilation, self.transfer, peak, device_peak, self.error)
+        known = (self.rounds, self.compilation, self.transfer, peak, device_peak, self.error)
+        return Measured(*known, load=self.load, ready=self.ready)
+
+    def _run(self, steps: int) -> float:
+        """Seconds that so many steps took."""
+        seconds, _ = self._ask("run", steps)
+        return seconds
 
     def _ask(self, *question: Any) -> Any:
         try:

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
+from compare.cli import completion
 from compare.cli.terminal import progress_bar, reported, show
+
+WHO = (
+    "manual: the derivation as it stands on its pages, in NumPy. manual-fast: the same, made fast. autodiff: JAX "
+    "differentiates the same network, compiled. autodiff-fast: the same in JAX's default precision of products, on "
+    "accelerators. jax-expert: a loop in JAX written for this network alone. optax: our gradient with Optax's update. "
+    "torch: PyTorch, eager. torch-compiled: torch.compile. sklearn: scikit-learn's MLPClassifier. hips: HIPS autograd. "
+    "floor, always there: the matrix products alone."
+)
 
 
 def bench(
@@ -17,16 +26,31 @@ def bench(
         typer.Option(
             metavar="FxHxM,...",
             help="Features x hidden x examples of the notebook's network, with commas between. Default: "
-            "2x4x400,30x32x569,64x128x1797,784x128x1024,784x512x4096.",
+            "2x4x400,30x32x569,64x128x1797,784x128x1024,784x512x4096. With --op, sizes of the op, such as 256x256.",
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="A model instead: mlp, convnet, rnn, lstm, gru or gpt.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A model instead: mlp, convnet, rnn, lstm, gru or gpt.",
+            autocompletion=completion.among(completion.models),
+        ),
+    ] = None,
     op: Annotated[
-        str | None, typer.Option(metavar="NAME|all", help="Ops of the catalog instead: names with commas between.")
+        str | None,
+        typer.Option(
+            metavar="NAME|all",
+            help="Ops of the catalog instead: names with commas between.",
+            autocompletion=completion.among(completion.ops, several=True),
+        ),
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option(metavar="NAME,...", help="These contestants: manual, autodiff, torch and so on. Default: all."),
+        typer.Option(
+            metavar="NAME,...",
+            help="These contestants (default: all that are installed). " + WHO,
+            autocompletion=completion.among(completion.contestants, several=True),
+        ),
     ] = None,
     hidden: Annotated[int | None, typer.Option(help="For --model, as in verify; so are the next ones.")] = None,
     layers: Annotated[int | None, typer.Option()] = None,
@@ -67,7 +91,11 @@ def bench(
 
     Every contestant does the same work on the same data in the same dtype, which is checked first, in a process of its
     own. They take turns; results are awaited; compilation is told apart. "x floor" is how many times as long a step
-    takes as its matrix products alone through NumPy's BLAS. More contestants: pip install 'backproof[peers]'.
+    takes as its matrix products alone through NumPy's BLAS, with its spread; "load" is how many cores other processes
+    kept busy meanwhile. More contestants: pip install 'backproof[peers]'.
+
+    --compare judges no noise: with fewer than five rounds, or where the rounds of both runs spread further than the
+    runs differ, it says "cannot tell", and --fail-above lets it pass.
 
     Exit status: 0, or 1 with --fail-above, 2 bad input or usage.
     """
@@ -99,7 +127,7 @@ def bench(
         settings = settings_for(sizes, model, op, given, only=names, **common)
         result, shown = None, 0
         with progress_bar(len(settings.sizes), stage) as progress:
-            for result in run(settings, path=json, resume=resume, progress=progress):
+            for result in run(settings, path=json, resume=resume, progress=progress, note=stage.note):
                 if json and json not in stage.written:
                     stage.written.append(json)
                 for cell in result.cells[shown:] if settings.kind != "ops" else ():

@@ -47,16 +47,16 @@ def verify_model(
         raise unknown("dtype", dtype, DTYPES)
     if not 0 <= seed < 2**32:
         raise BadInput(f"seed must be from 0 to 2**32 - 1 = 4294967295, got {seed}.")
+    options = settled(name, given)
+    sides = (manual.optimizers, manual.fast.optimizers, autodiff.optimizers)
+    optimizers = [_optimizer(side, options) for side in sides]
     with on_platform(platform) as device:
         if device.platform == "cpu":  # an accelerator has memory of its own
-            options = settled(name, given)
             check_fits(name, model_size(name, options), iterations=options["iterations"], dtype=dtype, note=note)
         progress("building the model", 0)
         model, options = build(name, given, seed=seed, dtype=dtype)
         fast, _ = build(name, given, seed=seed, dtype=dtype, ops=manual.fast)
         fast = replace(fast, parameters=model.parameters)  # the same numbers, and of a huge model the same memory
-        sides = (manual.optimizers, manual.fast.optimizers, autodiff.optimizers)
-        optimizers = [_optimizer(side, options) for side in sides]
         with precise(model.parameters):
             return _verify(name, model, fast, options, optimizers, {"seed": seed, "dtype": dtype}, device, progress)
 

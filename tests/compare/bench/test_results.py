@@ -1,6 +1,7 @@
 """What a bench found: ratios, the sentences about them, JSON and back."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_results_survive_json():
     again = Bench.from_dict(json.loads(json.dumps(run.to_dict(), allow_nan=False)), "here")
     assert again == run
     assert again.to_dict() == run.to_dict()
-    assert "failed: no reason" in str(failed)
+    assert "torch failed: no reason" in str(failed)
     assert run.complete
     assert not replace(run, cells=run.cells[:1]).complete
 
@@ -87,6 +88,37 @@ def test_what_is_no_result_is_refused(value):
         Bench.from_dict(value, "here")
     with pytest.raises(BadInput, match="here has format 99 of bench results, and this is 1"):
         Bench.from_dict({"format": 99}, "here")
+
+
+def test_a_ratio_stands_beside_its_spread_and_the_load():
+    loads = {"floor": [0.0] * 5, "manual": [0.4, 0.5, 1.9, 0.5, 0.5]}
+    rounds = {"floor": [1.0] * 5, "manual": [1.9, 2.0, 2.0, 2.1, 2.2]}
+    measured = {n: Measured(rounds[n], 0.0, None, 2**20, None, 0.0, load=loads[n]) for n in rounds}
+    cell = Cell("1x2x3", "about", 1000, measured)
+    assert cell.shown_ratio("manual") == "2.00 ±3%"
+    assert cell.load("manual") == 0.5
+    row = next(line for line in str(cell).splitlines() if line.strip().startswith("manual"))
+    assert re.search(r"2\.00 ±3% +0\.5", row)
+    written = cell.to_dict()["contestants"]["manual"]
+    assert (written["spread_of_ratio"], written["load_of_others"]) == (pytest.approx(0.025), 0.5)
+    assert Cell.from_dict(cell.to_dict()) == cell
+    assert a_cell(manual=[1.0]).load("manual") is None  # a system that does not tell
+
+
+@pytest.mark.parametrize(
+    ("rounds", "ready", "said"),
+    [
+        ([5e-4] * 8 + [4.4e-2], None, "took 44 ms a step in round 9, and 500 µs in the median"),
+        ([5e-4] * 9, 4.4e-2, "took 44 ms a step when it got ready, and 500 µs in the median"),
+        ([4.4e-2] * 8 + [5e-4], 4.4e-2, "took 500 µs a step in round 9, and 44 ms in the median"),
+        ([1.0, 1.4, 0.8, 2.0], 1.5, None),
+    ],
+)
+def test_who_is_many_times_off_in_one_round_is_flagged(rounds, ready, said):
+    cell = Cell("2x2x2", "about", 10, {"torch": Measured(rounds, 0.0, None, 0, None, None, ready=ready)})
+    assert list(cell.unsteady()) == (["torch"] if said else [])
+    told = a_run(cell).lines() + a_run(cell, kind="ops").lines()
+    assert told == 2 * [f"Unsteady: torch at 2x2x2 {said}. Something else was measured, too: run it again."] or not said
 
 
 def test_the_middle_half():

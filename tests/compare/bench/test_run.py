@@ -74,7 +74,9 @@ def test_another_run_is_not_gone_on_with(tmp_path, asked):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sizes": "2x3x4", "op": "gelu"}, "--sizes, --model and --op are different things to time; give one"),
+        ({"model": "mlp", "op": "gelu"}, "--model and --op are different things to time, and a model has no --sizes"),
+        ({"model": "mlp", "sizes": "2x3x4"}, "--model and --op are different things to time, and a model has no"),
+        ({"sizes": "2x3x4", "op": "gelu"}, "a size of gelu is ROWSxCOLUMNS, such as 1024x1024; got '2x3x4'"),
         ({"given": {"batch": 3}}, "--batch applies to --model only"),
         ({"op": "gelu", "given": {"learning_rate": 1.0}}, "--learning-rate applies to --model only"),
         ({"op": "gelo"}, "'gelo'"),
@@ -104,3 +106,22 @@ def test_what_is_timed_by_default():
     assert (usual.kind, tuple(usual.sizes), usual.dtype) == ("shallow", shallow.SIZES, "float32")
     assert settings_for(None, None, "all", {}).sizes == list(ops.SIZES)
     assert settings_for(None, "gpt", None, {"preset": "gpt2-124m"}).options == {"preset": "gpt2-124m"}
+    assert settings_for("8x8,3x5", None, "gelu,relu", {}).sizes == ["gelu:8x8", "gelu:3x5", "relu:8x8", "relu:3x5"]
+
+
+def test_how_long_it_takes_is_a_sum_of_what_is_done():
+    few, many = (Settings(OWN, ["a"], ["manual"], rounds=rounds) for rounds in (1, 101))
+    per_round = run.ROUND_SECONDS + run.PAUSE
+    difference = run.expected_seconds(many, ["a"]) - run.expected_seconds(few, ["a"])
+    assert difference == pytest.approx(100 * 2 * per_round)
+    assert run.expected_seconds(few, ["a", "b"]) == pytest.approx(2 * run.expected_seconds(few, ["a"]))
+
+
+def test_it_is_said_beforehand_of_what_is_still_to_be_done(tmp_path):
+    path, said = tmp_path / "run.json", []
+    next(bench(a_settings("a", "b", "c"), path=path, progress=lambda what, done: None, note=said.append))
+    run_to_the_end(a_settings("a", "b", "c"), path=path, resume=True, note=said.append)
+    assert [re.sub(r"\d+ s, and", "S s, and", text) for text in said] == [
+        f"{count} sizes of 1 round: about S s, and more where a step alone takes longer than {run.ROUND_SECONDS} s"
+        for count in (3, 2)
+    ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from compare.bench import models, ops, shallow
+from compare.bench.turns import Measured
 from compare.cli.app import app
 
 SMALL = ["bench", "--sizes", "2x4x50,3x4x50", "--only", "manual", "--rounds", "2"]
@@ -54,18 +57,22 @@ def test_it_prints_a_table_for_each_size_and_writes_what_it_found(finished):
     assert (folder / "run.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_it_fails_when_told_to_if_something_is_slower_than_it_was(finished, tmp_path):
-    _, folder = finished
-    run = json.loads((folder / "run.json").read_text())
-    run["cells"] = run["cells"][:1]
-    contestants = run["cells"][0]["contestants"]
-    contestants["floor"]["rounds"] = [1.0, 1.0]  # so that the older medians have no noise
-    contestants["manual"]["rounds"] = [1e-3, 1e-3]
-    old = tmp_path / "old.json"
-    old.write_text(json.dumps(run))
-    result = invoke(*SMALL, "--sizes", "2x4x50", "--compare", old, "--fail-above", "1.1")
-    assert result.exit_code == 1, result.output
-    assert "1 slower" in result.stdout
+def test_it_fails_when_told_to_if_something_is_slower_and_never_of_noise(tmp_path, monkeypatch):
+    seconds = 1.0
+
+    def measure(workload, names, *, rounds, **options):
+        return 24, {name: Measured([seconds] * rounds, 0.0, None, 2**20, None, 0.0) for name in names}
+
+    monkeypatch.setattr("compare.bench.run.measure", measure)
+    asked = ["bench", "--sizes", "2x4x50", "--only", "manual"]
+    assert invoke(*asked, "--json", tmp_path / "old.json").exit_code == 0
+    seconds = 2.0
+    judged = [*asked, "--compare", tmp_path / "old.json", "--fail-above"]
+    slower = invoke(*judged, "1.1")
+    assert (slower.exit_code, "1 slower" in slower.stdout) == (1, True), slower.output
+    assert invoke(*judged, "2.5").exit_code == 0
+    few = invoke(*judged, "1.1", "--rounds", "4")
+    assert (few.exit_code, "1 cannot tell" in few.stdout) == (0, True), few.output
 
 
 @pytest.mark.parametrize(
@@ -81,6 +88,7 @@ def test_it_fails_when_told_to_if_something_is_slower_than_it_was(finished, tmp_
         (["--sizes", ""], "got none"),
         (["--only", "autodiff-fast"], "autodiff-fast"),
         (["--op", "gelu", "--model", "mlp"], "--op"),
+        (["--op", "gelu", "--sizes", "9"], "a size of gelu is ROWSxCOLUMNS"),
         (["--platform", "tpu"], "no tpu"),
         (["--dtype", "int8"], "'int8'"),
     ],
@@ -128,7 +136,8 @@ def test_ctrl_c_keeps_what_is_finished_and_ends_every_process(tmp_path):
         process.communicate()
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
-    (line,) = stderr.splitlines()
+    first, line = stderr.splitlines()
+    assert re.match(r"backproof: 2 sizes of 1 round: about \d+ s, ", first)
     assert line.startswith("backproof: interrupted while 30x32x500: ")
     assert line.endswith(f"only {path} was written")
     stop = time.monotonic() + 10
@@ -142,3 +151,10 @@ def test_ctrl_c_keeps_what_is_finished_and_ends_every_process(tmp_path):
     run = json.loads(path.read_text())
     assert run["complete"] is True
     assert [cell["size"] for cell in run["cells"]] == ["2x4x50", "30x32x500"]
+
+
+def test_the_help_says_who_every_contestant_is():
+    text = re.sub(r"-\s+", "-", " ".join(invoke("bench", "--help").stdout.split()))
+    for kind in (models, ops, shallow):
+        for name in (*kind.CONTESTANTS, "floor"):
+            assert re.search(rf"(?<![\w-]){name}(:|, always there:) ", text), name
