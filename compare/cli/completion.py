@@ -34,6 +34,12 @@ def optimizers() -> Iterable[str]:
     return OPTIMIZERS
 
 
+def activations() -> Iterable[str]:
+    from compare.lesson.shallow import ACTIVATIONS
+
+    return ACTIVATIONS
+
+
 def ops() -> list[str]:
     from compare.bench.ops import SIZES
 

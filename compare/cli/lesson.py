@@ -1,21 +1,53 @@
 """`backproof lesson`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from compare.cli import completion
 from compare.cli.terminal import progress_bar, reported, show, width
 from compare.cli.verify import EXIT_STATUS
 
 
 def lesson(
-    model: Annotated[str, typer.Option(help="shallow, mlp, convnet, rnn, lstm, gru or gpt.")] = "shallow",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="shallow, mlp, convnet, rnn, lstm, gru or gpt.", autocompletion=completion.among(completion.models)
+        ),
+    ] = "shallow",
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="For shallow: moons (default), flower, breast-cancer, digits, or a file as for verify. Of two "
+            "features and two classes, the page shows the plane.",
+            autocompletion=completion.datasets,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="A .csv or .npz file of your own: the same as --dataset PATH.")
+    ] = None,
+    hidden: Annotated[int | None, typer.Option(help="Hidden units, channels of the convnet, width of the gpt.")] = None,
+    activation: Annotated[
+        str | None,
+        typer.Option(
+            help="For shallow: tanh (default), relu, sigmoid, leaky_relu, elu, selu, softplus, gelu or silu. With any "
+            "but tanh, the network is put together from layers, with a softmax at its end.",
+            autocompletion=completion.among(completion.activations),
+        ),
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Step size.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Steps of training.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="PATH", help="Write a page instead, for any browser.")] = None,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
     seed: Annotated[int, typer.Option(help="For the initial weights and made data.")] = 0,
 ) -> None:
     """Teach the derivation of one network, step by step, with the numbers of a tiny run.
+
+    `backproof lesson --hidden 8 --activation relu --data mine.csv --html lesson.html` teaches another network on other
+    data.
 
     Every step shows the line of `manual`, its formulas, which are made from that source, the line of `autodiff` that
     makes it unnecessary, and what both compute. shallow goes on to second order: the same steps along a vector, for the
@@ -24,22 +56,34 @@ def lesson(
     Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
     """
     with reported() as stage:
+        from compare.errors import BadInput
         from compare.files import check_distinct, check_page, check_writable, write_json, write_text
 
         check_distinct(html=html, json=json)
         for path, test in ((html, check_page), (json, check_writable)):
             if path:
                 test(path)
+        if dataset is not None and data is not None:
+            raise BadInput("--dataset and --data are one thing: give one of them.")
+        options = {"dataset": dataset if data is None else str(data), "hidden": hidden, "activation": activation}
+        options |= {"learning_rate": learning_rate, "iterations": iterations}
+        given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
         with stage.loading():
             from compare.lesson import lesson as taught
             from compare.lesson.subject import MOMENTS
 
         with progress_bar(MOMENTS, stage) as progress:
-            result = taught(model, seed=seed, progress=progress)
+            result = taught(model, seed=seed, progress=progress, **given)
         if html:
             from compare.html.lesson import lesson_page
 
-            write_text(html, lesson_page(result))
+            play = None
+            if model == "shallow":
+                from compare.lesson.playground import playground
+
+                stage.say("judging broken lines", 0)
+                play = playground(result.plane, seed=seed)
+            write_text(html, lesson_page(result, play))
             stage.written.append(html)
         if json:
             write_json(json, result.to_dict())

@@ -3,15 +3,18 @@
 from collections.abc import Iterator
 
 from compare.html.lesson_pictures import pictures
-from compare.html.lesson_steps import Live, lines, step_article, with_formulas
+from compare.html.lesson_steps import Live, anchor, lines, step_article, with_formulas
 from compare.html.lesson_why import why
-from compare.html.page import Html, asset, badge, heading, page, tag
-from compare.lesson.content import Lesson, Moment
+from compare.html.page import Html, asset, badge, heading, html, page, tag
+from compare.html.playground import playground_data, playground_part
+from compare.lesson.content import Lesson, Moment, Step
+from compare.lesson.playground import Playground
 from compare.lesson.text import SECOND_ORDER, shown
 
 
-def lesson_page(lesson: Lesson) -> str:
-    """The whole page. Without a script it shows the first moment."""
+def lesson_page(lesson: Lesson, play: Playground | None = None) -> str:
+    """The whole page; with `play`, a part in which the network can be changed. Without a script it shows the first
+    moment."""
     live = Live(lesson.moments)
     drawn = pictures(lesson)
     body = tag(
@@ -23,13 +26,38 @@ def lesson_page(lesson: Lesson) -> str:
             tag("p", badge(lesson.verdict.value), " ", lesson.sentence.removeprefix("AGREE: "), class_="sentence"),
         ),
         tag("aside", _slider(lesson), *drawn.figures, class_="stage", aria_label="Training"),
-        tag("div", *_steps(lesson, live), why(lesson), class_="steps"),
+        tag(
+            "div",
+            _contents(lesson, play),
+            *_steps(lesson, live),
+            why(lesson),
+            *([playground_part(play)] if play else []),
+            class_="steps",
+        ),
         class_="course",
     )
     data = {"live": live.texts(), "said": [_said(lesson, moment) for moment in lesson.moments], **drawn.data}
-    return page(
-        f"{lesson.title} · backproof lesson", body, style=asset("lesson.css"), script=asset("lesson.js"), data=data
-    )
+    script = asset("lesson.js")
+    if play:
+        data["play"] = playground_data(play)
+        script += asset("playground.js")
+    return page(f"{lesson.title} · backproof lesson", body, style=asset("lesson.css"), script=script, data=data)
+
+
+def _contents(lesson: Lesson, play: Playground | None) -> Html:
+    """A way to every part, and to every step of it."""
+    forward = [step for step in lesson.steps if not step.backward and step.order == 1]
+    backward = [step for step in lesson.steps if step.backward]
+    second = [step for step in lesson.steps if step.order == 2]
+    parts = [("forward", "Forward", forward), ("backward", "Backward", backward)]
+    parts += [("second", "Second order", second)] if lesson.second_root is not None else []
+    parts += [("why", "Why backward?", [])] + ([("play", "Change it, break it", [])] if play else [])
+
+    def part(name: str, title: str, steps: list[Step]) -> Html:
+        links = (html(tag("a", step.name, href=f"#{anchor(step.name)}"), " ") for step in steps)
+        return tag("li", tag("a", title, href=f"#{name}", class_="part"), html(" ", *links) if steps else "")
+
+    return tag("nav", tag("ol", *(part(*one) for one in parts)), class_="contents", aria_label="Contents")
 
 
 def _slider(lesson: Lesson) -> Html:

@@ -96,6 +96,16 @@ class Plane:
     y: np.ndarray
     ticks: tuple[np.ndarray, np.ndarray]
 
+    @property
+    def grid(self) -> np.ndarray:
+        """Its points, (2, count), row by row."""
+        return np.stack([axis.ravel() for axis in np.meshgrid(*self.ticks)])
+
+    @property
+    def y_and_x(self) -> tuple[int, int]:
+        """The shape of a picture with a number for each point of the grid."""
+        return len(self.ticks[1]), len(self.ticks[0])
+
 
 @dataclass(frozen=True)
 class Lesson:

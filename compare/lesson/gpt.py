@@ -20,9 +20,9 @@ ATTENTION = {"norm1": "layer_norm", "qkv": "dense", "attention": "attention", "p
 HIDDEN = {"norm2": "layer_norm", "up": "dense", "gelu": "gelu", "down": "dense"}
 
 
-def subject(*, seed: int) -> Subject:
-    """One block, small, on one batch of text."""
-    model, options = build("gpt", SIZES, seed=seed, dtype="float64")
+def subject(*, seed: int, **given: Any) -> Subject:
+    """One block, small, on one batch of text; with `given` instead of some of its sizes."""
+    model, options = build("gpt", SIZES | given, seed=seed, dtype="float64")
     return network_subject(
         "gpt",
         model,

@@ -31,9 +31,14 @@ SIZES: dict[str, dict[str, Any]] = {
 LOSS = "cross_entropy"
 
 
-def subject(name: str, *, seed: int) -> Subject:
-    """One of `compare.suite.models` that has a description, small, on one batch."""
-    model, options = build(name, SIZES[name], seed=seed, dtype="float64")
+def subject(name: str, *, seed: int, **given: Any) -> Subject:
+    """One of `compare.suite.models` that has a description, small, on one batch; with `given` instead of its sizes."""
+    model, options = build(name, SIZES[name] | given, seed=seed, dtype="float64")
+    return described_subject(name, TITLES[name], model, options, seed=seed)
+
+
+def described_subject(name: str, title: str, model: Model, options: dict[str, Any], *, seed: int) -> Subject:
+    """A model that has a description, on the first of its batches."""
     description = model.description
     assert description is not None, f"{name} has no description"
     names = [f"{i}.{layer['kind']}" for i, layer in enumerate(description)]
@@ -51,7 +56,7 @@ def subject(name: str, *, seed: int) -> Subject:
         name,
         model,
         options,
-        title=TITLES[name],
+        title=title,
         steps=steps(model, names),
         root=returned(inspect.unwrap(autodiff.network._value_and_grad)),
         values=values,

@@ -1,6 +1,8 @@
 """The notebook's network as a lesson: one example is followed through every line of `manual.shallow`."""
 
 import inspect
+from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -9,16 +11,21 @@ import autodiff
 import autodiff.shallow
 import manual
 import manual.shallow
+from compare.errors import BadInput, unknown
 from compare.lesson.content import Plane, Quantity, Step, all_or_first
 from compare.lesson.formulas import formulas_of_lines
+from compare.lesson.layered import described_subject
 from compare.lesson.source import Excerpt, assignment, returned
 from compare.lesson.subject import SecondOrder, Subject
 from compare.suite.datasets import load
+from compare.suite.models import network_model
 from compare.suite.shallow import shallow_by_hand, shallow_loss
+from manual.activations import softmax
 
 HIDDEN, EXAMPLES, SCALE = 4, 40, 0.5
 LEARNING_RATE, ITERATIONS = 1.0, 300
 GRID = 56  # points along each axis of the picture
+ACTIVATIONS = ("tanh", "relu", "sigmoid", "leaky_relu", "elu", "selu", "softplus", "gelu", "silu")
 
 # Name and title of each step forward, and why it is so.
 FORWARD = {
@@ -91,43 +98,61 @@ ALONG = {
 }
 
 
-def subject(*, seed: int) -> Subject:
-    """On 40 examples of the moons, with 4 hidden units: few enough for every number to be looked at."""
-    problem = load("moons", seed=seed)
+DEFAULTS: dict[str, Any] = {
+    "dataset": "moons",
+    "hidden": HIDDEN,
+    "activation": "tanh",
+    "learning_rate": LEARNING_RATE,
+    "iterations": ITERATIONS,
+}
+MOST = {"hidden": 64, "iterations": 10_000}  # a lesson is read
+NAMED = {"moons": "two interleaving half circles", "flower": "a flower of two classes"}
+
+
+def subject(*, seed: int, **given: Any) -> Subject:
+    """40 examples of a data set, and a network of 4 hidden units: few enough for every number to be looked at.
+
+    Args:
+        seed: For the data and the initial weights.
+        given: What is to be instead of DEFAULTS. With another activation than tanh, which is that of `manual.shallow`,
+            the network is taken from the layers of `manual.network`, and its outputs from softmax.
+
+    Raises:
+        BadInput: For options that there are not, or whose values make no sense.
+    """
+    options = chosen(given)
+    if options["activation"] != DEFAULTS["activation"]:
+        return one_hidden(options, seed=seed)
+    problem = load(options["dataset"], seed=seed)
     x, y = problem.train_x[:, :EXAMPLES], problem.train_y[:, :EXAMPLES]
-    parameters = manual.initialize_parameters(*manual.layer_structure(x, y, HIDDEN), seed=seed, scale=SCALE)
-    ticks = [np.linspace(row.min() - 0.4, row.max() + 0.4, GRID) for row in x]
-    grid = np.stack([axis.ravel() for axis in np.meshgrid(*ticks)])
+    sizes, rate = manual.layer_structure(x, y, options["hidden"]), options["learning_rate"]
+    parameters = manual.initialize_parameters(*sizes, seed=seed, scale=SCALE)
+    plane = plane_of(x, y)
 
     def boundary(parameters: Any) -> np.ndarray:
-        return manual.forward_propagation(grid, parameters)[0].reshape(GRID, GRID)
+        assert plane is not None
+        return manual.forward_propagation(plane.grid, parameters)[0].reshape(plane.y_and_x)
 
     random = np.random.default_rng(seed)
     vector = {name: random.standard_normal(value.shape) for name, value in parameters.items()}
 
     def update(parameters: Any, gradients: Any, state: None) -> tuple[Any, None]:
-        return manual.update_parameters(parameters, gradients, LEARNING_RATE), None
+        return manual.update_parameters(parameters, gradients, rate), None
 
+    outputs = "a sigmoid output" if len(y) == 1 else f"{len(y)} sigmoid outputs"
     return Subject(
         model="shallow",
         title="One hidden layer, every derivative by hand",
         about=[
-            f"{EXAMPLES} examples of two interleaving half circles; a network of {HIDDEN} hidden tanh units and a "
-            f"sigmoid output; plain gradient descent at learning rate {LEARNING_RATE:g}, all examples in every step.",
+            f"{_described(problem.name, x)}; a network of {options['hidden']} hidden tanh units and {outputs}; plain "
+            f"gradient descent at learning rate {rate:g}, all examples in every step.",
             "Columns are examples. dQ means dJ/dQ, the gradient of the loss itself. Of what has a column for every "
-            "example, the first is shown: follow that one example, ringed in the picture, through the network and "
-            "back.",
+            "example, the first is shown: follow that one example"
+            f"{', ringed in the picture,' if plane else ''} through the network and back.",
+            *problem.notes,
         ],
-        iterations=ITERATIONS,
-        settings={
-            "dataset": "moons",
-            "examples": EXAMPLES,
-            "hidden": HIDDEN,
-            "learning_rate": LEARNING_RATE,
-            "iterations": ITERATIONS,
-            "scale": SCALE,
-            "seed": seed,
-        },
+        iterations=options["iterations"],
+        settings=options | {"examples": x.shape[1], "scale": SCALE, "seed": seed},
         steps=steps(),
         root=assignment(autodiff.shallow, "_compiled_value_and_grad"),
         parameters=parameters,
@@ -139,10 +164,75 @@ def subject(*, seed: int) -> Subject:
         update=update,
         state=None,
         where=lambda values: all_or_first(values.shape),
-        plane=Plane(x, y, (ticks[0], ticks[1])),
-        boundary=boundary,
+        plane=plane,
+        boundary=boundary if plane else None,
         second=SecondOrder(vector, along_by_hand, returned(inspect.unwrap(autodiff.shallow._compiled_hvp))),
     )
+
+
+def chosen(given: dict[str, Any]) -> dict[str, Any]:
+    """All options. Raises BadInput for one that there is not, or whose value makes no sense."""
+    for option, value in given.items():
+        flag = f"--{option.replace('_', '-')}"
+        if option not in DEFAULTS:
+            known = ", ".join(f"--{name.replace('_', '-')}" for name in DEFAULTS)
+            raise BadInput(f"{flag} does not apply to the lesson on shallow, which takes {known}.")
+        if isinstance(value, int | float) and not 0 < value < float("inf"):
+            raise BadInput(f"{flag} must be positive and finite, got {value}.")
+        if value is not None and option in MOST and value > MOST[option]:
+            raise BadInput(f"{flag} must be at most {MOST[option]} in a lesson, got {value}.")
+    options = DEFAULTS | given
+    if options["activation"] not in ACTIVATIONS:
+        raise unknown("activation", options["activation"], ACTIVATIONS)
+    return options
+
+
+def one_hidden(options: dict[str, Any], *, seed: int) -> Subject:
+    """A hidden layer of any activation, and softmax: the layers of `manual.network`, examples in rows."""
+    problem = load(options["dataset"], seed=seed)
+    x, y = problem.train_x[:, :EXAMPLES], problem.train_y[:, :EXAMPLES]
+    if len(y) > 1 and not (y.sum(axis=0) == 1).all():
+        raise BadInput(
+            f"{problem.name}: examples have several outputs at once, and a softmax has one class for each. "
+            "Take --activation tanh, whose outputs are apart."
+        )
+    labels = (y.argmax(axis=0) if len(y) > 1 else y[0]).astype(int)
+    description = [
+        {"kind": "dense", "features": options["hidden"]},
+        {"kind": options["activation"]},
+        {"kind": "dense", "features": max(len(y), 2)},
+    ]
+    model = network_model(
+        description,
+        (len(x),),
+        seed=seed,
+        dtype="float64",
+        ops=manual,
+        data=f"{_described(problem.name, x)}; a network of {options['hidden']} hidden {options['activation']} units "
+        f"and a softmax of {max(len(y), 2)} classes.",
+        batches=lambda: repeat((x.T, labels)),
+        held_out=None,
+    )
+    found = described_subject("shallow", "One hidden layer", model, options | {"optimizer": "sgd"}, seed=seed)
+    plane = plane_of(x, y)
+
+    def boundary(parameters: Any) -> np.ndarray:
+        assert plane is not None
+        return softmax(model.predict(parameters, plane.grid.T))[0][:, 1].reshape(plane.y_and_x)
+
+    return replace(found, plane=plane, boundary=boundary if plane else None)
+
+
+def _described(dataset: str, x: np.ndarray) -> str:
+    return f"{x.shape[1]} examples of {NAMED.get(dataset, dataset)}"
+
+
+def plane_of(x: np.ndarray, y: np.ndarray) -> Plane | None:
+    """The picture of two features and two classes, a little larger than the data; None for other data."""
+    if len(x) != 2 or len(y) != 1:
+        return None
+    horizontal, vertical = (np.linspace(row.min() - 0.4, row.max() + 0.4, GRID) for row in x)
+    return Plane(x, y, (horizontal, vertical))
 
 
 def along_by_hand(parameters: Any, vector: Any, x: Any, y: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:

@@ -91,7 +91,7 @@ def _flag(option: str) -> str:
 # ------------------------------------------------------------------------------------ plain networks
 
 
-def _network(
+def network_model(
     description: list[dict[str, Any]], shape: tuple[int, ...], *, seed: int, dtype: Any, ops: ModuleType, **data: Any
 ) -> Model:
     """A model from a description of `network`, with its parameters in a dict that names every layer."""
@@ -136,7 +136,9 @@ def _names(description: list[dict[str, Any]]) -> list[str]:
 def _mlp(options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any, ops: ModuleType) -> Model:
     hidden = [{"kind": "dense", "features": options["hidden"]}, {"kind": "gelu"}] * options["layers"]
     description = [{"kind": "flatten"}, *hidden, {"kind": "dense", "features": 10}]
-    return _network(description, (8, 8, 1), seed=seed, dtype=dtype, ops=ops, **_digits(options["batch"], random, dtype))
+    return network_model(
+        description, (8, 8, 1), seed=seed, dtype=dtype, ops=ops, **_digits(options["batch"], random, dtype)
+    )
 
 
 def _convnet(options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any, ops: ModuleType) -> Model:
@@ -151,7 +153,9 @@ def _convnet(options: dict[str, Any], random: np.random.Generator, *, seed: int,
         {"kind": "global_average_pool"},
         {"kind": "dense", "features": 10},
     ]
-    return _network(description, (8, 8, 1), seed=seed, dtype=dtype, ops=ops, **_digits(options["batch"], random, dtype))
+    return network_model(
+        description, (8, 8, 1), seed=seed, dtype=dtype, ops=ops, **_digits(options["batch"], random, dtype)
+    )
 
 
 def _recurrent(
@@ -163,7 +167,7 @@ def _recurrent(
         {"kind": kind, "features": options["hidden"]},
         {"kind": "dense", "features": text.vocabulary},
     ]
-    return _network(description, (options["length"],), seed=seed, dtype=dtype, ops=ops, **text.data)
+    return network_model(description, (options["length"],), seed=seed, dtype=dtype, ops=ops, **text.data)
 
 
 def _digits(batch: int, random: np.random.Generator, dtype: Any) -> dict[str, Any]:

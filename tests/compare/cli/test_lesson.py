@@ -16,13 +16,16 @@ from tests.command import assert_no_traceback, assert_refused, invoke
 def test_the_command_prints_the_lesson(monkeypatch, found):
     asked = []
 
-    def taught(model, *, seed, progress):
-        asked.append((model, seed))
+    def taught(model, *, seed, progress, **given):
+        asked.append((model, seed, given))
         return found
 
     monkeypatch.setattr(compare.lesson, "lesson", taught)
     result = invoke("lesson", "--seed", 3)
-    assert asked == [("shallow", 3)]
+    given = {"hidden": 8, "dataset": "mine.csv", "activation": "relu", "learning_rate": 0.5, "iterations": 20}
+    options = (word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value))
+    invoke("lesson", *options)
+    assert asked == [("shallow", 3, {}), ("shallow", 0, given)]
     assert_no_traceback(result)
     assert result.exit_code == 0
     assert result.stdout.rstrip("\n") == as_text(found)
@@ -57,6 +60,13 @@ def test_bad_input_is_refused_before_the_work(tmp_path, monkeypatch):
     assert_refused(invoke("lesson", "--model", "vgg"), "no lesson is called 'vgg'")
     assert_refused(invoke("lesson", "--seed", -1), "seed must be")
     assert_refused(invoke("lesson", "--html", tmp_path / "no" / "x.html"), "there is no directory")
+    assert_refused(invoke("lesson", "--html", tmp_path / "x.png"), "a page is written as .html")
+    assert_refused(invoke("lesson", "--dataset", "moons", "--data", "a.csv"), "--dataset and --data are one thing")
+    assert_refused(invoke("lesson", "--activation", "tanhh"), "Did you mean tanh")
+    assert_refused(invoke("lesson", "--dataset", "moon"), "Did you mean moons")
+    assert_refused(invoke("lesson", "--hidden", 0), "--hidden must be positive")
+    assert_refused(invoke("lesson", "--hidden", 65), "--hidden must be at most 64")
+    assert_refused(invoke("lesson", "--model", "mlp", "--dataset", "moons"), "--dataset does not apply to --model mlp")
     same = tmp_path / "same"
     assert_refused(invoke("lesson", "--html", same, "--json", same), "is given for both --html and --json")
 

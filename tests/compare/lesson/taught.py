@@ -14,7 +14,7 @@ def brief():
     """Few moments of short trainings: every one of them is made in the same way."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compare.lesson.subject, "MOMENTS", 4)
-        patch.setattr(shallow, "ITERATIONS", 12)
+        patch.setitem(shallow.DEFAULTS, "iterations", 12)
         for sizes in (*layered.SIZES.values(), gpt.SIZES):
             patch.setitem(sizes, "iterations", 2)
         yield

@@ -9,7 +9,8 @@ import pytest
 import manual
 import manual.normalization
 import manual.shallow
-from compare import Verdict
+from compare import Verdict, check_gradients
+from compare.errors import BadInput
 from compare.lesson import lesson, shallow
 from compare.platform import precise
 from compare.suite.datasets import load
@@ -133,3 +134,43 @@ def test_the_picture_shows_what_the_network_says(found):
 def test_the_loss_shown_is_that_of_textbooks(found):
     (words,) = (step.words for step in found.steps if step.name == "loss")
     assert "J = −(1/m) ∑ (y log A2 + (1 − y) log(1 − A2))" in words  # what `recomputed` holds the numbers to
+
+
+def test_another_network_on_other_data_is_taught(tmp_path):
+    """Labels of text, three classes, three features: no plane, and an output for each class."""
+    rows = [f"{i % 3};{i % 5};{(i * i) % 7};{'abc'[i % 3]}" for i in range(24)]
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join(["p;q;r;kind", *rows]), encoding="utf-8")
+    found = lesson(dataset=str(path), hidden=3, learning_rate=0.5, iterations=5)
+    assert found.verdict is Verdict.AGREE
+    assert found.plane is None
+    assert found.moments[0].numbers["dW1"].shape == (3, 3)
+    assert found.moments[0].numbers["dW2"].shape == (3, 3)
+    assert len(found.losses) == 6
+    assert "a network of 3 hidden tanh units and 3 sigmoid outputs" in found.about[0]
+    assert any("3 classes have an output each: a, b, c" in sentence for sentence in found.about)
+
+
+@pytest.mark.parametrize("activation", [name for name in shallow.ACTIVATIONS if name != "tanh"])
+def test_every_other_activation_has_a_subject_whose_gradient_agrees(activation):
+    subject = shallow.subject(seed=0, activation=activation, hidden=5, iterations=1)
+    report = check_gradients(subject.by_hand, subject.loss, subject.parameters, *subject.args, probes=False)
+    assert report.verdict is Verdict.AGREE
+    assert [step.name for step in subject.steps if step.backward] == [
+        "d loss",
+        "d 2.dense",
+        f"d 1.{activation}",
+        "d 0.dense",
+    ]
+    assert subject.boundary is not None
+    picture = subject.boundary(subject.parameters)
+    assert picture.shape == (shallow.GRID, shallow.GRID)
+    assert 0 <= picture.min() < picture.max() <= 1
+
+
+def test_several_outputs_at_once_have_no_softmax(tmp_path):
+    x, y = np.random.default_rng(0).standard_normal((12, 2)), np.arange(24).reshape(12, 2) % 3 > 0
+    np.savez(tmp_path / "many.npz", x=x, y=y)
+    with pytest.raises(BadInput, match="several outputs at once"):
+        shallow.subject(seed=0, dataset=str(tmp_path / "many.npz"), activation="relu")
+    assert shallow.subject(seed=0, dataset=str(tmp_path / "many.npz")).parameters["W2"].shape == (2, 4)

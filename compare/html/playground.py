@@ -1,0 +1,114 @@
+"""The part of a lesson's page in which the reader changes the network, and breaks a line of its backward pass."""
+
+from dataclasses import asdict
+from typing import Any
+
+from compare.html.page import Html, html, section, table, tag
+from compare.lesson.playground import ACTIVATIONS, Playground, lines
+
+RATES = ("0.01", "0.03", "0.1", "0.3", "1", "3", "10")
+UNITS = 16
+
+
+def playground_part(play: Playground) -> Html:
+    """Hidden until the script is there to fill it."""
+    first = next(iter(ACTIVATIONS))
+    choices = [
+        ("data", "Data", _select("data", {name: name for name in play.data})),
+        (
+            "hidden",
+            "Hidden units",
+            html(_units(play.hidden), tag("output", play.hidden, id="play-units", for_="play-hidden")),
+        ),
+        ("activation", "Activation", _select("activation", {name: name for name in ACTIVATIONS})),
+        ("rate", "Learning rate", _select("rate", {rate: rate for rate in RATES}, chosen="1")),
+        ("line", "Wrong line", _select("line", {"": "none"} | {line.name: line.name for line in lines(first)})),
+    ]
+    controls = tag(
+        "div",
+        *(tag("p", tag("label", label, for_=f"play-{name}"), control) for name, label, control in choices),
+        class_="choices",
+    )
+    code = (html(tag("span", line.right, id=f"play-code-{i}"), "\n") for i, line in enumerate(lines(first)))
+    return section(
+        "Change it, break it",
+        tag(
+            "p",
+            "Choose data, size, activation and rate; then put a mistake into one line of the backward pass, and "
+            "see what training does, and what is said of it. Training usually goes on, and often ends no worse than "
+            "with the right line: that is why nobody sees such a mistake.",
+        ),
+        tag("noscript", tag("p", "This part needs JavaScript.")),
+        tag(
+            "div",
+            controls,
+            tag(
+                "pre", tag("code", *code), tabindex="0", role="region", aria_label="The backward pass", class_="wrapped"
+            ),
+            tag("p", id="play-fault"),
+            tag("div", _plane(), _curves(), class_="pictures"),
+            tag("p", id="play-said", role="status"),
+            tag("h3", "Differences of the loss say"),
+            tag(
+                "p",
+                "Each parameter is moved a little, here and now, at the first weights: where the gradient is right, "
+                "the loss changes as it says.",
+                class_="soft",
+            ),
+            table(
+                ["gradient", "off by", "verdict"],
+                [_row(name) for name in ("W1", "b1", "W2", "b2")],
+                caption="The gradients of the broken backward pass against differences of the loss",
+            ),
+            tag("h3", "The judge says"),
+            tag("p", id="play-judge"),
+            tag(
+                "p",
+                f"Computed when this page was made, at {play.hidden} units on {next(iter(play.data))}, for each line "
+                "and activation. It compares every quantity on the way with JAX's, and names the first that is wrong.",
+                class_="soft",
+            ),
+            id="play-all",
+            hidden=True,
+        ),
+        name="play",
+    )
+
+
+def playground_data(play: Playground) -> dict[str, Any]:
+    """What the script reads."""
+    return {
+        "data": {name: {"x": x.round(4).tolist(), "y": y[0].tolist()} for name, (x, y) in play.data.items()},
+        "lines": {name: [asdict(line) for line in lines(name)] for name in ACTIVATIONS},
+        "verdicts": {
+            name: {line: {"verdict": found.verdict, "sentence": found.sentence} for line, found in verdicts.items()}
+            for name, verdicts in play.verdicts.items()
+        },
+    }
+
+
+def _select(name: str, options: dict[str, str], chosen: str = "") -> Html:
+    made = (tag("option", text, value=value, selected=value == chosen) for value, text in options.items())
+    return tag("select", *made, id=f"play-{name}", autocomplete="off")
+
+
+def _units(hidden: int) -> Html:
+    return tag("input", type="range", id="play-hidden", min=1, max=UNITS, value=hidden, autocomplete="off")
+
+
+def _plane() -> Html:
+    words = "The examples in the plane, and how sure the trained network is of class 1 at every point of it."
+    drawn = tag("canvas", id="play-plane", width=336, height=336, role="img", aria_label=words)
+    return tag("figure", drawn, tag("figcaption", "● class 1, ○ class 0; the bluer, the surer of class 1."))
+
+
+def _curves() -> Html:
+    paths = (tag("path", id=f"play-{which}", class_=which) for which in ("right", "wrong"))
+    words = "The loss over the steps of training, with the right line and with the wrong one."
+    drawn = tag("svg", *paths, viewBox="0 0 300 104", role="img", aria_label=words, class_="curves")
+    keys = html(tag("span", "right line", class_="right"), ", ", tag("span", "wrong line (dashed)", class_="wrong"))
+    return tag("figure", drawn, tag("figcaption", "The loss over 300 steps: ", keys))
+
+
+def _row(name: str) -> tuple[Html | str, ...]:
+    return f"d{name}", tag("span", id=f"play-off-{name}"), tag("span", id=f"play-verdict-{name}")
