@@ -47,17 +47,19 @@ class Cell:
         return statistics.median(ratios) if ratios else None
 
     def spread(self, name: str, other: str = FLOOR) -> float | None:
-        """Half the width of the middle half of the ratios, as a share of their median."""
+        """Half the width of the middle half of the ratios, as a share of their median. None of a single round."""
         ratios = self.ratios(name, other)
-        if not ratios:
+        if not ratios or len(ratios) < 2:
             return None
         low, middle, high = quartiles(ratios)
         return (high - low) / 2 / middle
 
     def shown_ratio(self, name: str, other: str = FLOOR) -> str:
-        """A ratio with its spread, "1.23 ±4%"; nothing if there is none."""
+        """A ratio with its spread, "1.23 ±4%", if it has one; nothing if there is no ratio."""
         ratio, spread = self.ratio(name, other), self.spread(name, other)
-        return "" if ratio is None or spread is None else f"{ratio:.2f} ±{100 * spread:.0f}%"
+        if ratio is None:
+            return ""
+        return f"{ratio:.2f}" if spread is None else f"{ratio:.2f} ±{100 * spread:.0f}%"
 
     def load(self, name: str) -> float | None:
         """Cores that others kept busy while this one had its turns, the median; None where that is not known."""
@@ -73,7 +75,8 @@ class Cell:
             when = {f"in round {i}": seconds for i, seconds in enumerate(m.rounds, 1)}
             when |= {} if m.ready is None else {"when it got ready": m.ready}
             place, furthest = max(when.items(), key=lambda item: abs(math.log(item[1] / middle)))
-            if max(when.values()) > UNSTEADY * min(when.values()):
+            # Of two times, nobody can say which is the odd one.
+            if len(when) > 2 and max(when.values()) > UNSTEADY * min(when.values()):
                 found[name] = (
                     f"Unsteady: {name} at {self.size} took {readable(furthest)} a step {place}, and {readable(middle)} "
                     "in the median. Something else was measured, too: run it again."

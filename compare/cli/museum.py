@@ -37,9 +37,10 @@ def museum(
                 test(path)
         with stage.loading():
             from compare.museum import EXHIBITS
-            from compare.museum.tour import Tour, tour, visit
+            from compare.museum.tour import Tour, expected_seconds, tour, visit
 
         if name is None:
+            stage.note(f"{len(EXHIBITS)} exhibits: about {expected_seconds():.0f} s")
             with progress_bar(len(EXHIBITS), stage) as progress:
                 result = tour(progress)
         else:

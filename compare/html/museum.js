@@ -32,5 +32,23 @@ chooser.addEventListener("change", () => go(0));
 previous.addEventListener("click", () => go(-1));
 next.addEventListener("click", () => go(+1));
 addEventListener("hashchange", () => { if (location.hash !== "#all") show(); });
-document.querySelector(".chooser").hidden = false;
+
+// The list of all is narrowed down by words, which may stand anywhere, and by the columns that have a choice.
+const [search, found] = ["search", "found"].map((name) => document.getElementById(name));
+const filters = [...document.querySelectorAll(".filters select")];
+const rows = [...document.querySelectorAll("#all tbody tr")];
+
+function narrow() {
+  const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const row of rows) {
+    const said = row.querySelector("a").dataset.words;
+    const chosen = filters.every((filter, i) => !filter.value || row.cells[i + 1].textContent === filter.value);
+    row.hidden = !(chosen && words.every((word) => said.includes(word)));
+  }
+  found.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length}`;
+}
+
+for (const control of [search, ...filters]) control.addEventListener("input", narrow);
+narrow();
+document.querySelectorAll(".chooser, .filters").forEach((part) => { part.hidden = false; });
 show();

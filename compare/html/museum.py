@@ -4,7 +4,7 @@ Without its script the page shows all exhibits one after another; the script sho
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from compare.html.judgement import announced, judgement
 from compare.html.mathml import formulas
@@ -28,11 +28,18 @@ def museum_page(visits: Sequence[Visit]) -> str:
     top = heading(
         "backproof museum",
         "Gradient bugs that were really shipped",
-        tag("p", Tour(visits).sentence, class_="lead"),
         tag(
             "p",
-            "Each is rebuilt in a few lines, trained, and shown to the check that its project relied on, or to a usual "
-            "one where none is known, and to the judge. All numbers here were computed when this page was made.",
+            "Every mistake on this page was in code that people used. The loss still fell, so nobody noticed. Each is "
+            "shown as the wrong line and the right one, with how it trains, what a test said of it, and what the judge "
+            "says.",
+            class_="lead",
+        ),
+        tag("p", Tour(visits).sentence),
+        tag(
+            "p",
+            "Each is rebuilt in a few lines. The test is the one that its project relied on, or a usual one where none "
+            "is known. All numbers here were computed when this page was made.",
         ),
     )
     body = html(top, _chooser(visits), *map(exhibit, visits), _overview(visits))
@@ -120,7 +127,43 @@ def _chooser(visits: Sequence[Visit]) -> Html:
         tag("button", "←", type="button", id="previous", aria_label="Previous exhibit"),
         tag("button", "→", type="button", id="next", aria_label="Next exhibit"),
         tag("output", id="place", for_="chooser"),
+        tag("a", "Search", href="#all"),
         class_="controls chooser",
+        hidden=True,
+    )
+
+
+# By what the list of all is narrowed down, in the order of its columns.
+FILTERS: dict[str, Callable[[Visit], str]] = {
+    "op": lambda visit: visit.exhibit.op,
+    "cause": lambda visit: visit.cause,
+    "project": lambda visit: visit.exhibit.project,
+}
+
+
+def _words(visit: Visit) -> str:
+    """What is searched: names, and what is said of the exhibit."""
+    e = visit.exhibit
+    kinds = (kind(visit) for kind in FILTERS.values())
+    return " ".join([visit.name, e.title, e.source, e.wrong, e.right, e.unseen, e.lesson, *kinds]).lower()
+
+
+def _filters(visits: Sequence[Visit]) -> Html:
+    """Hidden until the script is there to serve them."""
+
+    def choice(name: str) -> Html:
+        values = sorted({FILTERS[name](visit) for visit in visits}, key=str.lower)
+        options = (tag("option", value, value=value) for value in values)
+        chosen = tag("select", tag("option", "any", value=""), *options, id=f"by-{name}", autocomplete="off")
+        return tag("p", tag("label", name.capitalize(), for_=f"by-{name}"), chosen)
+
+    search = tag("input", type="search", id="search", autocomplete="off")
+    return tag(
+        "div",
+        tag("p", tag("label", "Search", for_="search"), search),
+        *map(choice, FILTERS),
+        tag("p", id="found", role="status"),
+        class_="controls filters",
         hidden=True,
     )
 
@@ -129,14 +172,15 @@ def _overview(visits: Sequence[Visit]) -> Html:
     checks = {True: "passes", False: "fails", None: "none known"}
     rows = [
         (
-            tag("a", visit.exhibit.title, href=f"#{visit.name}"),
+            tag("a", visit.exhibit.title, href=f"#{visit.name}", data_words=_words(visit)),
+            *(kind(visit) for kind in FILTERS.values()),
             visit.report.verdict.value,
             visit.report.first_wrong or "–",
             checks[visit.check_passes] + (" (usual)" if visit.exhibit.typical else ""),
         )
         for visit in visits
     ]
-    headers = ("exhibit", "verdict", "first wrong", "check")
-    listed = table(headers, rows, caption="All exhibits", left=4)
+    headers = ("exhibit", *FILTERS, "verdict", "first wrong", "check")
+    listed = table(headers, rows, caption="All exhibits", left=4 + len(FILTERS))
     unknown = tag("p", "The address names no exhibit. These are there:", id="unknown", role="status", hidden=True)
-    return tag("section", tag("h2", "All exhibits"), unknown, listed, id="all", class_="wordy")
+    return tag("section", tag("h2", "All exhibits"), unknown, _filters(visits), listed, id="all", class_="wordy")

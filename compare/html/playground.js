@@ -127,7 +127,8 @@ function showCode(activation, broken) {
     place.className = line.name === broken ? "broken" : "";
   }
   const line = data.play.lines[activation].find((one) => one.name === broken);
-  part("fault").textContent = line ? `${line.fault} The right line is ${line.right}` : "Every line is right.";
+  part("fault").textContent = line ? `${line.fault} The right line:` : "Every line is right.";
+  part("instead").textContent = line ? line.right : "";
 }
 
 function showPlane(p, x, y, activation) {
@@ -152,7 +153,7 @@ function showPlane(p, x, y, activation) {
   pen.fillStyle = blue;
   A2.forEach((a, i) => {
     pen.globalAlpha = Number.isFinite(a) ? 0.6 * a : 0;
-    pen.fillRect((i % cells) * (side / cells), Math.floor(i / cells) * (side / cells), side / cells + 1, side / cells + 1);
+    pen.fillRect((i % cells) * (side / cells), Math.floor(i / cells) * (side / cells), side / cells, side / cells);
   });
   pen.globalAlpha = 1;
   pen.strokeStyle = ink;

@@ -29,7 +29,7 @@ def playground_part(play: Playground) -> Html:
         *(tag("p", tag("label", label, for_=f"play-{name}"), control) for name, label, control in choices),
         class_="choices",
     )
-    code = (html(tag("span", line.right, id=f"play-code-{i}"), "\n") for i, line in enumerate(lines(first)))
+    code = (tag("span", line.right, id=f"play-code-{i}") for i, line in enumerate(lines(first)))
     return section(
         "Change it, break it",
         tag(
@@ -45,7 +45,7 @@ def playground_part(play: Playground) -> Html:
             tag(
                 "pre", tag("code", *code), tabindex="0", role="region", aria_label="The backward pass", class_="wrapped"
             ),
-            tag("p", id="play-fault"),
+            tag("p", tag("span", id="play-fault"), " ", tag("code", id="play-instead")),
             tag("div", _plane(), _curves(), class_="pictures"),
             tag("p", id="play-said", role="status"),
             tag("h3", "Differences of the loss say"),

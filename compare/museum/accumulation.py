@@ -36,6 +36,7 @@ def dropout_in_jax(x):
 
 DROPOUT = Exhibit(
     title="Dropout's backward keeps the scale and forgets the mask",
+    op="dropout",
     source="ddbourgin/numpy-ml #94",
     wrong="dx = dy / (1 - rate)",
     right="dx = dy * mask / (1 - rate)",
@@ -72,6 +73,7 @@ def cut(dy, cache):
 
 GRADIENT_CUT = Exhibit(
     title="An operation without a backward cuts the gradient off in silence",
+    op="bookkeeping",
     source="MLSysBook/TinyTorch, commit 02364f8; huggingface/candle #3568",
     wrong="y = x + f(x, W), where the result of f is not recorded:  dW = 0,  dx = dy",
     right="dW = x.T @ dZ,  dx = dy + dZ @ W.T,  dZ = dy * f'",
@@ -94,6 +96,7 @@ def scaled(x):
 
 RETURNS_INPUT = Exhibit(
     title="Backward returns the input of forward",
+    op="bookkeeping",
     source="explosion/thinc, pull request 492: with_getitem; torch/nn, pull request 344: nn.Padding",
     wrong="return x     # from the enclosing forward",
     right="return dx    # what was just computed",
@@ -154,6 +157,7 @@ def train_heads(version, steps=80):
 
 FIRST_USE = Exhibit(
     title="A value that is used twice gets the gradient of its first use",
+    op="bookkeeping",
     source="TrenTorch, pull request 182",
     wrong="dh = du @ U.T",
     right="dh = du @ U.T + dv @ V.T",
@@ -199,6 +203,7 @@ def one_pass(version):
 
 NEVER_CLEARED = Exhibit(
     title="Parameters' gradients are cleared before a pass, those in between are not",
+    op="bookkeeping",
     source="karpathy/micrograd, pull request 102",
     wrong="clear(parameters);  backward()      # twice on one graph",
     right="clear(every value);  backward()",
@@ -245,6 +250,7 @@ def train_uneven(version, steps=80):
 
 MEAN_OF_MEANS = Exhibit(
     title="Gradient accumulation takes the mean of micro-batches' means",
+    op="bookkeeping",
     source="huggingface/transformers #34191",
     wrong="g = mean over micro-batches of (sum of their gradients / their size)",
     right="g = sum of all gradients / number of all examples (there: tokens)",

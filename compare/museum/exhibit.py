@@ -5,6 +5,7 @@ one and the sound one differ in a line or two, so that whoever reads an exhibit 
 """
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +24,15 @@ Judge = Callable[..., Report]
 class Exhibit:
     """`wrong` and `right` are the lines in question, in our conventions; `source` is where the bug is public.
 
+    `op` is what the wrong line belongs to, one of a few words by which exhibits are found.
+
     `judge`, `train` and `check` are each called with a version; `judge` takes options of the judge's besides. `check`
     is the one that its project relied on, rebuilt here, or, if it is `typical`, a usual one that passes the bug where
     none of the project is known; None without either. `checked` says in words what it does.
     """
 
     title: str
+    op: str
     source: str
     wrong: str
     right: str
@@ -49,6 +53,14 @@ class Exhibit:
     def corrected(self) -> Report:
         """What it says once the bug is mended."""
         return self.judge(self.sound)
+
+    @property
+    def project(self) -> str:
+        """The one that the source names first: owner/name, or what stands before the first number or comma."""
+        owned = re.search(r"[\w.-]+/[\w.-]+", self.source)
+        if owned:
+            return owned[0].removesuffix(",")
+        return re.split(r",| #|: ", self.source)[0]
 
     @property
     def whose_check(self) -> str:

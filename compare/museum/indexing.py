@@ -57,6 +57,7 @@ def train_embedding(version, steps=80):
 
 EMBEDDING_REPEATS = Exhibit(
     title="An embedding forgets all but one use of each row",
+    op="embedding",
     source="ddbourgin/numpy-ml, Embedding._bwd; also nn-zero-to-hero #57, mxnet #9172, HIPS/autograd #39",
     wrong="dW[ids] += dy",
     right="np.add.at(dW, ids, dy)",
@@ -105,6 +106,7 @@ def train_selected(version, steps=60):
 
 SELECTED_KEYS = Exhibit(
     title="Sparse attention: queries that select the same key overwrite its gradient",
+    op="attention",
     source="NVIDIA/cudnn-frontend #385",
     wrong="dkeys[ids] += dscores * queries",
     right="np.add.at(dkeys, ids, dscores * queries)",
@@ -157,6 +159,7 @@ def train_ties(version, steps=80):
 
 MAX_TIES = Exhibit(
     title="Where a maximum is attained twice, both get the whole gradient",
+    op="pooling",
     source="Theano/Theano #4568",
     wrong="dx = dy * (x == max(x))",
     right="dx = dy at the first maximum, 0 elsewhere (or shared between equals)",
@@ -210,6 +213,7 @@ def added(dy, cache):
 
 OVERLAPPING = Exhibit(
     title="Max pooling: overlapping windows overwrite each other's gradient",
+    op="pooling",
     source="FluxML/Flux.jl #1197, mended in FluxML/NNlib.jl",
     wrong="dx[winners] = dy",
     right="dx[winners] += dy, once for each window",
@@ -256,6 +260,7 @@ def convolution_backward(start):
 
 CONV_STRIDE = Exhibit(
     title="A convolution's backward forgets the stride",
+    op="convolution",
     source="Kulbear/deep-learning-coursera, pull request 34",
     wrong="start = t",
     right="start = t * stride",

@@ -38,6 +38,7 @@ def shows() -> bool:
 
 NEGATED_IN_PLACE = Exhibit(
     title="np.negative reads a column as if it were contiguous, when it writes to it",
+    op="activation",
     source="NumPy 2.4.6 on x86-64 with AVX-512, as installed: np.negative(view, out=view)",
     wrong="np.negative(dx[0, :, 0], out=dx[0, :, 0])",
     right="dx[0, :, 0] = -dx[0, :, 0]",

@@ -87,6 +87,7 @@ def in_inference_mode(version):
 
 CONSTANT_STATISTICS = Exhibit(
     title="Batch norm's mean and variance are taken for constants",
+    op="batch norm",
     source="facebookresearch/CrypTen, pull request 143",
     wrong="dx = scale * dn,  n = (x - mean) * scale,  dn = dy * weight",
     right="dx = scale * (dn - mean(dn) - n * mean(dn * n))",
@@ -111,6 +112,7 @@ def only_parameters_match(version):
 
 MEAN_SUMMED = Exhibit(
     title="Batch norm sums over the batch where it should average",
+    op="batch norm",
     source="mlpack/mlpack #1923, pull request 1930; the formula as in pull request 1327",
     wrong="dx = scale * (dn - sum(dn) - n * mean(dn * n))",
     right="dx = scale * (dn - mean(dn) - n * mean(dn * n))",
@@ -139,6 +141,7 @@ def within_a_half(version):
 
 MEAN_TWICE = Exhibit(
     title="Layer norm subtracts the mean of its gradient twice",
+    op="layer norm",
     source="tenstorrent/tt-metal #53204, pull request 53215",
     wrong="dx = scale * (dn - 2 * mean(dn) - n * mean(dn * n))",
     right="dx = scale * (dn - mean(dn) - n * mean(dn * n))",
@@ -160,6 +163,7 @@ MEAN_TWICE = Exhibit(
 
 CONSTANT_DEVIATION = Exhibit(
     title="Layer norm's deviation is taken for a constant",
+    op="layer norm",
     source="MLSysBook/TinyTorch, commit 02364f8",
     wrong="dx = scale * (dn - mean(dn))",
     right="dx = scale * (dn - mean(dn) - n * mean(dn * n))",
@@ -194,6 +198,7 @@ def by_rows(axes):
 
 ROWS_OF_A_BATCH = Exhibit(
     title="Layer norm takes everything after the first axis for one row",
+    op="layer norm",
     source="flagos-ai/FlagGems #5392",
     wrong="rows = x.shape[0];  columns = x.size // rows",
     right="columns = weight.size;  rows = x.size // columns",
@@ -266,6 +271,7 @@ def within_two_hundredths(version):
 
 OVERWRITES = Exhibit(
     title="Layer norm's backward overwrites what micro-batches should accumulate",
+    op="layer norm",
     source="karpathy/llm.c, pull request 408",
     wrong="dweight[...] = sum(dy * n)",
     right="dweight[...] += sum(dy * n)",

@@ -52,6 +52,7 @@ def descent(*, last_layer_first):
 
 STALE_WEIGHTS = Exhibit(
     title="The last layer is updated before the error goes back through it",
+    op="optimizer",
     source="zero_to_gpt #12; data-science-from-scratch #31; Toy-Neural-Network-JS #72",
     wrong="W2 -= rate * dW2;   dA1 = dZ2 @ W2.T",
     right="dA1 = dZ2 @ W2.T;   W2 -= rate * dW2",
@@ -117,6 +118,7 @@ def train_adam(step, steps=80):
 
 ADAM_MULTIPLIES = Exhibit(
     title="Adam multiplies by its bias correction",
+    op="optimizer",
     source="karpathy/convnetjs, pull requests 70 and 107",
     wrong="m_hat = m * (1 - beta1**t);   v_hat = v * (1 - beta2**t)",
     right="m_hat = m / (1 - beta1**t);   v_hat = v / (1 - beta2**t)",
@@ -134,6 +136,7 @@ ADAM_MULTIPLIES = Exhibit(
 
 ADAM_CONSTANT = Exhibit(
     title="Adam corrects as if every step were its first",
+    op="optimizer",
     source="eriklindernoren/ML-From-Scratch #35",
     wrong="m_hat = m / (1 - beta1);      v_hat = v / (1 - beta2)",
     right="m_hat = m / (1 - beta1**t);   v_hat = v / (1 - beta2**t)",
@@ -151,6 +154,7 @@ ADAM_CONSTANT = Exhibit(
 
 ADAM_AHEAD = Exhibit(
     title="Adam's count begins at 1 and is raised before it is used",
+    op="optimizer",
     source="CS231n #179",
     wrong="t = 1;  each step: t += 1, then 1 - beta**t",
     right="t = 0;  each step: t += 1, then 1 - beta**t",

@@ -39,6 +39,7 @@ def first_weights_match(version):
 
 BIAS_MEAN = Exhibit(
     title="The bias's gradient is a mean over the batch",
+    op="dense",
     source="kvfrans/notes #5",
     wrong="db1 = dZ1.mean(axis=0)",
     right="db1 = dZ1.sum(axis=0)    # 1/m is in dZ already",
@@ -62,6 +63,7 @@ def train_tuned(version):
 
 LOSS_AVERAGED = Exhibit(
     title="The loss is averaged over the examples, its gradient is not",
+    op="loss",
     source="dennybritz/nn-from-scratch #13",
     wrong="J = sum(losses) / m;  dZ2 = P - y",
     right="J = sum(losses) / m;  dZ2 = (P - y) / m",
@@ -79,6 +81,7 @@ LOSS_AVERAGED = Exhibit(
 
 MSE_WITHOUT_TWO = Exhibit(
     title="The squared error's derivative has lost its 2",
+    op="loss",
     source="Deep-ML, DML-OpenProblem #54",
     wrong="J = mean(r**2);  dr = r / n",
     right="J = mean(r**2);  dr = 2 * r / n",
@@ -108,6 +111,7 @@ def train_ten(step):
 
 AVERAGED_TWICE = Exhibit(
     title="Divided by the batch twice: by the mean loss, then by the optimizer",
+    op="loss",
     source="d2l-ai/d2l-en, pull request 1000",
     wrong="J = mean(losses);  W -= rate * dW / m",
     right="J = mean(losses);  W -= rate * dW",
@@ -125,6 +129,7 @@ AVERAGED_TWICE = Exhibit(
 
 ONE_BIAS_FOR_ALL = Exhibit(
     title="One number for every bias",
+    op="dense",
     source="rasbt/stat453 #5",
     wrong="db1 = np.sum(dZ1)    # a scalar, broadcast by the update",
     right="db1 = np.sum(dZ1, axis=0)",
@@ -140,6 +145,7 @@ ONE_BIAS_FOR_ALL = Exhibit(
 
 BIAS_FROM_WEIGHTS = Exhibit(
     title="The bias's gradient is a sum of the weight's",
+    op="dense",
     source="Natural Language Processing Specialization, course 2, week 4 (rust0258 #62 and #64)",
     wrong="db1 = (x.T @ dZ1).sum(axis=0)",
     right="db1 = dZ1.sum(axis=0)",
@@ -170,6 +176,7 @@ def unsummed_bias(dy, cache):
 
 BIAS_UNSUMMED = Exhibit(
     title="The bias's gradient is not summed over the batch",
+    op="dense",
     source="mlpack/mlpack, pull request 3679",
     wrong="dbias = dy",
     right="dbias = dy.sum(axis=0, keepdims=True)    # bias: (1, outputs)",
@@ -230,6 +237,7 @@ def classifiers_match(version):
 
 K_OUTPUTS = Exhibit(
     title="With k outputs, the gradient is k times that of the loss",
+    op="loss",
     source="scikit-learn/scikit-learn, issue 8349: MLPRegressor",
     wrong="dZ2 = (A2 - y) / m         # for every loss",
     right="dZ2 = (A2 - y) / (m * k)   # for a squared error averaged over k outputs",

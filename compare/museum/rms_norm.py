@@ -45,6 +45,7 @@ train = trainer(rms_norm, weights=(np.ones(16),), rate=0.2)
 
 WITHOUT_GAIN = Exhibit(
     title="RMS norm's input gradient forgets the gain",
+    op="RMS norm",
     source="karpathy/llm.c, pull request 763, of a reviewer's own implementation",
     wrong="dn = dy;            dx = scale * (dn - n * mean(dn * n))",
     right="dn = dy * weight;   dx = scale * (dn - n * mean(dn * n))",
@@ -60,6 +61,7 @@ WITHOUT_GAIN = Exhibit(
 
 ALONG_COLUMNS = Exhibit(
     title="RMS norm's correction of each row is spread along columns",
+    op="RMS norm",
     source="BobMcDear/attorch #17",
     wrong="dx = scale * dn + 2 * x * slope          # slope: (rows,)",
     right="dx = scale * dn + 2 * x * slope[:, None]",
@@ -92,6 +94,7 @@ def after_32_steps(version):
 
 NO_WEIGHT_GRADIENT = Exhibit(
     title="RMS norm returns no gradient for its gain",
+    op="RMS norm",
     source="unslothai/unsloth #4533, pull request 4550",
     wrong="return dx, None",
     right="return dx, sum(dy * n)",

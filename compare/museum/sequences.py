@@ -46,6 +46,7 @@ def train_scores(version, steps=60):
 
 MISASSIGNED = Exhibit(
     title="Grouped attention: backward divides heads among keys by the wrong count",
+    op="attention",
     source="XunhaoLai/native-sparse-attention-triton #27",
     wrong="key_head = head % queries_per_key",
     right="key_head = head % key_heads",
@@ -110,6 +111,7 @@ def train_running(version, steps=60):
 
 AVERAGED_OVER_TIME = Exhibit(
     title="A recurrent weight's gradient is averaged over time, its loss is summed",
+    op="recurrence",
     source="datascience.stackexchange.com, question 30850",
     wrong="dw = mean over t of dz_t * h_(t-1)",
     right="dw = sum over t of dz_t * h_(t-1)",

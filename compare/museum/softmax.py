@@ -57,6 +57,7 @@ trained = trainer(forward, shape=(16,), rate=3.0)
 
 DIAGONAL = Exhibit(
     title="Softmax's derivative is p (1 - p), as if each output had an input of its own",
+    op="softmax",
     source="eriklindernoren/ML-From-Scratch #71, pull request 125",
     wrong="dz = dp * p * (1 - p)",
     right="dz = p * (dp - sum(p * dp))",
@@ -74,6 +75,7 @@ DIAGONAL = Exhibit(
 
 COPIED = Exhibit(
     title="Softmax's backward copies its output gradient",
+    op="softmax",
     source="pjreddie/darknet, pull request 96",
     wrong="dz = dp",
     right="dz = p * (dp - sum(p * dp))",
@@ -127,6 +129,7 @@ def train_likelihood(version, steps=80):
 
 LOG_SOFTMAX = Exhibit(
     title="Log-softmax's derivative is right only if the output gradient sums to -1",
+    op="softmax",
     source="mlpack/mlpack #2360, #3468 and #3470",
     wrong="dz = dy + exp(y)",
     right="dz = dy - exp(y) * sum(dy)",
@@ -182,6 +185,7 @@ def train_weighted(version, steps=80):
 
 FIRST_WEIGHT = Exhibit(
     title="Every token's gradient is weighted by the first token's",
+    op="loss",
     source="linkedin/Liger-Kernel #968, pull request 1298",
     wrong="dz = dlosses[0] * (p - y)",
     right="dz = dlosses[:, None] * (p - y)",
@@ -221,6 +225,7 @@ def sound_gelu(dy, x):
 
 GELU_MIXED = Exhibit(
     title="GELU goes forward by one approximation and back by another",
+    op="activation",
     source="MLSysBook/TinyTorch, commit 02364f8",
     wrong="y = x * sigmoid(1.702 * x);  dx = dy * (derivative of the tanh form)",
     right="y = x * sigmoid(1.702 * x);  dx = dy * (s + 1.702 * x * s * (1 - s)),  s = sigmoid(1.702 * x)",
@@ -249,6 +254,7 @@ def accuracy_rises(version):
 
 LOST_MINUS = Exhibit(
     title="The loss has lost its minus sign, and the gradients have not",
+    op="loss",
     source="the notebook that this project began with: docs/notebook.md, row minus-sign",
     wrong="J = sum(y * log(P)) / m;   dZ2 = (P - y) / m",
     right="J = -sum(y * log(P)) / m;  dZ2 = (P - y) / m",

@@ -37,6 +37,11 @@ class Visit:
         return bool(self.report.diagnoses)
 
     @property
+    def cause(self) -> str:
+        """What the judge calls it, in a word or two."""
+        return self.report.diagnoses[0].kind.replace("-", " ") if self.report.diagnoses else "none named"
+
+    @property
     def as_it_should_be(self) -> bool:
         return self.caught and self.explained and self.corrected.verdict is Verdict.AGREE
 
@@ -80,7 +85,7 @@ class Visit:
         texts = ("title", "source", "wrong", "right", "unseen", "lesson", "checked")
         with_bug, without = self.curves
         return plain(
-            {"name": self.name}
+            {"name": self.name, "op": e.op, "cause": self.cause, "project": e.project}
             | {text: getattr(e, text) for text in texts}
             | {
                 "report": self.report.to_dict(),
@@ -132,6 +137,14 @@ class Tour:
 
     def to_dict(self) -> dict[str, Any]:
         return {"summary": self.sentence, "exhibits": [visit.to_dict() for visit in self.visits]}
+
+
+SECONDS_EACH = 0.25  # an exhibit takes a sixth of a second, of a machine that has nothing else to do
+
+
+def expected_seconds() -> float:
+    """How long all exhibits take, about."""
+    return SECONDS_EACH * len(EXHIBITS)
 
 
 def tour(progress: Callable[[str, int], None] = lambda what, done: None) -> Tour:

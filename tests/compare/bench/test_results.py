@@ -112,6 +112,7 @@ def test_a_ratio_stands_beside_its_spread_and_the_load():
         ([5e-4] * 9, 4.4e-2, "took 44 ms a step when it got ready, and 500 µs in the median"),
         ([4.4e-2] * 8 + [5e-4], 4.4e-2, "took 500 µs a step in round 9, and 44 ms in the median"),
         ([1.0, 1.4, 0.8, 2.0], 1.5, None),
+        ([5e-4], 4.4e-2, None),
     ],
 )
 def test_who_is_many_times_off_in_one_round_is_flagged(rounds, ready, said):

@@ -187,6 +187,39 @@ def test_an_address_that_names_none_leads_to_the_list(visit, museum):
         assert not visit(museum, fragment).locator("#unknown").is_visible()
 
 
+def listed(museum):
+    return museum.eval_on_selector_all(
+        "#all tbody tr", "all => all.filter(r => !r.hidden).map(r => r.cells[0].innerText)"
+    )
+
+
+def test_exhibits_are_found_by_words_and_by_op_cause_and_project(visit, museum):
+    shown = visit(museum)
+    titles = {name: EXHIBITS[name].title for name in NAMES}
+    assert listed(shown) == list(titles.values())
+    shown.fill("#search", "softmax")
+    found = listed(shown)
+    assert titles["softmax-copied"] in found
+    assert titles["conv-stride"] not in found
+    assert shown.locator("#found").inner_text() == f"{len(found)} of {len(NAMES)}"
+    shown.fill("#search", "COPIES  softmax")
+    assert listed(shown) == [titles["softmax-copied"]]
+    shown.fill("#search", "no such words")
+    assert listed(shown) == []
+    shown.fill("#search", "")
+    shown.select_option("#by-op", "optimizer")
+    assert listed(shown) == [titles[name] for name in NAMES if EXHIBITS[name].op == "optimizer"]
+    shown.select_option("#by-project", "karpathy/convnetjs")
+    assert listed(shown) == [titles["adam-multiplies"]]
+    shown.click("#all a[href='#adam-multiplies']")
+    assert shown_exhibits(shown) == ["adam-multiplies"]
+    shown.select_option("#by-op", "")
+    shown.select_option("#by-project", "")
+    shown.select_option("#by-cause", seen("adam-multiplies").cause)
+    assert titles["adam-multiplies"] in listed(shown)
+    assert titles["bias-mean"] not in listed(shown)
+
+
 def test_on_paper_everything_is_dark_on_white(visit, museum):
     shown = visit(museum, color_scheme="dark")
     shown.emulate_media(media="print", color_scheme="dark")

@@ -131,3 +131,20 @@ def test_what_is_barred_would_be_found(opened):
     page.evaluate("document.querySelector('label').remove()")
     page.evaluate("document.querySelector('.judged').style.color = '#ddd'")
     assert {fault.partition(":")[0] for fault in serious_faults(page)} >= {"label", "color-contrast"}
+
+
+def test_on_a_phone_the_pictures_stay_with_the_slider_and_code_shows_that_it_scrolls(opened):
+    page = opened(PHONE)
+    for place in ("#step-Z1", "#step-db1", "#why"):
+        page.locator(place).evaluate("element => element.scrollIntoView({behavior: 'instant'})")
+        for part in ("#moment", ".stage svg >> nth=0", ".stage svg >> nth=1"):
+            box = page.locator(part).bounding_box()
+            assert box is not None
+            assert 0 <= box["y"] <= PHONE["height"] / 3
+    wide = page.locator(".lines pre").evaluate_all(
+        "all => all.filter(pre => pre.scrollWidth > pre.clientWidth)[0].id || 1"
+    )
+    assert wide  # there is a line to which it applies
+    shadow = page.locator(".lines pre").first.evaluate("pre => getComputedStyle(pre).backgroundAttachment")
+    assert "scroll" in shadow.split(", ")
+    assert page.locator(".lines pre code").first.evaluate("code => getComputedStyle(code).whiteSpace") == "pre"

@@ -87,7 +87,7 @@ def test_differences_convict_the_lines_that_are_broken_and_no_others(opened, act
         assert page.locator("#play-judge").inner_text() == f"what is said of {line or 'nothing'}"
         right, wrong = next(((one.right, one.wrong) for one in lines(activation) if one.name == line), ("", ""))
         assert page.locator("#play-all pre .broken").all_inner_texts() == ([wrong] if line else [])
-        assert right in page.locator("#play-fault").inner_text()
+        assert page.locator("#play-instead").inner_text() == right
 
 
 def test_every_choice_changes_what_training_does(opened):

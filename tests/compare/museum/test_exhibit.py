@@ -19,6 +19,7 @@ def cube(x):
 judged = by_vjp(cube, lambda x: x**3, X)
 EXHIBIT = Exhibit(
     title="A cube's derivative",
+    op="cube",
     source="made up",
     wrong="2 * x",
     right="3 * x**2",
@@ -68,3 +69,18 @@ def test_a_version_that_is_a_step_is_judged_over_its_batches():
     judge = by_steps(step(0.1), {"w": np.array([0.5, -1.0])}, [(X,), (2 * X,)])
     assert judge(step(0.1)).verdict is Verdict.AGREE
     assert judge(step(0.2)).verdict is Verdict.DISAGREE
+
+
+@pytest.mark.parametrize(
+    ("source", "project"),
+    [
+        ("kvfrans/notes #5", "kvfrans/notes"),
+        ("karpathy/llm.c, pull request 763, of a reviewer's own implementation", "karpathy/llm.c"),
+        ("mlpack/mlpack #2360, #3468 and #3470", "mlpack/mlpack"),
+        ("CS231n #179", "CS231n"),
+        ("Deep-ML, DML-OpenProblem #54", "Deep-ML"),
+        ("zero_to_gpt #12; data-science-from-scratch #31", "zero_to_gpt"),
+    ],
+)
+def test_a_project_is_what_the_source_names_first(source, project):
+    assert replace(EXHIBIT, source=source).project == project

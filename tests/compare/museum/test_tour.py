@@ -7,7 +7,7 @@ import pytest
 from compare.errors import BadInput
 from compare.judge.reports.verdict import Verdict
 from compare.museum import EXHIBITS, MODULES
-from compare.museum.tour import Tour, sparkline, tour, visit
+from compare.museum.tour import Tour, expected_seconds, sparkline, tour, visit
 from tests.compare.museum.exhibits import seen
 
 
@@ -80,3 +80,14 @@ def test_sparklines_are_on_one_scale():
     assert sparkline([2.0, 2.0], [2.0, 2.0]) == "▁▁"
     assert len(sparkline(list(range(1000)), [0, 999])) == 40
     assert sparkline([1.0], [0.0, 2.0]) == "▅"
+
+
+def test_a_visit_has_the_words_by_which_it_is_found():
+    value = seen("bias-mean").to_dict()
+    assert (value["op"], value["project"]) == ("dense", "kvfrans/notes")
+    assert value["cause"] == seen("bias-mean").report.diagnoses[0].kind.replace("-", " ")
+
+
+def test_all_of_it_takes_less_than_twenty_seconds():
+    """As it is announced; `time backproof museum` tells whether it is so."""
+    assert 5 < expected_seconds() < 20
