@@ -75,7 +75,7 @@ def by_hand(activation: str, broken: str = "") -> Callable[..., tuple[float, dic
         Z2 = parameters["W2"] @ A1 + parameters["b2"][:, np.newaxis]
         made = {"x": x, "y": y, "m": x.shape[1], "W2": parameters["W2"], "Z1": Z1, "A1": A1, "A2": sigmoid(Z2)[0]}
         exec(program, made)
-        loss = manual.compute_loss(Z2, y)
+        loss = float(manual.compute_loss(Z2, y))
         gradients = {name: made[f"d{name}"] for name in ("W1", "W2", "b1", "b2")}
         return loss, gradients, {name: made[f"d{name}"] for name in ("Z2", "A1", "Z1")}
 

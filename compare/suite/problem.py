@@ -39,8 +39,9 @@ class Problem:
         held_out = order[::4] if len(x) >= 8 else order[:0]
         training = np.setdiff1d(order, held_out)
         x = _standardized(name, x, training)
-        parts = (part[rows].T for rows in (training, held_out) for part in (x, y))
-        return cls(name, *(np.ascontiguousarray(part) for part in parts))
+        split = [np.ascontiguousarray(part[rows].T) for rows in (training, held_out) for part in (x, y)]
+        train_x, train_y, test_x, test_y = split
+        return cls(name, train_x, train_y, test_x, test_y)
 
     def astype(self, dtype: np.dtype) -> Self:
         arrays = (self.train_x, self.train_y, self.test_x, self.test_y)

@@ -4,11 +4,14 @@ import json
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import compare.lesson
+import compare.lesson.playground
 import manual
 from compare.cli.terminal import width
+from compare.lesson.playground import Playground
 from compare.lesson.text import as_text
 from tests.command import assert_no_traceback, assert_refused, invoke
 
@@ -40,7 +43,13 @@ def test_a_fault_by_hand_is_said_and_ends_with_status_1(monkeypatch, tmp_path):
         return gradients | {"W1": 1.001 * gradients["W1"]}
 
     monkeypatch.setattr(manual, "backpropagation", wrong)
+    asked = []
+    made = Playground(
+        {"moons": (np.zeros((2, 3)), np.zeros((1, 3)))}, {}, 4
+    )  # which is judged in tests/compare/lesson/test_playground.py
+    monkeypatch.setattr(compare.lesson.playground, "playground", lambda plane, *, seed: asked.append(seed) or made)
     result = invoke("lesson", "--json", tmp_path / "lesson.json", "--html", tmp_path / "lesson.html")
+    assert asked == [0]
     assert_no_traceback(result)
     assert result.exit_code == 1
     assert result.stdout.startswith("After 0 steps of training: DISAGREE: the gradient of W1: it is 1.001 times")

@@ -6,7 +6,8 @@ import pytest
 import manual
 from compare.judge.gradients import check_gradients
 from compare.judge.reports.verdict import Verdict
-from compare.lesson.playground import ACTIVATIONS, by_hand, lines, loss_in_jax
+from compare.lesson.content import Plane
+from compare.lesson.playground import ACTIVATIONS, by_hand, lines, loss_in_jax, playground
 from compare.platform import precise
 from manual.activations import ACTIVATIONS as RULES
 
@@ -71,3 +72,14 @@ def test_every_wrong_line_changes_what_it_computes(activation):
         changed = {name for name, value in (wrong | between).items() if not np.allclose(value, right[name])}
         assert line.name.removeprefix("d") in changed
         assert changed <= {name.removeprefix("d") for name in NAMES[NAMES.index(line.name) :]}
+
+
+def test_every_line_of_an_activation_is_judged_and_data_in_the_plane_are_offered(monkeypatch):
+    for other in ("relu", "sigmoid"):
+        monkeypatch.delitem(ACTIVATIONS, other)
+    _, x, y = a_problem()
+    play = playground(Plane(x, y, (x[0], x[1])))
+    assert list(play.data) == ["moons", "flower", "data of the lesson"]
+    assert {line: found.verdict for line, found in play.verdicts["tanh"].items()} == {"": "agree"} | dict.fromkeys(
+        NAMES, "disagree"
+    )
