@@ -39,7 +39,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 
 
 
 def plain_text(*parts: RenderableType, width: int | None = None) -> str:
-    """The parts as text, as a terminal without color shows them. A table that is too wide becomes a list of its rows."""
+    """The parts as text, as a terminal without color shows them. A table that is too wide becomes a list of rows."""
     console = Console(file=StringIO(), width=width or _columns.get(), color_system=None)
     for part in parts:
         console.print(Text(part) if isinstance(part, str) else _fitting(part, console))
