@@ -53,6 +53,6 @@ CONTESTANTS = {
     "wrong": Contestant(lambda workload: halving(workload, factor=0.6), "does other work"),
     "nearly": Contestant(lambda workload: halving(workload, factor=0.5001), "rounds"),
     "unable": Contestant(unable, "fails"),
-    "dies": Contestant(lambda workload: halving(workload, ends_after=50), "ends in the middle of it"),
+    "dies": Contestant(lambda workload: halving(workload, ends_after=5), "ends in the middle of it"),
     "absent": Contestant(halving, "is not installed", "a_package_that_nobody_has"),
 }
