@@ -220,8 +220,8 @@ def _faults(pair: Callable[..., TrajectoryFault]) -> list[TrajectoryFault]:
         adam("Adam whose count stands still", _state_step(_adam, advance=0), kinds="bias-correction frozen",
              wrong_step=1, leaf="count"),
         adam("Adam with epsilon under the root", _state_step(_adam, epsilon=LARGE_EPSILON, inside=True),
-             autodiff_step=_jax_adam_large_epsilon, kinds="update-rule", wrong_step=1),
-        adam("Adam with its betas swapped", _state_step(_adam, betas=BETAS[::-1]), kinds="update-rule", wrong_step=1),
+             autodiff_step=_jax_adam_large_epsilon, kinds="wrong-order", wrong_step=1),
+        adam("Adam with its betas swapped", _state_step(_adam, betas=BETAS[::-1]), kinds="wrong-number", wrong_step=1),
         adam("Adam at twice the learning rate", _state_step(_adam, rate=2 * RATE), kinds="factor", wrong_step=1),
     ]  # fmt: skip
 

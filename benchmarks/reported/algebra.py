@@ -90,6 +90,7 @@ def solve_dropped(broken: bool) -> tuple[Any, ...]:
     "vjp",
     "a",
     "With unit_diagonal the diagonal is not read, but has a gradient.",
+    "wrong-mask",
 )
 def solve_unit(broken: bool) -> tuple[Any, ...]:
     return solve_triangular(lambda full, db, x: np.tril(full, 0 if broken else -1), unit=True)
@@ -101,6 +102,7 @@ def solve_unit(broken: bool) -> tuple[Any, ...]:
     "vjp",
     "a",
     "With trans=1 the gradient of the matrix is the one for trans=0.",
+    "transpose",
 )
 def solve_transposed(broken: bool) -> tuple[Any, ...]:
     return solve_triangular(lambda full, db, x: np.tril(full.T if broken else full), transposed=True)
@@ -217,7 +219,7 @@ def jacobian_transposed(broken: bool) -> tuple[Any, ...]:
     "jacobian",
     "matrix",
     "The block of the rotation has the opposite sign.",
-    "sign term",
+    "sign term wrong-sign",
 )
 def jacobian_pose(broken: bool) -> tuple[Any, ...]:
     p = np.array([0.4, -1.1, 0.8])
@@ -235,6 +237,7 @@ def jacobian_pose(broken: bool) -> tuple[Any, ...]:
     "jacobian",
     "matrix",
     "A block of the analytical Jacobian is full of ones instead of being the unit matrix.",
+    "broadcast",
 )
 def jacobian_ones(broken: bool) -> tuple[Any, ...]:
     j, a = normal(6, 4), normal(3, 3, seed=1) + 3 * np.eye(3)

@@ -184,7 +184,7 @@ def cummax(broken: bool) -> tuple[Any, ...]:
     "jvp",
     "tangent",
     "The tangent of a complex angle is that of the conjugate tangent.",
-    "conjugated term",
+    "conjugated term wrong-sign",
 )
 def angle(broken: bool) -> tuple[Any, ...]:
     def jvp(primals: Any, tangents: Any) -> Any:
@@ -201,7 +201,7 @@ def angle(broken: bool) -> tuple[Any, ...]:
     "vjp",
     "x slope",
     "The branch is told by the output's sign, which a negative slope turns.",
-    "zeros",
+    "zeros wrong-operand",
 )
 def prelu(broken: bool) -> tuple[Any, ...]:
     def forward(x: Any, slope: Any) -> Any:

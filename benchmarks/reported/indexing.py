@@ -156,6 +156,7 @@ def upsample_bilinear(broken: bool) -> tuple[Any, ...]:
     "vjp",
     "x",
     "The gradient is read from neighboring outputs, as if the stride were 1.",
+    "wrong-stride",
 )
 def transposed_convolution(broken: bool) -> tuple[Any, ...]:
     def forward(x: Any, w: Any) -> Any:
@@ -216,6 +217,7 @@ def convolution_averaged(broken: bool) -> tuple[Any, ...]:
     "vjp",
     "w",
     "The weight gradient takes the dilation for the stride, and the stride for the dilation.",
+    "wrong-stride",
 )
 def convolution_swapped(broken: bool) -> tuple[Any, ...]:
     def backward(dy: Any, cache: Any) -> Any:
@@ -265,6 +267,7 @@ def convolution_grouped(broken: bool) -> tuple[Any, ...]:
     "vjp",
     "w",
     "The last column of the weight gradient equals the first, as if padding had been read there.",
+    "copied",
 )
 def convolution_depthwise(broken: bool) -> tuple[Any, ...]:
     def padded(x: Any, lib: Any) -> Any:
@@ -323,7 +326,7 @@ def pooling_returns(broken: bool) -> tuple[Any, ...]:
     "vjp",
     "a",
     "Every entry within 0.01 of the maximum is taken for it.",
-    "ties",
+    "ties wrong-mask",
 )
 def max_close(broken: bool) -> tuple[Any, ...]:
     def backward(dy: Any, a: Any) -> Any:

@@ -70,7 +70,7 @@ def dice(p: Any, t: Any, smooth: float = 1e-4) -> Any:
     "gradients",
     "p",
     "The quotient rule has a plus for its minus.",
-    "term",
+    "term wrong-sign",
 )
 def dice_sign(broken: bool) -> tuple[Any, ...]:
     def hand(q: Any, t: Any) -> Any:
@@ -111,6 +111,7 @@ def dice_axis(broken: bool) -> tuple[Any, ...]:
     "gradients",
     "p",
     "The loss is smoothed, its derivative is not.",
+    "missing-term",
 )
 def dice_smooth(broken: bool) -> tuple[Any, ...]:
     def smoothed(p: Any, t: Any) -> Any:
@@ -131,6 +132,7 @@ def dice_smooth(broken: bool) -> tuple[Any, ...]:
     "gradients",
     "loss",
     "The terms of the denominator are not squared.",
+    "missing-operation",
 )
 def dice_squares(broken: bool) -> tuple[Any, ...]:
     def hand(q: Any, t: Any) -> Any:
@@ -160,7 +162,7 @@ def smoothed_loss(p: Any, y: Any) -> Any:
     "gradients",
     "loss",
     "The uniform part of the smoothed loss counts rows that are ignored.",
-    "missing-mask",
+    "missing-mask wrong-order wrong-operand",
 )
 def smoothing_ignored(broken: bool) -> tuple[Any, ...]:
     def hand(p: Any, y: Any) -> Any:
@@ -201,6 +203,7 @@ def ignored_gradient(broken: bool) -> tuple[Any, ...]:
     "gradients",
     "loss",
     "The rows that should be ignored are the only ones that count.",
+    "wrong-mask",
 )
 def mask_inverted(broken: bool) -> tuple[Any, ...]:
     def hand(p: Any, y: Any) -> Any:
@@ -246,7 +249,7 @@ def distillation_mean(broken: bool) -> tuple[Any, ...]:
     "gradients",
     "loss",
     "The soft loss is not multiplied by the square of the temperature.",
-    "factor",
+    "factor missing-factor",
 )
 def distillation_temperature(broken: bool) -> tuple[Any, ...]:
     target = softmax(normal(6, 4, seed=1))
@@ -259,6 +262,7 @@ def distillation_temperature(broken: bool) -> tuple[Any, ...]:
     "gradients",
     "loss",
     "Beta moves the border between the branches, but scales neither of them.",
+    "missing-factor",
 )
 def smooth_l1(broken: bool) -> tuple[Any, ...]:
     beta = 0.7
@@ -303,7 +307,7 @@ def binomial(broken: bool) -> tuple[Any, ...]:
     "gradients",
     "theta",
     "The sum over examples lacks the factor x_j, so that all features have the same.",
-    "broadcast missing-sum",
+    "broadcast missing-sum missing-factor",
 )
 def logistic(broken: bool) -> tuple[Any, ...]:
     def hand(p: Any, x: Any, y: Any) -> Any:
@@ -346,7 +350,7 @@ def rbf_length(broken: bool) -> tuple[Any, ...]:
     "gradients",
     "x",
     "The gradient with respect to the input is divided by the length scales, not by their squares.",
-    "wrong-factor",
+    "wrong-factor missing-factor",
 )
 def rbf_input(broken: bool) -> tuple[Any, ...]:
     def hand(p: Any, points: Any, scale: Any) -> Any:

@@ -20,6 +20,7 @@ fault = into(FAULTS)
     "vjp",
     "backwards",
     "The output gradient is overwritten by the input gradient before the other direction has used it.",
+    "wrong-operand",
 )
 def bidirectional(broken: bool) -> tuple[Any, ...]:
     def backward(dy: Any, cache: Any) -> Any:
@@ -85,7 +86,7 @@ def zoneout(broken: bool) -> tuple[Any, ...]:
     "vjp",
     "x u",
     "The gradient of a later state is not handed to the state before.",
-    "other-quantity",
+    "other-quantity missing-term missing-path",
 )
 def truncated(broken: bool) -> tuple[Any, ...]:
     def forward(x: Any, u: Any) -> Any:
@@ -196,7 +197,7 @@ def attention_scale(broken: bool) -> tuple[Any, ...]:
     "vjp",
     "output",
     "Where the fused kernel cannot be used, no mask is applied.",
-    "misplaced",
+    "misplaced missing-mask",
 )
 def causal(broken: bool) -> tuple[Any, ...]:
     mask = np.tri(5, dtype=bool)
@@ -302,6 +303,7 @@ def group_norm(broken_dx: bool, broken_weight: bool) -> tuple[Any, ...]:
     "vjp",
     "x",
     "With more than one spatial axis the means of the backward pass divide by the wrong count.",
+    "wrong-number",
 )
 def group_norm_count(broken: bool) -> tuple[Any, ...]:
     return group_norm(broken, False)

@@ -74,7 +74,7 @@ def update(name: str, source: str, wrong: str, slots: int, kinds: str = "", plac
     "pytorch/pytorch#22628",
     "Epsilon is added before the correction of the second moment.",
     2,
-    "update-rule",
+    "update-rule wrong-order",
 )
 def adam_epsilon(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     m, v = BETAS[0] * state[0] + (1 - BETAS[0]) * g, BETAS[1] * state[1] + (1 - BETAS[1]) * g**2
@@ -88,7 +88,7 @@ def adam_epsilon(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any)
     "keras-team/keras#4356",
     "Epsilon is added to the root instead of to what is under it.",
     1,
-    "update-rule",
+    "update-rule wrong-order",
 )
 def rmsprop_epsilon(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     v = 0.9 * state[0] + 0.1 * g**2
@@ -100,7 +100,7 @@ def rmsprop_epsilon(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: A
     "ml-explore/mlx#473",
     "Dampening is applied at the first step, too, when there is no momentum yet.",
     1,
-    "factor momentum update-rule",
+    "factor momentum update-rule missing-mask",
 )
 def dampening(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     share = 0.7 if broken else lib.where(t == 1, 1.0, 0.7)
@@ -125,7 +125,7 @@ def momentum_average(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: 
     "deeplearning4j/nd4j#1239",
     "The average is (rho E + (1 - rho)) g^2 instead of rho E + (1 - rho) g^2.",
     2,
-    "update-rule",
+    "update-rule wrong-order",
 )
 def adadelta(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     squares = (0.9 * state[0] + 0.1) * g**2 if broken else 0.9 * state[0] + 0.1 * g**2
@@ -138,7 +138,7 @@ def adadelta(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> 
     "BRML/climin#29",
     "The step of before is multiplied by the step rate for a second time.",
     2,
-    "momentum update-rule",
+    "momentum update-rule wrong-number",
 )
 def adadelta_momentum(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     squares = 0.9 * state[0] + 0.1 * g**2
@@ -151,7 +151,7 @@ def adadelta_momentum(broken: bool, value: Any, g: Any, state: Any, t: Any, lib:
     "frgfm/holocron#1",
     "The corrected average takes the place of the average, so that corrections accumulate.",
     2,
-    "factor bias-correction update-rule",
+    "factor bias-correction update-rule wrong-operand",
     "state.W.0 state.b.0",
 )
 def corrected_in_place(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
@@ -166,7 +166,7 @@ def corrected_in_place(broken: bool, value: Any, g: Any, state: Any, t: Any, lib
     "FluxML/Flux.jl#1962",
     "Neither moment is corrected for its start at 0.",
     2,
-    "bias-correction update-rule",
+    "bias-correction update-rule missing-factor",
 )
 def adabelief(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     m = BETAS[0] * state[0] + (1 - BETAS[0]) * g
@@ -211,7 +211,7 @@ def decay_unscaled(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: An
     "e-sensing/torchopt#14",
     "The decay is subtracted without being multiplied by the parameter.",
     2,
-    "weight-decay update-rule",
+    "weight-decay update-rule missing-factor",
 )
 def decay_constant(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     step, state = adamw(value, g, state, t, lib)
@@ -223,7 +223,7 @@ def decay_constant(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: An
     "aiqm/torchani#261",
     "What decays is the parameter after the step, and not before it.",
     2,
-    "weight-decay update-rule",
+    "weight-decay update-rule wrong-order",
 )
 def decay_late(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) -> Any:
     step, state = adamw(value, g, state, t, lib)
@@ -287,7 +287,7 @@ def clipping_off(broken: bool) -> tuple[Any, ...]:
     "trajectory",
     "W b",
     "The gradient is taken at the current point.",
-    "momentum update-rule",
+    "momentum update-rule missing-term",
     state=start(1),
 )
 def nesterov(broken: bool) -> tuple[Any, ...]:

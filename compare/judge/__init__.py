@@ -11,6 +11,7 @@ A check passes through these rooms from top to bottom. Each room imports only fr
          |
     diagnosis/      attribution.py   the first wrong quantity, and the side whose gradient does not fit its function
          |          causes.py hypotheses/ evidence.py predictions.py   the cause: predictions compared with the numbers
+         |          edits.py program_words.py   single edits of the traced program; its values in words
          |          update_rules.py  the cause of a wrong training step
          |          matrices.py second_order.py   the cause of a wrong matrix; second derivatives that are left out
          |
@@ -30,6 +31,7 @@ A check passes through these rooms from top to bottom. Each room imports only fr
     program/        trace.py         the loss and its gradient, traced once by JAX
                     numpy_tracing.py numpy_names.py   the same for a function in NumPy
                     plan.py line.py blocks.py   evaluation in NumPy: step by step, along a line, in blocks
+                    evaluated.py     evaluation with all values kept, and again with a few operations changed
                     decisions.py     floor, comparisons and the like, repeated from run to run
                     primitives/      one table with the rules of each operation
 

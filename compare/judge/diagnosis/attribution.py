@@ -9,6 +9,7 @@ import numpy as np
 
 from compare.errors import CodeUnderTestFailed
 from compare.judge.diagnosis.causes import diagnose, shape_or_dtype
+from compare.judge.diagnosis.edits import Effort
 from compare.judge.diagnosis.evidence import DECISIVE, Evidence, gather
 from compare.judge.diagnosis.hypotheses.constants import name_constant
 from compare.judge.evaluation.finite_differences import (
@@ -69,7 +70,7 @@ def _beside(check: Check, point: Point) -> Point | None:
 
 
 def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[Diagnosis]]:
-    alone = judge_alone(check, point)
+    alone, effort = judge_alone(check, point), Effort()
     actual, expected = point.actual, leaves_by_path(point.parameters)
     # A gradient that is right is so though the intermediate that was returned beside it is wrong; and where a point may
     # not convict, nothing is to be explained.
@@ -99,10 +100,11 @@ def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[
         else:
             with np.errstate(all="ignore"):
                 both = (right, value) if side == "autodiff" else (value, right)
-                evidence = gather(check, point, path, *both, alone.tolerance[path], row.departure)
-                causes += diagnose(evidence)
-                if wrong == [LOSS] and not causes:
-                    causes += _apart_by_a_constant(check, point, evidence)
+                evidence = gather(check, point, path, *both, alone.tolerance[path], row.departure, effort)
+                if side == "autodiff":  # no edit of JAX's program is what was done by hand
+                    evidence = replace(evidence, traced=None)
+                constant = _apart_by_a_constant(check, point, evidence) if wrong == [LOSS] else []
+                causes += constant or diagnose(evidence)
     first = wrong[0] if wrong else next((row.path for row in point.rows if row.verdict is Verdict.DISAGREE), None)
     # What is about no one quantity comes first, then what is about the first wrong one.
     return first, sorted(causes, key=lambda cause: cause.path not in (None, first))

@@ -8,7 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy.special import ndtr
 
+from compare.judge.diagnosis.edits import Effort, Traced
 from compare.judge.diagnosis.predictions import (
     Term,
     accumulated,
@@ -17,6 +19,7 @@ from compare.judge.diagnosis.predictions import (
     overwriting,
     paths,
     terms,
+    traced_gradient,
 )
 from compare.judge.evaluation.intermediates import tapped_values
 from compare.judge.evaluation.point import Check, Point
@@ -26,6 +29,8 @@ from compare.judge.roundoff.whole import ALONE, Departure
 from compare.pytrees import LOSS, leaves_by_path
 
 SLACK = 4.0  # times the tolerance: a prediction has passed one more computation
+# Of a larger parameter, functions are not tried as factors of its gradient.
+MOST_OF_ITS_OWN = 100_000
 # A prediction is decisive if it leaves no more than this share of the error, ...
 DECISIVE = 0.1
 # ... and if, of all that is tried, one as good is found by chance no more often than this.
@@ -72,8 +77,8 @@ class Evidence:
     of a marked value, what comes back through it; `known` arrays that may stand in its place: values, arguments and
     other gradients; `overwriting`, by which contribution stays, what it would be if contributions overwrote each other;
     `terms` what the terms of sums on the way add to it; `accumulated` what it would be if its last sum were formed in
-    16 bits, and of how many terms; `errors_nearby` its errors at points near by, if asked
-    for. `of_complex`: the last axis has real and imaginary parts; `departure` is what is no rounding
+    16 bits, and of how many terms; `errors_nearby` its errors at points near by, if asked for; `traced` the program
+    that it comes from. `of_complex`: the last axis has real and imaginary parts; `departure` is what is no rounding
     in the whole or a line of it, though every entry may be.
     """
 
@@ -96,6 +101,7 @@ class Evidence:
     terms: Mapping[int, Term] = field(default_factory=dict)
     accumulated: tuple[np.ndarray, int] | None = None
     errors_nearby: Callable[[], np.ndarray | None] | None = None
+    traced: Callable[[], Traced | None] | None = None
     of_complex: bool = False
     departure: Departure | None = None
 
@@ -212,10 +218,27 @@ def in_words(items: list[int]) -> str:
     return ", ".join(map(str, items[:8])) + (", ..." if len(items) > 8 else "")
 
 
+def in_places(wrong: np.ndarray) -> str:
+    """Where the wrong entries are, in words."""
+    for axis in range(wrong.ndim):
+        others = tuple(i for i in range(wrong.ndim) if i != axis)
+        lines = np.flatnonzero(wrong.any(axis=others)) if others else np.flatnonzero(wrong)
+        if 0 < len(lines) <= max(1, wrong.shape[axis] // 4):
+            return f"at {in_words(lines.tolist())} of axis {axis}"
+    return f"in {wrong.sum()} of {wrong.size} entries"
+
+
 def gather(
-    check: Check, point: Point, path: str, came: Any, right: Any, allowed: Any, departure: Departure | None = None
+    check: Check,
+    point: Point,
+    path: str,
+    came: Any,
+    right: Any,
+    allowed: Any,
+    departure: Departure | None = None,
+    effort: Effort | None = None,
 ) -> Evidence:
-    """What is known about one wrong quantity."""
+    """What is known about one wrong quantity. `effort` is shared by all quantities that are explained together."""
     arguments = dict(zip(check.names, (point.parameters, *point.args), strict=True))
     sizes: dict[str, int] = {}
     scalars: dict[str, float] = {}
@@ -236,6 +259,8 @@ def gather(
     marked = tapped_values(check.loss, point.parameters, *point.args)
     values = {name: np.asarray(value) for name, value in marked.items() if not np.iscomplexobj(value)}
     parameters = leaves_by_path(point.parameters)
+    # What is computed of it entry by entry has a factor that is a function of it.
+    own = {path: parameters[path]} if path in parameters and parameters[path].size <= MOST_OF_ITS_OWN else {}
     upstream = point.upstream(check.taps)
     gradients = {name: value for name, value in point.actual.items() if name != LOSS and name not in check.taps}
     known = values | {f"d{name}": value for name, value in (gradients | upstream).items() if name != path} | known
@@ -250,7 +275,7 @@ def gather(
         np.asarray(allowed),
         sizes=sizes,
         scalars=scalars,
-        factors=_factors(values),
+        factors=_factors(values | own),
         alternatives=WhenAsked(
             functools.partial(alternatives, check, point, path),
             sum(3 * value.ndim + len(upstream) for value in upstream.values()) + len(parameters),
@@ -268,6 +293,7 @@ def gather(
         of_complex=of_complex,
         departure=departure,
         errors_nearby=functools.partial(errors_nearby, check, point, path),
+        traced=functools.cache(functools.partial(traced_gradient, check, point, path, effort or Effort())),
     )
 
 
@@ -295,13 +321,23 @@ def _factors(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             f"sigmoid({name}) (1 - sigmoid({name}))": s * (1 - s),
             f"sigmoid({name})": s,
             f"silu'({name})": s * (1 + v * (1 - s)),
-            f"gelu'({name}) in its tanh form": _gelu_slope(v),
-        }
+        } | _gelu_slopes(name, v)
     return factors
 
 
-def _gelu_slope(v: np.ndarray) -> np.ndarray:
-    """The derivative of v (1 + tanh(u)) / 2 with u = sqrt(2 / pi) (v + 0.044715 v**3)."""
+def _gelu_slopes(name: str, v: np.ndarray) -> dict[str, np.ndarray]:
+    """The derivatives of v P(v), P being the normal distribution or its form by tanh; and of both, mixed."""
     root = np.sqrt(2 / np.pi)
     bent = np.tanh(root * (v + 0.044715 * v**3))
-    return 0.5 * (1 + bent) + 0.5 * v * (1 - bent**2) * root * (1 + 3 * 0.044715 * v**2)
+    inner = root * (1 + 3 * 0.044715 * v**2)
+    by_tanh = (bent + 1) / 2, (1 - bent**2) / 2 * inner
+    exact = ndtr(v), np.exp(-(v**2) / 2) / np.sqrt(2 * np.pi)
+    return {
+        f"gelu'({name}) in its tanh form": by_tanh[0] + v * by_tanh[1],
+        f"gelu'({name}) in its exact form": exact[0] + v * exact[1],
+        f"gelu'({name}) of mixed forms, its distribution by tanh and its density exact,": by_tanh[0] + v * exact[1],
+        f"gelu'({name}) of mixed forms, its distribution exact and its density by tanh,": exact[0] + v * by_tanh[1],
+        f"gelu'({name}) of mixed forms, its distribution P exact and its density 2 P (1 - P) u' as by tanh,": (
+            exact[0] + v * 2 * exact[0] * (1 - exact[0]) * inner
+        ),
+    }

@@ -1,5 +1,6 @@
 """What a quantity would have been if the gradient's program had done something else on the way."""
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,10 @@ import jax
 import numpy as np
 
 from compare.errors import CodeUnderTestFailed
+from compare.judge.diagnosis.edits import MOST_ENTRIES, Effort, Traced
+from compare.judge.evaluation.perturbed_points import is_symmetric
 from compare.judge.evaluation.point import Check, Point
+from compare.judge.program.evaluated import Evaluated
 from compare.judge.program.plan import Plan, Step, as_it_is, is_narrow
 from compare.judge.program.primitives.indexing import scatter
 from compare.judge.program.trace import Taps
@@ -313,27 +317,78 @@ def errors_nearby(check: Check, point: Point, path: str, count: int = 8) -> np.n
 
     Rounding is another there, and what is wrong by a formula is as wrong.
     """
-    random = np.random.default_rng(check.seed)
     found = []
+    for there in points_nearby(check, point, count):
+        if path not in there.actual or path == LOSS:
+            return None
+        expected = _gradient(check, there, path, there.parameters, Taps(there.upstream(check.taps)))
+        actual = there.actual[path]
+        if actual.shape != expected.shape:
+            return None
+        found.append(np.asarray(actual, np.float64) - expected)
+    return np.array(found) if len(found) == count else None
+
+
+def traced_gradient(check: Check, point: Point, path: str, effort: Effort) -> Traced | None:
+    """The gradient's program as it is evaluated at a point, and where in it a quantity is; None if it is too large."""
+    plan = _plan(check, point)
+    target = None if plan is None else _place(check, point, plan, path)
+    if plan is None or target is None or plan.entries() > MOST_ENTRIES:
+        return None
+    leaves = jax.tree.leaves(point.parameters)
+    names = dict(zip(plan.inputs, [*leaves_by_path(point.parameters), "origin"], strict=False))
+    rest = [
+        name if label == "value" else f"{name}.{label}"
+        for name, argument in zip(check.names[1:], point.args, strict=True)
+        for label in leaves_by_path(argument)
+    ]
+    names |= dict(zip(plan.inputs[len(leaves) + 1 :], rest, strict=True))
+    given = check.given(*point.args) if check.given else {}
+
+    def evaluated(at: Point) -> Evaluated:
+        inputs = [*jax.tree.leaves(at.parameters), np.float64(0), *jax.tree.leaves(at.args)]
+        return Evaluated(plan, inputs, Taps(given | at.upstream(check.taps)).around)
+
+    def elsewhere() -> list[tuple[Evaluated, np.ndarray, float]]:
+        found = []
+        for there in points_nearby(check, point, 2):
+            came = there.actual.get(path)
+            if came is None or came.shape != np.shape(point.actual[path]) or not np.isfinite(came).all():
+                return []
+            found.append((evaluated(there), np.asarray(came, np.float64), 0.0))
+        return found
+
+    back = {id(step) for step in _backward(plan)}
+    return Traced(evaluated(point), target, names, effort, back, elsewhere=functools.cache(elsewhere))
+
+
+def _place(check: Check, point: Point, plan: Plan, path: str) -> int | None:
+    """Where a quantity is in the gradient's program."""
+    if path == LOSS:
+        return plan.outputs[0]
+    names = list(leaves_by_path(point.parameters))
+    if path in names:
+        return plan.outputs[1 + names.index(path)]
+    mark = "marked" if path in check.outputs else "arrives"
+    return next((s.inputs[0] for s in plan if s.name == mark and s.params["name"] == path), None)
+
+
+def points_nearby(check: Check, point: Point, count: int) -> Iterator[Point]:
+    """Points whose parameters differ by a hundredth, with the hand-written answers; none if they cannot be had."""
+    random = np.random.default_rng(check.seed)
+
+    def moved(leaf: np.ndarray) -> np.ndarray:
+        by = random.standard_normal(leaf.shape)
+        by = (by + np.swapaxes(by, -1, -2)) / 2 if is_symmetric(leaf) else by
+        return (leaf * (1 + 1e-2 * by)).astype(leaf.dtype)
+
     for _ in range(count):
-
-        def moved(leaf: np.ndarray) -> np.ndarray:
-            return (leaf * (1 + 1e-2 * random.standard_normal(leaf.shape))).astype(leaf.dtype)
-
         parameters = jax.tree.map(moved, point.parameters)
         try:
             answer = check.answer(check.by_hand.function(*copies((parameters, *point.args))), parameters)
         except Exception:  # any refusal of another point means the same
-            return None
-        there = Point(parameters, point.args, answer, {}, {}, [], 0)
-        if path not in answer.actual or path == LOSS:
-            return None
-        expected = _gradient(check, there, path, parameters, Taps(there.upstream(check.taps)))
-        actual = answer.actual[path]
-        if actual.shape != expected.shape:
-            return None
-        found.append(np.asarray(actual, np.float64) - expected)
-    return np.array(found)
+            return
+        yield Point(parameters, point.args, answer, {}, {}, [], 0)
 
 
 def _plan(check: Check, point: Point) -> Plan | None:

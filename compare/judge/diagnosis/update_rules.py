@@ -1,5 +1,6 @@
 """Why a training step is wrong, from what the two sides made of the same start."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,9 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from compare.judge.diagnosis.causes import diagnose
+from compare.judge.diagnosis.edits import MOST_ENTRIES, Effort, Traced
 from compare.judge.diagnosis.evidence import Evidence
 from compare.judge.diagnosis.hypotheses.constants import factor_in_words
-from compare.judge.evaluation.steps import Careful, Step, both_leaves
+from compare.judge.diagnosis.hypotheses.edited import edited
+from compare.judge.evaluation.steps import STATE, Careful, Step, both_leaves
+from compare.judge.program.evaluated import Evaluated
 from compare.judge.program.plan import Step as Operation
 from compare.judge.program.plan import as_it_is
 from compare.judge.program.trace import Program
@@ -47,6 +51,7 @@ def _of_one_step(
     clipped = _clipped_one_by_one(before, ours, theirs, [row.path for row in wrong])
     if clipped is not None:
         return [clipped], [row.path for row in wrong]
+    traced = functools.cache(functools.partial(_traced_step, own_step, reference_step, before, batch, Effort()))
     found: list[Diagnosis] = []
     for row in wrong:
         path = row.path
@@ -62,7 +67,15 @@ def _of_one_step(
         rounding = 4 * eps * float(np.max(np.abs(start) + np.abs(moves[1]), initial=0.0))
         allowed = np.full(start.shape, max(row.tolerance, rounding, 1e-300))
         came_by, right_by = moves
-        e = Evidence(path, came_by, right_by, allowed, parameter=start, dtype=starts[path].dtype)
+        e = Evidence(
+            path,
+            came_by,
+            right_by,
+            allowed,
+            parameter=None if path.startswith(STATE) else start,
+            dtype=starts[path].dtype,
+            traced=functools.partial(traced, path),
+        )
         states = tuple(
             {at: leaf for at, leaf in leaves.items() if at.startswith("state.")} for leaves in (starts, came, right)
         )
@@ -70,6 +83,42 @@ def _of_one_step(
         if cause is not None:
             found.append(cause)
     return found, [row.path for row in wrong]
+
+
+def _traced_step(
+    own_step: Careful, reference_step: Step, before: Pytree, batch: tuple[Pytree, ...], effort: Effort, path: str
+) -> Traced | None:
+    """The reference's step as a program, and where in it a leaf is; None if it is too large."""
+    plan = Program(reference_step, before, *batch, narrow_stays=True).plan
+    starts = both_leaves(before)
+    if plan.entries() > MOST_ENTRIES:
+        return None
+    labels = [
+        f"batch[{i}]" if name == "value" else f"batch[{i}].{name}"
+        for i, each in enumerate(batch)
+        for name in leaves_by_path(each)
+    ]
+
+    def evaluated(both: Pytree) -> Evaluated:
+        return Evaluated(plan, [*jax.tree.leaves(both), *jax.tree.leaves(batch)])
+
+    @functools.cache
+    def elsewhere() -> list[tuple[Evaluated, np.ndarray, np.ndarray]]:
+        """After the reference's step, where buffers have something in them."""
+        further = jax.tree.map(np.asarray, reference_step(before, *batch))
+        try:
+            came = both_leaves(own_step.whole(further, *batch))[path]
+        except Exception:  # any refusal of another step means the same
+            return []
+        start = np.asarray(both_leaves(further)[path], np.float64)
+        if came.shape != start.shape or not np.isfinite(came).all():
+            return []
+        return [(evaluated(further), np.asarray(came, np.float64) - start, start)]
+
+    names = dict(zip(plan.inputs, [*starts, *labels], strict=True))
+    target = plan.outputs[list(starts).index(path)]
+    start = np.asarray(starts[path], np.float64)
+    return Traced(evaluated(before), target, names, effort, start=start, elsewhere=elsewhere)
 
 
 def _buffers_are_zero(state: Pytree) -> bool:
@@ -158,6 +207,8 @@ def _causes(
             yield from _bias_correction(e, step)
         yield from _stale_read(e, starts[e.path], reference_step, before, theirs, batch)
         yield from _momentum(e, before[1])
+    if _buffers_are_zero(before[1]):  # where a buffer is 0, many a fault looks like a factor
+        yield from edited(e)
     yield from diagnose(e)
 
 

@@ -329,6 +329,10 @@ class Plan:
             for place, value in zip(self.outputs, results, strict=True)
         ]
 
+    def entries(self) -> int:
+        """How many numbers its steps make, those in the programs inside not counted."""
+        return sum(math.prod(getattr(v.aval, "shape", ())) for step in self.steps for v in step.equation.outvars)
+
     def largest_value(self) -> int:
         """The size of the largest value, those in the programs inside included."""
         return _largest([step.equation for step in self.steps])

@@ -6,6 +6,7 @@ its gradient as they are, with rounding, with other gradients put in at a tap, a
 
 import contextlib
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend import core
+from jax.extend import core, source_info_util
 
 from compare.errors import CodeUnderTestFailed
 from compare.judge.program.line import along
@@ -37,6 +38,9 @@ from compare.judge.program.primitives.markers import bent_p, marked_p, nudged_p
 from compare.judge.program.primitives.row import UNKNOWN, Kind
 from compare.judge.program.primitives.special_functions import INEXACT_FUNCTIONS
 from compare.pytrees import Pytree
+
+# How a name begins that says from which operation of a function JAX derived one of its gradient's.
+DERIVED = "operation "
 
 
 class Program:
@@ -301,14 +305,21 @@ class _Marking:
         origin: the number by which values are differentiated that depend on no parameter; None in loops and branches,
             where no one value has a mark's name.
         plainly: whether what a custom rule stands for is put in its place, and nothing in that of stop_gradient.
+        numbers: of the operations. Whatever JAX derives from one keeps its line and has its number in its name stack.
     """
 
-    def __init__(self, origin: Any, plainly: bool = False) -> None:
+    def __init__(self, origin: Any, plainly: bool = False, numbers: Iterator[int] | None = None) -> None:
         self.origin, self.plainly = origin, plainly
+        self.numbers = itertools.count() if numbers is None else numbers
         self.nudges = 0
 
     def evaluated(self, jaxpr: Any, constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
-        return under_jax(jaxpr, constants, arguments, self.done)
+        return under_jax(jaxpr, constants, arguments, self.numbered)
+
+    def numbered(self, equation: Any, inputs: list[Any]) -> list[Any]:
+        stack = source_info_util.current_name_stack().extend(f"{DERIVED}{next(self.numbers)}")
+        with source_info_util.user_context(equation.source_info.traceback, name_stack=stack):
+            return self.done(equation, inputs)
 
     def done(self, equation: Any, inputs: list[Any]) -> list[Any]:
         name = equation.primitive.name
@@ -324,7 +335,8 @@ class _Marking:
         if name == "cond":
             index, *operands = inputs
             branches = [
-                functools.partial(_Marking(None, self.plainly).branch, branch) for branch in equation.params["branches"]
+                functools.partial(_Marking(None, self.plainly, self.numbers).branch, branch)
+                for branch in equation.params["branches"]
             ]
             return list(lax.switch(index, branches, *operands))
         row = TABLE.get(name, UNKNOWN)
@@ -345,7 +357,7 @@ class _Marking:
         params, body = equation.params, equation.params["jaxpr"]
         fixed, carried = fixed_and_carried(params)
         constants, start, items = inputs[:fixed], inputs[fixed : fixed + carried], inputs[fixed + carried :]
-        inside = _Marking(None, self.plainly)
+        inside = _Marking(None, self.plainly, self.numbers)
 
         def turn(carry: list[Any], item: list[Any]) -> Any:
             results = inside.evaluated(body.jaxpr, body.consts, [*constants, *carry, *item])

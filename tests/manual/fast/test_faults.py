@@ -81,12 +81,12 @@ def without_forget_path(right, dy, cache):
 
 NORM = Case(arrays((4, 3, 2), (2,), (2,)))
 LSTM = Case(arrays((2, 4, 3), (2, 2), (2, 2), (3, 8), (2, 8), (8,)))
-# The op, its call, the fault, the gradients that are wrong with the first one first, and the cause if it has a name.
+# The op, its call, the fault, the gradients that are wrong with the first one first, and the cause.
 FAULTS = {
     "batch norm without the mean path": ("batch_norm", NORM, without_mean_path, ["x"], "missing-term"),
     "batch norm with a constant sigma": ("batch_norm", NORM, constant_sigma, ["x"], "missing-term"),
-    "gelu of mixed forms": ("gelu", Case(arrays((3, 5)), {"approximate": True}), mixed_forms, ["x"], None),
-    "exact gelu with the slope of the other": ("gelu", Case(arrays((3, 5))), mixed_forms, ["x"], None),
+    "gelu of mixed forms": ("gelu", Case(arrays((3, 5)), {"approximate": True}), mixed_forms, ["x"], "wrong-factor"),
+    "exact gelu with the slope of the other": ("gelu", Case(arrays((3, 5))), mixed_forms, ["x"], "wrong-factor"),
     "embedding that overwrites": (
         "embedding",
         Case((*arrays((7, 3)), np.array([5, 0, 5, 2, 5]))),
@@ -120,7 +120,7 @@ FAULTS = {
         LSTM,
         without_forget_path,
         ["x", "initial_hidden", "initial_cell", "input_weight", "hidden_weight", "bias"],
-        None,
+        "missing-path",
     ),
 }
 
@@ -136,7 +136,7 @@ def test_a_fault_is_caught_at_its_place_and_named(name, side):
     assert report.wrong_side == "manual"
     assert report.first_wrong == wrong[0]
     assert [row.path for row in report.rows if row.verdict is Verdict.DISAGREE] == wrong
-    assert [d.kind for d in report.diagnoses if d.path == wrong[0]] == ([] if kind is None else [kind])
+    assert [d.kind for d in report.diagnoses if d.path == wrong[0]] == [kind]
 
 
 VOCABULARY, HEADS = 7, 2

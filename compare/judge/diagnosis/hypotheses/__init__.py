@@ -7,8 +7,17 @@ never given for a mere likeness; the last ones describe what is wrong where noth
 from collections.abc import Callable, Iterator
 
 from compare.judge.diagnosis.evidence import Evidence
-from compare.judge.diagnosis.hypotheses.arrangement import misplaced, permutation, shift, symmetric, transpose, triangle
+from compare.judge.diagnosis.hypotheses.arrangement import (
+    copied,
+    misplaced,
+    permutation,
+    shift,
+    symmetric,
+    transpose,
+    triangle,
+)
 from compare.judge.diagnosis.hypotheses.constants import common_factor, conjugated, constant_factor, factor_of_a_part
+from compare.judge.diagnosis.hypotheses.edited import edited, other_mask, other_number
 from compare.judge.diagnosis.hypotheses.entries import (
     clipping,
     few_entries,
@@ -27,8 +36,15 @@ from compare.judge.diagnosis.hypotheses.factors import (
     otherwise,
     weight_decay,
 )
-from compare.judge.diagnosis.hypotheses.routes import another_quantity, missing_path, missing_term, weighted_path
-from compare.judge.diagnosis.hypotheses.sums import accumulator, broadcast, missing_sum, wrong_axis
+from compare.judge.diagnosis.hypotheses.routes import (
+    another_quantity,
+    missing_path,
+    missing_term,
+    weighted_path,
+    weighted_term,
+    weighted_term_of_a_norm,
+)
+from compare.judge.diagnosis.hypotheses.sums import accumulator, broadcast, broadcast_in_part, missing_sum, wrong_axis
 from compare.judge.reports.verdict import Diagnosis
 
 # In order: what explains most by least comes first. The last ones describe rather than explain.
@@ -52,10 +68,17 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     otherwise,
     weight_decay,
     missing_term,
+    weighted_term_of_a_norm,
+    edited,
+    other_number,
+    weighted_term,
     another_quantity,
     permutation,
     ties,
     lost_repeats,
+    copied,
+    broadcast_in_part,
+    other_mask,
     masked,
     overwritten,
     line_factors,
@@ -77,9 +100,23 @@ OF_RIGHT_VALUES = {
     permutation,
     line_factors,
     broadcast,
+    broadcast_in_part,
+    copied,
     misplaced,
 }
 # Those that look at which entries are wrong, of which there are none where a leaf is wrong as a whole only.
-OF_WRONG_ENTRIES = {zeros, missing_mask, masked, ties, overwritten, clipping, few_entries, precision}
+OF_WRONG_ENTRIES = {
+    zeros,
+    other_mask,
+    copied,
+    broadcast_in_part,
+    missing_mask,
+    masked,
+    ties,
+    overwritten,
+    clipping,
+    few_entries,
+    precision,
+}
 # Those that say something of pairs of real and imaginary parts.
 OF_COMPLEX = {zeros, conjugated, constant_factor}

@@ -31,6 +31,10 @@ def symmetric(e: Evidence) -> Iterator[Diagnosis]:
     itself = (np.abs(e.right - turned) <= 2 * e.allowed).all()
     pairs = "off its diagonal, as if each pair of entries of a symmetric parameter were one"
     ways = [
+        *(
+            (2 * half - diagonal, f"its {words} triangle holds what belongs to both, and the other is 0.")
+            for half, words in ((lower, "lower"), (upper, "upper"))
+        ),
         (2 * e.right - diagonal, f"it is exactly twice too large {pairs} (2 G - diag G)."),
         ((e.right + diagonal) / 2, "it is exactly half of what it should be off its diagonal ((G + diag G) / 2)."),
     ]
@@ -96,6 +100,28 @@ def permutation(e: Evidence) -> Iterator[Diagnosis]:
     moved = np.count_nonzero(e.wrong)
     if e.right.size > 2 and e.explains(prediction.reshape(e.right.shape), log_tried=moved * np.log(e.right.size)):
         yield e.says("permutation", "it holds the right numbers in the wrong places.")
+
+
+def copied(e: Evidence) -> Iterator[Diagnosis]:
+    """Some rows, or whatever stands along another axis, hold what others should hold, and hold it rightly."""
+    for axis, n in enumerate(e.right.shape):
+        came, right, allowed, wrong = (
+            np.moveaxis(a, axis, 0).reshape(n, -1) for a in (e.came, e.right, e.allowed, e.wrong)
+        )
+        lines = np.flatnonzero(wrong.any(axis=1))
+        if not 0 < len(lines) < n or n > 512 or not np.ptp(came, axis=0).any():
+            continue  # of one value everywhere, `broadcast` speaks
+        slack = SLACK * allowed.max(axis=0)
+        source = [np.flatnonzero((np.abs(right - came[i]) <= slack).all(axis=1)) for i in lines]
+        if not all(len(some) and right[some[0]].any() for some in source):
+            continue
+        index = np.arange(n)
+        index[lines] = [some[0] for some in source]
+        if e.explains(np.take(e.right, index, axis), log_tried=len(lines) * np.log(n) + np.log(100)):
+            pairs = [f"{i} what {index[i]} should" for i in lines.tolist()]
+            listed = "; ".join(pairs[:3]) + ("; ..." if len(pairs) > 3 else "")
+            yield e.says("copied", f"along axis {axis}, some hold what others should hold, too: {listed}.")
+            return
 
 
 def misplaced(e: Evidence) -> Iterator[Diagnosis]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compare.judge.diagnosis.evidence import CHANCE, SLACK, Evidence, in_words
+from compare.judge.diagnosis.evidence import CHANCE, SLACK, Evidence, in_places, in_words
 from compare.judge.reports.verdict import Diagnosis
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import DEVIATIONS
@@ -25,7 +25,7 @@ def zeros(e: Evidence) -> Iterator[Diagnosis]:
     if wrong.sum() == np.count_nonzero(e.right):
         yield e.says("zeros", "it is zero everywhere: no gradient arrives.")
         return
-    where = _pattern(wrong)
+    where = in_places(wrong)
     for name, values in sorted(e.thresholds.items(), key=lambda item: item[0] != e.path):  # its own value first
         if values.shape != wrong.shape:
             continue
@@ -253,16 +253,6 @@ def few_entries(e: Evidence) -> Iterator[Diagnosis]:
         # Nor may the others be wrong in other ways, within what is rounding for each of them.
         if not e.is_rounding(e.error[~wrong], e.allowed[~wrong]):
             return
-        where = _pattern(wrong)
+        where = in_places(wrong)
         place = f", {where}" if where.startswith("at") else f", the first at {place}"
         yield e.says("single-entry", f"only {count} of {wrong.size} entries are wrong{place}.")
-
-
-def _pattern(wrong: np.ndarray) -> str:
-    """Where the wrong entries are, in words."""
-    for axis in range(wrong.ndim):
-        others = tuple(i for i in range(wrong.ndim) if i != axis)
-        lines = np.flatnonzero(wrong.any(axis=others)) if others else np.flatnonzero(wrong)
-        if 0 < len(lines) <= max(1, wrong.shape[axis] // 4):
-            return f"at {in_words(lines.tolist())} of axis {axis}"
-    return f"in {wrong.sum()} of {wrong.size} entries"

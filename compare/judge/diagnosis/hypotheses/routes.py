@@ -7,7 +7,7 @@ import numpy as np
 
 from compare.judge.diagnosis.evidence import SLACK, Evidence
 from compare.judge.diagnosis.hypotheses.constants import factor_in_words, name_factor
-from compare.judge.diagnosis.predictions import UNNAMED
+from compare.judge.diagnosis.predictions import UNNAMED, Term
 from compare.judge.reports.verdict import Diagnosis
 
 
@@ -47,7 +47,7 @@ def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def missing_term(e: Evidence) -> Iterator[Diagnosis]:
-    """Of what comes back by several ways and is added up, one or two terms are missing, or one counts otherwise."""
+    """Of what comes back by several ways and is added up, one or two terms are missing."""
     telling = [term for term in e.terms.values() if _is_telling(term.part, e)]
     for term in telling:
         if term.instead is not None and e.explains(e.right - term.part):
@@ -68,7 +68,25 @@ def missing_term(e: Evidence) -> Iterator[Diagnosis]:
                     0.0,
                 )
                 return
-    for term in telling if e.right.size > 1 else ():
+
+
+def weighted_term_of_a_norm(e: Evidence) -> Iterator[Diagnosis]:
+    """The term of a mean or of a variance counts otherwise than once."""
+    yield from _weighted(e, [term for term in e.terms.values() if term.words != UNNAMED])
+
+
+def weighted_term(e: Evidence) -> Iterator[Diagnosis]:
+    """Of what comes back by several ways and is added up, one term counts otherwise than once."""
+    yield from _weighted(e, list(e.terms.values()))
+
+
+def _weighted(e: Evidence, terms: list[Term]) -> Iterator[Diagnosis]:
+    if e.right.size < 2:
+        return  # for one number, any term would do
+    telling = [term for term in terms if _is_telling(term.part, e) and term.instead is None]
+    for term in telling:
+        if sum(np.allclose(term.part, other.part, rtol=1e-9, atol=0) for other in telling) > 1:
+            continue  # of two that are equal, as those of x * x, neither is one by itself
         times = 1 + float(np.vdot(term.part, e.error) / np.vdot(term.part, term.part))
         if e.explains(e.right + (times - 1) * term.part, abs(times), fitted=1):
             precision = float(np.clip(e.allowed.max() / np.abs(term.part).max(), 1e-12, 1.0))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 import numpy as np
 
-from compare.judge.diagnosis.evidence import SLACK, Evidence
+from compare.judge.diagnosis.evidence import SLACK, Evidence, in_words
 from compare.judge.reports.verdict import Diagnosis
 
 
@@ -76,6 +76,24 @@ def broadcast(e: Evidence) -> Iterator[Diagnosis]:
                 return
         yield e.says("broadcast", f"one value stands {place}, where different ones belong.")
         return
+
+
+def broadcast_in_part(e: Evidence) -> Iterator[Diagnosis]:
+    """Some rows, or whatever stands along another axis, are all alike: the sum or mean of what they should be."""
+    for axis, n in enumerate(e.right.shape):
+        others = tuple(i for i in range(e.right.ndim) if i != axis)
+        lines = np.flatnonzero(e.wrong.any(axis=others)) if others else np.flatnonzero(e.wrong)
+        if not 1 < len(lines) < n:
+            continue
+        right = np.take(e.right, lines, axis)
+        for word, function in (("sum", np.sum), ("mean", np.mean)):
+            prediction = e.right.copy()
+            part = (slice(None),) * axis + (lines,)
+            prediction[part] = function(right, axis=axis, keepdims=True)
+            if e.explains(prediction, len(lines)):
+                where = f"at {in_words(lines.tolist())} of axis {axis}"
+                yield e.says("broadcast", f"{where} it is the same: the {word} of what should be there.")
+                return
 
 
 def accumulator(e: Evidence) -> Iterator[Diagnosis]:

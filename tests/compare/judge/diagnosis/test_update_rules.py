@@ -312,11 +312,25 @@ def nesterov(p, velocity, target, *, decay=DECAY):
 
 
 def test_momentum_is_asked_where_its_buffer_is_not_0():
-    """At the first step Nesterov's momentum is the other one times 1.9, and no buffer has anything to do with it."""
-    report = check_state(nesterov, jax_momentum, ZEROS)
+    """At the first step the gradient times 1.8 is added, and no buffer seems to have anything to do with it."""
+
+    def weighted(p, velocity, target):
+        g = gradient(p, target)
+        velocity = {name: DECAY * velocity[name] + g[name] for name in p}
+        return {name: p[name] - RATE * (g[name] + 0.8 * velocity[name]) for name in p}, velocity
+
+    report = check_state(weighted, jax_momentum, ZEROS)
     assert report.wrong_step == 1
     assert {cause.kind for cause in report.diagnoses} == {"momentum"}
     assert "where state." in report.diagnoses[0].message
+
+
+def test_nesterovs_momentum_is_told_by_the_operand_that_it_has_instead():
+    """Which is the new velocity: at the first step alone, any factor of 1.9 would do."""
+    report = check_state(nesterov, jax_momentum, ZEROS)
+    assert report.wrong_step == 1
+    assert {cause.kind for cause in report.diagnoses} == {"wrong-operand"}
+    assert "stands where state." in report.diagnoses[0].message
 
 
 @pytest.mark.parametrize("times", [1.9, 0.5])

@@ -54,6 +54,8 @@ SYMMETRIC = G + G.T
             "exactly twice too large off its diagonal",
         ),
         ((SYMMETRIC + np.diag(np.diag(SYMMETRIC))) / 2, SYMMETRIC, "symmetric", "exactly half"),
+        (2 * np.tril(G) - np.diag(np.diag(G)), G, "symmetric", "its lower triangle holds what belongs to both"),
+        (2 * np.triu(G) - np.diag(np.diag(G)), G, "symmetric", "its upper triangle holds what belongs to both"),
         (G + G.T, G, "symmetric", "(G + G^T)"),
         ((G + G.T) / 2, G, "symmetric", "(G + G^T) / 2"),
         (G + G.T - np.diag(np.diag(G)), G, "symmetric", "(G + G^T - diag G)"),
@@ -103,3 +105,42 @@ def test_sums_that_are_right_only_within_rounding_place_nothing(seed, size, shap
     for came in (everywhere, one):
         kinds = {d.kind for d in diagnose(Evidence("W", came, right, allowed, dtype=np.dtype(np.float32)))}
         assert kinds <= {"single-entry"}
+
+
+def with_rows(**rows):
+    came = RIGHT.copy()
+    for at, value in rows.items():
+        came[int(at[1:])] = value
+    return came
+
+
+def test_a_row_that_holds_what_another_should():
+    kind, _, message = named(with_rows(_2=RIGHT[0]))
+    assert kind == "copied"
+    assert "along axis 0, some hold what others should hold, too: 2 what 0 should" in message
+    came = RIGHT.copy()
+    came[:, [1, 4]] = RIGHT[:, [0, 2]]
+    kind, _, message = named(came)
+    assert kind == "copied"
+    assert "along axis 1" in message
+    assert "1 what 0 should; 4 what 2 should" in message
+
+
+@pytest.mark.parametrize(
+    "came",
+    [
+        with_rows(_2=1.01 * RIGHT[0]),
+        with_rows(_2=RIGHT[0] + 1e-9),
+        with_rows(_2=RIGHT[0][::-1]),
+        with_rows(_2=(RIGHT[0] + RIGHT[1]) / 2),
+        with_rows(_2=RIGHT[0], _3=OTHERWISE[0]),
+        with_rows(_2=0.0),
+    ],
+)
+def test_a_row_that_holds_something_else_is_not_copied(came):
+    assert "copied" not in [d.kind for d in diagnose(evidence(came))]
+
+
+def test_of_one_value_everywhere_nothing_is_copied():
+    right = RANDOM.standard_normal(3)
+    assert "copied" not in [d.kind for d in diagnose(evidence(np.full(3, right[0]), right))]

@@ -52,3 +52,23 @@ def test_a_sum_that_is_nearly_an_entry_is_none():
     near[1, 2] += 1e-9
     assert diagnose(evidence(near, SUMMED, summands={"Z": terms})) == []
     assert diagnose(evidence(terms[0], SUMMED, summands={"Z": terms + 1e-9})) == []  # these add up to something else
+
+
+def rows_alike(value):
+    came = RIGHT.copy()
+    came[1:3] = value
+    return came
+
+
+@pytest.mark.parametrize("word", ["sum", "mean"])
+def test_rows_that_are_alike_are_a_sum_of_what_they_should_be(word):
+    kind, _, message = named(rows_alike(getattr(np, word)(RIGHT[1:3], axis=0)))
+    assert kind == "broadcast"
+    assert f"at 1, 2 of axis 0 it is the same: the {word} of what should be there" in message
+
+
+@pytest.mark.parametrize(
+    "value", [RIGHT.sum(axis=0), 1.01 * RIGHT[1:3].sum(axis=0), RIGHT[1:3].max(axis=0), RIGHT[1] - RIGHT[2]]
+)
+def test_rows_that_are_alike_in_another_way_are_none(value):
+    assert "broadcast" not in [d.kind for d in diagnose(evidence(rows_alike(value)))]

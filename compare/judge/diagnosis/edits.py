@@ -1,0 +1,646 @@
+"""Single edits of a traced program: one operation left out, turned, given another operand, done before another.
+
+Each is a fault that somebody may make. Whether it is the one that was made is asked by doing the program again with it:
+`hypotheses/edited.py` keeps those that give the actual numbers in every entry, here and at another point.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from compare.judge.diagnosis.program_words import BETWEEN, GRADIENT, NOUNS, SEEN_THROUGH, Words, operation_of
+from compare.judge.program.evaluated import Change, Evaluated, plainly
+from compare.judge.program.plan import Plan, Step
+
+Array = Any
+
+COMPARISONS = {"gt": np.less_equal, "lt": np.greater_equal, "ge": np.less, "le": np.greater, "eq": np.not_equal} | {
+    "ne": np.equal
+}
+UNARY = {"exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "tanh", "logistic", "sin", "cos", "abs", "square", "erf"} | {
+    "integer_pow",
+    "rev",
+    "cumsum",
+}
+# Programs that make more numbers than this are not tried with other operations: each try would take too long.
+MOST_ENTRIES = 1_000_000
+# At another point, rounding may be larger by this.
+MORE_ROUNDING = 16.0
+# So many pairs of numbers are exchanged at most.
+MOST_PAIRS = 50
+# Operations on single entries, which may be done in another order by mistake.
+OF_ENTRIES = {"add", "sub", "mul", "div", *UNARY} - {"rev", "cumsum"}
+IDENTITIES = {"nudged", "bent", "bend", "marked", "arrives", "name"}
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is done otherwise, by the identity of the step, and what that is, in words.
+
+    Args:
+        seen_by: the identities of the only steps that see what the changed ones make; None for all.
+        rewired: by the identity of a step, the places that it has operands from instead of its own, by their number.
+        instead: the place of another value that stands for the quantity.
+        controls: edits that must give other numbers, or nothing was learned about what the words say.
+        like: what it has in common with edits of other steps that one mistake makes together; None for nothing.
+        place: where its words say that it is.
+    """
+
+    kind: str
+    words: str
+    changes: Mapping[int, Change]
+    seen_by: set[int] | None = None
+    rewired: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
+    instead: int | None = None
+    controls: tuple["Edit", ...] = ()
+    like: tuple[Any, ...] | None = None
+    where: str = ""
+
+
+@dataclass
+class Effort:
+    """How many steps may still be done again, for all that is explained together."""
+
+    left: int = 20_000
+
+
+@dataclass
+class Traced:
+    """A program as it was evaluated, and the value in it that a quantity is.
+
+    Args:
+        target: the place of the value.
+        names: of the inputs, by place.
+        start: what is subtracted from it.
+        elsewhere: other points, if the code under test can be asked there: the same program evaluated there, what the
+            quantity was there by hand, and what is subtracted.
+    """
+
+    here: Evaluated
+    target: int
+    names: dict[int, str]
+    effort: Effort
+    backward: set[int] = field(default_factory=set)
+    start: Any = 0.0
+    elsewhere: Callable[[], list[tuple[Evaluated, Array, Any]]] = list
+
+    def predicts(self, edit: Edit) -> Array:
+        """The quantity, with the edit."""
+        return self.value(self.here, edit) - self.start
+
+    def value(self, there: Evaluated, edit: Edit) -> Array:
+        if edit.instead is not None:
+            return np.asarray(there.values[edit.instead])
+        before = there.done
+        value = np.asarray(there.again(edit.changes, self.target, edit.seen_by, edit.rewired))
+        self.effort.left -= there.done - before
+        return value
+
+    def is_controlled(self, edit: Edit, prediction: Array) -> bool:
+        """Whether its controls predict something else."""
+        return not any(np.allclose(self.predicts(other), prediction, rtol=1e-9, atol=0) for other in edit.controls)
+
+    def holds_elsewhere(self, edit: Edit, rounding: float) -> bool:
+        """Whether it leaves nothing but rounding of the error at other points; True if there are none."""
+        for there, came, start in self.elsewhere():
+            right = np.asarray(there.values[self.target]) - start
+            error, left = (np.linalg.norm(came - v) for v in (right, self.value(there, edit) - start))
+            if not left <= min(1e-2 * error, 1e-6 * error + MORE_ROUNDING * rounding):
+                return False
+        return True
+
+
+def single_edits(traced: Traced) -> Iterator[Edit]:
+    """All of them, the nearest to the quantity first; then those of several operations alike."""
+    plan, words = traced.here.plan, Words(traced.here.plan, traced.names, traced.backward, traced.here.values)
+    leading = [plan.steps[number] for number in reversed(traced.here.leading_to(traced.target))]
+    users = _users(plan)
+    alike: dict[tuple[Any, ...], list[Edit]] = {}
+
+    def noted(edits: Iterator[Edit]) -> Iterator[Edit]:
+        for edit in edits:
+            if edit.like is not None:
+                alike.setdefault((edit.kind, *edit.like), []).append(edit)
+            yield edit
+
+    yield from _instead(traced, words)
+    yield from _cut(leading, words)
+    for step in leading:
+        yield from noted(_edits_of(step, words))
+        if step.programs:
+            yield from noted(_inside(step, words))
+        else:
+            yield from noted(_swapped(step, users, words))
+    for edits in alike.values():
+        if len(edits) > 1:
+            merged = {at: change for edit in edits for at, change in edit.changes.items()}
+            count = len(merged)
+            if count == len(edits):
+                first = edits[0]
+                yield Edit(first.kind, f"{first.words}, and so in {count} places alike", merged, where=first.where)
+    if traced.backward:
+        for step in leading:
+            if id(step) not in traced.backward and not step.programs:
+                seen_by = {id(user) for place in step.outputs for user in users.get(place, ())} & traced.backward
+                if seen_by and len(seen_by) < sum(len(users.get(place, ())) for place in step.outputs):
+                    for edit in _edits_of(step, words):
+                        message = f"{edit.words}, in what the way back has of it"
+                        yield Edit(edit.kind, message, edit.changes, seen_by, where=edit.where)
+    yield from _other_statistics(traced, words)
+    yield from _two_numbers(traced, leading)
+    yield from _exchanged(traced, leading, users, words)
+
+
+def _users(plan: Plan) -> dict[int, list[Step]]:
+    users: dict[int, list[Step]] = {}
+    for step in plan:
+        for place in dict.fromkeys(step.inputs):
+            users.setdefault(place, []).append(step)
+    return users
+
+
+def _inside(step: Step, words: Words) -> Iterator[Edit]:
+    """The same of what a loop repeats: one operation, in every turn of it."""
+    for plan in step.programs.values():
+        inner = words.of_a_loop(plan, step)
+        for inside in reversed(plan.steps):
+            yield from _edits_of(inside, inner)
+            if inside.programs:
+                yield from _inside(inside, inner)
+
+
+def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
+    """What may be done otherwise by one operation alone."""
+    name = step.name
+    if step.keys or len(step.outputs) != 1 or name in IDENTITIES:
+        return
+    if any(jnp.issubdtype(atom.aval.dtype, jnp.complexfloating) for atom in step.equation.invars):
+        return
+    shape, dtype = step.equation.outvars[0].aval.shape, step.dtypes[0]
+    where = words.where(step)
+    of = [words.value(place) for place in step.inputs]
+    back = [value.startswith(GRADIENT) for value in of]
+
+    def edit(kind: str, what: str, function: Callable[[list[Array]], Array], like: Any = None) -> Edit:
+        def change(step: Step, inputs: list[Array]) -> list[Array]:
+            return [np.broadcast_to(np.asarray(function(inputs), dtype), shape)]
+
+        group = None if like is None else (name, id(step) in words.backward, like)
+        return Edit(kind, what, {id(step): change}, like=group, where=where)
+
+    def own(inputs: list[Array]) -> Array:
+        return step.run(inputs, plainly)[0]
+
+    if dtype.kind == "b":
+        if name in COMPARISONS:
+            inverse = COMPARISONS[name]
+            yield edit("wrong-mask", f"the mask {words.value(step.outputs[0])} is inverted", lambda v: inverse(*v))
+        return
+    if dtype.kind != "f":
+        return
+    if name in ("add", "add_any", "sub"):
+        for i, j in ((1, 0), (0, 1)):
+            sign = -1 if name == "sub" and i == 0 else 1
+            term = "a term" if of[i] == GRADIENT else f"the term {of[i]}"
+            key = _kind_of(words, step.inputs[i])
+            yield edit("missing-term", f"{term} is left out", lambda v, j=j, sign=sign: sign * v[j], ("drop", key))
+            turned = -1 if name == "sub" else 1
+            yield edit(
+                "wrong-sign",
+                f"{term} has the wrong sign",
+                lambda v, i=i, j=j, turned=turned: (turned * v[j] - v[i]) if i == 0 else (v[j] - turned * v[i]),
+                ("sign", key),
+            )
+    elif name == "mul":
+        for i, j in ((1, 0), (0, 1)):
+            if back[i] and not back[j]:
+                continue
+            mask = words.is_mask(step.inputs[i])
+            yield edit(
+                "missing-mask" if mask else "missing-factor",
+                f"the {'mask' if mask else 'factor'} {of[i]} is left out",
+                lambda v, j=j: v[j],
+                ("drop", _kind_of(words, step.inputs[i])),
+            )
+    elif name == "div":
+        key = _kind_of(words, step.inputs[1])
+        yield edit("missing-factor", f"the division by {of[1]} is left out", lambda v: v[0], ("drop", key))
+        yield edit("wrong-factor", f"it is multiplied by {of[1]}, and should be divided by it", lambda v: v[0] * v[1])
+        yield edit("missing-factor", f"{of[0]} is left out of {of[0]} / {of[1]}", lambda v: 1 / v[1])
+    elif name == "neg":
+        yield edit("wrong-sign", f"the minus of {words.value(step.outputs[0])} is left out", lambda v: v[0])
+    elif name == "select_n":
+        for i in range(1, len(of)):
+            words_of_it = f"the mask {of[0]} is left out: {of[i]} stands everywhere"
+            yield edit("missing-mask", words_of_it, lambda v, i=i: v[i])
+        if len(of) == 3 and step.equation.invars[0].aval.dtype == bool:
+            yield edit("wrong-mask", f"the mask {of[0]} is inverted", lambda v: own([~v[0], v[1], v[2]]))
+    elif name == "dot_general":
+        for i in (0, 1):
+            if not back[i]:
+                yield edit(
+                    "missing-factor",
+                    f"the factor {of[i]} of a matrix product is left out, as if it were 1",
+                    lambda v, i=i: own([np.ones_like(x) if k == i else x for k, x in enumerate(v)]),
+                )
+            operand = step.equation.invars[i].aval.shape
+            if len(operand) == 2 and operand[0] == operand[1] > 1:
+                turned = of[i]
+                yield edit(
+                    "transpose",
+                    f"{turned} is transposed in a matrix product, and should not be",
+                    lambda v, i=i: own([x.T if k == i else x for k, x in enumerate(v)]),
+                )
+    elif name == "reduce_sum":
+        yield from _other_axes(step, words, edit)
+    elif name in ("gather", "scatter-add"):
+        yield from _other_indices(step, words, edit)
+    if name in UNARY and step.equation.invars[0].aval.shape == shape:
+        yield edit("missing-operation", f"{_done(step)} is left out of {words.value(step.outputs[0])}", lambda v: v[0])
+        if name == "integer_pow":
+            power = step.params["y"]
+            for other in (power - 1, power + 1):
+                if other not in (0, 1):
+                    yield edit(
+                        "wrong-power",
+                        f"the power of {of[0]} is {other}, and should be {power}",
+                        lambda v, k=other: v[0] ** k,
+                    )
+    if len(shape) == 2 and shape[0] == shape[1] > 1 and name not in ("broadcast_in_dim", "transpose"):
+        yield edit("transpose", f"{_result(step, words)} is transposed, and should not be", lambda v: own(v).T)
+
+
+def _other_axes(step: Step, words: Words, edit: Callable[..., Edit]) -> Iterator[Edit]:
+    """A sum that is averaged over one more axis, or goes over it, too."""
+    axes = tuple(step.params["axes"])
+    kept = [axis for axis in range(step.equation.invars[0].aval.ndim) if axis not in axes]
+    total = words.value(step.outputs[0])
+    for at, axis in enumerate(kept):
+        if step.equation.invars[0].aval.shape[axis] < 2:
+            continue
+        for word, function in (("averaged", np.mean), ("taken", np.sum)):
+            yield edit(
+                "wrong-axis",
+                f"{total}, over axes {axes}, is {word} over axis {axis}, too, and should not be",
+                lambda v, at=at, function=function: np.broadcast_to(
+                    function(v[0].sum(axes), axis=at, keepdims=True), v[0].sum(axes).shape
+                ),
+            )
+
+
+def _other_indices(step: Step, words: Words, edit: Callable[..., Edit]) -> Iterator[Edit]:
+    """Windows that are read or written with other strides: of 1, or those of another axis."""
+    indices = words.values[step.inputs[1]]
+    if indices is None or indices.ndim < 2 or indices.shape[-1] != 1:
+        return
+    steps = regular(indices[..., 0])
+    if steps is None:
+        return
+    verb = "written" if step.name == "scatter-add" else "read"
+    others = {1: [1 if n > 1 else n for n in steps]}
+    others |= {2: list(reversed(steps))} if len(steps) > 1 else {}
+    for way, strides in others.items():
+        if strides == steps:
+            continue
+        said = [", ".join(map(str, some)) for some in (strides, steps)]
+
+        def moved(v: list[Array], strides: list[int] = strides) -> Array:
+            first = v[1][(0,) * (v[1].ndim - 1)]
+            places = [np.arange(n) for n in v[1].shape[:-1]]
+            grid = np.array(sum(n * p for n, p in zip(strides, np.meshgrid(*places, indexing="ij"), strict=True)))
+            return step.run([v[0], (first + grid[..., None]).astype(v[1].dtype), *v[2:]], plainly)[0]
+
+        many = "strides" if len(steps) > 1 else "the stride"
+        yield edit(
+            "wrong-stride", f"it is {verb} with {many} {said[0]}, and should be with {said[1]}", moved, (way, *steps)
+        )
+
+
+def regular(indices: Array) -> list[int] | None:
+    """How far the indices go on along each axis, if that is the same everywhere; else None."""
+    steps = []
+    for axis, n in enumerate(indices.shape):
+        if n < 2:
+            steps.append(0)
+            continue
+        apart = np.diff(indices, axis=axis)
+        if (apart != apart.flat[0]).any():
+            return None
+        steps.append(int(apart.flat[0]))
+    return steps
+
+
+def other_numbers(traced: Traced) -> Iterator[tuple[float, Edit, Callable[[float], Edit]]]:
+    """Numbers that the program multiplies or divides by, each without what it multiplies, and with it so many times.
+
+    Yields the number, an edit that leaves out what is multiplied by it, and one that has it as often as is asked.
+    """
+    words = Words(traced.here.plan, traced.names, traced.backward, traced.here.values)
+    found: dict[tuple[Any, ...], list[Step]] = {}
+    for at in traced.here.leading_to(traced.target):
+        step = traced.here.plan.steps[at]
+        operands = {"mul": (0, 1), "div": (1,)}.get(step.name, ())
+        for place in [step.inputs[i] for i in operands if step.dtypes[0].kind == "f"]:
+            value = traced.here.plan.values[place]
+            if value is not None and np.ndim(value) == 0:
+                found.setdefault((step.name, float(value), id(step) in traced.backward), []).append(step)
+
+    def times(steps: list[Step], number: float, name: str, share: float) -> Edit:
+        def change(step: Step, inputs: list[Array]) -> list[Array]:
+            return [share * step.run(inputs, plainly)[0]]
+
+        other = number * share if name == "mul" else number / share if share else np.inf
+        places = f", in {len(steps)} places" if len(steps) > 1 else ""
+        message = f"{other:.6g} stands where {number:.6g} belongs{places}"
+        return Edit("wrong-number", message, {id(step): change for step in steps}, where=words.where(steps[0]))
+
+    for (name, number, _), steps in found.items():
+        for some in ([steps] if len(steps) > 1 else []) + [[step] for step in steps]:
+            yield number, times(some, number, name, 0.0), functools.partial(times, some, number, name)
+
+
+def flipped(traced: Traced, wrong: Array) -> Iterator[Edit]:
+    """Masks that have the other value in the entries that are wrong, each in one of its uses."""
+    words = Words(traced.here.plan, traced.names, traced.backward, traced.here.values)
+    for number in reversed(traced.here.leading_to(traced.target)):
+        step = traced.here.plan.steps[number]
+        if step.name not in ("mul", "select_n", "div") or (traced.backward and id(step) not in traced.backward):
+            continue
+        for i, place in enumerate(step.inputs):
+            if np.shape(traced.here.values[place]) != wrong.shape or not words.is_mask(place):
+                continue
+
+            def change(step: Step, inputs: list[Array], i: int = i) -> list[Array]:
+                turned = np.where(wrong, 1 - inputs[i].astype(int), inputs[i]).astype(inputs[i].dtype)
+                return step.run([turned if k == i else x for k, x in enumerate(inputs)], plainly)
+
+            mask = np.asarray(traced.here.values[place])[wrong].astype(bool)
+            what = "holds {}, where it should not"
+            if mask.any():
+                what = "does not hold {}, where it should" if mask.all() else "is the other way round {}"
+            yield Edit(
+                "wrong-mask",
+                f"the mask {words.value(place)} {what}",
+                {id(step): change},
+                where=words.where(step),
+            )
+
+
+def _result(step: Step, words: Words) -> str:
+    value = words.value(step.outputs[0])
+    return f"the result of a {NOUNS.get(step.name, step.name)}" if value == GRADIENT else value
+
+
+def _done(step: Step) -> str:
+    return {"integer_pow": f"the power {step.params.get('y')}", "square": "the square"}.get(step.name, step.name)
+
+
+def _kind_of(words: Words, place: int) -> str:
+    """What an operand is like, whatever its inputs are called: what one mistake has in common in several places."""
+    step = words.producers.get(place)
+    while step is not None and step.name in SEEN_THROUGH:
+        place = step.inputs[0]
+        step = words.producers.get(place)
+    if step is None:
+        return _number(words, place)
+    inner = [(words.producers.get(at), at) for at in step.inputs]
+    return f"{step.name}({', '.join(_number(words, at) if made is None else made.name for made, at in inner)})"
+
+
+def _number(words: Words, place: int) -> str:
+    value = words.plan.values[place]
+    return "#" if value is None or np.ndim(value) else str(value)
+
+
+def _swapped(first: Step, users: dict[int, list[Step]], words: Words) -> Iterator[Edit]:
+    """Two operations on single entries in the other order: sqrt(v) + eps for sqrt(v + eps)."""
+    if len(first.outputs) != 1:
+        return
+    shape, after = first.equation.outvars[0].aval.shape, users.get(first.outputs[0], ())
+    if len(after) != 1 or first.name not in OF_ENTRIES or after[0].name not in OF_ENTRIES:
+        return
+    second = after[0]
+    if second.equation.outvars[0].aval.shape != shape or first.inputs == second.inputs:
+        return
+    if first.name in ("add", "sub") and second.name in ("add", "sub"):
+        return
+    if first.name in ("mul", "div") and second.name in ("mul", "div"):
+        return
+    at = second.inputs.index(first.outputs[0])
+    if second.inputs.count(first.outputs[0]) > 1:
+        return
+    for main in range(len(first.inputs)):
+        if first.equation.invars[main].aval.shape not in (shape, ()):
+            continue
+        kept: dict[str, list[Array]] = {}
+
+        def before(
+            step: Step, inputs: list[Array], main: int = main, kept: dict[str, list[Array]] = kept
+        ) -> list[Array]:
+            kept["inputs"] = inputs
+            return [np.broadcast_to(np.asarray(inputs[main], step.dtypes[0]), shape)]
+
+        def after_it(
+            step: Step, inputs: list[Array], main: int = main, kept: dict[str, list[Array]] = kept
+        ) -> list[Array]:
+            value = step.run(inputs, plainly)[0]
+            mixed = [value if i == main else other for i, other in enumerate(kept["inputs"])]
+            return [np.broadcast_to(np.asarray(x, step.dtypes[0]), shape) for x in first.run(mixed, plainly)]
+
+        other = [words.value(place) for i, place in enumerate(first.inputs) if i != main]
+        inner = f"{BETWEEN[first.name]} {other[0]}" if other else _done(first)
+        rest = [words.value(place) for i, place in enumerate(second.inputs) if i != at]
+        outer = f"{BETWEEN[second.name]} {rest[0]}" if rest else _done(second)
+        yield Edit(
+            "wrong-order",
+            f"'{outer}' is done before '{inner}', and should be after it, in {words.value(second.outputs[0])}",
+            {id(first): before, id(second): after_it},
+            where=words.where(second),
+        )
+
+
+def _cut(leading: list[Step], words: Words) -> Iterator[Edit]:
+    """Nothing comes back through one operation of the function: what it makes is taken for constant."""
+    derived: dict[str, list[Step]] = {}
+    sources: dict[str, tuple[Step, Words]] = {}
+
+    def collect(steps: list[Step], words: Words, back: bool) -> None:
+        for step in steps:
+            number = operation_of(step)
+            inside = list(step.programs.values())
+            for plan in inside:
+                collect(plan.steps, words.of_a_loop(plan, step), id(step) in words.backward or back)
+            if number is None or inside:
+                continue
+            if (back or id(step) in words.backward) and step.name not in ("add_any", "bend", *IDENTITIES):
+                if all(dtype.kind == "f" for dtype in step.dtypes):
+                    derived.setdefault(number, []).append(step)
+            elif not back and number not in sources:
+                sources[number] = (step, words)
+
+    collect(leading, words, False)
+
+    for number, steps in derived.items():
+        if len(steps) > 1 and number in sources:
+            step, inner = sources[number]
+            yield Edit(
+                "missing-path",
+                f"nothing comes back through {inner.value(step.outputs[0])}: it is taken for constant",
+                dict.fromkeys(map(id, steps), _nothing),
+                where=inner.where(step),
+            )
+
+
+def _instead(traced: Traced, words: Words) -> Iterator[Edit]:
+    """Another value of the program for the quantity itself."""
+    right = np.asarray(traced.here.values[traced.target])
+    for step in reversed(traced.here.plan.steps):
+        for place in step.outputs if step.name not in {"bend", *SEEN_THROUGH} else ():
+            value = traced.here.values[place]
+            if isinstance(value, np.ndarray) and value.size > 1 and value.shape == right.shape and value.any():
+                yield Edit(
+                    "wrong-operand",
+                    f"it is {words.value(place)}, and should be {words.value(traced.target)}",
+                    {},
+                    instead=place,
+                    where=words.where(step),
+                )
+
+
+def _other_statistics(traced: Traced, words: Words) -> Iterator[Edit]:
+    """One or two of the arguments in the place of means that the program forms: running statistics, say.
+
+    Nothing comes back through them then; or the way back is as it was, if only what it is given is wrong.
+    """
+    plan, values = traced.here.plan, traced.here.values
+    means = [step for step in plan if id(step) not in traced.backward and _is_mean(step, words)]
+    used = {at for step in plan for at in step.inputs}  # what the program itself does not need comes first
+    given = [at for at in sorted(traced.names, key=used.__contains__) if np.size(values[at]) > 1]
+    given = [at for at in given if np.asarray(values[at]).dtype.kind == "f"]
+    derived: dict[str | None, list[Step]] = {}
+    for step in plan:
+        if id(step) in traced.backward and step.name not in {"add_any", *IDENTITIES}:
+            derived.setdefault(operation_of(step), []).append(step)
+
+    def last(step: Step, inputs: list[Array]) -> list[Array]:
+        return [np.asarray(inputs[-1], step.dtypes[0]).reshape(step.equation.outvars[0].aval.shape)]
+
+    singles = [
+        (step, place) for step in means for place in given if np.size(values[place]) == np.size(values[step.outputs[0]])
+    ]
+    pairs = [(one, other) for one, other in combinations(singles, 2) if one[0] is not other[0] and one[1] != other[1]]
+    for some in [*((single,) for single in singles), *pairs[:MOST_PAIRS]]:
+        said = " and ".join(
+            f"{words.value(place)} stands where {words.value(s.outputs[0])} belongs" for s, place in some
+        )
+        message = f"{said}: running statistics in the place of the batch's?"
+        for constant in (True, False) if traced.backward else (False,):
+            changes: dict[int, Change] = {id(step): last for step, _ in some}
+            for step, _ in some if constant else ():
+                changes |= {id(back): _nothing for back in derived.get(operation_of(step), ())}
+            rewired = {id(step): {len(step.inputs) - 1: place} for step, place in some}
+            controls = tuple(
+                Edit("", "", {**changes, id(step): functools.partial(_moved, last)}, rewired=rewired)
+                for step, _ in some
+            )
+            where = words.where(some[0][0])
+            yield Edit("running-statistics", message, changes, rewired=rewired, controls=controls, where=where)
+
+
+def _moved(change: Change, step: Step, inputs: list[Array]) -> list[Array]:
+    """What a change makes, and a little more."""
+    return [1.1 * value + 0.1 for value in change(step, inputs)]
+
+
+def _is_mean(step: Step, words: Words) -> bool:
+    """Whether it is a sum divided by a number."""
+    if step.name not in ("div", "mul") or len(step.outputs) != 1 or step.dtypes[0].kind != "f":
+        return False
+    place = step.inputs[0]
+    number = words.plan.values[step.inputs[1]]
+    made = words.producers.get(place)
+    while made is not None and made.name in SEEN_THROUGH:
+        made = words.producers.get(made.inputs[0])
+    return made is not None and made.name == "reduce_sum" and number is not None and np.ndim(number) == 0
+
+
+def _nothing(step: Step, inputs: list[Array]) -> list[Array]:
+    return [
+        np.zeros(variable.aval.shape, dtype) for variable, dtype in zip(step.equation.outvars, step.dtypes, strict=True)
+    ]
+
+
+def _two_numbers(traced: Traced, leading: list[Step]) -> Iterator[Edit]:
+    """Two numbers of the program, each in the other's place."""
+    literals, own = traced.here.plan.values, {id(step) for step in leading}
+    uses: dict[float, list[tuple[Step, int]]] = {}
+    for step in traced.here.plan:
+        for i, place in enumerate(step.inputs if step.name in {"add", "sub", "mul", "div", "pow"} else ()):
+            value = literals[place]
+            if value is not None and np.ndim(value) == 0 and value.dtype.kind == "f":
+                uses.setdefault(float(value), []).append((step, i))
+    # Who writes 0.9 and 0.1 writes 0.9 and 1 - 0.9: with the one goes the other.
+    pairs = [(a, b) for a, b in combinations(uses, 2) if not np.isclose(a + b, 1) and not {a, b} & {0.0, 1.0}]
+    for one, other in pairs[:MOST_PAIRS]:
+        values = {one: other, other: one, **{1 - a: 1 - b for a, b in ((one, other), (other, one))}}
+        swapped: dict[int, dict[int, float]] = {}
+        for number, where in uses.items():
+            near = [values[at] for at in values if np.isclose(number, at, rtol=1e-6, atol=0)]
+            for step, i in where if near else ():
+                swapped.setdefault(id(step), {})[i] = near[0]
+
+        def change(step: Step, inputs: list[Array], swapped: Any = swapped) -> list[Array]:
+            others = swapped[id(step)]
+            return step.run(
+                [np.asarray(others[i], x.dtype) if i in others else x for i, x in enumerate(inputs)], plainly
+            )
+
+        if not own.isdisjoint(swapped):
+            yield Edit("wrong-number", f"{one:.6g} and {other:.6g} are exchanged", dict.fromkeys(swapped, change))
+
+
+def _exchanged(traced: Traced, leading: list[Step], users: dict[int, list[Step]], words: Words) -> Iterator[Edit]:
+    """Another value of the program in the place of an operand."""
+    values = traced.here.values
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for place in [*traced.names, *(at for step in traced.here.plan for at in step.outputs if step.name != "bend")]:
+        value = values[place]
+        producer = words.producers.get(place)
+        if producer is not None and producer.name in SEEN_THROUGH - {"broadcast_in_dim", "reshape"}:
+            continue
+        if isinstance(value, np.ndarray) and value.ndim and value.dtype.kind == "f" and value.size > 1:
+            by_shape.setdefault(value.shape, []).append(place)
+    for step in leading:
+        back = id(step) in traced.backward
+        if step.programs or step.name not in {"mul", "div", "dot_general", "sub", *COMPARISONS}:
+            continue
+        if not back and traced.backward and step.name not in COMPARISONS:
+            continue
+        source = words.sources.get(operation_of(step) or "")
+        if back and source is not None and source.name in UNARY:
+            continue  # the derivative of tanh, say, as JAX writes it
+        seen_by = None
+        if not back and traced.backward:
+            seen_by = {id(user) for place in step.outputs for user in users.get(place, ())} & traced.backward
+            if not seen_by:
+                continue
+        for i, place in enumerate(step.inputs):
+            right = values[place]
+            for other in by_shape.get(np.shape(right), ()):
+                if other == place or other in step.outputs or np.array_equal(values[other], right):
+                    continue
+
+                inside = "" if back else f" in {words.value(step.outputs[0])}"
+                yield Edit(
+                    "wrong-operand",
+                    f"{words.value(other)} stands where {words.value(place)} belongs{inside}",
+                    {},
+                    seen_by,
+                    rewired={id(step): {i: other}},
+                    where=words.where(step),
+                )

@@ -1,0 +1,71 @@
+"""One edit of the traced program gives the actual numbers: an operation left out, turned, or given another operand."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.special import gammaln
+
+from compare.judge.diagnosis.edits import flipped, other_numbers, single_edits
+from compare.judge.diagnosis.evidence import SLACK, Evidence, in_places
+from compare.judge.reports.verdict import Diagnosis
+
+# So many edits there are about: each might hit by chance.
+MOST_EDITS = 5_000
+
+
+def edited(e: Evidence) -> Iterator[Diagnosis]:
+    """The numbers are those of the program with one edit, in every entry, and so they are at other points."""
+    traced = e.traced() if e.traced is not None else None
+    if traced is None:
+        return
+    worst = np.unravel_index(np.argmax(np.abs(e.error)), e.error.shape)
+    near = 2 * SLACK * e.allowed[worst] + 1e-12 * abs(e.came[worst]) + 1e-3 * abs(e.error[worst])
+    rounding = float(np.linalg.norm(e.allowed))
+    for edit in single_edits(traced):
+        if traced.effort.left <= 0:
+            return
+        try:
+            prediction = traced.predicts(edit)
+        except (ValueError, TypeError, IndexError, NotImplementedError):  # it makes no sense there
+            continue
+        if prediction.shape != e.came.shape or not abs(prediction[worst] - e.came[worst]) <= near:
+            continue
+        size = float(np.max(np.abs(prediction), initial=0) / max(np.max(np.abs(e.right), initial=0), 1e-300))
+        fits = e.explains(prediction, min(size, 1e3), log_tried=np.log(MOST_EDITS))
+        if fits and traced.is_controlled(edit, prediction) and traced.holds_elsewhere(edit, rounding):
+            masked = edit.kind == "missing-mask" and not e.right[e.wrong].any() and not e.wrong.all()
+            zero = f" It should be 0 {in_places(e.wrong)}, and is not." if masked else ""
+            yield e.says(edit.kind, f"{edit.words}{edit.where}.{zero}")
+            return
+
+
+def other_mask(e: Evidence) -> Iterator[Diagnosis]:
+    """A mask has the other value where entries are wrong: what comes there is what it would let through."""
+    traced = e.traced() if e.traced is not None else None
+    if traced is None or not e.wrong.any():
+        return
+    count, of = int(e.wrong.sum()), e.wrong.size
+    ways = gammaln(of + 1) - gammaln(count + 1) - gammaln(of - count + 1)
+    for edit in flipped(traced, e.wrong):
+        if e.explains(traced.predicts(edit), log_tried=ways + np.log(100)):
+            words = edit.words.format(in_places(e.wrong))
+            yield e.says(edit.kind, f"{words}{edit.where}.")
+            return
+
+
+def other_number(e: Evidence) -> Iterator[Diagnosis]:
+    """A number that something is multiplied or divided by is another: one number is fitted, all entries tell."""
+    traced = e.traced() if e.traced is not None and e.right.size > 1 else None
+    if traced is None:
+        return
+    rounding = float(np.linalg.norm(e.allowed))
+    for _, without, times in other_numbers(traced):
+        part = e.right - traced.predicts(without)
+        if not np.isfinite(part).all() or not np.linalg.norm(part) > np.linalg.norm(e.allowed):
+            continue
+        share = 1 + float(np.vdot(part, e.error) / np.vdot(part, part))
+        edit = times(share)
+        prediction = traced.predicts(edit)
+        if e.explains(prediction, max(1.0, abs(share)), fitted=1) and traced.holds_elsewhere(edit, rounding):
+            yield e.says(edit.kind, f"{edit.words}{edit.where}.", share)
+            return
