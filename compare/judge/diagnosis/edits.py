@@ -279,14 +279,15 @@ def _other_axes(step: Step, words: Words, edit: Callable[..., Edit]) -> Iterator
     """A sum that is averaged over one more axis, or goes over it, too."""
     axes = tuple(step.params["axes"])
     kept = [axis for axis in range(step.equation.invars[0].aval.ndim) if axis not in axes]
-    total = words.value(step.outputs[0])
+    value, over = words.value(step.outputs[0]), ", ".join(map(str, axes))
+    total = f"{'a sum' if value.startswith(GRADIENT) else value} over {'axis' if len(axes) == 1 else 'axes'} {over}"
     for at, axis in enumerate(kept):
         if step.equation.invars[0].aval.shape[axis] < 2:
             continue
         for word, function in (("averaged", np.mean), ("taken", np.sum)):
             yield edit(
                 "wrong-axis",
-                f"{total}, over axes {axes}, is {word} over axis {axis}, too, and should not be",
+                f"{total} is {word} over axis {axis}, too, and should not be",
                 lambda v, at=at, function=function: np.broadcast_to(
                     function(v[0].sum(axes), axis=at, keepdims=True), v[0].sum(axes).shape
                 ),

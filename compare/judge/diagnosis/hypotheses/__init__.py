@@ -37,6 +37,7 @@ from compare.judge.diagnosis.hypotheses.factors import (
     weight_decay,
 )
 from compare.judge.diagnosis.hypotheses.routes import (
+    another_array,
     another_quantity,
     missing_path,
     missing_term,
@@ -44,7 +45,14 @@ from compare.judge.diagnosis.hypotheses.routes import (
     weighted_term,
     weighted_term_of_a_norm,
 )
-from compare.judge.diagnosis.hypotheses.sums import accumulator, broadcast, broadcast_in_part, missing_sum, wrong_axis
+from compare.judge.diagnosis.hypotheses.sums import (
+    accumulator,
+    broadcast,
+    broadcast_in_part,
+    missing_sum,
+    one_value,
+    wrong_axis,
+)
 from compare.judge.reports.verdict import Diagnosis
 
 # In order: what explains most by least comes first. The last ones describe rather than explain.
@@ -69,6 +77,8 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     weight_decay,
     missing_term,
     weighted_term_of_a_norm,
+    another_array,
+    broadcast,
     edited,
     other_number,
     weighted_term,
@@ -82,7 +92,7 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     masked,
     overwritten,
     line_factors,
-    broadcast,
+    one_value,
     misplaced,
     clipping,
     few_entries,
@@ -101,6 +111,7 @@ OF_RIGHT_VALUES = {
     line_factors,
     broadcast,
     broadcast_in_part,
+    one_value,
     copied,
     misplaced,
 }

@@ -108,18 +108,28 @@ def _is_telling(part: np.ndarray, e: Evidence) -> bool:
     return bool(np.linalg.norm(part) > np.linalg.norm(e.allowed))
 
 
-def another_quantity(e: Evidence) -> Iterator[Diagnosis]:
-    """It is a known array, one multiplied by a known factor, or one summed: what should become of it is missing."""
+def another_array(e: Evidence) -> Iterator[Diagnosis]:
+    """It is a known array, unchanged: what should become of it is missing."""
     if e.right.size < 2:
         return
-    same = {name: value for name, value in e.known.items() if value.shape == e.right.shape and np.ptp(value) > 0}
     if e.parameter is not None and e.parameter.any() and e.explains(e.parameter):
         yield e.says("other-quantity", "it is the value that the gradient is for, not a gradient.")
         return
-    for name, value in same.items():
+    for name, value in _of_its_shape(e).items():
         if e.explains(value):
             yield e.says("other-quantity", f"it is {name} itself, unchanged.")
             return
+
+
+def _of_its_shape(e: Evidence) -> dict[str, np.ndarray]:
+    return {name: value for name, value in e.known.items() if value.shape == e.right.shape and np.ptp(value) > 0}
+
+
+def another_quantity(e: Evidence) -> Iterator[Diagnosis]:
+    """It is a known array multiplied by a known factor, or one summed."""
+    if e.right.size < 2:
+        return
+    same = _of_its_shape(e)
     some = np.linspace(0, e.right.size - 1, min(e.right.size, 64)).astype(
         int
     )  # there are many pairs, and few fit there

@@ -57,7 +57,24 @@ def _summed_axes(terms: np.ndarray, e: Evidence) -> tuple[int, ...]:
 
 
 def broadcast(e: Evidence) -> Iterator[Diagnosis]:
-    """One value where different ones belong, in the whole array or along an axis."""
+    """The sum or the mean of what belongs there, in the whole array or along an axis."""
+    for axis, place in _of_one_value(e):
+        for word, function in (("sum", np.sum), ("mean", np.mean)):
+            value = function(e.right, axis=axis, keepdims=True)
+            if e.explains(np.broadcast_to(value, e.right.shape), e.right.size):
+                yield e.says("broadcast", f"one value stands {place}: the {word} of what should be there.")
+                return
+
+
+def one_value(e: Evidence) -> Iterator[Diagnosis]:
+    """One value where different ones belong, whatever it is."""
+    for _, place in _of_one_value(e):
+        yield e.says("broadcast", f"one value stands {place}, where different ones belong.")
+        return
+
+
+def _of_one_value(e: Evidence) -> Iterator[tuple[int | None, str]]:
+    """The axes along which one value stands where different ones belong, None for all together; and that in words."""
     if e.right.size < 2 or not e.came.any():
         return
     axes = [None, *range(e.right.ndim)] if e.right.ndim > 1 else [None]
@@ -68,14 +85,7 @@ def broadcast(e: Evidence) -> Iterator[Diagnosis]:
             continue
         if (np.ptp(e.right, axis=axis) <= 2 * SLACK * e.allowed.max(axis=axis)).all():
             continue  # one value does belong there, if another one
-        place = "in every entry" if axis is None else f"all along axis {axis}"
-        for word, function in (("sum", np.sum), ("mean", np.mean)):
-            value = function(e.right, axis=axis, keepdims=True)
-            if e.explains(np.broadcast_to(value, e.right.shape), e.right.size):
-                yield e.says("broadcast", f"one value stands {place}: the {word} of what should be there.")
-                return
-        yield e.says("broadcast", f"one value stands {place}, where different ones belong.")
-        return
+        yield axis, "in every entry" if axis is None else f"all along axis {axis}"
 
 
 def broadcast_in_part(e: Evidence) -> Iterator[Diagnosis]:
