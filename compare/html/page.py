@@ -14,10 +14,11 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from compare.judge.reports.tables import SIGNS
+
 Cell = object  # Html or anything that is text once `str` was asked
 
 VOID = {"meta", "link", "input", "br", "hr", "col"}
-SIGNS = {"agree": "✓", "disagree": "✗", "inconclusive": "?"}
 
 
 class Html(str):

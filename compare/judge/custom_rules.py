@@ -73,6 +73,9 @@ class RulesReport:
             parts += ["", f"{name}:", str(report)]
         return plain_text(*parts)
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _repr_html_(self) -> str:
         return "".join(f"<h4>{html.escape(name)}</h4>{report._repr_html_()}" for name, report in self.reports.items())
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from compare.judge.reports.tables import html_table, plain_text, table
+from compare.judge.reports.tables import html_report, plain_text, table
 from compare.judge.reports.verdict import Derivative, Diagnosis, Row, Verdict, plain
 from compare.pytrees import LOSS
 
@@ -204,11 +204,14 @@ class GradientReport:
     def __str__(self) -> str:
         return plain_text(*self.lines(), table(HEADERS, self.cells()), *self._below())
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _below(self) -> list[str]:
         return [f"Tolerance: {self.allowance}"] if self.allowance else []
 
     def _repr_html_(self) -> str:
-        return html_table(" ".join(self.lines() + self._below()), HEADERS, self.cells())
+        return html_report(self.lines(), HEADERS, self.cells(), *self._below())
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a report is not a truth value; look at report.verdict, or call assert_gradients_agree")

@@ -1,5 +1,6 @@
 """Tables for the terminal and for notebooks."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 STYLES = {"agree": "green", "disagree": "bold red", "inconclusive": "yellow"}
+SIGNS = {"agree": "✓", "disagree": "✗", "inconclusive": "?"}
 WIDTH = 110  # columns, unless the terminal has fewer
 _columns: ContextVar[int] = ContextVar("columns", default=WIDTH)
 
@@ -40,7 +42,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 
 
 def plain_text(*parts: RenderableType, width: int | None = None) -> str:
     """The parts as text, as a terminal without color shows them. A table that is too wide becomes a list of rows."""
-    console = Console(file=StringIO(), width=width or _columns.get(), color_system=None)
+    console = Console(file=StringIO(), width=width or _columns.get(), color_system=None, force_jupyter=False)
     for part in parts:
         console.print(Text(part) if isinstance(part, str) else _fitting(part, console))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]  # the StringIO above
@@ -69,12 +71,32 @@ def _record(headers: Sequence[str], row: Sequence[RenderableType]) -> Iterator[R
             yield Padding(Text(f"{header}: {value}" if header.strip() else str(value)), (0, 0, 0, 2))
 
 
-def html_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def cells(tag: str, row: Sequence[str]) -> str:
-        return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
+def html_report(lines: Sequence[str], headers: Sequence[str], rows: Sequence[Sequence[str]], *below: str) -> str:
+    """For notebooks: what a page of ours shows of a report, in the reader's own colors.
 
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f"<p>{escape(title)}</p><table><tr>{cells('th', headers)}</tr>{body}</table>"
+    The first of the lines begins with the verdict, and the last column holds one.
+    """
+
+    def cells(tag: str, row: Sequence[str]) -> str:
+        *others, last = row
+        sides = ["left", *["right"] * (len(others) - 1), "left"]
+        texts = [*map(escape, others), signed(last)]
+        return "".join(f'<{tag} style="text-align:{s}">{text}</{tag}>' for s, text in zip(sides, texts, strict=True))
+
+    def signed(word: str) -> str:
+        sign = SIGNS.get(word.lower())
+        return f"<strong>{sign} {escape(word)}</strong>" if sign else escape(word)
+
+    verdict = re.split(r"[: ]", lines[0])[0]
+    paragraphs = [signed(verdict) + escape(lines[0].removeprefix(verdict)), *map(escape, lines[1:])]
+    table = f"<tr>{cells('th', headers)}</tr>" + "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return "".join(
+        [
+            *(f"<p>{paragraph}</p>" for paragraph in paragraphs),
+            f'<div style="overflow-x:auto" tabindex="0"><table>{table}</table></div>',
+            *(f"<p>{escape(line)}</p>" for line in below),
+        ]
+    )
 
 
 def readable(seconds: float) -> str:

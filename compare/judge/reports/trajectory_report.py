@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NoReturn
 
 from compare.judge.reports.gradient_report import GradientReport
-from compare.judge.reports.tables import html_table, plain_text, table
+from compare.judge.reports.tables import html_report, plain_text, table
 from compare.judge.reports.verdict import Diagnosis, Verdict, plain
 
 # If rounding alone can separate the free runs by this share of the distance travelled, their drift means nothing.
@@ -241,8 +241,11 @@ class TrajectoryReport:
     def __str__(self) -> str:
         return plain_text(*self.lines(), table(HEADERS, self.cells()))
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _repr_html_(self) -> str:
-        return html_table(" ".join(self.lines()), HEADERS, self.cells())
+        return html_report(self.lines(), HEADERS, self.cells())
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a report is not a truth value; look at report.verdict, or call assert_trajectory_agrees")

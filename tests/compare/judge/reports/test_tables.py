@@ -1,6 +1,8 @@
 """Tables show what they are given, and never read it as markup."""
 
-from compare.judge.reports.tables import html_table, plain_text, table
+import re
+
+from compare.judge.reports.tables import html_report, plain_text, table
 
 
 def test_plain_text_has_no_color_and_no_markup():
@@ -11,7 +13,15 @@ def test_plain_text_has_no_color_and_no_markup():
 
 
 def test_html_is_escaped():
-    html = html_table("<script>", ["<b>"], [["a & b", "<i>"]])
+    html = html_report(["<script>", "&1"], ["<b>", "c"], [["a & b", "<i>"]], "<u>")
     assert "<script>" not in html
-    assert "&lt;script&gt;" in html
-    assert "<td>a &amp; b</td><td>&lt;i&gt;</td>" in html
+    assert "<p>&lt;script&gt;</p><p>&amp;1</p>" in html
+    assert re.sub(' style="[^"]*"', "", html).count("<td>a &amp; b</td><td>&lt;i&gt;</td>") == 1
+    assert html.endswith("<p>&lt;u&gt;</p>")
+
+
+def test_html_says_each_verdict_with_its_sign():
+    html = html_report(["DISAGREE: the loss."], ["of", "verdict"], [["W", "agree"], ["b", "inconclusive"]])
+    assert html.startswith("<p><strong>✗ DISAGREE</strong>: the loss.</p>")
+    assert "<strong>✓ agree</strong>" in html
+    assert "<strong>? inconclusive</strong>" in html

@@ -1,0 +1,130 @@
+"""The site: `make docs` builds it from README.md, docs/, notebooks/ and docstrings into build/site.
+
+Its source is the root of the project, so that a link from page to page is the one that works on GitHub, too. Links to
+source files lead to pages of the site that show them. Nothing is loaded from anywhere, so it works from disk.
+"""
+
+import posixpath
+import re
+import sys
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.addnodes import download_reference
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+project = "backproof"
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_nb"]
+root_doc = "README"
+include_patterns = ["README.md", "CONTRIBUTING.md", "docs/**.md", "docs/**.rst", "notebooks/*.ipynb"]
+exclude_patterns = [".*", "build", "dist"]
+
+html_theme = "furo"
+html_title = "backproof"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_copyright = False
+html_theme_options = {"navigation_with_keys": False}
+
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # outputs are those of `make notebooks`, and a test holds them
+nb_merge_streams = True
+
+autodoc_member_order = "bysource"
+autodoc_mock_imports = ["torch"]  # compare.torch is described where PyTorch is not installed, too
+default_role = "code"
+napoleon_numpy_docstring = False
+python_maximum_signature_line_length = 80
+
+CONTENTS = (ROOT / "docs" / "contents.txt").read_text(encoding="utf-8")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.connect("source-read", with_contents)
+    app.connect("autodoc-process-signature", without_factories)
+    app.connect("autodoc-process-docstring", as_rst, priority=100)  # before napoleon
+    app.connect("autodoc-skip-member", fields_of_tuples)
+    app.connect("doctree-read", to_shown_source, priority=100)  # before Sphinx copies the files
+    app.connect("html-collect-pages", shown_sources)
+    app.connect("build-finished", with_an_index)
+    return {"parallel_read_safe": False}
+
+
+def with_contents(app: Any, name: str, source: list[str]) -> None:
+    """The README is the home page. Only there it needs a table of contents."""
+    if name == root_doc:
+        source[0] += CONTENTS
+
+
+def with_an_index(app: Any, failure: Exception | None) -> None:
+    if failure is None:
+        Path(app.outdir, "index.html").write_bytes(Path(app.outdir, f"{root_doc}.html").read_bytes())
+
+
+# ---------------------------------------------------------------------------------------- docstrings
+
+
+def without_factories(app: Any, what: str, name: str, thing: Any, options: Any, signature: Any, result: Any) -> Any:
+    """Sphinx cannot read the default of a data class's field that a function makes."""
+    return (signature or "").replace("<factory>", "...") or None, result
+
+
+def fields_of_tuples(app: Any, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
+    """Python says of a field of a NamedTuple that it is an "Alias for field number 0": its type stands in the class."""
+    return True if str(getattr(thing, "__doc__", "")).startswith("Alias for field number") else None
+
+
+def as_rst(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Docstrings are plain text: an indented block after a blank line is a formula, and an asterisk is an asterisk."""
+    lines[:] = list(restructured(lines))
+    if what in ("attribute", "property"):
+        lines.insert(0, "")  # or napoleon takes what stands before a colon in the first line for a type
+
+
+def restructured(lines: list[str]) -> Iterator[str]:
+    formula = text = 0  # the indentation of each
+    blank = True
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        if line.strip() and not (formula and indent >= formula):
+            formula = indent if blank and indent > text else 0
+            if formula:
+                yield from (" " * text + ".. code-block:: text", "")
+            else:
+                text = indent
+        yield line if formula else escaped(line)
+        blank = not line.strip()
+
+
+def escaped(line: str) -> str:
+    """Without markup, but for `code`."""
+    parts = re.split(r"(`[^`]*`)", line)
+    return "".join(part if part.startswith("`") else re.sub(r"([*|\\]|_\b)", r"\\\1", part) for part in parts)
+
+
+# ------------------------------------------------------------------------------------- source files
+
+LINKED: set[str] = set()  # what the links of this build lead to, from the root
+
+
+def to_shown_source(app: Any, doctree: nodes.document) -> None:
+    """A link to a file of the project leads to the page that shows it."""
+    here = posixpath.dirname(app.env.current_document.docname)
+    for link in list(doctree.findall(download_reference)):
+        file = posixpath.normpath(posixpath.join(here, link["reftarget"]))
+        LINKED.add(file)
+        address = posixpath.relpath(f"source/{file}.html", here or ".")
+        link.replace_self(nodes.reference("", "", *link.children, refuri=address, internal=True))
+
+
+def shown_sources(app: Any) -> Iterator[tuple[str, dict[str, Any], str]]:
+    for file in sorted(LINKED):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        shown = app.builder.highlighter.highlight_block(text, "python" if file.endswith(".py") else "text")
+        yield f"source/{file}", {"title": file, "body": f"<h1>{escape(file)}</h1>{shown}"}, "page.html"
