@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: verify test shell lint types clean
+.PHONY: verify test shell lint types docs notebooks clean
 
 verify: .venv/.run-ready
 	$(BIN)/backproof verify
@@ -21,6 +21,14 @@ lint: .venv/.dev-ready
 types: .venv/.dev-ready
 	$(BIN)/pyright
 
+docs: .venv/.docs-ready
+	rm -rf build/site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs -d build/doctrees --fresh-env . build/site
+	@echo "The site is in build/site: open build/site/index.html."
+
+notebooks: .venv/.notebooks-ready
+	$(BIN)/python -m notebooks
+
 clean:
 	rm -rf .venv dist build .pytest_cache .ruff_cache .hypothesis
 
@@ -31,4 +39,8 @@ clean:
 
 .venv/.dev-ready: .venv/.run-ready
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+.venv/.docs-ready .venv/.notebooks-ready: .venv/.%-ready: .venv/.run-ready
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $@

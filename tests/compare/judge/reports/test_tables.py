@@ -12,6 +12,12 @@ def test_plain_text_has_no_color_and_no_markup():
     assert "\x1b" not in text
 
 
+def test_plain_text_is_returned_in_a_notebook_as_well(monkeypatch):
+    """Where Rich, left alone, displays it and returns nothing."""
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    assert plain_text("head", table(["name"], [["x"]])).split() == ["head", "name", "────", "x"]
+
+
 def test_html_is_escaped():
     html = html_report(["<script>", "&1"], ["<b>", "c"], [["a & b", "<i>"]], "<u>")
     assert "<script>" not in html

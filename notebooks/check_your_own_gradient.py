@@ -1,0 +1,166 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Check your own gradient
+#
+# You have derived a gradient by hand. Is it right, and if not, what is wrong with it? Change any cell and run it again;
+# at the end is one to put your own into. Everything here needs JAX, in which the judge does its work, also where you
+# write none yourself.
+
+# %% [markdown]
+# ## A function that returns its loss and its gradient
+#
+# Poisson regression: counts `y` with mean exp(x w + b), and the negative log-likelihood without its constant.
+#
+#     J = mean of  exp(z) - y z,  z = x w + b          dz = (exp(z) - y) / n
+#
+# There is a mistake in the gradient. Do you see it?
+
+# %%
+import numpy as np
+
+from backproof import check_gradients
+
+random = np.random.default_rng(0)
+x = random.normal(size=(30, 4))
+y = random.poisson(2.0, size=30).astype(float)
+parameters = {"w": 0.3 * random.normal(size=4), "b": np.zeros(())}
+
+
+def poisson(p, x, y):
+    z = x @ p["w"] + p["b"]
+    dz = (np.exp(z) - y) / len(y)
+    return np.mean(np.exp(z) - y * z), {"w": x.T @ dz, "b": dz.mean()}
+
+
+check_gradients(poisson, None, parameters, x, y)
+
+# %% [markdown]
+# `None` says that the reference is the function's own loss: its NumPy is traced and differentiated. The report names
+# the parameter and the factor: 1/30, once too often. A bias's gradient is a sum, and `dz` holds its 1/n already.
+
+
+# %%
+def poisson(p, x, y):
+    z = x @ p["w"] + p["b"]
+    dz = (np.exp(z) - y) / len(y)
+    return np.mean(np.exp(z) - y * z), {"w": x.T @ dz, "b": dz.sum()}
+
+
+report = check_gradients(poisson, None, parameters, x, y)
+report
+
+# %% [markdown]
+# The second line is worth a look: it says how small an error would still have been seen. A report is an object, too.
+
+# %%
+print(report.verdict.name)
+for row in report.rows:
+    print(f"{row.path:5} {row.shape!s:5} {row.verdict.value}")
+
+# %% [markdown]
+# ## Against a loss of its own in JAX
+#
+# A function's own loss cannot show that the loss itself is wrong. A second one can, written from the definition. Here
+# the loss has lost its average.
+
+# %%
+import jax.numpy as jnp
+
+
+def loss(p, x, y):
+    z = x @ p["w"] + p["b"]
+    return jnp.mean(jnp.exp(z) - y * z)
+
+
+def unaveraged(p, x, y):
+    value, gradients = poisson(p, x, y)
+    return len(y) * value, gradients
+
+
+check_gradients(unaveraged, loss, parameters, x, y)
+
+# %% [markdown]
+# ## A layer: forward and backward
+#
+# A layer has no loss. `check_vjp` takes the forward, which returns its value and a cache, and the backward, which takes
+# the gradient of the value and that cache. The output gradient is drawn at random, because ones would hide most faults:
+# they hide everything that is wrong below.
+
+# %%
+from backproof import check_vjp
+
+
+def standardize(x):
+    scale = 1 / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+    y = (x - x.mean(axis=1, keepdims=True)) * scale
+    return y, (y, scale)
+
+
+def standardize_backward(dy, cache):
+    _, scale = cache
+    return scale * (dy - dy.mean(axis=1, keepdims=True))
+
+
+def in_jax(x):
+    return (x - x.mean(axis=1, keepdims=True)) / jnp.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+
+
+values = random.normal(size=(5, 7))
+check_vjp(standardize, standardize_backward, in_jax, values)
+
+# %% [markdown]
+# The mean is taken into account and the deviation is not: it depends on `x` as well. With its term:
+
+
+# %%
+def standardize_backward(dy, cache):
+    y, scale = cache
+    return scale * (dy - dy.mean(axis=1, keepdims=True) - y * (dy * y).mean(axis=1, keepdims=True))
+
+
+for dtype in (np.float64, np.float32):
+    print(dtype.__name__, check_vjp(standardize, standardize_backward, in_jax, values.astype(dtype)).sentence)
+
+# %% [markdown]
+# No tolerance was chosen for either dtype. The judge measures what rounding does to each entry.
+#
+# ## In a test suite
+#
+# `assert_gradients_agree` and `assert_vjp_agrees` take the same arguments. They raise an AssertionError whose text is
+# the report, also where no verdict is possible.
+
+# %%
+from backproof import GradientMismatch, assert_vjp_agrees
+
+assert_vjp_agrees(standardize, standardize_backward, in_jax, values)
+try:
+    assert_vjp_agrees(standardize, lambda dy, cache: dy * cache[1], in_jax, values)
+except GradientMismatch as error:
+    print(str(error).splitlines()[0])
+
+# %% [markdown]
+# ## Your turn
+#
+# Put your own function in the place of this one. It takes the parameters first (an array, or a dict of arrays) and
+# returns the loss and the gradient; what else it needs comes after the parameters, and no globals.
+
+
+# %%
+def mine(w, x, y):
+    error = x @ w - y
+    return np.sum(np.abs(error)), x.T @ np.sign(error)
+
+
+print(check_gradients(mine, None, np.ones(4), x, y).sentence)
+
+# %% [markdown]
+# Next: [read a verdict and find the bug](../docs/tutorial-2-read-a-verdict.md), and
+# [what you have against what you call](../docs/doors.md): PyTorch, forward mode, second order, recordings from any
+# language.

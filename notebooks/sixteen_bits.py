@@ -1,0 +1,132 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Sixteen bits
+#
+# Networks are trained in bfloat16 and float16. There, two correct gradients may differ by percents, and a wrong one may
+# look like rounding. How can a check tell them apart?
+#
+# The cells up to *A kernel* need NumPy only and run wherever it does, in a browser as well (JupyterLite). The rest
+# needs JAX and this project.
+
+# %% [markdown]
+# ## What there is to see
+#
+# float16 has 11 significant bits: neighbors are one part in 1,024 to 2,048 apart. bfloat16 has 8, and neighbors are one
+# part in 128 to 256 apart. Between 2,048 and 4,096, float16 has the even numbers only.
+
+# %%
+import numpy as np
+
+for n in (2046, 2047, 2048, 2049, 2050, 2051):
+    print(n, "->", int(np.float16(n)))
+
+# %% [markdown]
+# So a sum of ones that is formed term by term stops growing: 2048 + 1 is 2048.
+
+# %%
+total = np.float16(0)
+for _ in range(3000):
+    total += np.float16(1)
+print("3000 ones, one after the other in float16:", int(total))
+print(
+    "summed in float32, rounded once:          ",
+    int(np.ones(3000, np.float16).sum(dtype=np.float32).astype(np.float16)),
+)
+
+# %% [markdown]
+# This is why kernels take and return 16 bits, but form their sums in float32. Then only loading and storing round, and
+# an entry is off by half a unit in its last place, which is easily told from a mistake. But values that a kernel stores
+# in 16 bits on its way are rounded as well, and each of their errors goes into many entries of the result.
+
+# %%
+random = np.random.default_rng(0)
+x, W, dy = (random.normal(size=shape).astype(np.float16) for shape in ((64, 48), (48, 32), (64, 32)))
+exact = x.astype(np.float64).T @ dy.astype(np.float64)
+in_float32 = (x.astype(np.float32).T @ dy.astype(np.float32)).astype(np.float16)
+one_by_one = np.zeros_like(in_float32)
+for row, gradient in zip(x, dy, strict=True):
+    one_by_one += np.outer(row, gradient)
+
+
+def worst(result):
+    return np.max(np.abs(result.astype(np.float64) - exact)) / np.sqrt(np.mean(exact**2))
+
+
+print(f"largest error in dW, in units of its typical entry: {worst(in_float32):.4f} with sums in float32")
+print(f"                                                    {worst(one_by_one):.4f} with sums in float16")
+
+# %% [markdown]
+# ## A kernel
+#
+# A dense layer in bfloat16, with sums in float32, as a backward pass for `check_vjp`. The reference is one line of JAX.
+
+# %% tags=["jax"]
+import ml_dtypes
+
+from backproof import check_gradients, check_vjp
+
+inputs = tuple(array.astype(ml_dtypes.bfloat16) for array in (x, W))
+
+
+def dense(x, W):
+    y = x.astype(np.float32) @ W.astype(np.float32)
+    return y.astype(x.dtype), (x, W)
+
+
+def dense_backward(dy, cache):
+    x, W = cache
+    wide = dy.astype(np.float32)
+    return (wide @ W.astype(np.float32).T).astype(x.dtype), (x.astype(np.float32).T @ wide).astype(x.dtype)
+
+
+def in_jax(x, W):
+    return x @ W
+
+
+check_vjp(dense, dense_backward, in_jax, *inputs)
+
+# %% [markdown]
+# The second line says what would have been seen: in bfloat16, a factor that is hardly larger than one step between
+# neighbors. How, if each entry alone may be off by half a step? Every leaf is judged as a whole, too: rounding errors
+# point in all directions, and a factor moves all entries in one.
+
+
+# %% tags=["jax"]
+def scaled(dy, cache):
+    dx, dW = dense_backward(dy, cache)
+    return dx, (1.02 * dW.astype(np.float32)).astype(dW.dtype)
+
+
+check_vjp(dense, scaled, in_jax, *inputs)
+
+# %% [markdown]
+# ## A sum that stops growing
+#
+# The gradient of a bias is a sum over all rows. Formed in bfloat16, it stops at 256 where 1,600 is right. In
+# float32 the same code is right: the derivation has no fault, the arithmetic has.
+
+
+# %% tags=["jax"]
+def shifted(b, x):
+    total = np.zeros_like(b)
+    for _ in x:
+        total = total + np.ones_like(b)
+    return (b + x).astype(np.float32).sum().astype(b.dtype), total
+
+
+b, rows = np.ones(2, ml_dtypes.bfloat16), np.zeros((1600, 2), ml_dtypes.bfloat16)
+report = check_gradients(shifted, lambda b, x: (b + x).sum(), b, rows)
+report
+
+# %% [markdown]
+# Whoever means to sum in 16 bits says so, by `accumulate=`. Then the sum is what was asked for, and no fault.
+#
+# How this does over thousands of kernels, right and wrong, beside the rules of others, is measured in
+# [the judge](../docs/judge.md), under *16 bits*.
