@@ -4,6 +4,7 @@ Its source is the root of the project, so that a link from page to page is the o
 source files lead to pages of the site that show them. Nothing is loaded from anywhere, so it works from disk.
 """
 
+import itertools
 import posixpath
 import re
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from pygments.lexers import get_lexer_for_filename
 from sphinx.addnodes import download_reference
 
 ROOT = Path(__file__).parents[1]
@@ -81,25 +83,35 @@ def fields_of_tuples(app: Any, what: str, name: str, thing: Any, skip: bool, opt
 
 
 def as_rst(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings are plain text: an indented block after a blank line is a formula, and an asterisk is an asterisk."""
+    """Docstrings are plain text, in which an asterisk is an asterisk.
+
+    An indented block after a blank line is a formula, and so is a block with columns, of which Python has taken the
+    indentation because there is nothing else below the first line.
+    """
     lines[:] = list(restructured(lines))
     if what in ("attribute", "property"):
         lines.insert(0, "")  # or napoleon takes what stands before a colon in the first line for a type
 
 
 def restructured(lines: list[str]) -> Iterator[str]:
-    formula = text = 0  # the indentation of each
-    blank = True
-    for line in lines:
-        indent = len(line) - len(line.lstrip())
-        if line.strip() and not (formula and indent >= formula):
-            formula = indent if blank and indent > text else 0
-            if formula:
-                yield from (" " * text + ".. code-block:: text", "")
-            else:
-                text = indent
-        yield line if formula else escaped(line)
-        blank = not line.strip()
+    text = 0  # its indentation
+    for paragraph in paragraphs(lines):
+        indent = len(paragraph[0]) - len(paragraph[0].lstrip())
+        columns = len(paragraph) > 1 and any(re.search(r"\S {3,}\S", line) for line in paragraph)
+        if indent > text or columns:
+            yield from (" " * text + ".. code-block:: text", "", *(f"    {line}" for line in paragraph), "")
+        else:
+            text = len(paragraph[-1]) - len(paragraph[-1].lstrip()) if is_section(paragraph) else indent
+            yield from (*map(escaped, paragraph), "")
+
+
+def paragraphs(lines: list[str]) -> list[list[str]]:
+    return [list(group) for filled, group in itertools.groupby(lines, key=lambda line: bool(line.strip())) if filled]
+
+
+def is_section(paragraph: list[str]) -> bool:
+    """`Args:` and the like, with what belongs to it indented below it."""
+    return bool(re.match(r"\w+:$", paragraph[0].strip()))
 
 
 def escaped(line: str) -> str:
@@ -126,5 +138,6 @@ def to_shown_source(app: Any, doctree: nodes.document) -> None:
 def shown_sources(app: Any) -> Iterator[tuple[str, dict[str, Any], str]]:
     for file in sorted(LINKED):
         text = (ROOT / file).read_text(encoding="utf-8")
-        shown = app.builder.highlighter.highlight_block(text, "python" if file.endswith(".py") else "text")
+        language = get_lexer_for_filename(file).aliases[0]
+        shown = app.builder.highlighter.highlight_block(text, language)
         yield f"source/{file}", {"title": file, "body": f"<h1>{escape(file)}</h1>{shown}"}, "page.html"
