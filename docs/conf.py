@@ -54,7 +54,7 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("autodoc-skip-member", fields_of_tuples)
     app.connect("doctree-read", to_shown_source, priority=100)  # before Sphinx copies the files
     app.connect("html-collect-pages", shown_sources)
-    app.connect("build-finished", with_an_index)
+    app.connect("build-finished", finished)
     return {"parallel_read_safe": False}
 
 
@@ -64,9 +64,31 @@ def with_contents(app: Any, name: str, source: list[str]) -> None:
         source[0] += CONTENTS
 
 
-def with_an_index(app: Any, failure: Exception | None) -> None:
+def finished(app: Any, failure: Exception | None) -> None:
+    """Mend what the theme's markup lacks, and name the home page as servers expect it."""
     if failure is None:
+        for page in Path(app.outdir).rglob("*.html"):
+            page.write_text(accessible(page.read_text(encoding="utf-8")), encoding="utf-8")
         Path(app.outdir, "index.html").write_bytes(Path(app.outdir, f"{root_doc}.html").read_bytes())
+
+
+def accessible(page: str) -> str:
+    """Headings with a level, landmarks with a name, what scrolls within reach of the keyboard, lists that are some."""
+    for theirs, ours in (
+        ('role="heading"', 'role="heading" aria-level="2"'),
+        ('<aside class="sidebar-drawer', '<aside aria-label="Site" class="sidebar-drawer'),
+        ('<aside class="toc-drawer', '<aside aria-label="Page" class="toc-drawer'),
+        ("<pre>", '<pre tabindex="0">'),
+        ('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper'),
+    ):
+        page = page.replace(theirs, ours)
+    parameters = r"<dl>\n((?:<dd><em class=\"sig-param\">.*</dd>\n)+)</dl>"
+    return re.sub(parameters, lambda found: as_lines(found[1]), page)
+
+
+def as_lines(parameters: str) -> str:
+    lines = parameters.replace("<dd>", "<span>").replace("</dd>", "</span>")
+    return f'<span class="sig-parameters">{lines}</span>'
 
 
 # ---------------------------------------------------------------------------------------- docstrings

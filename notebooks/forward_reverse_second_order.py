@@ -12,8 +12,9 @@
 # One network, differentiated by hand in three ways: forward along a direction, backward to all parameters, and both
 # together, which gives second derivatives. Then the judge looks at all three.
 #
-# The cells up to *Judged* need NumPy, Matplotlib, jaxtyping and the folder `manual` of this project, and no JAX: they
-# run where these do, in a browser as well (JupyterLite, with that folder beside the notebook).
+# The cells up to *Judged* need NumPy, Matplotlib, jaxtyping and the folder `manual` of this project. They are tested
+# where JAX cannot be imported, so JupyterLite should do, with that folder beside the notebook, though that was not
+# tried. The rest needs JAX and this project.
 
 # %% [markdown]
 # ## The network

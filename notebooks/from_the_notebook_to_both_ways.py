@@ -13,8 +13,8 @@
 # by cell: first by hand, then by JAX, then both before the judge. On the way you will see what was wrong in the
 # original, and what comes of it.
 #
-# The cells up to *By JAX* need NumPy and Matplotlib only. They run wherever these do, in a browser as well
-# (JupyterLite). The rest needs JAX and this project.
+# The cells up to *By JAX* need NumPy and Matplotlib only. They are tested where JAX cannot be imported, so JupyterLite
+# should do, in the browser, though that was not tried. The rest needs JAX and this project.
 
 # %% [markdown]
 # ## Data

@@ -12,8 +12,8 @@
 # Networks are trained in bfloat16 and float16. There, two correct gradients may differ by percents, and a wrong one may
 # look like rounding. How can a check tell them apart?
 #
-# The cells up to *A kernel* need NumPy only and run wherever it does, in a browser as well (JupyterLite). The rest
-# needs JAX and this project.
+# The cells up to *A kernel* need NumPy only. They are tested where JAX cannot be imported, so JupyterLite should do, in
+# the browser, though that was not tried. The rest needs JAX and this project.
 
 # %% [markdown]
 # ## What there is to see
