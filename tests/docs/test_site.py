@@ -198,14 +198,20 @@ def test_the_map_of_the_code_is_included_whole():
         assert room in included
 
 
-def test_docstrings_are_read_as_text(monkeypatch):
+@pytest.fixture
+def conf(monkeypatch) -> ModuleType:
+    """The configuration of the site."""
     pytest.importorskip("sphinx")
     monkeypatch.setattr(sys, "path", [*sys.path])
     spec = importlib.util.spec_from_file_location("site_configuration", ROOT / "docs" / "conf.py")
     assert spec is not None
     assert spec.loader is not None
-    conf = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(conf)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def test_docstrings_are_read_as_text(conf):
     lines = [
         "y = x**2 for `x**2`.",
         "",
@@ -224,3 +230,14 @@ def test_docstrings_are_read_as_text(monkeypatch):
     ]  # fmt: skip
     assert ".. code-block:: text" in conf.restructured(["dx = y", "", "exact    1", "rough    2"])
     assert ".. code-block:: text" not in conf.restructured(["dx = y", "", "one  space more", "than usual"])
+
+
+def test_markup_of_the_theme_is_mended(conf):
+    assert conf.accessible('<p role="heading">') == '<p role="heading" aria-level="2">'
+    assert conf.accessible("<pre>1</pre>") == '<pre tabindex="0">1</pre>'
+    parameters = '<dl>\n<dd><em class="sig-param">x</em>,</dd>\n</dl>'
+    assert conf.accessible(parameters) == (
+        '<span class="sig-parameters"><span><em class="sig-param">x</em>,</span>\n</span>'
+    )
+    definitions = "<dl><dt>a</dt><dd>b</dd></dl>"
+    assert conf.accessible(definitions) == definitions

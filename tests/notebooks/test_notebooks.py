@@ -73,7 +73,9 @@ def run(source: str, names: dict[str, Any]) -> tuple[str, str, int]:
     before = len(plt.get_fignums())
     with redirect_stdout(StringIO()) as printed:
         exec(compile(tree, "cell", "exec"), names)
-        value = eval(compile(ast.Expression(last.value), "cell", "eval"), names) if isinstance(last, ast.Expr) else None
+        value: Any = (
+            eval(compile(ast.Expression(last.value), "cell", "eval"), names) if isinstance(last, ast.Expr) else None
+        )
     html = value._repr_html_() if hasattr(value, "_repr_html_") else ""
     images = len(plt.get_fignums()) - before
     return "\n".join([*filter(None, [printed.getvalue()]), *([] if value is None else [repr(value)])]), html, images
