@@ -16,6 +16,7 @@ from typing import Any
 from docutils import nodes
 from pygments.lexers import get_lexer_for_filename
 from sphinx.addnodes import download_reference
+from sphinx.ext.autodoc.mock import _MockObject
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -40,6 +41,7 @@ nb_merge_streams = True
 
 autodoc_member_order = "bysource"
 autodoc_mock_imports = ["torch"]  # compare.torch is described where PyTorch is not installed, too
+_MockObject.__or__ = lambda one, other: one  # `torch.Tensor | None` is evaluated there
 default_role = "code"
 napoleon_numpy_docstring = False
 python_maximum_signature_line_length = 80
