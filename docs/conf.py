@@ -15,7 +15,7 @@ from typing import Any
 
 from docutils import nodes
 from pygments.lexers import get_lexer_for_filename
-from sphinx.addnodes import download_reference
+from sphinx.addnodes import download_reference, pending_xref
 from sphinx.ext.autodoc.mock import _MockObject
 
 ROOT = Path(__file__).parents[1]
@@ -150,18 +150,25 @@ LINKED: set[str] = set()  # what the links of this build lead to, from the root
 
 
 def to_shown_source(app: Any, doctree: nodes.document) -> None:
-    """A link to a file of the project leads to the page that shows it."""
+    """A link to a file or a folder of the project leads to the page that shows or lists it."""
     here = posixpath.dirname(app.env.current_document.docname)
-    for link in list(doctree.findall(download_reference)):
-        file = posixpath.normpath(posixpath.join(here, link["reftarget"]))
-        LINKED.add(file)
-        address = posixpath.relpath(f"source/{file}.html", here or ".")
-        link.replace_self(nodes.reference("", "", *link.children, refuri=address, internal=True))
+    links = [*doctree.findall(download_reference), *doctree.findall(pending_xref)]
+    for link in links:
+        path = posixpath.normpath(posixpath.join(here, link["reftarget"]))
+        if isinstance(link, download_reference) or (link["reftype"] == "myst" and (ROOT / path).is_dir()):
+            LINKED.add(path)
+            address = posixpath.relpath(f"source/{path}.html", here or ".")
+            link.replace_self(nodes.reference("", "", *link.children, refuri=address, internal=True))
 
 
 def shown_sources(app: Any) -> Iterator[tuple[str, dict[str, Any], str]]:
-    for file in sorted(LINKED):
+    folders = {file for file in LINKED if (ROOT / file).is_dir()}
+    listed = {folder: [f"{folder}/{path.name}" for path in sorted((ROOT / folder).glob("*.*"))] for folder in folders}
+    for folder, files in listed.items():
+        name = posixpath.basename(folder)
+        items = "".join(f'<li><a href="{name}/{posixpath.basename(file)}.html">{file}</a></li>' for file in files)
+        yield f"source/{folder}", {"title": folder, "body": f"<h1>{escape(folder)}</h1><ul>{items}</ul>"}, "page.html"
+    for file in sorted(LINKED.union(*listed.values()) - folders):
         text = (ROOT / file).read_text(encoding="utf-8")
-        language = get_lexer_for_filename(file).aliases[0]
-        shown = app.builder.highlighter.highlight_block(text, language)
+        shown = app.builder.highlighter.highlight_block(text, get_lexer_for_filename(file).aliases[0])
         yield f"source/{file}", {"title": file, "body": f"<h1>{escape(file)}</h1>{shown}"}, "page.html"

@@ -152,7 +152,7 @@ def broken(page: Path, text: str) -> list[str]:
         if re.match(r"\w+:", link):
             continue
         file = (page.parent / target).resolve() if target else page
-        if not file.is_file() or (anchor and anchor not in anchors(text_of(file))):
+        if not file.exists() or (anchor and anchor not in anchors(text_of(file))):
             found.append(link)
     return found
 
@@ -199,10 +199,12 @@ def test_the_map_of_the_code_is_included_whole():
     """From the lines that the page names, which stand in the source."""
     page = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
     source = (ROOT / "compare" / "judge" / "__init__.py").read_text(encoding="utf-8")
-    start, end = (re.search(rf":{name}: (.+)", page)[1].strip('"') for name in ("start-at", "end-before"))  # type: ignore[index]
-    included = source.partition(start)[2].partition(end)[0]
+    start, end = (re.search(rf":{name}: (.+)", page)[1].strip('"') for name in ("start-at", "end-at"))  # type: ignore[index]
+    before, _, rest = source.partition(start)
+    included, _, after = rest.partition(end)
     for room in ("diagnosis/", "evaluation/", "reports/", "roundoff/", "program/"):
         assert room in included
+    assert not re.search(r"\w\.py\b|\w/", before + after.partition("\n")[2].partition('"""')[0])
 
 
 @pytest.fixture
