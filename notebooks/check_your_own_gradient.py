@@ -143,7 +143,7 @@ assert_vjp_agrees(standardize, standardize_backward, in_jax, values)
 try:
     assert_vjp_agrees(standardize, lambda dy, cache: dy * cache[1], in_jax, values)
 except GradientMismatch as error:
-    print(str(error).splitlines()[0])
+    print(error.report.sentence)
 
 # %% [markdown]
 # ## Your turn
