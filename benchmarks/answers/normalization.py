@@ -77,7 +77,7 @@ def the_root_is_taken_for_a_constant(dy, cache):
     return dy * weight / r, (dy * x_hat).sum(axis=0)
 
 
-@wrong("rms_norm", "mlpack/mlpack #1923, pull request 1930", "x", "weighted-path term factor", "there batch norm")
+@wrong("rms_norm", "mlpack/mlpack #1923, pull request 1930", "x", "missing-factor", "there batch norm")
 def summed_instead_of_averaged(dy, cache):
     x_hat, r, weight = cache
     g = dy * weight

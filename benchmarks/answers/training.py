@@ -64,7 +64,7 @@ def the_rate_multiplies_twice(p, g, v, t, rate=0.1, beta=0.9):
     return p - rate * v_new, v_new
 
 
-@wrong("momentum", "hiroyuki-kasai/SGDLibrary #8", "p", "momentum update-rule", "there the other way round")
+@wrong("momentum", "hiroyuki-kasai/SGDLibrary #8", "p", "wrong-operand", "there the other way round")
 def it_looks_ahead(p, g, v, t, rate=0.1, beta=0.9):
     v_new = beta * v + g
     return p - rate * (g + beta * v_new), v_new
@@ -110,7 +110,7 @@ def the_count_is_one_ahead(p, g, m, v, t, rate=0.1, beta1=0.9, beta2=0.999, epsi
     return p - rate * m / (1 - beta1 ** (t + 1)) / (np.sqrt(v / (1 - beta2 ** (t + 1))) + epsilon), m, v
 
 
-@wrong("adam", "frgfm/holocron #1", "state.m.p state.v.p", "bias-correction factor update-rule")
+@wrong("adam", "frgfm/holocron #1", "state.m.p state.v.p", "wrong-operand")
 def the_corrected_moments_are_kept(p, g, m, v, t, rate=0.1, beta1=0.9, beta2=0.999, epsilon=1e-8):
     m, v = moments(g, m, v, beta1, beta2)
     m, v = m / (1 - beta1**t), v / (1 - beta2**t)
@@ -135,7 +135,7 @@ def the_decay_is_in_the_gradient(p, g, m, v, t, rate=0.1, beta1=0.9, beta2=0.999
     return p - rate * step, m, v
 
 
-@wrong("adamw", "tensorflow/addons #2282", "p", "weight-decay")
+@wrong("adamw", "tensorflow/addons #2282", "p", "wrong-order")
 def the_decay_without_the_rate(p, g, m, v, t, rate=0.1, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.1):
     step, m, v = adam_step(g, m, v, t, beta1, beta2, epsilon)
     return p - rate * step - decay * p, m, v
@@ -153,7 +153,7 @@ def the_decay_after_the_step(p, g, m, v, t, rate=0.1, beta1=0.9, beta2=0.999, ep
     return (p - rate * step) * (1 - rate * decay), m, v
 
 
-@wrong("adamw", "ml-explore/mlx #440", "p", "weight-decay", "there where momentum is 0")
+@wrong("adamw", "ml-explore/mlx #440", "p", "missing-term", "there where momentum is 0")
 def no_decay(p, g, m, v, t, rate=0.1, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.1):
     step, m, v = adam_step(g, m, v, t, beta1, beta2, epsilon)
     return p - rate * step, m, v

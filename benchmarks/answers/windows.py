@@ -106,7 +106,7 @@ def the_weights_are_averaged(dy, cache):
     return dx, dW / dy.shape[1] / dy.shape[2], db
 
 
-@wrong("convolution", "ddbourgin/numpy-ml #27, as a reader expected", "x", "misplaced")
+@wrong("convolution", "ddbourgin/numpy-ml #27, as a reader expected", "x", "missing-operation")
 def the_kernel_is_turned_around(dy, cache):
     _, W, _ = cache
     return sent_back(dy, cache, kernel=W[::-1, ::-1])

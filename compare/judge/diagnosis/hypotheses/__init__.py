@@ -30,6 +30,7 @@ from compare.judge.diagnosis.hypotheses.entries import (
 )
 from compare.judge.diagnosis.hypotheses.factors import (
     along_another_axis,
+    another_factor,
     elementwise_factor,
     line_factors,
     missing_mask,
@@ -78,6 +79,7 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     missing_term,
     weighted_term_of_a_norm,
     another_array,
+    another_factor,  # later: where dy c belongs, dy itself has the factor x in the place of x c
     broadcast,
     edited,
     other_number,

@@ -11,7 +11,7 @@ from compare.judge.reports.verdict import Diagnosis
 
 
 def elementwise_factor(e: Evidence) -> Iterator[Diagnosis]:
-    """An elementwise factor that is missing, stands twice, or is another than it should be."""
+    """An elementwise factor that is missing or stands twice."""
     same = {name: f for name, f in e.factors.items() if f.shape == e.right.shape and np.ptp(f) > 0}
     spread = {name: f for name, f in e.known.items() if _spreads(f, e.right)}
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -23,6 +23,12 @@ def elementwise_factor(e: Evidence) -> Iterator[Diagnosis]:
             if _explains_quotient(e, f, np.ones_like(f)):
                 yield e.says("missing-factor", f"the factor {name} is missing.")
                 return
+
+
+def another_factor(e: Evidence) -> Iterator[Diagnosis]:
+    """An elementwise factor that is another than it should be."""
+    same = {name: f for name, f in e.factors.items() if f.shape == e.right.shape and np.ptp(f) > 0}
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for name, other in _fitting_pairs(e, same):
             if _explains_quotient(e, same[name], same[other]):
                 yield e.says("wrong-factor", f"the factor is {other} where {name} belongs.")
