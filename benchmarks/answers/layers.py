@@ -42,7 +42,7 @@ def divided_by_the_batch_once_more(dy, cache):
     return dy @ W.T, x.T @ dy / len(x), dy.sum(axis=0)
 
 
-@wrong("dense", "jcjohnson/pytorch-examples #28", "x", "other-quantity", not_yet=True)
+@wrong("dense", "jcjohnson/pytorch-examples #28", "x", "wrong-operand")
 def back_through_the_gradient_of_the_weight(dy, cache):
     x, _ = cache
     dW = x.T @ dy

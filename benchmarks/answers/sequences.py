@@ -111,7 +111,7 @@ def back_in_time(dy, cache, *, from_next=1.0, from_output=1.0):
     return da @ W.T, dh_next, np.einsum("bti,bth->ih", x, da), np.einsum("bti,bth->ih", before, da), da.sum(axis=(0, 1))
 
 
-@wrong("rnn", "qixianbiao/RNN #2", "x U W b h_start", "missing-path other-quantity", not_yet=True)
+@wrong("rnn", "qixianbiao/RNN #2", "x U W b h_start", "missing-path missing-term")
 def nothing_flows_back_in_time(dy, cache):
     return back_in_time(dy, cache, from_next=0.0)
 

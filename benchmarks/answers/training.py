@@ -141,7 +141,7 @@ def the_decay_without_the_rate(p, g, m, v, t, rate=0.1, beta1=0.9, beta2=0.999, 
     return p - rate * step - decay * p, m, v
 
 
-@wrong("adamw", "e-sensing/torchopt #14", "p", "weight-decay", not_yet=True)
+@wrong("adamw", "e-sensing/torchopt #14", "p", "missing-factor")
 def the_decay_without_the_parameter(p, g, m, v, t, rate=0.1, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.1):
     step, m, v = adam_step(g, m, v, t, beta1, beta2, epsilon)
     return p - rate * (step + decay), m, v
