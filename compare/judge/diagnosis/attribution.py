@@ -101,8 +101,8 @@ def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[
             with np.errstate(all="ignore"):
                 both = (right, value) if side == "autodiff" else (value, right)
                 evidence = gather(check, point, path, *both, alone.tolerance[path], row.departure, effort)
-                if side == "autodiff":  # no edit of JAX's program is what was done by hand
-                    evidence = replace(evidence, traced=None)
+                if side == "autodiff":  # what JAX's program predicts has the error in it
+                    evidence = replace(evidence, traced=None, alternatives={}, paths={}, overwriting={}, terms={})
                 constant = _apart_by_a_constant(check, point, evidence) if wrong == [LOSS] else []
                 causes += constant or diagnose(evidence)
     first = wrong[0] if wrong else next((row.path for row in point.rows if row.verdict is Verdict.DISAGREE), None)
