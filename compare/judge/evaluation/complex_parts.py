@@ -1,7 +1,7 @@
-"""Complex parameters as what they are: a real and an imaginary part each, which the judge looks at as two leaves.
+"""Complex parameters, which are checked as two real leaves each: the real and the imaginary part.
 
-Of a real loss L of z = x + iy, JAX's gradient is dL/dx - i dL/dy, which is not conjugated; PyTorch's is its conjugate,
-dL/dx + i dL/dy (`convention="conjugate"`). Either way dL/dx and dL/dy are two real gradients.
+For a real loss L of z = x + iy, JAX's gradient is dL/dx - i dL/dy. PyTorch's is its conjugate, dL/dx + i dL/dy
+(`convention="conjugate"`). In both conventions, dL/dx and dL/dy are two real gradients.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ CONVENTIONS = ("jax", "conjugate")
 
 
 class Parts(NamedTuple):
-    """Of one complex leaf."""
+    """The two parts of a complex leaf."""
 
     real: Any
     imag: Any
@@ -36,16 +36,20 @@ def has_complex(tree: Pytree) -> bool:
 
 
 def refuse_complex(tree: Pytree) -> None:
-    """Raises BadInput for complex numbers, where a check has no convention for their derivative."""
+    """Reject complex numbers in a check that has no convention for their derivatives.
+
+    Raises:
+        BadInput: if the tree has complex leaves.
+    """
     if any(jnp.issubdtype(getattr(leaf, "dtype", np.float64), jnp.complexfloating) for leaf in jax.tree.leaves(tree)):
         raise BadInput(
-            "complex inputs and values are judged by check_gradients and check_vjp only. Here, give the real and the "
+            "complex inputs and values are checked by check_gradients and check_vjp only. Here, pass the real and the "
             "imaginary parts as two arrays of real numbers."
         )
 
 
 def split(tree: Pytree, sign: float = 1.0) -> Any:
-    """Complex leaves in two, the imaginary parts times `sign`."""
+    """The tree with each complex leaf as `Parts`, and the imaginary parts multiplied by `sign`."""
 
     def parts(leaf: Any) -> Any:
         if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.complexfloating):
@@ -58,7 +62,7 @@ def split(tree: Pytree, sign: float = 1.0) -> Any:
 
 
 def joined(tree: Pytree) -> Any:
-    """The tree as it was before `split`."""
+    """The inverse of `split`, in JAX."""
     return jax.tree.map(
         lambda part: part.real + part.imag * 1j if isinstance(part, Parts) else part,
         tree,
@@ -80,7 +84,7 @@ def by_hand_of_parts(function: Callable[..., Any], convention: str) -> Callable[
 
 
 def _joined_like(tree: Pytree) -> Any:
-    """`joined` in NumPy, in the dtype that the parts have."""
+    """`joined` in NumPy, in the complex dtype that corresponds to the parts."""
 
     def whole(part: Any) -> Any:
         if not isinstance(part, Parts):
@@ -98,7 +102,7 @@ def loss_of_parts(loss: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def whole_report(report: GradientReport, parameters: Pytree, convention: str) -> GradientReport:
-    """The report on parts as one on the complex leaves."""
+    """The report on the parts, turned into one on the complex leaves."""
     named = leaves_by_path(parameters)
     parts = leaves_by_path(split(parameters))
     owners, places = {}, iter(parts)
@@ -126,14 +130,14 @@ def whole_report(report: GradientReport, parameters: Pytree, convention: str) ->
         other = str(cause.path).removesuffix("imag") + "real"
         if imaginary and cause.kind == "sign" and other not in wrong:
             words = (
-                f"it is conjugated. For L of x + iy, {_formula(convention)} is expected; JAX does not conjugate, and "
-                'PyTorch does (convention="conjugate").'
+                f"it is conjugated. For a loss L of x + iy, {_formula(convention)} is expected. JAX does not "
+                'conjugate, and PyTorch does (convention="conjugate").'
             )
             causes.append(Diagnosis(owner, "conjugated", words))
         else:
             which = "imaginary" if imaginary else "real"
             causes.append(replace(cause, path=owner, message=f"in its {which} part, {cause.message}"))
-    note = f"of complex parameters, the gradient is {_formula(convention)} ({convention} convention)."
+    note = f"the gradient by a complex parameter x + iy is {_formula(convention)} ({convention} convention)."
     first = owners.get(report.first_wrong or "", report.first_wrong)
     return replace(report, rows=list(rows.values()), diagnoses=causes, first_wrong=first, notes=[*report.notes, note])
 
@@ -143,7 +147,7 @@ def _formula(convention: str) -> str:
 
 
 def _worse(one: Row, other: Row) -> Row:
-    """Of the rows of both parts, the one that says more, with the norm of the whole."""
+    """The row of the part with the worse verdict or the larger error, with the norm of both parts together."""
 
     def rank(row: Row) -> tuple[int, float]:
         order = [Verdict.AGREE, Verdict.INCONCLUSIVE, Verdict.DISAGREE]

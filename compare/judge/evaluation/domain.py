@@ -1,7 +1,7 @@
-"""What the caller says of parameters and arguments: where perturbed points may go.
+"""The domains of parameters and arguments, which perturbed points must not leave.
 
-A probability taken ten times as large is none, and says nothing of the code under test. With `domain={"p": "unit
-interval"}` a perturbed point moves it and leaves it one.
+A probability that is multiplied by ten is no longer a probability, and an error there says nothing about the code under
+test. With `domain={"p": "unit interval"}`, perturbed points change `p` and keep it between 0 and 1.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ Move = Callable[[Array, Array, np.random.Generator], Array]  # (at the caller's 
 
 
 def _growth(leaf: Array, moved: Array) -> float:
-    """How much larger a move made a leaf."""
+    """The factor by which a move enlarged a leaf."""
     sizes = [float(np.sqrt(np.mean(np.square(values)))) for values in (leaf, moved)]
     return sizes[1] / sizes[0] if all(0 < size < np.inf for size in sizes) else 1.0
 
@@ -58,18 +58,25 @@ DOMAINS: dict[str, Move] = {
 
 
 def checked(domain: Mapping[str, str], names: list[str], parameters: Pytree, args: Pytree) -> dict[str, str]:
-    """The domains, if each belongs to something. Raises BadInput, a ValueError.
+    """The domains, after a check that each is known and belongs to an argument or a leaf.
 
-    Names are those of arguments, or of leaves: `p`, `W1`, `options.scale`.
+    Args:
+        domain: domains by the name of an argument or a leaf: `p`, `W1`, `options.scale`.
+        names: the names of the parameters and the arguments.
+        parameters: the parameters.
+        args: the arguments.
+
+    Raises:
+        BadInput: a ValueError, for an unknown domain or name.
     """
     known = {*names, *leaves_by_path(parameters)}
     for name, argument in zip(names, (parameters, *args), strict=True):
         known |= {f"{name}.{path}" for path in leaves_by_path(argument)} if not _is_leaf(argument) else set()
     for name, kind in domain.items():
         if kind not in DOMAINS:
-            raise BadInput(f"domain says {kind!r} of {name!r}; it knows {', '.join(map(repr, DOMAINS))}.")
+            raise BadInput(f"the domain of {name!r} must be one of {', '.join(map(repr, DOMAINS))}, got {kind!r}.")
         if name not in known:
-            raise BadInput(f"domain names {name!r}, but there are {', '.join(sorted(known))}.")
+            raise BadInput(f"domain names {name!r}, which is not among {', '.join(sorted(known))}.")
     return dict(domain)
 
 
@@ -84,7 +91,7 @@ def kept(
     after: tuple[Any, ...],
     random: np.random.Generator,
 ) -> tuple[Any, ...]:
-    """(parameters, *args) after a move, with what has a domain moved inside of it."""
+    """(parameters, *args) after a move, in which everything that has a domain stays inside it."""
     if not domain:
         return after
     found = []

@@ -1,7 +1,7 @@
-"""What a perturbed point may convict of: a finite value that no rounding explains, and nothing else.
+"""Which differences at a perturbed point are errors: only finite values that no rounding explains.
 
-Code that is right where its caller is, and overflows at a thousand times the parameters, is right and fragile. So is
-a probability that is kept away from 0 by a clip. That is said, and blames nobody.
+Code that is correct at the caller's point and overflows at a thousand times the parameters is correct and fragile. The
+same holds for a probability that is clipped away from 0. Both are reported as notes, and do not change the verdict.
 """
 
 from dataclasses import replace
@@ -18,9 +18,17 @@ from compare.pytrees import LOSS, all_finite, leaves_by_path
 
 
 def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = True) -> tuple[Point, list[str]]:
-    """The perturbed point, with only those rows wrong that it may convict of, and what it shows of the arithmetic.
+    """The perturbed point with only those rows DISAGREE that are errors, and notes on the arithmetic there.
 
-    `clips`: whether a loss that differs there, and not nearby, is taken for a clipped one.
+    Args:
+        check: the functions.
+        here: the caller's point.
+        there: the perturbed point.
+        name: the name of the perturbed point.
+        clips: whether a loss that differs there and not near the caller's point is regarded as clipped.
+
+    Returns:
+        The point, and the notes.
     """
     far = f"at the perturbed point {name!r}"
     words = [f"{far}, {what}" for what in there.arithmetic.values()]
@@ -34,7 +42,7 @@ def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = 
             f"{far}, the hand-written loss is {value:.3g}, where {float(there.expected[LOSS]):.6g} is expected."
         )
         return _undecided(there, there.wrong, f"the hand-written loss is {value:.3g} there"), words
-    if is_narrow(check.dtype):  # which of its results a kernel stores in 16 bits is no matter of the derivation
+    if is_narrow(check.dtype):  # a derivation does not say which of its results a kernel stores in 16 bits
         explained = there.wrong - check.stored(there).wrong
         there = _undecided(there, explained, f"intermediate results rounded to {check.dtype} explain the difference")
     lost = {path for path in there.wrong if path in there.actual and not all_finite(there.actual[path])}
@@ -53,9 +61,9 @@ def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = 
 
 
 def _is_slight(row: Row, point: Point) -> bool:
-    """Whether an error leaves two thirds of the digits: where nobody works, another order of operations makes as much.
+    """Whether an error leaves two thirds of the digits, which another order of operations may lose at such a point.
 
-    Code that can be run in a wider dtype has been, and is here only if that did not help: its errors are no rounding.
+    This is asked only of code that cannot be run in a wider dtype. Where it can, the wider run has decided already.
     """
     actual, expected = point.actual.get(row.path), point.expected.get(row.path)
     if actual is None or expected is None or actual.shape != expected.shape or point.wider:
@@ -78,11 +86,11 @@ def _undecided(point: Point, paths: set[str], message: str) -> Point:
 
 
 def _near_too(check: Check, here: Point) -> bool:
-    """Whether the losses differ near the caller's point as well: a formula that is wrong is wrong there, too."""
+    """Whether the losses also differ near the caller's point, as those of a wrong formula do."""
     random = np.random.default_rng(check.seed)
     try:
         with np.errstate(all="ignore"):
             near = check.at(*scaled(1.0)(here.parameters, here.args, random))
-    except CodeUnderTestFailed:  # it may refuse what its caller never gave it
+    except CodeUnderTestFailed:  # it may reject values that its caller never passes
         return False
     return bool(near.wrong) and near.loss_is_finite

@@ -1,4 +1,4 @@
-"""Independent opinions on a gradient: each side against its own loss, without any automatic differentiation.
+"""Compares a gradient with its loss, without automatic differentiation.
 
 - Central differences extrapolated to step zero, with an error estimate (Ridders, "Accurate computation of
   F'(x) and F'(x)F''(x)", Advances in Engineering Software 4, 1982).
@@ -6,8 +6,8 @@
   estimate derivatives of real functions", SIAM Review 40, 1998).
 - Taylor remainders: |f(p + h d) - f(p) - h g.d| must fall like h^2; with a wrong g it falls like h.
 
-All of them look along a direction d. A random one that is fresh for every leaf misses a wrong leaf only if the
-fault happens to be nearly orthogonal to it.
+Each of them compares along a direction d, which is random and different for every leaf. A wrong leaf is missed only if
+its error happens to be nearly orthogonal to d.
 """
 
 import math
@@ -26,7 +26,7 @@ from compare.pytrees import Pytree, laid_out, paths
 STEPS = 6
 SHRINK = 2.0
 LARGEST = (2.0**-5, 2.0**-15)  # first steps to try, relative to the parameters' size; the second for rough losses
-MARGIN = 10.0  # how many error estimates an analytic derivative may be away
+MARGIN = 10.0  # a gradient may differ by this many error estimates
 
 
 Loss = Callable[[Any], float]  # parameters -> loss
@@ -35,9 +35,9 @@ Loss = Callable[[Any], float]  # parameters -> loss
 def random_direction(
     parameters: Pytree, seed: int, only: set[str] | None = None, entry: tuple[int, ...] | None = None
 ) -> Any:
-    """Random signs for every entry, scaled to its leaf's size, or zero for leaves that are not in `only`.
+    """Random signs, scaled by the size of the leaf, and zero for leaves that are not in `only`.
 
-    With `entry`, that one alone of each leaf is moved.
+    With `entry`, the direction is zero but for this entry of each leaf.
     """
     random = np.random.default_rng(seed)
     leaves, structure = jax.tree.flatten(parameters)
@@ -78,7 +78,12 @@ def slope_along(gradient: Pytree, direction: Pytree) -> float:
 
 
 def ridders(values: np.ndarray, steps: np.ndarray) -> tuple[float, float]:
-    """The derivative at 0 and its error from f(+h) and f(-h), `values: (2, steps)`, for falling steps h."""
+    """The derivative at 0 and an estimate of its error, from f(+h) and f(-h) for decreasing steps h.
+
+    Args:
+        values: (2, steps), f(+h) and f(-h).
+        steps: (steps,), each smaller than the one before by the factor SHRINK.
+    """
     with np.errstate(invalid="ignore", over="ignore"):
         table = [(values[0] - values[1]) / (2 * steps)]
         best, error = float(table[0][0]), np.inf
@@ -103,10 +108,20 @@ def derivative(
     start: float,
     gradient_unit: float,
 ) -> Derivative:
-    """Compare `gradient` with the differences of a loss along `direction`.
+    """Compare `gradient` with finite differences of a loss along `direction`.
 
-    `losses(parameters, direction, steps)` gives the loss at parameters + step direction, for every step; `unit`
-    is the roundoff of the loss, `start` its value at the parameters, `gradient_unit` the gradient's roundoff.
+    Args:
+        losses: `(parameters, direction, steps) -> values`, the loss at parameters + step * direction for every step.
+        parameters: the point.
+        direction: a tree like the parameters.
+        gradient: a tree like the parameters.
+        unit: the unit roundoff of the loss.
+        start: the loss at the parameters.
+        gradient_unit: the unit roundoff of the gradient.
+
+    Returns:
+        Both derivatives and the tolerance of their difference: at the largest first step of LARGEST at which they
+        agree, else at the one with the smallest error.
     """
     tried = []
     for largest in LARGEST:
@@ -129,7 +144,7 @@ def _judged(
 ) -> Derivative:
     by_differences, error = ridders(values, steps)
     by_gradient = slope_along(gradient, direction)
-    # Ridders' estimate knows nothing of the rounding of the loss: add what it makes of the middle steps.
+    # Ridders' estimate does not include the rounding error of the loss: add its effect at the middle step.
     rounding = 8 * unit * float(np.nanmax(np.abs(values), initial=abs(start))) / float(steps[STEPS // 2])
     size = math.hypot(*jax.tree.leaves(jax.tree.map(lambda g, d: norm(g * d), gradient, direction)))
     tolerance = MARGIN * (error + rounding + gradient_unit * size) + 1e-9 * abs(by_differences)
@@ -138,8 +153,8 @@ def _judged(
 
 
 def _taylor_slope(values: np.ndarray, steps: np.ndarray, start: float, slope: float) -> float | None:
-    """How fast the first-order remainder falls, as the exponent of h; None if rounding hides it."""
-    with np.errstate(invalid="ignore"):  # of a loss that is not finite
+    """The exponent of h with which the first-order remainder decreases; None if rounding hides it."""
+    with np.errstate(invalid="ignore"):  # the loss may not be finite
         remainders = np.abs(values[0] - start - steps * slope)
     seen = remainders > 1e3 * np.finfo(float).eps * max(abs(start), 1e-300)
     if np.count_nonzero(seen) < 3:
@@ -157,7 +172,7 @@ def reference_losses(loss: Program, args: tuple[Pytree, ...]) -> Callable[[Any, 
 
 
 def hand_losses(loss: Loss) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
-    """The losses along a direction, one call of the hand-written side each."""
+    """The hand-written side's losses along a direction, each by one call."""
 
     def losses(parameters: Pytree, direction: Pytree, steps: np.ndarray) -> np.ndarray:
         return np.array([loss(moved(parameters, direction, float(h))) for h in steps], np.float64)
@@ -166,7 +181,7 @@ def hand_losses(loss: Loss) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
 
 
 def complex_step(loss: Program, parameters: Pytree, direction: Pytree, *args: Pytree) -> float | None:
-    """Im f(p + i h d) / h, or None where the function is not analytic as it is written."""
+    """Im f(p + i h d) / h, or None if an operation of the function has no analytic continuation."""
     h = 1e-30
     turned = jax.tree.map(lambda p, d: np.asarray(p) + 1j * h * d, parameters, direction)
     leaves = [*jax.tree.leaves(turned), *jax.tree.leaves(widened(args))]
@@ -179,11 +194,11 @@ def complex_step(loss: Program, parameters: Pytree, direction: Pytree, *args: Py
 
 
 class NotContinued(Exception):
-    """An operation on the way has no continuation to complex numbers."""
+    """An operation of the function has no continuation to complex numbers."""
 
 
 def _continued(step: Step, inputs: list[Any]) -> list[Any]:
-    """An operation continued to complex numbers: comparisons look at the real part, and |z| is z or -z."""
+    """The operation on complex numbers: comparisons use the real part, and |z| is z or -z."""
     if not any(np.iscomplexobj(value) for value in inputs):
         return step.run(inputs, _continued)
     if step.name in ("custom_jvp_call", "custom_vjp_call"):

@@ -1,12 +1,12 @@
-"""Where the two sides part: gradients of the values in between, and each backward step judged alone.
+"""Gradients of intermediate values, by which an error is located.
 
-`tap(name, value)` marks a value in a JAX function. A check then knows the loss's gradient with respect to it,
-and can do two things with the gradients of the same name that the hand-written side offers:
+`tap(name, value)` marks a value in a JAX function. The hand-written side may return its gradient of that value under
+the same name. A check uses it in two ways:
 
-- compare them, as if they were parameters;
-- put them in the place of its own while it goes backward. Every gradient that JAX finds then is what the
-  hand-written side should have found from its own, possibly wrong, gradients further down. Whatever still
-  differs is wrong by itself, so that one fault is blamed once.
+- It compares the gradient with the reference's, as it compares those of parameters.
+- It puts the gradient in the place of the reference's in the backward pass. The reference then computes all earlier
+  gradients from the hand-written ones, which may be wrong. Where the two sides still differ, the step in between is
+  itself wrong. So each error is reported once, where it is made.
 """
 
 from typing import Any
@@ -47,7 +47,8 @@ def tap(name: str, value: Any) -> Any:
 def find_taps(loss: Program) -> dict[str, jax.ShapeDtypeStruct]:
     """The marked values of a traced loss, in the order of the forward pass.
 
-    Raises ValueError if a name marks two values.
+    Raises:
+        ValueError: if a name marks two values.
     """
     found: dict[str, jax.ShapeDtypeStruct] = {}
     for equation in equations(loss.closed.jaxpr):
@@ -60,7 +61,7 @@ def find_taps(loss: Program) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def not_compared(loss: Program, taps: dict[str, jax.ShapeDtypeStruct], offered: set[str]) -> list[str]:
-    """Sentences about gradients of intermediates that are offered under names that no tap has."""
+    """Notes on gradients of intermediates that the hand-written side returns under names that no tap has."""
     lost = sorted(offered - taps.keys())
     if not lost:
         return []
@@ -70,7 +71,7 @@ def not_compared(loss: Program, taps: dict[str, jax.ShapeDtypeStruct], offered: 
     if inside:
         sentences.append(
             f"{_listed('the tap', inside)} inside a loop, a branch or a custom derivative of the loss (lax.scan, "
-            "while_loop, cond), where no one value has that name: not compared. Mark what goes in or comes out."
+            "while_loop, cond), where a name stands for many values: not compared. Mark the inputs or outputs instead."
         )
     if lost != inside:
         others = [name for name in lost if name not in inside]
@@ -125,7 +126,7 @@ def backward_order(loss: Program, parameters: Pytree) -> list[str]:
 
 
 def tapped_values(loss: Program, parameters: Pytree, *args: Pytree) -> dict[str, np.ndarray]:
-    """The marked values by name, in the order of their names, whatever the order in which they are computed."""
+    """The marked values, sorted by name."""
     seen: dict[str, np.ndarray] = {}
 
     def keep(step: Step, inputs: list[Any]) -> list[Any]:
@@ -138,9 +139,9 @@ def tapped_values(loss: Program, parameters: Pytree, *args: Pytree) -> dict[str,
 
 
 def rules_of_its_own(loss: Program) -> str:
-    """What in a traced loss may say that its derivative is another than the loss's own, in words.
+    """Names what in a traced loss can make its derivative differ from that of its values: custom rules, stop_gradient.
 
-    Empty if nothing does. Custom rules of JAX's own functions are not among them: they are derivatives.
+    The result is empty if there is none. Custom rules of JAX's own functions are left out, because they are correct.
     """
     found: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Nonsmooth points, where a function has several generalized derivatives and each of them is right."""
+"""Nonsmooth points, where a function has several generalized derivatives, each of which is correct."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ from compare.pytrees import LOSS, Leaves, Pytree, leaves_by_path
 
 
 def nonsmooth_reason(check: Check, point: Point) -> str | None:
-    """A sentence, if a disagreement is no error because the point is nonsmooth; else None.
+    """Why a disagreement is not an error, if the point is nonsmooth; else None.
 
-    It is none if both sides agree at points a little away, which may be nonsmooth themselves (in 16 bits, ties are
-    everywhere), and if the hand-written gradient is an average of the gradients around the point.
+    A disagreement is not an error if both sides agree at points nearby, and if the hand-written gradient is an average
+    of the gradients around the point. The points nearby may be nonsmooth themselves: in 16 bits, ties are common.
     """
     wrong = point.wrong
     if not check.loss.has_nonsmooth_points:
@@ -49,20 +49,20 @@ def _is_tie(check: Check, point: Point) -> bool:
 
 
 def beside(check: Check, point: Point) -> Point | None:
-    """A point a little away where both sides agree, or None."""
+    """A point nearby at which both sides agree, or None."""
     near = a_little_away(check, point, np.random.default_rng(check.seed))
     return near if near is not None and near.verdict is Verdict.AGREE else None
 
 
 def a_little_away(check: Check, point: Point, random: np.random.Generator) -> Point | None:
-    """Both sides at a point a little away. Arguments that may be labels, masks or grids are not changed."""
+    """Both sides at a point nearby, or None if the code under test rejects it. Labels, masks and grids are kept."""
 
     def jitter(leaf: Any) -> Any:
         return leaf if is_floating(leaf) and structured(leaf) else _jittered(leaf, random)
 
     try:
         return check.at(_jittered(point.parameters, random), jax.tree.map(jitter, point.args))
-    except CodeUnderTestFailed:  # it may reject values that its caller never uses
+    except CodeUnderTestFailed:  # it may reject values that its caller never passes
         return None
 
 
@@ -78,11 +78,11 @@ def _jittered(tree: Pytree, random: np.random.Generator, step: float | None = No
 
 
 class _Nudges:
-    """A rule that moves the input of every nonsmooth operation by some ten-millionths of its size.
+    """A rule that perturbs the input of every nonsmooth operation by about 1e-7 of its size.
 
-    If `together`, all entries move in the same direction, as a convention such as `>=` does; else each in its own. The
-    inputs are moved, and not only the parameters, because many entries may stay at a nonsmooth point however the
-    parameters are moved.
+    With `together`, all entries get the same sign, which corresponds to a convention such as `>=`; else each gets its
+    own. The inputs are perturbed, and not only the parameters, because many entries may stay at a nonsmooth point
+    whatever the parameters are.
     """
 
     def __init__(self, seed: int, together: bool, times: float = 1.0) -> None:
@@ -98,7 +98,7 @@ class _Nudges:
         return [(value + far * signs * self.random.uniform(0.5, 1.5, value.shape)).astype(value.dtype)]
 
 
-WIDER = 8.0  # how many times as far inputs are moved to see whether a gradient jumps
+WIDER = 8.0  # the factor between the two neighborhoods that show whether a gradient jumps
 
 
 def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
@@ -113,9 +113,7 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
 
     def beside(sample: int, times: float) -> Leaves:
         start = widened(point.parameters)
-        random = np.random.default_rng(
-            [check.seed, sample]
-        )  # the same numbers for near and wide, which differ only in the distance
+        random = np.random.default_rng([check.seed, sample])  # the same draws for both neighborhoods
         if sample % 2:
             start = _jittered(start, random, times * 1e-7)  # for operations whose inputs have no marker
         taps = Taps()
@@ -130,7 +128,7 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
         (row.path, index) for row in point.rows if row.path in wrong for index in _worst_entries(row, actual, near[0])
     ]
     if {path for path, _ in entries} != wrong:
-        return False  # a NaN, or another shape, is no derivative anywhere
+        return False  # NaN and another shape are no derivative at any point
     cloud, wide = (
         np.array([[leaves[path][index] for path, index in entries] for leaves in clouds])
         for clouds in (near, [beside(sample, WIDER) for sample in range(16)])
@@ -141,7 +139,7 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
     jumps = (spread > 0.3 * wider) & (spread > 0.5 * error)
     rounding = np.array([float(point.tolerance[path][index]) for path, index in entries])
     beyond = error > rounding
-    if not beyond.any() or not jumps[beyond].all():  # the dtype may be wrong and not the values
+    if not beyond.any() or not jumps[beyond].all():  # the dtype may be wrong, and not the values
         return False
     angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     rays = np.stack([np.cos(angles), np.sin(angles)])

@@ -1,13 +1,13 @@
-"""Other points to look at: what one friendly point hides.
+"""Perturbed points: other parameters and arguments, at which errors show that the caller's point hides.
 
-A probe makes another point from the caller's. Parameters are scaled, so that activations saturate, and moved, so
-that what starts at 0 or 1 (a bias, a gain) is there no longer. Data are permuted and scaled, and ids repeated.
+A `Probe` makes another point from the caller's. It scales the parameters, so that activations saturate, and adds noise
+to them, so that biases and gains leave their initial values 0 and 1. It permutes and scales data, and repeats ids.
 
-What a probe may do is limited by what things may mean. Parameters move freely while they are trained, so they are
-moved, but a leaf of one sign keeps it, for it may be a scale, and a symmetric one stays symmetric. Arguments do not
-move, so they are changed only if they look like any numbers: of both signs, in no order and of no structure that a
-formula may count on (`structured`). What lies between 0 and 1 may be labels, probabilities or masks, and stays as it
-is.
+A perturbed point must be one at which the code under test can be expected to work. Parameters take many values in
+training, so they are changed; but a leaf of one sign keeps its sign, because it may be a scale, and a symmetric one
+stays symmetric. Arguments are changed only if they look like arbitrary numbers: of both signs, unordered, and without
+a structure that a formula may rely on (`structured`). Values between 0 and 1 may be labels, probabilities or masks, and
+are not changed.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from compare.pytrees import Pytree, laid_out
 
 Arguments = tuple[Any, ...]
 
-SMALL = 2**16  # entries of all parameters, up to which one more point costs next to nothing
+SMALL = 2**16  # entries in all parameters; up to this size, the cost of another point is negligible
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Probe:
 
 
 def scaled(factor: float) -> Callable[..., Any]:
-    """A move of the parameters alone: `factor` times as large, and moved a little.
+    """A move that multiplies the parameters by `factor` and adds noise to them.
 
-    Zeros, which scaling leaves alone, hide what multiplies them.
+    The noise is needed for zeros, which scaling does not change and which hide whatever they are multiplied by.
     """
 
     def move(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
@@ -52,7 +52,7 @@ def scaled(factor: float) -> Callable[..., Any]:
             if not is_floating(leaf):
                 return leaf
             noise = 0.1 * random.standard_normal(leaf.shape)
-            if is_symmetric(leaf):  # a covariance, say, of which a formula may read one half
+            if is_symmetric(leaf):  # such as a covariance, of which a formula may read one triangle only
                 noise = (noise + np.swapaxes(noise, -1, -2)) / 2
             elif _triangular(leaf):
                 noise = np.where(leaf == 0, 0.0, noise)
@@ -68,14 +68,14 @@ def scaled(factor: float) -> Callable[..., Any]:
 
 
 def is_symmetric(leaf: np.ndarray) -> bool:
-    """Whether a stack of matrices is symmetric, and not only diagonal, as a weight may be that starts at 0 or 1."""
+    """Whether it is a stack of symmetric matrices that are not all diagonal, as a weight may be at initialization."""
     if leaf.ndim < 2 or leaf.shape[-1] != leaf.shape[-2]:
         return False
     return np.array_equal(leaf, np.swapaxes(leaf, -1, -2)) and bool(np.triu(np.asarray(leaf, np.float64), 1).any())
 
 
 def _triangular(leaf: np.ndarray) -> bool:
-    """Whether a matrix has one triangle of zeros, and one that is not: a Cholesky factor."""
+    """Whether exactly one triangle of a matrix is zero, as in a Cholesky factor."""
     if leaf.ndim != 2 or leaf.shape[0] != leaf.shape[1]:
         return False
     return bool(np.triu(leaf != 0, 1).any()) != bool(np.tril(leaf != 0, -1).any())
@@ -87,13 +87,16 @@ def cast(values: np.ndarray, leaf: np.ndarray) -> np.ndarray:
 
 
 def is_floating(leaf: Any) -> bool:
-    """Whether it is an array of real numbers, in any precision, with at least one entry."""
+    """Whether it is an array of real floating-point numbers, of any precision, with at least one entry."""
     return isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size > 0
 
 
 def _shrunk(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
-    """Out of tails, where gradients vanish whatever their sign: exp(-p**2 / 2) at p = 10. Models of many parameters
-    start near zero anyway, and there another point would cost a quarter of the check."""
+    """Smaller parameters, out of tails where every gradient vanishes, such as that of exp(-p**2 / 2) at p = 10.
+
+    Models with many parameters are left out: they start near zero anyway, and the point would cost a quarter of the
+    check.
+    """
     if _many(parameters):
         return None
     return scaled(0.1)(parameters, args, random)
@@ -109,14 +112,14 @@ def typical_size(leaf: np.ndarray) -> float:
     return (float(np.sqrt(np.mean(np.square(wide)))) if wide.size else 0.0) or 1.0
 
 
-# -------------------------------------------------------------------------- what an argument may mean
+# ------------------------------------------------------------------------ which arguments may be changed
 
 
 def structured(leaf: np.ndarray) -> bool:
-    """Whether an array has what few arrays have by chance, so that somebody may count on it.
+    """Whether an array has a structure that is unlikely by chance, so that the code under test may rely on it.
 
-    Entries of one size, or 0 and one size (masks, labels of -1 and 1); an order (a grid); a symmetric or triangular
-    matrix; rows or columns of equal length (directions).
+    Such structures are entries of one absolute value, or of 0 and one absolute value (masks, labels of -1 and 1);
+    sorted entries (a grid); a symmetric or triangular matrix; rows or columns of equal norm (directions).
     """
     if leaf.size < 2:
         return False
@@ -144,7 +147,7 @@ def _is_data(leaf: Any) -> bool:
 
 
 def _is_ids(leaf: Any) -> bool:
-    """Integers in no order and with gaps or repeats: sorted ones may be offsets, and those without be a permutation."""
+    """Whether it holds unsorted integers with gaps or repeats. Sorted ones may be offsets; others, a permutation."""
     if not isinstance(leaf, np.ndarray) or not np.issubdtype(leaf.dtype, np.integer) or leaf.size < 3:
         return False
     ordered = np.sort(leaf, axis=-1)
@@ -160,7 +163,7 @@ def _other_data(args: Arguments, random: np.random.Generator) -> Arguments:
 
 
 def _scaled_data(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
-    """The middle of the road between ordinary and saturated, at data that the caller did not choose."""
+    """Parameters between their ordinary size and saturation, with other data than the caller's."""
     moved, _ = scaled(10)(parameters, args, random)
     return moved, _other_data(args, random)
 
@@ -178,10 +181,10 @@ def _repeated_ids(parameters: Pytree, args: Arguments, random: np.random.Generat
 
 
 def _other_signs(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
-    """Parameters of one sign, which every other point leaves as they are, with half of the signs turned.
+    """Changes half of the signs of parameters that have one sign, which all other points keep.
 
-    A slope of 0.25 may become negative in training, and a variance may not. Of many parameters, another point would
-    cost a quarter of the check.
+    A slope of 0.25 may become negative in training, but a variance may not. With many parameters the point is left out,
+    because it would cost a quarter of the check.
     """
 
     def one_sign(leaf: Any) -> bool:
@@ -208,10 +211,11 @@ DEFAULT = (
 
 
 def first_example(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
-    """The first example alone, along the first or the last axis, whichever the arrays have in common.
+    """The first example alone, along the first or the last axis, whichever has the same length in all arrays.
 
-    Not among the defaults, because another shape means another compilation, and because nothing tells for sure which
-    axis holds the examples: of a square matrix, or of one array alone, it may hold features. Add ONE_EXAMPLE to ask.
+    This point is not among the defaults, because other shapes mean another trace, and because the axis of the examples
+    cannot be known for sure: that of a square matrix, or of a single array, may hold features. Pass ONE_EXAMPLE in
+    `probes` to use it.
     """
     arrays = [leaf for leaf in jax.tree.leaves(args) if isinstance(leaf, np.ndarray) and leaf.ndim]
     axis = next((axis for axis in (0, -1) if len({array.shape[axis] for array in arrays}) == 1), None)

@@ -32,27 +32,28 @@ from compare.pytrees import (
     structure_mismatches,
 )
 
-# A tolerance of this share of what is judged leaves a verdict that could not have gone the other way.
+# Where the tolerance exceeds this share of the gradient, no value could have been called wrong.
 HALF = 0.5
-# An error of this share of a typical entry leaves no digit to speak of.
+# An error of this share of a typical entry leaves no correct digit.
 ONE_DIGIT = 0.5
-# What agrees to this share agrees, whatever rounding might have done.
+# A gradient whose relative error is below this agrees, however large its tolerance.
 CLOSE = 0.01
-# What moves the loss by less than this share of its terms is rounding, though it be as large as itself.
+# A gradient that changes the loss by less than this share of its terms may consist of rounding errors only.
 IMMATERIAL = 1e-6
 
 
 @dataclass(frozen=True)
 class Point:
-    """Both sides at one point. Loss, outputs, intermediates and gradients have their names in each of the dicts.
+    """Both sides at one point. The dicts have loss, outputs, intermediates and gradients by name.
 
-    Args:
+    Attributes:
         parameters, args: the point.
-        answer: what the hand-written side returned there.
-        expected: the reference's values, in float64.
-        tolerance: how far each entry may be from them, as measured by `samples` runs.
+        answer: what the hand-written side returned.
+        expected: the reference values, in float64.
+        tolerance: the rounding tolerance of each entry.
         rows: one for each quantity, in backward order.
-        arithmetic: by quantity, what a wider dtype showed of it: it is right, and loses digits as it is.
+        samples: the number of perturbed runs from which the tolerance was measured.
+        arithmetic: notes on quantities that lose digits and are correct in a wider dtype.
         wider: whether the code under test was run in a wider dtype.
     """
 
@@ -72,7 +73,7 @@ class Point:
 
     @property
     def intermediates(self) -> Leaves:
-        """The hand-written gradients of the intermediates that a tap has."""
+        """The hand-written gradients of intermediates that have a tap."""
         return self.answer.intermediates
 
     @property
@@ -85,11 +86,11 @@ class Point:
 
     @property
     def loss_is_finite(self) -> bool:
-        """Whether both losses are."""
+        """Whether both losses are finite."""
         return bool(np.isfinite(self.expected[LOSS]).all() and np.isfinite(self.actual[LOSS]).all())
 
     def upstream(self, taps: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The hand-written gradients of `taps`, or none if one of them cannot stand in the place of the reference's."""
+        """The hand-written gradients of `taps`, or none if one of them cannot replace the reference's."""
         usable = all(
             value.shape == taps[name].shape and not np.iscomplexobj(value) and np.isfinite(value).all()
             for name, value in self.intermediates.items()
@@ -99,10 +100,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the hand-written side returned: as it is, and by name.
+    """What the hand-written side returned.
 
-    `mismatched` are parameters at which the gradients' tree has another structure, and how; `offered` the names of all
-    intermediates, whether or not a tap has them. `without_loss`: there was no loss, so that it is not compared.
+    Attributes:
+        given: the result itself.
+        actual: its values by name.
+        intermediates: those that have a tap, by name.
+        mismatched: how the structure of the gradients differs from that of the parameters, by parameter.
+        offered: the names of all intermediates, with or without a tap.
+        without_loss: whether the loss is None, so that it is not compared.
     """
 
     given: Pytree
@@ -115,16 +121,23 @@ class Answer:
 
 @dataclass(frozen=True)
 class Check:
-    """The two functions, and what is known of them before any number is looked at.
+    """The two functions of a check, and what is known about them before they are evaluated.
 
-    Args:
-        outputs: marked values that are compared themselves, by name; the hand-written side returns them fourth.
-        given: of the arguments, the gradients of those values, by name: an output gradient is known, and not rounded.
-        at_least: a relative tolerance, for everything or by name.
-        domain: what parameters and arguments are, by name, at every point.
+    Attributes:
+        by_hand: the hand-written side.
+        loss: the traced loss.
+        dtype: the dtype under test.
+        order: the names of all quantities, in backward order.
+        taps: shapes and dtypes of the marked values, by name.
+        names: the names of the parameters and the arguments.
+        seed: the seed of everything random.
+        outputs: the names of marked values that are compared themselves; the hand-written side returns them last.
+        given: `(*args) -> gradients`, the gradients of these values by name, which are known without rounding error.
+        at_least: a relative tolerance, one for all or by name.
+        domain: the domains of parameters and arguments at every point, by name.
         accumulate: the dtype in which sums of 16-bit numbers are formed; float32 if None.
-        hidden: quantities that are compared and have no row of their own, such as the loss that a pair of a forward and
-            a backward function is turned into.
+        hidden: quantities that are compared and have no row of their own, such as the loss that is made of a forward
+            and a backward function.
     """
 
     by_hand: Watched
@@ -142,11 +155,18 @@ class Check:
     hidden: frozenset[str] = frozenset()
 
     def at(self, parameters: Pytree, args: tuple[Pytree, ...], *, elsewhere: bool = False) -> Point:
-        """Evaluate both sides and compare.
+        """Evaluate both sides and compare them.
 
-        A disagreement is looked at again before it is one: with more samples, and then with the code under test in a
-        wider dtype, if it can work in one. A wrong derivation is as wrong there, and rounding is gone. `elsewhere`: at
-        a perturbed point, where all digits may be lost; at the caller's own, one is to be right.
+        A disagreement must be confirmed: with more perturbed runs, and then with the code under test in a wider dtype,
+        if it works in one. There, an error of the derivation is as large, and rounding errors disappear.
+
+        Args:
+            parameters, args: the point.
+            elsewhere: whether this is a perturbed point, where all digits may be lost. At the caller's point, one digit
+                must be correct.
+
+        Raises:
+            CodeUnderTestFailed: if the code under test raises an exception, or returns something else than gradients.
         """
         answer = self.answer(self.by_hand(parameters, *args), parameters)
         point = self.compared(parameters, args, answer, CONFIRMED[0] if is_narrow(self.dtype) else SAMPLES)
@@ -157,16 +177,16 @@ class Check:
         return point if point.verdict is Verdict.AGREE else self._widely(point, np.inf if elsewhere else ONE_DIGIT)
 
     def _widely(self, point: Point, most: float) -> Point:
-        """The point, its rows settled by what the code under test returns for wider inputs, if it takes them."""
+        """The point, with the rows decided that the code under test in a wider dtype decides, if it works in one."""
         try:
             with np.errstate(all="ignore"):
                 given = self.by_hand.function(*copies(widened_once((point.parameters, *point.args))))
                 wide = self.answer(given, point.parameters).actual
-        except Exception:  # any refusal of a wider dtype means the same
+        except Exception:  # whatever it raises, it does not work in the wider dtype
             return point
         rows, arithmetic = decided(point.rows, point.actual, point.expected, wide, most)
         if arithmetic and is_narrow(self.dtype):
-            # What is gone in float32 may have been summed in 16 bits, where float32 is asked for. That is a fault.
+            # An error that disappears in float32 may come from sums in 16 bits, and these must be formed in float32.
             summed = arithmetic.keys() & self.stored(point).wrong
             arithmetic = {path: words for path, words in arithmetic.items() if path not in summed}
             rows = [old if old.path in summed else new for old, new in zip(point.rows, rows, strict=True)]
@@ -174,7 +194,7 @@ class Check:
         return replace(point, rows=rows, arithmetic=arithmetic, wider=worked)
 
     def stored(self, point: Point) -> Point:
-        """The point by the tolerance for a kernel that stores in 16 bits what its reference may have in float32."""
+        """The point, judged by the tolerance of a kernel that stores intermediate results in 16 bits."""
         return self.compared(point.parameters, point.args, point.answer, point.samples, intermediates=self.dtype)
 
     def compared(
@@ -188,10 +208,16 @@ class Check:
         dtype: Any = None,
         intermediates: Any = None,
     ) -> Point:
-        """What was answered against the reference; with `upstream` gradients put in where they arrive at a tap.
+        """Compare an answer with the reference.
 
-        `dtype` is that of the rounding, if it is another than the parameters', and `intermediates` that of 16 bits to
-        which intermediate results are rounded that the reference has in float32.
+        Args:
+            parameters, args: the point.
+            answer: what the hand-written side returned.
+            samples: the number of perturbed runs.
+            upstream: gradients, by tap, that replace those of the reference's backward pass.
+            steady: whether perturbed runs repeat the comparisons of the unperturbed one.
+            dtype: the dtype whose rounding is assumed, if not that of the parameters.
+            intermediates: a 16-bit dtype in which intermediate results are stored that the reference has in float32.
         """
         taps = {name: self.like(self.taps[name]) for name in answer.intermediates}
         outputs = {name: self.like(self.taps[name]) for name in self.outputs}
@@ -227,9 +253,9 @@ class Check:
         return Point(parameters, args, answer, expected, tolerance, rows, samples)
 
     def like(self, traced: jax.ShapeDtypeStruct) -> np.ndarray:
-        """An array like one of the trace, in the dtype in which the hand-written side is to return it.
+        """An array of zeros with a traced shape, in the dtype in which the hand-written side must return it.
 
-        It is the trace's, which may have become float64 for a NumPy number in a float32 loss.
+        This is the traced dtype, unless a NumPy number in a float32 loss has made that float64.
         """
         dtype = traced.dtype
         if jnp.issubdtype(dtype, jnp.floating) and np.dtype(dtype).itemsize > self.dtype.itemsize:
@@ -239,7 +265,7 @@ class Check:
     def _at_least(
         self, name: str, value: np.ndarray, tolerance: np.ndarray, parts: list[Part]
     ) -> tuple[np.ndarray, list[Part]]:
-        """A tolerance widened to what the caller asks for."""
+        """The tolerances, widened to the caller's `at_least`."""
         share = self.at_least.get(name, 0.0) if isinstance(self.at_least, Mapping) else self.at_least
         if not share or not value.size:
             return tolerance, parts
@@ -251,32 +277,34 @@ class Check:
         return np.maximum(tolerance, share * sizes), wide
 
     def _undecided(self, rows: list[Row], parameters: Pytree, expected: Leaves, tolerance: Leaves) -> list[Row]:
-        """The rows, but nothing is said to agree where rounding may be as large as what is judged.
+        """The rows, INCONCLUSIVE in place of AGREE where the rounding tolerance is as large as the gradient.
 
-        Not where it does not matter: a gradient that is 0 but for rounding, such as that of a bias before batch
-        normalization, moves the loss by less than a rounding of the loss itself does.
+        A gradient that consists of rounding errors, such as that of a bias before batch normalization, is left out. It
+        changes the loss by less than the rounding error of the loss.
         """
         unit = unit_roundoff(self.dtype)
         terms = max(float(tolerance[LOSS]) / (DEVIATIONS * unit), abs(float(expected[LOSS])))
         sizes = {path: typical_size(leaf) for path, leaf in leaves_by_path(parameters).items()}
         decided = []
         for row in rows:
-            if row.verdict is not Verdict.AGREE or row.visible is None or not row.norm:  # of 0, no factor is wrong
+            if (
+                row.verdict is not Verdict.AGREE or row.visible is None or not row.norm
+            ):  # 0 times a wrong factor is still 0
                 decided.append(row)
                 continue
             close = row.digits is not None and row.digits >= -np.log10(CLOSE)
             if row.path in sizes and row.visible > HALF and not close:
                 moves = float(np.max(tolerance[row.path], initial=0.0)) * sizes[row.path]
                 if moves > IMMATERIAL * terms:
-                    message = "rounding may be as large as the gradient itself here, so that no value could be wrong"
+                    message = "rounding errors can be as large as this gradient, so that no value could be called wrong"
                     row = replace(row, verdict=Verdict.INCONCLUSIVE, message=message)
             decided.append(row)
         return decided
 
     def _beyond_the_dtype(self, row: Row, actual: Leaves, loss: float) -> Row:
-        """The row, but with nothing said of NaN and infinity where the loss itself is too large for its dtype.
+        """The row, INCONCLUSIVE for NaN and infinity where the loss is too large for its dtype.
 
-        What is passed back there may be infinite, and 0 times that is no number, though the right value be 0.
+        Gradients may be infinite there, and their product with 0 is NaN, although 0 would be correct.
         """
         leaf = actual.get(row.path)
         if row.verdict is not Verdict.DISAGREE or leaf is None or leaf.shape != row.shape or np.isfinite(leaf).all():
@@ -287,17 +315,17 @@ class Check:
         return replace(row, verdict=Verdict.INCONCLUSIVE, message=message)
 
     def _within_the_reference(self, row: Row) -> Row:
-        """The row, but with nothing said of a difference that a function of JAX's own library may have made."""
+        """The row, INCONCLUSIVE where a function of JAX's library may be as inexact as the two sides differ."""
         if row.verdict is not Verdict.DISAGREE or row.digits is None:
             return row
         for name, error in self.loss.inexact_functions.items():
             if row.digits >= -np.log10(error):
-                message = f"JAX's own {name}, of which the reference is made, may be wrong by as much ({error:.0e})"
+                message = f"the reference uses JAX's {name}, whose relative error can be as large ({error:.0e})"
                 return replace(row, verdict=Verdict.INCONCLUSIVE, message=message)
         return row
 
     def answer(self, given: Any, parameters: Pytree) -> Answer:
-        """What was returned, by name. Raises CodeUnderTestFailed if it is not what it should be."""
+        """`read_answer` for this check."""
         return read_answer(given, parameters, self.dtype, self.taps, self.outputs)
 
 
@@ -308,14 +336,17 @@ def read_answer(
     taps: Mapping[str, Any] = MappingProxyType({}),
     outputs: tuple[str, ...] = (),
 ) -> Answer:
-    """What the hand-written side returned, by name. Raises CodeUnderTestFailed if it is not what it should be.
+    """What the hand-written side returned, by name.
 
     Args:
-        given: (loss, gradients), with gradients of intermediates third, and with `outputs` those values last.
-        parameters: what the gradients are of.
-        dtype: of numbers of Python, which have none.
-        taps: the marked values, by name, with their shapes.
-        outputs: names of values that are returned by name.
+        given: (loss, gradients), with the gradients of intermediates third, and with `outputs` these values last.
+        parameters: the parameters.
+        dtype: the dtype of Python numbers, which have none.
+        taps: shapes of the marked values, by name.
+        outputs: the names of the values that are returned last.
+
+    Raises:
+        CodeUnderTestFailed: with a TypeError, if it is none of these.
     """
     shown: Leaves = {}
     if outputs:
@@ -345,7 +376,7 @@ def _by_name(intermediates: Any) -> dict[str, Any]:
 
 
 def _refuse(result: Any) -> None:
-    """Raises TypeError for what is no answer."""
+    """Raises TypeError unless it is (loss, gradients) or (loss, gradients, intermediates)."""
     asked = "loss_and_gradients must return (loss, gradients) or (loss, gradients, intermediates)"
     if not isinstance(result, tuple | list) or len(result) not in (2, 3):
         count = f" of {len(result)}" if isinstance(result, tuple | list) else ""

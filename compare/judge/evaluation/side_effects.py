@@ -1,7 +1,7 @@
-"""How the code under test behaves: gradients may be right and the function that computes them still unfit.
+"""Side effects of the code under test, which can make it unusable although its gradients are correct.
 
-The hand-written side is called more than once, and watched: does it change what it was given, write into results that
-it gave before, remember earlier calls, answer differently to the same question?
+The hand-written side is called more than once. The calls show whether it modifies its arguments, overwrites earlier
+results, depends on earlier calls, or is not deterministic.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,13 +16,17 @@ from compare.judge.program.plan import is_narrow
 from compare.judge.reports.verdict import Diagnosis
 from compare.pytrees import LOSS, Leaves, Pytree, copies, leaves_by_path, own
 
-Allowed = Mapping[str, np.ndarray]  # how far two answers to one question may be apart, by the path in the answer
+Tolerance = Mapping[str, np.ndarray]  # the tolerance between two results for the same arguments, by path
 
 
 class Watched:
-    """A function of `(parameters, *args)`: called on copies, its results copied, its side effects recorded.
+    """A function of `(parameters, *args)` that is called on copies, and whose side effects are recorded.
 
-    `names` are those of its arguments, for the messages. `remarks` are worth saying and nobody's fault.
+    Args:
+        function: the code under test.
+        names: the names of its arguments, for messages.
+
+    `diagnoses` has the side effects, and `remarks` notes that are no errors.
     """
 
     def __init__(self, function: Callable[..., Any], names: list[str]) -> None:
@@ -30,8 +34,11 @@ class Watched:
         self.names = names
         self.notes: dict[tuple[str, str], Diagnosis] = {}
         self.remarks: list[str] = []
-        self._last: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = {}, {}  # the last result, and a copy of it
-        self._reuses = False  # memory, though nothing was seen to change in it
+        self._last: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = (
+            {},
+            {},
+        )  # the last result, and a copy made at the time
+        self._reuses = False  # whether it returned the same memory again, though with no change so far
 
     def __call__(self, parameters: Pytree, *args: Any) -> Any:
         kept = (parameters, *args)
@@ -46,7 +53,7 @@ class Watched:
                 where = name if changed == ["value"] else f"{name}: {', '.join(changed)}"
                 self._note("modifies-arguments", name, f"it modifies its argument {where}; work on a copy.")
         if not isinstance(result, tuple | list):
-            return result  # not what was asked for, and refused by whoever asked
+            return result  # the caller rejects it
         try:
             copied = jax.tree.map(_number, result)
         except TypeError as error:
@@ -78,13 +85,20 @@ class Watched:
     def same_again(
         self, first: Any, parameters: Pytree, *args: Any, after: str, tolerance: Leaves | None = None
     ) -> None:
-        """Call the function again and compare with `first`. The results may differ by the tolerance."""
+        """Call the function again and compare with `first`; the results may differ by the tolerance.
+
+        Args:
+            first: the earlier result.
+            parameters, args: the arguments of both calls.
+            after: what happened in between, for the message.
+            tolerance: by name; None if the results must be equal.
+        """
         if ("depends-on-earlier-calls", "") in self.notes:
             return
-        allowed = None if tolerance is None else _by_place(tolerance)
+        limits = None if tolerance is None else _by_place(tolerance)
         again = self(parameters, *args)
         self._look_elsewhere(parameters, args)
-        distance = max(apart(first, again, allowed).values(), default=0.0)
+        distance = max(apart(first, again, limits).values(), default=0.0)
         if 0 < distance <= 1:
             self.remarks = [
                 "called twice with the same arguments, its results differ by rounding, as sums over threads do."
@@ -93,7 +107,7 @@ class Watched:
             return
         third, fourth = self(parameters, *args), self(parameters, *args)
         ratio = _common_ratio(first, again)
-        steady = _alike(again, third, allowed) or _alike(first, third, allowed)
+        steady = _alike(again, third, limits) or _alike(first, third, limits)
         if steady or ratio is not None or _grows_evenly(again, third, fourth):
             more = f"; it was {ratio:g} times the first: does it accumulate?" if ratio is not None else "."
             message = f"called again with the same arguments {after}, it returns other results: it depends on earlier "
@@ -106,13 +120,13 @@ class Watched:
             )
 
     def _look_elsewhere(self, parameters: Pytree, args: Any) -> None:
-        """Memory given out twice may hold a constant, or be written to: another question tells."""
+        """Call with other parameters, which shows whether memory that was returned twice is overwritten."""
         if not self._reuses or ("shared-buffer", "") in self.notes:
             return
         try:
             with np.errstate(all="ignore"):
                 self(jax.tree.map(_elsewhere, parameters), *args)
-        except CodeUnderTestFailed:  # it may refuse what its caller never gave it
+        except CodeUnderTestFailed:  # it may reject values that its caller never passes
             return
 
     def _note(self, kind: str, path: str | None, message: str) -> None:
@@ -121,13 +135,13 @@ class Watched:
     @property
     def diagnoses(self) -> list[Diagnosis]:
         kinds = {kind for kind, _ in self.notes}
-        # Memory handed out twice, or arguments changed, explain answers that change.
+        # Modified arguments explain results that change.
         hidden = {"depends-on-earlier-calls"} if kinds & {"modifies-arguments"} else set()
         return [note for (kind, _), note in self.notes.items() if kind not in hidden]
 
 
 def _number(leaf: Any) -> Any:
-    """A copy of an array of numbers. Raises TypeError for what is none, such as a string."""
+    """A copy of an array of numbers. Raises TypeError for anything else, such as a string."""
     copied = own(leaf)
     dtype = np.asarray(copied).dtype
     if dtype != np.bool_ and not jnp.issubdtype(dtype, jnp.number):
@@ -135,49 +149,49 @@ def _number(leaf: Any) -> Any:
     return copied
 
 
-HARMLESS = {"view-of-parameters"}  # worth knowing, but no result is wrong
+HARMLESS = {"view-of-parameters"}  # reported, but no result is wrong
 
 
 def _elsewhere(leaf: np.ndarray) -> np.ndarray:
     return np.where(leaf == 0, 0.1, 1.1 * leaf).astype(leaf.dtype)
 
 
-def apart(first: Any, second: Any, allowed: Allowed | None = None) -> dict[str, float]:
-    """How far apart, by path, as a multiple of what is allowed: 0 for the very same bits, infinity for another dtype.
+def apart(first: Any, second: Any, tolerance: Tolerance | None = None) -> dict[str, float]:
+    """The difference of two trees by path, in multiples of the tolerance: 0 if equal, infinity for another dtype.
 
-    Without `allowed`, all that is not the same is infinitely far apart.
+    Without a tolerance, any difference is infinite.
     """
     ours, theirs = leaves_by_path(first), leaves_by_path(second)
-    return {path: _multiple(a, theirs.get(path), path, allowed) for path, a in ours.items()}
+    return {path: _multiple(a, theirs.get(path), path, tolerance) for path, a in ours.items()}
 
 
-def _multiple(a: np.ndarray, b: np.ndarray | None, path: str, allowed: Allowed | None) -> float:
+def _multiple(a: np.ndarray, b: np.ndarray | None, path: str, tolerance: Tolerance | None) -> float:
     if b is None or a.dtype != b.dtype or a.shape != b.shape:
         return float("inf")
     if _equal(a, b):
         return 0.0
-    if allowed is None or not jnp.issubdtype(a.dtype, jnp.inexact):
+    if tolerance is None or not jnp.issubdtype(a.dtype, jnp.inexact):
         return float("inf")
     kind = np.complex128 if np.iscomplexobj(a) else np.float64
     wide, other = np.asarray(a, kind), np.asarray(b, kind)
     with np.errstate(all="ignore"):
-        slack = allowed.get(path)
-        if slack is None or slack.shape != a.shape:
-            slack = 64 * float(jnp.finfo(a.dtype).eps) * np.abs(wide).max()
-        multiple = float(np.max(np.abs(wide - other) / (2 * slack)))  # each may be off by as much
+        limit = tolerance.get(path)
+        if limit is None or limit.shape != a.shape:
+            limit = 64 * float(jnp.finfo(a.dtype).eps) * np.abs(wide).max()
+        multiple = float(np.max(np.abs(wide - other) / (2 * limit)))  # each of the two may differ by the tolerance
     return multiple if multiple >= 0 else float("inf")  # NaN
 
 
 def _by_place(tolerance: Leaves) -> Leaves:
-    """Tolerances by the paths that quantities have in an answer: (loss, gradients, intermediates)."""
+    """Tolerances by the path in a result (loss, gradients, intermediates)."""
     placed = {"0": tolerance[LOSS]}
-    for name, slack in tolerance.items():
-        placed |= {"1": slack} if name == "value" else {f"1.{name}": slack, f"2.{name}": slack}
+    for name, limit in tolerance.items():
+        placed |= {"1": limit} if name == "value" else {f"1.{name}": limit, f"2.{name}": limit}
     return placed
 
 
-def _alike(first: Any, second: Any, allowed: Allowed | None) -> bool:
-    return all(distance <= 1 for distance in apart(first, second, allowed).values())
+def _alike(first: Any, second: Any, tolerance: Tolerance | None) -> bool:
+    return all(distance <= 1 for distance in apart(first, second, tolerance).values())
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:
@@ -185,19 +199,19 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
         return True
     if not jnp.issubdtype(a.dtype, jnp.inexact) or a.dtype != b.dtype:
         return False
-    if is_narrow(a.dtype):  # of whose NaN NumPy knows nothing
+    if is_narrow(a.dtype):  # NumPy does not recognize their NaN
         a, b = a.astype(np.float32), b.astype(np.float32)
-    return np.array_equal(a, b, equal_nan=True)  # which takes four times as long
+    return np.array_equal(a, b, equal_nan=True)  # this comparison takes four times as long
 
 
 def _grows_evenly(second: Any, third: Any, fourth: Any) -> bool:
-    """Whether each call added the same again, as an accumulated gradient does."""
+    """Whether each call added the same amount, as an accumulated gradient does."""
     series = zip(*(leaves_by_path(result).values() for result in (second, third, fourth)), strict=True)
     return all(a.shape == b.shape == c.shape and np.allclose(b - a, c - b, rtol=1e-3, atol=1e-12) for a, b, c in series)
 
 
 def _common_ratio(first: Any, again: Any) -> float | None:
-    """The factor between two results, if it is the same for all that changed."""
+    """The factor between two results, if it is the same for every leaf that changed."""
     ratios: set[float] = set()
     a, b = leaves_by_path(first), leaves_by_path(again)
     for path, before in a.items():

@@ -1,7 +1,7 @@
-"""One step of training by itself, from where the reference is, held against what rounding allows for it.
+"""Judges one training step, which starts from the reference's parameters, by the rounding tolerance of that step.
 
-Measuring what is allowed anew at each of thousands of steps would take as long as they do, so it is remembered: for the
-steps that follow and are no smaller.
+Measuring the tolerance takes as long as a step does. A measured tolerance is therefore used for the following steps as
+well, in proportion where parameters or updates are smaller.
 """
 
 from dataclasses import replace
@@ -17,24 +17,34 @@ from compare.judge.reports.verdict import Row, Verdict, compare_leaves
 from compare.judge.roundoff.tolerance import CONFIRMED, SAMPLES, last_place, measure
 from compare.pytrees import Pytree
 
-# For this many steps a measured allowance is taken as a guide to the next ones'.
+# The number of steps for which a measured tolerance is used again.
 LATELY = 32
 
 Leaves = dict[str, np.ndarray]
 
 
 class Alone:
-    """A judge of single steps. With `entries`, only so many of a larger leaf are looked at, always the same."""
+    """Judges single steps. With `entries`, that many entries of a larger leaf are compared, the same at every step."""
 
     def __init__(self, reference_step: Step, entries: int | None, seed: int) -> None:
         self.reference_step, self.entries, self.seed = reference_step, entries, seed
-        self.step = self.measured = 0  # how many were judged, and the last for which the allowance was measured
+        self.step = self.measured = 0  # how many were judged, and the last whose tolerance was measured
         self.allowed: Leaves = {}
         self.sizes: Leaves = {}
         self.programs: dict[Any, Program] = {}
 
     def judge(self, before: Pytree, batch: Pytree, ours: Leaves, theirs: Leaves) -> list[Row]:
-        """Most steps differ by no more than what is surely allowed; for the others, that is measured."""
+        """Compare one step. The tolerance is measured only if the step exceeds the one that is known without measuring.
+
+        Args:
+            before: the parameters and the state before the step.
+            batch: the step's further arguments.
+            ours: the result of the hand-written step, by path.
+            theirs: the result of the reference's step, by path.
+
+        Returns:
+            A row for each leaf.
+        """
         self.step += 1
         befores, ours, theirs = (
             {path: self.some(leaf) for path, leaf in leaves.items()} for leaves in (both_leaves(before), ours, theirs)
@@ -45,8 +55,8 @@ class Alone:
         floating = [leaf.dtype for leaf in jax.tree.leaves(before[0]) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
         dtype = np.result_type(*floating) if floating else np.dtype(np.float64)
         program = self._program(before, *batch)
-        for samples in (SAMPLES, *CONFIRMED):  # a disagreement is looked at again before it is one
-            self.allowed = {}  # of huge models, one measurement fits into memory and two do not
+        for samples in (SAMPLES, *CONFIRMED):  # a disagreement is reported only if more runs confirm it
+            self.allowed = {}  # a huge model leaves room in memory for one measurement only
             right, allowed = map(both_leaves, measure(program, before, *batch, dtype=dtype, samples=samples))
             self.measured, self.allowed, self.sizes = self.step, allowed, _sizes(befores, theirs)
             rows = compare_leaves(ours, theirs, right, allowed)
@@ -61,7 +71,7 @@ class Alone:
         return leaf.reshape(-1)[np.random.default_rng([self.seed, leaf.size]).integers(0, leaf.size, self.entries)]
 
     def _program(self, *args: Any) -> Program:
-        """The reference's step, traced in the dtypes that it gets; once, unless these change."""
+        """The reference's step, traced once for the structure and dtypes of its arguments."""
 
         def step(*args: Any) -> Any:
             return jax.tree.map(self.some, self.reference_step(*args))
@@ -73,7 +83,10 @@ class Alone:
         return self.programs[kind]
 
     def _allowance(self, befores: Leaves, theirs: Leaves) -> Leaves:
-        """The last places of what is stored, or half of what was allowed lately, less where things are smaller."""
+        """The tolerance known without measuring: one unit in the last place, or half of the last measured tolerance.
+
+        The latter is scaled down where parameters or updates are smaller than they were when it was measured.
+        """
         stored = {path: _storage_allowance(leaf) for path, leaf in theirs.items()}
         if not self.allowed or self.step - self.measured > LATELY:
             return stored
@@ -82,7 +95,7 @@ class Alone:
 
 
 def _sizes(befores: Leaves, theirs: Leaves) -> Leaves:
-    """Of every leaf that was there before: the largest entry, and the largest move of one."""
+    """The largest entry and the largest update of each leaf that the step was given."""
     return {path: _size(leaf, befores[path]) for path, leaf in theirs.items() if path in befores}
 
 
@@ -95,7 +108,7 @@ def _size(after: np.ndarray, before: np.ndarray) -> np.ndarray:
 
 
 def _share(size: np.ndarray, size_then: np.ndarray | None) -> float:
-    """How much of what was allowed then is allowed now."""
+    """The share of the measured tolerance that is used for this step."""
     if size_then is None:
         return 0.0
     now = np.divide(size, size_then, out=np.ones(2), where=size_then > 0)
@@ -108,10 +121,10 @@ def _storage_allowance(leaf: np.ndarray) -> np.ndarray:
 
 
 def _undecided(row: Row, theirs: np.ndarray) -> Row:
-    """The row, but no fault where JAX's own step, in its own dtype, is not finite either: the run diverges."""
+    """The row, INCONCLUSIVE where JAX's own step is not finite in its own dtype either, because the run diverges."""
     lost = ~np.isfinite(np.asarray(theirs, np.float64))
     if row.verdict is not Verdict.DISAGREE or not lost.any():
         return row
     return replace(
-        row, verdict=Verdict.INCONCLUSIVE, message=f"JAX's own step has {int(lost.sum())} entries not finite"
+        row, verdict=Verdict.INCONCLUSIVE, message=f"{int(lost.sum())} entries of JAX's own step are not finite"
     )

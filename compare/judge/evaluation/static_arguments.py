@@ -1,7 +1,7 @@
-"""Arguments that are no arrays: flags, strings, functions, sparse matrices, data frames.
+"""Arguments that are not arrays: flags, strings, functions, sparse matrices, data frames.
 
-They stay what they are: at every point, and in every dtype. The hand-written side gets them as the caller gave them;
-the loss gets sparse matrices and data frames as arrays, because JAX knows nothing else.
+They are the same at every point and in every dtype. The hand-written side gets them as the caller passed them; the loss
+gets sparse matrices and data frames as arrays, because JAX has neither.
 """
 
 import copy
@@ -14,36 +14,42 @@ from compare.errors import BadInput
 
 
 def is_fixed(argument: Any) -> bool:
-    """Whether an argument is no array, and no tree of arrays, by what it is."""
+    """Whether the type of an argument shows that it is neither an array nor a tree of arrays."""
     return isinstance(argument, bool | str | bytes) or callable(argument) or _is_table(argument)
 
 
 def _is_table(argument: Any) -> bool:
-    """A sparse matrix or a data frame, of whatever library."""
+    """Whether it is a sparse matrix or a data frame of any library."""
     if is_sparse(argument):
         return True
     return hasattr(argument, "to_numpy") and hasattr(argument, "shape") and not hasattr(argument, "__array_interface__")
 
 
 def is_sparse(argument: Any) -> bool:
-    """Whether it is a sparse matrix of SciPy's, which is not imported for that: its import changes the warnings."""
+    """Whether it is a sparse matrix of SciPy, which is not imported here, because that changes the warning filters."""
     return hasattr(argument, "tocoo") and hasattr(argument, "toarray")
 
 
 def as_loss_has_it(argument: Any) -> Any:
-    """A table as an array; anything else as it is."""
+    """A table as an array; anything else unchanged."""
     if is_sparse(argument):
         return argument.toarray()
     return np.asarray(argument.to_numpy()) if _is_table(argument) else argument
 
 
 def places(arguments: tuple[Any, ...], static: Collection[Any], names: list[str]) -> list[bool]:
-    """Which arguments stay as they are. Raises BadInput, a ValueError, if `static` names none.
+    """Which arguments are passed on unchanged and not traced.
 
     Args:
-        arguments: without the parameters.
-        static: names, or places from 1 on.
-        names: of all arguments, the parameters first.
+        arguments: the arguments after the parameters.
+        static: names or positions; that of the first argument after the parameters is 1.
+        names: the names of the parameters and the arguments.
+
+    Returns:
+        A truth value for each argument.
+
+    Raises:
+        BadInput: a ValueError, if `static` has a name or position that no argument has.
     """
     chosen = {static} if isinstance(static, str | int) else set(static)
     known = {*names[1:], *range(1, len(arguments) + 1)}
@@ -59,7 +65,7 @@ def places(arguments: tuple[Any, ...], static: Collection[Any], names: list[str]
 def bind(
     function: Callable[..., Any], arguments: tuple[Any, ...], fixed: list[bool], convert: Callable[[Any], Any]
 ) -> Callable[..., Any]:
-    """The function of the other arguments alone, with the fixed ones as `convert` makes them, for each call anew."""
+    """The function of the other arguments only. The fixed ones are passed through `convert` at each call."""
     kept = [argument for argument, is_fixed in zip(arguments, fixed, strict=True) if is_fixed]
 
     def bound(parameters: Any, *others: Any) -> Any:
@@ -70,5 +76,5 @@ def bind(
 
 
 def as_hand_has_it(argument: Any) -> Any:
-    """A copy of a table, so that nobody writes into the caller's; anything else as it is."""
+    """A copy of a table, so that the caller's is not modified; anything else unchanged."""
     return copy.deepcopy(argument) if _is_table(argument) else argument

@@ -1,4 +1,4 @@
-"""Training steps as they are called here: on copies, with what came back held against what was asked for."""
+"""Calls training steps on copies of their arguments, and checks what they return."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +11,10 @@ from compare.errors import BadInput
 from compare.judge.reports.verdict import Diagnosis, Row
 from compare.pytrees import Pytree, as_array, leaves_by_path, paths
 
-STATE = "state."  # how the names of the state's leaves begin
+STATE = "state."  # prefix of the names of the state's leaves
 Step = Callable[..., Any]  # (parameters, state), *batch -> (parameters, state); or the caller's, without the pair
 
-# Two answers to one question that differ by this much of what is wrong with the first are no accident of rounding.
+# Two results for the same arguments that differ by this share of the first one's error do not differ by rounding alone.
 OTHERWISE = 0.02
 
 KEEPS_STATE = Diagnosis(
@@ -26,9 +26,15 @@ KEEPS_STATE = Diagnosis(
 
 
 def with_state(step: Step, name: str, state: Pytree) -> Step:
-    """The step as a function of (parameters, state), which it returns; the state is empty if there is none.
+    """The step as a function from (parameters, state) to (parameters, state); the state is {} if there is none.
 
-    `name` is what messages call it. Raises BadInput if what it returns is not what it was asked for.
+    Args:
+        step: `(parameters, *batch) -> parameters`; with a state, `(parameters, state, *batch) -> (parameters, state)`.
+        name: the name of the step in messages.
+        state: the initial state, or None.
+
+    Returns:
+        The function. It raises BadInput if the step does not return parameters and state.
     """
 
     def both(both: Pytree, *batch: Pytree) -> Any:
@@ -40,12 +46,12 @@ def with_state(step: Step, name: str, state: Pytree) -> Step:
                 raise BadInput(
                     f"with state=, {name} must return (parameters, state), but it returned {described(result)}."
                 )
-        for what, came, asked in zip(("parameters", "state"), result, both, strict=True):
-            alike = jax.tree.structure(came) == jax.tree.structure(asked)
-            if not alike and _names(asked) and not _names(asked) & _names(came):
+        for what, actual, expected in zip(("parameters", "state"), result, both, strict=True):
+            alike = jax.tree.structure(actual) == jax.tree.structure(expected)
+            if not alike and _names(expected) and not _names(expected) & _names(actual):
                 raise BadInput(
-                    f"{name} returned {described(came)} where the {what}, {described(asked)}, were expected: return "
-                    "the updated ones in the same structure, also after an update in place."
+                    f"{name} returned {described(actual)} where the {what}, {described(expected)}, were expected: "
+                    "return the updated ones in the same structure, also after an update in place."
                 )
         return tuple(result)
 
@@ -57,7 +63,7 @@ def _names(tree: Pytree) -> set[str]:
 
 
 def described(tree: Pytree) -> str:
-    """A tree in a few words."""
+    """A short description of a tree, for messages."""
     if tree is None or isinstance(tree, str | bytes):
         return repr(tree)[:60]
     if isinstance(tree, dict):
@@ -69,16 +75,21 @@ def described(tree: Pytree) -> str:
 
 
 def as_arguments(batch: Pytree, number: int) -> tuple[Any, ...]:
-    """The batch as arguments of a step. Raises BadInput for what is not a tuple of them."""
+    """The batch as arguments of a step.
+
+    Raises:
+        BadInput: if the batch is no tuple or list.
+    """
     if isinstance(batch, tuple | list):
         return tuple(batch)
     raise BadInput(f"batch {number} is {described(batch)}; each must be a tuple of arguments: (batch,) for only one.")
 
 
 def start_of(parameters: Pytree, state: Pytree) -> tuple[Any, Any]:
-    """Copies of both as arrays. Floats of Python, which have no dtype of their own, take that of the parameters.
+    """Copies of parameters and state as arrays. Python floats, which have no dtype, get that of the parameters.
 
-    Raises BadInput for complex numbers, and where a parameter has the name of a leaf of the state.
+    Raises:
+        BadInput: for complex numbers, or if a parameter has the name of a leaf of the state.
     """
     given = [as_array(leaf).dtype for leaf in jax.tree.leaves(parameters) if type(leaf) is not float]
     floating = [dtype for dtype in given if jnp.issubdtype(dtype, jnp.inexact)]
@@ -98,9 +109,9 @@ def start_of(parameters: Pytree, state: Pytree) -> tuple[Any, Any]:
 
 
 def settled(result: Any, asked: Any) -> Any:
-    """What a step returned, its numbers of Python in the dtypes of what they stand for.
+    """A step's result in the dtypes of its arguments, where only Python or JAX changed them.
 
-    So are integers that JAX made shorter, because it has none of 64 bits where these are switched off.
+    Python numbers have no dtype, and JAX makes 64-bit integers shorter where 64 bits are switched off.
     """
     if jax.tree.structure(result) != jax.tree.structure(asked):
         return result
@@ -115,14 +126,14 @@ def settled(result: Any, asked: Any) -> Any:
 
 
 def owned(tree: Pytree) -> Any:
-    """A copy: the hand-written side may write to what it gets, and hand out the same memory again."""
+    """A copy, because the hand-written side may write to its arguments and reuse the memory of its results."""
     return jax.tree.map(lambda leaf: np.array(as_array(leaf)) if hasattr(leaf, "__array__") else leaf, tree)
 
 
 class Careful:
-    """A step of the hand-written side, called on copies, its results copied. `conduct` is what it did to them.
+    """A step of the hand-written side, called on copies. Its results are copied, and `conduct` has its side effects.
 
-    Of each leaf, only the entries are kept that `some` takes: all of them, unless the model is huge.
+    `some` selects the entries of each leaf that are kept: all of them, unless the model is huge.
     """
 
     def __init__(self, step: Step, some: Callable[[np.ndarray], np.ndarray] = lambda leaf: leaf) -> None:
@@ -137,7 +148,7 @@ class Careful:
         result = settled(self.step(given[:2], *given[2:]), both)
         leaves, structure = jax.tree.flatten(result)
         models, asked = jax.tree.flatten(both)
-        if paths(structure) == paths(asked):  # a leaf of another shape is kept whole, to be seen
+        if paths(structure) == paths(asked):  # a leaf of another shape is kept whole, so that it is reported
             pairs = zip(leaves, models, strict=True)
             leaves = [some(as_array(leaf)) if np.shape(leaf) == np.shape(model) else leaf for leaf, model in pairs]
         result = jax.tree.unflatten(structure, leaves)
@@ -166,7 +177,7 @@ class Careful:
     def answers_otherwise(
         self, first: Any, both: Pytree, batch: tuple[Pytree, ...], right: Any, rows: list[Row]
     ) -> bool:
-        """Whether it answers the question that it answered by `first` differently now, and not by rounding."""
+        """Whether another call with the same arguments returns something else than `first`, by more than rounding."""
         ours, again, theirs = map(both_leaves, (first, self(both, *batch), jax.tree.map(self.some, right)))
         allowed = {row.path: np.nan_to_num(row.tolerance) for row in rows}
         for path, leaf in again.items():
@@ -186,6 +197,6 @@ def both_leaves(both: Pytree) -> dict[str, np.ndarray]:
 
 
 def _largest(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest difference; entries that are no numbers on either side do not count."""
+    """The largest difference; entries that are NaN on either side do not count."""
     with np.errstate(all="ignore"):
         return float(np.nanmax(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)), initial=0.0))

@@ -1,8 +1,8 @@
-"""The code under test in a wider dtype, to tell a wrong derivation from lost digits.
+"""Runs the code under test in a wider dtype, to distinguish a wrong derivation from lost digits.
 
-float16 and bfloat16 are tried in float32, float32 in float64, float64 in `np.longdouble`. An error of the derivation
-is as large there; an error of the arithmetic, an overflow included, is gone. Code that cannot work in the wider dtype,
-or does not (a C function, a constant of float32 on the way), is not judged by it.
+float16 and bfloat16 are run in float32, float32 in float64, float64 in `np.longdouble`. An error of the derivation is
+as large there; an error of the arithmetic, such as an overflow, disappears. Code that does not work in the wider dtype
+(a C function, or code with a float32 constant) is not judged by it.
 """
 
 from dataclasses import replace
@@ -18,20 +18,23 @@ from compare.judge.roundoff.tolerance import norm
 from compare.pytrees import Leaves, Pytree
 
 WIDER = {"f2": np.float32, "f4": np.float64, "f8": np.longdouble, "c8": np.complex128, "c16": np.clongdouble}
-GONE = 1 / 16  # of an error, at most, is left of what rounding made
+GONE = 1 / 16  # an error that falls to this share in the wider dtype was a rounding error
 
 
 def decided(
     rows: list[Row], actual: Leaves, expected: Leaves, wide: Leaves, most: float = np.inf
 ) -> tuple[list[Row], dict[str, str]]:
-    """The rows, with those settled that the wider run settles, and what it showed, by path.
+    """The rows after the wider run: those whose error disappears in it agree.
 
     Args:
-        rows: as they are.
-        actual, expected: by path, in the narrow run.
-        wide: what the code under test returned in the wider dtype.
-        most: the largest error of an entry, relative to a typical one, that is excused. Where no digit is right,
-            something is wrong.
+        rows: the rows of the narrow run.
+        actual, expected: the values of both sides in the narrow run, by path.
+        wide: the results of the code under test in the wider dtype, by path.
+        most: the largest error of an entry, relative to a typical entry, that may be a rounding error. Where no digit
+            is correct, it is an error whatever the wider run shows.
+
+    Returns:
+        The rows, and a note on the lost digits of each that changed, by path.
     """
     settled, arithmetic = [], {}
     for row in rows:
@@ -46,20 +49,20 @@ def decided(
 
 
 def _largest(actual: Leaves, expected: Leaves, path: str) -> float:
-    """The largest error of an entry, relative to the root mean square of what is expected."""
-    right = expected[path]
-    typical = norm(right) / max(right.size, 1) ** 0.5
+    """The largest error of an entry, relative to the root mean square of the expected values."""
+    reference = expected[path]
+    typical = norm(reference) / max(reference.size, 1) ** 0.5
     with np.errstate(all="ignore"):
-        largest = float(np.max(np.abs(np.asarray(actual[path] - right, np.float64)), initial=0.0))
+        largest = float(np.max(np.abs(np.asarray(actual[path] - reference, np.float64)), initial=0.0))
     return largest / typical if typical > 0 else np.inf
 
 
 def _has_wrong_numbers(row: Row, actual: Leaves, expected: Leaves) -> bool:
-    came, right = actual.get(row.path), expected.get(row.path)
-    if row.verdict is not Verdict.DISAGREE or row.worst_index is None or came is None or right is None:
+    value, reference = actual.get(row.path), expected.get(row.path)
+    if row.verdict is not Verdict.DISAGREE or row.worst_index is None or value is None or reference is None:
         return False
-    same_kind = came.shape == right.shape and str(came.dtype) == row.dtype
-    return same_kind and bool(np.isfinite(right).all())
+    same_kind = value.shape == reference.shape and str(value.dtype) == row.dtype
+    return same_kind and bool(np.isfinite(reference).all())
 
 
 def _error(actual: np.ndarray, expected: np.ndarray) -> float:

@@ -1,8 +1,8 @@
-"""Discrete decisions of an evaluation, so that another one can take the same: floor, comparisons, the order of a sort.
+"""Records the discrete decisions of an evaluation, so that other evaluations repeat them: floor, comparisons, sorting.
 
-Rounding moves 5.0 to 4.99, and its floor from 5 to 4. Where 5.0 was given and not computed, no program takes it for
-4.99: what follows from such a jump says nothing of rounding. So decisions are those of the unmoved run in every other:
-in runs with noise, and along differences of the loss.
+A perturbation of 5.0 to 4.99 changes its floor from 5 to 4. Where 5.0 is given and not computed, no program rounds it
+to 4.99, and the effect of such a jump is not a rounding error. So perturbed runs and finite differences repeat the
+decisions of the unperturbed run.
 """
 
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ Array = Any
 
 
 class Decisions:
-    """What an evaluation decided, step by step.
+    """The decisions of an evaluation, step by step.
 
     Args:
-        steady: whether comparisons are repeated, too, and not only what is decided about single numbers, such as a
-            rounding to integers. Two numbers that are computed may be equal to rounding, and then another program may
-            well compare them otherwise.
+        steady: whether comparisons are repeated as well, and not only decisions about single numbers, such as a
+            rounding to integers. Two computed numbers may differ by rounding errors only, and another program may then
+            order them differently.
     """
 
     def __init__(self, steady: bool = True) -> None:
         self.steady = steady
-        self.made: dict[int, list[Any]] = {}  # by the step's identity, in the order of its evaluations
+        self.made: dict[int, list[Any]] = {}  # by the identity of the step, in the order of its evaluations
 
     def recording(self) -> Rule:
-        """The rule of the run that decides."""
+        """The rule of the run whose decisions are recorded."""
         self.made = {}
 
         def rule(step: Step, inputs: list[Array]) -> list[Array]:
@@ -42,7 +42,7 @@ class Decisions:
         return rule
 
     def repeated(self) -> "Repeated":
-        """For one more run: asked at each step whether there is a decision to repeat."""
+        """The recorded decisions for another run."""
         return Repeated(self)
 
     def decides(self, step: Step, inputs: list[Array]) -> bool:
@@ -57,14 +57,14 @@ class Decisions:
 
 
 class Repeated:
-    """The decisions of a run, given out again in their order."""
+    """The decisions of a run, repeated in their order."""
 
     def __init__(self, decisions: Decisions) -> None:
         self.decisions = decisions
         self.left: dict[int, Iterator[Any]] = {}
 
     def at(self, step: Step, inputs: list[Array]) -> list[Array] | None:
-        """The results of a step that decides, as they were decided; None of others, and where nothing was decided."""
+        """The results of a step with its recorded decision; None if it makes no decision or none was recorded."""
         if not self.decisions.decides(step, inputs):
             return None
         left = self.left.setdefault(id(step), iter(self.decisions.made.get(id(step), ())))
@@ -72,7 +72,7 @@ class Repeated:
         return None if made is None else _with_decision(step, inputs, made)
 
     def rule(self, step: Step, inputs: list[Array]) -> list[Array]:
-        """The rule of a run that is as it is, but for its decisions."""
+        """The rule of an unperturbed run with the recorded decisions."""
         made = self.at(step, inputs)
         return step.run(inputs, self.rule) if made is None else made
 

@@ -1,8 +1,7 @@
-"""A program at many points of one line, as finite differences ask for it.
+"""Evaluates a program at many points of one line, as finite differences need it.
 
-What does not depend on the moved inputs is evaluated once. What depends on them linearly, as a first layer's products
-do, lies on a line itself: it is evaluated at both ends of the line, and known in between. Only the rest is evaluated at
-every point.
+What does not depend on the changing inputs is evaluated once. What depends on them linearly, such as the matrix product
+of a first layer, is evaluated at two points and interpolated. Only the rest is evaluated at every point.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,20 +14,20 @@ from compare.judge.program.primitives.row import Kind, Rounds
 
 Array = Any
 
-ADDITIONS = {"add", "add_any", "sub"}  # linear in all of their inputs together; others are in each of them
+ADDITIONS = {"add", "add_any", "sub"}  # linear in all inputs together; other linear operations are linear in each input
 WIDE = np.dtype(np.float64)
 
 
 def along(
     plan: Plan, start: Sequence[Array], direction: Sequence[Array | None], steps: Iterable[float]
 ) -> list[list[Array]]:
-    """The plan's results with its inputs at `start + step * direction`, for each step; None is a direction of 0."""
+    """The plan's results at inputs `start + step * direction`, for each step; None stands for a direction of 0."""
     dtypes = dict(zip(plan.inputs, plan.in_dtypes, strict=True))
     changes = {place: change for place, change in zip(plan.inputs, direction, strict=True) if change is not None}
     values = plan.values.copy()
     for place, value in zip(plan.inputs, start, strict=True):
         values[place] = np.asarray(value, WIDE) if place in changes else settled(value, dtypes[place])
-    curves = {place for place in changes if dtypes[place] != WIDE}  # rounded at each point
+    curves = {place for place in changes if dtypes[place] != WIDE}  # inputs of other dtypes are rounded at each point
     once, each_time = _sorted_out(plan, changes.keys() - curves, curves)
     needed = {*plan.inputs, *plan.outputs, *(place for step in each_time for place in step.inputs)}
     with np.errstate(all="ignore"):
@@ -38,7 +37,9 @@ def along(
             if not changes.keys().isdisjoint(step.inputs):
                 ends = [x + changes[p] if p in changes else x for p, x in zip(step.inputs, given, strict=True)]
                 for place, at_start, at_end in zip(step.outputs, outputs, step.run(ends, as_it_is), strict=True):
-                    changes[place] = np.where(at_end == at_start, 0.0, at_end - at_start)  # infinite ones stay so
+                    changes[place] = np.where(
+                        at_end == at_start, 0.0, at_end - at_start
+                    )  # equal infinities differ by 0
             for place, value in zip(step.outputs, outputs, strict=True):
                 values[place] = value
             for place in step.last:
@@ -64,7 +65,7 @@ def along(
 
 
 def _sorted_out(plan: Plan, lines: set[int], curves: set[int]) -> tuple[list[Step], list[Step]]:
-    """The steps whose results are constant or lie on a line, and those that must be done at every point."""
+    """The steps whose results are constant or linear, and those that must be evaluated at every point."""
     once: list[Step] = []
     each_time: list[Step] = []
     lines, curves = set(lines), set(curves)
@@ -81,7 +82,7 @@ def _sorted_out(plan: Plan, lines: set[int], curves: set[int]) -> tuple[list[Ste
 
 
 def _is_linear(step: Step, moving: int) -> bool:
-    """In the inputs that move, of which there are so many. A conversion is not: it may round."""
+    """Whether a step is linear in its changing inputs, whose number is `moving`. Conversions are not, as they round."""
     row = step.row
     linear = row.kind is Kind.LINEAR and row.analytic and row.rounds is not Rounds.IF_NARROWER
     together = moving == 1 or step.name in ADDITIONS

@@ -1,11 +1,11 @@
-"""A traced program as a list of steps, and its evaluation step by step, in NumPy.
+"""A traced program as a list of steps, which are evaluated one after the other in NumPy.
 
-Nothing is compiled: each step is one operation of the trace, done by the rule that its row of the table gives
-(`primitives`), or by JAX where the table has none. What is done besides, such as moving every result by its rounding,
-is said by a `Rule`, which is called for each step in turn.
+Nothing is compiled. Each step is one operation of the trace. It is evaluated by the function in its row of the table
+(`primitives`), or by JAX if the table has none. A `Rule` is called for each step, and may do more, such as perturbing
+the result by its rounding error.
 
-Results have the dtypes that the plan gives them, and not those of the trace: a plan may be wider than its trace, so
-that a float32 function is evaluated in float64. See `Widening`.
+The dtypes of results are those of the plan, which may be wider than those of the trace: a float32 function is evaluated
+in float64. See `Widening`.
 """
 
 import functools
@@ -25,24 +25,24 @@ from compare.judge.program.primitives.row import UNKNOWN, Kind, Primitive
 Array = Any
 Rule = Callable[["Step", list[Array]], list[Array]]  # (step, inputs) -> outputs
 
-# Operations that are plain calls of a program: their steps take the place of the call.
+# Operations that only call a program: the steps of the program replace the call.
 CALLS = {"jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "core_call", "call", "custom_lin"}
-# Done for what they do, whether or not their result is used.
+# Operations that are evaluated even if their results are not used.
 MARKERS = {"arrives", "marked"}
-# Steps that make a new array, as those with a ufunc do, and keep no view of an old one.
+# Operations that return a new array and no view of an input, as those with a ufunc do.
 REDUCING = {"dot_general", "reduce_sum"}
-LARGE = 2**15  # entries from which on memory is used again: what is smaller, the C library has at hand
+LARGE = 2**15  # entries from which on memory is reused; smaller blocks are cheap to allocate
 
 
 @dataclass(frozen=True)
 class Widening:
-    """Which dtype the results of a program have where its trace has another.
+    """The dtypes in which a traced program is evaluated.
 
-    References are computed in float64. Calling the function with float64 arrays would make another function of it:
-    `jax.random` draws other numbers, a loop whose state starts as float32 is refused, a cast to float32 rounds. So it
-    is traced in the dtypes of its caller, and every floating dtype of the trace whose machine epsilon is at most
-    `coarsest` is evaluated as float64. Integers, keys and random bits stay what they are, and so does what is narrower
-    on purpose, such as bfloat16 in a float32 loss. With `coarsest` 0, everything stays as it was traced.
+    References are computed in float64. The function cannot be called with float64 arrays for that, because it may then
+    compute something else: `jax.random` draws other numbers, a loop whose state starts as float32 is rejected, a cast
+    to float32 rounds. So it is traced in the caller's dtypes, and every floating dtype whose machine epsilon is at most
+    `coarsest` is evaluated as float64. Integers, keys and random bits keep their dtypes, and so do dtypes
+    that are narrower on purpose, such as bfloat16 in a float32 loss. With `coarsest` 0, all dtypes are kept.
     """
 
     coarsest: float = 0.0
@@ -59,7 +59,7 @@ def _wider(coarsest: float, dtype: Any) -> np.dtype:
 
 
 class Step:
-    """One operation: its row of the table, where its inputs lie among the values, and where its results go."""
+    """One operation: its row of the table, and the places of its inputs and results in the list of values."""
 
     __slots__ = (
         "decided",
@@ -91,25 +91,29 @@ class Step:
         self.narrow = any(is_narrow(widening.dtype(atom.aval.dtype)) for atom in (*equation.invars, *equation.outvars))
         self.keys = not all(_is_plain(atom.aval.dtype) for atom in (*equation.invars, *equation.outvars))
         self.last: list[int] = []
-        self.fixed = False  # whether all that goes into it is constant
-        self.decided = False  # whether all that goes into it follows from discrete decisions alone
-        self.raw: list[tuple[int, np.dtype]] = []  # which inputs are the plan's own, and their dtypes
+        self.fixed = False  # whether all inputs are constant
+        self.decided = False  # whether all inputs depend on discrete decisions only
+        self.raw: list[tuple[int, np.dtype]] = []  # which inputs are inputs of the plan, and their dtypes
         self.programs: dict[str, Plan] = {}
-        self.spare: int | None = None  # which input is large, and memory that nothing needs after this step
+        self.spare: int | None = None  # which input is large and not needed after this step
 
     def inner(self, name: str, closed: Any = None) -> "Plan":
-        """The plan of the program that is the parameter `name`."""
+        """The plan of the program in the parameter `name`."""
         if name not in self.programs:
             self.programs[name] = Plan(_closed(self.params[name] if closed is None else closed), self.widening)
         return self.programs[name]
 
     def run(self, inputs: list[Array], rule: Rule, *, overwrite: bool = False) -> list[Array]:
-        """The operation as it is.
+        """Evaluate the operation.
 
         Args:
-            rule: is for the steps of programs inside.
-            overwrite: whether the result may take the place of an input that no later step needs. Not for a rule that
-                keeps what it sees.
+            inputs: its inputs.
+            rule: the rule for the steps of programs inside.
+            overwrite: whether the result may overwrite an input that no later step needs. False for a rule that keeps
+                values.
+
+        Returns:
+            The results, in the dtypes of the plan.
         """
         if overwrite and self.spare is not None and self.row.ufunc is not None:
             return [self.row.ufunc(*inputs, out=inputs[self.spare])]
@@ -120,11 +124,11 @@ class Step:
             ]
         if self.row.evaluate is None or self.keys:
             return self.by_jax(inputs)
-        if self.narrow:  # done in float32, and rounded at the end, as XLA does on a CPU
+        if self.narrow:  # evaluated in float32 and rounded at the end, as XLA does on a CPU
             inputs = [value.astype(np.float32) if is_narrow(value.dtype) else value for value in inputs]
         try:
             result = self.row.evaluate(*inputs, **self.params)
-        except NotImplementedError:  # an option that the rule does not have
+        except NotImplementedError:  # the rule does not support an option
             return self.by_jax(inputs)
         if not self.multiple:
             dtype = self.dtypes[0]
@@ -132,7 +136,7 @@ class Step:
         return [settled(value, dtype) for value, dtype in zip(result, self.dtypes, strict=True)]
 
     def by_jax(self, inputs: list[Array]) -> list[Array]:
-        """The operation as JAX does it, in the dtypes in which it was traced."""
+        """Evaluate the operation by JAX, in the dtypes of the trace."""
         with jax.enable_x64(True):
             traced = [
                 jnp.asarray(settled(value, atom.aval.dtype))
@@ -145,11 +149,11 @@ class Step:
 
 
 class Plan:
-    """The steps of a traced program in order: calls are entered, and what nothing uses is left out."""
+    """The steps of a traced program in order. Calls are entered, and unused steps are removed."""
 
     def __init__(self, closed: Any, widening: Widening = Widening()) -> None:
         self.widening = widening
-        self.values: list[Array] = []  # constants and literals where they lie, None elsewhere
+        self.values: list[Array] = []  # constants and literals at their places, None elsewhere
         self.steps: list[Step] = []
         self.in_dtypes = [widening.dtype(aval.dtype) for aval in closed.in_avals]
         places: dict[Any, int] = {}
@@ -174,7 +178,7 @@ class Plan:
         return settled(value, self.widening.dtype(dtype))
 
     def _enter(self, jaxpr: Any, constants: Sequence[Any], places: dict[Any, int]) -> list[int]:
-        """Add the steps of a program whose inputs have places already. Returns the places of its results."""
+        """Add the steps of a program whose inputs have places. Returns the places of its results."""
         for variable, value in zip(jaxpr.constvars, constants, strict=True):
             self._place(places, variable, self._constant(value))
 
@@ -198,7 +202,7 @@ class Plan:
         return [place(atom) for atom in jaxpr.outvars]
 
     def _note_what_is_decided(self) -> None:
-        """A floor's value moves by whole numbers or not at all, and so does what is computed from it alone."""
+        """Mark the steps whose inputs are constant, and those whose inputs depend on discrete decisions only."""
         decided: set[int] = set()
         constant = {place for place, value in enumerate(self.values) if value is not None}
         for step in self.steps:
@@ -220,10 +224,10 @@ class Plan:
         self.steps = kept[::-1]
 
     def _multiply_in_the_order_of_the_result(self) -> None:
-        """A product that is only transposed becomes the product of the transposed factors, the last first.
+        """Replace a product that is used only transposed by the product of the transposed factors in reverse order.
 
-        JAX derives a layer's backward pass so. As a view, the transpose would lie across everything that it meets
-        entry by entry from there on, and an operation on two layouts takes twenty times as long as on one.
+        JAX derives such products for a layer's backward pass. The transpose would be a view in another memory layout,
+        and an elementwise operation on two layouts takes twenty times as long as on one.
         """
         users: dict[int, int] = {}
         for place in [*self.outputs, *(place for step in self.steps for place in step.inputs)]:
@@ -238,11 +242,11 @@ class Plan:
         self._leave_out_what_nothing_uses()
 
     def _do_each_when_it_is_needed(self) -> None:
-        """Order the steps so that few values are alive at once, and note which values each of them uses last.
+        """Order the steps so that few values are in memory at once, and record which values each step uses last.
 
-        JAX writes an optimizer's step as all first moments, then all second moments, then all updates: four copies of a
-        large model would be in memory at once. So what leads to one result only stands as early as it can, and
-        everything else directly before the first step that needs it.
+        JAX writes an optimizer's step as all first moments, then all second moments, then all updates, so that four
+        copies of a large model would be in memory. Here, steps that lead to one result only come as early as possible,
+        and all others directly before the first step that needs them.
         """
         producer = {place: i for i, step in enumerate(self.steps) for place in step.outputs}
         needs = [sorted({producer[place] for place in step.inputs if place in producer}) for step in self.steps]
@@ -250,7 +254,7 @@ class Plan:
         for i, needed in enumerate(needs):
             for j in needed:
                 users[j].append(i)
-        unit = list(range(len(self.steps)))  # the result that a step leads to, if it leads to one only; or itself
+        unit = list(range(len(self.steps)))  # the only result that a step leads to, or the step itself
         ends = [not used for used in users]
         for i in reversed(range(len(self.steps))):
             if len(users[i]) == 1 and ends[unit[users[i][0]]]:
@@ -270,7 +274,7 @@ class Plan:
             backwards += reversed(members[of])
             for j in sorted({j for i in members[of] for j in needs[i] if unit[j] != of}):
                 waiting[j].discard(of)
-                if all(ends[other] for other in waiting[j]):  # these first, which is: directly after it
+                if all(ends[other] for other in waiting[j]):  # these come first in reverse order, so directly after it
                     ready += [j, *waiting[j]]
         used = set(self.outputs)
         for i in backwards:
@@ -280,10 +284,10 @@ class Plan:
         self.steps = [self.steps[i] for i in reversed(backwards)]
 
     def _find_spare_memory(self) -> None:
-        """Note which steps may write their result where one of their inputs is.
+        """Record which steps may write their result into the memory of one of their inputs.
 
-        It must be large, or it is not worth it; the result of a step that makes a new array, and not an input or a
-        constant of the plan; used here for the last time; and seen before by steps only that keep no view of it.
+        Such an input must be large; be the result of a step that returns a new array, and not an input or a constant of
+        the plan; be used here for the last time; and have been used before only by steps that keep no view of it.
         """
         makers = [step for step in self.steps if step.row.ufunc is not None or step.name in REDUCING]
         new = {step.outputs[0] for step in makers if step.dtypes[0] == np.float64 and not step.narrow}
@@ -304,10 +308,18 @@ class Plan:
         return iter(self.steps)
 
     def __call__(self, inputs: Sequence[Array], rule: Rule, *, as_given: bool = False) -> list[Array]:
-        """The results, each step done by `rule`, from inputs in the plan's dtypes or `as_given`.
+        """Evaluate the plan.
 
-        A value is forgotten when nothing needs it any more, and an input is widened for the step that uses it and not
-        for good, because a large model needs the memory.
+        To save memory for large models, a value is dropped after its last use, and an input is widened anew for each
+        step that uses it.
+
+        Args:
+            inputs: arrays in any dtype.
+            rule: called for each step.
+            as_given: whether inputs keep their dtypes, in place of those of the plan.
+
+        Returns:
+            The results.
         """
         values = self.values.copy()
         for place, value in zip(self.inputs, inputs, strict=True):
@@ -334,7 +346,7 @@ class Plan:
         return sum(math.prod(getattr(v.aval, "shape", ())) for step in self.steps for v in step.equation.outvars)
 
     def largest_value(self) -> int:
-        """The size of the largest value, those in the programs inside included."""
+        """The number of entries of the largest value, those of programs inside included."""
         return _largest([step.equation for step in self.steps])
 
 
@@ -343,13 +355,13 @@ def as_it_is(step: Step, inputs: list[Array]) -> list[Array]:
 
 
 def quietly(plan: Plan, inputs: Sequence[Array], rule: Rule) -> list[Array]:
-    """`plan(inputs, rule)` without NumPy's warnings: overflow and 0/0 are results here, and judged as such."""
+    """`plan(inputs, rule)` without NumPy's warnings, because infinity and NaN are ordinary results here."""
     with np.errstate(all="ignore"):
         return plan(inputs, rule)
 
 
 def called_program(equation: Any) -> tuple[Any, Sequence[Any]] | None:
-    """The program and its constants, if the operation is a plain call of one."""
+    """The program and its constants, if the operation only calls a program."""
     if equation.primitive.name not in CALLS:
         return None
     inner = _closed(equation.params.get("jaxpr", equation.params.get("call_jaxpr")))
@@ -357,7 +369,7 @@ def called_program(equation: Any) -> tuple[Any, Sequence[Any]] | None:
 
 
 def inner_programs(equation: Any) -> list[Any]:
-    """Every program inside of an operation: what a call calls, a loop repeats, a branch chooses from."""
+    """The programs inside an operation, such as the body of a loop or the branches of a condition."""
     leaves = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: isinstance(p, core.ClosedJaxpr))
     return [
         leaf.jaxpr if isinstance(leaf, core.ClosedJaxpr) else leaf
@@ -367,7 +379,7 @@ def inner_programs(equation: Any) -> list[Any]:
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
-    """The operations in the order in which they are done. Calls are entered, loops are not."""
+    """The operations in their order. Calls are entered, and loops are not."""
     for equation in jaxpr.eqns:
         called = called_program(equation)
         if called is None:
@@ -377,14 +389,14 @@ def equations(jaxpr: Any) -> Iterator[Any]:
 
 
 def unknown_operations(equations: Sequence[Any]) -> set[str]:
-    """The names of operations with results, those in the programs inside included, that the table has no row for."""
+    """The names of operations without a row in the table, those of programs inside included."""
     names = {equation.primitive.name for equation in equations if equation.outvars}
     inner = [unknown_operations(inside.eqns) for equation in equations for inside in inner_programs(equation)]
     return (names - TABLE.keys() - CALLS).union(*inner)
 
 
 def _product_turned(product: Any, transpose: Any) -> Any:
-    """The two equations as one: b a for the transpose of a b, or None if it is not that."""
+    """One equation for the transpose of a product, with transposed factors; None if that is not possible."""
     if product.params.get("out_sharding") is not None:
         return None
     contracted, batched = product.params["dimension_numbers"]
@@ -397,9 +409,9 @@ def _product_turned(product: Any, transpose: Any) -> Any:
 
 
 def settled(value: Array, dtype: Any) -> Array:
-    """The value in a dtype: complex numbers lose their imaginary part, and integers stop at their limits, as in JAX.
+    """The value in a dtype. Imaginary parts are dropped, and conversions to integers saturate, as in JAX.
 
-    Random keys stay what they are.
+    Random keys are returned unchanged.
     """
     if not _is_plain(dtype):
         return value
@@ -428,7 +440,7 @@ def is_narrow(dtype: Any) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _is_plain(dtype: Any) -> bool:
-    """Whether NumPy has it; random keys are JAX's own."""
+    """Whether it is a dtype of NumPy, and not that of JAX's random keys."""
     return not jnp.issubdtype(dtype, jax.dtypes.extended)
 
 

@@ -1,7 +1,7 @@
-"""A JAX function, traced once for the shapes and dtypes of its arguments, and its gradient, traced once from that.
+"""A JAX function and its gradient, each traced once for the shapes and dtypes of the arguments.
 
-Everything that a check computes with the reference is an evaluation of these two traces by `plan`: the function and
-its gradient as they are, with rounding, with other gradients put in at a tap, at other points, along complex steps.
+Whatever a check computes with the reference is an evaluation of these two traces by `plan`: unperturbed, with rounding
+errors, with other gradients at a tap, at other points, or with complex steps.
 """
 
 import contextlib
@@ -49,18 +49,18 @@ class Program:
     Args:
         function: traceable by JAX.
         args: trees of arrays and numbers, whose shapes and dtypes the trace has.
-        narrow_stays: whether what is narrower than the widest of the arguments' floating dtypes stays as narrow. Where
-            parameters have one dtype, that is what is narrower than theirs: float32 data that a loss of float64
-            parameters divides by 3 are rounded to float32 by anybody. So it is in a step of training: a bfloat16
-            momentum beside float32 parameters stays one.
+        narrow_stays: whether values in narrower dtypes than the widest of the arguments' floating dtypes keep them. So
+            it is where all parameters have one dtype: if a loss of float64 parameters divides float32 data by 3, any
+            program rounds the result to float32. So it is in training steps as well: a bfloat16 momentum beside
+            float32 parameters stays bfloat16.
     """
 
     def __init__(self, function: Callable[..., Any], *args: Pytree, narrow_stays: bool = False) -> None:
-        def anew(*args: Pytree) -> Pytree:  # a new object, because JAX keeps traces by identity
+        def anew(*args: Pytree) -> Pytree:  # a new object, because JAX caches traces by the identity of the function
             return function(*args)
 
         self.function, self.narrow_stays = function, narrow_stays
-        self.x64 = jnp.result_type(float) == np.float64  # the gradient is traced later, and as the function was
+        self.x64 = jnp.result_type(float) == np.float64  # the gradient is traced later, under the same setting
         self.closed, self.output = jax.make_jaxpr(anew, return_shape=True)(*args)
         self.avals = self.closed.in_avals
         self.count = len(jax.tree.leaves(args[0]))
@@ -71,14 +71,14 @@ class Program:
         self._others: dict[Any, Program] = {}
 
     def at(self, *args: Pytree) -> "Program":
-        """The program for arguments of these shapes: itself, unless a perturbed point has others."""
+        """The program for arguments of these shapes, which differ at some perturbed points."""
         shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(args))
         if shapes == tuple(getattr(aval, "shape", ()) for aval in self.avals):
             return self
         if shapes not in self._others:
             try:
                 self._others[shapes] = Program(self.function, *args, narrow_stays=self.narrow_stays)
-            except Exception as error:  # it may not be made for other shapes
+            except Exception as error:  # the function may not accept other shapes
                 raise CodeUnderTestFailed(error) from error
         return self._others[shapes]
 
@@ -87,7 +87,7 @@ class Program:
         return Plan(self.closed, self.widening)
 
     def __call__(self, *args: Pytree, rule: Rule = as_it_is) -> Pytree:
-        """The function's value in float64, each operation done by `rule`."""
+        """The function's value in float64, with each operation evaluated by `rule`."""
         values = quietly(self.at(*args).plan, jax.tree.leaves(args), rule)
         return jax.tree.unflatten(self.structure, values)
 
@@ -101,26 +101,26 @@ class Program:
 
     @functools.cached_property
     def inexact_functions(self) -> dict[str, float]:
-        """Functions of JAX's own library in the trace whose code is not exact, with their relative errors."""
+        """The functions of JAX's library in the trace that are inexact, with their relative errors."""
         made = _made_by_jax(self.closed.jaxpr)
         return {name: error for name, error in INEXACT_FUNCTIONS.items() if name in made}
 
     @functools.cached_property
     def gradient_plan(self) -> Plan:
-        """Of the gradient with respect to the first argument, as JAX derives it, with markers in it."""
+        """The plan of the gradient with respect to the first argument, as JAX derives it, with markers."""
         with jax.enable_x64(self.x64):
             return Plan(_differentiated(self.closed, self.count), self.widening)
 
     @functools.cached_property
     def plain_gradient_plan(self) -> Plan:
-        """Of the gradient of what the function computes, whatever its custom rules and stop_gradient say."""
+        """The plan of the gradient without custom rules and stop_gradient."""
         with jax.enable_x64(self.x64):
             return Plan(_differentiated(self.closed, self.count, plainly=True), self.widening)
 
     def plain_gradient(self, parameters: Pytree, *args: Pytree) -> Pytree | None:
-        """The gradient of what the function computes, whatever its custom rules and stop_gradient say.
+        """The gradient without custom rules and stop_gradient: that of the operations of the forward pass.
 
-        None if JAX has none: a custom rule may stand for a loop that cannot be run backward, or a callback.
+        None if JAX cannot derive it, because a custom rule stands for a loop without a backward pass, or a callback.
         """
         leaves, structure = jax.tree.flatten(parameters)
         try:
@@ -133,7 +133,7 @@ class Program:
     def gradient(
         self, parameters: Pytree, *args: Pytree, rule: Rule = as_it_is, taps: "Taps | None" = None
     ) -> tuple[Any, Pytree]:
-        """(loss, gradients): in float64, each operation done by `rule`, marked values as `taps` says."""
+        """(loss, gradients) in float64, with each operation evaluated by `rule` and marked values by `taps`."""
         leaves, structure = jax.tree.flatten(parameters)
         plan = self.at(parameters, *args).gradient_plan
         inputs = [*leaves, np.float64(0), *jax.tree.leaves(args)]
@@ -142,7 +142,7 @@ class Program:
 
     @functools.cached_property
     def has_nonsmooth_points(self) -> bool:
-        """Whether an operation of it has points with several derivatives, those in loops and branches included."""
+        """Whether it has operations with nonsmooth points, those in loops and branches included."""
         return any(_is_nonsmooth(equation) for equation in self.closed.jaxpr.eqns)
 
     @property
@@ -160,7 +160,7 @@ def _is_nonsmooth(equation: Any) -> bool:
 
 
 def _made_by_jax(jaxpr: Any) -> set[str]:
-    """The names of the functions of JAX's own library that made a program's operations."""
+    """The names of the functions of JAX's library that a program calls."""
     made: set[str] = set()
     for equation in jaxpr.eqns:
         frames = equation.source_info.traceback.frames if equation.source_info.traceback else ()
@@ -174,7 +174,11 @@ _OF_JAX = os.path.dirname(jax.__file__)
 
 
 def traced(loss: Callable[..., Any], parameters: Pytree, *args: Pytree) -> Program:
-    """The program of a loss. Raises TypeError if it asks for the values of its arguments, which there are none of."""
+    """The program of a loss.
+
+    Raises:
+        TypeError: if the loss needs the values of its arguments, which a trace does not have.
+    """
     dtypes = {np.asarray(leaf).dtype for leaf in jax.tree.leaves(parameters)}
     with in_words("the loss"):
         return Program(loss, parameters, *args, narrow_stays=len(dtypes) == 1)
@@ -182,25 +186,25 @@ def traced(loss: Callable[..., Any], parameters: Pytree, *args: Pytree) -> Progr
 
 @contextlib.contextmanager
 def in_words(name: str) -> Iterator[None]:
-    """While JAX traces what is called `name`: a TypeError of one sentence, with the cure, for what JAX raises."""
+    """Replaces JAX's exceptions in the tracing of the function `name` by a TypeError that says what to do."""
     try:
         yield
     except (TypeError, IndexError) as error:
         first_line = str(error).partition("\n")[0]
         if "is not a valid JAX type" in first_line:
-            raise TypeError(f"{name} must return arrays of numbers, and it returns something else.") from error
+            raise TypeError(f"{name} must return arrays of numbers, but it returns something else.") from error
         if "Error interpreting argument" in first_line:
             raise TypeError(
-                f"{name} is given an argument that is no array, no number, and no tree of them; bind it with "
+                f"{name} gets an argument that is neither an array nor a number nor a tree of them; bind it with "
                 "functools.partial."
             ) from error
         asks = isinstance(error, jax.errors.JAXTypeError | jax.errors.JAXIndexError)
-        of_an_index = ("concrete", "only integers", "must be static")  # NumPy's and JAX's words
+        of_an_index = ("concrete", "only integers", "must be static")  # parts of the messages of NumPy and JAX
         if not asks and not any(words in first_line for words in of_an_index):
-            raise  # of the code's own
+            raise  # an error of the function itself
         raise TypeError(
-            f"JAX cannot trace {name}, because it asks for the value of an array that has none yet: use jax.numpy in "
-            "place of numpy, jnp.where in place of if, and neither float() nor .item(). If the value is an argument "
+            f"JAX cannot trace {name}, because it needs the value of a traced array: use jax.numpy instead of numpy, "
+            "jnp.where instead of if, and neither float() nor .item(). If the value is an argument "
             "such as a length, name it in static=[...], or bind it with functools.partial. "
             f"({first_line})"
         ) from error
@@ -208,13 +212,13 @@ def in_words(name: str) -> Iterator[None]:
 
 @dataclass
 class Taps:
-    """What an evaluation of a gradient does at the values that the loss marks, and what it found there.
+    """What an evaluation of a gradient does at the marked values, and what it found there.
 
-    Args:
-        upstream: gradients, by name, that go on from there in the place of those that arrive.
-        weights: numbers by which those that arrive are multiplied before they go on.
-
-    `values` are the marked values, `gradients` what arrived at them.
+    Attributes:
+        upstream: gradients, by name, that replace those of the backward pass there.
+        weights: numbers, by name, by which the gradients of the backward pass are multiplied there.
+        values: the marked values, by name, after the evaluation.
+        gradients: the gradients of the backward pass there, before they were replaced or multiplied.
     """
 
     upstream: dict[str, np.ndarray] = field(default_factory=dict)
@@ -223,10 +227,10 @@ class Taps:
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
 
     def around(self, rule: Rule) -> Rule:
-        """`rule`, and at the marks what is to be done there."""
+        """`rule`, with the actions at marked values."""
 
         def at_marks(step: Step, inputs: list[Any]) -> list[Any]:
-            if step.name in ("marked", "name"):  # a value that is not differentiated keeps the mark that it had
+            if step.name in ("marked", "name"):  # "name" is the mark of a value that is not differentiated
                 self.values[step.params["name"]] = inputs[0]
                 return inputs[:1]
             if step.name == "arrives":
@@ -241,9 +245,9 @@ class Taps:
 
 
 def _differentiated(closed: Any, count: int, plainly: bool = False) -> Any:
-    """The trace of `jax.value_and_grad` of a traced loss, by its first `count` inputs, with markers put in before.
+    """The trace of `jax.value_and_grad` of a traced loss with markers, with respect to its first `count` inputs.
 
-    `plainly`: custom rules are left out, so that what they stand for is differentiated, and so is stop_gradient.
+    With `plainly`, custom rules are replaced by the functions that they belong to, and stop_gradient is removed.
     """
 
     def loss(leaves: list[Any], origin: Any, *rest: Any) -> Any:
@@ -267,7 +271,10 @@ def under_jax(
     arguments: Sequence[Any],
     rule: Callable[[Any, list[Any]], list[Any]],
 ) -> list[Any]:
-    """A traced program done by JAX, each operation by `rule(equation, inputs)`. Calls are entered, loops are not."""
+    """Evaluates a traced program in JAX, with each operation evaluated by `rule(equation, inputs)`.
+
+    Calls are entered, and loops are not.
+    """
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*map(_as_jax_has_it, constants), *arguments], strict=True))
 
     def read(atom: Any) -> Any:
@@ -282,9 +289,9 @@ def under_jax(
 
 
 def _as_jax_has_it(constant: Any) -> Any:
-    """An array that a function closes over, as JAX's own: a custom rule may index it by what is traced.
+    """A constant of the trace as a JAX array, because a custom rule may index it by a traced value.
 
-    It may stand in the trace with 64 bits, where JAX makes it 32. Numbers, which are weakly typed, stay what they are.
+    It may have 64 bits in the trace where JAX uses 32. Numbers are returned unchanged, because they are weakly typed.
     """
     dtype = getattr(constant, "dtype", None)
     if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended):
@@ -293,19 +300,20 @@ def _as_jax_has_it(constant: Any) -> Any:
 
 
 def bound(equation: Any, inputs: list[Any]) -> list[Any]:
-    """The operation as it is, by JAX."""
+    """The operation, evaluated by JAX."""
     results = equation.primitive.bind(*inputs, **equation.primitive.get_bind_params(equation.params))
     return list(results) if equation.primitive.multiple_results else [results]
 
 
 class _Marking:
-    """Evaluates a trace under JAX, calls entered, with the markers of `primitives.markers` put in.
+    """Evaluates a trace in JAX and inserts the markers of `primitives.markers`. Calls are entered.
 
     Args:
-        origin: the number by which values are differentiated that depend on no parameter; None in loops and branches,
-            where no one value has a mark's name.
-        plainly: whether what a custom rule stands for is put in its place, and nothing in that of stop_gradient.
-        numbers: of the operations. Whatever JAX derives from one keeps its line and has its number in its name stack.
+        origin: the number with respect to which marked values are differentiated that depend on no parameter; None in
+            loops and branches, where a mark's name stands for many values.
+        plainly: whether custom rules are replaced by the functions that they belong to, and stop_gradient is removed.
+        numbers: the numbers of the operations. Whatever JAX derives from an operation has its source line, and its
+            number in the name stack.
     """
 
     def __init__(self, origin: Any, plainly: bool = False, numbers: Iterator[int] | None = None) -> None:

@@ -1,6 +1,6 @@
-"""What rounding is in proportion to, operation by operation: the size of its result, of its terms, or of its inputs.
+"""The size of each operation's rounding error, which is in proportion to its result, its terms or its inputs.
 
-The table of primitives says for each operation which of these it is (`Rounds`, `Moves`); here they are computed.
+The table of primitives says which of these applies to an operation (`Rounds`, `Moves`). They are computed here.
 """
 
 import functools
@@ -15,11 +15,11 @@ from compare.judge.program.plan import Step
 from compare.judge.program.primitives.row import Moves, Rounds
 
 Array = Any
-Draw = Callable[[Array], Array]  # value -> noise of its shape, of standard deviation u
+Draw = Callable[[Array], Array]  # value -> noise of the same shape, with standard deviation u
 
 
 def is_inexact(value: Array) -> bool:
-    """Whether it is an array of floating-point numbers that rounds: NumPy's own, complex ones, or narrow ones."""
+    """Whether it is an array of floating-point or complex numbers, those of 16 bits included."""
     return _rounds(value.dtype)
 
 
@@ -29,9 +29,9 @@ def _rounds(dtype: Any) -> bool:
 
 
 class Size(NamedTuple):
-    """`relative` |result| plus the product of `absolute`, each a number or an array that is spread over the result.
+    """The size of a rounding error: `relative` |result| plus the product of all `absolute`.
 
-    Where there is nothing absolute, `relative` is a number.
+    Each is a number or an array that is broadcast to the result. If `absolute` is empty, `relative` is a number.
     """
 
     relative: Array = 1.0
@@ -41,41 +41,42 @@ class Size(NamedTuple):
         return Size(factor * self.relative, (factor, *self.absolute) if self.absolute else ()) if factor != 1 else self
 
     def drawn(self, result: Array, noise: Array) -> Array:
-        """Noise of this size. It has no sign, so that of the result does no harm."""
+        """Noise of this size. Its distribution is symmetric, so the sign of the result does not matter."""
         if self.absolute:
             return (self.relative * np.abs(result) + functools.reduce(np.multiply, self.absolute)) * noise
         return result * noise if self.relative == 1 else self.relative * (result * noise)
 
 
 def growth(terms: float) -> float:
-    """How the rounding of a sum grows with the number of its terms, added one after the other.
+    """The growth of a sum's rounding error with the number n of its terms, which are added one after the other.
 
-    Like sqrt(n) if every addition errs by chance (Higham and Mary, "A new approach to probabilistic rounding error
-    analysis", SIAM Journal on Scientific Computing 41, 2019). Terms of a few values only, such as the gradients
-    of a network that begins at zero, do not: while the partial sum stays between two powers of two, each is rounded
-    the same way, and errors grow like n. The tolerance then is the sum of u |partial sum|, which no order exceeds.
+    It is sqrt(n) if the rounding errors of the additions are random (Higham and Mary, "A new approach to probabilistic
+    rounding error analysis", SIAM Journal on Scientific Computing 41, 2019). If the terms have few
+    different values, such as the gradients of a network that is initialized by zeros, they are not: while the partial
+    sum stays between two powers of two, each addition rounds the same way, and errors grow like n. The tolerance then
+    is the sum of u |partial sum|, which no order exceeds.
     """
     return max(terms**0.5, terms / STEADY)
 
 
-# As many as the standard deviations of a tolerance: n in all, and the partial sums of n equal terms, or of n terms of
-# random signs, add up to about n/2 times their sum, or their norm.
+# The number of standard deviations in a tolerance, so that the tolerance grows like n. The partial sums of n equal
+# terms add up to about n/2 times their sum, and those of n terms of random signs to about n/2 times their norm.
 STEADY = 16
 
 
 def _size(value: Array) -> float:
-    """The largest |entry|, or 1 where that is no number to divide by, so that squares neither over- nor underflow."""
+    """The largest |entry|, or 1 if that is 0 or not finite: a divisor with which squares do not over- or underflow."""
     largest = float(np.max(np.abs(value), initial=0.0))
     return largest if 0 < largest < np.inf else 1.0
 
 
 def _norm(value: Array, axes: tuple[int, ...]) -> Array:
-    """The Euclidean norm along axes, which stay with length 1."""
+    """The Euclidean norm along axes, which are kept with length 1."""
     if value.dtype.kind == "f":
         all_axes = list(range(value.ndim))
         squares = np.einsum(value, all_axes, value, all_axes, [axis for axis in all_axes if axis not in axes])
         least, largest = np.min(squares, initial=1.0), np.max(squares, initial=1.0)
-        if least > 1e-200 and largest < 1e200:  # none over- or underflowed
+        if least > 1e-200 and largest < 1e200:  # no square over- or underflowed
             return np.sqrt(squares).reshape([1 if axis in axes else n for axis, n in enumerate(value.shape)])
     scale = _size(value)
     return scale * np.sqrt(np.square(np.abs(value / scale)).sum(axis=axes, keepdims=True))
@@ -86,7 +87,7 @@ def _products(step: Step, inputs: list[Array], output: Array) -> Size:
     contracted, batched = step.params["dimension_numbers"]
     norms = []
     for i, value in enumerate(inputs):
-        # As the product's own axes are laid out: batch, then the free ones of a, then those of b.
+        # In the order of the product's axes: batch axes, then the free ones of a, then those of b.
         value = np.asarray(value, output.dtype)
         size = _norm(value, tuple(contracted[i]))
         free = [axis for axis in range(value.ndim) if axis not in (*contracted[i], *batched[i])]
@@ -101,7 +102,7 @@ def _products(step: Step, inputs: list[Array], output: Array) -> Size:
 
 
 def _terms(step: Step, inputs: list[Array], output: Array) -> Size:
-    """g (|a| + |sum of a|), because the additions of a plain sum round and its terms do not."""
+    """g (|a| + |sum of a|), because the additions of a sum round, and its terms do not."""
     value = np.asarray(inputs[0])
     terms = value.size / max(output.size, 1)
     norm = _norm(value, tuple(step.params["axes"])).reshape(output.shape)
@@ -109,7 +110,10 @@ def _terms(step: Step, inputs: list[Array], output: Array) -> Size:
 
 
 def _squares(step: Step, inputs: list[Array], output: Array) -> Size:
-    """The same for any other operation that adds its inputs, or their products: done again to squares, and to ones."""
+    """The same for any other operation that adds its inputs or their products.
+
+    The norm of the terms and their number are found by the operation on squares and on ones.
+    """
     floating = [np.abs(value) for value in inputs if is_inexact(value)]
     if step.name == "conv_general_dilated":
         sizes = [_size(value) for value in floating]
@@ -121,7 +125,7 @@ def _squares(step: Step, inputs: list[Array], output: Array) -> Size:
     scales = [next(each) if is_inexact(value) else None for value in inputs]
     pairs = list(zip(inputs, scales, strict=True))
     evaluate = step.row.evaluate
-    assert evaluate is not None  # a row that rounds so is evaluated here
+    assert evaluate is not None  # every row with Rounds.SQUARES has a rule
     squares = evaluate(*(v if s is None else np.square(np.abs(v) / s) for v, s in pairs), **step.params)
     terms = evaluate(*(v if s is None else np.ones(v.shape) for v, s in pairs), **step.params)
     grown = np.maximum(np.sqrt(terms), terms / STEADY)
@@ -136,7 +140,7 @@ def _result(step: Step, inputs: list[Array], output: Array) -> Size:
     return Size()
 
 
-# The size to which the rounding error of a result is in proportion.
+# The size of a result's rounding error.
 SCALES: dict[Rounds, Callable[[Step, list[Array], Array], Size]] = {
     Rounds.RESULT: _result,
     Rounds.IF_NARROWER: _result,
@@ -148,10 +152,10 @@ SCALES: dict[Rounds, Callable[[Step, list[Array], Array], Size]] = {
 
 
 def _smaller_factor(inputs: list[Array], draw: Draw) -> list[Array]:
-    """A product's smaller factor, moved by its last place.
+    """The inputs of a product, the smaller factor perturbed by one unit roundoff.
 
-    Products may be multiplied in another order: (A B) c is rounded in proportion to |A B| |c|, and so it is
-    when c is moved before B c is formed. The same holds for a factor that is scaled first.
+    Products may be formed in another order: the rounding error of (A B) c is in proportion to |A B| |c|, and so is the
+    effect of perturbing c before B c is formed. The same holds for a factor that is scaled first.
     """
     floating = [i for i, value in enumerate(inputs) if is_inexact(value)]
     if not floating:
@@ -165,11 +169,11 @@ def _moved(value: Array, draw: Draw) -> Array:
 
 
 def _matrices(inputs: list[Array], draw: Draw) -> list[Array]:
-    """Every matrix moved by the last place of its largest entry.
+    """Every matrix perturbed by u times its largest entry.
 
-    What linear algebra computes is exact for a matrix that differs by a small multiple of u |A| (Higham, "Accuracy
-    and Stability of Numerical Algorithms", 2nd edition, 2002, chapters 8 to 10 and 19): so its error is that times
-    the condition of the problem, which nothing but moving the matrix tells.
+    The results of linear algebra are exact for a matrix that differs by a small multiple of u |A| (Higham, "Accuracy
+    and Stability of Numerical Algorithms", 2nd edition, 2002, chapters 8 to 10 and 19). So their error is that times
+    the condition number of the problem, which is measured by perturbing the matrix.
     """
 
     def moved(value: Array) -> Array:
@@ -185,7 +189,7 @@ def _inputs(inputs: list[Array], draw: Draw) -> list[Array]:
     return [_moved(value, draw) if hasattr(value, "dtype") and is_inexact(value) else value for value in inputs]
 
 
-# What an operation does to its inputs before it is done: a backward error.
+# Perturbations of an operation's inputs, which stand for its backward error.
 MOVES: dict[Moves, Callable[[list[Array], Draw], list[Array]]] = {
     Moves.SMALLER_FACTOR: _smaller_factor,
     Moves.MATRICES: _matrices,

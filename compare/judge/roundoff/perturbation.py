@@ -1,4 +1,4 @@
-"""Programs evaluated with random rounding: every operation's result moved by what its rounding may be."""
+"""Evaluates programs with random rounding: the result of each operation is perturbed by its rounding error."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -18,8 +18,8 @@ from compare.judge.roundoff.error_model import MOVES, SCALES, Size, is_inexact
 
 Array = Any
 
-SPREAD = 4096  # places at which a window, or the part of a sample, may begin
-LARGEST = 2**22  # entries of the largest pool
+SPREAD = 4096  # the number of positions at which a window, or the part of a sample, may begin
+LARGEST = 2**22  # entries in the largest pool
 
 
 @functools.lru_cache(maxsize=256)
@@ -28,11 +28,10 @@ def unit_roundoff(dtype: Any) -> float:
 
 
 class Noise:
-    """Draws of standard deviation `unit`: windows of one random pool, each beginning elsewhere.
+    """Random numbers of standard deviation `unit`: windows of one random pool, each with another beginning.
 
-    A pool instead of a draw for each operation, because a generator takes far longer than the operation it stands
-    beside. Samples differ in where the part of the pool that they use begins. A value that is larger than the pool gets
-    one window after another, which begin at places that have nothing to do with each other.
+    A pool is used because a random generator takes far longer than most operations. Each sample uses another part of
+    the pool. A value that is larger than the pool gets several windows, with unrelated beginnings.
     """
 
     def __init__(self, size: int, sample: int, unit: float) -> None:
@@ -43,7 +42,7 @@ class Noise:
         self.windows = 0
 
     def like(self, value: Array) -> Array:
-        """Noise of the shape of a value; complex noise, with as much in either part, for a complex one."""
+        """Noise of the shape of a value. For a complex value, both parts of the noise have the same variance."""
         if value.dtype.kind == "c":
             return (self._window(value.shape, value.size) + 1j * self._window(value.shape, value.size)) / 2**0.5
         return self._window(value.shape, value.size)
@@ -64,22 +63,23 @@ class Noise:
 
 @functools.lru_cache(maxsize=2)
 def _pool(size: int, unit: float) -> np.ndarray:
-    """For values of up to `size` entries, with windows and parts that begin at any of the first SPREAD entries."""
+    """A pool for values of up to `size` entries; windows and parts begin at one of the first SPREAD entries."""
     return np.random.default_rng(0).uniform(-(3**0.5) * unit, 3**0.5 * unit, size + 2 * SPREAD)
 
 
 class RoundingNoise:
-    """The rule that moves every result by what its rounding may be.
+    """The rule that perturbs each result by its rounding error.
+
+    A result that is traced in 16 bits is rounded to 16 bits where it is stored, and its sums are formed in
+    `accumulate`. A cast to float32 in the reference is therefore respected: what is traced in float32 is not rounded to
+    16 bits.
 
     Args:
-        noise: draws of the unit roundoff in which work is done.
-        decisions: of the still run, which are taken again.
-        accumulate: the dtype in which sums of 16-bit numbers are formed; float32 if None, as kernels do.
-        intermediates: a dtype of 16 bits to which what the trace has in float32 is rounded as well: a kernel may store
-            intermediate results that its reference does not.
-
-    A result that the trace has in 16 bits is rounded to them, where it is stored, and its sums are formed in
-    `accumulate`. So a cast to float32 in the reference counts: what is traced in float32 is not rounded to 16 bits.
+        noise: random numbers whose size is the unit roundoff of the working dtype.
+        decisions: the decisions of the unperturbed run, which are repeated.
+        accumulate: the dtype in which sums of 16-bit numbers are formed; float32 if None, as in most kernels.
+        intermediates: a 16-bit dtype to which results that are traced in float32 are rounded as well, because a kernel
+            may store intermediate results that its reference does not store.
     """
 
     def __init__(
@@ -99,7 +99,9 @@ class RoundingNoise:
             return step.run(inputs, self)
         if step.fixed:
             constants = step.run(inputs, self)
-            if all(_is_whole(value) for value in constants):  # the 1 of x**(2 - 1) is 1 in any program
+            if all(
+                _is_whole(value) for value in constants
+            ):  # such as the 1 in x**(2 - 1), which is exact in any program
                 return constants
         if row.moves is not Moves.NOTHING:
             inputs = MOVES[row.moves](inputs, noise.like)
@@ -111,19 +113,19 @@ class RoundingNoise:
         return [self.moved(step, inputs, value, i) if _rounds(value) else value for i, value in enumerate(outputs)]
 
     def moved(self, step: Step, inputs: list[Array], value: Array, place: int = 0) -> Array:
-        """The value, which may be overwritten, moved by its rounding."""
+        """The value perturbed by its rounding error; its memory may be overwritten."""
         row, dtype, traced = step.row, value.dtype, self._dtype(step, place)
         narrow = is_narrow(traced)
         ulps = max(row.ulps, row.inexact / self.noise.unit)
         if narrow or (dtype.itemsize <= 4 and dtype.kind != "c"):
-            # Rounded by the code itself, to less than it works in.
+            # The code under test rounds this result to a dtype that is narrower than its working dtype.
             work = working_dtype(traced if narrow else dtype, self.accumulate)
             ulps *= max(1.0, unit_roundoff(work) / self.noise.unit)
         size = SCALES[row.rounds](step, inputs, value).times(ulps)
 
         def moved(entries: Array, noise: Array, relative: Array, *absolute: Array) -> Array:
             move = entries + Size(relative, absolute).drawn(entries, noise)
-            if not np.isfinite(move).all():  # infinity, of a mask, has no last place
+            if not np.isfinite(move).all():  # an infinity, as in a mask, has no rounding error
                 move = np.where(np.isfinite(entries), move, entries)
             return move if move.dtype == dtype else move.astype(dtype)
 
@@ -138,18 +140,18 @@ class RoundingNoise:
         return self.intermediates if wider else traced
 
     def _stored(self, value: Array, traced: Any) -> Array:
-        """The value rounded to 16 bits, of which float16 has no numbers smaller than 6e-8."""
+        """The value perturbed by rounding to 16 bits; the smallest positive float16 is 6e-8."""
         least = float(jnp.finfo(traced).smallest_subnormal)
         size = unit_roundoff(traced) * np.abs(np.asarray(value, np.float64)) + least
         move = value + size / self.noise.unit * self.noise.like(value)
         return np.where(np.isfinite(move), move, value).astype(value.dtype)
 
     def bent(self, step: Step, change: Array, *inputs: Array) -> Array:
-        """What a derivative, by which `change` is multiplied, may be off by."""
+        """The error of the derivative by which `change` is multiplied, times `change`."""
         equation, place = step.params["equation"], step.params["place"]
         slope, noise = TABLE.get(equation.primitive.name, UNKNOWN).slope, self.noise.like(change)
         traced = self._dtype(step, 0)
-        if is_narrow(traced):  # a textbook's 1 - y**2, of a y that was stored in 16 bits
+        if is_narrow(traced):  # as in 1 - y**2 with a y that was stored in 16 bits
             noise = max(1.0, unit_roundoff(traced) / self.noise.unit) * noise
         if slope is None:
             return _largest_tangent(step, equation, place, inputs) * noise * change
@@ -160,7 +162,7 @@ class RoundingNoise:
         return blockwise(bent, change, noise, inputs[place])
 
     def _by_formula(self, step: Step, inputs: list[Array], value: Array) -> Array:
-        """The value of a function of JAX's that is not exact, moved by the error of its formula."""
+        """The value of a function of JAX's library, perturbed by the error of its formula if that is inexact."""
         written = step.params["call_jaxpr"].jaxpr.debug_info.func_src_info or ""
         name, _, file = written.partition(" at ")
         error = INEXACT_FORMULAS.get(name)
@@ -170,14 +172,14 @@ class RoundingNoise:
 
 
 def _is_spare(step: Step, inputs: list[Array], value: Array) -> bool:
-    """Whether an operation's result is memory that nothing else reads: not its input's, unless it could be spared."""
+    """Whether nothing else reads the memory of a result: it is new, or that of an input that is no longer needed."""
     if not (isinstance(value, np.ndarray) and value.flags.owndata and value.flags.writeable):
         return False
     return all(value is not given or i == step.spare for i, given in enumerate(inputs))
 
 
 def working_dtype(dtype: Any, accumulate: Any = None) -> Any:
-    """The dtype in which work on numbers of a dtype is done: kernels form sums of 16-bit numbers in float32."""
+    """The dtype in which numbers of a dtype are computed with: sums of 16-bit numbers are formed in `accumulate`."""
     if not is_narrow(dtype):
         return dtype
     return np.float32 if accumulate is None else dtype if accumulate == "input" else accumulate
@@ -192,7 +194,7 @@ def _rounds(value: Array) -> bool:
 
 
 def _narrows(step: Step, inputs: list[Array], outputs: list[Array]) -> bool:
-    """Whether a conversion rounds: from integers and truth values to numbers it does not, at sizes that occur."""
+    """Whether a conversion rounds. One from integers or truth values does not, at sizes that occur in practice."""
     pairs = [(inputs[0].dtype, outputs[0].dtype)]
     traced = step.equation.outvars[0].aval.dtype
     if is_narrow(traced):
@@ -202,11 +204,11 @@ def _narrows(step: Step, inputs: list[Array], outputs: list[Array]) -> bool:
 
 
 def largest_slope(slope: Callable[[Array], Array], value: Array) -> Array:
-    """The largest |derivative| of a smooth function halfway to zero and there, where it is finite.
+    """The larger |derivative| of a smooth function at half its argument and at zero, where it is finite.
 
-    JAX may know a derivative to full relative accuracy where a textbook formula cancels: at saturation `1 - A1**2`
-    rounds to 0 where JAX keeps 1e-18. What rounding may do there is set by the size of that derivative away from
-    saturation: so it moves by u times its largest value on the way from its argument to zero.
+    JAX may compute a derivative to full relative accuracy where a textbook formula cancels: at saturation, `1 - A1**2`
+    rounds to 0 where JAX has 1e-18. The rounding error of the formula is in proportion to the derivative away from
+    saturation. So the derivative is perturbed by u times its largest value between its argument and zero.
     """
     at_zero = _finite_size(slope(np.zeros((), value.dtype)))
     if not np.isfinite(value).all():
@@ -215,7 +217,7 @@ def largest_slope(slope: Callable[[Array], Array], value: Array) -> Array:
 
 
 def _largest_tangent(step: Step, equation: Any, place: int, inputs: Sequence[Array]) -> Array:
-    """The same for a function with a derivative of its own, by one of its inputs."""
+    """`largest_slope` for a function with a custom derivative, with respect to one of its inputs."""
     tangent = _tangent(step, equation, place)
 
     def slope(shrink: float) -> Array:
@@ -230,7 +232,7 @@ def _finite_size(value: Array) -> Array:
 
 
 def _tangent(step: Step, equation: Any, place: int) -> Plan:
-    """The derivative of a function with a rule of its own by one of its inputs."""
+    """The derivative of a function with a custom rule, with respect to one of its inputs."""
 
     def tangent(*inputs: Any) -> Any:
         def alone(value: Any) -> Any:

@@ -1,21 +1,22 @@
-"""How far apart two correct computations may be: measured at the point in question, not guessed.
+"""The rounding tolerance between two correct computations, measured at the point of the check.
 
-JAX traces the computation into a list of elementary operations. It is then run again several times with
-each operation's result moved at random by what its rounding may be (Monte Carlo arithmetic: Parker,
-"Monte Carlo Arithmetic", 1997). How far the final results scatter is how much rounding matters here, in
-this dtype, for every single entry: cancellation, saturation and long sums are all seen as they are.
+JAX traces the computation into elementary operations. It is evaluated several times, and each time the result of every
+operation is perturbed at random by an amount of the size of its rounding error (Parker, "Monte Carlo Arithmetic",
+1997). The scatter of the final results is the effect of rounding at this point and in this dtype, for each entry. It
+includes cancellation, saturation and long sums.
 
-Two refinements make it fair to a correct program that computes the same thing in another way.
+A correct program may compute the same value in another way. So the rounding errors are larger than JAX's own in two
+cases:
 
-- A sum of n products errs in proportion to what is summed, not to what is left of it. Its noise is
-  u (|a| |b| + sqrt(n) |a.b|), Euclidean norms over the summed axes, which is the standard deviation for
-  terms of either sign and for terms of one sign.
-- JAX may know a derivative to full relative accuracy where a textbook formula cancels: at saturation
-  `A2 - y` and `1 - A1**2` round to 0 where JAX keeps 1e-18. What rounding may do there is set by the size
-  of that derivative away from saturation. So the derivative of each smooth elementwise function moves by u
-  times its largest value on the way from its argument to zero.
+- The rounding error of a sum of n products is in proportion to the terms, even if they cancel. Its standard deviation
+  is u (|a| |b| + sqrt(n) |a.b|), with Euclidean norms over the summed axes. This holds for terms of random signs and
+  for terms of one sign.
+- JAX may compute a derivative to full relative accuracy where a textbook formula cancels: at saturation, `A2 - y` and
+  `1 - A1**2` round to 0 where JAX has 1e-18. The rounding error of the formula is in proportion to the derivative away
+  from saturation. So the derivative of each smooth elementwise function is perturbed by u times its largest value
+  between its argument and zero.
 
-u is the unit roundoff of the dtype under test. The noisy runs themselves are done in float64.
+u is the unit roundoff of the dtype under test. The perturbed runs are evaluated in float64.
 """
 
 import functools
@@ -36,22 +37,32 @@ from compare.judge.roundoff.whole import ACROSS, ALONE, Part, axes_of, component
 from compare.pytrees import LOSS, Leaves, Pytree, leaves_by_path
 
 SAMPLES = 1
-CONFIRMED = (4, 16)  # before anything is blamed: first with a few more, which clears most
-# Allowed: this many standard deviations. A leaf may have a million entries, one sample estimates a deviation only
-# roughly (a disagreement is looked at again with more), and another program may round where JAX does not.
+CONFIRMED = (4, 16)  # samples that confirm a disagreement; most disappear with the first number
+# The tolerance in standard deviations. It is large because a leaf may have a million entries, because one sample is a
+# rough estimate of a deviation, and because another program may round where JAX does not.
 DEVIATIONS = 16.0
-# Entries of a leaf share a part of their noise estimate, so that none is judged by a lucky draw.
+# The share of the leaf's mean deviation that is added to that of each entry, which may be too small by chance.
 SHARED = 1 / 4
 
 
 def measure(
     program: Program, *args: Pytree, dtype: Any, samples: int = SAMPLES, seed: int = 0
 ) -> tuple[Pytree, Pytree]:
-    """Evaluate a program in float64, and measure what rounding in `dtype` may do to every entry of its result.
+    """Evaluate a program in float64, and measure the rounding tolerance of each entry of its result.
 
-    Returns (result, tolerance), two trees of NumPy arrays of the same structure. An entry's tolerance is DEVIATIONS
-    standard deviations of the noisy runs, of which a part (SHARED) is common to its leaf, plus two units in the last
-    place of the result, because both sides store theirs rounded, plus the smallest normal number.
+    The tolerance of an entry is DEVIATIONS standard deviations of the perturbed runs, of which a part (SHARED) is
+    common to its leaf; plus two units in the last place of the result, because both sides round when they store it;
+    plus the smallest normal number.
+
+    Args:
+        program: the program.
+        *args: its arguments.
+        dtype: the dtype whose rounding errors are measured.
+        samples: the number of perturbed runs.
+        seed: the seed of the perturbations.
+
+    Returns:
+        (result, tolerance), two trees of NumPy arrays of the same structure.
     """
     program = program.at(*args)
     size = program.plan.largest_value()
@@ -61,7 +72,7 @@ def measure(
     for sample in range(samples):
         rule = RoundingNoise(noise(size, sample, seed, dtype), decisions.repeated())
         moved = jax.tree.leaves(program(*args, rule=rule))
-        # Taken out one by one: of a huge model, not everything fits into memory at once.
+        # Leaves are removed one by one, because those of a huge model do not fit into memory twice.
         for scatter in scatters:
             scatter.add(moved.pop(0))
     tolerances = []
@@ -72,7 +83,7 @@ def measure(
 
 @dataclass(frozen=True)
 class Measured:
-    """Of each quantity, by name: its value in float64, what rounding may do to its entries, and to it as a whole."""
+    """For each quantity, by name: its value in float64, the tolerances of its entries, and those of its parts."""
 
     values: Leaves
     tolerances: Leaves
@@ -94,17 +105,24 @@ def measure_gradient(
     accumulate: Any = None,
     intermediates: Any = None,
 ) -> Measured:
-    """The same for the loss, its gradients and those of the taps, each by its name, from one trace of the gradient.
+    """Measure the rounding tolerance of the loss, its gradients and those of the taps, from one trace of the gradient.
 
     Args:
-        taps: arrays like the gradients of marked values that are to be measured, by name.
+        program: the traced loss.
+        parameters, args: the point.
+        taps: arrays like the gradients of the marked values to be measured, by name.
+        dtype: the widest dtype of the parameters; each gradient is rounded to that of its parameter.
         outputs: arrays like the marked values that are to be measured themselves, by name.
-        dtype: the widest of the parameters; each parameter's gradient is rounded to its own.
-        upstream: gradients that are put in the place of those that arrive at marked values.
-        steady: whether noise leaves every comparison as it is in the still run. If not, it may turn those between
-            numbers that rounding cannot tell apart.
+        upstream: gradients, by tap, that replace those of the backward pass.
+        samples: the number of perturbed runs.
+        seed: the seed of the perturbations.
+        steady: whether perturbed runs repeat all comparisons of the unperturbed run. If not, a comparison between
+            numbers that differ by rounding may have another result.
         accumulate: the dtype in which sums of 16-bit numbers are formed; float32 if None.
-        intermediates: a dtype of 16 bits in which intermediate results are stored, though the program has float32.
+        intermediates: a 16-bit dtype in which intermediate results are stored, though the program has float32.
+
+    Returns:
+        Values, tolerances and parts by name.
     """
     program = program.at(parameters, *args)
     own = leaves_by_path(parameters)
@@ -139,12 +157,12 @@ def measure_gradient(
 
 
 def noise(size: int, sample: int, seed: int, dtype: Any, accumulate: Any = None) -> Noise:
-    """Draws for a moved run: of the unit roundoff in which work in `dtype` is done."""
+    """The noise of a perturbed run, whose size is the unit roundoff of the working dtype."""
     return Noise(size, 1009 * seed + sample, unit_roundoff(working_dtype(dtype, accumulate)))
 
 
 class Scatter:
-    """How far the moved runs scatter about the still one: of one quantity, its entries and its parts."""
+    """The scatter of the perturbed runs about the unperturbed one, for the entries and parts of one quantity."""
 
     def __init__(self, value: np.ndarray, whole: bool = True) -> None:
         self.value, self.samples = value, 0
@@ -155,11 +173,11 @@ class Scatter:
         self.along = [np.zeros(norm.shape) for norm in self.norms]
 
     def add(self, moved: Any) -> None:
-        """One more run. Distances are combined as hypot does: squares of large numbers would overflow."""
+        """Add a perturbed run. Distances are combined by hypot, because squares of large numbers would overflow."""
         moved = np.asarray(moved)
         self.samples += 1
         with np.errstate(all="ignore"):
-            if not jnp.issubdtype(self.value.dtype, jnp.number):  # of truth values: whether they differ
+            if not jnp.issubdtype(self.value.dtype, jnp.number):  # truth values either differ or not
                 distance = np.asarray(moved != self.value, np.float64)
             else:
                 difference = moved - self.value
@@ -170,9 +188,9 @@ class Scatter:
 
     @functools.cached_property
     def deviation(self) -> np.ndarray:
-        """The standard deviation of every entry, of which a part is common to the leaf."""
+        """The standard deviation of each entry, of which a part is common to the leaf."""
         assert self.total is not None  # there was a run
-        with np.errstate(all="ignore"):  # what is not finite is allowed nothing by whoever compares
+        with np.errstate(all="ignore"):  # a tolerance that is not finite counts as 0 in the comparison
             largest = np.max(self.total, initial=0.0)
             scale = largest if 0 < largest < np.inf else 1.0  # so that no square overflows
             deviation = np.asarray(self.total / scale)
@@ -184,7 +202,12 @@ class Scatter:
             return deviation
 
     def tolerance(self, dtype: Any, times: float = 1.0) -> np.ndarray:
-        """Of every entry, stored in `dtype`; `times`: how much coarser the work is than the noise."""
+        """The tolerance of each entry.
+
+        Args:
+            dtype: the dtype in which the quantity is stored.
+            times: the ratio of the working precision to the unit of the noise.
+        """
         with np.errstate(all="ignore"):
             tolerance = np.asarray(DEVIATIONS * times * self.deviation)
             if jnp.issubdtype(self.value.dtype, jnp.inexact):  # integers are stored as they are
@@ -192,7 +215,10 @@ class Scatter:
         return tolerance
 
     def parts(self, dtype: Any, times: float = 1.0) -> list[Part]:
-        """Of the whole and of each line: what entries have in common shows in the runs, and the rest adds up."""
+        """The tolerances of the whole and of each line.
+
+        The independent errors of entries are added up by variance. The correlated part is estimated from the runs.
+        """
         if not self.axes:
             return []
         found, unit, tiny = [], unit_roundoff(dtype), float(jnp.finfo(dtype).tiny)
@@ -200,7 +226,7 @@ class Scatter:
             weights, squares = np.square(self.value), np.square(self.deviation)
             squares *= times**2
             entries = weights * unit**2
-            entries += squares  # stored, each is rounded by itself
+            entries += squares  # each entry is rounded independently when it is stored
             for axis, norm, along in zip(self.axes, self.norms, self.along, strict=True):
                 scatter, alone = (
                     np.where(norm > 0, summed(axis, variances, weights) / np.square(norm), 0.0)
@@ -208,7 +234,7 @@ class Scatter:
                 )
                 common = np.maximum(np.square(times) * along / self.samples - scatter, 0.0)
                 common = common + SHARED**2 * common.mean()
-                # A whole unit, for there are kernels that cut numbers off instead of rounding them.
+                # A whole unit of roundoff, because some kernels truncate instead of rounding.
                 times_alone = ALONE if axis is None else DEVIATIONS  # one whole, and many lines
                 tolerance = np.sqrt(DEVIATIONS**2 * common + times_alone**2 * alone) + unit * norm + tiny
                 across = ACROSS * np.sqrt(summed(axis, entries)) + tolerance
@@ -217,7 +243,7 @@ class Scatter:
 
 
 def last_place(array: np.ndarray) -> np.ndarray:
-    """2 u |x| of every entry, in float64: a unit in its last place, or up to two of them; 0 of integers."""
+    """2 u |x| for each entry, in float64, which is one to two units in the last place; 0 for integers."""
     if not jnp.issubdtype(array.dtype, jnp.inexact):
         return np.zeros(array.shape)
     return 2 * unit_roundoff(array.dtype) * np.abs(np.asarray(array, np.float64))
@@ -227,7 +253,9 @@ def norm(array: np.ndarray) -> float:
     """The Euclidean norm, in float64 whatever the dtype, scaled where a square would overflow or vanish."""
     wide = np.asarray(np.abs(array) if np.iscomplexobj(array) else array, np.float64).ravel()
     with np.errstate(over="ignore", under="ignore"):
-        plain = float(np.sqrt(np.add.reduce(np.square(wide))))  # no BLAS: its threads would spin where JAX's are to run
+        plain = float(
+            np.sqrt(np.add.reduce(np.square(wide)))
+        )  # without BLAS, whose threads would spin and slow down JAX's
     if 1e-150 < plain < 1e150 or not wide.size:
         return plain
     largest = float(np.max(np.abs(wide)))

@@ -1,13 +1,13 @@
-"""Leaves as a whole, and their rows and columns: many small errors that point one way are no rounding.
+"""Judges leaves as a whole, and their rows and columns: many small errors of the same sign are not rounding errors.
 
-An entry that is wrong by 2% may be within what rounding does to one entry in bfloat16. A thousand entries that are all
-2% too large are not: the errors of rounding point either way, and their sum hardly grows. So beside its entries, the
-projection of a leaf's error on the reference is judged, and the size of the error, for the whole leaf and for every
-line of it (a row, a column, whatever stands at one index of an axis): a factor, a dropped example, a wrong head.
+In bfloat16, an error of 2% in one entry may be a rounding error. If a thousand entries are all 2% too large, it is not,
+because rounding errors have random signs and mostly cancel in a sum. So the judge also compares two numbers for the
+whole leaf and for each line of it (a row, a column, the entries at one index of an axis): the component of the error
+along the reference, and the norm of the error. They show a wrong factor, a dropped example, a wrong head.
 
-For an error e and a reference r, the component along r is <e, r> / |r|. Where rounding errors are independent, of
-standard deviation s_i, its deviation is |s r| / |r|. What they have in common shows in the runs that are made anyway:
-as far as the component scatters more there.
+For an error e and a reference r, the component along r is <e, r> / |r|. If the rounding errors are independent, with
+standard deviations s_i, the standard deviation of the component is |s r| / |r|. If they are correlated, the component
+scatters more than that in the perturbed runs, and its tolerance grows accordingly.
 """
 
 from collections.abc import Iterator
@@ -15,22 +15,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Lines that are shorter, and the leaves with so few entries, are judged by their entries alone.
+# Lines and leaves with fewer entries than this are judged by their entries alone.
 SHORTEST = 8
-# Whole errors are held to fewer deviations of their size than entries are: of many entries, none may be the largest.
+# The tolerance of a norm, in standard deviations. Entries need more, because one of many may be an outlier.
 ACROSS = 8.0
-# And so is the component of a whole leaf, as far as its entries err alone: the deviation of a sum over many is known
-# far better than that of one entry, or of what they have in common, is from a few runs. Lines are many: one may stand
-# out.
+# The tolerance of a whole leaf's component, as far as its entries err independently. The standard deviation of a sum
+# over many entries is known better than that of one entry. Lines need more, because one of many may be an outlier.
 ALONE = 8.0
 
 
 @dataclass(frozen=True)
 class Part:
-    """The whole of a leaf (`axis` None), or each of its lines across `axis`.
+    """The tolerances of a whole leaf (`axis` None), or of each of its lines across `axis`.
 
-    Args:
-        norm: the reference's Euclidean norm, for each line.
+    Attributes:
+        norm: the Euclidean norm of the reference, for each line.
         along: the tolerance of the error's component along the reference.
         across: the tolerance of the error's norm.
     """
@@ -41,7 +40,7 @@ class Part:
     across: np.ndarray
 
     def visible(self) -> float:
-        """The smallest relative change of a line that would be seen."""
+        """The smallest relative change of a line that would be detected."""
         with np.errstate(all="ignore"):
             shares = np.where(self.norm > 0, self.along / self.norm, np.inf)
         return float(np.min(shares, initial=np.inf))
@@ -49,7 +48,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Departure:
-    """A part whose error is no rounding: which line of which axis, and its component along the reference over |r|."""
+    """A part whose error exceeds its tolerance.
+
+    Attributes:
+        axis: the axis across which the line lies; None for the whole leaf.
+        line: the index of the line.
+        factor: 1 + the component of the error along the reference r, over |r|.
+        excess: the error in multiples of its tolerance.
+    """
 
     axis: int | None
     line: int
@@ -62,7 +68,7 @@ class Departure:
 
 
 def axes_of(value: np.ndarray) -> Iterator[int | None]:
-    """The ways in which a leaf is looked at as a whole: none, if it has few entries."""
+    """The axes of the parts of a leaf: None for the whole, and each axis with long lines. Small leaves have none."""
     if value.dtype.kind != "f" or value.size < SHORTEST:
         return
     yield None
@@ -72,20 +78,20 @@ def axes_of(value: np.ndarray) -> Iterator[int | None]:
 
 
 def summed(axis: int | None, *factors: np.ndarray) -> np.ndarray:
-    """Sums of the entries' products, over the whole or over each line across an axis."""
+    """Sums of the products of the factors' entries, over the whole leaf or over each line across an axis."""
     axes = list(range(factors[0].ndim))
     operands = [operand for factor in factors for operand in (factor, axes)]
     return np.asarray(np.einsum(*operands, [] if axis is None else [axis]))
 
 
 def component(error: np.ndarray, reference: np.ndarray, axis: int | None, norm: np.ndarray) -> np.ndarray:
-    """<error, reference> / |reference|, for the whole or for each line."""
+    """<error, reference> / |reference|, for the whole leaf or for each line."""
     with np.errstate(all="ignore"):
         return np.where(norm > 0, summed(axis, error, reference) / norm, 0.0)
 
 
 def departures(error: np.ndarray, reference: np.ndarray, parts: list[Part]) -> list[Departure]:
-    """The parts of a leaf whose error is more than rounding, the furthest first."""
+    """The parts of a leaf whose error exceeds the tolerance, the largest excess first."""
     found = []
     with np.errstate(all="ignore"):
         for part in parts:

@@ -249,7 +249,7 @@ REFUSED = [
         lambda p, x: jnp.mean(np.dot(x, p)),
         P,
         TypeError,
-        "cannot trace .* jax.numpy in place of numpy",
+        "cannot trace .* jax.numpy instead of numpy",
     ),
     (marked_by_hand(), lambda p, x: float(marked(p, x)), P, TypeError, r"cannot trace .* neither float\(\) nor"),
     (

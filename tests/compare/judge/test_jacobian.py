@@ -223,8 +223,8 @@ BAD = {
     "an operator of another shape": (lambda x: aslinearoperator(np.eye(4)), function, X, "must have the shape"),
     "nothing": (lambda x: None, function, X, "jacobian must return an array"),
     "whole numbers": (right, function, np.arange(5), "must be an array of floating-point numbers"),
-    "complex numbers": (right, function, X + 1j, "judged by check_gradients and check_vjp only"),
-    "complex outputs": (right, lambda x: 1j * x, X, "judged by check_gradients and check_vjp only"),
+    "complex numbers": (right, function, X + 1j, "checked by check_gradients and check_vjp only"),
+    "complex outputs": (right, lambda x: 1j * x, X, "checked by check_gradients and check_vjp only"),
     "two outputs": (right, lambda x: (x, x), X, "must return one array"),
     "no rmatvec": (lambda x: Operator((5, 5), matvec=lambda v: v, dtype=float), function, X, "without rmatvec"),
 }

@@ -150,7 +150,7 @@ def test_bad_returns_are_a_sentence(name):
 
 @pytest.mark.parametrize(("function", "x"), [(jnp.sin, X + 1j), (lambda x: 1j * x, X)])
 def test_complex_numbers_are_refused_with_the_way_round(function, x):
-    with pytest.raises(compare.errors.BadInput, match="judged by check_gradients and check_vjp only"):
+    with pytest.raises(compare.errors.BadInput, match="checked by check_gradients and check_vjp only"):
         check_jvp(lambda p, t: (p[0], t[0]), function, x)
 
 

@@ -1,10 +1,9 @@
-"""One table of JAX's primitives: how each is evaluated, how its result rounds, what moves before it, and what it is.
+"""The table of JAX's primitives: how each is evaluated, its rounding error, and the kind of function that it is.
 
-Whoever must know something about an operation asks `TABLE`: the interpreter (`evaluate`, `control`), the error model
-(`rounds`, `ulps`, `moves`, `slope`), nonsmooth points and discrete decisions (`kind`), complex steps (`continued`,
-`analytic`). Random bits are drawn by JAX, and are exact. An operation without a row is UNKNOWN: JAX evaluates it in the
-dtypes in which it was traced, its inputs and its result are moved by their own rounding, no complex step goes through
-it, and a report names it.
+`TABLE` is used by the interpreter (`evaluate`, `control`), the error model (`rounds`, `ulps`, `moves`, `slope`),
+nonsmooth points and discrete decisions (`kind`), and complex steps (`continued`, `analytic`). Random bits are drawn by
+JAX and are exact. An operation without a row is UNKNOWN: JAX evaluates it in the dtypes of the trace, its inputs and
+results are perturbed by their rounding errors, complex steps cannot pass through it, and reports name it.
 """
 
 from dataclasses import replace
@@ -30,7 +29,7 @@ _SUMMED = Primitive(kind=Kind.LINEAR, rounds=Rounds.SQUARES, analytic=True)
 _SOLVED = Primitive(moves=Moves.MATRICES)
 _ELEMENTARY = Primitive(ulps=4.0)
 
-# What is said of operations whose rules fill a module each. What a module's default does not fit stands here by name.
+# The default row of the operations in each module of rules, and the exceptions by name.
 _DEFAULTS = {indexing: _MOVED, windows: _SUMMED, linear_algebra: _SOLVED, special_functions: _ELEMENTARY}
 _EXCEPTIONS = {
     "scatter-add": _SUMMED,
@@ -56,7 +55,7 @@ _EXCEPTIONS = {
     "erfc": Primitive(ulps=4.0, slope=lambda x: 2 / np.sqrt(np.pi) * np.exp(-x * x)),
 }
 
-# Done by JAX, and exact: random bits and keys, which only JAX has, and the choice of a platform.
+# Operations that JAX evaluates and that are exact: random bits and keys, and the choice of a platform.
 _BY_JAX = Primitive(kind=Kind.DISCRETE, rounds=Rounds.EXACTLY)
 _DONE_BY_JAX = (
     "random_seed",

@@ -23,7 +23,7 @@ def broadcast_in_dim(
 
 
 def reshape(x: Array, *, new_sizes: tuple[int, ...], dimensions: tuple[int, ...] | None = None, **_: Any) -> Array:
-    """`dimensions`: the order of the axes before, if it is another."""
+    """`dimensions` is the order of the input's axes, if it is not the usual one."""
     return np.reshape(x if dimensions is None else np.transpose(x, dimensions), new_sizes)
 
 
@@ -99,19 +99,21 @@ def _layout(rank: int, contracted: tuple[int, ...], batched: tuple[int, ...]) ->
 
 
 def dot_general(a: Array, b: Array, *, dimension_numbers: Any, preferred_element_type: Any = None, **_: Any) -> Array:
-    """Axes of the result: batch, those of `a` that are left, those of `b` that are left."""
+    """The axes of the result are the batch axes, the free axes of `a`, and the free axes of `b`."""
     a, b = np.asarray(a), np.asarray(b)
     (contracted_a, contracted_b), (batched_a, batched_b) = dimension_numbers
-    if a.dtype != b.dtype or a.dtype.kind in "biu":  # truth values are added as numbers: their product may count
+    if (
+        a.dtype != b.dtype or a.dtype.kind in "biu"
+    ):  # truth values are added as numbers, because a product may count them
         common = np.result_type(a.dtype, b.dtype)
         common = np.dtype(np.int64) if common.kind == "b" else common
-        if preferred_element_type is not None and common.kind in "iu":  # in which bytes are added
+        if preferred_element_type is not None and common.kind in "iu":  # bytes are added in this dtype
             common = np.promote_types(common, preferred_element_type)
         a, b = a.astype(common), b.astype(common)
     if not batched_a and len(contracted_a) == 1 and a.ndim <= 2 and b.ndim <= 2:
         left = a if a.ndim == 1 or contracted_a[0] == 1 else a.T
         right = b if contracted_b[0] == 0 else b.T
-        if left.ndim == right.ndim == 2 and left.shape[1] == 1:  # which BLAS is slow at
+        if left.ndim == right.ndim == 2 and left.shape[1] == 1:  # BLAS is slow for this case
             return left * right
         return left @ right
     free_a, order_a = _layout(a.ndim, tuple(contracted_a), tuple(batched_a))

@@ -1,6 +1,6 @@
 """Operations with programs inside: loops, branches, custom derivatives, linear solves.
 
-Each is done by the interpreter, so that a rule for every operation reaches those in loops and branches too.
+The interpreter evaluates them, so that a rule also applies to the operations in loops and branches.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Array = Any
 
 
 def fixed_and_carried(params: dict[str, Any]) -> tuple[int, int]:
-    """How many inputs of a `scan` are the same in every turn, and how many go from one turn to the next."""
+    """How many inputs of a `scan` are the same in every iteration, and how many are carried from one to the next."""
     if "ft_in" in params:  # from JAX 0.11 on
         fixed, carried, _ = map(len, params["ft_in"].unpack())
         return fixed, carried
@@ -53,7 +53,7 @@ def while_loop(step: Any, inputs: list[Array], rule: Any) -> list[Array]:
 
 
 def _where(going: Array, new: Array, old: Array) -> Array:
-    """The new value; of many loops that are done as one, along the first axes, only of those that still go on."""
+    """The new value. In a batch of loops, along the first axes, only those that continue get it."""
     if going.ndim == 0:
         return new
     spread = going.reshape(going.shape + (1,) * (new.ndim - going.ndim))
@@ -67,7 +67,7 @@ def cond(step: Any, inputs: list[Array], rule: Any) -> list[Array]:
 
 
 def custom_linear_solve(step: Any, inputs: list[Array], rule: Any) -> list[Array]:
-    """The solver alone: the product that it inverts, and its transpose, are there for derivatives."""
+    """Evaluates the solver; the other programs, the product and its transpose, are needed for derivatives only."""
     lengths, programs = step.params["const_lengths"], step.params["jaxprs"]
     counts = [lengths.matvec, lengths.vecmat, lengths.solve, lengths.transpose_solve]
     start = counts[0] + counts[1]
@@ -76,7 +76,7 @@ def custom_linear_solve(step: Any, inputs: list[Array], rule: Any) -> list[Array
 
 
 def custom_derivative(step: Any, inputs: list[Array], rule: Any) -> list[Array]:
-    """The function itself: its derivative has been taken, or nobody asks for it."""
+    """Evaluates the function itself, because its derivative has been taken already or is not needed."""
     return step.inner("call_jaxpr")(inputs, rule)
 
 

@@ -12,7 +12,7 @@ Array = Any
 
 
 def first(x: Array, *_: Array, **__: Any) -> Array:
-    """The input as it is: conversions are made by the interpreter, which knows the dtype of every result."""
+    """Returns its input: the interpreter converts it, because it knows the dtype of every result."""
     return x
 
 
@@ -59,7 +59,7 @@ def power(x: Array, y: Array, **_: Any) -> Array:
 
 
 def sign(x: Array, **_: Any) -> Array:
-    """Of complex numbers, z / |z|."""
+    """The sign; for complex numbers, z / |z|."""
     if np.iscomplexobj(x):
         size = np.abs(x)
         return np.where(size == 0, 0, x / np.where(size == 0, 1, size))
@@ -134,7 +134,7 @@ def count_leading_zeros(x: Array, **_: Any) -> Array:
 
 
 def reduce_precision(x: Array, *, exponent_bits: int, mantissa_bits: int, **_: Any) -> Array:
-    """Rounded to fewer bits, half to even. Beyond its exponents lie infinity and 0: nothing is subnormal."""
+    """Rounds to fewer bits, half to even. Larger exponents give infinity, smaller ones 0: there are no subnormals."""
     mantissa, exponent = np.frexp(x)
     digits = mantissa_bits + 1
     rounded = np.ldexp(np.round(np.ldexp(mantissa, digits)), exponent - digits)
@@ -161,7 +161,7 @@ def in_total_order(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def of(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of NumPy's as a rule: without the parameters that say how JAX compiles it."""
+    """A NumPy function as a rule, which ignores the parameters for JAX's compiler."""
 
     def rule(*inputs: Array, **_: Any) -> Array:
         return function(*inputs)
@@ -204,7 +204,7 @@ def _of_real_parts(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _elementary(function: Callable[..., Any], slope: Callable[[Any], Any] | None = None, **more: Any) -> Primitive:
-    """Elementary functions are good to a few units in the last place, the rest to half of one."""
+    """A row. Elementary functions err by a few units in the last place, all others by half of one."""
     return Primitive(of(function), ulps=4.0, slope=slope, **{"analytic": True, "ufunc": function, **more})
 
 

@@ -1,14 +1,15 @@
-"""Operations of our own, which stand in a trace for what the judge wants to see or change there.
+"""Our own operations, which mark the places of a trace where the judge reads or changes values.
 
-They are put in before JAX differentiates (`differentiation`), and only the interpreter evaluates them. Each has a
-derivative, so that it arrives in the backward pass where it belongs:
+They are inserted before JAX differentiates the trace, and only the interpreter evaluates them. Each has a derivative,
+by which it reaches its place in the backward pass:
 
-- `marked` is the identity on a value that the loss marks with `tap`. The gradient that comes back to that value goes
-  through `arrives`, under the same name. There it can be read, replaced, or multiplied.
-- `nudged` is the identity on the input of an operation with nonsmooth points: there it can be moved off such a point,
-  for the value and the derivative alike.
-- `bent` is the identity on the result of a smooth elementwise function. Its derivative has one more term, `bend` times
-  the change of an input, which is 0 unless a rule says otherwise: so a derivative can be moved without the value.
+- `marked` is the identity on a value that the loss marks with `tap`. The gradient with respect to that
+  value passes through `arrives`, under the same name. There it can be read, replaced, or multiplied.
+- `nudged` is the identity on the input of an operation with nonsmooth points. There the input can be perturbed, so that
+  both the value and the derivative are those next to the nonsmooth point.
+- `bent` is the identity on the result of a smooth elementwise function. Its derivative has an additional term,
+  `bend` times the tangent of an input, which is 0 unless a rule changes it. So the derivative can be perturbed without
+  the value.
 """
 
 from typing import Any

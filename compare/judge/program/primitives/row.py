@@ -1,4 +1,4 @@
-"""What the judge knows about one of JAX's primitives: one row of the table."""
+"""A row of the table of primitives: what the judge knows about one of JAX's operations."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,57 +9,56 @@ import numpy as np
 
 
 class Kind(Enum):
-    """What an operation is as a function of its floating-point inputs."""
+    """The kind of function that an operation is of its floating-point inputs."""
 
-    LINEAR = "linear"  # in each of its inputs, those that only move numbers included
+    LINEAR = "linear"  # in each of its inputs; includes operations that only rearrange entries
     SMOOTH = "smooth"  # has derivatives wherever it is defined
     NONSMOOTH = "nonsmooth"  # has points with several one-sided derivatives: abs at 0, max where two are equal
-    COMPARISON = "comparison"  # decides which is larger, and jumps where two are equal
-    DISCRETE = "discrete"  # any other decision, constant between its jumps: rounding to integers, bits
-    PROGRAM = "program"  # does what the programs inside of it do: a loop, a branch, a custom derivative
+    COMPARISON = "comparison"  # which of two numbers is larger; jumps where they are equal
+    DISCRETE = "discrete"  # any other piecewise constant function: rounding to integers, bits
+    PROGRAM = "program"  # evaluates the programs inside it: a loop, a branch, a custom derivative
 
 
 class Rounds(Enum):
-    """What the rounding error of a result is in proportion to."""
+    """The size to which the rounding error of a result is in proportion."""
 
-    EXACTLY = "exact"  # no rounding: numbers are moved, chosen among, or compared
+    EXACTLY = "exact"  # no rounding: entries are rearranged, selected or compared
     RESULT = "result"  # u |result|
-    TERMS = "terms"  # u |terms|, grown with their number: a sum
-    PRODUCTS = "products"  # the same, of the products that are added: a matrix product
-    SQUARES = "squares"  # the same, where only doing the operation again to squares tells which terms were added
-    BESIDE_ONE = "beside one"  # u (1 + |result|): textbooks write expm1(x) as exp(x) - 1, log1p(x) as log(1 + x)
-    IF_NARROWER = "if narrower"  # u of a narrower result only: a conversion
-    WITHIN = "within"  # the programs inside round, and it does not
+    TERMS = "terms"  # u |terms|, times a factor that grows with their number: a sum
+    PRODUCTS = "products"  # the same for products that are added: a matrix product
+    SQUARES = "squares"  # the same, where the terms are found by the operation on squares
+    BESIDE_ONE = "beside one"  # u (1 + |result|), because expm1(x) may be written exp(x) - 1, and log1p(x) log(1 + x)
+    IF_NARROWER = "if narrower"  # u |result| if the result is narrower than the input: a conversion
+    WITHIN = "within"  # only the programs inside round
 
 
 class Moves(Enum):
-    """What is moved by its own roundoff before the operation is done: a backward error."""
+    """The inputs that are perturbed before the operation, which stands for its backward error."""
 
     NOTHING = "nothing"
-    SMALLER_FACTOR = "smaller factor"  # products may be multiplied in another order, and factors scaled before
+    SMALLER_FACTOR = "smaller factor"  # products may be formed in another order, and factors scaled first
     MATRICES = "matrices"  # linear algebra is exact for matrices that differ by u times their largest entry
-    INPUTS = "inputs"  # each entry of each input: nothing more is known about the operation
+    INPUTS = "inputs"  # each entry of each input, where nothing more is known about the operation
 
 
 @dataclass(frozen=True)
 class Primitive:
     """One row.
 
-    Args:
-        evaluate: `(*inputs, **params) -> result`, or a list of them, on NumPy arrays of any floating dtype; None if
-            JAX evaluates it, in the dtypes in which it was traced.
-        kind: what the operation is as a function.
-        rounds: what its rounding error is in proportion to.
-        ulps: by how many half units in the last place an implementation errs.
-        inexact: the relative error of JAX's own implementation in float64, where it is more than that.
-        moves: what is moved before the operation is done.
-        slope: of a smooth elementwise function of one argument, `x -> f'(x)`: where the function is evaluated near
-            saturation, its derivative errs in proportion to its size away from there.
-        control: `(step, inputs, rule) -> results` of an operation with programs inside, which `rule` evaluates.
-        continued: its continuation to complex numbers, for complex steps; None if `evaluate` is that, or if there
-            is none (`kind` tells: nonsmooth and discrete operations have none unless it is given).
-        analytic: whether `evaluate` is right for complex numbers too.
-        ufunc: NumPy's function that does the same for floating-point numbers, and writes into memory that it is given.
+    Attributes:
+        evaluate: `(*inputs, **params) -> result`, or a list of results, on NumPy arrays of any floating dtype; None if
+            JAX evaluates the operation, in the dtypes of the trace.
+        kind: the kind of function.
+        rounds: the size to which its rounding error is in proportion.
+        ulps: the error of an implementation, in half units in the last place.
+        inexact: the relative error of JAX's implementation in float64, if that is larger.
+        moves: the inputs that are perturbed before the operation.
+        slope: `x -> f'(x)` for a smooth elementwise function of one argument. Near saturation, the error of its
+            derivative is in proportion to the derivative away from saturation.
+        control: `(step, inputs, rule) -> results` for an operation with programs inside, which `rule` evaluates.
+        continued: its continuation to complex numbers, for complex steps; None if `analytic`, or if there is none.
+        analytic: whether `evaluate` also holds for complex numbers.
+        ufunc: NumPy's ufunc that does the same for floating-point numbers and can write into given memory.
     """
 
     evaluate: Callable[..., Any] | None = None
@@ -75,6 +74,6 @@ class Primitive:
     ufunc: np.ufunc | None = None
 
 
-# An operation that nobody has described: JAX evaluates it as it was traced; its result is moved by its own rounding,
-# its inputs too, so that whatever condition it has is seen, and no complex step goes through it.
+# The row of operations without one. JAX evaluates them in the dtypes of the trace. Their inputs and results are
+# perturbed, so that their condition number is included in the tolerance. Complex steps cannot pass through them.
 UNKNOWN = Primitive(moves=Moves.INPUTS)

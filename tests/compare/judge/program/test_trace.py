@@ -199,7 +199,7 @@ def test_only_the_first_argument_is_differentiated_in_its_own_structure():
     ],
 )
 def test_a_loss_that_asks_for_values_is_refused_in_words(loss):
-    with pytest.raises(TypeError, match=r"JAX cannot trace the loss.*: use jax\.numpy in place of numpy"):
+    with pytest.raises(TypeError, match=r"JAX cannot trace the loss.*: use jax\.numpy instead of numpy"):
         traced(loss, W)
 
 
