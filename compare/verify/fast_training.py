@@ -1,4 +1,4 @@
-"""Training by `manual.fast`, called as it is used, against steps of JAX."""
+"""Compares whole training loops of `manual.fast` with steps in JAX."""
 
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -11,8 +11,8 @@ import numpy as np
 from compare.judge.reports.trajectory_report import TrajectoryReport
 from compare.judge.trajectory import check_trajectory
 
-# So many calls of the loop are checked, each of so many steps: what a loop carries from one step to the next within a
-# call is seen only by a call of more than one.
+# CALLS calls of the loop are checked, of STEPS steps each. An error in what a loop carries from one step to the next
+# shows only in calls of several steps.
 CALLS, STEPS = 10, 2
 
 Train = Callable[[Any, Any, list[Any]], tuple[Any, Any, Any]]
@@ -22,17 +22,17 @@ Step = Callable[..., tuple[Any, Any, Any]]
 def check_fast_training(
     train: Train, autodiff_step: Step, parameters: Any, batches: Iterable[tuple[Any, ...]], state: Any
 ) -> TrajectoryReport:
-    """Hold parameters, optimizer state and losses of a loop of training against the same steps by JAX.
+    """Compare the parameters, optimizer state and losses of a training loop with those of the same steps in JAX.
 
     Args:
-        train: `train(parameters, state, batches) -> (parameters, state, losses)`, NumPy's.
-        autodiff_step: `autodiff_step(parameters, state, *batch) -> (parameters, state, loss)`, JAX's.
-        parameters: where to begin.
-        batches: at most CALLS * STEPS of them are used, so they may be without end.
-        state: the optimizer's; an empty tree if it has none.
+        train: the loop in NumPy, `train(parameters, state, batches) -> (parameters, state, losses)`.
+        autodiff_step: a step in JAX, `autodiff_step(parameters, state, *batch) -> (parameters, state, loss)`.
+        parameters: the initial parameters.
+        batches: at most CALLS * STEPS of them are used, so the iterable may be infinite.
+        state: the initial state of the optimizer; an empty tree if it has none.
 
     Returns:
-        The report, whose steps are calls. The losses of a call are part of its state.
+        The report. A step in it is a call of the loop, and the losses of the call are part of the state.
     """
     used = list(islice(batches, CALLS * STEPS))
     steps = min(STEPS, len(used))

@@ -1,11 +1,11 @@
-"""What a run of `backproof verify` will need of memory, told before it begins; and what there is.
+"""Estimates the memory that `backproof verify` needs before it starts, and finds how much there is.
 
     bytes = base + 8 * (copies of the parameters + copies of the activations + losses)
 
-A check keeps all of these many times over: the gradients of both sides, intermediates and their cotangents, perturbed
-points, copies by which changed inputs are noticed; most in float64, also where the network has another dtype. How many
-times is measured and not derived, by "Maximum resident set size" of `/usr/bin/time -v backproof verify ...`: the runs
-stand in `tests/compare/verify/test_memory.py`, and COPIES is what they led to. When the judge changes, measure again.
+A check holds many copies: the gradients of both sides, intermediates and their gradients, perturbed points, copies by
+which modified arguments are detected. Most are in float64, whatever the dtype of the network. The number of copies,
+COPIES, was measured, as "Maximum resident set size" of `/usr/bin/time -v backproof verify ...`. The measurements are in
+`tests/compare/verify/test_memory.py`. They must be repeated when the judge changes.
 """
 
 import ctypes
@@ -23,20 +23,20 @@ from compare.errors import BadInput
 from manual.transformer import PRESETS
 
 GIB = 2**30
-LARGE = 10_000_000  # parameters, from which on a model is checked at one point only
+LARGE = 10_000_000  # parameters; a larger model is checked at one point only
 
 Note = Callable[[str], None]
 
 
 class Size(NamedTuple):
-    """Entries of all parameters, and of what a forward pass of one batch makes and the check looks at."""
+    """The number of entries of all parameters, and of all activations of one batch that are compared."""
 
     parameters: int
     activations: int
 
 
 class Copies(NamedTuple):
-    """How many times a run holds them at its peak, beside `base`, the MiB of Python, JAX and compiled programs."""
+    """The number of copies at the peak of a run, and `base`, the MiB of Python, JAX and compiled programs."""
 
     base: int
     parameters: float
@@ -48,29 +48,29 @@ COPIES = {
     "plain": Copies(480, 46, 10),
     "recurrent": Copies(550, 46, 10),
     "gpt": Copies(1000, 35, 10),
-    # Any model of more than LARGE parameters. What is judged is in float64 anyway; what is kept is in the dtype.
+    # Any model of more than LARGE parameters. The reference is in float64, and stored copies are in the dtype.
     "large, float64": Copies(700, 14, 2),
     "large, float32": Copies(700, 9, 2),
 }
-LOSSES = 4  # copies of the loss of each step: recorded by both sides, gathered, and put together
-DEVICE_COPIES = 3  # parameters, gradients, and what the optimizer keeps, on each further device
+LOSSES = 4  # copies of the losses of all steps: two on each side
+DEVICE_COPIES = 3  # parameters, gradients and the optimizer's state, on each further device
 
 
 def nobody(text: str) -> None:
-    """Takes notes that nobody is to read."""
+    """Ignores a note."""
 
 
 # ------------------------------------------------------------------------------------ sizes of the models
 
 
 def shallow_size(x: np.ndarray, y: np.ndarray, hidden: int) -> Size:
-    """Of the notebook's network, on x (features, examples) and y (outputs, examples)."""
+    """The size of the notebook's network, on x (features, examples) and y (outputs, examples)."""
     (features, examples), outputs = x.shape, len(y)
     return Size(hidden * (features + 1) + outputs * (hidden + 1), 2 * examples * (hidden + outputs))
 
 
 def model_size(name: str, options: dict[str, Any]) -> Size:
-    """Of one of `compare.suite.models`, by its settled options."""
+    """The size of one of `compare.suite.models`, by all its options."""
     return _SIZES[name](**{option: options[option] for option in _OPTIONS if option in options})
 
 
@@ -80,7 +80,7 @@ def _mlp(batch: int, hidden: int, layers: int) -> Size:
 
 
 def _convnet(batch: int, hidden: int) -> Size:
-    """Images of 8x8; the second convolution, of twice the channels, sees 4x4."""
+    """For images of 8x8; the second convolution has twice the channels and images of 4x4."""
     parameters = 9 * hidden + 2 * hidden + (9 * hidden + 1) * 2 * hidden + (2 * hidden + 1) * 10
     return Size(parameters, batch * (64 * 3 * hidden + 16 * hidden + 16 * 2 * 2 * hidden + 2 * hidden + 10))
 
@@ -95,11 +95,11 @@ def _gpt(batch: int, length: int, hidden: int, layers: int, heads: int, preset: 
     sizes = sizes if preset is None else PRESETS[preset]
     layers, width = sizes["layers"], sizes["width"]
     parameters = (sizes["vocabulary"] + sizes["context"]) * width + layers * (12 * width + 13) * width + 2 * width
-    scores = sizes["heads"] * length  # of each token with all tokens
+    scores = sizes["heads"] * length  # for each token with all tokens
     return Size(parameters, batch * length * (sizes["vocabulary"] + 2 * width + layers * (18 * width + scores)))
 
 
-VOCABULARY = 103  # characters of the text, give or take a few from one Python to the next
+VOCABULARY = 103  # characters in the text; the number differs slightly between versions of Python
 _OPTIONS = ("batch", "length", "hidden", "layers", "heads", "preset")
 _SIZES: dict[str, Callable[..., Size]] = {
     "mlp": _mlp,
@@ -113,7 +113,7 @@ _KINDS = {"mlp": "plain", "convnet": "plain", "rnn": "recurrent", "lstm": "recur
 
 
 def needed(name: str, size: Size, iterations: int, devices: int = 1, dtype: str = "float64") -> int:
-    """Bytes that a run will have at its peak."""
+    """The bytes that a run needs at its peak."""
     large = name != "shallow" and size.parameters > LARGE
     copies = COPIES[f"large, {dtype}" if large else _KINDS.get(name, name)]
     entries = (copies.parameters + DEVICE_COPIES * (devices - 1)) * size.parameters
@@ -121,11 +121,15 @@ def needed(name: str, size: Size, iterations: int, devices: int = 1, dtype: str 
     return math.ceil(copies.base * 2**20 + 8 * entries)
 
 
-# ---------------------------------------------------------------------------------------- what there is
+# ------------------------------------------------------------------------------------- available memory
 
 
 def check_fits(name: str, size: Size, *, iterations: int, devices: int = 1, dtype: str = "float64", note: Note) -> None:
-    """Say by `note` how much memory a run will have at most. Raises BadInput if it cannot fit at all."""
+    """Pass a sentence to `note` on the memory that a run needs at most.
+
+    Raises:
+        BadInput: if there is less.
+    """
     wanted, most = needed(name, size, iterations, devices, dtype), capacity()
     if most is not None and wanted > most:
         smaller = "fewer --hidden units, less data" if name == "shallow" else "a smaller model or --batch"
@@ -143,21 +147,21 @@ def readable(amount: int) -> str:
 
 
 def capacity() -> int | None:
-    """Bytes that this process may have at most: the machine's, or its control groups' if they allow it less."""
+    """The bytes that this process can use: those of the machine, or the limit of its control groups if lower."""
     found = [value for value in (_meminfo("MemTotal"), _physical(), *_limits()) if value is not None]
     return min(found, default=None)
 
 
 def available() -> int | None:
-    """Bytes that are not in use just now, or could be made so. None where the system does not tell."""
+    """The bytes that are free or can be freed now; None if the system does not report them."""
     return _meminfo("MemAvailable")
 
 
 def give_back() -> None:
-    """Return to the system what is free already, where the C library can: malloc_trim(3), of glibc.
+    """Return freed memory to the system, by malloc_trim(3) of glibc.
 
-    It gives single freed blocks back by itself only from a size that grows to 32 MiB with what was freed before. Layers
-    are smaller than that and the tables of a large model larger, so between two phases gigabytes would lie idle.
+    By itself, glibc returns a freed block only above a threshold, which grows to 32 MiB with the blocks freed before.
+    Layers are smaller than that and the tables of a large model larger, so gigabytes would be unused between phases.
     """
     with suppress(AttributeError, OSError, TypeError):  # other C libraries, and other systems
         ctypes.CDLL(None).malloc_trim(0)
@@ -177,7 +181,7 @@ def _meminfo(name: str) -> int | None:
 
 
 def _physical() -> int | None:
-    """Other systems, such as macOS."""
+    """The memory of the machine on other systems, such as macOS."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -185,9 +189,9 @@ def _physical() -> int | None:
 
 
 def _limits() -> Iterator[int]:
-    """Of the control groups that this process is in, and of those around them: cgroups(7), versions 1 and 2.
+    """The limits of this process's control groups and their parents: cgroups(7), versions 1 and 2.
 
-    In a container, the group has a name outside that means nothing inside, where the limit stands at the root.
+    In a container, the path of the group is that outside the container, and the limit is found at the root.
     """
     try:
         lines = (ROOT / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""The main job for a network of the catalog: its gradients, and training it with mini-batches and any optimizer."""
+"""`backproof verify --model`: the gradients of a network of the catalog, and its training with mini-batches."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,10 +38,19 @@ def verify_model(
     progress: Progress = lambda what, steps: None,
     note: Note = nobody,
 ) -> Result:
-    """Compare both sides of one of `compare.suite.models`, with `given` instead of some of its default options.
+    """Compare both sides of one of `compare.suite.models`.
 
-    `note` is told what memory it will need, if that is much. Raises BadInput for a model, option, dtype or platform
-    that there is not, and for what cannot fit into memory.
+    Args:
+        name: the name of the model.
+        given: options that replace the model's defaults.
+        seed: the seed of the parameters and the batches.
+        dtype: the dtype of the parameters, one of DTYPES.
+        platform: the platform of JAX.
+        progress: called with what is being done, and the number of finished steps.
+        note: called with a sentence on the memory that is needed.
+
+    Raises:
+        BadInput: for an unknown model, option, dtype or platform, or if the memory is not sufficient.
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
@@ -56,7 +65,7 @@ def verify_model(
         progress("building the model", 0)
         model, options = build(name, given, seed=seed, dtype=dtype)
         fast, _ = build(name, given, seed=seed, dtype=dtype, ops=manual.fast)
-        fast = replace(fast, parameters=model.parameters)  # the same numbers, and of a huge model the same memory
+        fast = replace(fast, parameters=model.parameters)  # the same arrays, which saves memory for a huge model
         with precise(model.parameters):
             return _verify(name, model, fast, options, optimizers, {"seed": seed, "dtype": dtype}, device, progress)
 
@@ -81,7 +90,7 @@ def _verify(
     by_hand, by_hand_fast, by_jax = optimizers
     iterations, start = options["iterations"], model.parameters
 
-    # Huge models: one look at the point itself, in place of several at others, and at each step by itself.
+    # Gradients of a huge model are checked at its own point only, and its training step by step without free runs.
     small = sum(leaf.size for leaf in jax.tree.leaves(start)) <= LARGE
 
     def next_phase(what: str, steps: int = 0) -> None:
@@ -107,7 +116,9 @@ def _verify(
     next_phase("comparing training")
     value_and_grad = jax.value_and_grad(model.loss)
 
-    stepped, updated_by = (model, by_hand) if small else (fast, by_hand_fast)  # which has fewer copies at once
+    stepped, updated_by = (
+        (model, by_hand) if small else (fast, by_hand_fast)
+    )  # manual.fast keeps fewer copies in memory
 
     def manual_step(parameters: Any, state: Any, x: Any, targets: Any) -> tuple[Any, Any]:
         _, gradients = stepped.loss_and_gradients(parameters, x, targets)
@@ -120,7 +131,7 @@ def _verify(
 
     def autodiff_step(parameters: Any, state: Any, x: Any, targets: Any) -> tuple[Any, Any]:
         *stepped, _ = compiled_step(parameters, state, x, targets)
-        if not small:  # what rounding may do is measured next, which needs the most memory of all
+        if not small:  # the tolerance is measured next, which needs the most memory
             jax.block_until_ready(stepped)
             give_back()
         return tuple(stepped)
@@ -147,7 +158,7 @@ def _verify(
         batches = islice(model.batches(), steps)
         return autodiff.training.train(value_and_grad, start, batches, by_jax)
 
-    fast_training = None  # of a huge model, it is what the steps above were
+    fast_training = None  # the steps above were those of manual.fast if the model is huge
     sides = {"manual": train_by_pages} if small else {}
     sides |= {"manual-fast": train_fast, "autodiff": train_by_autodiff}
     if small:
@@ -194,11 +205,11 @@ def _verify(
     )
 
 
-ENTRIES = 10_000  # of each leaf of a large model, at which a step is checked
+ENTRIES = 10_000  # of each leaf of a large model are compared at each step
 
 
 def _accuracy(predict: Callable[..., Any], parameters: Any, held_out: Any) -> float | None:
-    """The share of examples, or of characters, whose class has the largest logit."""
+    """The share of examples, or of characters, that are classified correctly by the largest logit."""
     if held_out is None:
         return None
     x, targets = held_out

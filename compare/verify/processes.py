@@ -1,7 +1,7 @@
-"""Several processes, on one machine or many, as one JAX; and what is said if one of them is missing or dies.
+"""Runs JAX in several processes, on one machine or many, and reports a process that is missing or dies.
 
-When another process dies or never comes, JAX's runtime ends this one at once, with a stack trace of its own. So a
-command that uses several processes or devices runs in a child, and its parent has the last word.
+When another process dies or does not connect, JAX's runtime ends this one at once, with a stack trace. So a command
+that uses several processes or devices runs in a child process, and its parent reports the error.
 """
 
 import os
@@ -17,20 +17,20 @@ from typing import IO, Any
 
 from compare.errors import BadInput
 
-HEARTBEAT_SECONDS = 10  # a process that is silent for this long has died
-CHILD = "BACKPROOF_CHILD"  # set in the environment of the process that does the work
-MOST_DEVICES = 256  # made of one CPU
-TOLD = "backproof-told"  # how a line on the child's stderr begins that is meant for the parent
+HEARTBEAT_SECONDS = 10  # a process without a heartbeat for this long is regarded as dead
+CHILD = "BACKPROOF_CHILD"  # set in the environment of the child process
+MOST_DEVICES = 256  # into which one CPU is divided at most
+TOLD = "backproof-told"  # the prefix of lines on the child's stderr that are meant for the parent
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among `count`, which meet at `coordinator`, the address HOST:PORT of process 0."""
+    """This process, `id` of `count`, and the address HOST:PORT of process 0, `coordinator`, to which all connect."""
 
     coordinator: str
     id: int
     count: int
-    patience: int = 30  # seconds, for all of them to meet
+    patience: int = 30  # seconds within which all must connect
 
     def __post_init__(self) -> None:
         host, _, port = self.coordinator.rpartition(":")
@@ -46,7 +46,7 @@ class Processes:
 
 @contextmanager
 def joined(processes: Processes) -> Iterator[None]:
-    """Inside, `jax.devices()` are those of all processes. Must come before anything else that JAX does."""
+    """Inside, `jax.devices()` are those of all processes. It must be entered before JAX is used."""
     import jax
 
     jax.distributed.initialize(
@@ -68,9 +68,11 @@ def is_child() -> bool:
 
 @dataclass(frozen=True)
 class Listener:
-    """What a parent does with what its child says on the way."""
+    """What a parent does with messages of its child."""
 
-    progress: Callable[[str, int], Any] = lambda what, steps: None  # what is being done, and how many steps are
+    progress: Callable[[str, int], Any] = lambda what, steps: (
+        None
+    )  # what is being done, and how many steps of it are finished
     note: Callable[[str], Any] = lambda text: None
 
 
@@ -78,12 +80,12 @@ SILENT = Listener()
 
 
 def tell_progress(what: str, steps: int) -> None:
-    """In a child: let the parent know how far the work has come."""
+    """In a child: report progress to the parent."""
     _tell("progress", str(steps), what)
 
 
 def tell_note(text: str) -> None:
-    """In a child: let the parent say this at once, and not when all is done."""
+    """In a child: have the parent print a note at once, and not at the end."""
     _tell("note", "0", text)
 
 
@@ -93,17 +95,20 @@ def _tell(kind: str, steps: str, text: str) -> None:
 
 
 def check_devices(devices: int, platform: str) -> None:
-    """Raises BadInput for a number of devices that cannot be had, or can but at no sensible cost.
+    """Check the number of devices.
 
-    Each device that is made of a CPU has threads of its own, and the program to compile grows with their number:
+    If a CPU is divided into devices, each has its own threads, and the compiled program grows with their number:
     `verify --devices` took 3.4 s of one core for 8 devices, 4.1 for 64, 6.2 for 128, 10.3 for 256.
+
+    Raises:
+        BadInput: if the number is not positive, or more than MOST_DEVICES on a CPU.
     """
     if devices < 1:
         raise BadInput(f"--devices must be at least 1, got {devices}.")
     if platform == "cpu" and devices > MOST_DEVICES:
         raise BadInput(
-            f"--devices must be at most {MOST_DEVICES} where they are made of a CPU, whose cores they share; "
-            f"got {devices}. A few show all that many would."
+            f"--devices must be at most {MOST_DEVICES} on a CPU, whose cores they share; got {devices}. "
+            "A few are enough to find errors."
         )
 
 
@@ -113,9 +118,19 @@ def supervise(
     processes: Processes | None,
     listener: Listener = SILENT,
 ) -> int:
-    """Run `backproof` with these arguments in a child, where a CPU is `devices` devices. Returns its exit status.
+    """Run `backproof` in a child process.
 
-    Raises BadInput, in one sentence, if JAX's runtime ended the child because another process is missing or died.
+    Args:
+        arguments: the arguments of `backproof`.
+        devices: the number of devices into which a CPU is divided; None to keep it as it is.
+        processes: this process among others, or None.
+        listener: what to do with progress and notes.
+
+    Returns:
+        The exit status of the child.
+
+    Raises:
+        BadInput: if JAX's runtime ended the child because another process is missing or died.
     """
     environment = {**os.environ, CHILD: "1"}
     if devices is not None:
@@ -129,7 +144,7 @@ def supervise(
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], listener: Listener = SILENT) -> tuple[int, str]:
-    """The exit status and what was written to stderr; stdout is passed on, without the chatter of the transport."""
+    """The exit status and the text on stderr. Stdout is passed on, without the messages of the transport layer Gloo."""
     errors: list[str] = []
     with (
         _sigterm_is_raised(),
@@ -152,7 +167,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], listener: Liste
 
 
 def _listen(stream: IO[str] | None, listener: Listener, errors: list[str]) -> None:
-    """Pass on what is meant for the parent, and keep the rest."""
+    """Pass on progress and notes, and collect all other lines in `errors`."""
     for line in _lines(stream):
         match line.rstrip("\n").split("\t", 3):
             case [mark, "progress", steps, what] if mark == TOLD:
@@ -165,8 +180,8 @@ def _listen(stream: IO[str] | None, listener: Listener, errors: list[str]) -> No
 
 @contextmanager
 def _sigterm_is_raised() -> Iterator[None]:
-    """Inside, who is told to end does so by SystemExit, and can take a child along, which would live on otherwise."""
-    if threading.current_thread() is not threading.main_thread():  # no other may have handlers
+    """Inside, SIGTERM raises SystemExit, so that this process can end its child, which would go on otherwise."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
         yield
         return
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -183,18 +198,18 @@ def _lines(stream: IO[str] | None) -> Iterator[Any]:
 def _last_words(errors: str, status: int, processes: Processes | None) -> str:
     if processes is None:
         tail = " ".join(errors.split()[-40:])
-        return f"the process that did the work was ended by signal {-status}: {tail}"
+        return f"the child process was ended by signal {-status}: {tail}"
     who = f"process {processes.id} of {processes.count}"
     if "unhealthy" in errors or "stopped sending heartbeats" in errors:
         missing = re.search(r"unhealthy[^:]*:\s*([\d, \n]+)", errors)
         which = f" ({' '.join(missing[1].split())})" if missing else ""
         return (
             f"{who} stopped, because another process{which} died or could not be reached for {HEARTBEAT_SECONDS} s. "
-            "Start all of them again."
+            "Start all processes again."
         )
     if "DEADLINE_EXCEEDED" in errors or "UNAVAILABLE" in errors:
         return (
-            f"{who} did not find all the others at {processes.coordinator} within {processes.patience} s. Start all "
-            "of them, with the address of process 0 and a port that is free there."
+            f"{who} could not connect to all others at {processes.coordinator} within {processes.patience} s. "
+            "Start all processes, with the address of process 0 and a port that is free there."
         )
     return f"{who} was ended by signal {-status}: {' '.join(errors.split()[:60])}"

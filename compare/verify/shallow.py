@@ -1,4 +1,4 @@
-"""The main job: one network, one problem, both sides, every gradient and every step of training."""
+"""`backproof verify`: compares all gradients and training steps of the notebook's network on both sides."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -28,14 +28,14 @@ from compare.verify.fast_training import STEPS, check_fast_training
 from compare.verify.memory import Note, check_fits, nobody, shallow_size
 from compare.verify.timing import TrainingTimes, time_training
 
-LARGEST = 2**40  # beyond this, sizes overflow before memory runs out
+LARGEST = 2**40  # with larger numbers, array sizes overflow
 
-Progress = Callable[[str, int], None]  # (what is being done, how many steps of it are done)
+Progress = Callable[[str, int], None]  # (what is being done, how many steps of it are finished)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to verify. `hidden` and `learning_rate` default to what suits the dataset."""
+    """What to verify. The defaults of `hidden` and `learning_rate` depend on the dataset."""
 
     dataset: str = "breast-cancer"
     hidden: int | None = None
@@ -66,8 +66,8 @@ class Settings:
 class Result:
     """Everything that `backproof verify` prints and draws.
 
-    `data` and `trained`, the parameters of both sides, are what a decision boundary is drawn from. They are not in the
-    JSON: a network may be of any size, and the losses tell whether the two are the same.
+    Decision boundaries are drawn from `data` and `trained`, the trained parameters of each side. These are not part of
+    the JSON, because a network may be large, and the losses show whether the sides are the same.
     """
 
     model: str
@@ -89,7 +89,7 @@ class Result:
 
     @property
     def _reports(self) -> list[tuple[str, GradientReport | TrajectoryReport]]:
-        """All reports, the most telling ones first, and what each is about if it is not a page."""
+        """All reports in the order of their importance, with the name of what each is about unless it is `manual`."""
         of_trajectory = "manual.fast, training: " if self.large else ""
         reports = [
             ("", self.gradients),
@@ -101,7 +101,7 @@ class Result:
 
     @property
     def large(self) -> bool:
-        """Whether there was memory for training by hand once only, by `manual.fast`."""
+        """Whether the model is so large that it was trained by `manual.fast` and not by `manual`."""
         return "manual" not in self.losses
 
     @property
@@ -143,7 +143,7 @@ class Result:
         )
 
     def loss_curve(self, side: str, points: int = 1000) -> tuple[list[int], list[float]]:
-        """At most `points` of the losses, evenly spaced, the first and the last among them."""
+        """Steps and losses, at most `points` of them, evenly spaced, with the first and the last."""
         losses = self.losses[side]
         steps = np.unique(np.linspace(0, len(losses) - 1, min(points, len(losses))).round().astype(int))
         return steps.tolist(), losses[steps].tolist()
@@ -178,10 +178,15 @@ class Result:
 
 
 def verify(settings: Settings, progress: Progress = lambda what, steps: None, note: Note = nobody) -> Result:
-    """Compare both sides on a problem.
+    """Compare both sides on a dataset.
 
-    `note` is told what memory it will need, if that is much. Raises BadInput for settings or data that cannot be worked
-    with.
+    Args:
+        settings: what to verify.
+        progress: called with what is being done, and the number of finished steps.
+        note: called with a sentence on the memory that is needed.
+
+    Raises:
+        BadInput: for an unknown dataset or platform, unsuitable data, or if the memory is not sufficient.
     """
     with on_platform(settings.platform) as device:
         progress("loading data", 0)

@@ -1,4 +1,4 @@
-"""The main job on several devices: is what they compute together what one computes, and what was derived by hand?"""
+"""`backproof verify --devices`: compares several devices with one, and with the gradients derived by hand."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,17 +28,17 @@ from compare.verify.sharding import Parallel, mesh_of
 
 STEPS = 20
 Progress = Callable[[str, int], None]
-Fits = Callable[[str, Size], None]  # raises BadInput for a model of a size that memory cannot hold
+Fits = Callable[[str, Size], None]  # raises BadInput if a model of this size does not fit into memory
 
 
 @dataclass(frozen=True)
 class ParallelResult:
-    """Reports on what the devices compute, each held against one device, and on the derivation by hand."""
+    """Reports on gradients and training on all devices, compared with one device, and on the gradients by hand."""
 
     settings: dict[str, Any]
     devices: int
     processes: int
-    gradients: dict[str, GradientReport]  # by what was compared with one device
+    gradients: dict[str, GradientReport]  # by the side that was compared with one device
     training: TrajectoryReport
 
     @property
@@ -69,7 +69,7 @@ class ParallelResult:
 
 
 class Subject(NamedTuple):
-    """A network, and how to train it. `axis` is that of the examples in every array of a batch."""
+    """A network, and how to train it. `axis` is the axis of the examples in every array of a batch."""
 
     by_hand: Callable[..., Any]
     loss: Callable[..., Any]
@@ -94,7 +94,7 @@ def _shallow(given: dict[str, Any], devices: int, seed: int, dtype: str, fits: F
 
 
 def _model(name: str, given: dict[str, Any], devices: int, seed: int, dtype: str, fits: Fits) -> Subject:
-    """Its batches are one example short of dividing evenly, unless `batch` is given."""
+    """A model of the catalog. Unless `batch` is given, its batches do not divide evenly over the devices."""
     given = {"batch": 4 * devices - 1, **given}
     fits(name, model_size(name, settled(name, given)))
     model, options = build(name, given, seed=seed, dtype=dtype)
@@ -119,11 +119,21 @@ def verify_parallel(
     progress: Progress = lambda what, steps: None,
     note: Note = nobody,
 ) -> ParallelResult:
-    """Compare a network on all devices with one device, and with the derivation by hand.
+    """Compare a network on all devices with one device, and with the gradients derived by hand.
 
-    Every process does the same and comes to the same verdict; only the work of the devices is divided among them.
-    `given` are options of `compare.verify.shallow` for shallow, of `compare.suite.models` for others. `note` is told
-    what memory it will need, if that is much. Raises BadInput for options that there are not, and for what cannot fit.
+    Every process calls this function and gets the same verdict; only the work of the devices is divided among them.
+
+    Args:
+        name: `shallow`, or the name of a model of `compare.suite.models`.
+        given: options of `compare.verify.shallow.Settings`, or of the model.
+        seed: the seed of the parameters and the batches.
+        dtype: the dtype of the parameters.
+        platform: the platform of JAX.
+        progress: called with what is being done, and the number of finished steps.
+        note: called with a sentence on the memory that is needed.
+
+    Raises:
+        BadInput: for unknown options, or if the memory is not sufficient.
     """
     steps = int(given.get("iterations", STEPS))
     with on_platform(platform) as device:

@@ -1,11 +1,10 @@
-"""One batch over several devices, in one process or many: data parallelism and sharded parameters, by JAX's engine.
+"""Data parallelism and sharded parameters in JAX: one batch over several devices, in one process or many.
 
-The loss stays the one that a single device computes. Its arguments lie on a mesh of devices, each with a part of the
-examples, and XLA's partitioner puts in what has to be exchanged: for a gradient, a sum over the devices of every
-parameter's share (an all-reduce).
+The loss is the same function as on a single device. Its arguments are arrays on a mesh of devices, each of which has a
+part of the examples. XLA's partitioner inserts the communication: for a gradient, a sum over all devices (all-reduce).
 
-Examples that do not divide evenly are padded at the end to lie on the mesh, and the compiled program cuts the padding
-off before the loss sees it. So the loss, its mean and a batch norm see the batch as it is, whatever its size.
+If the examples do not divide evenly, the batch is padded at the end, and the compiled program removes the padding
+before it calls the loss. So means and batch normalization are those of the batch without padding.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,18 +25,26 @@ EXAMPLES = "examples"
 
 
 def mesh_of(count: int | None = None) -> Mesh:
-    """The first `count` devices in a row, or all there are, of every process. Raises BadInput if there are fewer."""
+    """A mesh of the first `count` devices of all processes, or of all devices.
+
+    Raises:
+        BadInput: if there are fewer devices.
+    """
     devices = jax.devices()
     if count is not None and not 1 <= count <= len(devices):
         kind = devices[0].platform
-        hint = " On a CPU, XLA_FLAGS=--xla_force_host_platform_device_count=N makes N of it." if kind == "cpu" else ""
+        hint = (
+            " On a CPU, XLA_FLAGS=--xla_force_host_platform_device_count=N makes N devices of it."
+            if kind == "cpu"
+            else ""
+        )
         raise BadInput(f"{count} devices were asked for, and JAX sees {len(devices)} ({kind}).{hint}")
     return Mesh(np.array(devices[:count]), (EXAMPLES,))
 
 
 @dataclass(frozen=True)
 class Split:
-    """How `count` examples along `axis` lie on the devices of `mesh`: in equal parts, the last ones filled up."""
+    """How `count` examples along `axis` are distributed over `mesh`: in equal parts, padded at the end."""
 
     mesh: Mesh
     count: int
@@ -45,22 +52,22 @@ class Split:
 
     @property
     def each(self) -> int:
-        """Examples on a device."""
+        """The number of examples on each device."""
         return -(-self.count // self.mesh.size)
 
     def own(self) -> slice:
-        """The examples that this process has to load: those of its devices."""
+        """The examples that this process must load, which are those of its devices."""
         places = [i for i, device in enumerate(self.mesh.devices.flat) if device.process_index == jax.process_index()]
         if not places:
             return slice(0, 0)
         return slice(min(self.count, places[0] * self.each), min(self.count, (places[-1] + 1) * self.each))
 
     def load(self, own: np.ndarray) -> jax.Array:
-        """The examples of all processes on their devices; `own` are this process's, `whole[..., split.own()]`."""
+        """The array of all examples on the devices; `own` are those of this process, `whole[..., split.own()]`."""
         wanted = self.own()
         if own.shape[self.axis] != wanted.stop - wanted.start:
             raise ValueError(
-                f"this process holds examples {wanted.start} to {wanted.stop} of {self.count}, which are "
+                f"this process must load examples {wanted.start} to {wanted.stop} of {self.count}, which are "
                 f"{wanted.stop - wanted.start}; got {own.shape[self.axis]} along axis {self.axis}."
             )
         local = sum(device.process_index == jax.process_index() for device in self.mesh.devices.flat)
@@ -71,7 +78,7 @@ class Split:
         return jax.make_array_from_process_local_data(self._sharding(own.ndim), np.pad(own, widths), tuple(shape))
 
     def cut(self, whole: jax.Array) -> jax.Array:
-        """Inside a compiled program: `whole` without the padding, still on its devices."""
+        """`whole` without the padding, still distributed; for use inside a compiled program."""
         if whole.shape[self.axis] == self.count:
             return whole
         kept = jax.lax.slice_in_dim(whole, 0, self.count, axis=self.axis)
@@ -93,15 +100,15 @@ def split_loss(loss: Callable[..., Any], split: Split) -> Callable[..., Any]:
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """The same on every device."""
+    """The tree with a copy of each leaf on every device."""
     everywhere = NamedSharding(mesh, PartitionSpec())
     return jax.tree.map(lambda leaf: _placed(np.asarray(leaf), everywhere), tree)
 
 
 def shard_parameters(mesh: Mesh, tree: Any) -> Any:
-    """A part of every parameter on each device, for models that are too large for one.
+    """The tree with a part of each leaf on every device, for models that are too large for one device.
 
-    A leaf is split along its largest axis that divides evenly; one that has none is replicated. Source of the idea:
+    A leaf is split along its largest axis that divides evenly, or replicated if there is none. Source:
     Rajbhandari et al., "ZeRO: memory optimizations toward training trillion parameter models", 2020, stage 3.
     """
     return jax.tree.map(lambda leaf: _placed(np.asarray(leaf), _along_largest(mesh, np.shape(leaf))), tree)
@@ -116,12 +123,12 @@ def _along_largest(mesh: Mesh, shape: Sequence[int]) -> NamedSharding:
 
 
 def _placed(leaf: np.ndarray, sharding: NamedSharding) -> jax.Array:
-    """Every process has the whole of it and gives each of its devices the device's part."""
+    """A whole leaf, which every process has, distributed over the devices."""
     return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
 
 
 def gathered(tree: Any) -> Any:
-    """Arrays that lie on many devices, of many processes, as NumPy's, whole, in every process."""
+    """Distributed arrays as whole NumPy arrays, in every process."""
 
     def whole(leaf: jax.Array) -> np.ndarray:
         if leaf.is_fully_addressable or leaf.is_fully_replicated:
@@ -134,11 +141,16 @@ def gathered(tree: Any) -> Any:
 
 @dataclass(frozen=True)
 class Parallel:
-    """A loss whose batches are spread over the devices of a mesh; a batch is a tuple of arrays.
+    """A loss whose batches are distributed over the devices of a mesh.
 
-    `axis` is that of the examples in every array. With `shard`, parameters, gradients and optimizer states are spread,
-    too. In each process, give the whole of a batch, of which it loads its part, and of the parameters; results are
-    NumPy arrays, whole in every process.
+    Every process passes the whole batch, a tuple of arrays, and the whole parameters. Results are whole NumPy arrays in
+    every process.
+
+    Attributes:
+        loss: `(parameters, *batch) -> loss`.
+        mesh: the devices.
+        axis: the axis of the examples in every array of a batch.
+        shard: whether parameters, gradients and optimizer states are distributed as well.
     """
 
     loss: Callable[..., Any]
@@ -147,7 +159,7 @@ class Parallel:
     shard: bool = False
 
     def loss_and_gradients(self, parameters: Any, *batch: Any) -> tuple[Any, Any]:
-        """What `jax.value_and_grad(loss)` is on one device, computed by all of them."""
+        """`jax.value_and_grad(loss)`, computed on all devices."""
         split = self._split(batch)
         with precise(parameters, batch):
             compiled = _compiled(self.loss, split, self.shard)
@@ -156,9 +168,18 @@ class Parallel:
     def train(
         self, parameters: Any, batches: Iterable[tuple[Any, ...]], optimizer: Any, *, state: Any = None
     ) -> tuple[Any, Any, np.ndarray]:
-        """`autodiff.training.train` on all devices, where everything stays until the end.
+        """`autodiff.training.train` on all devices, on which parameters and state stay until the end.
 
-        Batches may differ in size; each size in a row of them is a program of its own.
+        Batches may differ in size. A program is compiled for each size.
+
+        Args:
+            parameters: the initial parameters.
+            batches: tuples of arrays.
+            optimizer: one of `autodiff.optimizers`.
+            state: the state of the optimizer; None to initialize it.
+
+        Returns:
+            (parameters, state, losses), with the losses of all steps in one array.
         """
         with precise(parameters):
             parameters = self._placed(parameters)
@@ -174,10 +195,10 @@ class Parallel:
             return *gathered((parameters, state)), np.concatenate(losses)
 
     def _in_flight(self, batches: Iterable[Any]) -> Iterable[Iterable[Any]]:
-        """All at once; one after another on a CPU made to be several devices.
+        """The batches in groups whose steps may run at the same time: all, or one each if a CPU is several devices.
 
-        There, each device of each step that is on its way holds a thread while it waits for the others, of which there
-        may be more than threads: then they wait for ever.
+        On such a CPU, each device of each running step holds a thread while it waits for the other devices. With
+        several steps at once there may be fewer threads than devices that wait, which is a deadlock.
         """
         several = self.mesh.size > 1 and self.mesh.devices.flat[0].platform == "cpu"
         return ([batch] for batch in batches) if several else [batches]
@@ -195,7 +216,7 @@ class Parallel:
 
 @lru_cache(maxsize=64)
 def _value_and_grad(loss: Callable[..., Any], split: Split, shard: bool) -> Callable[..., Any]:
-    """Kept, because programs are found again by the function that they were compiled from."""
+    """The function is cached, because JAX caches compiled programs by the function."""
 
     def loss_and_gradients(parameters: Any, *batch: Any) -> tuple[Any, Any]:
         value, gradients = jax.value_and_grad(split_loss(loss, split))(parameters, *batch)

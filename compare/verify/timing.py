@@ -1,4 +1,4 @@
-"""Time per training step of both sides, taken in turns, results awaited, compilation apart."""
+"""Measures the time per training step of both sides, in alternating rounds and without compilation."""
 
 import statistics
 import time
@@ -12,14 +12,14 @@ from compare.judge.reports.tables import readable
 
 ROUNDS = 5
 ROUND_SECONDS = 0.03
-# A step of a huge model takes seconds: one that is longer than this needs no warming, and after FEW rounds of ENOUGH
-# seconds in all there are no more.
+# A step of a huge model takes seconds. One that is longer than LONG needs no warm-up, and if the first FEW rounds take
+# more than ENOUGH seconds together, they are all.
 LONG, FEW, ENOUGH = 2.0, 3, 20.0
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds per step: the median of the rounds, the fastest and the slowest."""
+    """Seconds per step: the median, the fastest and the slowest of all rounds."""
 
     median: float
     fastest: float
@@ -31,15 +31,15 @@ class StepTime:
 
 @dataclass(frozen=True)
 class TrainingTimes:
-    """Of each side that was timed: `autodiff`, and what trains by hand."""
+    """The times of each side: `autodiff`, and one or two hand-written ones."""
 
     sides: dict[str, StepTime]
-    compilation: float  # seconds of autodiff's first call beyond what the same call takes afterwards
+    compilation: float  # seconds by which autodiff's first call is longer than its second
     rounds: int = ROUNDS
 
     @property
     def comparison(self) -> str:
-        """JAX, and the fastest of what trains by hand."""
+        """A sentence that compares JAX with the fastest hand-written side."""
         name, by_hand = min(
             (item for item in self.sides.items() if item[0] != "autodiff"), key=lambda item: item[1].median
         )
@@ -61,10 +61,14 @@ class TrainingTimes:
 
 
 def time_training(sides: dict[str, Callable[[int], Any]]) -> TrainingTimes:
-    """Time `sides[name](steps)`, which trains for that many steps and returns JAX or NumPy arrays.
+    """Measure the time per step of each side.
 
-    One of them is `autodiff`, which must not have been called before, or its compilation is not seen. Rounds alternate
-    between the sides, so that a change in the machine's speed meets all; a round lasts about ROUND_SECONDS.
+    Rounds alternate between the sides, so that a change in the machine's speed affects all. A round lasts about
+    ROUND_SECONDS.
+
+    Args:
+        sides: functions by name, `sides[name](steps)`, which train for that many steps and return JAX or NumPy arrays.
+            One is `autodiff`, which must not have been called before, so that its compilation can be measured.
     """
     first = _seconds(sides["autodiff"], 1)
     compilation = max(first - _seconds(sides["autodiff"], 1), 0.0)
@@ -80,9 +84,9 @@ def time_training(sides: dict[str, Callable[[int], Any]]) -> TrainingTimes:
 
 
 def _steps_in_a_round(side: Callable[[int], Any]) -> int:
-    """Double until a call is long enough to measure, then scale it to a round."""
+    """The number of steps in a round: doubled until a call is long enough to be measured, then scaled."""
     steps = 1
-    if _seconds(side, steps) > LONG:  # whatever it had to do the first time is lost in that
+    if _seconds(side, steps) > LONG:  # compilation and the like are negligible then
         return steps
     while (seconds := _warm_seconds(side, steps)) < ROUND_SECONDS / 8:
         steps *= 2
@@ -92,7 +96,7 @@ def _steps_in_a_round(side: Callable[[int], Any]) -> int:
 
 
 def _warm_seconds(side: Callable[[int], Any], steps: int) -> float:
-    """The second of two calls: a side may compile for each number of steps that it has not met before."""
+    """The time of the second of two calls, because a side may compile for each new number of steps."""
     _seconds(side, steps)
     return _seconds(side, steps)
 

@@ -34,10 +34,7 @@ class Watched:
         self.names = names
         self.notes: dict[tuple[str, str], Diagnosis] = {}
         self.remarks: list[str] = []
-        self._last: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = (
-            {},
-            {},
-        )  # the last result, and a copy made at the time
+        self._last: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = {}, {}  # the last result, and its copy
         self._reuses = False  # whether it returned the same memory again, though with no change so far
 
     def __call__(self, parameters: Pytree, *args: Any) -> Any:

@@ -69,7 +69,7 @@ def test_nobody_waits_for_who_died_or_never_came():
         ended([*both, alone])
     assert both[0].returncode == alone.returncode == 2
     assert "backproof: process 0 of 2 stopped" in of_left
-    assert "process 1 of 2 did not find all the others at 127.0.0.1:" in of_alone
+    assert "process 1 of 2 could not connect to all others at 127.0.0.1:" in of_alone
     assert "within 1 s" in of_alone
     assert (of_left.count("\n"), of_alone.count("\n")) == (2, 1)  # the first says how much memory is needed
 
@@ -152,5 +152,5 @@ def test_a_sensible_number_of_devices_passes(devices):
 
 @pytest.mark.parametrize("devices", [257, 1000, 10**9])
 def test_more_devices_than_make_sense_are_refused(devices):
-    with pytest.raises(BadInput, match=rf"--devices must be at most 256 where they are made of a CPU.*; got {devices}"):
+    with pytest.raises(BadInput, match=rf"--devices must be at most 256 on a CPU.*; got {devices}"):
         check_devices(devices, "cpu")
