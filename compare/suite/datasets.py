@@ -1,4 +1,4 @@
-"""Where data comes from: sets bundled with scikit-learn, sets made from a seed, and the user's own file."""
+"""Datasets: those bundled with scikit-learn, those generated from a seed, and the user's own files."""
 
 import importlib.util
 import zipfile
@@ -20,7 +20,7 @@ Rows = tuple[np.ndarray, np.ndarray]  # x (examples, features), y (examples,) or
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows by seed, and the hidden size and learning rate with which the network learns them well."""
+    """A function from a seed to rows, and the number of hidden units and the learning rate that suit them."""
 
     rows: Callable[[int], Rows]
     hidden: int
@@ -31,11 +31,11 @@ def load(name: str, *, seed: int = 0) -> Problem:
     """The data set called `name` in DATASETS, or the file at that path (.csv, .tsv, .txt or .npz).
 
     In a table with a header, the column named `y` holds the labels, or else the last one. In an .npz file, `x` is
-    (examples, features) and `y` (examples,) or (examples, outputs). Labels may be texts and numbers of any number of
-    classes. What was made of a file stands in the problem's notes.
+    (examples, features) and `y` (examples,) or (examples, outputs). Labels may be texts or numbers, of any number of
+    classes. The problem's notes say how the file was read.
 
     Raises:
-        BadInput: For what there is not, and what cannot be read or learned from.
+        BadInput: if there is no such dataset, or the file cannot be read or has unsuitable data.
     """
     if name in DATASETS:
         return Problem.from_rows(name, *DATASETS[name].rows(seed), seed=seed)
@@ -95,9 +95,9 @@ def _read_npz(path: Path) -> Rows:
 
 
 def _bundled(set_name: str, file: str, header_lines: int = 0) -> Rows:
-    """A set that comes with scikit-learn, read from its file: to import scikit-learn takes longer than many a check."""
+    """A dataset of scikit-learn, read from its file, because importing scikit-learn takes longer than many checks."""
     for folder in getattr(importlib.util.find_spec("sklearn"), "submodule_search_locations", None) or []:
-        with suppress(OSError, ValueError):  # it has moved, or has another form
+        with suppress(OSError, ValueError):  # the file has been moved, or its format has changed
             table = np.loadtxt(Path(folder, "datasets", "data", file), delimiter=",", skiprows=header_lines)
             return table[:, :-1], table[:, -1]
     from sklearn import datasets
@@ -124,7 +124,7 @@ def _digits(seed: int) -> Rows:
 
 
 def _moons(seed: int) -> Rows:
-    """Two interleaving half circles with noise."""
+    """Two interleaving half circles with noise, and which of them each point is on."""
     from sklearn.datasets import make_moons
 
     x, y = make_moons(n_samples=400, noise=0.2, random_state=seed)
@@ -132,7 +132,7 @@ def _moons(seed: int) -> Rows:
 
 
 def _flower(seed: int) -> Rows:
-    """The planar set of Ng's course: the rose r = 4 sin(4 t) with noise, its two halves as the classes."""
+    """The planar dataset of Ng's course: the rose r = 4 sin(4 t) with noise, whose two halves are the classes."""
     random = np.random.default_rng(seed)
     half_turn, petals, radius, noise, per_class = 3.12, 4, 4.0, 0.2, 200
     halves = []
@@ -155,14 +155,14 @@ DATASETS = {
 
 
 def digit_images() -> tuple[np.ndarray, np.ndarray]:
-    """The digits as images (1797, 8, 8, 1) of mean 0 and deviation 1, and their classes, 0 to 9."""
+    """The digits as images (1797, 8, 8, 1) of mean 0 and standard deviation 1, and their classes, 0 to 9."""
     x, labels = digits()
     x = x.reshape(-1, 8, 8, 1)
     return (x - x.mean()) / x.std(), labels
 
 
 def characters() -> tuple[str, np.ndarray]:
-    """The help texts of Python's standard library: the alphabet that they use, and them as places in it."""
+    """The help texts of Python's standard library: the characters that occur, and the text as indices into them."""
     from pydoc_data.topics import topics
 
     text = "\n".join(topics[name] for name in sorted(topics))

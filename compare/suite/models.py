@@ -1,7 +1,7 @@
-"""The models of `backproof verify --model`: catalog networks on embedded data, one object for both sides.
+"""The models of `backproof verify --model`: networks of the catalog with bundled data, one object for both sides.
 
-What a model takes from the command line is what its `defaults` name. Layers that have parameters are called by number
-and kind, as in `2.conv2d.weight`, so that a report names the op.
+The options of a model are those in its `defaults`. Layers with parameters are named by number and kind, as in
+`2.conv2d.weight`, so that a report names the op.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,9 +28,17 @@ Batch = tuple[np.ndarray, np.ndarray]
 class Model:
     """A network with its data.
 
-    `loss_and_gradients(parameters, x, targets, intermediates=None)` and `predict(parameters, x)` by hand;
-    `loss(parameters, x, targets)` and `apply(parameters, x)` in JAX. `batches()` never ends. `description` is that of
-    `network`, None for a model that has none.
+    Attributes:
+        data: a description of the data.
+        network: a description of the network, in lines.
+        parameters: the initial parameters.
+        loss_and_gradients: by hand, `(parameters, x, targets, intermediates=None) -> (loss, gradients)`.
+        predict: by hand, `(parameters, x) -> logits`.
+        loss: in JAX, `(parameters, x, targets) -> loss`.
+        apply: in JAX, `(parameters, x) -> logits`.
+        batches: returns an infinite iterator over batches.
+        held_out: the held-out examples, if any.
+        description: the layers, as `manual.network` takes them; None for a model that is not made by it.
     """
 
     data: str
@@ -47,14 +55,18 @@ class Model:
 
 @dataclass(frozen=True)
 class Kind:
-    """How a model is built from its options, and what these are if nobody says otherwise."""
+    """A function that builds a model from its options, and their defaults."""
 
     build: Callable[..., Model]
     defaults: dict[str, Any]
 
 
 def settled(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """All options of a model: those given, and its defaults. Raises BadInput for what there is not."""
+    """All options of a model: those given, and the defaults of the others.
+
+    Raises:
+        BadInput: for an unknown model or option, or an unsuitable value.
+    """
     if name not in MODELS:
         raise unknown("model", name, ["shallow", *MODELS])
     defaults = MODELS[name].defaults
@@ -79,7 +91,21 @@ def settled(name: str, given: dict[str, Any]) -> dict[str, Any]:
 def build(
     name: str, given: dict[str, Any], *, seed: int, dtype: Any, ops: ModuleType = manual
 ) -> tuple[Model, dict[str, Any]]:
-    """The model, by hand with the pages or with `manual.fast`, and all its options. BadInput for what there is not."""
+    """Build a model.
+
+    Args:
+        name: its name in MODELS.
+        given: options that replace its defaults.
+        seed: the seed of parameters and data.
+        dtype: the dtype of parameters and data.
+        ops: the hand-written side, `manual` or `manual.fast`.
+
+    Returns:
+        (model, options), with all options.
+
+    Raises:
+        BadInput: for an unknown model or option, or an unsuitable value.
+    """
     options = settled(name, given)
     return MODELS[name].build(options, np.random.default_rng(seed), seed=seed, dtype=np.dtype(dtype), ops=ops), options
 
@@ -94,7 +120,7 @@ def _flag(option: str) -> str:
 def network_model(
     description: list[dict[str, Any]], shape: tuple[int, ...], *, seed: int, dtype: Any, ops: ModuleType, **data: Any
 ) -> Model:
-    """A model from a description of `network`, with its parameters in a dict that names every layer."""
+    """A model from the description of its layers, with parameters in a dict by layer."""
 
     def loss_and_gradients(parameters: Any, x: Any, targets: Any, intermediates: Any = None) -> tuple[Any, Any]:
         loss, gradients = manual.network.loss_and_gradients(
@@ -120,7 +146,7 @@ def network_model(
 
 
 def named(parameters: list[Any], description: list[dict[str, Any]]) -> dict[str, Any]:
-    """The parameters of `network`, a list, as a dict of those layers that have any, by number and kind."""
+    """The parameters of `manual.network`, a list, as a dict by number and kind of the layers that have any."""
     return {name: leaves for name, leaves in zip(_names(description), parameters, strict=True) if leaves}
 
 
@@ -144,7 +170,13 @@ def _mlp(options: dict[str, Any], random: np.random.Generator, *, seed: int, dty
 def _convnet(options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any, ops: ModuleType) -> Model:
     channels = options["hidden"]
     description = [
-        {"kind": "conv2d", "features": channels, "kernel": 3, "padding": 1, "bias": False},  # the norm takes it out
+        {
+            "kind": "conv2d",
+            "features": channels,
+            "kernel": 3,
+            "padding": 1,
+            "bias": False,
+        },  # batch normalization would cancel it
         {"kind": "batch_norm"},
         {"kind": "relu"},
         {"kind": "max_pool2d", "window": 2},
@@ -171,7 +203,7 @@ def _recurrent(
 
 
 def _digits(batch: int, random: np.random.Generator, dtype: Any) -> dict[str, Any]:
-    """Every fourth image is held out."""
+    """The digits, of which every fourth is held out."""
     images, labels = digit_images()
     order = random.permutation(len(images))
     x, y = images[order].astype(dtype), labels[order]
@@ -190,7 +222,7 @@ def _digits(batch: int, random: np.random.Generator, dtype: Any) -> dict[str, An
 
 
 class _Text:
-    """Windows of the standard library's help texts, by characters; the targets are the next ones."""
+    """Windows of the standard library's help texts, by characters; the target of each is the next character."""
 
     def __init__(self, batch: int, length: int, random: np.random.Generator) -> None:
         alphabet, ids = characters()
@@ -265,8 +297,8 @@ def _random_tokens(vocabulary: int, batch: int, length: int, random: np.random.G
     return {"data": f"random tokens, batches of {batch} x {length}", "batches": batches, "held_out": None}
 
 
-# Of the optimizers, those under which 200 steps in float32 stay comparable. Where a gradient is 0 but for rounding, as
-# that of the key's bias in attention is, adam and rmsprop make steps of full length of it: hence no adamw for the gpt.
+# The optimizers are those with which 200 steps in float32 can be compared. A gradient that consists of rounding errors,
+# as that of the key's bias in attention, becomes a step of full length with adam and rmsprop; so the gpt has momentum.
 _TRAINING = {"iterations": 200, "batch": 32, "optimizer": "adam", "learning_rate": 0.01}
 _TEXT = _TRAINING | {"hidden": 32, "length": 24, "batch": 16}
 _GPT = _TEXT | {"layers": 2, "heads": 4, "preset": None, "optimizer": "momentum", "learning_rate": 0.1}

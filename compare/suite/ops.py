@@ -1,4 +1,4 @@
-"""The catalog's ops, both sides of each brought together, and the check of one of them at one case."""
+"""The ops of the catalog with both sides of each, and their checks at all cases."""
 
 import importlib
 import os
@@ -21,7 +21,7 @@ DTYPES = ("float64", "float32")
 
 @dataclass(frozen=True)
 class Op:
-    """A row of a table: forward and backward by hand, and the function that JAX differentiates."""
+    """An op: the hand-written forward and backward passes, and the function that JAX differentiates."""
 
     name: str
     module: str
@@ -31,9 +31,9 @@ class Op:
 
 
 def catalog(ops: ModuleType = manual) -> dict[str, Op]:
-    """Every row of every table, by name: of the pages, or of `manual.fast`.
+    """All ops by name, with the hand-written side of `manual` or of `manual.fast`.
 
-    The tables are named as their modules, in capitals.
+    Each module has a table of its ops, whose name is that of the module in capitals.
     """
     found: dict[str, Op] = {}
     for module in MODULES:
@@ -45,7 +45,7 @@ def catalog(ops: ModuleType = manual) -> dict[str, Op]:
 
 
 def verify_op(op: Op, case: Case, dtype: str = "float64", **options: Any) -> GradientReport:
-    """`check_vjp` of both sides of an op, called as `case` says, in `dtype`."""
+    """`check_vjp` of an op with the arguments of `case`, in `dtype`."""
     case = case.astype(dtype)
     forward, function = partial(op.forward, **case.options), partial(op.function, **case.options)
     return check_vjp(forward, op.backward, function, *case.inputs, **options)
@@ -53,9 +53,9 @@ def verify_op(op: Op, case: Case, dtype: str = "float64", **options: Any) -> Gra
 
 @dataclass(frozen=True)
 class OpResult:
-    """An op at all its cases, as it stands on its page and made fast.
+    """The verdict on an op at all its cases, in `manual` and `manual.fast`.
 
-    `worst` is the largest error of an entry, as a share of what rounding allows for it.
+    `worst` is the largest error of an entry, as a share of its tolerance.
     """
 
     name: str
@@ -63,8 +63,8 @@ class OpResult:
     checks: int
     verdict: Verdict
     worst: dict[str, float]  # by dtype
-    report: GradientReport | None  # the first that does not agree, ...
-    where: str  # ... and the case and dtype of it
+    report: GradientReport | None  # the first report that does not agree
+    where: str  # the case and dtype of that report
 
     def __str__(self) -> str:
         errors = ", ".join(f"{dtype} {share:.2g}" for dtype, share in self.worst.items())
@@ -78,7 +78,7 @@ class OpResult:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All of them together."""
+    """The results of several ops."""
 
     results: list[OpResult]
 
@@ -92,7 +92,7 @@ class Sweep:
         share = max((share for result in self.results for share in result.worst.values()), default=0.0)
         return (
             f"{self.verdict.name}: {agreeing} of {len(self.results)} ops agree with JAX and with finite differences, "
-            f"on their pages and made fast, {checks} checks; the largest error is {share:.2g} of what rounding allows."
+            f"in manual and manual.fast, {checks} checks; the largest error is {share:.2g} of its tolerance."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,7 +100,11 @@ class Sweep:
 
 
 def sweep(names: Iterable[str], *, seed: int = 0, dtypes: Sequence[str] = DTYPES) -> Iterator[OpResult]:
-    """Verify ops at all their cases, in order. Raises BadInput for a name that no table holds."""
+    """Verify ops at all their cases, in the order of `names`.
+
+    Raises:
+        BadInput: if no op has one of the names.
+    """
     import manual.fast
 
     known, fast, cases = catalog(), catalog(manual.fast), all_cases(seed)
@@ -108,7 +112,7 @@ def sweep(names: Iterable[str], *, seed: int = 0, dtypes: Sequence[str] = DTYPES
     for name in names:
         if name not in known:
             raise unknown("op", name, [*known, "all"])
-    # Compiling takes most of the time, and does not hold Python's lock.
+    # Compilation takes most of the time, and does not hold Python's global lock.
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         yield from pool.map(lambda name: _at_all_cases(known[name], fast.get(name), cases[name], dtypes, seed), names)
 
@@ -116,7 +120,7 @@ def sweep(names: Iterable[str], *, seed: int = 0, dtypes: Sequence[str] = DTYPES
 def _at_all_cases(page: Op, fast: Op | None, cases: list[Case], dtypes: Sequence[str], seed: int) -> OpResult:
     worst = dict.fromkeys(dtypes, 0.0)
     verdicts, report, where = [], None, ""
-    # What is fast is looked at where the case is, and not around it: it is held to its page by a test.
+    # The fast op is checked at the case's own point only, because a test compares it with that of `manual`.
     forms = [(page, "", {})]
     if fast is not None:
         forms.append((fast, ", fast", {"probes": False, "references": False}))

@@ -1,4 +1,4 @@
-"""A binary classification problem: where data enters, and where bad data stops."""
+"""A binary classification problem, whose data are checked and standardized."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -8,16 +8,16 @@ from jaxtyping import Float
 
 from compare.errors import BadInput
 
-DTYPES = ("float64", "float32")  # in which networks are verified and timed
+DTYPES = ("float64", "float32")  # the dtypes in which networks are verified and timed
 
 
 @dataclass(frozen=True)
 class Problem:
     """Data in the notebook's convention: columns are examples, labels are 0 or 1, one row an output.
 
-    `train_x: (n_x, m)`, `train_y: (n_y, m)`; `test_x` and `test_y` hold what was kept out of training, and
-    have no columns if there was too little to keep any. Features are standardized by the mean and the
-    standard deviation of the training split. `notes` are sentences on how a file was read.
+    `train_x: (n_x, m)` and `train_y: (n_y, m)` are the training examples. `test_x` and `test_y` are the held-out ones,
+    and have no columns if there are too few examples. Features are standardized by the mean and the standard deviation
+    of the training examples. `notes` are sentences on how a file was read.
     """
 
     name: str
@@ -29,10 +29,18 @@ class Problem:
 
     @classmethod
     def from_rows(cls, name: str, x: np.ndarray, y: np.ndarray, *, seed: int) -> Self:
-        """From `x: (examples, features)` and `y: (examples,)` or `(examples, outputs)`, as files hold them.
+        """Make a problem from rows of examples.
 
-        Every fourth example of a seeded shuffle is held out, if there are eight or more. Raises BadInput
-        for data that cannot be learned from.
+        Every fourth example of a random permutation is held out, if there are eight or more.
+
+        Args:
+            name: the name of the data.
+            x: (examples, features).
+            y: (examples,) or (examples, outputs), 0 or 1.
+            seed: the seed of the permutation.
+
+        Raises:
+            BadInput: if shapes or labels are wrong, or entries are missing or not finite.
         """
         x, y = _checked(name, x, y)
         order = np.random.default_rng(seed).permutation(len(x))
@@ -57,9 +65,9 @@ class Problem:
 
 
 def _standardized(name: str, x: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Mean 0 and deviation 1 on the training rows; 0 throughout where they do not differ."""
-    # By the largest entry first, so that no square over- or underflows; centered twice, because the first mean
-    # is itself rounded, and a constant must be seen to be one.
+    """Columns of mean 0 and standard deviation 1 on the training rows; constant columns are 0."""
+    # Divided by the largest entry, so that no square over- or underflows. Centered twice, because the first mean is
+    # rounded, and a constant column must become 0.
     with np.errstate(over="ignore", invalid="ignore"):
         largest = np.abs(x[training]).max(axis=0)
         x = x / np.where(largest > 0, largest, 1)

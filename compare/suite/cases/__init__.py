@@ -1,6 +1,6 @@
-"""How each op of the catalog is called when it is verified: shapes and options, for `verify --op` and for the tests.
+"""The arguments with which each op of the catalog is verified, by `verify --op` and by the tests.
 
-One module here for each module of ops, with `cases(random)`: a list of cases for each row of the module's table.
+Each module of ops has a module here, whose function `cases(random)` returns a list of cases for each op.
 """
 
 import importlib
@@ -14,10 +14,11 @@ MODULES = ("activations", "attention", "layers", "normalization", "recurrent", "
 
 @dataclass(frozen=True)
 class Case:
-    """One call. `inputs` are positional: floating-point arrays are differentiated, other things pass through.
+    """The arguments of one call. Floating-point arrays are in float64, and are cast to the dtype under test.
 
-    `options` are keyword arguments; what belongs to the data and is not differentiated (targets, masks) stands
-    there too. Floating-point arrays are given in float64 and cast to the dtype under test.
+    Attributes:
+        inputs: positional arguments, of which the floating-point arrays are differentiated.
+        options: keyword arguments, with data that are not differentiated, such as targets and masks.
     """
 
     inputs: tuple[Any, ...]
@@ -40,7 +41,7 @@ def _short(value: Any) -> str:
 
 
 def all_cases(seed: int = 0) -> dict[str, list[Case]]:
-    """The cases of every op, by name, in the order of the tables. Each module draws from a generator of its own."""
+    """The cases of every op, by name, in the order of the tables. Each module gets its own random generator."""
     found: dict[str, list[Case]] = {}
     for name in MODULES:
         found |= importlib.import_module(f"compare.suite.cases.{name}").cases(np.random.default_rng(seed))
