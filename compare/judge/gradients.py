@@ -332,7 +332,9 @@ def _check(
         note = nonsmooth_reason(check, here)
         if note:
             rows = [replace(row, verdict=Verdict.INCONCLUSIVE) if row.path in here.wrong else row for row in here.rows]
-            return GradientReport(Verdict.INCONCLUSIVE, rows, notes=[note, *lost], allowance=_allowance(check, here))
+            return GradientReport(
+                Verdict.INCONCLUSIVE, rows, notes=[note, *lost], tolerance_source=_tolerance_source(check, here)
+            )
     seen = _probed(check, here, probes)
     point = seen.point or here
     # This comes before the hand-written side is called again, because BLAS threads occupy the cores after a product.
@@ -366,7 +368,7 @@ def _check(
         notes=[*seen.notes, *notes, *check.by_hand.remarks, *_about_the_loss(check, here), *silent],
         arithmetic=[*here.arithmetic.values(), *seen.arithmetic],
         changed=_changed(check, here, point),
-        allowance=_allowance(check, point),
+        tolerance_source=_tolerance_source(check, point),
     )
 
 
@@ -415,7 +417,7 @@ def _not_known(loss: Program) -> list[str]:
     ]
 
 
-def _allowance(check: Check, point: Point) -> str:
+def _tolerance_source(check: Check, point: Point) -> str:
     """How the tolerances were measured, in a sentence."""
     runs = "1 run" if point.samples == 1 else f"{point.samples} runs"
     how = f"every operation perturbed, {runs}"

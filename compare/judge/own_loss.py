@@ -176,7 +176,7 @@ def check_by_differences(
         probe,
         references=report.references,
         notes=notes,
-        allowance="the error that Ridders estimates for the differences, and the rounding of the loss in them.",
+        tolerance_source="the error that Ridders estimates for the differences, and the rounding of the loss in them.",
         arithmetic=arithmetic,
     )
 

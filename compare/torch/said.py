@@ -38,7 +38,7 @@ def reported(pair: Pair, point: Point, probe: str | None = None) -> GradientRepo
         notes=notes,
         arithmetic=list(point.arithmetic.values()),
         outputs=point.outputs,
-        allowance=f"16 standard deviations of rounding in {pair.dtype} (every operation perturbed, {runs}).",
+        tolerance_source=f"16 standard deviations of rounding in {pair.dtype} (every operation perturbed, {runs}).",
     )
 
 

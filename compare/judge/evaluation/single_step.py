@@ -49,7 +49,7 @@ class Alone:
         befores, ours, theirs = (
             {path: self.some(leaf) for path, leaf in leaves.items()} for leaves in (both_leaves(before), ours, theirs)
         )
-        rows = compare_leaves(ours, theirs, theirs, self._allowance(befores, theirs))
+        rows = compare_leaves(ours, theirs, theirs, self._known_tolerance(befores, theirs))
         if all(row.verdict is Verdict.AGREE for row in rows):
             return rows
         floating = [leaf.dtype for leaf in jax.tree.leaves(before[0]) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
@@ -82,12 +82,12 @@ class Alone:
             self.programs[kind] = Program(step, *args, narrow_stays=True)
         return self.programs[kind]
 
-    def _allowance(self, befores: Leaves, theirs: Leaves) -> Leaves:
+    def _known_tolerance(self, befores: Leaves, theirs: Leaves) -> Leaves:
         """The tolerance known without measuring: one unit in the last place, or half of the last measured tolerance.
 
         The latter is scaled down where parameters or updates are smaller than they were when it was measured.
         """
-        stored = {path: _storage_allowance(leaf) for path, leaf in theirs.items()}
+        stored = {path: _storage_tolerance(leaf) for path, leaf in theirs.items()}
         if not self.allowed or self.step - self.measured > LATELY:
             return stored
         shares = {path: _share(size, self.sizes.get(path)) for path, size in _sizes(befores, theirs).items()}
@@ -115,7 +115,7 @@ def _share(size: np.ndarray, size_then: np.ndarray | None) -> float:
     return 0.5 * float(min(1.0, *now)) if np.isfinite(now).all() else 0.0
 
 
-def _storage_allowance(leaf: np.ndarray) -> np.ndarray:
+def _storage_tolerance(leaf: np.ndarray) -> np.ndarray:
     exact = not jnp.issubdtype(leaf.dtype, jnp.inexact)
     return last_place(leaf) + (0.0 if exact else float(jnp.finfo(leaf.dtype).tiny))
 

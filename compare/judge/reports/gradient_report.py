@@ -47,7 +47,7 @@ class GradientReport:
         outputs: the names of the rows that are outputs and not gradients.
         quantity: what the rows are called: "gradient", "product" or "Jacobian", say.
         changed: the arguments that the perturbed point changed.
-        allowance: how the tolerances of the rows were measured, in a sentence.
+        tolerance_source: how the tolerances of the rows were measured, in a sentence.
     """
 
     verdict: Verdict
@@ -63,7 +63,7 @@ class GradientReport:
     outputs: tuple[str, ...] = ()
     quantity: str = "gradient"
     changed: list[str] = field(default_factory=list)
-    allowance: str = ""
+    tolerance_source: str = ""
 
     @property
     def power(self) -> dict[str, float]:
@@ -197,7 +197,7 @@ class GradientReport:
                 "notes": self.notes,
                 "arithmetic": self.arithmetic,
                 "power": self.power,
-                "allowance": self.allowance,
+                "tolerance_source": self.tolerance_source,
             }
         )
 
@@ -208,7 +208,7 @@ class GradientReport:
         return str(self)
 
     def _below(self) -> list[str]:
-        return [f"Tolerance: {self.allowance}"] if self.allowance else []
+        return [f"Tolerance: {self.tolerance_source}"] if self.tolerance_source else []
 
     def _repr_html_(self) -> str:
         return html_report(self.lines(), HEADERS, self.cells(), *self._below())

@@ -331,11 +331,11 @@ def test_random_keys_pass_through():
 
 def test_the_report_says_how_its_tolerances_were_measured():
     right, wrong = (check_gradients(marked_by_hand(z=f), marked, P, DATA) for f in (np.copy, np.negative))
-    assert right.allowance == (
+    assert right.tolerance_source == (
         "16 standard deviations of rounding in float64 (every operation perturbed, 1 run), plus 2 ulp."
     )
-    assert "16 runs" in wrong.allowance
-    assert wrong.allowance in " ".join(str(wrong).split())
+    assert "16 runs" in wrong.tolerance_source
+    assert wrong.tolerance_source in " ".join(str(wrong).split())
 
 
 @pytest.mark.parametrize("constant", [np.log(2 * np.pi) / 2, 5 * np.log(2 * np.pi)])

@@ -54,7 +54,7 @@ def test_the_right_shape_and_dtype_say_nothing():
 
 
 def test_what_differs_by_nothing_but_a_little_noise_is_no_permutation_and_no_factor():
-    """Just beyond the allowance, within what a hypothesis forgives: `1 times` and `the order 0, 1, 2` say nothing."""
+    """Just beyond the tolerance, but within that of a hypothesis: `1 times` and `the order 0, 1, 2` say nothing."""
     random = np.random.default_rng(2)
     for _ in range(20):
         came = RIGHT * (1 + 3e-14 * random.choice([-1, 1], SHAPE))

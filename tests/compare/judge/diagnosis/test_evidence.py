@@ -41,7 +41,7 @@ def test_predictions_of_another_shape_or_not_finite_explain_nothing():
     assert not evidence(np.full(RIGHT.shape, np.nan)).explains(RIGHT)
 
 
-def test_wrong_entries_are_those_beyond_the_allowance_and_nan():
+def test_wrong_entries_are_those_beyond_the_tolerance_and_nan():
     came = RIGHT.copy()
     came[0, 0], came[1, 2] = np.nan, -6.1
     assert np.argwhere(evidence(came).wrong).tolist() == [[0, 0], [1, 2]]

@@ -122,9 +122,9 @@ def test_a_harmless_side_effect_is_reported_beside_agreement():
 
 
 def test_how_tolerances_were_measured_is_said_below_the_table():
-    report = GradientReport(Verdict.AGREE, RIGHT, notes=["a remark."], allowance="what rounding does.")
+    report = GradientReport(Verdict.AGREE, RIGHT, notes=["a remark."], tolerance_source="what rounding does.")
     assert str(report).splitlines()[-1] == "Tolerance: what rounding does."
-    assert report.to_dict()["allowance"] == "what rounding does."
+    assert report.to_dict()["tolerance_source"] == "what rounding does."
 
 
 def test_no_number_is_no_number_of_the_table():

@@ -79,7 +79,7 @@ def test_nan_in_the_reference_decides_nothing_even_if_both_have_it(manual):
 
 
 @pytest.mark.parametrize("unknown", [np.inf, np.nan])
-def test_an_allowance_that_is_not_finite_lets_nothing_pass_and_blames_nothing(unknown):
+def test_a_tolerance_that_is_not_finite_lets_nothing_pass_and_blames_nothing(unknown):
     slack = TOLERANCE | {"a": np.array([1e-9, unknown, 1e-9])}
     for entry, verdict in ((2.0, Verdict.INCONCLUSIVE), (7.0, Verdict.INCONCLUSIVE), (np.nan, Verdict.DISAGREE)):
         row = compare_leaves(GOOD | {"a": np.array([1.0, entry, 3.0])}, GOOD, GOOD, slack)[0]
@@ -99,7 +99,7 @@ def test_one_wrong_entry_is_found_and_located(index, sign, times):
     assert row.error == pytest.approx(times * 1e-9, rel=1e-3)
 
 
-def test_the_worst_entry_is_the_one_furthest_beyond_its_own_allowance():
+def test_the_worst_entry_is_the_one_furthest_beyond_its_own_tolerance():
     reference = {"a": np.array([1e6, 1.0])}
     rows = compare_leaves({"a": np.array([1e6 + 1, 1.1])}, reference, reference, {"a": np.array([10.0, 0.01])})
     assert rows[0].worst_index == (1,)

@@ -83,7 +83,7 @@ def test_a_saturated_derivative_is_allowed_the_error_of_the_textbook_formula():
     assert abs((manual.sigmoid(z) - 1)[0] - right[0]) <= allowed[0] < 1e-13
 
 
-def test_allowances_scale_with_the_unit_roundoff_and_with_the_leaf():
+def test_tolerances_scale_with_the_unit_roundoff_and_with_the_leaf():
     x = np.linspace(0.1, 1, 9)
     narrow = measured_gradient(lambda x: jnp.sum(x**3), x, dtype=np.float64)[1][1]
     wide = measured_gradient(lambda x: jnp.sum(x**3), x.astype(np.float32), dtype=np.float32)[1][1]
