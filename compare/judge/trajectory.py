@@ -77,8 +77,8 @@ def check_trajectory(
         progress: called with the number of each finished step.
 
     Returns:
-        The report. `conduct` has the side effects of the hand-written step: what it writes to, and whether it keeps
-        state between calls.
+        The report. `side_effects` has those of the hand-written step: what it writes to, and whether it keeps state
+        between calls.
 
     Raises:
         ValueError: if there are no batches.
@@ -123,12 +123,12 @@ def check_trajectory(
             break
     if step == 0:
         raise ValueError("batches is empty: there is no step to compare. Give at least one batch.")
-    diagnoses, gradients, conduct = [], None, list(own_step.conduct)
+    diagnoses, gradients, side_effects = [], None, list(own_step.side_effects)
     found = [row.verdict for row in rows.values()]
     if Verdict.of(found) is not Verdict.AGREE and own_step.answers_otherwise(
         restarted, before, batch, reference, alone
     ):
-        conduct.append(KEEPS_STATE)
+        side_effects.append(KEEPS_STATE)
         rows = {path: row.undecided() for path, row in rows.items()}
     elif Verdict.DISAGREE in found:
         with precise(before, batch):
@@ -137,8 +137,8 @@ def check_trajectory(
             try:
                 gradients = check_gradients(loss_and_gradients, loss, before[0], *batch, probes=False)
             except (TypeError, ValueError) as error:  # the error that was found is reported all the same
-                conduct.append(Diagnosis(None, "unchecked", f"the gradients there could not be checked: {error}"))
-    return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients, free, share, conduct)
+                side_effects.append(Diagnosis(None, "unchecked", f"the gradients there could not be checked: {error}"))
+    return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients, free, share, side_effects)
 
 
 def _one_place_away(parameters: Pytree, random: np.random.Generator) -> Any:

@@ -131,14 +131,14 @@ def owned(tree: Pytree) -> Any:
 
 
 class Careful:
-    """A step of the hand-written side, called on copies. Its results are copied, and `conduct` has its side effects.
+    """A step of the hand-written side, called on copies. Its results are copied, and `side_effects` has its side effects.
 
     `some` selects the entries of each leaf that are kept: all of them, unless the model is huge.
     """
 
     def __init__(self, step: Step, some: Callable[[np.ndarray], np.ndarray] = lambda leaf: leaf) -> None:
         self.step, self.some = step, some
-        self.conduct: list[Diagnosis] = []
+        self.side_effects: list[Diagnosis] = []
 
     def __call__(self, both: Pytree, *batch: Pytree) -> Any:
         return self.whole(both, *batch, some=self.some)
@@ -153,7 +153,7 @@ class Careful:
             leaves = [some(as_array(leaf)) if np.shape(leaf) == np.shape(model) else leaf for leaf, model in pairs]
         result = jax.tree.unflatten(structure, leaves)
         result = owned(result)
-        if not self.conduct:
+        if not self.side_effects:
             self._look_at((*both, *batch), given)
         return result
 
@@ -169,10 +169,10 @@ class Careful:
         others = [name for name in changed if name.startswith("batch[")]
         if others:
             words = f"it writes to its data: {', '.join(others)}. Work on a copy."
-            self.conduct.append(Diagnosis(others[0], "modifies-arguments", words))
+            self.side_effects.append(Diagnosis(others[0], "modifies-arguments", words))
         if own:
             words = f"it updates in place: {', '.join(own)}. References to the earlier arrays see the new values."
-            self.conduct.append(Diagnosis(own[0], "updates-in-place", words))
+            self.side_effects.append(Diagnosis(own[0], "updates-in-place", words))
 
     def answers_otherwise(
         self, first: Any, both: Pytree, batch: tuple[Pytree, ...], right: Any, rows: list[Row]

@@ -110,7 +110,7 @@ class TrajectoryReport:
         gradients: the check of the gradients at that step, if `loss_and_gradients` and `loss` were given.
         free: whether there were free runs, and so a drift.
         share: at each step, the largest ratio of a drift to its tolerance.
-        conduct: the side effects of the step under test: what it writes to, and whether it keeps state between calls.
+        side_effects: those of the step under test: what it writes to, and whether it keeps state between calls.
     """
 
     steps: int
@@ -120,11 +120,11 @@ class TrajectoryReport:
     gradients: GradientReport | None = None
     free: bool = True
     share: Curve = field(default_factory=Curve)
-    conduct: list[Diagnosis] = field(default_factory=list)
+    side_effects: list[Diagnosis] = field(default_factory=list)
 
     @property
     def verdict(self) -> Verdict:
-        return Verdict.of([SIDE_EFFECTS.get(note.kind, Verdict.AGREE) for note in self.conduct] + self._verdicts)
+        return Verdict.of([SIDE_EFFECTS.get(note.kind, Verdict.AGREE) for note in self.side_effects] + self._verdicts)
 
     @property
     def _verdicts(self) -> list[Verdict]:
@@ -152,7 +152,7 @@ class TrajectoryReport:
 
     @property
     def sentence(self) -> str:
-        for note in self.conduct:
+        for note in self.side_effects:
             verdict = SIDE_EFFECTS.get(note.kind)
             if verdict is self.verdict and (verdict is Verdict.INCONCLUSIVE or Verdict.DISAGREE not in self._verdicts):
                 at = f"step {self.steps}: " if verdict is Verdict.INCONCLUSIVE else ""
@@ -193,7 +193,7 @@ class TrajectoryReport:
                 if right
                 else f"The gradients at that step: {self.gradients.sentence}"
             )
-        lines += [f"Note: {note.message}" for note in self.conduct if note.message not in lines[0]]
+        lines += [f"Note: {note.message}" for note in self.side_effects if note.message not in lines[0]]
         hidden = len(self.rows) - len(self._shown)
         if hidden:
             lines.append(f"The state agrees too: {hidden} array{'s' if hidden > 1 else ''}, not shown.")
@@ -228,7 +228,7 @@ class TrajectoryReport:
                 "wrong_step": self.wrong_step,
                 "wrong_side": self.wrong_side,
                 "diagnoses": list(map(asdict, self.diagnoses)),
-                "conduct": list(map(asdict, self.conduct)),
+                "side_effects": list(map(asdict, self.side_effects)),
                 "largest_drift": self.largest_drift,
                 "rows": [asdict(row) | {"verdict": row.verdict} for row in self.rows],
                 "free": self.free,

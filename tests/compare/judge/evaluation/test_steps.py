@@ -43,7 +43,7 @@ def test_the_callers_data_stay_what_they_are(rate):
     assert report.verdict is Verdict.DISAGREE
     np.testing.assert_array_equal(w, W)
     np.testing.assert_array_equal(x, X)
-    assert [note.kind for note in report.conduct] == ["modifies-arguments"]
+    assert [note.kind for note in report.side_effects] == ["modifies-arguments"]
     assert "it writes to its data: batch[0]. Work on a copy." in " ".join(str(report).split())
     assert report.wrong_step == (None if rate == 0.1 else 1)
 
@@ -55,10 +55,10 @@ def test_an_update_in_place_is_no_fault_and_is_mentioned():
 
     report = check(in_place)
     assert report.verdict is Verdict.AGREE
-    assert [(note.kind, note.path) for note in report.conduct] == [("updates-in-place", "parameters")]
+    assert [(note.kind, note.path) for note in report.side_effects] == [("updates-in-place", "parameters")]
     assert "Note: it updates in place: parameters." in str(report)
-    assert report.to_dict()["conduct"][0]["kind"] == "updates-in-place"
-    assert check(by_hand).conduct == []
+    assert report.to_dict()["side_effects"][0]["kind"] == "updates-in-place"
+    assert check(by_hand).side_effects == []
 
 
 def counts_its_calls():
@@ -109,7 +109,7 @@ def test_a_step_that_keeps_state_is_told_so_and_not_blamed(make, free):
 
 def test_a_wrong_step_that_answers_the_same_is_blamed():
     report = check(lambda w, x: w - 0.11 * gradient(w, x))
-    assert (report.verdict, report.wrong_step, report.conduct) == (Verdict.DISAGREE, 1, [])
+    assert (report.verdict, report.wrong_step, report.side_effects) == (Verdict.DISAGREE, 1, [])
 
 
 def test_state_that_is_passed_is_no_secret():
