@@ -163,12 +163,12 @@ def name_line(axes: Any, steps: Any, at: int, curve: Curve, *, above: bool = Tru
 
 def _places(axes: Any, steps: Any, values: Any) -> np.ndarray:
     """Where points are on the drawing, (n, 2)."""
-    axes.autoscale_view()  # settles limits, which otherwise waits until the drawing is made
+    axes.autoscale_view()  # sets the limits, which otherwise are not set before the drawing is made
     return axes.transData.transform(np.column_stack([steps, values]))
 
 
-def share_of_allowed(axes: Any, steps: Any, shares: Any) -> None:
-    """A drift as a share of what rounding allows, with the limit: below it the sides agree."""
+def share_of_tolerance(axes: Any, steps: Any, shares: Any) -> None:
+    """A drift as a share of its tolerance, with the limit 1, below which the sides agree."""
     over = bool((shares > 1).any())
     shares = np.where(np.isfinite(shares) & (shares > 0), shares, np.nan)
     drawn = shares[np.isfinite(shares)]
@@ -177,7 +177,7 @@ def share_of_allowed(axes: Any, steps: Any, shares: Any) -> None:
     axes.set_ylim(min([0.01, *drawn]) / 3, max([5, *drawn]) * 2)
     _over_steps(axes)
     axes.axhline(1, color=INK, linewidth=1)
-    axes.text(0.995, 1.15, "what rounding allows", transform=axes.get_yaxis_transform(), ha="right", color=INK)
+    axes.text(0.995, 1.15, "tolerance", transform=axes.get_yaxis_transform(), ha="right", color=INK)
     if drawn.size:
         lately = np.flatnonzero(np.isfinite(shares))[-max(drawn.size // 8, 1) :]  # the name stands above all of it
         place = {"xytext": (0, 5), "textcoords": "offset points", "ha": "right", "fontweight": "bold"}

@@ -9,7 +9,7 @@ import autodiff
 import manual
 from compare.html.judgement import judgement, without_verdict
 from compare.html.page import Html, badge, code, facts, figure, html, page, section, table, tag
-from compare.html.plots import AUTODIFF, MANUAL, Curve, boundary, drawing, share_of_allowed, two_curves
+from compare.html.plots import AUTODIFF, MANUAL, Curve, boundary, drawing, share_of_tolerance, two_curves
 from compare.platform import precise
 from compare.verify.shallow import Result
 from compare.verify.timing import readable
@@ -52,19 +52,19 @@ def _fast(result: Result) -> Iterator[Html]:
 
 
 def _drift(result: Result) -> Html:
-    """How far apart the free runs are, against how far they may be, over steps."""
+    """The distance between the free runs over the steps, as a share of its tolerance."""
     run = result.trajectory
     if not run.free:
-        return tag("p", "Each step was judged by itself; there were no runs that could have drifted apart.")
+        return tag("p", "Each step was judged by itself. There were no free runs, and so no drift.")
     values = np.asarray(run.share.values, float)
     with drawing(height=2.6) as (chart, finish):
         axes = chart.subplots()
-        axes.set_title("drift, as a share of what rounding allows", loc="left")
-        share_of_allowed(axes, run.share.steps, values)
+        axes.set_title("drift, as a share of its tolerance", loc="left")
+        share_of_tolerance(axes, run.share.steps, values)
         largest = f"{values.max():.2g}" if values.size else "nothing"
         words = (
-            f"How far the free runs of both sides are apart, as a share of what rounding allows: {largest} at most. "
-            "At each step, the parameter that is nearest to its limit; a step without any drift has no point."
+            f"The distance between the free runs of both sides, as a share of its tolerance: {largest} at most. "
+            "Each step shows the parameter with the largest share; a step without drift has no point."
         )
         return figure(finish("drift", words), words)
 

@@ -37,7 +37,7 @@ from compare.platform import precise
 from compare.pytrees import GradientFunction, Loss, Pytree
 
 # The tolerance of the drift is this many times that of the perturbed reference run, whose errors have random signs,
-TWIN = 8.0
+PERTURBED_RUN = 8.0
 # plus this many u times the distance travelled, because the rounding errors of the steps may all have the same sign.
 TRAVEL = 64.0
 
@@ -91,11 +91,11 @@ def check_trajectory(
     start = start_of(parameters, state)
     reference = restarted = start
     random = np.random.default_rng(seed)
-    ours, twin = (start, (_one_place_away(start[0], random), start[1])) if free else (None, None)
+    ours, perturbed_run = (start, (_one_place_away(start[0], random), start[1])) if free else (None, None)
     theirs = both_leaves(start)
     rows = {path: ParameterPath(path, leaf.shape) for path, leaf in theirs.items()}
     drift, share, step, before, batch, alone = Curve(), Curve(), 0, start, (), []
-    del start  # a copy less in memory, which matters for huge models
+    del start  # one copy fewer in memory, which matters for huge models
 
     def reference_from(both: Pytree, batch: Pytree) -> Any:
         return jax.tree.map(np.asarray, settled(reference_step(both, *batch), both))
@@ -111,10 +111,10 @@ def check_trajectory(
             reference = reference_from(before, batch)
             theirs = both_leaves(reference)
             if free:
-                twin = _astray(reference_from(twin, batch), mine, theirs, random)
+                perturbed_run = _perturbed(reference_from(perturbed_run, batch), mine, theirs, random)
             alone = judge.judge(before, batch, mine, theirs)
-        frees, twins = (both_leaves(ours), both_leaves(twin)) if free else (None, None)
-        rows = _follow(rows, step, alone, befores, theirs, frees, twins)
+        runs = (both_leaves(ours), both_leaves(perturbed_run)) if free else (None, None)
+        rows = _follow(rows, step, alone, befores, theirs, *runs)
         drift.add(step, max((row.largest_drift for row in rows.values()), default=0.0))
         share.add(step, max((row.share for row in rows.values()), default=0.0))
         if progress:
@@ -151,8 +151,8 @@ def _one_place_away(parameters: Pytree, random: np.random.Generator) -> Any:
     return jax.tree.map(neighbor, parameters)
 
 
-def _astray(twin: Any, ours: Leaves, theirs: Leaves, random: np.random.Generator) -> Any:
-    """The perturbed reference run, perturbed by as much as the results of the two sides differ, with random signs.
+def _perturbed(run: Any, ours: Leaves, theirs: Leaves, random: np.random.Generator) -> Any:
+    """The perturbed reference run, changed by as much as the results of the two sides differ, with random signs.
 
     An entry keeps its sign, because an optimizer takes roots of its second moments. Arrays that cannot be compared are
     not perturbed.
@@ -167,8 +167,8 @@ def _astray(twin: Any, ours: Leaves, theirs: Leaves, random: np.random.Generator
         error = np.where(error < np.abs(np.asarray(leaf, np.float64)), error, 0.0)
         return (leaf + np.where(random.random(leaf.shape) < 0.5, -error, error)).astype(leaf.dtype)
 
-    leaves = both_leaves(twin)
-    return jax.tree.unflatten(jax.tree.structure(twin), [moved(path, leaf) for path, leaf in leaves.items()])
+    leaves = both_leaves(run)
+    return jax.tree.unflatten(jax.tree.structure(run), [moved(path, leaf) for path, leaf in leaves.items()])
 
 
 def _follow(
@@ -177,10 +177,13 @@ def _follow(
     alone: list[Row],
     befores: Leaves,
     theirs: Leaves,
-    frees: Leaves | None,
-    twins: Leaves | None,
+    free_run: Leaves | None,
+    perturbed_run: Leaves | None,
 ) -> dict[str, ParameterPath]:
-    """The rows with this step added. `frees` and `twins` are the free run and the perturbed reference run, if any."""
+    """The rows with this step added.
+
+    `free_run` and `perturbed_run` are the hand-written side's free run and the perturbed reference run, if any.
+    """
     followed = dict(rows)
     for judged in alone:
         path = judged.path
@@ -196,24 +199,24 @@ def _follow(
             continue
         u = unit_roundoff(after.dtype)
         distance = row.distance + norm(_difference(after, befores[path]))
-        drift = norm(_difference(frees[path], after)) if frees else 0.0
-        twin_drift = max(row.twin, norm(_difference(twins[path], after))) if twins else 0.0
-        # What was allowed for single steps adds up like a random walk.
-        slack = max(row.slack, judged.tolerance)
-        walk = (slack * after.size**0.5 + 4 * u * norm(after)) * step**0.5
-        allowed = TWIN * twin_drift + TRAVEL * u * distance + walk if frees else 0.0
+        drift = norm(_difference(free_run[path], after)) if free_run else 0.0
+        perturbed = max(row.perturbed, norm(_difference(perturbed_run[path], after))) if perturbed_run else 0.0
+        # The errors of single steps add up like a random walk.
+        step_tolerance = max(row.step_tolerance, judged.tolerance)
+        walk = (step_tolerance * after.size**0.5 + 4 * u * norm(after)) * step**0.5
+        tolerance = PERTURBED_RUN * perturbed + TRAVEL * u * distance + walk if free_run else 0.0
         row = replace(
             row,
             distance=distance,
             drift=drift,
-            allowed=allowed,
-            twin=twin_drift,
+            tolerance=tolerance,
+            perturbed=perturbed,
             largest_drift=max(row.largest_drift, drift / distance if distance else 0.0),
             step_error=max(row.step_error, judged.error),
-            slack=slack,
+            step_tolerance=step_tolerance,
         )
         # Where the runs converge again, there was no drift.
-        followed[path] = replace(row, adrift_step=None if drift <= allowed else row.adrift_step or step)
+        followed[path] = replace(row, adrift_step=None if drift <= tolerance else row.adrift_step or step)
     return followed
 
 

@@ -131,7 +131,9 @@ def owned(tree: Pytree) -> Any:
 
 
 class Careful:
-    """A step of the hand-written side, called on copies. Its results are copied, and `side_effects` has its side effects.
+    """A step of the hand-written side, called on copies. Its results are copied.
+
+    `side_effects` has what it does besides.
 
     `some` selects the entries of each leaf that are kept: all of them, unless the model is huge.
     """

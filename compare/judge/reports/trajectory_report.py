@@ -34,10 +34,10 @@ class ParameterPath:
         distance: the length of the reference's path.
         drift: the distance between the two free runs at the end.
         largest_drift: the largest ratio of drift to distance at any step.
-        allowed: the tolerance of `drift`: how far rounding can separate the two runs.
-        twin: the largest distance of the perturbed reference run from the reference.
-        slack: the tolerance of `step_error`.
+        tolerance: the tolerance of `drift`: how far rounding can separate the two runs.
+        perturbed: the largest distance of the perturbed reference run from the reference.
         step_error: the largest error of an entry in a single step that starts from the reference's parameters.
+        step_tolerance: the tolerance of `step_error`.
         wrong_step: the first wrong step, counted from 1.
         adrift_step: the first step at which the drift exceeds its tolerance or cannot be compared.
         message: what is wrong; empty if nothing is.
@@ -48,10 +48,10 @@ class ParameterPath:
     distance: float = 0.0
     drift: float = 0.0
     largest_drift: float = 0.0
-    allowed: float = 0.0
-    twin: float = 0.0
-    slack: float = 0.0
+    tolerance: float = 0.0
+    perturbed: float = 0.0
     step_error: float = 0.0
+    step_tolerance: float = 0.0
     wrong_step: int | None = None
     adrift_step: int | None = None
     message: str = ""
@@ -69,13 +69,13 @@ class ParameterPath:
     @property
     def share(self) -> float:
         """The drift divided by its tolerance: above 1, rounding does not explain it."""
-        if self.allowed == 0:
+        if self.tolerance == 0:
             return 0.0 if self.drift == 0 else float("inf")
-        return self.drift / self.allowed
+        return self.drift / self.tolerance
 
     @property
     def chaotic(self) -> bool:
-        return self.allowed > CHAOS * self.distance > 0
+        return self.tolerance > CHAOS * self.distance > 0
 
 
 @dataclass
@@ -175,13 +175,13 @@ class TrajectoryReport:
         if row.chaotic:
             return (
                 f"INCONCLUSIVE: every step is right by itself, but rounding alone can separate the free runs by "
-                f"{row.allowed / row.distance:.1e} of the distance travelled ({row.path}), as a perturbed reference "
+                f"{row.tolerance / row.distance:.1e} of the distance travelled ({row.path}), as a perturbed reference "
                 "run shows. Try fewer iterations, a smaller learning rate or float64."
             )
         return (
             f"INCONCLUSIVE: every step is right by itself, but from step {row.adrift_step} on the free runs are "
             f"further apart than rounding explains ({row.path}: {row.drift:.1e}, where the tolerance is "
-            f"{row.allowed:.1e})."
+            f"{row.tolerance:.1e})."
         )
 
     def lines(self) -> list[str]:

@@ -289,7 +289,7 @@ def test_the_tables_say_what_the_json_says(visit, run):
     ]
     assert [[row[0], *row[2:]] for row in cells(shown.locator("#training table"))] == training
     share = max(value["trajectory"]["share"]["values"])
-    assert f"what rounding allows: {share:.2g} at most" in shown.locator("#training figcaption").inner_text()
+    assert f"share of its tolerance: {share:.2g} at most" in shown.locator("#training figcaption").inner_text()
     losses = {side: curve["values"] for side, curve in value["losses"].items()}
     ends = ", ".join(f"{side} {values[-1]:.9g}" for side, values in losses.items())
     assert f"from {losses['manual'][0]:.6g} to {ends}" in shown.locator("#loss figcaption").inner_text()

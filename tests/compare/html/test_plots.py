@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compare.html.page import asset
-from compare.html.plots import BAD, COLORS, GOOD, Curve, boundary, drawing, share_of_allowed, two_curves
+from compare.html.plots import BAD, COLORS, GOOD, Curve, boundary, drawing, share_of_tolerance, two_curves
 
 STEPS = np.arange(1, 41)
 FAST, SLOW = np.exp(-STEPS / 9), np.exp(-STEPS / 12)
@@ -88,9 +88,9 @@ def test_values_that_reach_far_have_a_logarithmic_axis():
 
 
 @pytest.mark.parametrize(("shares", "color"), [([0.01, 0.5], "good"), ([0.5, 7.0], "bad"), ([np.inf, 0.5], "bad")])
-def test_a_drift_beyond_what_is_allowed_is_red(shares, color):
+def test_a_drift_beyond_its_tolerance_is_red(shares, color):
     with drawing() as (chart, finish):
-        share_of_allowed(chart.subplots(), [1, 2], np.array(shares))
+        share_of_tolerance(chart.subplots(), [1, 2], np.array(shares))
         svg = finish("s", "A drift")
     assert f"stroke: var(--{color})" in svg
-    assert {"drift", "what rounding allows"} <= names(svg)
+    assert {"drift", "tolerance"} <= names(svg)

@@ -14,7 +14,7 @@ from compare import TrajectoryMismatch, Verdict, assert_trajectory_agrees, check
 from compare.errors import BadInput
 from compare.judge.evaluation.steps import both_leaves
 from compare.judge.reports.trajectory_report import Curve
-from compare.judge.trajectory import _astray
+from compare.judge.trajectory import _perturbed
 from tests.helpers import network
 
 RATE = 0.5
@@ -47,7 +47,7 @@ def test_right_steps_agree(dtype, drift):
     assert "AGREE: 60 steps are the same" in str(report)
     assert report.share.steps == report.drift.steps == list(range(1, STEPS + 1))
     assert 0 < max(report.share.values) < 1
-    assert report.share.values[-1] == max(row.drift / row.allowed for row in report.rows)
+    assert report.share.values[-1] == max(row.drift / row.tolerance for row in report.rows)
     assert report.to_dict()["share"]["values"] == report.share.values
 
 
@@ -129,7 +129,7 @@ def calm_and_otherwise(i, x):
 
 @pytest.mark.parametrize("steps", [100, 160, 200])
 def test_chaos_that_begins_late_is_no_fault_either(steps):
-    """A twin that is moved at the start only is back with the reference before the chaos begins."""
+    """A run that is moved at the start only is back with the reference before the chaos begins."""
 
     def stepping(step):
         return lambda p, i: {"i": p["i"], "x": step(i, p["x"])}
@@ -152,13 +152,13 @@ def test_a_fault_in_the_midst_of_chaos_is_found():
     assert (report.verdict, report.wrong_step) == (Verdict.DISAGREE, 151)
 
 
-def test_the_twin_goes_astray_by_a_last_place_and_keeps_signs():
-    """By as much as the sides differ, and no more than what is stored: a fault would excuse itself."""
+def test_the_perturbed_run_moves_by_a_unit_in_the_last_place_and_keeps_signs():
+    """It moves by as much as the sides differ, but at most by a unit in the last place, or it would hide errors."""
     random, place = np.random.default_rng(0), np.finfo(float).eps
-    twin = ({"w": np.full(100, 2.0), "n": np.full(100, 2.0), "v": np.zeros(100)}, {"count": np.array(3)})
+    run = ({"w": np.full(100, 2.0), "n": np.full(100, 2.0), "v": np.zeros(100)}, {"count": np.array(3)})
     ours = ({"w": np.full(100, 1.25), "n": np.full(100, 1.0), "v": np.full(100, 1e-6)}, {"count": np.array(4)})
     theirs = ({"w": np.full(100, 1.0), "n": np.full(100, 1.0), "v": np.zeros(100)}, {"count": np.array(3)})
-    moved, state = _astray(twin, both_leaves(ours), both_leaves(theirs), random)
+    moved, state = _perturbed(run, both_leaves(ours), both_leaves(theirs), random)
     assert set(moved["w"]) == {2 - 2 * place, 2 + 2 * place}
     assert (moved["n"] == 2).all()
     assert (moved["v"] == 0).all()

@@ -8,10 +8,10 @@ import pytest
 from compare import Diagnosis, GradientReport, TrajectoryMismatch, TrajectoryReport, Verdict
 from compare.judge.reports.trajectory_report import CHAOS, Curve, ParameterPath
 
-SOUND = ParameterPath("W1", (3, 4), distance=2.0, drift=1e-15, largest_drift=1e-15, allowed=1e-13, step_error=1e-17)
+SOUND = ParameterPath("W1", (3, 4), distance=2.0, drift=1e-15, largest_drift=1e-15, tolerance=1e-13, step_error=1e-17)
 FROZEN = replace(SOUND, path="b1", wrong_step=7, message="0.5 at [1], where 0.25 is expected")
 ADRIFT = replace(SOUND, path="b1", drift=1e-9, adrift_step=5)
-CHAOTIC = replace(SOUND, path="b1", allowed=0.5)
+CHAOTIC = replace(SOUND, path="b1", tolerance=0.5)
 OVERFLOWN = replace(SOUND, path="b1", adrift_step=3, message="the reference is inf at [0]")
 CAUSE = Diagnosis("b1", "frozen", "it does not move at all: it is never updated.")
 
@@ -54,10 +54,10 @@ def test_the_first_line_names_the_step_and_the_parameter(made, beginning):
 
 
 @pytest.mark.parametrize(
-    ("drift", "allowed", "share"), [(1e-15, 1e-13, 0.01), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1e-9, 0.0, float("inf"))]
+    ("drift", "tolerance", "share"), [(1e-15, 1e-13, 0.01), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1e-9, 0.0, float("inf"))]
 )
-def test_a_drift_is_a_share_of_its_tolerance(drift, allowed, share):
-    assert replace(SOUND, drift=drift, allowed=allowed).share == pytest.approx(share)
+def test_a_drift_is_a_share_of_its_tolerance(drift, tolerance, share):
+    assert replace(SOUND, drift=drift, tolerance=tolerance).share == pytest.approx(share)
 
 
 def test_the_first_wrong_step_and_the_parameter_that_had_it():
@@ -70,9 +70,9 @@ def test_the_first_wrong_step_and_the_parameter_that_had_it():
 
 
 def test_chaos_is_measured_by_the_distance_travelled():
-    assert not replace(SOUND, allowed=0.5 * CHAOS * SOUND.distance).chaotic
-    assert replace(SOUND, allowed=2 * CHAOS * SOUND.distance).chaotic
-    assert not replace(SOUND, allowed=1.0, distance=0.0).chaotic
+    assert not replace(SOUND, tolerance=0.5 * CHAOS * SOUND.distance).chaotic
+    assert replace(SOUND, tolerance=2 * CHAOS * SOUND.distance).chaotic
+    assert not replace(SOUND, tolerance=1.0, distance=0.0).chaotic
 
 
 def test_the_gradients_tell_a_wrong_rule_from_a_wrong_gradient():
