@@ -1,6 +1,6 @@
-"""How fast each way is: contestants doing the same work in processes of their own, timed in turns.
+"""Times implementations of the same work, called contestants, in alternating rounds and in separate processes.
 
-A workload (`workloads`) is some work of a given size; `shallow`, `models` and `ops` say who can do it, and how. `turns`
-runs and times them, `floor` is the least that it could take, the matrix products alone, `results` is what came of it,
-and `changes` what is different from an older run.
+A workload (`workloads`) is some work of a given size. `shallow`, `models` and `ops` have its contestants. `turns`
+runs and times them; `gemm_bound` is a lower bound of the time, that of the matrix products alone; `results` has the
+results, and `changes` compares them with an older run.
 """

@@ -1,4 +1,4 @@
-"""Two runs of a bench: what has become faster or slower by more than the spread of both, and what cannot be told."""
+"""Compares two runs of a bench: what is faster or slower by more than the spread of both, and what is undecided."""
 
 import statistics
 from collections.abc import Sequence
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from compare.bench.results import Bench, Cell, quartiles
-from compare.bench.workloads import FLOOR
+from compare.bench.workloads import BOUND
 from compare.judge.reports.tables import plain_text, table
 from compare.judge.reports.verdict import plain
 
 HEADERS = ("size", "contestant", "in", "older", "newer", "newer / older", "")
-LEAST_ROUNDS = 5  # of fewer, nobody knows the spread
-SAME = 1.1  # a factor by which nobody minds to be off
-BUSY = 0.5  # cores that others keep busy, from which on it is noted
+LEAST_ROUNDS = 5  # the spread of fewer rounds is not known
+SAME = 1.1  # smaller factors count as the same
+BUSY = 0.5  # cores; if other processes keep more busy, a note says so
 
 
 @dataclass(frozen=True)
 class Change:
-    """`older` and `newer` are medians: multiples of the floor where both runs have one, else seconds.
+    """`older` and `newer` are medians: multiples of the GEMM bound where both runs have one, else seconds.
 
-    `doubt` says why nothing can be told from them, whatever they are.
+    `doubt` says why they cannot be compared, if so.
     """
 
     size: str
@@ -28,7 +28,7 @@ class Change:
     unit: str
     older: float
     newer: float
-    noise: float  # the factor that the rounds of both runs are apart by
+    noise: float  # the factor by which the rounds of both runs spread
     doubt: str = ""
 
     @property
@@ -57,7 +57,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """`lost` are those who no longer do what they did: they fail, or are not there."""
+    """All changes. `lost` are contestants that now fail."""
 
     rows: list[Change]
     lost: list[str]
@@ -85,7 +85,7 @@ class Changes:
 
 
 def changes(older: Bench, newer: Bench) -> Changes:
-    """Of every contestant at every size that both runs have."""
+    """The changes of every contestant at every size that both runs have."""
     before, after = ({cell.size: cell for cell in run.cells} for run in (older, newer))
     rows, lost, notes = [], [], []
     for size in [*before, *(size for size in after if size not in before)]:
@@ -95,7 +95,7 @@ def changes(older: Bench, newer: Bench) -> Changes:
         old, new = before[size], after[size]
         for name in old.finished():
             if name in new.finished():
-                rows += [] if name == FLOOR else [_change(old, new, name)]
+                rows += [] if name == BOUND else [_change(old, new, name)]
             elif name in new.measured:
                 lost.append(f"Lost: {name} at {size}, which now fails: {new.measured[name].failure}.")
             else:
@@ -119,8 +119,8 @@ FEW = f"fewer than {LEAST_ROUNDS} rounds"
 
 
 def _change(older: Cell, newer: Cell, name: str) -> Change:
-    ours, theirs = newer.ratios(name, FLOOR), older.ratios(name, FLOOR)
-    unit = "x floor"
+    ours, theirs = newer.ratios(name, BOUND), older.ratios(name, BOUND)
+    unit = "x GEMM bound"
     if ours is None or theirs is None:
         ours, theirs, unit = newer.measured[name].rounds, older.measured[name].rounds, "seconds"
     noise = 1 + _spread(ours) + _spread(theirs)
@@ -133,10 +133,10 @@ def _change(older: Cell, newer: Cell, name: str) -> Change:
 
 
 def _spread(values: Sequence[float]) -> float:
-    """The width of the middle half, as a share of the median.
+    """The interquartile range as a share of the median.
 
-    It is more than the median is uncertain by within a run, because from one run to the next there is more that
-    differs: what else the machine does, how fast it lets its cores run, where memory lies.
+    It is larger than the uncertainty of the median within a run, because more differs between two runs: other work on
+    the machine, clock rates, the layout of memory.
     """
     low, middle, high = quartiles(values)
     return (high - low) / middle

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from compare.bench.results import Bench, quartiles
-from compare.bench.workloads import FLOOR
+from compare.bench.workloads import BOUND, shown
 from compare.files import write_figure
 
 THICK = 0.8  # of the room that a group of bars has
@@ -22,13 +22,17 @@ def plot_bench(path: Path, run: Bench) -> None:
     for i, name in enumerate(names):
         at = [j for j, cell in enumerate(run.cells) if name in cell.finished()]
         low, middle, high = zip(*(quartiles(run.cells[j].measured[name].rounds) for j in at), strict=True)
-        color = "k" if name == FLOOR else f"C{i % 10}"
+        color = "k" if name == BOUND else f"C{i % 10}"
         if bars:
             thick = THICK / len(names)
             places = [j + (i + 0.5) * thick - THICK / 2 for j in at]
-            axes.barh(places, middle, thick, xerr=_ends(low, middle, high), color=color, label=name, ecolor="0.5")
+            axes.barh(
+                places, middle, thick, xerr=_ends(low, middle, high), color=color, label=shown(name), ecolor="0.5"
+            )
         else:
-            axes.plot(at, middle, f"{color}--" if name == FLOOR else f"{color}-", marker="o", markersize=4, label=name)
+            axes.plot(
+                at, middle, f"{color}--" if name == BOUND else f"{color}-", marker="o", markersize=4, label=shown(name)
+            )
             axes.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
     labels = [cell.size for cell in run.cells]
     if bars:

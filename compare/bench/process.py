@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from compare.bench.workloads import FLOOR, Runner, Workload
+from compare.bench.workloads import BOUND, Runner, Workload
 from compare.errors import BadInput
 
 SAMPLE = 10_000  # entries of an array that are looked at
@@ -54,7 +54,7 @@ def _serve(workload: Workload, name: str, threads: int | None, connection: Conne
 
 def _settle(workload: Workload, name: str, stack: ExitStack) -> None:
     """JAX's platform, precision and width, for those who have JAX."""
-    if not name.startswith((FLOOR, *ON_DEVICE)) and workload.kind == "shallow":
+    if not name.startswith((BOUND, *ON_DEVICE)) and workload.kind == "shallow":
         return
     import jax
 
@@ -67,10 +67,10 @@ def _settle(workload: Workload, name: str, stack: ExitStack) -> None:
 
 
 def _prepared(workload: Workload, name: str) -> Runner:
-    if name == FLOOR:
-        from compare.bench import floor
+    if name == BOUND:
+        from compare.bench import gemm_bound
 
-        return floor.prepare(workload)
+        return gemm_bound.prepare(workload)
     return workload.module.CONTESTANTS[name].prepare(workload)
 
 

@@ -1,4 +1,4 @@
-"""What a bench found: on the terminal, as JSON and back."""
+"""The results of a bench, as text and as JSON."""
 
 import math
 import statistics
@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from compare.bench.turns import Measured
-from compare.bench.workloads import FLOOR
+from compare.bench.workloads import BOUND, shown
 from compare.errors import BadInput
 from compare.judge.reports.tables import plain_text, readable, table
 from compare.judge.reports.verdict import plain
 
-FORMAT = 1  # of the JSON
-BELOW = 0.9  # of the floor
-CALL = 1e-5  # seconds, below which it is the call that is timed, as of a view, and not the work
-UNSTEADY = 3  # times as long in one round as in another: something else was measured
-WORTH_TELLING = 0.02  # seconds: a first step takes longer than others without any compilation
+FORMAT = 2  # of the JSON
+BELOW = 0.9  # of the GEMM bound
+CALL = 1e-5  # seconds; in a shorter step, such as one that returns a view, only the call is timed
+UNSTEADY = 3  # a larger ratio between two rounds means that other work disturbed them
+WORTH_TELLING = 0.02  # seconds; a shorter compilation is not shown, because any first step is slower
 
 
 @dataclass(frozen=True)
@@ -32,29 +32,29 @@ class Cell:
         return [name for name, m in self.measured.items() if m.failure is None]
 
     def seconds(self, name: str) -> float:
-        """A step's, the median over the rounds."""
+        """The time of a step, the median over the rounds."""
         return statistics.median(self.measured[name].rounds)
 
     def ratios(self, name: str, other: str) -> list[float] | None:
-        """How many times as long one takes as another, in each round; None if one of them is not there."""
+        """The ratio of their times in each round; None if one of them was not timed."""
         if not {name, other} <= set(self.finished()):
             return None
         pairs = zip(self.measured[name].rounds, self.measured[other].rounds, strict=True)
         return [mine / theirs for mine, theirs in pairs]
 
-    def ratio(self, name: str, other: str = FLOOR) -> float | None:
+    def ratio(self, name: str, other: str = BOUND) -> float | None:
         ratios = self.ratios(name, other)
         return statistics.median(ratios) if ratios else None
 
-    def spread(self, name: str, other: str = FLOOR) -> float | None:
-        """Half the width of the middle half of the ratios, as a share of their median. None of a single round."""
+    def spread(self, name: str, other: str = BOUND) -> float | None:
+        """Half the interquartile range of the ratios, as a share of their median; None for a single round."""
         ratios = self.ratios(name, other)
         if not ratios or len(ratios) < 2:
             return None
         low, middle, high = quartiles(ratios)
         return (high - low) / 2 / middle
 
-    def shown_ratio(self, name: str, other: str = FLOOR) -> str:
+    def shown_ratio(self, name: str, other: str = BOUND) -> str:
         """A ratio with its spread, "1.23 ±4%", if it has one; nothing if there is no ratio."""
         ratio, spread = self.ratio(name, other), self.spread(name, other)
         if ratio is None:
@@ -62,38 +62,38 @@ class Cell:
         return f"{ratio:.2f}" if spread is None else f"{ratio:.2f} ±{100 * spread:.0f}%"
 
     def load(self, name: str) -> float | None:
-        """Cores that others kept busy while this one had its turns, the median; None where that is not known."""
+        """The median number of cores that other processes kept busy meanwhile; None where that is not known."""
         load = self.measured[name].load
         return statistics.median(load) if load else None
 
     def unsteady(self) -> dict[str, str]:
-        """A sentence for each contestant that took much longer at one time than at another."""
+        """A sentence for each contestant whose rounds differ much."""
         found = {}
         for name in self.finished():
             m = self.measured[name]
             middle = statistics.median(m.rounds)
             when = {f"in round {i}": seconds for i, seconds in enumerate(m.rounds, 1)}
-            when |= {} if m.ready is None else {"when it got ready": m.ready}
+            when |= {} if m.ready is None else {"in preparation": m.ready}
             place, furthest = max(when.items(), key=lambda item: abs(math.log(item[1] / middle)))
-            # Of two times, nobody can say which is the odd one.
+            # Of two times, neither is known to be the outlier.
             if len(when) > 2 and max(when.values()) > UNSTEADY * min(when.values()):
                 found[name] = (
-                    f"Unsteady: {name} at {self.size} took {readable(furthest)} a step {place}, and {readable(middle)} "
-                    "in the median. Something else was measured, too: run it again."
+                    f"Unsteady: {shown(name)} at {self.size} took {readable(furthest)} a step {place}, and "
+                    f"{readable(middle)} in the median. Other work may have disturbed it: run it again."
                 )
         return found
 
     @property
     def by_hand(self) -> str:
-        """The contestant that stands for NumPy: the fast one, unless only the page was timed."""
+        """The contestant that represents NumPy: manual-fast, unless only manual was timed."""
         return "manual-fast" if "manual-fast" in self.finished() else "manual"
 
     def break_even(self) -> float | None:
-        """Steps after which JAX, with its compilation, is ahead of NumPy; None if that is never."""
+        """The number of steps after which JAX, its compilation included, is ahead of NumPy; None if it never is."""
         ratio = self.ratio(self.by_hand, "autodiff")
         if ratio is None or ratio <= 1:
             return None
-        # By the ratio and not by the medians, whose order may be another one where rounds differ much.
+        # By the ratio and not by the medians, whose order may differ if the rounds differ much.
         gain = self.seconds(self.by_hand) * (1 - 1 / ratio)
         return self.measured["autodiff"].compilation / gain
 
@@ -104,7 +104,7 @@ class Cell:
             low, middle, high = quartiles(m.rounds)
             load = self.load(name)
             yield (
-                name,
+                shown(name),
                 readable(middle),
                 f"{readable(low)} to {readable(high)}",
                 f"{self.flops / middle / 1e9:.3g}" if self.flops else "",
@@ -119,7 +119,7 @@ class Cell:
         transfers = {name: m.transfer for name, m in self.measured.items() if m.transfer is not None}
         moved = ", ".join(f"{name} {readable(seconds)}" for name, seconds in transfers.items())
         parts: list[Any] = [f"{self.size}: {self.about}", table(HEADERS, list(self.rows()))]
-        failures = [f"{name} failed: {m.failure}" for name, m in self.measured.items() if m.failure is not None]
+        failures = [f"{shown(name)} failed: {m.failure}" for name, m in self.measured.items() if m.failure is not None]
         return plain_text(*parts, *failures, *([f"Transfer of the data to the device: {moved}"] if moved else []))
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Cell:
             if m.failure is not None:
                 return asdict(m)
             low, middle, high = quartiles(m.rounds)
-            derived = {"median": middle, "quartiles": [low, high], "ratio_to_floor": self.ratio(name)}
+            derived = {"median": middle, "quartiles": [low, high], "ratio_to_bound": self.ratio(name)}
             derived |= {"spread_of_ratio": self.spread(name), "load_of_others": self.load(name)}
             return asdict(m) | derived | {"gflops": self.flops / middle / 1e9 if self.flops else None}
 
@@ -151,14 +151,14 @@ class Cell:
 
 
 HEADERS = (
-    *("contestant", "a step", "middle half", "GFLOP/s", "x floor", "load", "compilation", "peak memory"),
+    *("contestant", "a step", "middle half", "GFLOP/s", "x GEMM bound", "load", "compilation", "peak memory"),
     "error",
 )
 
 
 @dataclass
 class Bench:
-    """A whole run; `cells` has what is finished. `settings` are those that figures depend on."""
+    """A whole run. `cells` has the finished sizes, and `settings` all that the times depend on."""
 
     settings: dict[str, Any]
     environment: dict[str, str]
@@ -170,7 +170,7 @@ class Bench:
         return [cell.size for cell in self.cells] == self.sizes
 
     def lines(self) -> list[str]:
-        """What one wants to know in the end."""
+        """The summary."""
         unsteady = [sentence for cell in self.cells for sentence in cell.unsteady().values()]
         if self.settings["kind"] == "ops":
             return self._means() + unsteady
@@ -178,7 +178,7 @@ class Bench:
         return ([self._overtaking(both)] if both else []) + self._warnings() + unsteady
 
     def _overtaking(self, cells: Sequence[Cell]) -> str:
-        """By the work of the products, from small to large: from where on JAX stays ahead."""
+        """A sentence on the sizes at which JAX is ahead, in the order of the operations in their matrix products."""
         cells = sorted(cells, key=lambda cell: cell.flops)
         evens = [cell.break_even() for cell in cells]
         behind = [cell.size for cell, even in zip(cells, evens, strict=True) if even is None]
@@ -195,14 +195,17 @@ class Bench:
         return f"NumPy is ahead of JAX at {', '.join(behind)}, and JAX at the other sizes; there, {when}."
 
     def _warnings(self) -> list[str]:
-        """A floor far above somebody who has the same BLAS was probably measured while other work got in the way."""
+        """Warns of a GEMM bound that is much slower than work with the same BLAS: other work probably disturbed it."""
         below = [cell.size for cell in self.cells if (cell.ratio(cell.by_hand) or 1) < BELOW]
         if not below:
             return []
-        return [f"At {', '.join(below)} the work by hand is far below the floor: was other work in the way? Run again."]
+        return [
+            f"At {', '.join(below)} the work by hand is far below the GEMM bound. Other work may have disturbed the "
+            "measurement: run it again."
+        ]
 
     def _means(self) -> list[str]:
-        """For many sizes that are different things, as ops are: one number for each rival."""
+        """For ops: a sentence with the mean ratio to JAX and to PyTorch."""
         told = []
         for rival in ("autodiff", "torch"):
             compared = [(r, cell) for cell in self.cells if (r := cell.ratio(cell.by_hand, rival)) is not None]
@@ -219,10 +222,10 @@ class Bench:
         return told
 
     def table(self) -> Any:
-        """One line for each size: times, and the ratios of the work by hand to its rivals."""
+        """One line for each size: the times, and their ratios to the work by hand."""
         names = list(dict.fromkeys(name for cell in self.cells for name in cell.measured))
         ours = "manual-fast" if "manual-fast" in names else "manual"
-        rivals = [name for name in names if name not in (FLOOR, ours, "autodiff-fast")]
+        rivals = [name for name in names if name not in (BOUND, ours, "autodiff-fast")]
 
         def row(cell: Cell) -> tuple[str, ...]:
             times = (readable(cell.seconds(name)) if name in cell.finished() else "" for name in names)
@@ -230,7 +233,7 @@ class Bench:
             load = f"{statistics.median(loads):.1f}" if loads else ""
             return cell.size, cell.about, *times, *(cell.shown_ratio(ours, rival) for rival in rivals), load
 
-        headers = ("op", "size", *names, *(f"{ours} / {rival}" for rival in rivals), "load")
+        headers = ("op", "size", *map(shown, names), *(f"{ours} / {rival}" for rival in rivals), "load")
         return table(headers, [row(cell) for cell in self.cells], left=2)
 
     def __str__(self) -> str:
@@ -259,7 +262,11 @@ class Bench:
 
     @classmethod
     def from_dict(cls, value: Any, source: str) -> "Bench":
-        """Raises BadInput if it is not what `to_dict` made."""
+        """The run of a dict that `to_dict` made.
+
+        Raises:
+            BadInput: if it was not made by this version's `to_dict`.
+        """
         try:
             if value["format"] != FORMAT:
                 raise BadInput(f"{source} has format {value['format']} of bench results, and this is {FORMAT}.")
@@ -274,7 +281,7 @@ def _bytes(count: int) -> str:
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """The median, between the ends of the middle half."""
+    """The lower quartile, the median and the upper quartile."""
     if len(values) == 1:
         return values[0], values[0], values[0]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")

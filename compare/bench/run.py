@@ -12,7 +12,7 @@ from typing import Any
 
 from compare.bench.results import Bench, Cell
 from compare.bench.turns import PAUSE, ROUND_SECONDS, measure
-from compare.bench.workloads import FLOOR, Workload, contestants
+from compare.bench.workloads import BOUND, Workload, contestants
 from compare.environment import environment, usable_cores
 from compare.errors import BadInput, unknown
 from compare.files import write_json
@@ -43,8 +43,8 @@ class Settings:
             raise unknown("dtype", self.dtype, DTYPES)
         if not self.sizes or len(set(self.sizes)) < len(self.sizes):
             raise BadInput(f"sizes must be different ones, at least one; got {', '.join(self.sizes) or 'none'}.")
-        if self.only is not None and not set(self.only) - {FLOOR}:
-            raise BadInput("--only must name at least one contestant besides the floor, such as manual.")
+        if self.only is not None and not set(self.only) - {BOUND}:
+            raise BadInput("--only must name at least one contestant besides the GEMM bound, such as manual.")
         if self.threads is not None and self.threads > usable_cores():
             raise BadInput(
                 f"--threads must be at most {usable_cores()}, the cores of this machine; got {self.threads}."
@@ -94,7 +94,7 @@ def expected_seconds(settings: Settings, sizes: Sequence[str]) -> float:
     """How long the sizes will take, if no step takes longer than a round is to take."""
     total = 0.0
     for size in sizes:
-        names = [FLOOR, *contestants(settings.workload(size), settings.only)]
+        names = [BOUND, *contestants(settings.workload(size), settings.only)]
         ready = sum(READY.get(name.removesuffix("-fast"), READY_USUALLY) for name in names)
         total += REFERENCE + ready + settings.rounds * len(names) * (ROUND_SECONDS + PAUSE)
     return total

@@ -20,7 +20,7 @@ import numpy as np
 
 from compare.bench.load import busy, others
 from compare.bench.process import ON_DEVICE, Failed
-from compare.bench.workloads import FLOOR, Workload
+from compare.bench.workloads import BOUND, Workload, shown
 from compare.errors import BadInput
 
 ROUND_SECONDS = 0.2
@@ -61,7 +61,7 @@ def measure(
 ) -> tuple[int, dict[str, Measured]]:
     """The operations in the matrix products of a step, and what was measured, by name.
 
-    The floor comes first, if there are products at all. A contestant that fails is named with its failure, and the
+    The GEMM bound comes first, if there are matrix products. A contestant that fails is listed with its error, and the
     others go on. Raises BadInput if the side by hand fails in float64, to which all are compared.
     """
     failures: dict[str, str] = {}
@@ -79,12 +79,12 @@ def measure(
         except Failed as failure:
             raise BadInput(f"{workload.size} cannot be timed: by hand in float64, {failure}.") from None
         workers: dict[str, Worker] = {}
-        for name in (FLOOR, *names):
-            progress(f"{name} gets ready")
+        for name in (BOUND, *names):
+            progress(f"{shown(name)} gets ready")
             workers[name] = stack.enter_context(_process(workload, name, threads))
-            tried(name, partial(workers[name].start, None if name == FLOOR else reference))
-        flops = workers[FLOOR].flops
-        order = [name for name in workers if name != FLOOR or flops]
+            tried(name, partial(workers[name].start, None if name == BOUND else reference))
+        flops = workers[BOUND].flops
+        order = [name for name in workers if name != BOUND or flops]
         for number in range(rounds):
             progress(f"round {number + 1} of {rounds}")
             for name in order:
@@ -93,7 +93,7 @@ def measure(
             order = order[1:] + order[:1]  # so that nobody always follows the same one
         found = {name: tried(name, workers[name].finish) for name in order if name not in failures}
     found |= {name: Measured([], 0.0, None, 0, None, None, said) for name, said in failures.items()}
-    return flops, {name: found[name] for name in (FLOOR, *names) if name in found}
+    return flops, {name: found[name] for name in (BOUND, *names) if name in found}
 
 
 class Worker:
@@ -113,7 +113,7 @@ class Worker:
     def start(self, reference: "Outcome | None") -> None:
         """Make it ready, look at what it does, and find how many steps make a round."""
         self.transfer, flops = self._ask("prepare")
-        if self.name == FLOOR:
+        if self.name == BOUND:
             self.flops = flops
             if not flops:
                 return

@@ -73,7 +73,7 @@ class Kind(Protocol):
 
     @staticmethod
     def traced(workload: Workload) -> Any:
-        """The program that JAX makes of the work, which is never run: its matrix products are the floor."""
+        """The JAX program of the work, whose matrix products are the GEMM bound. It is not run."""
         ...
 
     @staticmethod
@@ -82,13 +82,19 @@ class Kind(Protocol):
         ...
 
 
-FLOOR = "floor"
+BOUND = "bound"  # the GEMM bound, which is timed like a contestant
+
+
+def shown(name: str) -> str:
+    """The name of a contestant, or of the bound, as it is printed."""
+    return "GEMM bound" if name == BOUND else name
 
 
 def contestants(workload: Workload, only: Iterable[str] | None = None) -> list[str]:
-    """Who takes part: all who are installed, or those asked for who can. The floor always does.
+    """The contestants, without the GEMM bound: all that are installed, or those of `only` that can do the work.
 
-    Raises BadInput for a name that there is not, or a package that is not installed.
+    Raises:
+        BadInput: for an unknown name, or a package that is not installed.
     """
     table = workload.module.CONTESTANTS
     able = [name for name in workload.module.able(workload) if table[name].on_cpu or workload.platform != "cpu"]
@@ -96,7 +102,7 @@ def contestants(workload: Workload, only: Iterable[str] | None = None) -> list[s
         return [name for name in able if table[name].installed]
     chosen = list(dict.fromkeys(only))
     for name in chosen:
-        if name not in table and name != FLOOR:
+        if name not in table and name != BOUND:
             raise unknown(f"contestant for {workload.kind}", name, table)
         if name in table and not table[name].installed:
             raise BadInput(f"{name} needs {table[name].needs}, which is not installed: pip install 'backproof[peers]'.")

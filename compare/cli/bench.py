@@ -12,11 +12,11 @@ from compare.cli import completion
 from compare.cli.terminal import progress_bar, reported, show
 
 WHO = (
-    "manual: the derivation as it stands on its pages, in NumPy. manual-fast: the same, made fast. autodiff: JAX "
-    "differentiates the same network, compiled. autodiff-fast: the same in JAX's default precision of products, on "
-    "accelerators. jax-expert: a loop in JAX written for this network alone. optax: our gradient with Optax's update. "
-    "torch: PyTorch, eager. torch-compiled: torch.compile. sklearn: scikit-learn's MLPClassifier. hips: HIPS autograd. "
-    "floor, always there: the matrix products alone."
+    "manual: the readable derivation in NumPy. manual-fast: the same, optimized. autodiff: the same network, "
+    "differentiated and compiled by JAX. autodiff-fast: the same in JAX's default precision of products, on "
+    "accelerators. jax-expert: a loop in JAX written for this network only. optax: our gradient with Optax's update. "
+    "torch: eager PyTorch. torch-compiled: torch.compile. sklearn: scikit-learn's MLPClassifier. hips: HIPS autograd. "
+    "The GEMM bound is always timed as well: the matrix products alone."
 )
 
 
@@ -64,20 +64,19 @@ def bench(
     platform: Annotated[
         str, typer.Option(help="Where JAX works: cpu, gpu or tpu. PyTorch goes to the GPU, too.")
     ] = "cpu",
-    rounds: Annotated[int, typer.Option(help="How often each has its turn at a size.")] = 9,
-    threads: Annotated[
-        int | None, typer.Option(help="Cores and threads that each may use. Default: as many as it likes.")
-    ] = None,
+    rounds: Annotated[int, typer.Option(help="The number of rounds at each size.")] = 9,
+    threads: Annotated[int | None, typer.Option(help="The number of cores and threads for each. Default: all.")] = None,
     seed: Annotated[int, typer.Option(help="For data and initial weights.")] = 0,
     json: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Write the results as JSON, each size when it is finished.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --json PATH has begun.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --json PATH.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Draw times over sizes (.png, .svg or .pdf).")
     ] = None,
     compare: Annotated[
-        Path | None, typer.Option(metavar="OLD.json", help="Say what is faster or slower than in an older run.")
+        Path | None,
+        typer.Option(metavar="OLD.json", help="Compare with an older run: what is faster, and what is slower."),
     ] = None,
     fail_above: Annotated[
         float | None,
@@ -87,15 +86,15 @@ def bench(
         ),
     ] = None,
 ) -> None:
-    """Time the same training steps by hand, by JAX and by whoever else is installed.
+    """Time the same training steps by hand, in JAX and in other installed libraries.
 
-    Every contestant does the same work on the same data in the same dtype, which is checked first, in a process of its
-    own. They take turns; results are awaited; compilation is told apart. "x floor" is how many times as long a step
-    takes as its matrix products alone through NumPy's BLAS, with its spread; "load" is how many cores other processes
-    kept busy meanwhile. More contestants: pip install 'backproof[peers]'.
+    Every contestant does the same work on the same data in the same dtype, which is checked first, and runs in its own
+    process. Contestants alternate in rounds, and compilation is timed separately. "x GEMM bound" is the time of a step
+    as a multiple of that of its matrix products alone in NumPy's BLAS, with its spread. "load" is the number of cores
+    that other processes kept busy meanwhile. For more contestants: pip install 'backproof[peers]'.
 
-    --compare judges no noise: with fewer than five rounds, or where the rounds of both runs spread further than the
-    runs differ, it says "cannot tell", and --fail-above lets it pass.
+    With fewer than five rounds, or where the rounds spread further than the two runs differ, --compare says "cannot
+    tell", and --fail-above does not fail.
 
     Exit status: 0, or 1 with --fail-above, 2 bad input or usage.
     """
@@ -149,7 +148,7 @@ def bench(
 
 @contextmanager
 def _accelerator_shared() -> Iterator[None]:
-    """Inside, JAX takes no more of an accelerator's memory than it needs, for the contestants need it, too."""
+    """Inside, JAX does not preallocate an accelerator's memory, because all contestants need some."""
     name = "XLA_PYTHON_CLIENT_PREALLOCATE"
     before = os.environ.get(name)
     os.environ.setdefault(name, "false")

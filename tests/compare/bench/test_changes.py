@@ -17,14 +17,14 @@ def scaled(factor, values=STEADY):
 
 
 def test_a_slower_contestant_is_told_and_a_slower_machine_is_not():
-    older = a_run(a_cell(floor=STEADY, manual=scaled(2), autodiff=STEADY))
-    newer = a_run(a_cell(floor=scaled(3), manual=scaled(7.2), autodiff=scaled(2.7)))
+    older = a_run(a_cell(bound=STEADY, manual=scaled(2), autodiff=STEADY))
+    newer = a_run(a_cell(bound=scaled(3), manual=scaled(7.2), autodiff=scaled(2.7)))
     found = changes(older, newer)
     assert {row.name: row.verdict for row in found.rows} == {"manual": "slower", "autodiff": "faster"}
     assert found.worse(1.1)
     assert not found.worse(1.3)
-    assert [row.unit for row in found.rows] == ["x floor", "x floor"]
-    same = changes(older, a_run(a_cell(floor=scaled(3), manual=scaled(6), autodiff=scaled(3))))
+    assert [row.unit for row in found.rows] == ["x GEMM bound", "x GEMM bound"]
+    same = changes(older, a_run(a_cell(bound=scaled(3), manual=scaled(6), autodiff=scaled(3))))
     assert {row.verdict for row in same.rows} == {"same"}
     assert not same.worse(1.0)
     assert "0 faster, 0 slower, 2 same, 0 cannot tell." in str(same)

@@ -14,7 +14,7 @@ from tests.compare.bench.runs import a_cell, a_run
 
 
 def test_ratios_are_taken_within_rounds():
-    cell = a_cell(floor=[1.0, 2.0, 4.0], manual=[2.0, 4.0, 8.0], autodiff=[0.5, 2.0, 1.0])
+    cell = a_cell(bound=[1.0, 2.0, 4.0], manual=[2.0, 4.0, 8.0], autodiff=[0.5, 2.0, 1.0])
     assert cell.ratio("manual") == 2
     assert cell.ratio("autodiff") == 0.5
     assert cell.ratio("manual", "torch") is None
@@ -49,9 +49,10 @@ def test_rounds_that_differ_much_have_one_answer():
     assert run.to_dict()["summary"] == run.lines()
 
 
-def test_a_floor_that_is_none_is_told():
-    run = a_run(a_cell("2x2x2", floor=[1.0], manual=[0.5]), a_cell("3x3x3", floor=[1.0], manual=[1.5]))
-    assert run.lines() == ["At 2x2x2 the work by hand is far below the floor: was other work in the way? Run again."]
+def test_a_bound_that_is_none_is_told():
+    run = a_run(a_cell("2x2x2", bound=[1.0], manual=[0.5]), a_cell("3x3x3", bound=[1.0], manual=[1.5]))
+    (line,) = run.lines()
+    assert line.startswith("At 2x2x2 the work by hand is far below the GEMM bound.")
 
 
 def test_of_ops_the_means_are_told():
@@ -73,7 +74,7 @@ def test_a_view_is_no_work_that_could_be_compared():
 
 def test_results_survive_json():
     failed = Cell("2x2x2", "about", 10, {"torch": Measured([], 0.0, None, 0, None, None, "no reason")})
-    run = a_run(a_cell(floor=[1.0, 2.0, 3.0], manual=[2.0, 3.0, 4.0], autodiff=[1.0, 1.0, 1.0]), failed)
+    run = a_run(a_cell(bound=[1.0, 2.0, 3.0], manual=[2.0, 3.0, 4.0], autodiff=[1.0, 1.0, 1.0]), failed)
     again = Bench.from_dict(json.loads(json.dumps(run.to_dict(), allow_nan=False)), "here")
     assert again == run
     assert again.to_dict() == run.to_dict()
@@ -82,17 +83,17 @@ def test_results_survive_json():
     assert not replace(run, cells=run.cells[:1]).complete
 
 
-@pytest.mark.parametrize("value", [[], {}, 3, None, {"format": 1}, {"format": 1, "cells": [3]}])
+@pytest.mark.parametrize("value", [[], {}, 3, None, {"format": 2}, {"format": 2, "cells": [3]}])
 def test_what_is_no_result_is_refused(value):
     with pytest.raises(BadInput, match="here has no results of `backproof bench --json` in it"):
         Bench.from_dict(value, "here")
-    with pytest.raises(BadInput, match="here has format 99 of bench results, and this is 1"):
+    with pytest.raises(BadInput, match="here has format 99 of bench results, and this is 2"):
         Bench.from_dict({"format": 99}, "here")
 
 
 def test_a_ratio_stands_beside_its_spread_and_the_load():
-    loads = {"floor": [0.0] * 5, "manual": [0.4, 0.5, 1.9, 0.5, 0.5]}
-    rounds = {"floor": [1.0] * 5, "manual": [1.9, 2.0, 2.0, 2.1, 2.2]}
+    loads = {"bound": [0.0] * 5, "manual": [0.4, 0.5, 1.9, 0.5, 0.5]}
+    rounds = {"bound": [1.0] * 5, "manual": [1.9, 2.0, 2.0, 2.1, 2.2]}
     measured = {n: Measured(rounds[n], 0.0, None, 2**20, None, 0.0, load=loads[n]) for n in rounds}
     cell = Cell("1x2x3", "about", 1000, measured)
     assert cell.shown_ratio("manual") == "2.00 ±3%"
@@ -109,7 +110,7 @@ def test_a_ratio_stands_beside_its_spread_and_the_load():
     ("rounds", "ready", "said"),
     [
         ([5e-4] * 8 + [4.4e-2], None, "took 44 ms a step in round 9, and 500 µs in the median"),
-        ([5e-4] * 9, 4.4e-2, "took 44 ms a step when it got ready, and 500 µs in the median"),
+        ([5e-4] * 9, 4.4e-2, "took 44 ms a step in preparation, and 500 µs in the median"),
         ([4.4e-2] * 8 + [5e-4], 4.4e-2, "took 500 µs a step in round 9, and 44 ms in the median"),
         ([1.0, 1.4, 0.8, 2.0], 1.5, None),
         ([5e-4], 4.4e-2, None),
@@ -119,7 +120,7 @@ def test_who_is_many_times_off_in_one_round_is_flagged(rounds, ready, said):
     cell = Cell("2x2x2", "about", 10, {"torch": Measured(rounds, 0.0, None, 0, None, None, ready=ready)})
     assert list(cell.unsteady()) == (["torch"] if said else [])
     told = a_run(cell).lines() + a_run(cell, kind="ops").lines()
-    assert told == 2 * [f"Unsteady: torch at 2x2x2 {said}. Something else was measured, too: run it again."] or not said
+    assert told == 2 * [f"Unsteady: torch at 2x2x2 {said}. Other work may have disturbed it: run it again."] or not said
 
 
 def test_the_middle_half():

@@ -90,8 +90,8 @@ def test_another_run_is_not_gone_on_with(tmp_path, asked):
         ({"threads": 0}, "--threads must be from 1 to 10000, got 0"),
         ({"seed": -1}, "seed must be from 0"),
         ({"only": ["numpy"]}, "'numpy'"),
-        ({"only": []}, "--only must name at least one contestant besides the floor"),
-        ({"only": ["floor"]}, "--only"),
+        ({"only": []}, "--only must name at least one contestant besides the GEMM bound"),
+        ({"only": ["bound"]}, "--only"),
         ({"threads": 9999}, "--threads must be at most "),
     ],
 )

@@ -18,7 +18,7 @@ def test_who_is_not_installed_is_left_out_unless_asked_for():
     assert "absent" in workload.module.able(workload)
     with pytest.raises(BadInput, match=r"absent needs a_package_that_nobody_has, which is not installed: pip install"):
         contestants(workload, ["manual", "absent"])
-    assert contestants(Workload("shallow", "2x3x4"), ["manual", "floor"]) == ["manual"]
+    assert contestants(Workload("shallow", "2x3x4"), ["manual", "bound"]) == ["manual"]
     with pytest.raises(BadInput, match="autodiff-fast is another contestant on accelerators only"):
         contestants(Workload("shallow", "2x3x4"), ["autodiff-fast", "manual"])
     with pytest.raises(

@@ -44,14 +44,14 @@ def test_it_prints_a_table_for_each_size_and_writes_what_it_found(finished):
     assert result.exit_code == 0, result.output
     for heading in ("2x4x50: 2 features, 4 hidden units, 50 examples", "3x4x50: 3 features"):
         assert heading in result.stdout
-    assert "x floor" in result.stdout
+    assert "x GEMM bound" in result.stdout
     assert "Traceback" not in result.output
     run = json.loads((folder / "run.json").read_text())
     assert run["complete"] is True
     assert [cell["size"] for cell in run["cells"]] == ["2x4x50", "3x4x50"]
     row = run["cells"][0]["contestants"]["manual"]
     assert len(row["rounds"]) == 2
-    assert row["ratio_to_floor"] > 0
+    assert row["ratio_to_bound"] > 0
     assert row["error"] < 1e-4
     assert run["environment"]["processor"]
     assert (folder / "run.png").read_bytes().startswith(b"\x89PNG")
@@ -156,5 +156,5 @@ def test_ctrl_c_keeps_what_is_finished_and_ends_every_process(tmp_path):
 def test_the_help_says_who_every_contestant_is():
     text = re.sub(r"-\s+", "-", " ".join(invoke("bench", "--help").stdout.split()))
     for kind in (models, ops, shallow):
-        for name in (*kind.CONTESTANTS, "floor"):
+        for name in (*kind.CONTESTANTS, "bound"):
             assert re.search(rf"(?<![\w-]){name}(:|, always there:) ", text), name

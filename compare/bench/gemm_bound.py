@@ -1,7 +1,7 @@
-"""The floor: the matrix products of a workload alone, through NumPy's BLAS, into memory that is there already.
+"""The GEMM bound: the time of a workload's matrix products alone, by NumPy's BLAS, into allocated memory.
 
-Which products these are is read off the program that JAX makes of the work, so that nobody has to count them. A
-convolution counts as the product of its windows with its kernel.
+The products are those of the JAX program of the work. A convolution counts as the product of its windows with its
+kernel.
 """
 
 import itertools
@@ -31,7 +31,7 @@ class Product(NamedTuple):
 
 
 def products(jaxpr: Any, times: int = 1) -> Iterator[tuple[Product, int]]:
-    """Every product of a traced program, those of its inner programs among them, and how often it is run."""
+    """All products of a traced program, those of inner programs included, and how often each is evaluated."""
     for equation in jaxpr.eqns:
         name = equation.primitive.name
         if name == "dot_general":
@@ -40,7 +40,7 @@ def products(jaxpr: Any, times: int = 1) -> Iterator[tuple[Product, int]]:
             yield _of_convolution(equation), times
         inner = times * equation.params["length"] if name == "scan" else times
         branches = equation.params.get("branches")
-        # Of the branches of a `cond` one is run; the first stands for it. Derivative rules are not run at all.
+        # One branch of a `cond` is evaluated: the first is counted. Derivative rules are not evaluated.
         for program in branches[:1] if branches else map(equation.params.get, ("jaxpr", "call_jaxpr", "body_jaxpr")):
             if program is not None:
                 yield from products(getattr(program, "jaxpr", program), inner)
@@ -88,8 +88,7 @@ TRIES = 3
 
 
 def _fastest(product: Product, random: np.random.Generator, dtype: str) -> Operands:
-    """Operands in the layout in which NumPy is fastest: either may lie transposed, and so may the result."""
-
+    """Operands in the memory layout in which NumPy is fastest; each, and the result, may be transposed."""
     batch, *sizes = product
     stack = () if batch == 1 else (batch,)
 

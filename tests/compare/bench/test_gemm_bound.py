@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compare.bench import shallow
-from compare.bench.floor import Product, prepare, products
+from compare.bench.gemm_bound import Product, prepare, products
 from compare.bench.workloads import Workload
 
 
