@@ -151,7 +151,7 @@ class Cell:
 
 
 HEADERS = (
-    *("contestant", "a step", "middle half", "GFLOP/s", "x GEMM bound", "load", "compilation", "peak memory"),
+    *("contestant", "a step", "middle half", "GFLOP/s", "x GEMM bound", "load", "compile", "memory"),
     "error",
 )
 

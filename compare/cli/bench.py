@@ -16,7 +16,7 @@ WHO = (
     "differentiated and compiled by JAX. autodiff-fast: the same in JAX's default precision of products, on "
     "accelerators. jax-expert: a loop in JAX written for this network only. optax: our gradient with Optax's update. "
     "torch: eager PyTorch. torch-compiled: torch.compile. sklearn: scikit-learn's MLPClassifier. hips: HIPS autograd. "
-    "The GEMM bound is always timed as well: the matrix products alone."
+    "bound, always there: the GEMM bound, the time of the matrix products alone."
 )
 
 

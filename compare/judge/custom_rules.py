@@ -1,8 +1,8 @@
-"""Custom derivatives of a JAX program, each against the derivative of what it stands for.
+"""Compares each custom derivative rule of a JAX program with the derivative of the function that it belongs to.
 
-A `custom_vjp` says what the derivative of its function is, and JAX believes it. The function itself is in the trace,
-too: so each rule is found there, taken at the inputs that it really gets, and judged as a hand-written forward and
-backward pair is, or a hand-written product with the Jacobian. Nothing else has to be given.
+JAX uses a `custom_vjp` without checking it. The function that it belongs to is in the trace as well. So each rule is
+checked at the inputs that it gets in the program, like a hand-written forward and backward pass, or a hand-written
+Jacobian-vector product. Nothing but the program is needed.
 """
 
 import html
@@ -29,7 +29,7 @@ CUSTOM = ("custom_vjp_call", "custom_jvp_call")
 
 @dataclass(frozen=True)
 class RulesReport:
-    """A report for each custom rule, by its name and where it is written, in the order in which they are used."""
+    """A report for each custom rule, by its name and source line, in the order of their use."""
 
     reports: dict[str, GradientReport] = field(default_factory=dict)
 
@@ -43,7 +43,7 @@ class RulesReport:
 
     @property
     def diagnoses(self) -> list[Diagnosis]:
-        """Of the first wrong rule."""
+        """The causes of the first wrong rule."""
         return [] if self.first_wrong is None else self.reports[self.first_wrong].diagnoses
 
     @property
@@ -54,8 +54,9 @@ class RulesReport:
             verdict, _, what = report.sentence.partition(": ")
             return f"{verdict}: {name}: {what}"
         count = len(self.reports)
-        rules = "1 custom rule is the derivative" if count == 1 else f"{count} custom rules are the derivatives"
-        return f"AGREE: {rules} of what {'it stands' if count == 1 else 'they stand'} for."
+        if count == 1:
+            return "AGREE: 1 custom rule is the derivative of its function."
+        return f"AGREE: {count} custom rules are the derivatives of their functions."
 
     def to_dict(self) -> dict[str, Any]:
         return plain(
@@ -84,20 +85,20 @@ class RulesReport:
 
 
 def check_custom_rules(function: Callable[..., Any], *inputs: Any, seed: int = 0, **options: Any) -> RulesReport:
-    """Judge every `custom_vjp` and `custom_jvp` that `function(*inputs)` uses, at the inputs that it gets there.
+    """Check every `custom_vjp` and `custom_jvp` that `function(*inputs)` uses, at the inputs that it gets there.
 
-    A rule for J' u is compared with JAX's derivative of the function that it stands for; one for J v, too, and then
-    its transpose. JAX's own functions with such rules (`jax.nn.relu`) are left out. Rules inside of loops and branches
-    are judged at the inputs of their first use. A rule within another is judged by itself.
+    A rule for J' u is compared with JAX's derivative of the function that it belongs to; a rule for J v is compared as
+    well as its transpose. JAX's own functions with such rules (`jax.nn.relu`) are left out. Rules inside loops and
+    branches are checked at the inputs of their first use. A rule inside another is checked by itself.
 
     Args:
-        function: traceable by JAX.
-        inputs: arrays, or trees of them, at which it is run.
-        seed: for everything that is drawn at random.
-        options: those of `check_gradients`.
+        function: the program, traceable by JAX.
+        *inputs: arrays, or pytrees of them, at which it is evaluated.
+        seed: the seed of everything random in the check.
+        **options: those of `check_gradients`.
 
     Returns:
-        A report for each rule, by its name and where it is written.
+        A report for each rule, by its name and source line.
 
     Raises:
         BadInput: a ValueError, if there is no rule.
@@ -113,7 +114,7 @@ def check_custom_rules(function: Callable[..., Any], *inputs: Any, seed: int = 0
                 reports[name] = _judged(equation, given, seed, options)
     if not uses:
         raise BadInput(
-            "function uses no custom_vjp and no custom_jvp of its own: there is no rule to judge. (Those of JAX's own "
+            "function uses no custom_vjp and no custom_jvp of its own: there is no rule to check. (Those of JAX's own "
             "functions are left out.)"
         )
     return RulesReport(reports)
@@ -125,7 +126,7 @@ def _name(equation: Any) -> str:
 
 
 def _places(equation: Any) -> list[str]:
-    """Where the function and its rule are written: either may be JAX's own, as in `custom_jvp(jnp.sin)`."""
+    """The source lines of the function and its rule; one may be JAX's own, as in `custom_jvp(jnp.sin)`."""
     infos = [equation.params["call_jaxpr"].jaxpr.debug_info]
     infos += [getattr(equation.params.get(rule), "debug_info", None) for rule in ("bwd", "jvp_jaxpr_fun")]
     return [getattr(info, "func_src_info", None) or "a function" for info in infos if info is not None]
@@ -140,7 +141,7 @@ def _is_own(equation: Any) -> bool:
 
 
 def _uses(closed: Any, inputs: list[Any]) -> list[tuple[Any, list[np.ndarray]]]:
-    """The custom rules of a traced program with the values that they get."""
+    """The custom rules of a traced program with their inputs."""
     found: list[tuple[Any, list[np.ndarray]]] = []
 
     def look(jaxpr: Any, constants: Any, arguments: Any) -> list[Any]:
@@ -177,7 +178,7 @@ def _judged(equation: Any, given: list[np.ndarray], seed: int, options: dict[str
     inside = equation.params["call_jaxpr"]
 
     def inlined(equation: Any, inputs: list[Any]) -> list[Any]:
-        """Rules within, which are judged by themselves, must not make this one wrong."""
+        """Replaces rules inside this one by their functions, because they are checked by themselves."""
         if equation.primitive.name not in CUSTOM or not _is_own(equation):
             return bound(equation, inputs)
         within = equation.params["call_jaxpr"]
@@ -217,7 +218,7 @@ def _judged(equation: Any, given: list[np.ndarray], seed: int, options: dict[str
 
 
 def _argument_names(closed: Any, count: int) -> list[str] | None:
-    """What the function calls its arguments, where each is one array."""
+    """The names of the function's arguments, if each is one array."""
     names = closed.jaxpr.debug_info.arg_names
     if names is None or len(names) != count:
         return None
@@ -226,7 +227,11 @@ def _argument_names(closed: Any, count: int) -> list[str] | None:
 
 
 def assert_custom_rules_agree(*args: Any, **options: Any) -> None:
-    """`check_custom_rules`, but raise GradientMismatch, with the first wrong rule's report, unless all agree."""
+    """`check_custom_rules` for tests, with the same arguments.
+
+    Raises:
+        GradientMismatch: an AssertionError with the report of the first rule that does not agree.
+    """
     report = check_custom_rules(*args, **options)
     for one in report.reports.values():
         if one.verdict is not Verdict.AGREE:

@@ -1,7 +1,7 @@
-"""Hand-written second derivatives against JAX's: products with the Hessian, and the Hessian itself.
+"""Compares hand-written second derivatives with JAX's: products with the Hessian, and the Hessian itself.
 
 H v is the gradient of <dL/dp, v> with respect to p (Pearlmutter, "Fast exact multiplication by the Hessian", Neural
-Computation 6, 1994): so it is judged as a gradient is. The Hessian is the Jacobian of the gradient.
+Computation 6, 1994), so it is checked as a gradient. The Hessian is the Jacobian of the gradient.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ from compare.judge.reports.verdict import Verdict
 from compare.platform import precise
 from compare.pytrees import LOSS, Loss, Pytree, as_array, as_input, copies
 
-COLUMNS = 64  # of a Hessian that is put together from its products, once these are known to be wrong
-VECTORS = 1_000_039  # a stream of its own, for the vector that is multiplied
+COLUMNS = 64  # a Hessian of at most so many columns is formed from its products if these are wrong
+VECTORS = 1_000_039  # a separate random stream for the vector that is multiplied
 
 
 def check_hvp(
@@ -36,19 +36,19 @@ def check_hvp(
         product = H v,  H[i, j] = d2 loss / d p[i] d p[j]
 
     Args:
-        hvp: the product by hand; the vector and the product are trees like the parameters.
+        hvp: the hand-written product; the vector and the product are trees like the parameters.
         loss: `loss(parameters, *args) -> scalar`, traceable by JAX.
         parameters: a tree of floating-point arrays.
-        args: arrays or numbers in any tree, which are not differentiated.
-        seed: for the vector, and for everything else that is drawn at random.
-        options: those of `check_gradients`.
+        *args: further arguments, which are not differentiated: arrays and numbers in any pytree.
+        seed: the seed of everything random in the check.
+        **options: those of `check_gradients`.
 
     Returns:
         A report with a row for each parameter.
 
     Raises:
         BadInput: a ValueError, if there is nothing to differentiate.
-        TypeError: if the loss is no number.
+        TypeError: if the loss does not return one number.
     """
     parameters = jax.tree.map(as_input, parameters)
     refuse_complex(parameters)
@@ -75,7 +75,7 @@ def _explained(
     args: tuple[Pytree, ...],
     random: np.random.Generator,
 ) -> GradientReport:
-    """The report, and what is wrong with H itself, of which all products are wrong in the same way."""
+    """The report, with the cause if an error of H itself explains those of all products."""
     if report.verdict is not Verdict.DISAGREE or report.probe is not None or settled(report):
         return report
     leaves, tree = jax.tree.flatten(parameters)
@@ -111,7 +111,7 @@ def _explained(
             cause = missing_terms(of_one, parameters, as_tree(vector), product(vector), path) or cause
     if cause is None:
         return report
-    others = report.diagnoses if cause.kind == "not-symmetric" else []  # which says more of one entry than that
+    others = report.diagnoses if cause.kind == "not-symmetric" else []  # the other causes name single entries
     return replace(report, diagnoses=[*others, cause])
 
 
@@ -138,20 +138,20 @@ def check_hessian(
         H[i, j] = d2 loss / d x[i] d x[j]
 
     Args:
-        hessian: given as a Jacobian is (`check_jacobian`): dense, sparse, or a LinearOperator.
-        loss: traceable by JAX.
+        hessian: the hand-written Hessian, in one of the forms of `check_jacobian`: dense, sparse, or a LinearOperator.
+        loss: the loss, traceable by JAX.
         x: an array of floating-point numbers.
-        args: further arguments of both.
-        seed: for everything that is drawn at random.
-        entries: as in `check_jacobian`.
-        options: those of `check_gradients`.
+        *args: further arguments of both.
+        seed: the seed of everything random in the check.
+        entries: as for `check_jacobian`.
+        **options: those of `check_gradients`.
 
     Returns:
         A report with the row "matrix", or "product" and "transposed_product".
 
     Raises:
-        BadInput: a ValueError, for another shape, or an `x` that is no array of floating-point numbers.
-        TypeError: if the loss is no number.
+        BadInput: a ValueError, for a wrong shape, or an `x` that is no array of floating-point numbers.
+        TypeError: if the loss does not return one number.
     """
 
     def gradient(x: Any, *args: Any) -> Any:
@@ -172,7 +172,7 @@ def check_hessian(
 
 
 def _one_number(loss: Loss) -> Loss:
-    """The loss. Raises TypeError, when it is called, if what it returns is no number."""
+    """The loss, which raises TypeError when it is called unless it returns one number."""
 
     def number(*args: Pytree) -> Any:
         result = loss(*args)
@@ -183,14 +183,22 @@ def _one_number(loss: Loss) -> Loss:
 
 
 def assert_hvp_agrees(*args: Any, **options: Any) -> None:
-    """`check_hvp`, but raise GradientMismatch unless the verdict is AGREE."""
+    """`check_hvp` for tests, with the same arguments.
+
+    Raises:
+        GradientMismatch: an AssertionError with the report, unless the verdict is AGREE.
+    """
     report = check_hvp(*args, **options)
     if report.verdict is not Verdict.AGREE:
         raise GradientMismatch(report)
 
 
 def assert_hessian_agrees(*args: Any, **options: Any) -> None:
-    """`check_hessian`, but raise GradientMismatch unless the verdict is AGREE."""
+    """`check_hessian` for tests, with the same arguments.
+
+    Raises:
+        GradientMismatch: an AssertionError with the report, unless the verdict is AGREE.
+    """
     report = check_hessian(*args, **options)
     if report.verdict is not Verdict.AGREE:
         raise GradientMismatch(report)

@@ -1,8 +1,8 @@
-"""A hand-written Jacobian against JAX's: dense, sparse, or an operator that gives products with it.
+"""Compares a hand-written Jacobian with JAX's: a dense or sparse matrix, or a linear operator.
 
-The entries of J are the gradient of <W, J> with respect to W; the products J v and J' u are those of <c, J v> and
-<c, J' u> with respect to c. So they are judged as gradients are. Products tell whether J is right at a cost that does
-not grow with its size; its entries tell where it is not, and are looked at where they are few.
+The entries of J are the gradient of <W, J> with respect to W. The products J v and J' u are those of <c, J v> and
+<c, J' u> with respect to c. So they are checked as gradients. Two products show whether J is correct, at a cost that
+does not grow with its size. The entries show where it is wrong, and are compared if they are few.
 """
 
 import contextlib
@@ -26,19 +26,19 @@ from compare.judge.reports.verdict import Diagnosis, Verdict
 from compare.platform import precise
 from compare.pytrees import LOSS, as_array, as_input, copies, leaves_by_path
 
-ENTRIES = 2**14  # of the matrices whose entries are compared, unless the caller says otherwise
-PRODUCTS = 1_000_037  # a stream of its own, for the vectors that are multiplied
+ENTRIES = 2**14  # by default, entries are compared if they are at most so many
+PRODUCTS = 1_000_037  # a separate random stream for the vectors that are multiplied
 
 
 class Entries(NamedTuple):
-    """What a perturbed point moves: the weights of the entries, and where the matrix is taken."""
+    """What changes at a perturbed point: the weights of the entries, and the argument x."""
 
     matrix: Any
     x: Any
 
 
 class Products(NamedTuple):
-    """What a perturbed point moves: the weights of J v and of J' u, and where the matrix is taken."""
+    """What changes at a perturbed point: the weights of J v and of J' u, and the argument x."""
 
     product: Any
     transposed_product: Any
@@ -59,23 +59,23 @@ def check_jacobian(
         J[i, j] = d function(x)[i] / d x[j]
 
     Args:
-        jacobian: returns an array of shape (outputs, inputs), or (*output shape, *input shape); a SciPy sparse matrix,
-            of which entries that the pattern lacks, and those that it should not have, are named; or a LinearOperator,
-            whose two products must fit each other.
-        function: returns one array; traceable by JAX.
+        jacobian: the hand-written Jacobian. It returns an array of shape (outputs, inputs), or (*output shape, *input
+            shape); a SciPy sparse matrix, of whose pattern missing and superfluous entries are named; or a
+            LinearOperator, whose two products must be consistent.
+        function: the function, which returns one array, traceable by JAX.
         x: an array of floating-point numbers.
-        args: further arguments of both.
-        seed: for everything that is drawn at random.
-        entries: whether every entry is compared, or J v and J' u for random u and v, at a cost that does not grow with
-            the matrix; by default entries are, up to 16,384 of them, and where the hand-written side has any.
-        options: those of `check_gradients`.
+        *args: further arguments of both.
+        seed: the seed of everything random in the check.
+        entries: True to compare every entry, False to compare J v and J' u for random u and v, at a cost that does not
+            grow with the matrix. By default, entries are compared if they are at most 16,384, and available.
+        **options: those of `check_gradients`.
 
     Returns:
         A report with the row "matrix", or "product" and "transposed_product".
 
     Raises:
-        BadInput: a ValueError, for another shape, an operator without its second product, entries that are asked for of
-            an operator, or an `x` that is no array of floating-point numbers.
+        BadInput: a ValueError, for a wrong shape, an operator without its second product, `entries=True` with an
+            operator, or an `x` that is no array of floating-point numbers.
     """
     return matrix_check(jacobian, function, x, args, "jacobian", seed, entries, options)
 
@@ -90,7 +90,7 @@ def matrix_check(
     entries: bool | None,
     options: dict[str, Any],
 ) -> GradientReport:
-    """The check of a matrix of derivatives of `function`, called `name` in messages."""
+    """Check a matrix of derivatives of `function`, which is called `name` in messages."""
     x = as_input(x)
     refuse_complex(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -127,7 +127,7 @@ def matrix_check(
 
 
 def _shaped(matrix: Any, shape: tuple[int, int], out: tuple[int, ...], into: tuple[int, ...], name: str) -> Any:
-    """The matrix as one of (outputs, inputs). Raises BadInput, a ValueError."""
+    """The matrix in the shape (outputs, inputs). Raises BadInput, a ValueError, if it has another."""
     if is_sparse(matrix) or _is_operator(matrix):
         found = tuple(matrix.shape)
         if found == shape:
@@ -140,18 +140,18 @@ def _shaped(matrix: Any, shape: tuple[int, int], out: tuple[int, ...], into: tup
         found = array.shape
         if found in (shape, (*out, *into)):
             return array.reshape(shape)
-    turned = " It is the transpose's shape." if found == shape[::-1] else ""
+    turned = " That is the shape of the transpose." if found == shape[::-1] else ""
     raise BadInput(f"{name} must have the shape {shape}, (outputs, inputs), but it has {found}.{turned}")
 
 
 def _is_operator(matrix: Any) -> bool:
-    """Whether it is a LinearOperator of SciPy's, which gives products only."""
+    """Whether it is a LinearOperator of SciPy, which has products only."""
     return hasattr(matrix, "matvec") and hasattr(matrix, "rmatvec") and not is_sparse(matrix)
 
 
 def called_as(by_hand: Callable[..., Any], matrix: Callable[..., Any]) -> Callable[..., Any]:
-    """`by_hand` under the argument names of the matrix function."""
-    with contextlib.suppress(TypeError, ValueError):  # of a builtin
+    """`by_hand` with the argument names of the matrix function."""
+    with contextlib.suppress(TypeError, ValueError):  # a builtin has no signature
         by_hand.__signature__ = inspect.signature(matrix)  # type: ignore[attr-defined]  # functions take attributes
     return by_hand
 
@@ -212,7 +212,7 @@ def _products(
             found = as_array(found).reshape(shape)
         product, pulled = _both_products(found, right, left, name)
         product, pulled = (np.asarray(values).astype(x.dtype) for values in (product, pulled))
-        if not inner:  # at the caller's point, which is asked first
+        if not inner:  # this is the caller's point, which comes first
             inner.update(there=float(left @ product), back=float(pulled @ right))
             inner["size"] = float(np.linalg.norm(left) * np.linalg.norm(product))
             given.extend((product, pulled))
@@ -234,8 +234,8 @@ def _products(
             return replace(report, diagnoses=[Diagnosis(None, "transpose", words)])
     if abs(inner["there"] - inner["back"]) > eps**0.5 * inner["size"]:
         words = (
-            f"the two products do not fit each other: <u, J v> is {inner['there']:.9g}, and <J' u, v> "
-            f"{inner['back']:.9g}, which must be the same number."
+            f"the two products are inconsistent: <u, J v> is {inner['there']:.9g}, and <J' u, v> is "
+            f"{inner['back']:.9g}, but they must be equal."
         )
         cause = Diagnosis(None, "adjoint", words)
         diagnoses = [*report.diagnoses, cause] if report.diagnoses else [cause]
@@ -244,7 +244,7 @@ def _products(
 
 
 def _both_products(matrix: Any, right: np.ndarray, left: np.ndarray, name: str) -> tuple[Any, Any]:
-    """J v and J' u. Raises BadInput, a ValueError, if the operator has no second product."""
+    """J v and J' u. Raises BadInput, a ValueError, if the operator does not have the second."""
     if not _is_operator(matrix):
         return matrix @ right, matrix.T @ left
     product = matrix @ right
@@ -254,13 +254,13 @@ def _both_products(matrix: Any, right: np.ndarray, left: np.ndarray, name: str) 
         if not isinstance(error, NotImplementedError) and "NoneType" not in str(error):
             raise
         raise BadInput(
-            f"{name} returns a LinearOperator without rmatvec, so that J' u cannot be formed. Give it one, or judge "
+            f"{name} returns a LinearOperator without rmatvec, so that J' u cannot be formed. Define it, or check "
             "J v alone with check_jvp."
         ) from None
 
 
 def _with_cause(report: GradientReport, given: Any, right: Callable[[], np.ndarray], name: str) -> GradientReport:
-    """The report, and what is wrong with the matrix as a matrix, if that is what is wrong with it."""
+    """The report, with the cause if one for matrices explains the errors, such as a missing symmetry."""
     if report.verdict is not Verdict.DISAGREE or report.probe is not None:
         return report
     expected = right()
@@ -274,12 +274,16 @@ def _with_cause(report: GradientReport, given: Any, right: Callable[[], np.ndarr
     cause = cause or of_matrix(dense, expected, allowed, name)
     if cause is None:
         return report
-    others = report.diagnoses if cause.kind == "not-symmetric" else []  # which says more of one entry than that
+    others = report.diagnoses if cause.kind == "not-symmetric" else []  # the other causes name single entries
     return replace(report, diagnoses=[*others, cause])
 
 
 def assert_jacobian_agrees(*args: Any, **options: Any) -> None:
-    """`check_jacobian`, but raise GradientMismatch unless the verdict is AGREE."""
+    """`check_jacobian` for tests, with the same arguments.
+
+    Raises:
+        GradientMismatch: an AssertionError with the report, unless the verdict is AGREE.
+    """
     report = check_jacobian(*args, **options)
     if report.verdict is not Verdict.AGREE:
         raise GradientMismatch(report)

@@ -1,7 +1,6 @@
-"""A hand-written Jacobian-vector product against JAX's.
+"""Compares a hand-written Jacobian-vector product with JAX's.
 
-J t is linear in t, and the gradient of <c, J t> with respect to c: so it is judged as a gradient is, with c drawn at
-random, and everything that is known about gradients is known about it.
+The product J t is the gradient of <c, J t> with respect to c. So it is checked as a gradient, with a random c.
 """
 
 from collections.abc import Callable
@@ -22,12 +21,12 @@ from compare.judge.reports.verdict import Verdict
 from compare.platform import precise
 from compare.pytrees import LOSS, as_array, leaves_by_path
 
-# A stream of its own, as in vjp.py: people draw their inputs from default_rng(0).
+# A separate random stream, as in vjp.py, because inputs are often drawn from default_rng(0).
 TANGENTS = 1_000_033
 
 
 class Point(NamedTuple):
-    """What a perturbed point moves: the weights of the tangent, the inputs, and their tangents."""
+    """What changes at a perturbed point: the weights of the tangent, the inputs, and their tangents."""
 
     tangent: Any
     inputs: Any
@@ -37,17 +36,17 @@ class Point(NamedTuple):
 def check_jvp(
     jvp: Callable[..., Any], function: Callable[..., Any], *inputs: Any, seed: int = 0, **options: Any
 ) -> GradientReport:
-    """Compare `jvp(primals, tangents) -> (value, tangent)`, as `jax.jvp` has it, with JAX's of `function`.
+    """Compare `jvp(primals, tangents) -> (value, tangent)`, which is like `jax.jvp`, with that of JAX for `function`.
 
         tangent = J(x) t, with J the Jacobian of `function` at x
 
     Args:
-        jvp: gets two tuples with one array for each input; inputs that are not floating-point arrays pass through, and
-            have None for a tangent.
+        jvp: the hand-written product. It gets two tuples with one item for each input. The tangent of an input that is
+            no floating-point array is None.
         function: `function(*inputs) -> value`, traceable by JAX.
-        inputs: arrays, at which both are compared.
-        seed: for the tangents, and for everything else that is drawn at random.
-        options: those of `check_gradients`.
+        *inputs: the arrays at which both are compared.
+        seed: the seed of everything random in the check.
+        **options: those of `check_gradients`.
 
     Returns:
         A report with the rows "output" and "tangent".
@@ -114,7 +113,11 @@ def check_jvp(
 
 
 def assert_jvp_agrees(*args: Any, **options: Any) -> None:
-    """`check_jvp`, but raise GradientMismatch unless the verdict is AGREE."""
+    """`check_jvp` for tests, with the same arguments.
+
+    Raises:
+        GradientMismatch: an AssertionError with the report, unless the verdict is AGREE.
+    """
     report = check_jvp(*args, **options)
     if report.verdict is not Verdict.AGREE:
         raise GradientMismatch(report)

@@ -1,12 +1,12 @@
-"""Gradients against differences of the hand-written function's own loss: where there is no other reference.
+"""Compares gradients with finite differences of the hand-written loss, where there is no other reference.
 
-No loss is needed in JAX, and none that JAX can trace. Each leaf is looked at as a whole, along random directions, by
-Ridders' extrapolation with its error estimate. Where a leaf is wrong, its entries are told apart by bisection: with
-the same random signs, the error along one half of the entries is what is left of that along all, so that one wrong
-entry of n is found in log2(n) central differences.
+Neither a loss in JAX nor one that JAX can trace is needed. Each leaf is compared along random directions, by Ridders'
+extrapolation with its error estimate. In a wrong leaf, the wrong entries are found by bisection: with the same random
+signs, the error along one half of the entries is that along all, less that along the other half. One wrong entry of n
+is found by log2(n) central differences.
 
-What this cannot see: a loss that is itself wrong, and errors smaller than the differences' own, which are about 1e-10
-of the loss in float64 and 1e-3 in float32.
+An error of the loss itself is not detected, nor are errors below those of the differences, which are about 1e-10 of
+the loss in float64 and 1e-3 in float32.
 """
 
 from collections.abc import Callable
@@ -40,13 +40,13 @@ from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import norm
 from compare.pytrees import LOSS, Leaves, Pytree, all_finite, as_array, copies, leaves_by_path
 
-DIRECTIONS = 2  # for each leaf: a fault that hides from one random direction does not hide from two
-SMALL = 256  # entries of a leaf that is differentiated entry by entry once it is known to be wrong
+DIRECTIONS = 2  # for each leaf; an error that one random direction misses is found by the second
+SMALL = 256  # entries; a smaller wrong leaf is differentiated entry by entry
 STEP = 2.0**-17  # of central differences in float64, relative to a leaf's size
 NEARBY = "parameters moved a little"
-ELSEWHERE = {NEARBY: scaled(1.0), DEFAULT[0].name: DEFAULT[0].move}  # other points that are looked at, by name
-SIZES = (*LARGEST, 2.0**-22)  # of the first steps, where differences must agree with each other
-SHOWN = 8  # wrong entries that bisection looks for
+ELSEWHERE = {NEARBY: scaled(1.0), DEFAULT[0].name: DEFAULT[0].move}  # the perturbed points, by name
+SIZES = (*LARGEST, 2.0**-22)  # first steps at which differences must agree with each other
+SHOWN = 8  # the number of wrong entries at which bisection stops
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,15 @@ class OwnLoss:
     """The hand-written loss as a function of the parameters, in the widest dtype that it works in."""
 
     loss: Callable[[Pytree], float]
-    unit: float  # its roundoff
+    unit: float  # its unit roundoff
     start: Pytree  # the parameters in that dtype
-    here: bool = True  # whether that is the caller's point: elsewhere, a loss that is rough convicts nobody
+    here: bool = True  # whether that is the caller's point; elsewhere, a rough loss leads to no verdict
 
     def along(self, direction: Pytree, gradient: Pytree, value: float, own: float) -> Derivative:
-        """What differences say of a gradient along a direction, `own` being the gradient's roundoff.
+        """Compare a gradient with finite differences along a direction; `own` is the unit roundoff of the gradient.
 
-        Where they contradict it, the loss's noise is measured: a loss that is drawn, or that converges, is not smooth,
-        and Ridders' estimate, which compares a few differences, may miss that.
+        If they disagree, the noise of the loss is measured. A loss that is sampled, or computed by iteration, is not
+        smooth, and Ridders' estimate, which compares a few differences, may miss that.
         """
         losses = hand_losses(self.loss)
         found = derivative(losses, self.start, direction, gradient, self.unit, value, own)
@@ -78,9 +78,9 @@ class OwnLoss:
         return Derivative(found.by_gradient, slope, found.error + MARGIN * (error + noise / float(steps[-1])))
 
     def _apart(self, direction: Pytree) -> float:
-        """By how much the best two of the differences at steps of several sizes contradict each other.
+        """By how much the two best differences, of steps of several sizes, disagree.
 
-        Where a loss has steps or corners that are close together, Ridders' estimate of one size may be sure of itself.
+        If a loss has jumps or kinks that are close together, Ridders' estimate from one size may be too small.
         """
         tried = []
         for largest in SIZES:
@@ -102,11 +102,11 @@ class OwnLoss:
         return float(np.sqrt(np.mean(np.diff(values, 4) ** 2) / 70))  # 70 = 8! / (4!)^2
 
     def size_along(self, direction: Pytree, value: float) -> float:
-        """How large the loss is at the point and beside it."""
+        """The larger |loss| of the point and one beside it."""
         return max(abs(value), abs(self.loss(moved(self.start, direction, LARGEST[0]))))
 
     def slope(self, direction: Pytree) -> tuple[float, float]:
-        """A central difference along a direction, and its error by rounding and by the step."""
+        """A central difference along a direction, and an estimate of its rounding error."""
         step = STEP if self.unit < 1e-12 else self.unit ** (1 / 3)
         there, back = (self.loss(moved(self.start, direction, h)) for h in (step, -step))
         size = max(abs(there), abs(back))
@@ -122,16 +122,16 @@ def check_by_differences(
     why: str,
     outputs: tuple[str, ...] = (),
 ) -> GradientReport:
-    """Gradients against differences of the hand-written function's own loss.
+    """Compare gradients with finite differences of the hand-written loss.
 
     Args:
         watched: the function under test.
         parameters: a tree of floating-point arrays.
         args: further arguments of the function.
-        dtype: the widest of the parameters.
-        seed: for the directions.
-        why: there is no better reference; for the report's note.
-        outputs: names of outputs that the function returns last, which are not compared here.
+        dtype: the widest dtype of the parameters.
+        seed: the seed of the directions.
+        why: why there is no other reference, for the note in the report.
+        outputs: the names of outputs that the function returns last, which are not compared here.
 
     Returns:
         A report with a row for each parameter.
@@ -160,8 +160,8 @@ def check_by_differences(
     watched.same_again(answer.given, parameters, *args, after="after other calls")
     unfit = [note for note in watched.diagnoses if note.kind not in HARMLESS]
     notes = [
-        f"the reference is differences of the hand-written loss, because {why}. They see no fault of the loss itself, "
-        "and none smaller than the tolerances below.",
+        f"the reference is finite differences of the hand-written loss, because {why}. They cannot detect an error "
+        "of the loss itself, nor one below the tolerances in the table.",
         *watched.remarks,
     ]
     verdict = Verdict.DISAGREE if unfit else report.verdict
@@ -176,7 +176,7 @@ def check_by_differences(
         probe,
         references=report.references,
         notes=notes,
-        tolerance_source="the error that Ridders estimates for the differences, and the rounding of the loss in them.",
+        tolerance_source="Ridders' error estimate of the finite differences, and the rounding error of the loss in them.",
         arithmetic=arithmetic,
     )
 
@@ -190,7 +190,7 @@ def _elsewhere(
     seed: int,
     outputs: tuple[str, ...],
 ) -> GradientReport:
-    """What is seen at another point: a finite gradient that is wrong convicts there, and nothing else."""
+    """The report at another point, where only wrong finite gradients are errors."""
     there = move(parameters, args, np.random.default_rng(seed))
     nothing = GradientReport(Verdict.AGREE, [])
     try:
@@ -203,7 +203,7 @@ def _elsewhere(
                 words = [f"the hand-written gradient of {path} is not finite." for path in lost]
                 return replace(nothing, arithmetic=words)
             return _at(watched, answer, there[0], there[1], dtype, seed, np.inf)
-    except CodeUnderTestFailed:  # it may refuse what its caller never gave it
+    except CodeUnderTestFailed:  # it may reject values that its caller never passes
         return nothing
 
 
@@ -241,9 +241,9 @@ def _at(
                 lost = _lost_digits(path, parameters, wide.get(path), found, seed)
                 if lost is not None and lost <= most:
                     row = replace(row, verdict=Verdict.AGREE, message="")
-                    arithmetic.append(f"{path} loses digits in {leaf.dtype}. In a wider dtype it is right.")
+                    arithmetic.append(f"{path} loses digits in {leaf.dtype}. It is correct in a wider dtype.")
                 elif lost is not None:
-                    words = f"no digit of it is right in {leaf.dtype}, and in a wider dtype it is right"
+                    words = f"it has no correct digit in {leaf.dtype}, and is correct in a wider dtype"
                     row = replace(row, verdict=Verdict.INCONCLUSIVE, message=words)
             if row.verdict is Verdict.DISAGREE:
                 causes += _causes(own, path, parameters, args, gradient, found, seed, dtype)
@@ -263,20 +263,20 @@ def _at(
 
 
 def _wider(watched: Watched, parameters: Pytree, args: tuple[Pytree, ...]) -> Leaves:
-    """The gradients that the function under test finds in a wider dtype, by path; none if it does not take one."""
+    """The gradients of the function under test in a wider dtype, by path; none if it does not work in one."""
     try:
         with np.errstate(all="ignore"):
             _, gradients, *_ = watched.function(*copies(widened_once((parameters, *args))))
         return leaves_by_path(gradients)
-    except Exception:  # any refusal of a wider dtype means the same
+    except Exception:  # whatever it raises, it does not work in the wider dtype
         return {}
 
 
 def _lost_digits(
     path: str, parameters: Pytree, wide: np.ndarray | None, opinions: list[Derivative], seed: int
 ) -> float | None:
-    """The largest relative error along a direction, if it is gone in a wider dtype: a wrong derivation would be as
-    wrong there. None if it is not gone, or nothing is known of a wider dtype."""
+    """The largest relative error along a direction, if it disappears in a wider dtype, as that of a wrong derivation
+    does not. None if it does not disappear, or if there is no run in a wider dtype."""
     if wide is None or wide.shape != leaves_by_path(parameters)[path].shape:
         return None
     lost = 0.0
@@ -291,7 +291,7 @@ def _lost_digits(
 
 
 def _misfit(path: str, leaf: np.ndarray, answer: Answer) -> tuple[Row, Diagnosis] | None:
-    """What is wrong with a gradient before any difference is formed, if something is."""
+    """What is wrong with the structure, shape, dtype or finiteness of a gradient; None if nothing is."""
 
     def said(message: str, cause: Diagnosis) -> tuple[Row, Diagnosis]:
         row = Row(path, Verdict.DISAGREE, leaf.shape, str(leaf.dtype), float("nan"), message=message)
@@ -318,7 +318,7 @@ def _misfit(path: str, leaf: np.ndarray, answer: Answer) -> tuple[Row, Diagnosis
 
 
 def _own_loss(watched: Watched, parameters: Pytree, args: tuple[Pytree, ...], dtype: np.dtype) -> OwnLoss:
-    """In float64 if the function works in it, else in its own dtype."""
+    """The loss in float64 if the function works in it, else in its own dtype."""
     function, wide = watched.function, widened(args)
     try:
         value = as_array(function(*copies((widened(parameters), *wide)))[0])
@@ -326,7 +326,7 @@ def _own_loss(watched: Watched, parameters: Pytree, args: tuple[Pytree, ...], dt
             return OwnLoss(
                 lambda p: float(function(p, *copies(wide))[0]), unit_roundoff(np.float64), widened(parameters)
             )
-    except Exception:  # any refusal of float64 means the same
+    except Exception:  # whatever it raises, it does not work in float64
         pass
 
     def narrow(p: Pytree) -> float:
@@ -365,15 +365,17 @@ def _judged(
         )
 
     if not all(np.isfinite([o.by_differences, o.error]).all() for o in opinions):
-        return row(Verdict.INCONCLUSIVE, "differences of the loss are not finite here")
+        return row(Verdict.INCONCLUSIVE, "finite differences of the loss are NaN or infinite here")
     if not worst.consistent:
-        words = f"along a random direction it says {worst.by_gradient:.9g}, and differences of the loss "
+        words = f"along a random direction the slope is {worst.by_gradient:.9g}, and by finite differences "
         return row(Verdict.DISAGREE, f"{words}{worst.by_differences:.9g} +- {worst.error:.1g}")
     largest = max(max(abs(o.by_gradient), abs(o.by_differences)) for o in opinions)
     size_there = own.size_along(random_direction(own.start, 0), value) if worst.error > 0.5 * largest else 0.0
-    # A gradient of 0 is as right as any, if the error is small beside the loss.
+    # A gradient of 0 agrees, if the error is small relative to the loss.
     if worst.error > 0.5 * largest and not worst.error <= own.unit**0.5 * size_there:
-        return row(Verdict.INCONCLUSIVE, "differences of the loss are too rough to tell: it may jump, or lose digits")
+        return row(
+            Verdict.INCONCLUSIVE, "finite differences of the loss are too inaccurate: it may jump, or lose digits"
+        )
     return row(Verdict.AGREE)
 
 
@@ -387,7 +389,7 @@ def _causes(
     seed: int,
     dtype: np.dtype,
 ) -> list[Diagnosis]:
-    """Why a leaf is wrong, as far as differences tell: of small leaves entry by entry, of others by bisection."""
+    """The causes of a wrong leaf: of a small one entry by entry, of others by bisection."""
     if gradient.size <= SMALL:
         right, allowed = _entry_by_entry(own, path, parameters, gradient.shape)
         allowed += 64 * unit_roundoff(gradient.dtype) * np.abs(right).max(initial=0.0)
@@ -444,7 +446,7 @@ def _entry_by_entry(
 def _bisected(
     own: OwnLoss, path: str, parameters: Pytree, gradient: np.ndarray, signs: np.ndarray, whole: Derivative
 ) -> list[tuple[int, ...]]:
-    """Wrong entries: those along which, with the signs of the whole leaf's direction, the error lies."""
+    """The wrong entries, found by the errors along halves of the whole leaf's direction."""
     flat, products = signs.ravel(), np.asarray(gradient, np.float64).ravel() * signs.ravel()
 
     def error_along(part: np.ndarray) -> float:

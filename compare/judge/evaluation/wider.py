@@ -71,9 +71,9 @@ def _error(actual: np.ndarray, expected: np.ndarray) -> float:
 
 
 def _lost(row: Row) -> str:
-    digits = "" if row.digits is None else f": {row.digits:.0f} digits are right"
+    digits = "" if row.digits is None else f": {row.digits:.0f} digits are correct"
     more = "" if row.available is None or row.digits is None else f", and {row.available:.0f} are possible"
-    return f"{row.path} loses digits in {row.dtype}{digits}{more}. In a wider dtype it is right."
+    return f"{row.path} loses digits in {row.dtype}{digits}{more}. It is correct in a wider dtype."
 
 
 def _is_wider(value: np.ndarray, than: np.ndarray) -> bool:

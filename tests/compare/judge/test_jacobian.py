@@ -219,7 +219,7 @@ def test_a_hundred_thousand_unknowns_are_judged_by_products(wrong):
 BAD = {
     "another shape": (lambda x: right(x)[:3], function, X, r"must have the shape \(5, 5\)"),
     "a pattern of another shape": (lambda x: sparse.eye(3), function, X, r"must have the shape \(5, 5\)"),
-    "the transpose's shape": (lambda x: np.ones((5, 2)), lambda x: x[:2], X, "It is the transpose's shape"),
+    "the transpose's shape": (lambda x: np.ones((5, 2)), lambda x: x[:2], X, "That is the shape of the transpose"),
     "an operator of another shape": (lambda x: aslinearoperator(np.eye(4)), function, X, "must have the shape"),
     "nothing": (lambda x: None, function, X, "jacobian must return an array"),
     "whole numbers": (right, function, np.arange(5), "must be an array of floating-point numbers"),

@@ -73,7 +73,7 @@ def test_code_that_loses_digits_agrees_with_a_remark_and_fails_if_judged_strictl
     assert report.verdict is Verdict.AGREE, str(report)
     assert report.arithmetic
     assert all("loses digits in float" in words for words in report.arithmetic)
-    assert "In a wider dtype it is right." in str(report).replace("\n", " ")
+    assert "It is correct in a wider dtype." in str(report).replace("\n", " ")
     strict = check_gradients(by_hand(1.0), loss, *point, probes=False, strict=True)
     assert strict.verdict is Verdict.DISAGREE
     assert strict.wrong_side == "manual"
@@ -191,7 +191,7 @@ def test_a_row_is_settled_if_its_error_is_gone(error, left):
         assert rows[0].verdict is Verdict.AGREE
         assert rows[0].message == ""
         assert words["w"] == (
-            "w loses digits in float64: 5 digits are right, and 15 are possible. In a wider dtype it is right."
+            "w loses digits in float64: 5 digits are correct, and 15 are possible. It is correct in a wider dtype."
         )
     elif left > 1 / 15:
         assert rows == [row()]
