@@ -176,7 +176,7 @@ def check_by_differences(
         probe,
         references=report.references,
         notes=notes,
-        tolerance_source="Ridders' error estimate of the finite differences, and the rounding error of the loss in them.",
+        tolerance_source="Ridders' error estimate of the finite differences, and the loss's rounding error in them.",
         arithmetic=arithmetic,
     )
 

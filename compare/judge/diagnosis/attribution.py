@@ -96,22 +96,22 @@ def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[
         if plain is not None:
             causes.append(plain)
         elif not np.isfinite(value).all():
-            causes.append(Diagnosis(path, "non-finite", f"{row.message}: an overflow, a log 0 or a 0/0 on the way."))
+            causes.append(Diagnosis(path, "non-finite", f"{row.message}, from an overflow, log(0) or 0/0."))
         else:
             with np.errstate(all="ignore"):
                 both = (right, value) if side == "autodiff" else (value, right)
                 evidence = gather(check, point, path, *both, alone.tolerance[path], row.departure, effort)
-                if side == "autodiff":  # what JAX's program predicts has the error in it
+                if side == "autodiff":  # the error is in JAX's program, and so in what it predicts
                     evidence = replace(evidence, traced=None, alternatives={}, paths={}, overwriting={}, terms={})
                 constant = _apart_by_a_constant(check, point, evidence) if wrong == [LOSS] else []
                 causes += constant or diagnose(evidence)
     first = wrong[0] if wrong else next((row.path for row in point.rows if row.verdict is Verdict.DISAGREE), None)
-    # What is about no one quantity comes first, then what is about the first wrong one.
+    # Causes that belong to no single quantity come first, then those of the first wrong quantity.
     return first, sorted(causes, key=lambda cause: cause.path not in (None, first))
 
 
 def _renamed(missing: list[str], unknown: Collection[str]) -> dict[str, str]:
-    """The names that gradients came under, by the names of their parameters: dW1 for W1."""
+    """The names of gradients that were renamed, by parameter: dW1 for W1."""
     found = {}
     for path in missing:
         place, dot, name = path.rpartition(".")
@@ -124,18 +124,18 @@ def _renamed(missing: list[str], unknown: Collection[str]) -> dict[str, str]:
 
 
 def _called_otherwise(renamed: dict[str, str]) -> list[Diagnosis]:
-    """One sentence for all gradients that have other names than their parameters."""
+    """One diagnosis for all gradients whose names differ from those of their parameters."""
     if not renamed:
         return []
     names, others = (", ".join(some) for some in (renamed, renamed.values()))
     if len(renamed) == 1:
         return [Diagnosis(None, "missing-leaf", f"the gradient of {names} is called {others}: call it {names}.")]
-    words = f"the gradients are called {others}: call them {names}, as the parameters."
+    words = f"the gradients are called {others}: call them {names}, like the parameters."
     return [Diagnosis(None, "missing-leaf", words)]
 
 
 def _built_otherwise(otherwise: dict[str, str], expected: dict[str, Any]) -> list[Diagnosis]:
-    """One diagnosis for each place at which the gradients' tree is not the parameters'."""
+    """One diagnosis for each place at which the structure of the gradients differs from that of the parameters."""
     whole = len(set(otherwise.values())) == 1 and otherwise.keys() == expected.keys()
     places = {message: path for path, message in reversed(otherwise.items())}
     return [
@@ -145,21 +145,21 @@ def _built_otherwise(otherwise: dict[str, str], expected: dict[str, Any]) -> lis
 
 
 def _apart_by_a_constant(check: Check, point: Point, evidence: Evidence) -> list[Diagnosis]:
-    """The losses differ by the same amount elsewhere too: no gradient shows what is added."""
+    """A diagnosis if the losses differ by the same amount at other points, so that no gradient depends on it."""
     here, slack = _gap(point), 0.0
     for times in (1.5, 0.6):
         try:
             elsewhere = check.at(*scaled(times)(point.parameters, point.args, np.random.default_rng(check.seed)))
-        except CodeUnderTestFailed:  # it may refuse what its caller never gave it
+        except CodeUnderTestFailed:  # it may reject values that its caller never passes
             return []
         slack = max(slack, 2 * float(point.tolerance[LOSS] + elsewhere.tolerance[LOSS]))
-        # Where rounding may be anything, any two differences are the same.
+        # If the rounding error is large, any two differences could be equal.
         if not abs(here - _gap(elsewhere)) <= slack <= DECISIVE * abs(here):
             return []
     named = name_constant(abs(here), slack, evidence)
     known = f" ({named})" if named else ""
     words = f"they differ by a constant: it is {'more' if here > 0 else 'less'} than it should be by {abs(here):.9g}"
-    return [evidence.says("constant", f"{words}{known}, here and elsewhere. No gradient sees that.", here)]
+    return [evidence.says("constant", f"{words}{known}, here and at other points. No gradient depends on it.", here)]
 
 
 def _gap(point: Point) -> float:
@@ -167,7 +167,7 @@ def _gap(point: Point) -> float:
 
 
 def judge_alone(check: Check, point: Point) -> Point:
-    """The same answer, each quantity held against the reference given the hand-written gradients upstream of it."""
+    """The same answer, with each quantity compared with the reference for the hand-written gradients upstream of it."""
     upstream = point.upstream(check.taps)
     alone = check.compared(point.parameters, point.args, point.answer, upstream=upstream)
     as_it_was = {row.path: row for row in point.rows if row.path == LOSS or row.path in check.taps.keys() - upstream}
@@ -178,7 +178,7 @@ def judge_alone(check: Check, point: Point) -> Point:
 
 
 def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[Any, dict[str, Derivative], list[str]]:
-    """Each side's gradient against its own loss. Returns (side, what the references say, notes)."""
+    """Compare each gradient with finite differences of its own loss. Returns (side, derivatives, notes)."""
     parameters = leaves_by_path(point.parameters)
     wrong = {path for path in point.wrong if path in parameters}
     loss_wrong = not point.wrong.isdisjoint({LOSS, *check.outputs})
@@ -191,12 +191,12 @@ def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[
     ):
         return "manual", {}, []
     if not wrong and not loss_wrong:
-        return "manual", {}, []  # an intermediate is wrong and no parameter shows it
+        return "manual", {}, []  # only an intermediate is wrong, and no parameter's gradient
     if not wrong:
         opinions = fits_its_loss(check, point)
         fits = all(opinion.consistent for opinion in opinions.values())
         what = "output" if check.outputs else "loss"
-        note = f"the gradients agree, and fit JAX's {what}: it is the hand-written {what} that is wrong."
+        note = f"the gradients agree with each other and with JAX's {what}, so the hand-written {what} is wrong."
         return "loss", opinions, [note] if fits else []
     row = next(row for row in point.rows if row.path == (first_wrong if first_wrong in wrong else min(wrong)))
     directions = {"random": random_direction(point.parameters, check.seed, wrong)}
@@ -213,17 +213,17 @@ def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[
         if apart:
             return "loss", opinions, []
         side, opinions, notes = _by_complex_step(check, point, directions, opinions)
-        # Of what shows in a leaf as a whole only, this would read as if the judge took it back.
+        # For an error that shows only in a leaf as a whole, the note would seem to contradict the verdict.
         return side, opinions, [] if row.departure is not None else notes
     if fits["autodiff"]:
         return "manual", opinions, []
     if fits["manual"]:
         return "autodiff", opinions, []
-    return None, opinions, ["neither gradient fits its own loss by finite differences: both may be wrong."]
+    return None, opinions, ["neither gradient agrees with finite differences of its own loss: both may be wrong."]
 
 
 def gradients_of(check: Check, point: Point) -> Leaves:
-    """The hand-written gradients, those that are too many included."""
+    """The hand-written gradients, those without a parameter included."""
     others = {LOSS, *check.outputs, *point.intermediates}
     return {name: value for name, value in point.actual.items() if name not in others}
 
@@ -238,13 +238,13 @@ def _tree(point: Point, values: Leaves) -> Pytree:
 def opinions_on(
     check: Check, point: Point, directions: dict[str, Any], sides: Any = ("manual", "autodiff")
 ) -> dict[str, Derivative]:
-    """What differences of each side's loss say of its gradient, along each direction."""
+    """Compare each side's gradient with finite differences of its loss, along each direction."""
     opinions = {}
     start, exact = widened(point.parameters), unit_roundoff(np.float64)
     for name, direction in directions.items():
         if "autodiff" in sides:
             losses, value = reference_losses(check.loss, point.args), float(point.expected[LOSS])
-            # The constants of a float32 loss are float32: 0.9 and 0.1 add up to 1 only so far.
+            # Constants of a float32 loss are rounded to float32, so that 0.9 and 0.1 add up to 1 to this precision.
             own = unit_roundoff(check.dtype)
             opinion = derivative(losses, start, direction, _tree(point, point.expected), exact, value, own)
             opinions[f"autodiff, {name}"] = opinion
@@ -262,14 +262,14 @@ def opinions_on(
 
 
 def _hand_side(check: Check, point: Point) -> tuple[float, Any]:
-    """The hand-written loss in float64 if it can work in it, else in its own dtype and with that one's roundoff."""
+    """The unit roundoff of the hand-written loss, and the loss, in float64 if it works in it."""
     function = check.by_hand.function
     wide_args = widened(point.args)
     try:
         value = np.asarray(function(copies(widened(point.parameters)), *copies(wide_args))[0])
         if value.dtype == np.float64:
             return unit_roundoff(np.float64), hand_losses(lambda p: float(function(p, *copies(wide_args))[0]))
-    except Exception:  # any refusal of float64 means the same
+    except Exception:  # whatever it raises, it does not work in float64
         pass
 
     def narrow(p: Any) -> float:
@@ -282,9 +282,9 @@ def _hand_side(check: Check, point: Point) -> tuple[float, Any]:
 def _by_complex_step(
     check: Check, point: Point, directions: dict[str, Any], opinions: Any
 ) -> tuple[Any, Any, list[str]]:
-    """The fault is too small for differences of the hand-written loss, which may know no float64.
+    """Find the wrong side if the error is too small for finite differences of the hand-written loss.
 
-    Complex steps of JAX's loss see it; where it is not analytic as it is written, differences in float64 may.
+    Complex steps of JAX's loss are more accurate; if it is not analytic, differences in float64 are used.
     """
     for name, direction in directions.items():
         exact = complex_step(check.loss, widened(point.parameters), direction, *point.args)
@@ -298,14 +298,14 @@ def _by_complex_step(
             return "manual", opinions, []
         if abs(ours - exact) < 0.1 * abs(theirs - exact):
             return "autodiff", opinions, []
-    note = "both gradients fit the loss as far as finite differences can tell; the difference is too small for them."
+    note = "both gradients agree with finite differences of the loss, which cannot resolve their difference."
     return None, opinions, [note]
 
 
 def fits_its_loss(check: Check, point: Point) -> dict[str, Derivative]:
-    """When both sides agree: do they agree with the loss? One random direction over all parameters."""
+    """Compare a gradient on which both sides agree with the loss, along one random direction of all parameters."""
 
-    # Of a symmetric matrix, some functions read one triangle, and JAX shares what that is between both.
+    # Some functions read one triangle of a symmetric matrix, and JAX divides the gradient between both.
     def symmetrized(leaf: np.ndarray, direction: np.ndarray) -> np.ndarray:
         return (direction + np.swapaxes(direction, -1, -2)) / 2 if is_symmetric(leaf) else direction
 
@@ -315,9 +315,9 @@ def fits_its_loss(check: Check, point: Point) -> dict[str, Derivative]:
 
 
 def intended(check: Check, point: Point) -> str:
-    """What in JAX's program says that its derivative is not the loss's own, in words; empty if nothing does.
+    """Names the custom rules and stop_gradient because of which JAX's gradient is not the loss's derivative.
 
-    It does if the loss, differentiated whatever it says, fits its own differences.
+    The result is empty unless the gradient without them agrees with finite differences of the loss.
     """
     words = rules_of_its_own(check.loss)
     if not words:
@@ -330,9 +330,9 @@ def intended(check: Check, point: Point) -> str:
 
 
 def reference_at_fault(check: Check, point: Point) -> GradientReport | None:
-    """A report that blames JAX for gradients that are not finite where its loss is, if the hand-written ones fit it.
+    """A report of an error on JAX's side, whose gradient is not finite where the loss and the correct gradient are.
 
-    `linalg.norm` at 0, and what is divided by a difference that vanishes.
+    Examples are `linalg.norm` at 0, and a quotient whose divisor is a difference that vanishes.
     """
     lost = [row.path for row in point.rows if row.path in point.expected and not all_finite(point.expected[row.path])]
     if not lost or not point.loss_is_finite or LOSS in lost or not all(all_finite(point.actual[path]) for path in lost):
@@ -362,7 +362,8 @@ def reference_at_fault(check: Check, point: Point) -> GradientReport | None:
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(right))[0])
             place = f" at [{', '.join(map(str, where))}]" if where else ""
             words = (
-                f"it is {right[where]}{place}, where the loss is finite and differences of it fit the hand-written one."
+                f"it is {right[where]}{place}, where the loss is finite and its finite differences agree with the "
+                "hand-written gradient."
             )
             causes.append(Diagnosis(row.path, "non-finite", words))
             row = replace(row, verdict=Verdict.DISAGREE)

@@ -10,7 +10,7 @@ from compare.judge.reports.verdict import Diagnosis
 def diagnose(evidence: Evidence) -> list[Diagnosis]:
     """The causes that explain the difference, the simplest first; empty if none does."""
     for hypothesis in HYPOTHESES:
-        if evidence.faint and hypothesis in OF_RIGHT_VALUES:
+        if evidence.below_tolerance and hypothesis in OF_RIGHT_VALUES:
             continue
         if hypothesis in OF_WRONG_ENTRIES and not evidence.wrong.any():
             continue
@@ -34,7 +34,7 @@ def shape_or_dtype(path: str, came: np.ndarray, right: np.ndarray) -> Diagnosis 
         elif came.ndim < right.ndim and kept:
             hint = f" An axis of length 1 is missing: keep the summed axis (keepdims=True) to get {right.shape}."
         elif came.shape == right.shape[::-1]:
-            hint = " It is the transpose's shape."
+            hint = " That is the shape of the transpose."
         elif came.size == right.size:
             hint = f" The size is right: reshape it to {right.shape}."
         return Diagnosis(path, "shape", f"the shape is {came.shape} and should be {right.shape}.{hint}")

@@ -1,4 +1,4 @@
-"""What is known about one wrong quantity, and what may be said about its cause."""
+"""What is known about one wrong quantity, and when an explanation of its error counts as its cause."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -28,21 +28,21 @@ from compare.judge.roundoff.tolerance import DEVIATIONS
 from compare.judge.roundoff.whole import ALONE, Departure
 from compare.pytrees import LOSS, leaves_by_path
 
-SLACK = 4.0  # times the tolerance: a prediction has passed one more computation
-# Of a larger parameter, functions are not tried as factors of its gradient.
+MARGIN = 4.0  # tolerances; a prediction may differ by more than the reference, because it is computed once more
+# Functions of a larger parameter are not tried as factors of its gradient.
 MOST_OF_ITS_OWN = 100_000
-# A prediction is decisive if it leaves no more than this share of the error, ...
+# A prediction explains an error only if it leaves at most this share of it,
 DECISIVE = 0.1
-# ... and if, of all that is tried, one as good is found by chance no more often than this.
+# and if one as good would be found by chance, among all that are tried, at most this often.
 CHANCE = 1e-3
 
 
 class WhenAsked(Mapping[Any, Any]):
-    """What is worked out only if a hypothesis asks for it: each may take a hundred evaluations of the gradient.
+    """A mapping that is computed when it is first used, because it may take a hundred evaluations of the gradient.
 
     Args:
-        make: works it out.
-        about: how many there are, before that is known.
+        make: computes it.
+        about: an estimate of its length.
     """
 
     def __init__(self, make: Callable[[], Mapping[Any, Any]], about: int) -> None:
@@ -68,24 +68,37 @@ def _about(items: Any) -> int:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One wrong quantity: what came, what is right, how far apart rounding allows them to be, and what is known.
+    """One wrong quantity, and what is known about it.
 
-    `sizes` are dimensions by name (`x.shape[1]`), `scalars` other numbers by name; `factors` arrays that might
-    stand as elementwise factors (`1 - A1**2`); `alternatives`, by kind and meaning, what it would have been if
-    something before it had been otherwise; `summands` arrays whose sum over some axes the quantity may be;
-    `parameter` the parameter whose gradient it is; `ids` integer arguments that may pick rows; `paths`, by the name
-    of a marked value, what comes back through it; `known` arrays that may stand in its place: values, arguments and
-    other gradients; `overwriting`, by which contribution stays, what it would be if contributions overwrote each other;
-    `terms` what the terms of sums on the way add to it; `accumulated` what it would be if its last sum were formed in
-    16 bits, and of how many terms; `errors_nearby` its errors at points near by, if asked for; `traced` the program
-    that it comes from. `of_complex`: the last axis has real and imaginary parts; `departure` is what is no rounding
-    in the whole or a line of it, though every entry may be.
+    Attributes:
+        path: its name.
+        actual: its hand-written value.
+        expected: the reference value.
+        tolerance: the rounding tolerance of each entry.
+        sizes: dimensions, by name (`x.shape[1]`).
+        scalars: other numbers, by name.
+        factors: arrays that may be elementwise factors of it (`1 - A1**2`), by name.
+        summands: arrays whose sum over some axes it may be, by name.
+        thresholds: the marked values, by name, of which a mask may be made.
+        alternatives: what it would be after another error upstream, by kind and message.
+        parameter: the parameter whose gradient it is, if it is one.
+        dtype: the dtype under test.
+        ids: integer arguments that may index rows, by name.
+        paths: the part of it that passes through each marked value, by name.
+        known: values, arguments and other gradients, by name, which may have been used in its place.
+        overwriting: what it would be if contributions overwrote each other, by the contribution that is kept.
+        terms: the terms of the sums in the backward pass, with their parts of it.
+        accumulated: what it would be if its last sum were formed in 16 bits, and the number of terms of that sum.
+        errors_nearby: computes its errors at points nearby.
+        traced: traces the program that computes it.
+        of_complex: whether the last axis has real and imaginary parts.
+        departure: the whole or the line whose error exceeds its tolerance, though every entry may be within its own.
     """
 
     path: str
-    came: np.ndarray
-    right: np.ndarray
-    allowed: np.ndarray
+    actual: np.ndarray
+    expected: np.ndarray
+    tolerance: np.ndarray
     sizes: dict[str, int] = field(default_factory=dict)
     scalars: dict[str, float] = field(default_factory=dict)
     factors: dict[str, np.ndarray] = field(default_factory=dict)
@@ -107,21 +120,21 @@ class Evidence:
 
     @property
     def wrong(self) -> np.ndarray:
-        return ~(np.abs(self.came - self.right) <= self.allowed)
+        return ~(np.abs(self.actual - self.expected) <= self.tolerance)
 
     @property
     def error(self) -> np.ndarray:
-        return self.came - self.right
+        return self.actual - self.expected
 
     @property
-    def faint(self) -> bool:
-        """Whether the right values are nothing but rounding, which in another order or size is rounding again."""
-        return bool((np.abs(self.right) <= self.allowed).all())
+    def below_tolerance(self) -> bool:
+        """Whether the expected values are below their tolerance, so that they may consist of rounding errors."""
+        return bool((np.abs(self.expected) <= self.tolerance).all())
 
     @functools.cached_property
     def candidates(self) -> int:
-        """About how many predictions are tried before one is found: any of them may hit by chance."""
-        same = sum(f.shape == self.right.shape for f in self.factors.values())
+        """About the number of predictions that are tried, each of which may fit by chance."""
+        same = sum(f.shape == self.expected.shape for f in self.factors.values())
         arrays = len(self.known) * (same + 3)
         return (
             100
@@ -136,17 +149,18 @@ class Evidence:
     def explains(
         self, prediction: np.ndarray, strength: float = 1.0, fitted: int = 0, log_tried: float | None = None
     ) -> bool:
-        """Whether the actual values are `prediction` to within rounding, and would hardly be so by chance.
+        """Whether the actual values are `prediction` to within rounding, and are so by chance with low probability.
 
         Args:
-            strength: how much it enlarges the expected values.
-            fitted: how many numbers in it were chosen so that it fits.
-            log_tried: the logarithm of how many predictions like it there are; of all candidates by default.
+            prediction: the values that the hypothesis predicts.
+            strength: the factor by which it enlarges the expected values, and so their rounding errors.
+            fitted: how many numbers in it were fitted.
+            log_tried: the logarithm of the number of predictions like it; by default, of all candidates.
         """
-        if prediction.shape != self.came.shape or not np.isfinite(prediction).all():
+        if prediction.shape != self.actual.shape or not np.isfinite(prediction).all():
             return False
-        tolerance = SLACK * max(1.0, strength) * self.allowed + 1e-14 * np.abs(prediction)
-        return self.decides(self.came - prediction, tolerance, self.error, fitted, log_tried)
+        tolerance = MARGIN * max(1.0, strength) * self.tolerance + 1e-14 * np.abs(prediction)
+        return self.decides(self.actual - prediction, tolerance, self.error, fitted, log_tried)
 
     def decides(
         self,
@@ -157,11 +171,11 @@ class Evidence:
         log_tried: float | None = None,
     ) -> bool:
         """Whether an explanation that leaves `residual` of `error` is within `tolerance`, far better than none, and
-        no coincidence.
+        unlikely by chance.
 
-        An entry whose error is e falls within t of a prediction by chance with a probability of about t / e, and n
-        entries whose errors have no direction come as close as a share q of their size with about q^n. The numbers
-        that were fitted explain as many entries.
+        An entry with the error e is within t of a random prediction with a probability of about t / e. For n entries
+        with errors in a random direction, the probability that a share q of the error is left is about q^n. Each
+        fitted number explains one entry.
         """
         residual, error = np.abs(residual), np.abs(error)
         largest = float(error.max(initial=0.0))
@@ -178,20 +192,20 @@ class Evidence:
         return chance + (np.log(self.candidates) if log_tried is None else log_tried) <= np.log(CHANCE)
 
     def is_rounding(self, errors: np.ndarray, allowed: np.ndarray) -> bool:
-        """Whether errors are, all together, no larger than rounding is expected to be."""
+        """Whether the root mean square of errors is not much larger than the expected rounding error."""
         shares = errors * DEVIATIONS / np.maximum(allowed, 1e-300)
         return not shares.size or bool(np.sqrt(np.mean(np.square(shares))) <= 3)
 
     def common_factor(self, part: np.ndarray | None = None) -> tuple[float, float] | None:
-        """The factor that is nearest to making the right values of a part the actual ones, and its standard error.
+        """The factor between expected and actual values of a part, and its standard error, by weighted least squares.
 
-        By least squares, each entry as much as it tells; the error as the entries scatter about it, and as rounding has
-        them scatter at least. None where nothing tells.
+        The standard error is that of the scatter of the entries, and at least that of rounding. None if it cannot be
+        estimated.
         """
-        chosen = self.right != 0 if part is None else part & (self.right != 0)
-        unit = np.maximum(self.allowed[chosen], 1e-300) / DEVIATIONS
+        chosen = self.expected != 0 if part is None else part & (self.expected != 0)
+        unit = np.maximum(self.tolerance[chosen], 1e-300) / DEVIATIONS
         with np.errstate(over="ignore"):
-            came, right = self.came[chosen] / unit, self.right[chosen] / unit
+            came, right = self.actual[chosen] / unit, self.expected[chosen] / unit
         largest = float(np.abs([came, right]).max(initial=0.0))
         if right.size < 2 or not 0 < largest < np.inf:
             return None
@@ -202,7 +216,7 @@ class Evidence:
         return c, max(scatter, 1 / largest) / telling**0.5
 
     def departs(self, part: np.ndarray) -> bool:
-        """Whether a part has a factor of its own that no rounding makes, though every entry's error may be rounding."""
+        """Whether a part has a common factor that rounding does not explain, though it may explain each entry."""
         found = self.common_factor(part)
         return found is not None and abs(found[0] - 1) > ALONE * found[1]
 
@@ -211,7 +225,7 @@ class Evidence:
 
 
 def in_words(items: list[int]) -> str:
-    """A list of indices, shortened."""
+    """A list of indices as text, shortened."""
     runs = all(b == a + 1 for a, b in pairwise(items)) and len(items) > 3
     if runs:
         return f"{items[0]} to {items[-1]}"
@@ -219,7 +233,7 @@ def in_words(items: list[int]) -> str:
 
 
 def in_places(wrong: np.ndarray) -> str:
-    """Where the wrong entries are, in words."""
+    """A description of where the wrong entries are."""
     for axis in range(wrong.ndim):
         others = tuple(i for i in range(wrong.ndim) if i != axis)
         lines = np.flatnonzero(wrong.any(axis=others)) if others else np.flatnonzero(wrong)
@@ -259,7 +273,7 @@ def gather(
     marked = tapped_values(check.loss, point.parameters, *point.args)
     values = {name: np.asarray(value) for name, value in marked.items() if not np.iscomplexobj(value)}
     parameters = leaves_by_path(point.parameters)
-    # What is computed of it entry by entry has a factor that is a function of it.
+    # The gradient of an elementwise function of the parameter has a factor that is a function of it.
     own = {path: parameters[path]} if path in parameters and parameters[path].size <= MOST_OF_ITS_OWN else {}
     upstream = point.upstream(check.taps)
     gradients = {name: value for name, value in point.actual.items() if name != LOSS and name not in check.taps}
@@ -303,7 +317,7 @@ def _readable_leaves(argument: Any) -> dict[str, np.ndarray]:
 
 
 def _factors(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What a derivative may be multiplied by: each marked value, and the derivatives written with it."""
+    """Possible elementwise factors of a derivative: each marked value, and derivatives that are written with it."""
     factors: dict[str, np.ndarray] = {}
     for name, value in values.items():
         v = np.asarray(value, np.float64)

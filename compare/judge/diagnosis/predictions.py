@@ -1,4 +1,4 @@
-"""What a quantity would have been if the gradient's program had done something else on the way."""
+"""Predicts what a quantity would be if the gradient's program had done something else."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -18,18 +18,18 @@ from compare.judge.program.primitives.indexing import scatter
 from compare.judge.program.trace import Taps
 from compare.pytrees import LOSS, Pytree, copies, leaves_by_path
 
-# Of the sums in a gradient's program, so many terms are left out one by one, those nearest to the parameters first.
+# At most so many terms of sums in a gradient's program are left out one by one, those nearest to the parameters first.
 MOST_TERMS = 32
-# Sums that would take longer to form one term at a time than anybody would wait are not formed so.
+# Larger sums are not formed term by term, because that would take too long.
 MOST_SUMMED = 50_000_000
-# What a term is called if it is neither of a mean nor of a variance.
+# The description of a term that belongs neither to a mean nor to a variance.
 UNNAMED = "one of the terms"
 
 Rule = Callable[[Step, list[Any]], list[Any]]
 
 
 def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str], np.ndarray]:
-    """What a quantity would have been if something before it had been otherwise, by kind and in words."""
+    """What a quantity would be after another error upstream of it, by kind and message."""
     if path == LOSS:
         return {}
     upstream, parameters = point.upstream(check.taps), point.parameters
@@ -67,14 +67,14 @@ def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str],
 def _gradient(
     check: Check, point: Point, path: str, parameters: Pytree, taps: Taps, rule: Rule = as_it_is
 ) -> np.ndarray:
-    """One quantity's gradient, with what `taps` puts in the place of gradients on the way, each step by `rule`."""
+    """One quantity's gradient, with gradients replaced by `taps`, and with each step evaluated by `rule`."""
     _, right = check.loss.gradient(parameters, *point.args, taps=taps, rule=rule)
     found = taps.gradients | leaves_by_path(right)
     return np.asarray(found[path] if path in found else np.zeros(check.taps[path].shape))
 
 
 def paths(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
-    """What comes back to a quantity through each marked value, and is part of its gradient."""
+    """The part of a quantity's gradient that passes through each marked value."""
     if path == LOSS or not check.taps:
         return {}
     cut = point.upstream(check.taps)
@@ -94,10 +94,13 @@ def paths(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Term:
-    """One term of a sum in the gradient's program: what it is, in words, and its part of a quantity.
+    """One term of a sum in the gradient's program.
 
-    `instead` is what a derivative is without it, in words, where the sum is JAX's way to write that derivative: no
-    formula by hand has such a term.
+    Attributes:
+        words: its description.
+        part: its part of the quantity.
+        instead: what a derivative becomes without it, if the sum is JAX's form of a derivative that is one product in
+            formulas by hand.
     """
 
     words: str
@@ -106,7 +109,7 @@ class Term:
 
 
 def terms(check: Check, point: Point, path: str) -> list[Term]:
-    """What each term of the sums on the way back adds to a quantity: JAX adds what comes back by several ways."""
+    """The parts of a quantity that come from the terms of sums in the backward pass."""
     plan = _plan(check, point)
     if path == LOSS or plan is None:
         return []
@@ -131,20 +134,20 @@ def terms(check: Check, point: Point, path: str) -> list[Term]:
             part = whole - without(number, operand)
             if part.any() and np.isfinite(part).all():
                 said, axes = words.of[number, operand], _constant_along(part)
-                if said == UNNAMED and axes:  # what is added up before it is spread over an axis
+                if said == UNNAMED and axes:  # a sum that is broadcast along an axis afterwards
                     said = f"the term of the sum or mean over {_axes_in_words(axes)}"
                 found.append(Term(said, part, words.instead(adding[number], operand)))
     return found
 
 
 class _Words:
-    """A rule that does each step as it is, and looks at the terms of some sums: what are they, in words?"""
+    """A rule that evaluates each step unchanged, and finds descriptions of the terms of some sums."""
 
     def __init__(self, plan: Plan, adding: list[Step]) -> None:
         self.numbers = {id(step): number for number, step in enumerate(adding)}
         self.plan = plan
         self.producers = {place: step for step in plan for place in step.outputs}
-        self.inputs: dict[int, list[Any]] = {}  # of products, which are looked at again where they are added
+        self.inputs: dict[int, list[Any]] = {}  # the inputs of products, which are needed where these are added
         self.of: dict[tuple[int, int], str] = {}
 
     def rule(self, step: Step, inputs: list[Any]) -> list[Any]:
@@ -157,7 +160,7 @@ class _Words:
         return step.run(inputs, as_it_is)
 
     def instead(self, adding: Step, operand: int) -> str | None:
-        """What stands for tanh's derivative if a term is left out: JAX writes g (1 - t) + g (1 - t) t, t = tanh(x)."""
+        """What tanh's derivative becomes without a term of JAX's form, g (1 - t) + g (1 - t) t with t = tanh(x)."""
         for times, other in (adding.inputs, adding.inputs[::-1]):
             factors, terms = self._factors(times), self._summed(other)
             for t in factors if not terms.isdisjoint(factors) else ():
@@ -174,7 +177,7 @@ class _Words:
         return None
 
     def _summed(self, place: int) -> set[int]:
-        """A sum's terms, or itself: to what comes back, a rule at nonsmooth points may have been added already."""
+        """The terms of a nested sum, or the value itself."""
         step = self.producers.get(place)
         return (
             {place}.union(*map(self._summed, step.inputs)) if step is not None and step.name == "add_any" else {place}
@@ -227,7 +230,7 @@ def _axes_in_words(axes: tuple[int, ...]) -> str:
 
 
 def overwriting(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
-    """What a quantity would have been if contributions to the same place overwrote each other, by which one stays."""
+    """What a quantity would be if contributions to one place overwrote each other, by the one that is kept."""
     plan = _plan(check, point)
     if path == LOSS or plan is None:
         return {}
@@ -241,7 +244,7 @@ def overwriting(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
                 return step.run(inputs, as_it_is)
             operand, indices, updates = inputs
             numbers = step.params["dimension_numbers"]
-            if first:  # the other way round, what is written last came first
+            if first:  # in reverse order, the last one written is the first one
                 rows = tuple(i for i in range(updates.ndim) if i not in numbers.update_window_dims)
                 indices, updates = np.flip(indices, tuple(range(indices.ndim - 1))), np.flip(updates, rows)
             written = scatter(
@@ -259,7 +262,7 @@ def overwriting(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
 
 
 def accumulated(check: Check, point: Point, path: str) -> tuple[np.ndarray, int] | None:
-    """A parameter's gradient if the last sum that makes it were formed in 16 bits, and of how many terms that is."""
+    """A parameter's gradient if its last sum were formed in 16 bits, and the number of terms of that sum."""
     plan = _plan(check, point)
     names = list(leaves_by_path(point.parameters))
     if plan is None or path not in names or not is_narrow(check.dtype):
@@ -293,7 +296,7 @@ def _shrinks(step: Step) -> bool:
 
 
 def _summands(step: Step, inputs: list[Any]) -> tuple[Iterator[np.ndarray], int]:
-    """The terms of a sum or of a matrix product, one after the other, and how many there are."""
+    """The terms of a sum or of a matrix product, and their number."""
     if step.name == "reduce_sum":
         axes = tuple(step.params["axes"])
         moved = np.moveaxis(inputs[0], axes, tuple(range(len(axes))))
@@ -302,7 +305,7 @@ def _summands(step: Step, inputs: list[Any]) -> tuple[Iterator[np.ndarray], int]
     (left_sum, right_sum), (left_same, right_same) = step.params["dimension_numbers"]
 
     def arranged(value: np.ndarray, summed: Any, same: Any) -> np.ndarray:
-        """What is summed over first, then what both have, then the rest: each in one axis."""
+        """The array with three axes: the summed ones, the batch axes, and the rest."""
         rest = [i for i in range(value.ndim) if i not in (*summed, *same)]
         sizes = [int(np.prod([value.shape[i] for i in axes], dtype=int)) for axes in (summed, same, rest)]
         return value.transpose(*summed, *same, *rest).reshape(sizes)
@@ -313,9 +316,9 @@ def _summands(step: Step, inputs: list[Any]) -> tuple[Iterator[np.ndarray], int]
 
 
 def errors_nearby(check: Check, point: Point, path: str, count: int = 8) -> np.ndarray | None:
-    """A quantity's errors at parameters that differ by a hundredth; None if it cannot be computed there.
+    """A quantity's errors at parameters that differ by about 1%; None if it cannot be computed there.
 
-    Rounding is another there, and what is wrong by a formula is as wrong.
+    Rounding errors are different there, and the error of a wrong formula is about the same.
     """
     found = []
     for there in points_nearby(check, point, count):
@@ -330,7 +333,7 @@ def errors_nearby(check: Check, point: Point, path: str, count: int = 8) -> np.n
 
 
 def traced_gradient(check: Check, point: Point, path: str, effort: Effort) -> Traced | None:
-    """The gradient's program as it is evaluated at a point, and where in it a quantity is; None if it is too large."""
+    """The gradient's program, evaluated at a point, and the place of a quantity in it; None if it is too large."""
     plan = _plan(check, point)
     target = None if plan is None else _place(check, point, plan, path)
     if plan is None or target is None or plan.entries() > MOST_ENTRIES:
@@ -363,7 +366,7 @@ def traced_gradient(check: Check, point: Point, path: str, effort: Effort) -> Tr
 
 
 def _place(check: Check, point: Point, plan: Plan, path: str) -> int | None:
-    """Where a quantity is in the gradient's program."""
+    """The place of a quantity in the gradient's program."""
     if path == LOSS:
         return plan.outputs[0]
     names = list(leaves_by_path(point.parameters))
@@ -374,7 +377,7 @@ def _place(check: Check, point: Point, plan: Plan, path: str) -> int | None:
 
 
 def points_nearby(check: Check, point: Point, count: int) -> Iterator[Point]:
-    """Points whose parameters differ by a hundredth, with the hand-written answers; none if they cannot be had."""
+    """Points whose parameters differ by about 1%, with the hand-written results; none if the code fails there."""
     random = np.random.default_rng(check.seed)
 
     def moved(leaf: np.ndarray) -> np.ndarray:
@@ -386,7 +389,7 @@ def points_nearby(check: Check, point: Point, count: int) -> Iterator[Point]:
         parameters = jax.tree.map(moved, point.parameters)
         try:
             answer = check.answer(check.by_hand.function(*copies((parameters, *point.args))), parameters)
-        except Exception:  # any refusal of another point means the same
+        except Exception:  # whatever it raises, it does not work at another point
             return
         yield Point(parameters, point.args, answer, {}, {}, [], 0)
 
@@ -399,7 +402,7 @@ def _plan(check: Check, point: Point) -> Plan | None:
 
 
 def _backward(plan: Plan) -> list[Step]:
-    """The steps that the loss itself does not need."""
+    """The steps of the backward pass, which are those that the loss does not need."""
     needed = {plan.outputs[0]}
     forward = set()
     for step in reversed(plan.steps):

@@ -196,13 +196,13 @@ def _causes(
     step: int,
     states: tuple[dict[str, np.ndarray], ...],
 ) -> Iterator[Diagnosis]:
-    if not e.came.any():
+    if not e.actual.any():
         yield e.says("frozen", "it does not move at all: it is never updated.")
         return
     starts = leaves_by_path(before[0])
     if e.path in starts:
         yield from _decay_in_the_gradient(e, *states)
-        buffers = [leaf for leaf in jax.tree.leaves(before[1]) if np.shape(leaf) == e.right.shape]
+        buffers = [leaf for leaf in jax.tree.leaves(before[1]) if np.shape(leaf) == e.expected.shape]
         if len(buffers) > 1:  # two moments: a velocity alone has nothing to correct
             yield from _bias_correction(e, step)
         yield from _stale_read(e, starts[e.path], reference_step, before, theirs, batch)
@@ -221,7 +221,7 @@ def _decay_in_the_gradient(
     averages their squares from 0 on, with the signs of the gradients, which are those of the step reversed.
     """
     p = e.parameter
-    if p is None or p.size < 2 or not p.any() or not (e.came.any() and e.right.any()):
+    if p is None or p.size < 2 or not p.any() or not (e.actual.any() and e.expected.any()):
         return
     for path, start in starts.items():
         if start.shape != p.shape or start.dtype.kind != "f" or not (path in came and came[path].shape == p.shape):
@@ -229,7 +229,7 @@ def _decay_in_the_gradient(
         ours, theirs = (np.asarray(leaves[path], np.float64) for leaves in (came, right))
         forms = [(path, ours, theirs)]
         if not start.any() and (ours >= 0).all() and (theirs >= 0).all():
-            signs, right_signs = -np.sign(e.came), -np.sign(e.right)
+            signs, right_signs = -np.sign(e.actual), -np.sign(e.expected)
             forms.append((f"the root of {path}", signs * np.sqrt(ours), right_signs * np.sqrt(theirs)))
         for what, one, other in forms:
             extra = one - other
@@ -244,8 +244,8 @@ def _decay_in_the_gradient(
 
 def _bias_correction(e: Evidence, step: int) -> Iterator[Diagnosis]:
     """Adam's step is lr m^/(sqrt(v^) + eps), with m^ = m/(1 - b1^t) and v^ = v/(1 - b2^t)."""
-    telling = np.abs(e.right) > 0.5 * np.abs(e.right).max()
-    ratio = float(np.median(e.came[telling] / e.right[telling]))
+    telling = np.abs(e.expected) > 0.5 * np.abs(e.expected).max()
+    ratio = float(np.median(e.actual[telling] / e.expected[telling]))
     for first, second in BETAS:
         one, two = 1 - first**step, 1 - second**step
         next_one, next_two = 1 - first ** (step + 1), 1 - second ** (step + 1)
@@ -261,7 +261,7 @@ def _bias_correction(e: Evidence, step: int) -> Iterator[Diagnosis]:
             ),
             (one / next_one * (next_two / two) ** 0.5, "both are corrected for one step more than were taken"),
         ):
-            near = np.allclose(e.came[telling], ratio * e.right[telling], rtol=1e-3, atol=0)
+            near = np.allclose(e.actual[telling], ratio * e.expected[telling], rtol=1e-3, atol=0)
             if near and np.isclose(ratio, value, rtol=2e-4) and not np.isclose(value, 1, rtol=1e-2):
                 known = f"for beta1 = {first}, beta2 = {second}"
                 yield e.says(
@@ -286,7 +286,7 @@ def _stale_read(
         while path != e.path and at < uses:
             uses, early = _with_new_value(program, before, batch, path, new, at)
             move = np.asarray(leaves_by_path(early[0])[e.path], np.float64) - start
-            if e.explains(move) and np.abs(move - e.right).max() > e.allowed.max():
+            if e.explains(move) and np.abs(move - e.expected).max() > e.tolerance.max():
                 yield e.says(
                     "stale-read", f"its step is computed with {path} as already updated; read all before writing any."
                 )
@@ -316,12 +316,12 @@ def _with_new_value(
 def _momentum_and_factor(e: Evidence, state: Pytree) -> Iterator[Diagnosis]:
     """The step is the right one times a number, and a buffer of the state times another."""
     for path, buffer in leaves_by_path(state).items():
-        if buffer.shape != e.right.shape or buffer.size < 3 or not buffer.any() or buffer.dtype.kind != "f":
+        if buffer.shape != e.expected.shape or buffer.size < 3 or not buffer.any() or buffer.dtype.kind != "f":
             continue
-        columns = np.stack([e.right.ravel(), np.asarray(buffer, np.float64).ravel()], axis=1)
-        (times, share), *_ = np.linalg.lstsq(columns, e.came.ravel(), rcond=None)
-        prediction = (columns @ [times, share]).reshape(e.right.shape)
-        size, by_buffer = float(np.abs(e.right).max()), float(np.abs(share * buffer).max())
+        columns = np.stack([e.expected.ravel(), np.asarray(buffer, np.float64).ravel()], axis=1)
+        (times, share), *_ = np.linalg.lstsq(columns, e.actual.ravel(), rcond=None)
+        prediction = (columns @ [times, share]).reshape(e.expected.shape)
+        size, by_buffer = float(np.abs(e.expected).max()), float(np.abs(share * buffer).max())
         if by_buffer > 1e-3 * size and e.explains(prediction, max(1.0, abs(times)), fitted=2):
             yield e.says(
                 "momentum",
@@ -334,11 +334,11 @@ def _momentum_and_factor(e: Evidence, state: Pytree) -> Iterator[Diagnosis]:
 
 def _momentum(e: Evidence, state: Pytree) -> Iterator[Diagnosis]:
     """A multiple of a buffer of the state is added to the step."""
-    extra = e.came - e.right
+    extra = e.actual - e.expected
     for path, buffer in leaves_by_path(state).items():
         if buffer.shape == extra.shape and buffer.size > 1 and buffer.any() and buffer.dtype.kind == "f":
             c = float(np.vdot(buffer, extra) / np.vdot(buffer, buffer))
-            if e.explains(e.right + c * np.asarray(buffer, np.float64), fitted=1):
+            if e.explains(e.expected + c * np.asarray(buffer, np.float64), fitted=1):
                 yield e.says("momentum", f"{c:.4g} times state.{path} is added to its step once too often.", c)
                 return
 

@@ -1,7 +1,7 @@
-"""What may be wrong with a gradient, one function for each way.
+"""The possible causes of a wrong gradient, one function for each.
 
-Each yields a diagnosis if what came is, to rounding, what it would be if the cause were this one. So a name is
-never given for a mere likeness; the last ones describe what is wrong where nothing explains it.
+Each yields a diagnosis if the actual values are, to within rounding, those that its cause predicts. A similarity is not
+enough. The last functions describe what is wrong where no cause is known.
 """
 
 from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ from compare.judge.diagnosis.hypotheses.sums import (
 )
 from compare.judge.reports.verdict import Diagnosis
 
-# In order: what explains most by least comes first. The last ones describe rather than explain.
+# The simplest explanations come first. The last ones describe rather than explain.
 HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     triangle,
     zeros,
@@ -79,7 +79,7 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     missing_term,
     weighted_term_of_a_norm,
     another_array,
-    another_factor,  # later: where dy c belongs, dy itself has the factor x in the place of x c
+    another_factor,  # after another_array, because dy itself in the place of dy c would be explained by a factor
     broadcast,
     edited,
     other_number,
@@ -102,7 +102,7 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     factor_of_a_part,
 ]
 
-# Those that take the right values for the numbers that came, elsewhere or times something.
+# Hypotheses that explain the actual values by the expected ones, rearranged or multiplied.
 OF_RIGHT_VALUES = {
     constant_factor,
     common_factor,
@@ -117,7 +117,7 @@ OF_RIGHT_VALUES = {
     copied,
     misplaced,
 }
-# Those that look at which entries are wrong, of which there are none where a leaf is wrong as a whole only.
+# Hypotheses about which entries are wrong; there are none if a leaf is wrong as a whole only.
 OF_WRONG_ENTRIES = {
     zeros,
     other_mask,
@@ -131,5 +131,5 @@ OF_WRONG_ENTRIES = {
     few_entries,
     precision,
 }
-# Those that say something of pairs of real and imaginary parts.
+# Hypotheses that apply to complex numbers.
 OF_COMPLEX = {zeros, conjugated, constant_factor}

@@ -5,44 +5,44 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from compare.judge.diagnosis.evidence import SLACK, Evidence, in_words
+from compare.judge.diagnosis.evidence import MARGIN, Evidence, in_words
 from compare.judge.reports.verdict import Diagnosis
 
 
 def transpose(e: Evidence) -> Iterator[Diagnosis]:
-    if e.right.ndim < 2:
+    if e.expected.ndim < 2:
         return
-    for axes in list(permutations(range(e.right.ndim)))[1:]:
-        if e.explains(e.right.transpose(axes)):
+    for axes in list(permutations(range(e.expected.ndim)))[1:]:
+        if e.explains(e.expected.transpose(axes)):
             yield e.says("transpose", f"it is transposed: axes {axes} of what it should be.")
             return
-    turned = e.right.T.reshape(e.right.shape)
+    turned = e.expected.T.reshape(e.expected.shape)
     if e.explains(turned):
         yield e.says("transpose", "its entries are those of the transpose, reshaped: a reshape where a .T belongs.")
 
 
 def symmetric(e: Evidence) -> Iterator[Diagnosis]:
     """A matrix whose entries stand for two each, or for half of one, off the diagonal."""
-    if e.right.ndim < 2 or e.right.shape[-1] != e.right.shape[-2] or e.right.shape[-1] < 2:
+    if e.expected.ndim < 2 or e.expected.shape[-1] != e.expected.shape[-2] or e.expected.shape[-1] < 2:
         return
-    turned = np.swapaxes(e.right, -1, -2)
-    lower, upper = np.tril(e.right), np.triu(e.right)
-    diagonal = lower + upper - e.right
-    itself = (np.abs(e.right - turned) <= 2 * e.allowed).all()
+    turned = np.swapaxes(e.expected, -1, -2)
+    lower, upper = np.tril(e.expected), np.triu(e.expected)
+    diagonal = lower + upper - e.expected
+    itself = (np.abs(e.expected - turned) <= 2 * e.tolerance).all()
     pairs = "off its diagonal, as if each pair of entries of a symmetric parameter were one"
     ways = [
         *(
             (2 * half - diagonal, f"its {words} triangle holds what belongs to both, and the other is 0.")
             for half, words in ((lower, "lower"), (upper, "upper"))
         ),
-        (2 * e.right - diagonal, f"it is exactly twice too large {pairs} (2 G - diag G)."),
-        ((e.right + diagonal) / 2, "it is exactly half of what it should be off its diagonal ((G + diag G) / 2)."),
+        (2 * e.expected - diagonal, f"it is exactly twice too large {pairs} (2 G - diag G)."),
+        ((e.expected + diagonal) / 2, "it is exactly half of what it should be off its diagonal ((G + diag G) / 2)."),
     ]
     if not itself:
         ways += [
-            (e.right + turned, "its transpose is added to it (G + G^T): the other half is counted too."),
-            ((e.right + turned) / 2, "it is made symmetric ((G + G^T) / 2), and should not be."),
-            (e.right + turned - diagonal, f"its transpose is added to it {pairs} (G + G^T - diag G)."),
+            (e.expected + turned, "its transpose is added to it (G + G^T): the other half is counted too."),
+            ((e.expected + turned) / 2, "it is made symmetric ((G + G^T) / 2), and should not be."),
+            (e.expected + turned - diagonal, f"its transpose is added to it {pairs} (G + G^T - diag G)."),
         ]
     for prediction, message in ways:
         if e.explains(prediction, 2.0):
@@ -52,72 +52,74 @@ def symmetric(e: Evidence) -> Iterator[Diagnosis]:
 
 def triangle(e: Evidence) -> Iterator[Diagnosis]:
     """One triangle of a square matrix is there, and the other is 0; or the other should be 0, and is not."""
-    if e.right.ndim < 2 or e.right.shape[-1] != e.right.shape[-2] or e.right.shape[-1] < 2:
+    if e.expected.ndim < 2 or e.expected.shape[-1] != e.expected.shape[-2] or e.expected.shape[-1] < 2:
         return
-    lower, upper = np.tril(e.right), np.triu(e.right)
-    diagonal = lower + upper - e.right
+    lower, upper = np.tril(e.expected), np.triu(e.expected)
+    diagonal = lower + upper - e.expected
     for kept, gone, words in ((lower, upper - diagonal, "lower"), (upper, lower - diagonal, "upper")):
         other = "upper" if words == "lower" else "lower"
-        if np.count_nonzero(np.abs(gone) > e.allowed) > 1 and e.explains(kept):
+        if np.count_nonzero(np.abs(gone) > e.tolerance) > 1 and e.explains(kept):
             yield e.says("triangle", f"only its {words} triangle is there: it is 0 above or below the diagonal.")
             return
-        strictly = np.triu(np.ones(e.right.shape), 1) if words == "lower" else np.tril(np.ones(e.right.shape), -1)
+        strictly = np.triu(np.ones(e.expected.shape), 1) if words == "lower" else np.tril(np.ones(e.expected.shape), -1)
         if not gone.any() and (e.wrong <= (strictly > 0)).all() and e.wrong.sum() > 1:
             yield e.says("triangle", f"it is not 0 in the {other} triangle, where it should be; the rest is right.")
             return
 
 
 def shift(e: Evidence) -> Iterator[Diagnosis]:
-    for axis in range(e.right.ndim):
-        n = e.right.shape[axis]
+    for axis in range(e.expected.ndim):
+        n = e.expected.shape[axis]
         for k in [k for step in range(1, min(n, 9)) for k in (step, -step)]:
-            if e.explains(np.roll(e.right, k, axis)):
+            if e.explains(np.roll(e.expected, k, axis)):
                 yield e.says("shift", f"it is shifted by {k} along axis {axis} (np.roll of what it should be).")
                 return
-        if n > 1 and e.explains(np.flip(e.right, axis)):
+        if n > 1 and e.explains(np.flip(e.expected, axis)):
             yield e.says("permutation", f"axis {axis} is in reverse order.")
             return
 
 
 def permutation(e: Evidence) -> Iterator[Diagnosis]:
     """The same numbers in another order: whole rows along an axis, or single entries."""
-    for axis in range(e.right.ndim):
-        came = np.moveaxis(e.came, axis, 0).reshape(e.right.shape[axis], -1)
-        right = np.moveaxis(e.right, axis, 0).reshape(came.shape)
-        slack = SLACK * np.moveaxis(e.allowed, axis, 0).reshape(came.shape).max(axis=0)
+    for axis in range(e.expected.ndim):
+        came = np.moveaxis(e.actual, axis, 0).reshape(e.expected.shape[axis], -1)
+        right = np.moveaxis(e.expected, axis, 0).reshape(came.shape)
+        slack = MARGIN * np.moveaxis(e.tolerance, axis, 0).reshape(came.shape).max(axis=0)
         if len(right) > 512:
             continue
         match = [np.flatnonzero((np.abs(right - row) <= slack).all(axis=1)) for row in came]
         found = [int(m[0]) for m in match if len(m)]
         if len(found) == len(right) and found != sorted(found) == list(range(len(right))):
             moved = sum(i != j for i, j in enumerate(found))
-            if e.explains(np.take(e.right, found, axis), log_tried=moved * np.log(len(right))):
+            if e.explains(np.take(e.expected, found, axis), log_tried=moved * np.log(len(right))):
                 yield e.says("permutation", f"the entries along axis {axis} are in another order: {in_words(found)}.")
                 return
-    order, model = np.argsort(e.came, axis=None), np.argsort(e.right, axis=None)
-    prediction = np.empty(e.right.size)
-    prediction[order] = e.right.ravel()[model]
+    order, model = np.argsort(e.actual, axis=None), np.argsort(e.expected, axis=None)
+    prediction = np.empty(e.expected.size)
+    prediction[order] = e.expected.ravel()[model]
     moved = np.count_nonzero(e.wrong)
-    if e.right.size > 2 and e.explains(prediction.reshape(e.right.shape), log_tried=moved * np.log(e.right.size)):
+    if e.expected.size > 2 and e.explains(
+        prediction.reshape(e.expected.shape), log_tried=moved * np.log(e.expected.size)
+    ):
         yield e.says("permutation", "it holds the right numbers in the wrong places.")
 
 
 def copied(e: Evidence) -> Iterator[Diagnosis]:
     """Some rows, or whatever stands along another axis, hold what others should hold, and hold it rightly."""
-    for axis, n in enumerate(e.right.shape):
+    for axis, n in enumerate(e.expected.shape):
         came, right, allowed, wrong = (
-            np.moveaxis(a, axis, 0).reshape(n, -1) for a in (e.came, e.right, e.allowed, e.wrong)
+            np.moveaxis(a, axis, 0).reshape(n, -1) for a in (e.actual, e.expected, e.tolerance, e.wrong)
         )
         lines = np.flatnonzero(wrong.any(axis=1))
         if not 0 < len(lines) < n or n > 512 or not np.ptp(came, axis=0).any():
             continue  # of one value everywhere, `broadcast` speaks
-        slack = SLACK * allowed.max(axis=0)
+        slack = MARGIN * allowed.max(axis=0)
         source = [np.flatnonzero((np.abs(right - came[i]) <= slack).all(axis=1)) for i in lines]
         if not all(len(some) and right[some[0]].any() for some in source):
             continue
         index = np.arange(n)
         index[lines] = [some[0] for some in source]
-        if e.explains(np.take(e.right, index, axis), log_tried=len(lines) * np.log(n) + np.log(100)):
+        if e.explains(np.take(e.expected, index, axis), log_tried=len(lines) * np.log(n) + np.log(100)):
             pairs = [f"{i} what {index[i]} should" for i in lines.tolist()]
             listed = "; ".join(pairs[:3]) + ("; ..." if len(pairs) > 3 else "")
             yield e.says("copied", f"along axis {axis}, some hold what others should hold, too: {listed}.")
@@ -126,16 +128,16 @@ def copied(e: Evidence) -> Iterator[Diagnosis]:
 
 def misplaced(e: Evidence) -> Iterator[Diagnosis]:
     """Sums along some axes are right, and more than noise: what arrives is right, where it arrives is not."""
-    for count in range(1, e.right.ndim + 1):
-        for axes in combinations(range(e.right.ndim), count):
-            right = e.right.sum(axes)
-            sizes, slack = np.abs(e.right).sum(axes), SLACK * e.allowed.sum(axes)
+    for count in range(1, e.expected.ndim + 1):
+        for axes in combinations(range(e.expected.ndim), count):
+            right = e.expected.sum(axes)
+            sizes, slack = np.abs(e.expected).sum(axes), MARGIN * e.tolerance.sum(axes)
             # A sum that cancels, as along the features of a norm, is right for every such gradient.
             if right.size < 2 or not (np.abs(right) > 1e-9 * sizes + slack).all():
                 continue
             # Errors that had nothing to do with each other would not cancel.
             independent = np.sqrt(np.square(e.error).sum(axes))
-            if e.decides(e.came.sum(axes) - right, slack, independent):
+            if e.decides(e.actual.sum(axes) - right, slack, independent):
                 label = f"axis {axes[0]}" if count == 1 else f"axes {axes}"
                 yield e.says(
                     "misplaced", f"its sums along {label} are right: the right amounts go to wrong places there."

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compare.judge.diagnosis.evidence import SLACK, Evidence
+from compare.judge.diagnosis.evidence import MARGIN, Evidence
 from compare.judge.reports.verdict import Diagnosis
 from compare.judge.roundoff.whole import ALONE, SHORTEST
 
@@ -16,7 +16,7 @@ RANGE = 10.0
 
 def conjugated(e: Evidence) -> Iterator[Diagnosis]:
     """Of complex numbers, all imaginary parts have the other sign."""
-    if e.of_complex and e.explains(e.right * np.array([1.0, -1.0]), log_tried=1.0):
+    if e.of_complex and e.explains(e.expected * np.array([1.0, -1.0]), log_tried=1.0):
         yield e.says(
             "conjugated",
             "it is the complex conjugate of what it should be: JAX does not conjugate the output gradient, and PyTorch "
@@ -26,23 +26,23 @@ def conjugated(e: Evidence) -> Iterator[Diagnosis]:
 
 def constant_factor(e: Evidence) -> Iterator[Diagnosis]:
     """actual = c expected, for one number c. Zero is left to `zeros`."""
-    weight = np.where(e.right != 0, 1 / np.maximum(e.allowed, 1e-300), 0)  # exact entries count most
+    weight = np.where(e.expected != 0, 1 / np.maximum(e.tolerance, 1e-300), 0)  # exact entries count most
     weight = weight / weight.max(initial=1e-300)
-    bottom = float(np.sum((weight * e.right) ** 2))
-    c = float(np.sum(weight**2 * e.came * e.right)) / bottom if bottom > 0 else 0.0
+    bottom = float(np.sum((weight * e.expected) ** 2))
+    c = float(np.sum(weight**2 * e.actual * e.expected)) / bottom if bottom > 0 else 0.0
     if c == 0:
         return
     precision = precision_of_factor(e)
-    if abs(c + 1) <= max(1e-6, precision) and e.explains(-e.right, log_tried=1.0):
+    if abs(c + 1) <= max(1e-6, precision) and e.explains(-e.expected, log_tried=1.0):
         exactly = "exactly " if precision < 1e-4 else ""
         yield e.says("sign", f"the sign is wrong: it is {exactly}minus what it should be.", -1.0)
         return
     named = name_factor(c, e, precision)
-    if np.count_nonzero(e.right) == 1:
+    if np.count_nonzero(e.expected) == 1:
         # One number is always a multiple of another: only a known one is a cause.
-        if named is None or not e.explains(c * e.right, abs(c), log_tried=np.log(100)):
+        if named is None or not e.explains(c * e.expected, abs(c), log_tried=np.log(100)):
             return
-    elif not e.explains(c * e.right, abs(c), fitted=1):
+    elif not e.explains(c * e.expected, abs(c), fitted=1):
         return
     amount = factor_in_words(c, precision)
     known = f" ({amount} = {named})" if named and named != amount else ""
@@ -54,14 +54,14 @@ def common_factor(e: Evidence) -> Iterator[Diagnosis]:
 
     What it leaves is rounding, which may be as large as what it explains.
     """
-    found = e.common_factor() if e.right.size >= SHORTEST else None
+    found = e.common_factor() if e.expected.size >= SHORTEST else None
     if found is None:
         return
     c, error = found
-    left = e.came - c * e.right
-    if not abs(c - 1) > ALONE * error or not (np.abs(left) <= SLACK * max(1.0, abs(c)) * e.allowed).all():
+    left = e.actual - c * e.expected
+    if not abs(c - 1) > ALONE * error or not (np.abs(left) <= MARGIN * max(1.0, abs(c)) * e.tolerance).all():
         return
-    if not e.is_rounding(left, max(1.0, abs(c)) * e.allowed) or not _lines_are_alike(e, c):
+    if not e.is_rounding(left, max(1.0, abs(c)) * e.tolerance) or not _lines_are_alike(e, c):
         return
     precision = max(2 * error, 1e-12)
     amount, named = factor_in_words(c, precision), name_factor(c, e, precision)
@@ -72,10 +72,10 @@ def common_factor(e: Evidence) -> Iterator[Diagnosis]:
 
 def _lines_are_alike(e: Evidence, c: float) -> bool:
     """Whether each row, or whatever stands along another axis, has the common factor as well as it tells."""
-    for axis, n in enumerate(e.right.shape):
-        places = np.indices(e.right.shape, sparse=True)[axis]
+    for axis, n in enumerate(e.expected.shape):
+        places = np.indices(e.expected.shape, sparse=True)[axis]
         for line in range(n):
-            found = e.common_factor(np.broadcast_to(places == line, e.right.shape))
+            found = e.common_factor(np.broadcast_to(places == line, e.expected.shape))
             if found is not None and abs(found[0] - c) > max(ALONE * found[1], abs(c - 1) / 3):
                 return False
     return True
@@ -86,9 +86,9 @@ def factor_of_a_part(e: Evidence) -> Iterator[Diagnosis]:
     if e.departure is None or e.departure.axis is None or e.wrong.any() or not np.isfinite(e.departure.factor):
         return
     axis, line, c = e.departure.axis, e.departure.line, e.departure.factor
-    part = np.indices(e.right.shape)[axis] == line
-    left, error = e.came[part] - c * e.right[part], e.error[part]
-    if not e.is_rounding(left, e.allowed[part]) or not e.is_rounding(e.error[~part], e.allowed[~part]):
+    part = np.indices(e.expected.shape)[axis] == line
+    left, error = e.actual[part] - c * e.expected[part], e.error[part]
+    if not e.is_rounding(left, e.tolerance[part]) or not e.is_rounding(e.error[~part], e.tolerance[~part]):
         return
     if e.departs(~part):
         return
@@ -102,7 +102,7 @@ def factor_of_a_part(e: Evidence) -> Iterator[Diagnosis]:
 
 def precision_of_factor(e: Evidence) -> float:
     """How well these numbers tell a common factor: the more of them, the better, but for what they have in common."""
-    telling = np.abs(e.right) / np.maximum(e.allowed, 1e-300)
+    telling = np.abs(e.expected) / np.maximum(e.tolerance, 1e-300)
     most = max(float(telling.max(initial=0)), 1e-300)
     count = max(float(np.sum((telling / most) ** 2)), 1.0)  # of entries that tell
     share = float(telling.sum()) / most / count / most

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from compare.judge.diagnosis.edits import flipped, other_numbers, single_edits
-from compare.judge.diagnosis.evidence import SLACK, Evidence, in_places
+from compare.judge.diagnosis.evidence import MARGIN, Evidence, in_places
 from compare.judge.reports.verdict import Diagnosis
 
 # So many edits there are about: each might hit by chance.
@@ -19,8 +19,8 @@ def edited(e: Evidence) -> Iterator[Diagnosis]:
     if traced is None:
         return
     worst = np.unravel_index(np.argmax(np.abs(e.error)), e.error.shape)
-    near = 2 * SLACK * e.allowed[worst] + 1e-12 * abs(e.came[worst]) + 1e-3 * abs(e.error[worst])
-    rounding = float(np.linalg.norm(e.allowed))
+    near = 2 * MARGIN * e.tolerance[worst] + 1e-12 * abs(e.actual[worst]) + 1e-3 * abs(e.error[worst])
+    rounding = float(np.linalg.norm(e.tolerance))
     for edit in single_edits(traced):
         if traced.effort.left <= 0:
             return
@@ -28,12 +28,12 @@ def edited(e: Evidence) -> Iterator[Diagnosis]:
             prediction = traced.predicts(edit)
         except (ValueError, TypeError, IndexError, NotImplementedError):  # it makes no sense there
             continue
-        if prediction.shape != e.came.shape or not abs(prediction[worst] - e.came[worst]) <= near:
+        if prediction.shape != e.actual.shape or not abs(prediction[worst] - e.actual[worst]) <= near:
             continue
-        size = float(np.max(np.abs(prediction), initial=0) / max(np.max(np.abs(e.right), initial=0), 1e-300))
+        size = float(np.max(np.abs(prediction), initial=0) / max(np.max(np.abs(e.expected), initial=0), 1e-300))
         fits = e.explains(prediction, min(size, 1e3), log_tried=np.log(MOST_EDITS))
         if fits and traced.is_controlled(edit, prediction) and traced.holds_elsewhere(edit, rounding):
-            masked = edit.kind == "missing-mask" and not e.right[e.wrong].any() and not e.wrong.all()
+            masked = edit.kind == "missing-mask" and not e.expected[e.wrong].any() and not e.wrong.all()
             zero = f" It should be 0 {in_places(e.wrong)}, and is not." if masked else ""
             yield e.says(edit.kind, f"{edit.words}{edit.where}.{zero}")
             return
@@ -55,13 +55,13 @@ def other_mask(e: Evidence) -> Iterator[Diagnosis]:
 
 def other_number(e: Evidence) -> Iterator[Diagnosis]:
     """A number that something is multiplied or divided by is another: one number is fitted, all entries tell."""
-    traced = e.traced() if e.traced is not None and e.right.size > 1 else None
+    traced = e.traced() if e.traced is not None and e.expected.size > 1 else None
     if traced is None:
         return
-    rounding = float(np.linalg.norm(e.allowed))
+    rounding = float(np.linalg.norm(e.tolerance))
     for _, without, times in other_numbers(traced):
-        part = e.right - traced.predicts(without)
-        if not np.isfinite(part).all() or not np.linalg.norm(part) > np.linalg.norm(e.allowed):
+        part = e.expected - traced.predicts(without)
+        if not np.isfinite(part).all() or not np.linalg.norm(part) > np.linalg.norm(e.tolerance):
             continue
         share = 1 + float(np.vdot(part, e.error) / np.vdot(part, part))
         edit = times(share)

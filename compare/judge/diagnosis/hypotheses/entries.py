@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compare.judge.diagnosis.evidence import CHANCE, SLACK, Evidence, in_places, in_words
+from compare.judge.diagnosis.evidence import CHANCE, MARGIN, Evidence, in_places, in_words
 from compare.judge.reports.verdict import Diagnosis
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import DEVIATIONS
@@ -17,12 +17,12 @@ ONE_SIZE = 0.01
 
 def zeros(e: Evidence) -> Iterator[Diagnosis]:
     wrong = e.wrong
-    if not e.right.any() and e.came.any() and e.right.size > 1:
+    if not e.expected.any() and e.actual.any() and e.expected.size > 1:
         yield e.says("zeros", "the reference is zero everywhere: does the JAX side stop this gradient?")
         return
-    if (e.came[wrong] != 0).any():
+    if (e.actual[wrong] != 0).any():
         return
-    if wrong.sum() == np.count_nonzero(e.right):
+    if wrong.sum() == np.count_nonzero(e.expected):
         yield e.says("zeros", "it is zero everywhere: no gradient arrives.")
         return
     where = in_places(wrong)
@@ -33,7 +33,7 @@ def zeros(e: Evidence) -> Iterator[Diagnosis]:
             ("below", values[wrong], values[~wrong]),
             ("above", -values[wrong], -values[~wrong]),
         ):
-            nonzero = outside[(e.came[~wrong] != 0)]
+            nonzero = outside[(e.actual[~wrong] != 0)]
             if nonzero.size and inside.max() <= nonzero.min():
                 edge = (inside.max() + nonzero.min()) / 2 * (1 if side == "below" else -1)
                 yield e.says("zeros", f"it is zero where {name} is {side} about {edge:.3g}: a mask cuts it off.")
@@ -57,11 +57,11 @@ def lost_repeats(e: Evidence) -> Iterator[Diagnosis]:
             )
             return
     for name, ids in e.ids.items():
-        if not e.right.ndim or ids.size == 0 or ids.min() < 0 or ids.max() >= len(e.right):
+        if not e.expected.ndim or ids.size == 0 or ids.min() < 0 or ids.max() >= len(e.expected):
             continue
-        counts = np.bincount(ids.ravel(), minlength=len(e.right)).astype(float)
-        each = counts.reshape(-1, *[1] * (e.right.ndim - 1))
-        if counts.max() > 1 and e.explains(e.right / np.maximum(each, 1)):
+        counts = np.bincount(ids.ravel(), minlength=len(e.expected)).astype(float)
+        each = counts.reshape(-1, *[1] * (e.expected.ndim - 1))
+        if counts.max() > 1 and e.explains(e.expected / np.maximum(each, 1)):
             yield e.says(
                 "averaged-repeats",
                 f"every row is divided by how often {name} names it: contributions are averaged, and should add up.",
@@ -71,9 +71,11 @@ def lost_repeats(e: Evidence) -> Iterator[Diagnosis]:
 
 def masked(e: Evidence) -> Iterator[Diagnosis]:
     """Whole rows, or whatever stands along another axis, should be 0 and are not: padding, say."""
-    for axis in range(e.right.ndim):
-        others = tuple(i for i in range(e.right.ndim) if i != axis)
-        lines, wrong = (~e.right.any(axis=others), e.wrong.any(axis=others)) if others else (e.right == 0, e.wrong)
+    for axis in range(e.expected.ndim):
+        others = tuple(i for i in range(e.expected.ndim) if i != axis)
+        lines, wrong = (
+            (~e.expected.any(axis=others), e.wrong.any(axis=others)) if others else (e.expected == 0, e.wrong)
+        )
         if not (wrong.any() and (wrong <= lines).all() and lines.mean() <= 0.9 and e.wrong.sum() > 1):
             continue
         at = np.flatnonzero(wrong)
@@ -96,16 +98,16 @@ def overwritten(e: Evidence) -> Iterator[Diagnosis]:
     wrong = e.wrong
     if wrong.sum() < 2:
         return  # one number, such as 1, is found in many an array
-    if (np.abs(e.right[wrong]) <= e.allowed[wrong]).any() or len(np.unique(e.came[wrong])) < wrong.sum():
+    if (np.abs(e.expected[wrong]) <= e.tolerance[wrong]).any() or len(np.unique(e.actual[wrong])) < wrong.sum():
         return  # a sum over nothing is 0, and a limit that many entries share is a clip
     for name, terms in e.known.items():
         if terms.size < 2:
             continue
         ordered = np.sort(terms, axis=None)
-        after = np.searchsorted(ordered, e.came[wrong]).clip(1, terms.size - 1)
-        nearest = np.minimum(*(np.abs(ordered[i] - e.came[wrong]) for i in (after - 1, after)))
-        tolerance = SLACK * e.allowed[wrong]
-        if (nearest <= tolerance).all() and _hardly_by_chance(e.came[wrong], tolerance, ordered, len(e.known)):
+        after = np.searchsorted(ordered, e.actual[wrong]).clip(1, terms.size - 1)
+        nearest = np.minimum(*(np.abs(ordered[i] - e.actual[wrong]) for i in (after - 1, after)))
+        tolerance = MARGIN * e.tolerance[wrong]
+        if (nearest <= tolerance).all() and _hardly_by_chance(e.actual[wrong], tolerance, ordered, len(e.known)):
             yield e.says(
                 "lost-repeats",
                 f"each of its {int(wrong.sum())} wrong entries is a single entry of {name}: contributions overwrite "
@@ -134,13 +136,13 @@ def ties(e: Evidence) -> Iterator[Diagnosis]:
     wrong = np.flatnonzero(e.wrong)
     candidates = ({} if e.parameter is None else {"its value": e.parameter}) | e.thresholds
     for name, values in candidates.items():
-        if values.shape != e.right.shape or len(wrong) < 1:
+        if values.shape != e.expected.shape or len(wrong) < 1:
             continue
         _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
         group = group.ravel()
         if (counts[group[wrong]] < 2).any():
             continue
-        came, right = e.came.ravel(), e.right.ravel()
+        came, right = e.actual.ravel(), e.expected.ravel()
         prediction, ways = right.copy(), 1
         for i in wrong:
             mates = np.flatnonzero(group == group[i])
@@ -149,7 +151,7 @@ def ties(e: Evidence) -> Iterator[Diagnosis]:
             options = np.array([*right[mates[mates != i]], *shares])
             prediction[i] = options[np.argmin(np.abs(options - came[i]))]
             ways = max(ways, len(options))
-        if e.explains(prediction.reshape(e.right.shape), log_tried=np.log(100) + len(wrong) * np.log(ways)):
+        if e.explains(prediction.reshape(e.expected.shape), log_tried=np.log(100) + len(wrong) * np.log(ways)):
             yield e.says(
                 "ties", f"where {name} occurs more than once, each gets the gradient of another, or a share of it."
             )
@@ -158,29 +160,29 @@ def ties(e: Evidence) -> Iterator[Diagnosis]:
 
 def clipping(e: Evidence) -> Iterator[Diagnosis]:
     wrong = e.wrong
-    sizes = np.abs(e.came[wrong])
+    sizes = np.abs(e.actual[wrong])
     if (
         sizes.size
         and sizes.min() < 0.5 * sizes.max()
         and np.ptp(large := sizes[sizes > 0.5 * sizes.max()]) < 1e-5 * large[0]
     ):
         # A probability clipped away from both 0 and 1 leaves entries near 0 and near 1: the small ones tell.
-        wrong = wrong & (np.abs(e.came) < 0.5 * sizes.max())
-        sizes = np.abs(e.came[wrong])
+        wrong = wrong & (np.abs(e.actual) < 0.5 * sizes.max())
+        sizes = np.abs(e.actual[wrong])
     if not sizes.size or not sizes.all():
         return
-    rounding = float(e.allowed[wrong].min()) / DEVIATIONS  # where they are what is left of 1
+    rounding = float(e.tolerance[wrong].min()) / DEVIATIONS  # where they are what is left of 1
     limit = float(sizes.max())
     equal = 1e-5 * limit + rounding
     if np.ptp(sizes) > equal or not (
         sizes.size < 3 or e.decides(sizes - sizes.mean(), np.full(sizes.shape, equal), e.error[wrong], fitted=1)
     ):
         return
-    expected = np.abs(e.right[wrong])
+    expected = np.abs(e.expected[wrong])
     if np.ptp(expected) < ONE_SIZE * expected.max():
         return  # they are of one size, as Adam's first step is: no clip makes what came so
-    cut = (expected > limit) & (np.sign(e.came[wrong]) == np.sign(e.right[wrong]))
-    if sizes.size > 1 and cut.all() and (np.abs(e.came) <= limit * (1 + 1e-9)).all():
+    cut = (expected > limit) & (np.sign(e.actual[wrong]) == np.sign(e.expected[wrong]))
+    if sizes.size > 1 and cut.all() and (np.abs(e.actual) <= limit * (1 + 1e-9)).all():
         yield e.says("clipping", f"it is clipped at ±{limit:.6g}: entries beyond that are cut off.", limit)
         return
     if not (expected < limit).all():
@@ -207,17 +209,17 @@ def precision(e: Evidence) -> Iterator[Diagnosis]:
         return
     for narrow in (np.float16, np.float32):
         eps = float(np.finfo(narrow).eps)
-        if 2 * unit_roundoff(e.dtype) >= eps or not np.array_equal(e.came, e.came.astype(narrow)):
+        if 2 * unit_roundoff(e.dtype) >= eps or not np.array_equal(e.actual, e.actual.astype(narrow)):
             continue
         # Round numbers are numbers of every type: those that are expected must not be.
-        telling = e.wrong & (e.right != e.right.astype(narrow))
-        if telling.any() and (np.abs(e.error) <= eps * np.abs(e.right) + e.allowed).all():
+        telling = e.wrong & (e.expected != e.expected.astype(narrow))
+        if telling.any() and (np.abs(e.error) <= eps * np.abs(e.expected) + e.tolerance).all():
             name = np.dtype(narrow).name
             yield e.says("precision", f"its values are {name} numbers stored as {e.dtype}: a cast or a {name} buffer.")
             return
-    if e.dtype != np.float64 or e.right.size < 2 or e.errors_nearby is None:
+    if e.dtype != np.float64 or e.expected.size < 2 or e.errors_nearby is None:
         return
-    unit = e.allowed / DEVIATIONS * 2.0**29  # the standard deviation of float32's rounding
+    unit = e.tolerance / DEVIATIONS * 2.0**29  # the standard deviation of float32's rounding
     sizes = np.abs(e.error) / np.maximum(unit, 1e-300)
     if not (sizes <= DEVIATIONS).all() or np.sqrt(np.mean(np.square(sizes))) < 1 / 32 or (~e.wrong).mean() > 0.5:
         return
@@ -245,13 +247,13 @@ def few_entries(e: Evidence) -> Iterator[Diagnosis]:
         return  # the others are wrong alike, and only within what is rounding for each of them
     index = tuple(int(i) for i in np.argwhere(wrong)[0])
     place = f"[{', '.join(map(str, index))}]"
-    right, came = float(e.right[index]), float(e.came[index])
+    right, came = float(e.expected[index]), float(e.actual[index])
     if count == 1:
         times = f", {came / right:.12g} times what it should be" if right else ""
         yield e.says("single-entry", f"one entry of {wrong.size} is wrong: {place} is {came:.9g}{times}.")
     else:
         # Nor may the others be wrong in other ways, within what is rounding for each of them.
-        if not e.is_rounding(e.error[~wrong], e.allowed[~wrong]):
+        if not e.is_rounding(e.error[~wrong], e.tolerance[~wrong]):
             return
         where = in_places(wrong)
         place = f", {where}" if where.startswith("at") else f", the first at {place}"

@@ -6,17 +6,17 @@ from itertools import permutations
 import numpy as np
 from scipy.special import gammaln
 
-from compare.judge.diagnosis.evidence import CHANCE, SLACK, Evidence
+from compare.judge.diagnosis.evidence import CHANCE, MARGIN, Evidence
 from compare.judge.reports.verdict import Diagnosis
 
 
 def elementwise_factor(e: Evidence) -> Iterator[Diagnosis]:
     """An elementwise factor that is missing or stands twice."""
-    same = {name: f for name, f in e.factors.items() if f.shape == e.right.shape and np.ptp(f) > 0}
-    spread = {name: f for name, f in e.known.items() if _spreads(f, e.right)}
+    same = {name: f for name, f in e.factors.items() if f.shape == e.expected.shape and np.ptp(f) > 0}
+    spread = {name: f for name, f in e.known.items() if _spreads(f, e.expected)}
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for name, f in same.items():
-            if e.explains(e.right * f):
+            if e.explains(e.expected * f):
                 yield e.says("extra-factor", f"it is multiplied by {name} once too often.")
                 return
         for name, f in (same | spread).items():
@@ -27,7 +27,7 @@ def elementwise_factor(e: Evidence) -> Iterator[Diagnosis]:
 
 def another_factor(e: Evidence) -> Iterator[Diagnosis]:
     """An elementwise factor that is another than it should be."""
-    same = {name: f for name, f in e.factors.items() if f.shape == e.right.shape and np.ptp(f) > 0}
+    same = {name: f for name, f in e.factors.items() if f.shape == e.expected.shape and np.ptp(f) > 0}
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for name, other in _fitting_pairs(e, same):
             if _explains_quotient(e, same[name], same[other]):
@@ -40,8 +40,8 @@ def along_another_axis(e: Evidence) -> Iterator[Diagnosis]:
     for name, w in e.known.items():
         if w.ndim != 1 or w.size < 2:
             continue
-        axes = [axis for axis, n in enumerate(e.right.shape) if n == w.size]
-        shapes = {axis: [w.size if i == axis else 1 for i in range(e.right.ndim)] for axis in axes}
+        axes = [axis for axis, n in enumerate(e.expected.shape) if n == w.size]
+        shapes = {axis: [w.size if i == axis else 1 for i in range(e.expected.ndim)] for axis in axes}
         for one, other in permutations(axes, 2):
             if _explains_quotient(e, w.reshape(shapes[one]), w.reshape(shapes[other])):
                 yield e.says("wrong-axis", f"{name} multiplies it along axis {other}, and should along axis {one}.")
@@ -53,11 +53,11 @@ def _fitting_pairs(e: Evidence, factors: dict[str, np.ndarray]) -> list[tuple[st
     if not factors:
         return []
     names = list(factors)
-    at = np.unravel_index(np.argmax(np.abs(e.came - e.right)), e.right.shape)
+    at = np.unravel_index(np.argmax(np.abs(e.actual - e.expected)), e.expected.shape)
     values = np.array([f[at] for f in factors.values()])
-    came, right, allowed = e.came[at], e.right[at], e.allowed[at]
+    came, right, allowed = e.actual[at], e.expected[at], e.tolerance[at]
     f, g = values[:, None], values
-    fits = np.abs(came * f - right * g) <= SLACK * (allowed * (np.abs(g) + 1) + 1e-14 * np.abs(came * f))
+    fits = np.abs(came * f - right * g) <= MARGIN * (allowed * (np.abs(g) + 1) + 1e-14 * np.abs(came * f))
     return [(names[i], names[j]) for i, j in np.argwhere(fits) if i != j]
 
 
@@ -71,26 +71,26 @@ def missing_mask(e: Evidence) -> Iterator[Diagnosis]:
     """It is right but where a mask is 0, and not 0 there."""
     for name, f in e.factors.items():
         zero = f == 0
-        if f.shape != e.right.shape or not np.array_equal(zero, e.wrong) or not zero.any() or e.right[zero].any():
+        if f.shape != e.expected.shape or not np.array_equal(zero, e.wrong) or not zero.any() or e.expected[zero].any():
             continue
         # So many places could have been chosen in as many ways; and where the mask is 1, something comes back.
         count, of = int(zero.sum()), zero.size
         ways = gammaln(of + 1) - gammaln(count + 1) - gammaln(of - count + 1)
-        if ways - np.log(len(e.factors)) > -np.log(CHANCE) and np.count_nonzero(e.right[~zero]) > 0.5 * (of - count):
+        if ways - np.log(len(e.factors)) > -np.log(CHANCE) and np.count_nonzero(e.expected[~zero]) > 0.5 * (of - count):
             yield e.says("missing-factor", f"it is not 0 where {name} is: that factor is missing.")
             return
 
 
 def line_factors(e: Evidence) -> Iterator[Diagnosis]:
     """Every row, or whatever stands along another axis, has a factor of its own."""
-    for axis in range(e.right.ndim):
-        n = e.right.shape[axis]
-        came, right, allowed = (np.moveaxis(a, axis, 0).reshape(n, -1) for a in (e.came, e.right, e.allowed))
+    for axis in range(e.expected.ndim):
+        n = e.expected.shape[axis]
+        came, right, allowed = (np.moveaxis(a, axis, 0).reshape(n, -1) for a in (e.actual, e.expected, e.tolerance))
         telling = (right**2).sum(axis=1)
         if n < 2 or right.shape[1] < 2 or not telling.all():
             continue
         factors = (came * right).sum(axis=1) / telling
-        tolerance = SLACK * allowed * np.maximum(1, np.abs(factors))[:, None] + 1e-14 * np.abs(came)
+        tolerance = MARGIN * allowed * np.maximum(1, np.abs(factors))[:, None] + 1e-14 * np.abs(came)
         if not e.decides(came - factors[:, None] * right, tolerance, came - right, fitted=n):
             continue
         for name, known in e.known.items():
@@ -111,17 +111,17 @@ def line_factors(e: Evidence) -> Iterator[Diagnosis]:
 
 def _explains_quotient(e: Evidence, f: np.ndarray, g: np.ndarray) -> bool:
     """came = right g / f, checked as came f = right g so that zeros of f do no harm."""
-    allowed = SLACK * (e.allowed * (np.abs(g) + 1) + 1e-14 * np.abs(e.came * f))
-    return e.decides(e.came * f - e.right * g, allowed, e.error * f)
+    allowed = MARGIN * (e.tolerance * (np.abs(g) + 1) + 1e-14 * np.abs(e.actual * f))
+    return e.decides(e.actual * f - e.expected * g, allowed, e.error * f)
 
 
 def weight_decay(e: Evidence) -> Iterator[Diagnosis]:
     p = e.parameter
-    if p is None or not p.any() or p.shape != e.right.shape or p.size < 2:
+    if p is None or not p.any() or p.shape != e.expected.shape or p.size < 2:
         return
-    extra = e.came - e.right
+    extra = e.actual - e.expected
     decay = float(np.vdot(p, extra) / np.vdot(p, p))
-    if decay and e.explains(e.right + decay * p, fitted=1):
+    if decay and e.explains(e.expected + decay * p, fitted=1):
         yield e.says("weight-decay", f"{decay:.6g} times the parameter is added to it: weight decay.", decay)
 
 

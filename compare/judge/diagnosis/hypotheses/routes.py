@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
-from compare.judge.diagnosis.evidence import SLACK, Evidence
+from compare.judge.diagnosis.evidence import MARGIN, Evidence
 from compare.judge.diagnosis.hypotheses.constants import factor_in_words, name_factor
 from compare.judge.diagnosis.predictions import UNNAMED, Term
 from compare.judge.reports.verdict import Diagnosis
@@ -16,7 +16,7 @@ def missing_path(e: Evidence) -> Iterator[Diagnosis]:
     parts = _telling_parts(e)
     for count in (1, 2):
         for names in combinations(parts, count):
-            rest = e.right - sum(parts[name] for name in names)
+            rest = e.expected - sum(parts[name] for name in names)
             if e.explains(rest):
                 what = "it is" if count == 1 else "they are"
                 yield e.says(
@@ -29,15 +29,15 @@ def missing_path(e: Evidence) -> Iterator[Diagnosis]:
 
 def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
     """What comes back through one marked value counts more or less than once."""
-    if e.right.size < 2:
+    if e.expected.size < 2:
         return  # for one number, any path would do
     for name, part in _telling_parts(e).items():
-        if (np.abs(part - e.right) <= e.allowed).all():
+        if (np.abs(part - e.expected) <= e.tolerance).all():
             continue  # all of it comes back through this one: a factor on that is one on the whole
-        times = 1 + float(np.vdot(part, e.came - e.right) / np.vdot(part, part))
+        times = 1 + float(np.vdot(part, e.actual - e.expected) / np.vdot(part, part))
         times = round(times) if abs(times - round(times)) < 1e-9 else times
-        if times != 1 and e.explains(e.right + (times - 1) * part, abs(times), fitted=1):
-            precision = float(np.clip(e.allowed.max() / np.abs(part).max(), 1e-12, 1.0))
+        if times != 1 and e.explains(e.expected + (times - 1) * part, abs(times), fitted=1):
+            precision = float(np.clip(e.tolerance.max() / np.abs(part).max(), 1e-12, 1.0))
             amount, named = factor_in_words(times, precision), name_factor(times, e, precision)
             known = f" ({amount} = {named})" if named and named != amount else ""
             yield e.says(
@@ -50,13 +50,13 @@ def missing_term(e: Evidence) -> Iterator[Diagnosis]:
     """Of what comes back by several ways and is added up, one or two terms are missing."""
     telling = [term for term in e.terms.values() if _is_telling(term.part, e)]
     for term in telling:
-        if term.instead is not None and e.explains(e.right - term.part):
+        if term.instead is not None and e.explains(e.expected - term.part):
             yield e.says("wrong-factor", f"the factor is {term.instead}.")
             return
     telling = [term for term in telling if term.instead is None]
     for count in (1, 2):
         for some in combinations(telling, count):
-            if e.explains(e.right - sum(term.part for term in some)):
+            if e.explains(e.expected - sum(term.part for term in some)):
                 words = list(dict.fromkeys(term.words for term in some))
                 if len(words) < count:
                     words = ["two of the terms" if words == [UNNAMED] else f"two terms, each {words[0]},"]
@@ -81,15 +81,15 @@ def weighted_term(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def _weighted(e: Evidence, terms: list[Term]) -> Iterator[Diagnosis]:
-    if e.right.size < 2:
+    if e.expected.size < 2:
         return  # for one number, any term would do
     telling = [term for term in terms if _is_telling(term.part, e) and term.instead is None]
     for term in telling:
         if sum(np.allclose(term.part, other.part, rtol=1e-9, atol=0) for other in telling) > 1:
             continue  # of two that are equal, as those of x * x, neither is one by itself
         times = 1 + float(np.vdot(term.part, e.error) / np.vdot(term.part, term.part))
-        if e.explains(e.right + (times - 1) * term.part, abs(times), fitted=1):
-            precision = float(np.clip(e.allowed.max() / np.abs(term.part).max(), 1e-12, 1.0))
+        if e.explains(e.expected + (times - 1) * term.part, abs(times), fitted=1):
+            precision = float(np.clip(e.tolerance.max() / np.abs(term.part).max(), 1e-12, 1.0))
             amount = factor_in_words(times, precision)
             yield e.says(
                 "term",
@@ -105,12 +105,12 @@ def _telling_parts(e: Evidence) -> dict[str, np.ndarray]:
 
 
 def _is_telling(part: np.ndarray, e: Evidence) -> bool:
-    return bool(np.linalg.norm(part) > np.linalg.norm(e.allowed))
+    return bool(np.linalg.norm(part) > np.linalg.norm(e.tolerance))
 
 
 def another_array(e: Evidence) -> Iterator[Diagnosis]:
     """It is a known array, unchanged: what should become of it is missing."""
-    if e.right.size < 2:
+    if e.expected.size < 2:
         return
     if e.parameter is not None and e.parameter.any() and e.explains(e.parameter):
         yield e.says("other-quantity", "it is the value that the gradient is for, not a gradient.")
@@ -122,19 +122,19 @@ def another_array(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def _of_its_shape(e: Evidence) -> dict[str, np.ndarray]:
-    return {name: value for name, value in e.known.items() if value.shape == e.right.shape and np.ptp(value) > 0}
+    return {name: value for name, value in e.known.items() if value.shape == e.expected.shape and np.ptp(value) > 0}
 
 
 def another_quantity(e: Evidence) -> Iterator[Diagnosis]:
     """It is a known array multiplied by a known factor, or one summed."""
-    if e.right.size < 2:
+    if e.expected.size < 2:
         return
     same = _of_its_shape(e)
-    some = np.linspace(0, e.right.size - 1, min(e.right.size, 64)).astype(
+    some = np.linspace(0, e.expected.size - 1, min(e.expected.size, 64)).astype(
         int
     )  # there are many pairs, and few fit there
-    came, slack = e.came.ravel()[some], SLACK * e.allowed.ravel()[some] + 1e-14 * np.abs(e.came.ravel()[some])
-    factors = {name: f for name, f in e.factors.items() if f.shape == e.right.shape and np.ptp(f) > 0}
+    came, slack = e.actual.ravel()[some], MARGIN * e.tolerance.ravel()[some] + 1e-14 * np.abs(e.actual.ravel()[some])
+    factors = {name: f for name, f in e.factors.items() if f.shape == e.expected.shape and np.ptp(f) > 0}
     for name, value in same.items():
         for factor, f in factors.items():
             near = (np.abs(value.ravel()[some] * f.ravel()[some] - came) <= 2 * slack).all()
@@ -144,6 +144,6 @@ def another_quantity(e: Evidence) -> Iterator[Diagnosis]:
     for name, value in e.known.items():
         for axis in range(value.ndim):
             total = value.sum(axis)
-            if total.size == e.right.size and e.explains(total.reshape(e.right.shape)):
+            if total.size == e.expected.size and e.explains(total.reshape(e.expected.shape)):
                 yield e.says("other-quantity", f"it is the sum of {name} over axis {axis}, which is something else.")
                 return

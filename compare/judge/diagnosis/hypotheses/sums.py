@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 import numpy as np
 
-from compare.judge.diagnosis.evidence import SLACK, Evidence, in_words
+from compare.judge.diagnosis.evidence import MARGIN, Evidence, in_words
 from compare.judge.reports.verdict import Diagnosis
 
 
@@ -20,17 +20,17 @@ def missing_sum(e: Evidence) -> Iterator[Diagnosis]:
             one = terms
             for axis in axes:
                 one = np.take(one, [take], axis)
-            if e.explains(one.reshape(e.right.shape)):
+            if e.explains(one.reshape(e.expected.shape)):
                 yield e.says("missing-sum", f"it is the {place} entry of d{name} along {label}, not the sum over it.")
                 return
         short = terms
         for axis in axes:
             short = np.take(short, range(terms.shape[axis] - 1), axis)
-        if e.explains(short.sum(axes).reshape(e.right.shape)):
+        if e.explains(short.sum(axes).reshape(e.expected.shape)):
             yield e.says("missing-sum", f"the last entry of d{name} along {label} is left out of the sum.")
             return
-        total = np.full(e.right.shape, terms.sum())
-        if e.right.size > 1 and e.explains(total, terms.size / e.right.size):
+        total = np.full(e.expected.shape, terms.sum())
+        if e.expected.size > 1 and e.explains(total, terms.size / e.expected.size):
             message = f"every entry is the sum of d{name} over all axes; sum over {label} only, and keep the others."
             yield e.says("broadcast", message)
             return
@@ -41,7 +41,7 @@ def wrong_axis(e: Evidence) -> Iterator[Diagnosis]:
         right = _summed_axes(terms, e)
         for axis in set(range(terms.ndim)) - set(right) if right else ():
             total = terms.sum(axis)
-            if total.size == e.right.size and e.explains(total.reshape(e.right.shape)):
+            if total.size == e.expected.size and e.explains(total.reshape(e.expected.shape)):
                 label = right[0] if len(right) == 1 else right
                 yield e.says("missing-sum", f"d{name} is summed over axis {axis}, and should be over axis {label}.")
                 return
@@ -49,9 +49,9 @@ def wrong_axis(e: Evidence) -> Iterator[Diagnosis]:
 
 def _summed_axes(terms: np.ndarray, e: Evidence) -> tuple[int, ...]:
     for axes in [(0,), (1,), (0, 1), (0, 1, 2)]:
-        if terms.ndim > max(axes) and terms.sum(axes).size == e.right.size:
-            slack = SLACK * e.allowed.ravel()
-            if (np.abs(terms.sum(axes).ravel() - e.right.ravel()) <= slack).all():
+        if terms.ndim > max(axes) and terms.sum(axes).size == e.expected.size:
+            slack = MARGIN * e.tolerance.ravel()
+            if (np.abs(terms.sum(axes).ravel() - e.expected.ravel()) <= slack).all():
                 return axes
     return ()
 
@@ -60,8 +60,8 @@ def broadcast(e: Evidence) -> Iterator[Diagnosis]:
     """The sum or the mean of what belongs there, in the whole array or along an axis."""
     for axis, place in _of_one_value(e):
         for word, function in (("sum", np.sum), ("mean", np.mean)):
-            value = function(e.right, axis=axis, keepdims=True)
-            if e.explains(np.broadcast_to(value, e.right.shape), e.right.size):
+            value = function(e.expected, axis=axis, keepdims=True)
+            if e.explains(np.broadcast_to(value, e.expected.shape), e.expected.size):
                 yield e.says("broadcast", f"one value stands {place}: the {word} of what should be there.")
                 return
 
@@ -75,29 +75,29 @@ def one_value(e: Evidence) -> Iterator[Diagnosis]:
 
 def _of_one_value(e: Evidence) -> Iterator[tuple[int | None, str]]:
     """The axes along which one value stands where different ones belong, None for all together; and that in words."""
-    if e.right.size < 2 or not e.came.any():
+    if e.expected.size < 2 or not e.actual.any():
         return
-    axes = [None, *range(e.right.ndim)] if e.right.ndim > 1 else [None]
+    axes = [None, *range(e.expected.ndim)] if e.expected.ndim > 1 else [None]
     for axis in axes:
-        if axis is not None and e.right.shape[axis] < 2:
+        if axis is not None and e.expected.shape[axis] < 2:
             continue
-        if not (np.ptp(e.came, axis=axis) <= 4 * np.finfo(e.came.dtype).eps * np.abs(e.came).max()).all():
+        if not (np.ptp(e.actual, axis=axis) <= 4 * np.finfo(e.actual.dtype).eps * np.abs(e.actual).max()).all():
             continue
-        if (np.ptp(e.right, axis=axis) <= 2 * SLACK * e.allowed.max(axis=axis)).all():
+        if (np.ptp(e.expected, axis=axis) <= 2 * MARGIN * e.tolerance.max(axis=axis)).all():
             continue  # one value does belong there, if another one
         yield axis, "in every entry" if axis is None else f"all along axis {axis}"
 
 
 def broadcast_in_part(e: Evidence) -> Iterator[Diagnosis]:
     """Some rows, or whatever stands along another axis, are all alike: the sum or mean of what they should be."""
-    for axis, n in enumerate(e.right.shape):
-        others = tuple(i for i in range(e.right.ndim) if i != axis)
+    for axis, n in enumerate(e.expected.shape):
+        others = tuple(i for i in range(e.expected.ndim) if i != axis)
         lines = np.flatnonzero(e.wrong.any(axis=others)) if others else np.flatnonzero(e.wrong)
         if not 1 < len(lines) < n:
             continue
-        right = np.take(e.right, lines, axis)
+        right = np.take(e.expected, lines, axis)
         for word, function in (("sum", np.sum), ("mean", np.mean)):
-            prediction = e.right.copy()
+            prediction = e.expected.copy()
             part = (slice(None),) * axis + (lines,)
             prediction[part] = function(right, axis=axis, keepdims=True)
             if e.explains(prediction, len(lines)):
@@ -112,10 +112,10 @@ def accumulator(e: Evidence) -> Iterator[Diagnosis]:
         return
     value, count = e.accumulated
     rounding = 4 * float(jnp.finfo(e.dtype).eps) * np.abs(value)  # the terms may be added in another order
-    if e.decides(e.came - value, rounding, e.error, log_tried=np.log(10)):
+    if e.decides(e.actual - value, rounding, e.error, log_tried=np.log(10)):
         worst = np.unravel_index(np.argmax(np.abs(e.error)), e.error.shape)
         yield e.says(
             "accumulator",
-            f"its sum of {count} terms is formed in {e.dtype} and stops growing ({e.came[worst]:.6g}, where "
-            f"{e.right[worst]:.6g} is expected): add up in float32, and round once.",
+            f"its sum of {count} terms is formed in {e.dtype} and stops growing ({e.actual[worst]:.6g}, where "
+            f"{e.expected[worst]:.6g} is expected): add up in float32, and round once.",
         )

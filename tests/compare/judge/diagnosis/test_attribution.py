@@ -103,7 +103,7 @@ def test_gradients_by_other_names_are_one_sentence(form):
     names = ["W1", "W2", "b1"]
     others = ", ".join(map(form.format, names))
     assert report.sentence == (
-        f"DISAGREE: the gradients are called {others}: call them {', '.join(names)}, as the parameters."
+        f"DISAGREE: the gradients are called {others}: call them {', '.join(names)}, like the parameters."
     )
     assert len(report.diagnoses) == 1
     unlike = check_gradients(lambda p: (squares(p), {f"{k}x": 2 * v for k, v in p.items()}), squares, p)
@@ -166,7 +166,7 @@ def test_a_wrong_loss_with_the_gradients_of_the_right_one():
     report = check(changed(loss_too=lambda value: -value))
     assert report.wrong_side == "loss"
     assert report.diagnoses[0].kind == "sign"
-    assert any("it is the hand-written loss that is wrong" in note for note in report.notes)
+    assert any("so the hand-written loss is wrong" in note for note in report.notes)
 
 
 def test_neither_side_fits_its_loss():

@@ -144,7 +144,7 @@ def test_rows_that_have_factors_of_their_own_have_none_in_common(factors):
 
 def test_what_is_rounding_has_no_factor():
     e = in_16_bits(1.0)
-    assert not e.departs(np.ones(e.right.shape, bool))
+    assert not e.departs(np.ones(e.expected.shape, bool))
     assert diagnose(e) == []
 
 
