@@ -1,4 +1,4 @@
-"""Says whether gradients and training by hand agree with JAX's, where they first part, why, and who is wrong."""
+"""Compares hand-written gradients and training with JAX: whether they agree, where not, why, and which side is wrong."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Where two recorded runs first part."""
+"""Compares two recorded runs: the first tensor in which they differ by more than rounding."""
 
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -15,7 +15,7 @@ from compare.judge.roundoff.tolerance import norm
 
 @dataclass(frozen=True)
 class Parting:
-    """One tensor of two runs: how far apart they are, and how far a third run is, which differs by rounding."""
+    """One tensor of two runs: their relative difference, and that by which rounding explains it."""
 
     name: str
     shape: tuple[int, ...]
@@ -30,12 +30,12 @@ class Parting:
         return Verdict.AGREE if self.difference <= BEYOND * self.rounding else Verdict.DISAGREE
 
 
-BEYOND = 8.0  # times as far apart as rounding puts two runs
+BEYOND = 8.0  # the tolerance, in multiples of the difference that rounding makes
 
 
 @dataclass(frozen=True)
 class RunsReport:
-    """Two recorded runs: where they first part, in the order of the first one's file."""
+    """The comparison of two recorded runs, with a row for each tensor in the order of the first file."""
 
     rows: list[Parting]
     measured: bool
@@ -57,14 +57,16 @@ class RunsReport:
         times = row.difference / max(row.rounding, 1e-300)
         makes = "makes" if self.measured else "may make"
         what = row.message or f"a relative difference of {row.difference:.2g}, {times:.2g} times what rounding {makes}"
-        return f"DISAGREE: the runs first part at {row.name}: {what}."
+        return f"DISAGREE: the runs first differ at {row.name}: {what}."
 
     @property
     def notes(self) -> list[str]:
         if not self.left_out:
             return []
         entries = f"{self.left_out} {'entry' if self.left_out == 1 else 'entries'}"
-        return [f"{entries} of parameters were left out: their gradients are rounding, and so is where they move."]
+        return [
+            f"{entries} of parameters were left out: their gradients are rounding errors, and so are their updates."
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         return plain(
@@ -100,25 +102,25 @@ class RunsReport:
 def check_runs(
     first: dict[str, np.ndarray], second: dict[str, np.ndarray], twin: dict[str, np.ndarray] | None = None
 ) -> RunsReport:
-    """Where two recorded runs first part by more than rounding.
+    """Find the first tensor in which two recorded runs differ by more than rounding.
 
     Args:
         first: arrays by name, in the order in which they were computed.
         second: those of the run that is compared with it.
-        twin: a third recording, of the first program with its numbers moved by rounding (another order of summation,
-            another thread count): how far it is from the first is what rounding makes. Without one, rounding may make
-            64 units in the last place, growing with the square root of the tensor's place in the file.
+        twin: a second correct run of the first program, which differs by rounding only: with another order of
+            summation, or another number of threads. Its difference from the first is that of rounding. Without one, it
+            is estimated as 64 units in the last place times the square root of the tensor's place in the file.
 
     Returns:
         A report with a row for each tensor.
 
     Raises:
-        BadInput: a ValueError, if the first recording holds nothing.
+        BadInput: a ValueError, if the first recording has no arrays.
     """
     if not first:
         raise BadInput("the first recording holds no arrays.")
     rows: list[Parting] = []
-    noise: dict[Any, np.ndarray] = {}  # of each parameter, the entries whose gradients differ by a share of themselves
+    noise: dict[Any, np.ndarray] = {}  # for each parameter, the entries whose gradients are rounding errors
     left_out: dict[str, int] = {}
     for place, (name, one) in enumerate(first.items(), start=1):
         other = second.get(name)
@@ -145,8 +147,8 @@ def check_runs(
         words = "" if np.isfinite(apart) else "one of the runs is not finite there"
         rows.append(Parting(name, one.shape, apart, rounding, words))
         if part == "gradients" and rows[-1].verdict is Verdict.AGREE:
-            # There is only rounding in these entries, of which an optimizer that divides by the gradient's size makes a
-            # whole step. The bias of attention's keys, for example, has no gradient at all.
+            # These entries are rounding errors. An optimizer that divides by the size of the gradient turns them into
+            # whole steps. The bias of attention's keys, for example, has the exact gradient 0.
             noise[leaf, one.shape] = _differing(one, other, allowed) | (False if uncertain is None else uncertain)
     words = "the first run has no such tensor"
     rows += [Parting(name, a.shape, float("nan"), 0.0, words) for name, a in second.items() if name not in first]
@@ -154,7 +156,7 @@ def check_runs(
 
 
 def _differing(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
-    """The entries that differ by more than this share of them."""
+    """The entries whose relative difference is larger than `share`."""
     a, b = (np.asarray(values, np.float64) for values in (one, other))
     return np.abs(a - b) > share * np.maximum(np.abs(a), np.abs(b))
 

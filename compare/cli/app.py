@@ -37,17 +37,17 @@ def start(
     context: typer.Context,
     version: Annotated[
         bool,
-        typer.Option("--version", help="Say which version this is, and exit.", is_eager=True, callback=_say_version),
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_say_version),
     ] = False,
 ) -> None:
-    """Hand-derived backprop against JAX: do they agree, where do they part, how fast is each?
+    """Compare backprop that was derived by hand with JAX: whether they agree, where not, and how fast each is.
 
-    Start with `backproof verify`; `backproof check` judges code of your own, `backproof lesson` shows how it is
-    derived, `backproof bench` how fast each side is, `backproof museum` what goes wrong;
-    `backproof exercise` has you derive it yourself.
+    Start with `backproof verify`. `backproof check` checks code of your own, `backproof lesson` shows the derivation,
+    `backproof bench` measures the time of each side, `backproof museum` shows published bugs, and `backproof exercise`
+    lets you derive gradients yourself.
 
-    `backproof --install-completion` teaches the shell (bash, zsh, fish, PowerShell) to complete commands, options and
-    the names that options take, after TAB; `backproof --show-completion` prints what it would install.
+    `backproof --install-completion` installs completion of commands, options and their values for the shell (bash, zsh,
+    fish, PowerShell); `backproof --show-completion` prints what it would install.
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -58,8 +58,8 @@ for command in (verify, check, bench, lesson, museum, exercise):
 
 
 def main() -> None:
-    # When it ends, Python looks for cycles among all objects, those of JAX among them. That takes a third of a second,
-    # to free memory that the system frees in any case; of frozen objects, there is nothing to be looked for.
+    # At exit, Python collects cycles among all objects, those of JAX included. That takes a third of a second and frees
+    # memory that the system frees anyway. Frozen objects are left out.
     atexit.register(gc.freeze)
     try:
         app(prog_name="backproof")
@@ -70,17 +70,16 @@ def main() -> None:
 
 
 def _leave_at_once() -> None:
-    """After Ctrl-C only: where it met JAX in a compilation, to take JAX down in order ended in a segmentation fault.
+    """Exit without cleaning up, after Ctrl-C: if it interrupts a compilation, the cleanup of JAX ends in a crash.
 
-    Whatever has to be ended, such as processes, was ended by the commands. Python writes out what it holds in `stdout`
-    when it ends, and tells if that fails; here it is done before.
+    The commands have ended their processes by then. Python flushes `stdout` when it exits, so here it is flushed first.
     """
     try:
         for stream in (sys.stdout, sys.stderr):
-            if stream is not None:  # as it is if it was closed from the beginning
+            if stream is not None:  # a stream is None if it was closed from the beginning
                 stream.flush()
     except (OSError, ValueError):
-        return  # Python is to tell
+        return  # Python reports the error
     os._exit(INTERRUPTED)
 
 

@@ -17,14 +17,14 @@ def check(
         str,
         typer.Argument(
             metavar="FILE.py:NAME|RECORDING",
-            help="The function to be judged, or a recording of steps (.safetensors, .npz).",
+            help="The function to check, or a recording of steps (.safetensors, .npz).",
         ),
     ],
     reference: Annotated[
         str | None,
         typer.Argument(
             metavar="FILE.py:NAME|RECORDING",
-            help="The function in JAX that it is compared with: without one, its own loss. Or a second recording.",
+            help="The reference in JAX; without one, the function's own loss. For a recording: a second recording.",
         ),
     ] = None,
     backward: Annotated[
@@ -32,34 +32,37 @@ def check(
     ] = None,
     at: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="The inputs, an array file; without it, a function inputs() in the file."),
+        typer.Option(metavar="PATH", help="An array file with the inputs. Default: the function inputs() in the file."),
     ] = None,
-    loss: Annotated[str | None, typer.Option(metavar="FILE.py:NAME", help="Of a recording: the loss, in JAX.")] = None,
+    loss: Annotated[str | None, typer.Option(metavar="FILE.py:NAME", help="For a recording: the loss in JAX.")] = None,
     optimizer: Annotated[
         str | None,
-        typer.Option(metavar="NAME:OPTION=VALUE", help="Of a recording: its update rule, as adamw:lr=0.001."),
+        typer.Option(metavar="NAME:OPTION=VALUE", help="For a recording: its update rule, as in adamw:lr=0.001."),
     ] = None,
     twin: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Of two recordings: a third, which differs from the first by rounding."),
+        typer.Option(
+            metavar="PATH",
+            help="For two recordings: a second correct run of the first program, which differs by rounding.",
+        ),
     ] = None,
-    vjp: Annotated[bool, typer.Option("--vjp", help="Judge a forward and a backward function.")] = False,
-    jvp: Annotated[bool, typer.Option("--jvp", help="Judge a product with the Jacobian, (primals, tangents).")] = False,
-    hvp: Annotated[bool, typer.Option("--hvp", help="Judge a product with the Hessian, (parameters, vector).")] = False,
-    jacobian: Annotated[bool, typer.Option("--jacobian", help="Judge a Jacobian.")] = False,
-    hessian: Annotated[bool, typer.Option("--hessian", help="Judge a Hessian.")] = False,
-    dtype: Annotated[str | None, typer.Option(help="Convert floating-point inputs to this dtype first.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Lost digits and overflow are faults, too.")] = False,
-    seed: Annotated[int, typer.Option(help="For everything that is drawn at random.")] = 0,
+    vjp: Annotated[bool, typer.Option("--vjp", help="Check a forward and a backward function.")] = False,
+    jvp: Annotated[bool, typer.Option("--jvp", help="Check a product with the Jacobian, (primals, tangents).")] = False,
+    hvp: Annotated[bool, typer.Option("--hvp", help="Check a product with the Hessian, (parameters, vector).")] = False,
+    jacobian: Annotated[bool, typer.Option("--jacobian", help="Check a Jacobian.")] = False,
+    hessian: Annotated[bool, typer.Option("--hessian", help="Check a Hessian.")] = False,
+    dtype: Annotated[str | None, typer.Option(help="Convert floating-point inputs to this dtype.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Lost digits and overflow are errors as well.")] = False,
+    seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as a page.")] = None,
     junit: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as JUnit's XML.")] = None,
 ) -> None:
-    """Judge a derivative of your own, or steps that were recorded in any language.
+    """Check a derivative of your own, or training steps that were recorded in any language.
 
     `backproof check mine.py:by_hand mine.py:loss --at inputs.npz` compares (loss, gradients) with the gradient of a
-    loss in JAX; `backproof check run.safetensors --loss mine.py:loss` judges recorded steps; with two recordings, it
-    says where the runs first part.
+    loss in JAX. `backproof check run.safetensors --loss mine.py:loss` checks recorded steps. With two recordings, it
+    reports the first tensor in which the runs differ by more than rounding.
 
     Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
     """
@@ -78,23 +81,25 @@ def check(
             {"loss": loss, "optimizer": optimizer, "twin": twin}
             if not recording
             else {"backward": backward, "at": at, "dtype": dtype, **doors},
-            f"{what} is a recording" if recording else f"{what} is none: recordings end with {', '.join(RECORDINGS)}",
+            f"{what} is a recording"
+            if recording
+            else f"{what} is not one: recordings end with {', '.join(RECORDINGS)}",
             "functions" if recording else "recordings",
         )
         if len(chosen) > 1:
-            raise BadInput(f"--{chosen[0]} and --{chosen[1]} do not go together: choose one.")
+            raise BadInput(f"--{chosen[0]} and --{chosen[1]} exclude each other: choose one.")
         if dtype is not None and dtype not in ("float64", "float32", "float16", "bfloat16"):
             raise BadInput(f"--dtype must be float64, float32, float16 or bfloat16, got {dtype!r}.")
         with stage.loading():
-            import compare.judge.gradients  # noqa: F401  # what takes long
+            import compare.judge.gradients  # noqa: F401  # the imports that take long
         stage.say("checking", 0)
         try:
             if recording:
                 found = _recordings(what, reference, loss, optimizer, twin, strict, seed)
             else:
                 found = _functions(what, reference, backward, at, dtype, strict, seed, chosen)
-        except SystemExit as error:  # whose status would be taken for a verdict
-            raise BadInput(f"what was named called sys.exit({error.code!r}); it is not judged.") from None
+        except SystemExit as error:  # its status would look like that of a verdict
+            raise BadInput(f"the code under test called sys.exit({error.code!r}), so it was not checked.") from None
         except BadInput:
             raise
         except Exception as error:
@@ -128,14 +133,14 @@ def _refuse_what_would_be_ignored(options: dict[str, Any], why: str, whose: str)
 
 
 def _of_theirs(error: Exception, named: list[str | None]) -> str | None:
-    """What to say of an exception that the named files raised, or that their functions' results led to."""
+    """A sentence on an exception that the user's files raised or caused; None if it is our own."""
     files = {Path(name.rpartition(":")[0]).resolve() for name in named if name and ":" in name}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() in files]
     message = str(error).partition("\n")[0]
     if frames:
         where = f"{frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name}"
         return f"{where}: {type(error).__name__}: {message}"
-    return message if isinstance(error, TypeError) else None  # of what the functions return
+    return message if isinstance(error, TypeError) else None  # a TypeError is about what the functions return
 
 
 def _functions(
@@ -158,15 +163,15 @@ def _functions(
     options: dict[str, Any] = {"seed": seed, "strict": strict}
     door = chosen[0] if chosen else "gradients"
     if backward is not None and door != "vjp":
-        raise BadInput("--backward goes with --vjp, which judges a forward and a backward function.")
+        raise BadInput("--backward goes with --vjp, which checks a forward and a backward function.")
     if door == "vjp":
         if backward is None:
-            raise BadInput("--vjp needs the backward function, too: --backward FILE.py:NAME.")
+            raise BadInput("--vjp needs the backward function as well: --backward FILE.py:NAME.")
         return compare.check_vjp(by_hand, named_function(backward), against, *inputs, **options)
     if door == "gradients":
         return compare.check_gradients(by_hand, against, *inputs, **options)
     if against is None:
-        raise BadInput(f"--{door} needs a reference in JAX: write it after {what}.")
+        raise BadInput(f"--{door} needs a reference in JAX: name it after {what}.")
     checks = {"jvp": compare.check_jvp, "hvp": compare.check_hvp}
     checks |= {"jacobian": compare.check_jacobian, "hessian": compare.check_hessian}
     return checks[door](by_hand, against, *inputs, **options)
@@ -196,12 +201,12 @@ def _recordings(
         if loss is not None or optimizer is not None:
             option = "--loss" if loss is not None else "--optimizer"
             raise BadInput(
-                f"{option} judges one recording; with two, it is said where they part. Leave one of them out."
+                f"{option} is for one recording; two recordings are compared with each other. Leave one of them out."
             )
         return check_runs(arrays, read_arrays(Path(reference)), None if twin is None else read_arrays(twin))
     if twin is not None:
-        raise BadInput("--twin goes with two recordings: how far rounding puts the first from a run like it.")
+        raise BadInput("--twin goes with two recordings: it is a second correct run of the first program.")
     if loss is None:
-        raise BadInput(f"what is {what} compared with? Give --loss FILE.py:NAME, or a second recording.")
+        raise BadInput(f"{what} needs something to be compared with: give --loss FILE.py:NAME, or a second recording.")
     rule = None if optimizer is None else update_rule(optimizer)
     return check_recording(recorded_steps(arrays), named_function(loss), optimizer=rule, seed=seed, strict=strict)

@@ -44,14 +44,14 @@ def lesson(
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
     seed: Annotated[int, typer.Option(help="For the initial weights and made data.")] = 0,
 ) -> None:
-    """Teach the derivation of one network, step by step, with the numbers of a tiny run.
+    """Show the derivation of one network step by step, with the numbers of a short training run.
 
-    `backproof lesson --hidden 8 --activation relu --data mine.csv --html lesson.html` teaches another network on other
+    `backproof lesson --hidden 8 --activation relu --data mine.csv --html lesson.html` shows another network with other
     data.
 
-    Every step shows the line of `manual`, its formulas, which are made from that source, the line of `autodiff` that
-    makes it unnecessary, and what both compute. shallow goes on to second order: the same steps along a vector, for the
-    Hessian times it. The page is one file that needs no network: a slider moves through training.
+    Each step has the line of `manual`, its formulas, the line of `autodiff` that replaces it, and the values of both.
+    For shallow, the same steps follow for the product of the Hessian with a vector. The page is one file that works
+    offline, with a slider for the steps of training.
 
     Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
     """
@@ -64,7 +64,7 @@ def lesson(
             if path:
                 test(path)
         if dataset is not None and data is not None:
-            raise BadInput("--dataset and --data are one thing: give one of them.")
+            raise BadInput("--dataset and --data are the same option: give one of them.")
         options = {"dataset": dataset if data is None else str(data), "hidden": hidden, "activation": activation}
         options |= {"learning_rate": learning_rate, "iterations": iterations}
         given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}

@@ -14,17 +14,17 @@ def museum(
         str | None,
         typer.Argument(
             metavar="[NAME]",
-            help="One exhibit at length; all if left out.",
+            help="One exhibit in detail. Default: a table of all.",
             autocompletion=completion.among(completion.exhibits),
         ),
     ] = None,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
     html: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Write a page to look around in: one file, for any browser, offline."),
+        typer.Option(metavar="PATH", help="Write a page, one file that works offline in any browser."),
     ] = None,
 ) -> None:
-    """Show gradient bugs that were really shipped, and what the judge and the original check say of each.
+    """Show bugs in gradients that were published, with the report on each and the result of the original check.
 
     Exit status: 0 if every bug shown is caught and every corrected version agrees, 1 if not, 2 bad input or usage.
     """

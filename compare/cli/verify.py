@@ -64,7 +64,7 @@ def verify(
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Step size. Default: what suits the data.")] = None,
     scale: Annotated[float | None, typer.Option(help="For shallow: deviation of the initial weights, 0.1.")] = None,
-    seed: Annotated[int, typer.Option(help="For the initial weights, the split and made data.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of the initial weights, the split and generated data.")] = 0,
     dtype: Annotated[
         str,
         typer.Option(
@@ -78,14 +78,14 @@ def verify(
     ] = "cpu",
     devices: Annotated[
         int | None,
-        typer.Option(help="Divide every batch among this many devices, made from the CPU's cores if it is a CPU."),
+        typer.Option(help="Divide every batch among this many devices; on a CPU, its cores are divided into them."),
     ] = None,
     coordinator: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Of several processes: where process 0 is to be found.")
+        str | None, typer.Option(metavar="HOST:PORT", help="For several processes: the address of process 0.")
     ] = None,
-    process_id: Annotated[int, typer.Option(help="Which of them this one is, from 0.")] = 0,
-    num_processes: Annotated[int, typer.Option(help="How many there are.")] = 1,
-    join_timeout: Annotated[int, typer.Option(help="Seconds to wait for all of them.")] = 30,
+    process_id: Annotated[int, typer.Option(help="The number of this process, from 0.")] = 0,
+    num_processes: Annotated[int, typer.Option(help="The number of processes.")] = 1,
+    join_timeout: Annotated[int, typer.Option(help="Seconds to wait for all processes.")] = 30,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
     plot: Annotated[
         Path | None,

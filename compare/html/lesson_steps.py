@@ -170,9 +170,9 @@ def _judged(quantity: Quantity, live: Live) -> Iterator[Html | str]:
     yield live("span", lambda moment: _size(moment.numbers[quantity.label].largest_difference), class_="tiny")
     if first.verdict is None:
         return
-    yield "; rounding allows "
-    yield live("span", lambda moment: _size(moment.numbers[quantity.label].allowed), class_="tiny")
-    yield " where it is closest to its limit. " if count > 1 else ". "
+    yield "; tolerance "
+    yield live("span", lambda moment: _size(moment.numbers[quantity.label].tolerance), class_="tiny")
+    yield " at the entry that is closest to it. " if count > 1 else ". "
 
     def verdict(moment: Moment) -> str:
         found = moment.numbers[quantity.label].verdict

@@ -1,4 +1,4 @@
-"""A network as a lesson: its derivation step by step, the lines of source that do it, and the numbers of a tiny run."""
+"""Lessons on networks: the derivation step by step, with its lines of source and the numbers of a short run."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""Why backward: what JAX makes of the loss, beside the derivation, and what each direction costs.
+"""Why backward mode: the program that JAX derives from the loss, beside the derivation, and the cost of each mode.
 
-The gradient's program is run equation by equation on the live numbers, and an equation is matched with a step of the
-derivation where it computes the very numbers of that step, before training and after it: found, and not asserted.
+The gradient's program is evaluated equation by equation. An equation is matched with a step of the derivation if it
+computes the numbers of that step, both before and after training.
 
 Forward mode pushes one direction of the parameters through the network: one pass gives one entry of the gradient.
 Backward mode pulls the loss's one number back: one pass gives all entries. Operations are counted in the programs that

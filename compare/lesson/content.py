@@ -1,4 +1,4 @@
-"""What a lesson holds: steps, each with its lines of source, and numbers for every step at every recorded moment."""
+"""The content of a lesson: its steps with their lines of source, and their numbers at each recorded moment."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ ALL, SOME = 8, 5  # entries shown: all of a quantity, if it has no more than tha
 
 @dataclass(frozen=True)
 class Quantity:
-    """A value on the way, or the loss's gradient with respect to one. `label` is what a step calls it.
+    """An intermediate value, or the gradient of the loss with respect to one. `label` is its name in a step.
 
     With `along`, it is the derivative of that as the parameters move along a direction.
     """
@@ -63,15 +63,15 @@ class Entry:
 class Numbers:
     """A quantity at one moment: some entries, and the largest difference of all of them.
 
-    `allowed` is what rounding allows for the entry that comes closest to its limit, whose error is `error`; they and
-    the verdict are those of `check_gradients`, and missing where it compares nothing: values, but the loss.
+    `error` and `tolerance` are those of the entry that is closest to its tolerance. They and the verdict are from
+    `check_gradients`, and None for values other than the loss, which it does not compare.
     """
 
     shape: tuple[int, ...]
     entries: Sequence[Entry]
     largest_difference: float
     error: float | None
-    allowed: float | None
+    tolerance: float | None
     verdict: Verdict | None
 
 
@@ -163,7 +163,7 @@ class Lesson:
 def numbers(
     value: np.ndarray | None, by_hand: np.ndarray, by_jax: np.ndarray, where: Sequence[tuple[int, ...]], row: Row | None
 ) -> Numbers:
-    """The entries at `where`; `value` is None where the quantity is a value itself."""
+    """The entries at `where`. `value` is None if the quantity is a value and not a gradient."""
     difference = np.abs(np.subtract(by_hand, by_jax, dtype=np.float64))
     entries = [
         Entry(
@@ -181,12 +181,12 @@ def numbers(
 
 
 def all_or_first(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Every entry if these are few, else those of the first example, which is the first column."""
+    """All entries if they are few, else those of the first example, which is the first column."""
     indices = list(np.ndindex(*shape))
     return indices if len(indices) <= ALL else [index for index in indices if not any(index[1:])]
 
 
 def largest(gradient: np.ndarray) -> list[tuple[int, ...]]:
-    """The entries with the largest gradient, in their own order: of thousands, those that say most."""
+    """The entries with the largest gradients, in their own order."""
     order = np.argsort(-np.abs(gradient), axis=None, kind="stable")[:SOME]
     return [tuple(int(i) for i in np.unravel_index(place, gradient.shape)) for place in sorted(order.tolist())]

@@ -1,4 +1,4 @@
-"""The lines of a function as formulas, made from its source: what is computed, in the order in which it is written.
+"""Makes formulas from the source of a function, in the order of its lines.
 
 A page of `manual` is mathematics, and some bookkeeping. What computes nothing is left out (a cast, a check, the name of
 a cache's field) or said in words (a reshape, the length of an axis). A function of the page that is one formula is

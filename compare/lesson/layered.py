@@ -1,7 +1,7 @@
-"""Any network that has a description as a lesson: forward through its layers, and back through them.
+"""The lesson on any network with a description: forward through its layers, and backward.
 
-Nothing is said here about any layer. What a step says is the docstring of the op's backward, what it shows its source,
-and its formulas are made from that.
+The text of a step is the docstring of the op's backward pass. Its lines are the source, from which the formulas are
+made.
 """
 
 import inspect

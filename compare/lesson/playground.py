@@ -1,4 +1,4 @@
-"""A network that a reader may break: the backward pass of the lesson, a wrong line beside each that is right.
+"""The network of the playground: the backward pass of the lesson, with a wrong version of each line.
 
     Z1 = W1 x + b1      A1 = f(Z1)      Z2 = W2 A1 + b2      A2 = sigmoid(Z2)
 

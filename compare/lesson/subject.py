@@ -1,4 +1,4 @@
-"""A network to be taught: what its lesson is made from, and the tiny run that fills it with numbers."""
+"""The subject of a lesson, which is a network and its data, and the short run that yields the numbers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""Gradient bugs that were really shipped: each caught, located and explained, beside the check that let it pass.
+"""Published bugs in gradients: each is detected, located and explained, and shown with the check that it passed.
 
-One module for each theme, with an `EXHIBITS` of its own. What is wrong is written here in our own words and code, after
-what each source says; no line is theirs.
+Each module has one theme and its own `EXHIBITS`. The bugs are written in our own words and code, after the sources; no
+line is copied.
 """
 
 from compare.museum import (

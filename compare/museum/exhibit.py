@@ -1,7 +1,7 @@
-"""What an exhibit is: one bug that was really shipped, beside its repair, and three things to do with either.
+"""An exhibit: a published bug and its correction, with a check, a training run and the project's own check for both.
 
-A version is whatever the judge takes: a backward pass, a function that returns gradients, a training step. The faulty
-one and the sound one differ in a line or two, so that whoever reads an exhibit sees nothing but the bug.
+A version is a backward pass, a function that returns gradients, or a training step. The wrong and the correct version
+differ in a line or two only.
 """
 
 import inspect
@@ -22,13 +22,22 @@ Judge = Callable[..., Report]
 
 @dataclass(frozen=True)
 class Exhibit:
-    """`wrong` and `right` are the lines in question, in our conventions; `source` is where the bug is public.
+    """A bug, its correction, and what can be done with both.
 
-    `op` is what the wrong line belongs to, one of a few words by which exhibits are found.
-
-    `judge`, `train` and `check` are each called with a version; `judge` takes options of the judge's besides. `check`
-    is the one that its project relied on, rebuilt here, or, if it is `typical`, a usual one that passes the bug where
-    none of the project is known; None without either. `checked` says in words what it does.
+    Attributes:
+        title: what is wrong, in a sentence.
+        op: the kind of operation of the wrong line, by which exhibits are found.
+        source: where the bug was published.
+        wrong, right: the line before and after the correction, in our conventions.
+        unseen: why the bug was not noticed.
+        lesson: what can be learned from it.
+        faulty, sound: both versions.
+        judge: `(version, **options) -> report`.
+        train: `version -> losses` of a small training run.
+        check: `version -> bool`, whether the original check passes the version; or, if `typical`, whether a usual check
+            does, because the original one is not known. None if there is neither.
+        checked: what the check does, in words.
+        typical: whether the check is a usual one.
     """
 
     title: str
@@ -47,16 +56,16 @@ class Exhibit:
     typical: bool = False
 
     def report(self) -> Report:
-        """What the judge says of the bug."""
+        """The report on the bug."""
         return self.judge(self.faulty)
 
     def corrected(self) -> Report:
-        """What it says once the bug is mended."""
+        """The report on the corrected version."""
         return self.judge(self.sound)
 
     @property
     def project(self) -> str:
-        """The one that the source names first: owner/name, or what stands before the first number or comma."""
+        """The project: the first owner/name in the source, or the text before the first number or comma."""
         owned = re.search(r"[\w.-]+/[\w.-]+", self.source)
         if owned:
             return owned[0].removesuffix(",")
@@ -77,18 +86,18 @@ class Exhibit:
 
 
 def by_gradients(loss: Callable[..., Any], parameters: Any, *args: Any, **options: Any) -> Judge:
-    """A version is `loss_and_gradients(parameters, *args)`. The situation shows the bug, so probes are not needed."""
+    """A judge of versions `loss_and_gradients(parameters, *args)`. Perturbed points are not needed."""
     options = {"probes": False} | options
     return lambda version, **asked: check_gradients(version, loss, parameters, *args, **options | asked)
 
 
 def by_vjp(forward: Callable[..., Any], function: Callable[..., Any], *inputs: Any, **options: Any) -> Judge:
-    """A version is `backward(output_gradient, cache)`, and `function` is `forward` in JAX; inputs go by its names."""
+    """A judge of versions `backward(output_gradient, cache)`. `function` is `forward` in JAX."""
     names = tuple(inspect.signature(forward).parameters)
     options = {"probes": False, "names": names} | options
     return lambda version, **asked: check_vjp(forward, version, function, *inputs, **options | asked)
 
 
 def by_steps(step: Callable[..., Any], parameters: Any, batches: Sequence[tuple[Any, ...]], **options: Any) -> Judge:
-    """A version is a training step by hand, `step` the same one in JAX."""
+    """A judge of versions that are training steps. `step` is the same step in JAX."""
     return lambda version, **asked: check_trajectory(version, step, parameters, batches, **options | asked)

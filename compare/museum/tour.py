@@ -1,4 +1,4 @@
-"""The museum on the terminal: all exhibits in a table, or one of them at length."""
+"""The museum on the terminal: all exhibits in a table, or one in detail."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ BARS = "▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class Visit:
-    """Everything that an exhibit does, done."""
+    """The results of an exhibit."""
 
     name: str
     exhibit: Exhibit
@@ -38,7 +38,7 @@ class Visit:
 
     @property
     def cause(self) -> str:
-        """What the judge calls it, in a word or two."""
+        """The kind of the first diagnosis."""
         return self.report.diagnoses[0].kind.replace("-", " ") if self.report.diagnoses else "none named"
 
     @property
@@ -99,7 +99,11 @@ class Visit:
 
 
 def visit(name: str) -> Visit:
-    """Run one exhibit. Raises BadInput for a name that there is not."""
+    """Run one exhibit.
+
+    Raises:
+        BadInput: if there is no exhibit of this name.
+    """
     if name not in EXHIBITS:
         raise unknown("exhibit", name, EXHIBITS)
     e = EXHIBITS[name]
@@ -120,10 +124,10 @@ class Tour:
     def sentence(self) -> str:
         located = sum(visit.caught and visit.report.first_wrong is not None for visit in self.visits)
         elsewhere = sum(visit.caught and visit.report.first_wrong is None for visit in self.visits)
-        conduct = f" ({elsewhere} is in what a function remembers, at no place)" if elsewhere else ""
+        side_effect = f" ({elsewhere} is a side effect, without a location)" if elsewhere else ""
         corrected = sum(visit.corrected.verdict is Verdict.AGREE for visit in self.visits)
         return (
-            f"{len(self.visits)} bugs: {sum(v.caught for v in self.visits)} caught, {located} located{conduct}, "
+            f"{len(self.visits)} bugs: {sum(v.caught for v in self.visits)} caught, {located} located{side_effect}, "
             f"{sum(visit.explained for visit in self.visits)} explained; {corrected} agree when corrected; "
             f"{self._checks(typical=False)} original checks pass the bug, and {self._checks(typical=True)} usual ones."
         )

@@ -1,4 +1,4 @@
-"""What several exhibits share: the two-layer network as a table of lines, training through a layer, simple checks.
+"""Parts of several exhibits: the two-layer network as a table of lines, training through a layer, simple checks.
 
 Batch-first: rows are examples. `dQ` is the gradient of the loss with respect to Q.
 """
@@ -33,7 +33,7 @@ def softmax(z: np.ndarray) -> np.ndarray:
 
 
 def log_softmax(z: np.ndarray) -> np.ndarray:
-    """Not log(softmax(z)), which is log 0 where a probability underflows."""
+    """log(softmax(z)), also where a probability underflows."""
     shifted = z - z.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 

@@ -1,20 +1,20 @@
-"""Derivatives in PyTorch against PyTorch's own: kernels, modules and custom operators beside an eager reference.
+"""Compares derivatives of kernels, modules and custom operators in PyTorch with those of an eager reference.
 
-The reference is run in float64 and differentiated by autograd. How far two correct computations may be apart is
-measured as elsewhere in this project: the reference is run again with every operation's result moved by what its
-rounding may be, in the dtype of the tensors, here by a dispatch mode. The report is that of the other checks.
+The reference is evaluated in float64 and differentiated by autograd. The rounding tolerance is measured as in the other
+checks: the reference is evaluated again, by a dispatch mode, with the result of each operation perturbed by its
+rounding error in the dtype of the tensors. The report is that of the other checks.
 
-    functions.py      the door
+    functions.py      check_function
          |
-    layouts.py  second_order.py  forward_mode.py   what only other layouts, the second derivative and forward mode show
+    layouts.py  second_order.py  forward_mode.py   other memory layouts, double backward, forward mode
          |
-    said.py           the report, the causes, another point
+    said.py           the report, the causes, a perturbed point
          |
     point.py          both sides at one point
          |
-    pair.py  rounding.py   both functions, and how each is run; every operation's result moved
+    pair.py  rounding.py   both functions and how they are called; perturbed evaluation
 
-Needs PyTorch (`pip install 'backproof[torch]'`), which nothing else of this project imports.
+It needs PyTorch (`pip install 'backproof[torch]'`), which no other part of this project imports.
 """
 
 from compare.torch.functions import assert_function_agrees, check_function

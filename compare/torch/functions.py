@@ -1,4 +1,4 @@
-"""The door: a function of PyTorch and its derivatives beside an eager reference."""
+"""check_function: compares the derivatives of a function in PyTorch with those of an eager reference."""
 
 # PyTorch is optional: where it is not installed, nothing is known of its names.
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
@@ -29,28 +29,28 @@ def check_function(
     probes: bool = True,
     forward_mode: bool | None = None,
 ) -> GradientReport:
-    """Compare a function of PyTorch and its backward pass with an eager reference.
+    """Compare a function in PyTorch and its backward pass with an eager reference.
 
     Args:
-        function: `torch.autograd.Function.apply`, a module, a custom operator, a compiled function. It gets the tensors
-            on their own device and in their own dtype.
-        reference: the same in PyTorch's operations, differentiated by autograd in float64. Of a module, another module
-            with parameters of the same names, which are given the same values.
-        tensors: the inputs. Floating-point ones are differentiated; others pass through.
-        seed: for the output gradient, and for what else is drawn.
-        order: 2 to judge the backward pass of the backward pass, too.
-        names: of the inputs, for the report; by default those of the reference.
-        layouts: whether to look at inputs and an output gradient that are not contiguous, at an expanded output
-            gradient, and at inputs that need no gradient.
-        strict: whether lost digits are a fault.
-        probes: whether to look at another point, with the inputs 4 times as large and moved.
-        forward_mode: whether to judge the Jacobian-vector product, too; by default where the function has one.
+        function: `torch.autograd.Function.apply`, a module, a custom operator or a compiled function. It gets the
+            tensors on their own device and in their own dtype.
+        reference: the same function in PyTorch operations, differentiated by autograd in float64. For a module, another
+            module with parameters of the same names, which get the same values.
+        *tensors: the inputs. Floating-point tensors are differentiated; all else is passed on.
+        seed: the seed of everything random in the check.
+        order: 2 to check double backward as well.
+        names: the names of the inputs in the report; by default, the argument names of the reference.
+        layouts: whether to check inputs and output gradients that are not contiguous, an expanded output gradient, and
+            inputs without requires_grad.
+        strict: whether lost digits make the verdict DISAGREE.
+        probes: whether to check at a perturbed point as well, with inputs that are 4 times as large and have noise.
+        forward_mode: whether to check the Jacobian-vector product as well; by default, if the function has one.
 
     Returns:
         A report with a row for the output, each input, and each parameter.
 
     Raises:
-        BadInput: a ValueError, if nothing can be differentiated, or the reference cannot be.
+        BadInput: a ValueError, if no input can be differentiated, or the reference cannot.
     """
     pair = Pair(function, reference, tensors, seed, names)
     point = looked_at(pair, tensors)
@@ -70,7 +70,11 @@ def check_function(
 
 
 def assert_function_agrees(*args: Any, **options: Any) -> None:
-    """`check_function`, but raise GradientMismatch unless the verdict is AGREE."""
+    """`check_function` for tests, with the same arguments.
+
+    Raises:
+        GradientMismatch: an AssertionError with the report, unless the verdict is AGREE.
+    """
     report = check_function(*args, **options)
     if report.verdict is not Verdict.AGREE:
         raise GradientMismatch(report)

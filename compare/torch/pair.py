@@ -1,4 +1,4 @@
-"""Both functions, how each is run and differentiated, and what goes in and comes out of them."""
+"""Both functions: how they are called and differentiated, with their inputs and outputs."""
 
 # PyTorch is optional: where it is not installed, nothing is known of its names.
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
@@ -18,7 +18,7 @@ from compare.pytrees import as_array
 
 @dataclass
 class Pair:
-    """Both functions, and what is known of them before any number is looked at."""
+    """Both functions, and what is known about them before they are evaluated."""
 
     function: Callable[..., Any]
     reference: Callable[..., Any]
@@ -34,7 +34,9 @@ class Pair:
         moving += [p.dtype for p in self.parameters_of(self.function).values()]
         if not moving:
             raise BadInput("none of the tensors is a floating-point one: there is nothing to differentiate.")
-        self.dtype = max(moving, key=lambda dtype: torch.finfo(dtype).eps)  # the coarsest: what sets the rounding
+        self.dtype = max(
+            moving, key=lambda dtype: torch.finfo(dtype).eps
+        )  # the coarsest dtype, which determines the rounding error
         self.names = (
             self.names or _names_of(self.reference, len(self.tensors)) or _names_of(self.function, len(self.tensors))
         )
@@ -89,7 +91,7 @@ def run(
     needed: set[str] | None = None,
     who: str = "function",
 ) -> tuple[list[torch.Tensor], dict[str, torch.Tensor | None]]:
-    """(outputs, gradients by name) of a function at tensors that are detached from whatever they came from."""
+    """(outputs, gradients by name) of a function at detached copies of the tensors."""
     given, leaves = [], {}
     labels = iter(pair.labels())
     for x, place in zip(tensors, pair.places, strict=True):
@@ -110,7 +112,7 @@ def run(
     used = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
     if not used:
         raise BadInput(
-            f"what {who} returns does not depend on the inputs in a way that autograd sees: nothing can be "
+            f"autograd finds no dependence of the result of {who} on its inputs, so nothing can be "
             "differentiated. Look for detach(), .data, numpy() or torch.no_grad() in it."
         )
     for o, c in used:
@@ -125,7 +127,7 @@ def run(
 
 
 def tensors_of(result: Any, who: str) -> list[torch.Tensor]:
-    """The floating-point tensors that a function returns. Raises BadInput, a ValueError, if there are none."""
+    """The floating-point tensors among a function's results. Raises BadInput, a ValueError, if there are none."""
     found = [result] if isinstance(result, torch.Tensor) else list(result) if isinstance(result, tuple | list) else []
     tensors = [x for x in found if isinstance(x, torch.Tensor) and x.is_floating_point()]
     if not tensors:
@@ -136,7 +138,7 @@ def tensors_of(result: Any, who: str) -> list[torch.Tensor]:
 
 
 def _same_layout(x: torch.Tensor) -> torch.Tensor:
-    """A copy with the same strides, so that nobody writes into the caller's memory."""
+    """A copy with the same strides, so that the caller's tensor is not modified."""
     if 0 in x.stride():
         return x.clone()
     return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device).copy_(x)

@@ -1,4 +1,4 @@
-"""What is said of a point: the report, the causes, and what another point shows."""
+"""Makes the report of a point, finds causes, and checks at a perturbed point."""
 
 # PyTorch is optional: where it is not installed, nothing is known of its names.
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
@@ -73,7 +73,7 @@ def _causes(pair: Pair, point: Point, row: Row) -> list[Diagnosis]:
 
 
 def elsewhere(pair: Pair, report: GradientReport) -> GradientReport:
-    """The report, or one on a fault that shows at inputs 4 times as large: a finite one, that no rounding explains."""
+    """The report, or that of a perturbed point with inputs 4 times as large, if finite values are wrong there."""
     name = "inputs x 4, moved"
     generator = torch.Generator().manual_seed(pair.seed + 17)
 
@@ -82,13 +82,13 @@ def elsewhere(pair: Pair, report: GradientReport) -> GradientReport:
             return x
         size = float(x.detach().double().pow(2).mean().sqrt()) or 1.0 if x.numel() else 1.0
         noise = 0.1 * size * torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
-        if bool((x >= 0).all()) or bool((x <= 0).all()):  # a sign may mean something
+        if bool((x >= 0).all()) or bool((x <= 0).all()):  # inputs of one sign keep it
             return 4 * x.detach()
         return (4 * (x.detach().double() + noise)).to(x.dtype)
 
     try:
         there = looked_at(pair, tuple(map(moved, pair.tensors)))
-    except Exception as error:  # it may refuse what its caller never gave it
+    except Exception as error:  # it may reject values that its caller never passes
         return replace(report, probes={name: f"the code under test raised {error}"})
     finite = [np.isfinite(np.asarray(there.actual[n], np.float64)).all() for n in there.actual]
     finite += [np.isfinite(v).all() for v in there.expected.values()]

@@ -10,7 +10,7 @@ from tests.compare.museum.exhibits import seen, stand_in
 
 @pytest.fixture
 def remembered(monkeypatch):
-    """Of the museum two exhibits are run: one with a check of its own and one in what a function remembers."""
+    """Of the museum two exhibits are run: one with a check of its own and one with a side effect."""
     real = ("bias-mean", "never-cleared")
     monkeypatch.setattr(tour, "visit", lambda name: seen(name) if name in real else stand_in(name))
 

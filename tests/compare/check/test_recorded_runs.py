@@ -33,7 +33,7 @@ def test_where_two_runs_part_is_named(at, twin):
     report = check_runs(run(seed=1), run(1e-2, at, seed=2), run(seed=3) if twin else None)
     assert report.verdict is Verdict.DISAGREE
     assert report.first_wrong == f"h{at}"
-    assert f"first part at h{at}" in report.sentence
+    assert f"first differ at h{at}" in report.sentence
     assert f"h{at}" in str(report)
     assert ("may make" in report.sentence) is not twin
 

@@ -159,7 +159,7 @@ def test_two_runs_are_compared(recorded, tmp_path):
     assert check(first, first).exit_code == 0
     result = check(first, second, "--twin", first, "--json", tmp_path / "r.json", "--report", tmp_path / "r.html")
     assert result.exit_code == 1
-    assert "first part at step.2/next/w" in result.stdout
+    assert "first differ at step.2/next/w" in result.stdout
     assert strict((tmp_path / "r.json").read_text())["first_wrong"] == "step.2/next/w"
 
 
@@ -194,7 +194,7 @@ REFUSED = {
     "a module that raises": (["{folder}/bad.py:f"], "cannot be imported: ModuleNotFoundError"),
     "a module that exits": (["{folder}/exit.py:f"], "cannot be imported: SystemExit"),
     "no such dtype": (["{mine}:by_hand", "--dtype", "int8"], "--dtype must be"),
-    "two doors": (["{mine}:by_hand", "--jvp", "--hvp"], "do not go together"),
+    "two doors": (["{mine}:by_hand", "--jvp", "--hvp"], "exclude each other"),
     "a door without a reference": (["{mine}:by_hand", "--jvp"], "needs a reference in JAX"),
     "no backward": (["{mine}:by_hand", "--vjp"], "needs the backward function"),
     "one thing from a jvp": (
@@ -206,7 +206,7 @@ REFUSED = {
     "garbage": (["{mine}:by_hand", "--at", "{folder}/garbage.npz"], "cannot be read as .npz"),
     "too few inputs": (["{mine}:by_hand", "{mine}:loss", "--at", "{folder}/few.npz"], "missing 2 required positional"),
     "a recording of nothing": (["{folder}/nothing.npz", "--loss", "{mine}:loss"], "holds no arrays"),
-    "a recording and no loss": (["{folder}/few.npz"], "Give --loss"),
+    "a recording and no loss": (["{folder}/few.npz"], "give --loss"),
     "a recording and a function": (["{folder}/few.npz", "{mine}:loss"], "compared with a loss by --loss"),
     "a recording with a door": (["{folder}/few.npz", "--jvp"], "is for functions"),
     "a truncated recording": (["{folder}/cut.safetensors", "--loss", "{mine}:loss"], "does not lie within the file"),
@@ -221,7 +221,7 @@ REFUSED = {
     "a recording with inputs": (["{folder}/few.npz", "--at", "{folder}/few.npz"], "--at is for functions"),
     "a recording with a dtype": (["{folder}/few.npz", "--dtype", "float32"], "--dtype is for functions"),
     "a twin of one": (["{folder}/few.npz", "--loss", "{mine}:loss", "--twin", "{folder}/few.npz"], "two recordings"),
-    "a rule for two": (["{folder}/few.npz", "{folder}/few.npz", "--optimizer", "sgd:lr=1"], "--optimizer judges one"),
+    "a rule for two": (["{folder}/few.npz", "{folder}/few.npz", "--optimizer", "sgd:lr=1"], "--optimizer is for one"),
     "a function with a rule": (["{mine}:by_hand", "--optimizer", "sgd:lr=1"], "--optimizer is for recordings"),
     "a loss of no recording": (["{folder}/run.bin", "--loss", "{mine}:loss"], "recordings end with .npz, .npy"),
     "a backward function alone": (["{mine}:by_hand", "--backward", "{mine}:by_hand"], "--backward goes with --vjp"),

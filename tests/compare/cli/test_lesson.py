@@ -70,7 +70,9 @@ def test_bad_input_is_refused_before_the_work(tmp_path, monkeypatch):
     assert_refused(invoke("lesson", "--seed", -1), "seed must be")
     assert_refused(invoke("lesson", "--html", tmp_path / "no" / "x.html"), "there is no directory")
     assert_refused(invoke("lesson", "--html", tmp_path / "x.png"), "a page is written as .html")
-    assert_refused(invoke("lesson", "--dataset", "moons", "--data", "a.csv"), "--dataset and --data are one thing")
+    assert_refused(
+        invoke("lesson", "--dataset", "moons", "--data", "a.csv"), "--dataset and --data are the same option"
+    )
     assert_refused(invoke("lesson", "--activation", "tanhh"), "Did you mean tanh")
     assert_refused(invoke("lesson", "--dataset", "moon"), "Did you mean moons")
     assert_refused(invoke("lesson", "--hidden", 0), "--hidden must be positive")

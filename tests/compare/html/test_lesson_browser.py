@@ -52,10 +52,10 @@ def assert_shows(page, moment, steps):
             assert cells == [pytest.approx(value, rel=5.1e-4) for value in values]
             assert difference == pytest.approx(entry["difference"], rel=0.051)
         judged = block.locator(".judged").inner_text()
-        largest, *allowed = map(number, re.findall(r"(?::|allows) (\d+(?:\.\d+)?(?:e−\d+)?)", judged))
+        largest, *tolerance = map(number, re.findall(r"(?::|tolerance) (\d+(?:\.\d+)?(?:e−\d+)?)", judged))
         assert largest == pytest.approx(numbers["largest_difference"], rel=0.051)
         if numbers["verdict"] is not None:
-            assert allowed == [pytest.approx(numbers["allowed"], rel=0.051)]
+            assert tolerance == [pytest.approx(numbers["tolerance"], rel=0.051)]
             assert judged.endswith(f"✓ {numbers['verdict']}")
     assert page.locator("output").inner_text() == f"step {moment['step']} of {steps}, loss {moment['loss']:.4g}"
 

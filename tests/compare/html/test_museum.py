@@ -13,7 +13,7 @@ from compare.museum.tour import Tour
 from tests.compare.html.markup import HOSTILE, Outline
 from tests.compare.museum.exhibits import seen, stand_in
 
-# Their reports are of gradients, of steps of training, and of what a function remembers.
+# Their reports are of gradients, of steps of training, and of side effects.
 RUN = ("bias-mean", "adam-multiplies", "never-cleared")
 
 

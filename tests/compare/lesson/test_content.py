@@ -51,9 +51,9 @@ def test_numbers_are_those_of_the_chosen_entries_and_the_largest_difference_that
     (entry,) = found.entries
     assert (entry.index, entry.value, entry.by_hand, entry.by_jax, entry.difference) == ((1,), 8.0, 2.0, 2.5, 0.5)
     assert found.largest_difference == 2.0
-    assert (found.error, found.allowed, found.verdict) == (0.25, 0.5, Verdict.AGREE)
+    assert (found.error, found.tolerance, found.verdict) == (0.25, 0.5, Verdict.AGREE)
     unjudged = numbers(None, by_hand, by_jax, [(0,)], None)
-    assert unjudged.entries[0].value is unjudged.verdict is unjudged.error is unjudged.allowed is None
+    assert unjudged.entries[0].value is unjudged.verdict is unjudged.error is unjudged.tolerance is None
 
 
 def test_it_can_be_written_as_json(found):

@@ -20,7 +20,7 @@ def test_both_sides_agree(found):
     )
     rows = [numbers for moment in found.moments for numbers in moment.numbers.values() if numbers.verdict is not None]
     assert len(rows) == 4 * (8 + 4)  # the loss and seven gradients, and the product of the Hessian with a vector
-    assert all(numbers.error <= numbers.allowed for numbers in rows)
+    assert all(numbers.error <= numbers.tolerance for numbers in rows)
 
 
 def test_another_order_of_the_same_sums_is_no_fault(monkeypatch):

@@ -25,11 +25,11 @@ def test_a_tour_visits_all_of_them_and_says_how_far_it_is(remembered):
 
 
 def test_what_is_counted():
-    """One of them is found in what a function remembers, at no place; one has a usual check in place of its own."""
+    """One of them is a side effect, without a location; one has a usual check in place of its own."""
     found = Tour([seen("bias-mean"), seen("never-cleared"), seen("stale-weights")])
     assert found.as_it_should_be
     assert found.sentence == (
-        "3 bugs: 3 caught, 2 located (1 is in what a function remembers, at no place), 3 explained; "
+        "3 bugs: 3 caught, 2 located (1 is a side effect, without a location), 3 explained; "
         "3 agree when corrected; 2 of 2 original checks pass the bug, and 1 of 1 usual ones."
     )
 

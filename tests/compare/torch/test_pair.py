@@ -53,7 +53,7 @@ BAD = {
         SQUARE[0],
         lambda x: (x * x).detach(),
         SQUARE[1],
-        "the reference returns does not",
+        "no dependence of the result of the reference",
     ),
     "a reference that asks for numpy": (
         SQUARE[0],
@@ -63,7 +63,12 @@ BAD = {
     ),
     "a reference of another shape": (SQUARE[0], lambda x: (x * x).sum(), SQUARE[1], r"of shape \(4,\), and the ref"),
     "a reference of more tensors": (SQUARE[0], lambda x: (x, x), SQUARE[1], "returns 1 tensors, and the reference 2"),
-    "a function that is detached": (lambda x: x.detach(), SQUARE[0], SQUARE[1], "function returns does not depend"),
+    "a function that is detached": (
+        lambda x: x.detach(),
+        SQUARE[0],
+        SQUARE[1],
+        "no dependence of the result of function",
+    ),
     "a function of nothing": (lambda x: None, SQUARE[0], SQUARE[1], "function must return"),
     "other parameters": (torch.nn.Linear(4, 2), torch.nn.Linear(4, 2, bias=False), SQUARE[1], "they differ in bias"),
 }
