@@ -1,4 +1,4 @@
-"""Compares hand-written gradients and training with JAX: whether they agree, where not, why, and which side is wrong."""
+"""Compares hand-written gradients and training with JAX: whether they agree, where not, why, and who is wrong."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
