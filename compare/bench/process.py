@@ -1,4 +1,4 @@
-"""Inside of a contestant's process: it prepares its work, then answers questions until nobody is there to ask."""
+"""The process of a contestant: it prepares the work, and then answers requests until the pipe is closed."""
 
 import os
 import re
@@ -15,7 +15,7 @@ import numpy as np
 from compare.bench.workloads import BOUND, Runner, Workload
 from compare.errors import BadInput
 
-SAMPLE = 10_000  # entries of an array that are looked at
+SAMPLE = 10_000  # the number of entries of an array that are compared
 ON_DEVICE = ("autodiff", "jax", "optax")  # how the names of those begin who work where --platform says
 
 
@@ -24,7 +24,7 @@ class Failed(RuntimeError):
 
 
 def main(descriptor: int) -> None:
-    """Answer the questions that come through a pipe, first of all who this is, until the other end is closed."""
+    """Answer the requests from a pipe until it is closed. The first message says which contestant this is."""
     with suppress(EOFError, BrokenPipeError, ConnectionResetError), Connection(descriptor) as connection:
         workload, name, threads = connection.recv()
         _serve(workload, name, threads, connection)

@@ -1,8 +1,8 @@
-"""Contestants in processes of their own, timed in turns.
+"""Times contestants in alternating rounds, each in its own process.
 
-Each has a process, where its memory can be told from that of others, and where its threads wait for nobody else's. All
-are kept alive together and take turns, round by round, so that a busy machine is busy for all of them. Between two
-turns there is a pause, in which the threads of the last one cease to spin on the cores that the next one needs.
+In a process of its own, the memory of a contestant can be measured, and its threads do not wait for those of others.
+All processes live at the same time and alternate, so that other work on the machine affects all of them. A pause
+between two turns lets the threads of the last contestant stop spinning on the cores that the next one needs.
 """
 
 import multiprocessing
@@ -25,19 +25,26 @@ from compare.errors import BadInput
 
 ROUND_SECONDS = 0.2
 PAUSE = 0.15  # OpenBLAS lets its threads spin for 2**28 cycles after a product, about 0.1 s
-CHECKED = 3  # steps after which all must have come to the same
-LOOSE = 0.05  # of what the steps changed: who is further from the others does other work
+CHECKED = 3  # after this many steps, the results of all are compared
+LOOSE = 0.05  # relative to the change by these steps; a contestant with a larger error does other work
 
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One contestant. Seconds per step in each round; `error` is how far its results are from those in float64.
+    """The measurements of one contestant.
 
-    `peak` is everything in the process: Python, the packages that it needs, the data. `load` is, for each round, how
-    many cores other processes kept busy meanwhile, empty where the system does not tell; `ready` is what a step took
-    when the contestant got ready.
+    Attributes:
+        rounds: the seconds per step in each round.
+        compilation: the seconds by which the first step is longer than a later one.
+        transfer: the seconds of the transfer of the data to the device, if there was one.
+        peak: the largest memory of the process in bytes, with Python, packages and data.
+        device_peak: the largest memory on the accelerator in bytes, if known.
+        error: the relative distance of its results from those in float64.
+        failure: why it failed, if it did.
+        load: for each round, the number of cores that other processes kept busy; empty where that is not known.
+        ready: the seconds per step in preparation.
     """
 
     rounds: list[float]
@@ -97,7 +104,7 @@ def measure(
 
 
 class Worker:
-    """A contestant's process, from outside."""
+    """The process of a contestant, as seen from the parent."""
 
     def __init__(self, name: str, connection: Any) -> None:
         self.name, self.connection = name, connection
@@ -111,7 +118,7 @@ class Worker:
         self.error: float | None = None
 
     def start(self, reference: "Outcome | None") -> None:
-        """Make it ready, look at what it does, and find how many steps make a round."""
+        """Prepare the contestant, compare its results with the reference, and find the number of steps in a round."""
         self.transfer, flops = self._ask("prepare")
         if self.name == BOUND:
             self.flops = flops
@@ -144,7 +151,7 @@ class Worker:
         return Measured(*known, load=self.load, ready=self.ready)
 
     def _run(self, steps: int) -> float:
-        """Seconds that so many steps took."""
+        """The seconds of this many steps."""
         seconds, _ = self._ask("run", steps)
         return seconds
 
@@ -164,7 +171,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Some entries of each array, at the start (or none, for what has no start) and after `CHECKED` steps."""
+    """Some entries of each array, at the start (none if there is none) and after `CHECKED` steps."""
 
     after: dict[str, np.ndarray]
     before: dict[str, np.ndarray]
@@ -193,7 +200,7 @@ def distance(outcome: dict[str, np.ndarray], reference: Outcome) -> float:
 
 
 def _reference(workload: Workload, threads: int | None) -> Outcome:
-    """By hand, in float64, in a process that ends with it."""
+    """The outcome of `manual` in float64, in its own process."""
     with _process(replace(workload, dtype="float64", platform="cpu"), "manual", threads) as worker:
         worker._ask("prepare")
         before = worker._ask("outcome")

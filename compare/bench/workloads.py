@@ -1,4 +1,4 @@
-"""What is timed: some work of a given size, in plain data, so that it can be sent to the processes that do it."""
+"""Workloads: the work to be timed, as plain data that can be sent to the processes of the contestants."""
 
 import importlib
 from collections.abc import Callable, Iterable
@@ -32,11 +32,13 @@ class Workload:
 
 
 class Runner(NamedTuple):
-    """Work that is ready to go. `run(steps)` goes on where the last call ended, and returns when all is done.
+    """A contestant's work, prepared.
 
-    `outcome()` has the arrays that came of it, by name: parameters after the steps so far, or a value with its
-    gradients. `transfer` is the seconds that the data took to the device, if there was such a way, and `flops` how many
-    operations a step has, if that is known.
+    Attributes:
+        run: `run(steps)` continues where the last call ended, and returns when the results are computed.
+        outcome: the results by name: parameters after the steps so far, or a value with its gradients.
+        transfer: the seconds of the transfer of the data to the device, if there was one.
+        flops: the number of operations in a step, if known.
     """
 
     run: Callable[[int], Any]
@@ -46,9 +48,9 @@ class Runner(NamedTuple):
 
 
 class Contestant(NamedTuple):
-    """One way of doing a workload. `needs` is the module without which it cannot be had.
+    """An implementation of a workload. `needs` is the module that it requires.
 
-    Who is not `on_cpu` would be the same as another there, and takes part on accelerators only.
+    A contestant that is not `on_cpu` would be the same as another one there, and is timed on accelerators only.
     """
 
     prepare: Callable[[Workload], Runner]
@@ -62,13 +64,13 @@ class Contestant(NamedTuple):
 
 
 class Kind(Protocol):
-    """What a module of contestants offers."""
+    """The names that a module of contestants defines."""
 
     CONTESTANTS: dict[str, Contestant]
 
     @staticmethod
     def described(workload: Workload) -> str:
-        """What the size does not say."""
+        """A description of the workload, beyond its size."""
         ...
 
     @staticmethod

@@ -71,7 +71,8 @@ def test_nobody_waits_for_who_died_or_never_came():
     assert "backproof: process 0 of 2 stopped" in of_left
     assert "process 1 of 2 could not connect to all others at 127.0.0.1:" in of_alone
     assert "within 1 s" in of_alone
-    assert (of_left.count("\n"), of_alone.count("\n")) == (2, 1)  # the first says how much memory is needed
+    assert of_alone.count("\n") == 1
+    assert of_left.count("\n") in (1, 2)  # with the note on memory, if it has come so far
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The right numbers in the wrong order: transposed, shifted, permuted, misplaced; a matrix taken for symmetric."""
+"""The expected values in a wrong order: transposed, shifted, permuted, misplaced; and matrices made symmetric."""
 
 from collections.abc import Iterator
 from itertools import combinations, permutations
@@ -22,7 +22,7 @@ def transpose(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def symmetric(e: Evidence) -> Iterator[Diagnosis]:
-    """A matrix whose entries stand for two each, or for half of one, off the diagonal."""
+    """The entries of a matrix off the diagonal are doubled or halved, as if it were symmetric."""
     if e.expected.ndim < 2 or e.expected.shape[-1] != e.expected.shape[-2] or e.expected.shape[-1] < 2:
         return
     turned = np.swapaxes(e.expected, -1, -2)
@@ -51,7 +51,7 @@ def symmetric(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def triangle(e: Evidence) -> Iterator[Diagnosis]:
-    """One triangle of a square matrix is there, and the other is 0; or the other should be 0, and is not."""
+    """One triangle of a square matrix is 0 and should not be, or should be 0 and is not."""
     if e.expected.ndim < 2 or e.expected.shape[-1] != e.expected.shape[-2] or e.expected.shape[-1] < 2:
         return
     lower, upper = np.tril(e.expected), np.triu(e.expected)
@@ -105,7 +105,7 @@ def permutation(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def copied(e: Evidence) -> Iterator[Diagnosis]:
-    """Some rows, or whatever stands along another axis, hold what others should hold, and hold it rightly."""
+    """Some lines along an axis have the expected values of other lines."""
     for axis, n in enumerate(e.expected.shape):
         came, right, allowed, wrong = (
             np.moveaxis(a, axis, 0).reshape(n, -1) for a in (e.actual, e.expected, e.tolerance, e.wrong)
@@ -127,7 +127,7 @@ def copied(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def misplaced(e: Evidence) -> Iterator[Diagnosis]:
-    """Sums along some axes are right, and more than noise: what arrives is right, where it arrives is not."""
+    """Sums along some axes are correct, so that the right amounts are in wrong places."""
     for count in range(1, e.expected.ndim + 1):
         for axes in combinations(range(e.expected.ndim), count):
             right = e.expected.sum(axes)

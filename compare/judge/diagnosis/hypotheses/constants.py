@@ -1,4 +1,4 @@
-"""A number in the wrong place: a constant factor, a sign."""
+"""Constant factors and signs."""
 
 from collections.abc import Iterator
 
@@ -8,14 +8,14 @@ from compare.judge.diagnosis.evidence import MARGIN, Evidence
 from compare.judge.reports.verdict import Diagnosis
 from compare.judge.roundoff.whole import ALONE, SHORTEST
 
-# A size explains a factor only where, of all that sizes may make, one so near is found by chance no more often.
+# A size explains a factor only if one as near is found by chance at most this often.
 COINCIDENCE = 0.01
 # Factors are spread over so many powers of e.
 RANGE = 10.0
 
 
 def conjugated(e: Evidence) -> Iterator[Diagnosis]:
-    """Of complex numbers, all imaginary parts have the other sign."""
+    """All imaginary parts have the wrong sign."""
     if e.of_complex and e.explains(e.expected * np.array([1.0, -1.0]), log_tried=1.0):
         yield e.says(
             "conjugated",
@@ -82,7 +82,7 @@ def _lines_are_alike(e: Evidence, c: float) -> bool:
 
 
 def factor_of_a_part(e: Evidence) -> Iterator[Diagnosis]:
-    """A factor on one line, in what no entry shows: what it leaves is the rounding of each, and the rest is right."""
+    """A factor on one line whose entries are all within their tolerances; the rest is correct."""
     if e.departure is None or e.departure.axis is None or e.wrong.any() or not np.isfinite(e.departure.factor):
         return
     axis, line, c = e.departure.axis, e.departure.line, e.departure.factor
@@ -110,7 +110,7 @@ def precision_of_factor(e: Evidence) -> float:
 
 
 def factor_in_words(c: float, precision: float = 1e-10) -> str:
-    """As many digits as are known, and as tell it from 1."""
+    """The factor with as many digits as are known, and as are needed to distinguish it from 1."""
     apart = abs(c - 1)
     if 0 < apart <= 1e-6:
         return f"1 {'+' if c > 1 else '-'} {apart:.3g}"
@@ -162,7 +162,7 @@ def name_factor(c: float, e: Evidence, precision: float) -> str | None:
 
 
 def _is_telling(candidates: int, near: float) -> bool:
-    """Whether few of so many numbers are as near to any factor as that."""
+    """Whether one of so many candidates is unlikely to be as near by chance."""
     return 2 * near * candidates / RANGE <= COINCIDENCE
 
 

@@ -1,4 +1,4 @@
-"""Faults of single entries, rows or regions, and of precision."""
+"""Errors of single entries, rows or regions, and of precision."""
 
 from collections.abc import Iterator
 
@@ -42,9 +42,9 @@ def zeros(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def lost_repeats(e: Evidence) -> Iterator[Diagnosis]:
-    """Rows that are named more than once hold one of their contributions, or the mean of them, and not the sum.
+    """Rows with several contributions hold one of them, or their mean, and not the sum.
 
-    That only such rows are wrong proves nothing: where padding should be masked, it is so too.
+    That only such rows are wrong is not enough: it is also so for padding that is not masked.
     """
     for words, value in e.overwriting.items():
         if e.explains(value):
@@ -70,7 +70,7 @@ def lost_repeats(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def masked(e: Evidence) -> Iterator[Diagnosis]:
-    """Whole rows, or whatever stands along another axis, should be 0 and are not: padding, say."""
+    """Whole lines along an axis should be 0 and are not, such as padding."""
     for axis in range(e.expected.ndim):
         others = tuple(i for i in range(e.expected.ndim) if i != axis)
         lines, wrong = (
@@ -94,7 +94,7 @@ def masked(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def overwritten(e: Evidence) -> Iterator[Diagnosis]:
-    """Every wrong entry is one of the numbers that should have been added up there."""
+    """Every wrong entry is one entry of a known array, where a sum of several belongs."""
     wrong = e.wrong
     if wrong.sum() < 2:
         return  # one number, such as 1, is found in many an array
@@ -129,9 +129,9 @@ def _hardly_by_chance(numbers: np.ndarray, tolerance: np.ndarray, ordered: np.nd
 
 
 def ties(e: Evidence) -> Iterator[Diagnosis]:
-    """Of equal values, as where a maximum is attained twice, more get a gradient than should, or it is shared.
+    """Among equal values, such as two maxima, too many get a gradient, or it is divided among them.
 
-    Every wrong entry holds what another of its group should get, or an equal share of what the group should get.
+    Every wrong entry has the gradient of another entry of its group, or an equal share of that of the group.
     """
     wrong = np.flatnonzero(e.wrong)
     candidates = ({} if e.parameter is None else {"its value": e.parameter}) | e.thresholds
@@ -204,7 +204,7 @@ def _is_power_of_ten(value: float) -> bool:
 
 
 def precision(e: Evidence) -> Iterator[Diagnosis]:
-    """Errors of the size that a narrower type makes, which are others where the data are hardly others."""
+    """Errors as large as the rounding errors of a narrower dtype, which are different at points nearby."""
     if e.dtype.kind in "biu":
         return
     for narrow in (np.float16, np.float32):

@@ -1,4 +1,4 @@
-"""Elementwise factors and added terms, and quantities computed from others than they should be."""
+"""Elementwise factors, added terms, and quantities that are computed from wrong ones."""
 
 from collections.abc import Iterator
 from itertools import permutations
@@ -11,7 +11,7 @@ from compare.judge.reports.verdict import Diagnosis
 
 
 def elementwise_factor(e: Evidence) -> Iterator[Diagnosis]:
-    """An elementwise factor that is missing or stands twice."""
+    """An elementwise factor is missing or squared."""
     same = {name: f for name, f in e.factors.items() if f.shape == e.expected.shape and np.ptp(f) > 0}
     spread = {name: f for name, f in e.known.items() if _spreads(f, e.expected)}
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -26,7 +26,7 @@ def elementwise_factor(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def another_factor(e: Evidence) -> Iterator[Diagnosis]:
-    """An elementwise factor that is another than it should be."""
+    """One elementwise factor stands in the place of another."""
     same = {name: f for name, f in e.factors.items() if f.shape == e.expected.shape and np.ptp(f) > 0}
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for name, other in _fitting_pairs(e, same):
@@ -36,7 +36,7 @@ def another_factor(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def along_another_axis(e: Evidence) -> Iterator[Diagnosis]:
-    """A weight of a square matrix's rows multiplies its columns: nothing but the numbers is wrong."""
+    """A vector of weights multiplies a square matrix along the wrong axis."""
     for name, w in e.known.items():
         if w.ndim != 1 or w.size < 2:
             continue
@@ -49,7 +49,7 @@ def along_another_axis(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def _fitting_pairs(e: Evidence, factors: dict[str, np.ndarray]) -> list[tuple[str, str]]:
-    """Pairs that explain the entry that is furthest off: hardly any, where a network has hundreds of factors."""
+    """The pairs of factors that explain the entry with the largest error, which are few among hundreds of factors."""
     if not factors:
         return []
     names = list(factors)
@@ -68,7 +68,7 @@ def _spreads(f: np.ndarray, right: np.ndarray) -> bool:
 
 
 def missing_mask(e: Evidence) -> Iterator[Diagnosis]:
-    """It is right but where a mask is 0, and not 0 there."""
+    """It is correct except where a mask is 0, and should be 0 there."""
     for name, f in e.factors.items():
         zero = f == 0
         if f.shape != e.expected.shape or not np.array_equal(zero, e.wrong) or not zero.any() or e.expected[zero].any():
@@ -82,7 +82,7 @@ def missing_mask(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def line_factors(e: Evidence) -> Iterator[Diagnosis]:
-    """Every row, or whatever stands along another axis, has a factor of its own."""
+    """Every line along an axis has its own factor."""
     for axis in range(e.expected.ndim):
         n = e.expected.shape[axis]
         came, right, allowed = (np.moveaxis(a, axis, 0).reshape(n, -1) for a in (e.actual, e.expected, e.tolerance))
@@ -126,7 +126,7 @@ def weight_decay(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def otherwise(e: Evidence) -> Iterator[Diagnosis]:
-    """It is right for something that came before it in another form."""
+    """It is correct for another value upstream, as listed in `alternatives`."""
     for (kind, message), value in e.alternatives.items():
         if e.explains(value):
             yield e.says(kind, message)

@@ -1,4 +1,4 @@
-"""Where a gradient comes from: paths that are missing or counted twice, other quantities in its place."""
+"""Missing and repeated paths and terms of a gradient, and other quantities in its place."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -12,7 +12,7 @@ from compare.judge.reports.verdict import Diagnosis
 
 
 def missing_path(e: Evidence) -> Iterator[Diagnosis]:
-    """What comes back through marked values is left out: they are taken for constants."""
+    """The gradient through one or two marked values is missing, as if they were constants."""
     parts = _telling_parts(e)
     for count in (1, 2):
         for names in combinations(parts, count):
@@ -28,7 +28,7 @@ def missing_path(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
-    """What comes back through one marked value counts more or less than once."""
+    """The gradient through one marked value has a wrong factor."""
     if e.expected.size < 2:
         return  # for one number, any path would do
     for name, part in _telling_parts(e).items():
@@ -47,7 +47,7 @@ def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def missing_term(e: Evidence) -> Iterator[Diagnosis]:
-    """Of what comes back by several ways and is added up, one or two terms are missing."""
+    """One or two terms of a sum in the backward pass are missing."""
     telling = [term for term in e.terms.values() if _is_telling(term.part, e)]
     for term in telling:
         if term.instead is not None and e.explains(e.expected - term.part):
@@ -71,12 +71,12 @@ def missing_term(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def weighted_term_of_a_norm(e: Evidence) -> Iterator[Diagnosis]:
-    """The term of a mean or of a variance counts otherwise than once."""
+    """The term of a mean or a variance has a wrong factor."""
     yield from _weighted(e, [term for term in e.terms.values() if term.words != UNNAMED])
 
 
 def weighted_term(e: Evidence) -> Iterator[Diagnosis]:
-    """Of what comes back by several ways and is added up, one term counts otherwise than once."""
+    """One term of a sum in the backward pass has a wrong factor."""
     yield from _weighted(e, list(e.terms.values()))
 
 
@@ -100,7 +100,7 @@ def _weighted(e: Evidence, terms: list[Term]) -> Iterator[Diagnosis]:
 
 
 def _telling_parts(e: Evidence) -> dict[str, np.ndarray]:
-    """What comes back through marked values, but not where it is mere rounding: any multiple of that fits."""
+    """The gradients through marked values, without those that are below the tolerance, of which any multiple fits."""
     return {name: part for name, part in e.paths.items() if _is_telling(part, e)}
 
 
@@ -109,7 +109,7 @@ def _is_telling(part: np.ndarray, e: Evidence) -> bool:
 
 
 def another_array(e: Evidence) -> Iterator[Diagnosis]:
-    """It is a known array, unchanged: what should become of it is missing."""
+    """It is a known array, unchanged."""
     if e.expected.size < 2:
         return
     if e.parameter is not None and e.parameter.any() and e.explains(e.parameter):
@@ -126,7 +126,7 @@ def _of_its_shape(e: Evidence) -> dict[str, np.ndarray]:
 
 
 def another_quantity(e: Evidence) -> Iterator[Diagnosis]:
-    """It is a known array multiplied by a known factor, or one summed."""
+    """It is a known array times a known factor, or a sum of a known array."""
     if e.expected.size < 2:
         return
     same = _of_its_shape(e)

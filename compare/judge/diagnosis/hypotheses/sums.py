@@ -10,7 +10,7 @@ from compare.judge.reports.verdict import Diagnosis
 
 
 def missing_sum(e: Evidence) -> Iterator[Diagnosis]:
-    """The quantity is the sum of a known array over some axes, and the sum went wrong."""
+    """The quantity should be the sum of a known array over some axes, and is one entry, or a wrong sum, of it."""
     for name, terms in e.summands.items():
         axes = _summed_axes(terms, e)
         if not axes:
@@ -57,7 +57,7 @@ def _summed_axes(terms: np.ndarray, e: Evidence) -> tuple[int, ...]:
 
 
 def broadcast(e: Evidence) -> Iterator[Diagnosis]:
-    """The sum or the mean of what belongs there, in the whole array or along an axis."""
+    """Every entry, or every entry along an axis, is the sum or the mean of the expected ones."""
     for axis, place in _of_one_value(e):
         for word, function in (("sum", np.sum), ("mean", np.mean)):
             value = function(e.expected, axis=axis, keepdims=True)
@@ -67,7 +67,7 @@ def broadcast(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def one_value(e: Evidence) -> Iterator[Diagnosis]:
-    """One value where different ones belong, whatever it is."""
+    """Every entry, or every entry along an axis, has the same value, where different ones are expected."""
     for _, place in _of_one_value(e):
         yield e.says("broadcast", f"one value stands {place}, where different ones belong.")
         return
@@ -89,7 +89,7 @@ def _of_one_value(e: Evidence) -> Iterator[tuple[int | None, str]]:
 
 
 def broadcast_in_part(e: Evidence) -> Iterator[Diagnosis]:
-    """Some rows, or whatever stands along another axis, are all alike: the sum or mean of what they should be."""
+    """Some lines along an axis are equal: the sum or the mean of the expected ones."""
     for axis, n in enumerate(e.expected.shape):
         others = tuple(i for i in range(e.expected.ndim) if i != axis)
         lines = np.flatnonzero(e.wrong.any(axis=others)) if others else np.flatnonzero(e.wrong)
@@ -107,7 +107,7 @@ def broadcast_in_part(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def accumulator(e: Evidence) -> Iterator[Diagnosis]:
-    """A sum that is formed one term after the other in 16 bits stops growing: 256 + 1 is 256 in bfloat16."""
+    """A sum was formed term by term in 16 bits and stopped growing: 256 + 1 is 256 in bfloat16."""
     if e.accumulated is None:
         return
     value, count = e.accumulated
