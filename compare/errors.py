@@ -35,3 +35,7 @@ class CodeUnderTestFailed(Exception):
     def __init__(self, error: Exception) -> None:
         super().__init__(f"{type(error).__name__}: {error}")
         self.error = error
+
+
+class Untraceable(TypeError):
+    """JAX cannot trace hand-written NumPy, because it needs the values of its arrays. The message says what for."""

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from compare.errors import BadInput, CodeUnderTestFailed
+from compare.errors import BadInput, CodeUnderTestFailed, Untraceable
 from compare.judge.diagnosis.attribution import explain, fits_its_loss, intended, reference_at_fault, side_at_fault
 from compare.judge.evaluation import perturbed_points as probing
 from compare.judge.evaluation.complex_parts import (
@@ -29,7 +29,6 @@ from compare.judge.evaluation.side_effects import HARMLESS, Watched, apart
 from compare.judge.evaluation.static_arguments import as_hand_has_it, as_loss_has_it, bind, places
 from compare.judge.own_loss import check_by_differences
 from compare.judge.program.numpy_names import traceable
-from compare.judge.program.numpy_tracing import Untraceable
 from compare.judge.program.trace import Program, traced
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Diagnosis, Verdict

@@ -16,12 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare.errors import BadInput
+from compare.errors import BadInput, Untraceable
 from compare.judge.evaluation.intermediates import tap
 from compare.judge.evaluation.side_effects import apart
 from compare.judge.gradients import argument, check
 from compare.judge.program.numpy_names import traceable
-from compare.judge.program.numpy_tracing import Untraceable
 from compare.judge.program.trace import in_words
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Diagnosis, Row, Verdict

@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compare.errors import Untraceable
+
 # Functions whose result has a shape that depends on values.
 DEPENDS_ON_VALUES = ("argwhere", "bincount", "compress", "extract", "flatnonzero", "nonzero", "trim_zeros", "union1d",
                      "unique")  # fmt: skip
@@ -34,10 +36,6 @@ AVERAGES = ("average", "mean", "median", "percentile", "quantile", "std", "var")
 FILLING = 0.5  # in the place of entries that a mask does not pick: in the domain of log, sqrt, 1/x, arcsin
 
 decisions: contextvars.ContextVar[dict[Any, Any]] = contextvars.ContextVar("decisions")
-
-
-class Untraceable(TypeError):
-    """The function does something that only numbers can tell."""
 
 
 class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -568,10 +566,10 @@ def _viewed(function: Callable[..., Any], array: TracedArray, args: Any, options
 
 
 def _index(index: Any) -> Any:
-    """An index as JAX takes it: without lists."""
+    """An index as JAX takes it: without lists and ranges."""
     if isinstance(index, tuple):
         return tuple(map(_index, index))
-    if isinstance(index, list):
+    if isinstance(index, list | range):
         return jnp.asarray(unwrapped(index)) if holds_traced(index) else np.asarray(index)
     return unwrapped(index)
 

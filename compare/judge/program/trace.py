@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jax.extend import core, source_info_util
 
-from compare.errors import CodeUnderTestFailed
+from compare.errors import CodeUnderTestFailed, Untraceable
 from compare.judge.program.line import along
 from compare.judge.program.plan import (
     CALLS,
@@ -189,6 +189,8 @@ def in_words(name: str) -> Iterator[None]:
     """Replaces JAX's exceptions in the tracing of the function `name` by a TypeError that says what to do."""
     try:
         yield
+    except Untraceable:  # which says it already
+        raise
     except (TypeError, IndexError) as error:
         first_line = str(error).partition("\n")[0]
         if "is not a valid JAX type" in first_line:

@@ -257,3 +257,15 @@ def test_a_loss_of_many_narrow_steps_convicts_nobody():
         return float(np.sum(w + 1e-4 * np.sin(1e6 * w))), 1 + 100 * np.cos(1e6 * w)
 
     assert check_gradients(stairs, None, np.array([0.3, 0.7])).verdict is not Verdict.DISAGREE
+
+
+def test_an_index_that_jax_refuses_is_no_argument_that_is_wrong():
+    """JAX's words about the index were once taken for those about an argument of the loss."""
+
+    class Label:
+        def __index__(self):
+            return 1
+
+    x = np.array([1.0, -2.0, 3.0])
+    report = check_gradients(lambda x: (x[Label()] ** 2, np.array([0, 2 * x[1], 0])), None, x)
+    assert report.verdict is Verdict.AGREE, str(report)

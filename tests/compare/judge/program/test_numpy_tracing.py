@@ -7,8 +7,8 @@ import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compare.errors import Untraceable
 from compare.judge.program.numpy_names import traceable
-from compare.judge.program.numpy_tracing import Untraceable
 
 
 @pytest.fixture(autouse=True)
@@ -366,3 +366,8 @@ def test_a_random_program_gives_what_numpy_gives(program):
 
     with jax.enable_x64(True):
         assert_same(function, np.random.default_rng(3).normal(size=(3, 3)))
+
+
+def test_a_range_picks_entries_as_an_array_does():
+    labels = np.array([2, 0, 1])
+    assert_same(lambda x: x[range(3), labels], np.arange(9.0).reshape(3, 3), exactly=True)
