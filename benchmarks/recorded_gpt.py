@@ -25,6 +25,7 @@ from compare.check.recording import recorded_steps
 from compare.judge.reports.verdict import Verdict
 
 Arrays = dict[str, np.ndarray]
+LAYERS = 4
 SOURCE = Path(__file__).parent / "recorded" / "gpt.c"
 WRITERS = Path(compare.check.writers.__file__).parent
 
@@ -80,11 +81,11 @@ def recorded_by_c(folder: Path, text: str | None = None) -> Arrays:
     return read_arrays(folder / "c.safetensors")
 
 
-def recorded_by_torch(folder: Path) -> Arrays:
+def recorded_by_torch(folder: Path, layers: int = LAYERS) -> Arrays:
     """What gpt_torch.py records. Raises ImportError without PyTorch."""
     from benchmarks.recorded.gpt_torch import record
 
-    record(folder / "torch.safetensors")
+    record(folder / "torch.safetensors", layers=layers)
     return read_arrays(folder / "torch.safetensors")
 
 

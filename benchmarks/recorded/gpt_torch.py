@@ -29,10 +29,10 @@ class Block(nn.Module):
 
 
 class Gpt(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, layers: int) -> None:
         super().__init__()
         self.token, self.position = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(TIME, WIDTH)
-        self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
+        self.blocks = nn.ModuleList(Block() for _ in range(layers))
         self.norm = nn.LayerNorm(WIDTH)
 
     def forward(self, ids: Any) -> Any:
@@ -42,18 +42,19 @@ class Gpt(nn.Module):
         return self.norm(x) @ self.token.weight.T
 
 
-def record(path: Any, steps: int = 2) -> None:
+def record(path: Any, steps: int = 2, layers: int = LAYERS) -> None:
     """Train a GPT for some steps, and record them.
 
     Args:
         path: of the recording.
         steps: how many.
+        layers: how many blocks it has.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = Gpt()
+        model = Gpt(layers)
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-        with ModuleRecording(path, model, [f"blocks.{i}" for i in range(LAYERS)]) as recording:
+        with ModuleRecording(path, model, [f"blocks.{i}" for i in range(layers)]) as recording:
             for _ in range(steps):
                 text = torch.randint(VOCABULARY, (BATCH, TIME + 1))
                 recording.start(ids=text[:, :-1], targets=text[:, 1:])
