@@ -146,8 +146,8 @@ def test_ctrl_c_keeps_what_is_finished_and_ends_every_process(tmp_path):
     assert started
     assert not any(map(alive, started))
     assert [cell["size"] for cell in json.loads(path.read_text())["cells"]] == ["2x4x50"]
-    again = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=60, check=False)
-    assert again.returncode == 0, again.stderr
+    again = invoke(*arguments, "--resume")
+    assert again.exit_code == 0, again.output
     run = json.loads(path.read_text())
     assert run["complete"] is True
     assert [cell["size"] for cell in run["cells"]] == ["2x4x50", "30x32x500"]

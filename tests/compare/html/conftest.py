@@ -1,11 +1,11 @@
-"""One browser for the tests of a module."""
+"""One browser for the tests of all pages: each has a context of its own in it."""
 
 import pytest
 
 from tests.browser import chromium
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser():
     with chromium() as started:
         yield started
