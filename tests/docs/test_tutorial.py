@@ -75,6 +75,8 @@ def played(text):
 def test_a_chapter_prints_what_it_shows(chapter, tmp_path, monkeypatch):
     text = chapter.read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("compare.bench.turns.ROUND_SECONDS", 0.02)  # no figure of a speed is looked at
+    monkeypatch.setattr("compare.bench.turns.PAUSE", 0.0)
     before = catalog()
     for shown, printed in played(text):
         if shown is not None:

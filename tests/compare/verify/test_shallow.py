@@ -428,6 +428,7 @@ def test_a_small_file_has_nothing_held_out_and_says_so(tmp_path):
 
 
 @pytest.mark.usefixtures("gradients_checked", "training_compared")
+@pytest.mark.usefixtures("gradients_checked", "training_compared")
 def test_accuracy_counts_an_example_only_if_every_output_is_right(monkeypatch):
     """Predicting 0 throughout is right for nine of ten outputs of a digit, and for no digit."""
     for side in (manual, autodiff):
