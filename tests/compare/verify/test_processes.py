@@ -60,6 +60,7 @@ def test_nobody_waits_for_who_died_or_never_came():
     both = [start(i, port, "--iterations", "1000000") for i in (0, 1)]
     alone = start(1, free_port(), "--join-timeout", "1")
     try:
+        assert both[0].stderr is not None
         of_left = both[0].stderr.readline()  # how much memory is needed, which is said once they have met
         os.killpg(both[1].pid, signal.SIGKILL)
         of_left += both[0].communicate(timeout=90)[1]
