@@ -36,7 +36,7 @@ from compare.environment import environment
 from compare.judge.reports.gradient_report import SIDE_EFFECTS, GradientReport
 from compare.suite.models import build
 
-BY_DIFFERENCES = "the reference is differences"  # what a report says where nothing was traced
+BY_DIFFERENCES = "the reference is finite differences"  # what a report says where nothing was traced
 OTHERS = ("scipy", "numdifftools", "torch", "autograd")
 LEAST = {"traced": 0.95, "differences": 0.90}  # of faults that must be caught
 

@@ -403,7 +403,7 @@ def hvp_center(broken: bool) -> tuple[Any, ...]:
     "hvp",
     "theta",
     "The derivative of the sigmoid in the Hessian is not sigma (1 - sigma): here it is sigma.",
-    "missing-term",
+    "missing-term missing-path",
 )
 def hvp_logistic(broken: bool) -> tuple[Any, ...]:
     x = normal(12, 3, seed=1)

@@ -128,7 +128,6 @@ def single_edits(traced: Traced) -> Iterator[Edit]:
                 alike.setdefault((edit.kind, *edit.like), []).append(edit)
             yield edit
 
-    yield from _instead(traced, words)
     yield from _cut(leading, words)
     for step in leading:
         yield from noted(_edits_of(step, words))
@@ -151,6 +150,7 @@ def single_edits(traced: Traced) -> Iterator[Edit]:
                     for edit in _edits_of(step, words):
                         message = f"{edit.words}, in what the way back has of it"
                         yield Edit(edit.kind, message, edit.changes, seen_by, where=edit.where)
+    yield from _instead(traced, words)
     yield from _other_statistics(traced, words)
     yield from _two_numbers(traced, leading)
     yield from _exchanged(traced, leading, users, words)
@@ -206,7 +206,7 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
     if name in ("add", "add_any", "sub"):
         for i, j in ((1, 0), (0, 1)):
             sign = -1 if name == "sub" and i == 0 else 1
-            term = "a term" if of[i] == GRADIENT else f"the term {of[i]}"
+            term = "a term" if back[i] else f"the term {of[i]}"
             key = _kind_of(words, step.inputs[i])
             yield edit("missing-term", f"{term} is left out", lambda v, j=j, sign=sign: sign * v[j], ("drop", key))
             turned = -1 if name == "sub" else 1
@@ -231,7 +231,8 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
         key = _kind_of(words, step.inputs[1])
         yield edit("missing-factor", f"the division by {of[1]} is left out", lambda v: v[0], ("drop", key))
         yield edit("wrong-factor", f"it is multiplied by {of[1]}, and should be divided by it", lambda v: v[0] * v[1])
-        yield edit("missing-factor", f"{of[0]} is left out of {of[0]} / {of[1]}", lambda v: 1 / v[1])
+        if not back[0]:
+            yield edit("missing-factor", f"{of[0]} is left out of {of[0]} / {of[1]}", lambda v: 1 / v[1])
     elif name == "neg":
         yield edit("wrong-sign", f"the minus of {words.value(step.outputs[0])} is left out", lambda v: v[0])
     elif name == "select_n":
@@ -481,7 +482,7 @@ def _cut(leading: list[Step], words: Words) -> Iterator[Edit]:
             if (back or id(step) in words.backward) and step.name not in ("add_any", "bend", *IDENTITIES):
                 if all(dtype.kind == "f" for dtype in step.dtypes):
                     derived.setdefault(number, []).append(step)
-            elif not back and number not in sources:
+            elif not back and id(step) not in words.backward and number not in sources:
                 sources[number] = (step, words)
 
     collect(leading, words, False)
@@ -498,7 +499,9 @@ def _cut(leading: list[Step], words: Words) -> Iterator[Edit]:
 
 
 def _instead(traced: Traced, words: Words) -> Iterator[Edit]:
-    """Another value of the program for the quantity itself."""
+    """Another value of the program for the quantity itself, if that has a name: that a gradient is none says little."""
+    if words.value(traced.target) == GRADIENT:
+        return
     right = np.asarray(traced.here.values[traced.target])
     for step in reversed(traced.here.plan.steps):
         for place in step.outputs if step.name not in {"bend", *SEEN_THROUGH} else ():

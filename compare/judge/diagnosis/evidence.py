@@ -15,6 +15,7 @@ from compare.judge.diagnosis.predictions import (
     Term,
     accumulated,
     alternatives,
+    decays_nearby,
     errors_nearby,
     overwriting,
     paths,
@@ -90,6 +91,7 @@ class Evidence:
         terms: the terms of the sums in the backward pass, with their parts of it.
         accumulated: what it would be if its last sum were formed in 16 bits, and the number of terms of that sum.
         errors_nearby: computes its errors at points nearby.
+        decays_nearby: computes there what multiple of the parameter comes closest to the error.
         traced: traces the program that computes it.
         of_complex: whether the last axis has real and imaginary parts.
         departure: the whole or the line whose error exceeds its tolerance, though every entry may be within its own.
@@ -114,6 +116,7 @@ class Evidence:
     terms: Mapping[int, Term] = field(default_factory=dict)
     accumulated: tuple[np.ndarray, int] | None = None
     errors_nearby: Callable[[], np.ndarray | None] | None = None
+    decays_nearby: Callable[[], np.ndarray | None] | None = None
     traced: Callable[[], Traced | None] | None = None
     of_complex: bool = False
     departure: Departure | None = None
@@ -307,6 +310,7 @@ def gather(
         of_complex=of_complex,
         departure=departure,
         errors_nearby=functools.partial(errors_nearby, check, point, path),
+        decays_nearby=functools.partial(decays_nearby, check, point, path),
         traced=functools.cache(functools.partial(traced_gradient, check, point, path, effort or Effort())),
     )
 

@@ -134,7 +134,7 @@ def terms(check: Check, point: Point, path: str) -> list[Term]:
             part = whole - without(number, operand)
             if part.any() and np.isfinite(part).all():
                 said, axes = words.of[number, operand], _constant_along(part)
-                if said == UNNAMED and axes:  # a sum that is broadcast along an axis afterwards
+                if said == UNNAMED and axes and words.comes_from_a_sum(adding[number].inputs[operand]):
                     said = f"the term of the sum or mean over {_axes_in_words(axes)}"
                 found.append(Term(said, part, words.instead(adding[number], operand)))
     return found
@@ -158,6 +158,19 @@ class _Words:
             for operand, (place, value) in enumerate(zip(step.inputs, inputs, strict=True)):
                 self.of[number, operand] = self._words(place, np.asarray(value))
         return step.run(inputs, as_it_is)
+
+    def comes_from_a_sum(self, place: int) -> bool:
+        """Whether what is added is a sum that was broadcast, perhaps multiplied; not one value for another reason."""
+        waiting, seen = [place], set()
+        while waiting:
+            step = self.producers.get(waiting.pop())
+            if step is None or id(step) in seen:
+                continue
+            seen.add(id(step))
+            if step.name in ("reduce_sum", "dot_general"):
+                return True
+            waiting += step.inputs
+        return False
 
     def instead(self, adding: Step, operand: int) -> str | None:
         """What tanh's derivative becomes without a term of JAX's form, g (1 - t) + g (1 - t) t with t = tanh(x)."""
@@ -189,7 +202,7 @@ class _Words:
 
     def _words(self, place: int, value: np.ndarray) -> str:
         axes = _constant_along(value)
-        if axes:
+        if axes and self.comes_from_a_sum(place):
             return f"the term of the sum or mean over {_axes_in_words(axes)}"
         for _ in range(6):
             step = self.producers.get(place)
@@ -320,16 +333,26 @@ def errors_nearby(check: Check, point: Point, path: str, count: int = 8) -> np.n
 
     Rounding errors are different there, and the error of a wrong formula is about the same.
     """
-    found = []
+    found = [error for _, error in _nearby(check, point, path, count)]
+    return np.array(found) if len(found) == count else None
+
+
+def decays_nearby(check: Check, point: Point, path: str, count: int = 2) -> np.ndarray | None:
+    """What multiple of the parameter comes closest to its gradient's error, at the same points."""
+    found = [np.vdot(p, error) / np.vdot(p, p) for p, error in _nearby(check, point, path, count) if p is not None]
+    return np.array(found) if len(found) == count else None
+
+
+def _nearby(check: Check, point: Point, path: str, count: int) -> Iterator[tuple[np.ndarray | None, np.ndarray]]:
+    """The parameter, if it is one, and the error at points nearby; less than `count` if they cannot be computed."""
     for there in points_nearby(check, point, count):
         if path not in there.actual or path == LOSS:
-            return None
+            return
         expected = _gradient(check, there, path, there.parameters, Taps(there.upstream(check.taps)))
         actual = there.actual[path]
         if actual.shape != expected.shape:
-            return None
-        found.append(np.asarray(actual, np.float64) - expected)
-    return np.array(found) if len(found) == count else None
+            return
+        yield leaves_by_path(there.parameters).get(path), np.asarray(actual, np.float64) - expected
 
 
 def traced_gradient(check: Check, point: Point, path: str, effort: Effort) -> Traced | None:

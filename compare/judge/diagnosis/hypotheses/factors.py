@@ -119,9 +119,13 @@ def weight_decay(e: Evidence) -> Iterator[Diagnosis]:
     p = e.parameter
     if p is None or not p.any() or p.shape != e.expected.shape or p.size < 2:
         return
-    extra = e.actual - e.expected
-    decay = float(np.vdot(p, extra) / np.vdot(p, p))
-    if decay and e.explains(e.expected + decay * p, fitted=1):
+    decay = float(np.vdot(p, e.error) / np.vdot(p, p))
+    if not decay or not e.explains(e.expected + decay * p, fitted=1):
+        return
+    # A multiple that changes with the parameters is that of something else, such as a norm.
+    nearby = None if e.decays_nearby is None else e.decays_nearby()
+    rounding = np.linalg.norm(e.tolerance) / np.linalg.norm(p)
+    if nearby is None or np.all(np.abs(nearby - decay) <= 1e-4 * abs(decay) + MARGIN * rounding):
         yield e.says("weight-decay", f"{decay:.6g} times the parameter is added to it: weight decay.", decay)
 
 

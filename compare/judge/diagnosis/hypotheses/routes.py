@@ -47,13 +47,21 @@ def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def missing_term(e: Evidence) -> Iterator[Diagnosis]:
-    """One or two terms of a sum in the backward pass are missing."""
+    """One or two terms of a sum in the backward pass are missing, and have names."""
     telling = [term for term in e.terms.values() if _is_telling(term.part, e)]
     for term in telling:
         if term.instead is not None and e.explains(e.expected - term.part):
             yield e.says("wrong-factor", f"the factor is {term.instead}.")
             return
-    telling = [term for term in telling if term.instead is None]
+    yield from _missing(e, [term for term in telling if term.instead is None and term.words != UNNAMED])
+
+
+def missing_unnamed_term(e: Evidence) -> Iterator[Diagnosis]:
+    """The same of any terms."""
+    yield from _missing(e, [t for t in e.terms.values() if _is_telling(t.part, e) and t.instead is None])
+
+
+def _missing(e: Evidence, telling: list[Term]) -> Iterator[Diagnosis]:
     for count in (1, 2):
         for some in combinations(telling, count):
             if e.explains(e.expected - sum(term.part for term in some)):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from compare import check_gradients
 from compare.judge.diagnosis.edits import Edit, Effort, Traced, flipped, other_numbers, regular, single_edits
 from compare.judge.program.evaluated import Evaluated
 from compare.judge.program.trace import Program
@@ -95,3 +96,28 @@ def test_masks_of_the_right_shape_are_turned_where_it_is_wrong():
 )
 def test_regular_indices(indices, steps):
     assert regular(indices) == steps
+
+
+NO_SUMS = {
+    "the 1 of p log p": (lambda p: (np.sum(p * np.log(p)), np.log(p)), lambda p: jnp.sum(p * jnp.log(p))),
+    "the -1 of exp(p) - p": (lambda p: (np.sum(np.exp(p) - p), np.exp(p)), lambda p: jnp.sum(jnp.exp(p) - p)),
+}
+
+
+@pytest.mark.parametrize("name", NO_SUMS)
+def test_a_term_of_one_value_is_no_term_of_a_sum(name):
+    """The sum of the loss makes every gradient one value along its axis, and nothing of it is missing."""
+    report = check_gradients(*NO_SUMS[name], np.array([0.3, 1.2, 0.7, 2.0]))
+    (cause,) = report.diagnoses
+    assert cause.kind == "missing-term"
+    assert "sum or mean" not in cause.message
+
+
+def test_a_division_is_named_and_not_what_would_stand_for_the_whole_gradient():
+    x = np.array([0.3, -1.2, 0.7, 2.0])
+    report = check_gradients(
+        lambda x: (np.log(np.cosh(x)).sum(), np.sinh(x)), lambda x: jnp.log(jnp.cosh(x)).sum(), x, probes=False
+    )
+    (cause,) = report.diagnoses
+    assert cause.kind == "missing-factor"
+    assert "cosh" in cause.message

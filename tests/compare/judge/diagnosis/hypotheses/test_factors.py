@@ -1,8 +1,10 @@
 """Elementwise factors, masks and gains that are missing or wrong, and added terms."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from compare import Verdict, check_gradients
 from compare.judge.diagnosis.causes import diagnose
 from tests.compare.judge.diagnosis.made_up import (
     A1,
@@ -69,3 +71,33 @@ def test_weight_decay(decay):
 def test_what_it_would_be_if_something_before_had_been_otherwise():
     found = named(OTHERWISE, alternatives={("transpose", "it is computed with the transpose of W2."): OTHERWISE})
     assert found == ("transpose", None, "it is computed with the transpose of W2.")
+
+
+NORM = np.linalg.norm
+MULTIPLES = {
+    "the norm of a cosine": (
+        lambda a, b: (a @ b / NORM(a) / NORM(b), b / NORM(a) / NORM(b)),
+        lambda a, b: a @ b / jnp.linalg.norm(a) / jnp.linalg.norm(b),
+    ),
+    "a Rayleigh quotient": (lambda a, b: (a @ a / (b + a @ a).sum(), 2 * a / (b + a @ a).sum()), None),
+    "the logarithm of a square": (
+        lambda a, b: (np.log(1 + a @ a) + b @ np.sin(a), b * np.cos(a)),
+        lambda a, b: jnp.log(1 + a @ a) + b @ jnp.sin(a),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MULTIPLES)
+def test_a_multiple_that_changes_with_the_parameter_is_no_weight_decay(name):
+    by_hand, loss = MULTIPLES[name]
+    report = check_gradients(by_hand, loss, np.array([0.3, -1.2, 0.7, 2.0]), np.array([1.0, 0.4, -0.8, 0.5]))
+    assert report.verdict is Verdict.DISAGREE
+    assert "weight-decay" not in {cause.kind for cause in report.diagnoses}
+
+
+@pytest.mark.parametrize("times", [0.0, 1.0])
+def test_a_forgotten_penalty_is_one(times):
+    a, b = np.array([0.3, -1.2, 0.7]), np.array([1.0, 0.4, -0.8])
+    by_hand = lambda a, b: (b @ np.sin(a) + 0.1 * a @ a, b * np.cos(a) + times * 0.1 * a)  # noqa: E731
+    report = check_gradients(by_hand, lambda a, b: b @ jnp.sin(a) + 0.1 * a @ a, a, b)
+    assert {cause.kind for cause in report.diagnoses} == {"weight-decay"}
