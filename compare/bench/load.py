@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 STAT = Path("/proc/stat")
+SHORT = 0.1  # seconds; in less, ticks of 10 ms on each core are too coarse
 
 
 def busy() -> float | None:
@@ -23,13 +24,13 @@ def busy() -> float | None:
 
 
 def others(before: float | None, after: float | None, own: float, seconds: float) -> float | None:
-    """Cores that others kept busy.
+    """Cores that others kept busy; None where the system does not tell, or the time is too short for its ticks.
 
     Args:
         before, after: What `busy` said at the ends of the time.
         own: Seconds of processor time that the measured process itself had.
         seconds: How long it was.
     """
-    if before is None or after is None:
-        return None
+    if before is None or after is None or seconds < SHORT or after - before < own / 2:
+        return None  # a system that counts much less than the process itself had, as in some containers, does not tell
     return max(after - before - own, 0.0) / seconds

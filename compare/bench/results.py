@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from compare.bench.turns import Measured
@@ -16,6 +17,8 @@ FORMAT = 2  # of the JSON
 BELOW = 0.9  # of the GEMM bound
 CALL = 1e-5  # seconds; in a shorter step, such as one that returns a view, only the call is timed
 UNSTEADY = 3  # a larger ratio between two rounds means that other work disturbed them
+VAGUE = 1.0  # a ratio whose spread is larger, as a share of it, is not known
+NEAR = 0.05  # the ratio of the medians may always differ by this share from the median of the ratios
 WORTH_TELLING = 0.02  # seconds; a shorter compilation is not shown, because any first step is slower
 
 
@@ -55,11 +58,30 @@ class Cell:
         return (high - low) / 2 / middle
 
     def shown_ratio(self, name: str, other: str = BOUND) -> str:
-        """A ratio with its spread, "1.23 ±4%", if it has one; nothing if there is no ratio."""
+        """A ratio with its spread, "1.23 ±4%", if it has one; "?" if it is vague; nothing if there is no ratio."""
         ratio, spread = self.ratio(name, other), self.spread(name, other)
         if ratio is None:
             return ""
-        return f"{ratio:.2f}" if spread is None else f"{ratio:.2f} ±{100 * spread:.0f}%"
+        if self.vague(name, other):
+            return "?"
+        number = f"{ratio:.2f}" if ratio >= 0.1 else two_digits(ratio)
+        return number if spread is None else f"{number} ±{100 * spread:.0f}%"
+
+    def vague(self, name: str, other: str = BOUND) -> bool:
+        """Whether the rounds do not tell the ratio: it spreads too far, or contradicts that of the median times."""
+        ratio, spread = self.ratio(name, other), self.spread(name, other)
+        if ratio is None or spread is None:
+            return False
+        return spread > VAGUE or _apart(ratio, self.seconds(name) / self.seconds(other)) > max(spread, NEAR)
+
+    def known(self, name: str, other: str) -> bool:
+        """Whether a summary may use the ratio: it is not vague, and the rounds of both are steady."""
+        return not self.vague(name, other) and not {name, other} & self.unsteady().keys()
+
+    def decided(self, name: str, other: str) -> bool:
+        """Whether one of them is faster than the other by more than the spread."""
+        ratio = self.ratio(name, other)
+        return ratio is not None and self.known(name, other) and _apart(ratio, 1) >= (self.spread(name, other) or 0.0)
 
     def load(self, name: str) -> float | None:
         """The median number of cores that other processes kept busy meanwhile; None where that is not known."""
@@ -73,13 +95,13 @@ class Cell:
             m = self.measured[name]
             middle = statistics.median(m.rounds)
             when = {f"in round {i}": seconds for i, seconds in enumerate(m.rounds, 1)}
-            when |= {} if m.ready is None else {"in preparation": m.ready}
+            when |= {} if m.ready is None else {"in the warm-up": m.ready}
             place, furthest = max(when.items(), key=lambda item: abs(math.log(item[1] / middle)))
             # Of two times, neither is known to be the outlier.
             if len(when) > 2 and max(when.values()) > UNSTEADY * min(when.values()):
                 found[name] = (
                     f"Unsteady: {shown(name)} at {self.size} took {readable(furthest)} a step {place}, and "
-                    f"{readable(middle)} in the median. Other work may have disturbed it: run it again."
+                    f"{readable(middle)} in the median. Another process may have disturbed it: run it again."
                 )
         return found
 
@@ -150,6 +172,8 @@ class Cell:
         return cls(value["size"], value["about"], value["flops"], measured)
 
 
+TOO_WIDE = "the rounds spread too far"
+
 HEADERS = (
     *("contestant", "a step", "middle half", "GFLOP/s", "x GEMM bound", "load", "compile", "memory"),
     "error",
@@ -180,19 +204,26 @@ class Bench:
     def _overtaking(self, cells: Sequence[Cell]) -> str:
         """A sentence on the sizes at which JAX is ahead, in the order of the operations in their matrix products."""
         cells = sorted(cells, key=lambda cell: cell.flops)
+        open_ = [cell.size for cell in cells if not cell.decided(cell.by_hand, "autodiff")]
+        cells = [cell for cell in cells if cell.size not in open_]
+        if not cells:
+            return f"Cannot tell whether NumPy or JAX is ahead at {', '.join(open_)}: {TOO_WIDE}."
+        others = f" Cannot tell at {', '.join(open_)}: {TOO_WIDE}." if open_ else ""
         evens = [cell.break_even() for cell in cells]
         behind = [cell.size for cell, even in zip(cells, evens, strict=True) if even is None]
         if len(behind) == len(cells):
-            return f"NumPy is ahead of JAX at {', '.join(behind)}."
+            return f"NumPy is ahead of JAX at {', '.join(behind)}.{others}"
         steps = sorted(math.ceil(even) for even in evens if even is not None)
         many = f"{steps[0]:,}" if steps[0] == steps[-1] else f"{steps[0]:,} to {steps[-1]:,}"
-        when = f"compilation is made up for after {many} steps"
+        when = f"compilation is made up for after {many} step{'' if steps[-1] == 1 else 's'}"
         if not behind:
-            return f"JAX is ahead of NumPy{' at every size' if len(cells) > 1 else ''}; {when}."
+            where = "" if len(cells) + len(open_) == 1 else " at every size"
+            where = f" at {', '.join(cell.size for cell in cells)}" if open_ else where
+            return f"JAX is ahead of NumPy{where}; {when}.{others}"
         overtaken = len(behind)  # the index of the first size at which JAX is ahead, if it stays so
         if [cell.size for cell in cells[:overtaken]] == behind:
-            return f"JAX overtakes NumPy between {behind[-1]} and {cells[overtaken].size}; there, {when}."
-        return f"NumPy is ahead of JAX at {', '.join(behind)}, and JAX at the other sizes; there, {when}."
+            return f"JAX overtakes NumPy between {behind[-1]} and {cells[overtaken].size}; there, {when}.{others}"
+        return f"NumPy is ahead of JAX at {', '.join(behind)}, and JAX at the other sizes; there, {when}.{others}"
 
     def _warnings(self) -> list[str]:
         """Warns of a GEMM bound that is much slower than work with the same BLAS: other work probably disturbed it."""
@@ -210,14 +241,21 @@ class Bench:
         for rival in ("autodiff", "torch"):
             compared = [(r, cell) for cell in self.cells if (r := cell.ratio(cell.by_hand, rival)) is not None]
             short = [cell.size for _, cell in compared if min(map(cell.seconds, (cell.by_hand, rival))) < CALL]
-            ratios = [(r, cell.size) for r, cell in compared if cell.size not in short]
+            rest = [(r, cell) for r, cell in compared if cell.size not in short]
+            ratios = [(r, cell.size) for r, cell in rest if cell.known(cell.by_hand, rival)]
+            noisy = [cell.size for _, cell in rest if not cell.known(cell.by_hand, rival)]
+            left = [(short, "too short to time"), (noisy, "whose rounds differ too much")]
+            without = " and ".join(f"without {', '.join(sizes)}, {why}" for sizes, why in left if sizes)
             if len(ratios) > 1:
                 mean, worst = statistics.geometric_mean(r for r, _ in ratios), max(ratios)
-                but = f" (without {', '.join(short)}, too short to time)" if short else ""
                 told.append(
-                    f"{compared[0][1].by_hand} takes {mean:.2f} times as long as {rival}, the geometric mean of "
-                    f"{len(ratios)} ops{but}; "
-                    f"at most {worst[0]:.2f} times ({worst[1]})."
+                    f"{rest[0][1].by_hand} takes {two_digits(mean)} times as long as {rival}, the geometric mean of "
+                    f"{len(ratios)} ops{f' ({without})' if without else ''}; "
+                    f"at most {two_digits(worst[0])} times ({worst[1]})."
+                )
+            elif noisy:
+                told.append(
+                    f"Cannot tell how {rest[0][1].by_hand} compares with {rival} at {', '.join(noisy)}: {TOO_WIDE}."
                 )
         return told
 
@@ -241,9 +279,12 @@ class Bench:
         return plain_text(*many, *self.lines(), "", self.about())
 
     def about(self) -> str:
-        told = ", ".join(f"{name} {value}" for name, value in (self.settings | self.environment).items() if value)
+        told = ", ".join(
+            f"{name} {_listed(value)}" for name, value in (self.settings | self.environment).items() if value
+        )
         return (
-            "Medians over rounds in turns; ±: half of the middle half of the rounds; load: cores that other processes "
+            "Medians over rounds in turns; a ratio is the median of those of the rounds, ± half of their middle half, "
+            'and "?" where they spread too far or contradict the median times; load: cores that other processes '
             f"kept busy meanwhile; error: distance from float64 after 3 steps. {told}"
         )
 
@@ -276,8 +317,25 @@ class Bench:
             raise BadInput(f"{source} has no results of `backproof bench --json` in it.") from error
 
 
+def _listed(value: Any) -> str:
+    """A setting as one would write it: names with commas between, options as "hidden 8"."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {option}" for name, option in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def _bytes(count: int) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def two_digits(ratio: float) -> str:
+    """A ratio with two significant digits, or as a whole number: 0.034, 1.2, 120."""
+    return f"{ratio:.0f}" if ratio >= 9.95 else f"{Decimal(f'{ratio:.1e}'):f}"
+
+
+def _apart(one: float, other: float) -> float:
+    """By what share the larger of two numbers is above the smaller."""
+    return max(one / other, other / one) - 1
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

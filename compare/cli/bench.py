@@ -21,6 +21,11 @@ WHO = (
 
 
 def bench(
+    context: typer.Context,
+    newer: Annotated[
+        Path | None,
+        typer.Argument(metavar="[NEW.json]", help="With --compare: a stored run; nothing is timed then."),
+    ] = None,
     sizes: Annotated[
         str | None,
         typer.Option(
@@ -76,7 +81,10 @@ def bench(
     ] = None,
     compare: Annotated[
         Path | None,
-        typer.Option(metavar="OLD.json", help="Compare with an older run: what is faster, and what is slower."),
+        typer.Option(
+            metavar="OLD.json",
+            help="Compare with an older run: what is faster, and what is slower. With NEW.json, two stored ones.",
+        ),
     ] = None,
     fail_above: Annotated[
         float | None,
@@ -92,6 +100,8 @@ def bench(
     process. Contestants alternate in rounds, and compilation is timed separately. "x GEMM bound" is the time of a step
     as a multiple of that of its matrix products alone in NumPy's BLAS, with its spread. "load" is the number of cores
     that other processes kept busy meanwhile. For more contestants: pip install 'backproof[peers]'.
+
+    `backproof bench --compare OLD.json NEW.json` compares two stored runs.
 
     With fewer than five rounds, or where the rounds spread further than the two runs differ, --compare says "cannot
     tell", and --fail-above does not fail.
@@ -120,7 +130,12 @@ def bench(
             raise BadInput("--resume needs --json PATH, the file in which the run was begun.")
         if fail_above is not None and (compare is None or not fail_above >= 1):
             raise BadInput("--fail-above needs a factor of at least 1, and --compare OLD.json.")
+        if newer is not None:
+            _check_stored(context, newer)
         older = read(compare) if compare else None
+        if older is not None and newer is not None:
+            _show_changes(changes(older, read(newer)), fail_above)
+            return
         common = {"dtype": dtype, "platform": platform, "rounds": rounds, "threads": threads, "seed": seed}
         names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
         settings = settings_for(sizes, model, op, given, only=names, **common)
@@ -139,11 +154,28 @@ def bench(
             stage.written.append(plot)
         show(result)
         if older is not None:
-            found = changes(older, result)
             show("")
-            show(found)
-            if fail_above is not None and found.worse(fail_above):
-                raise typer.Exit(1)
+            _show_changes(changes(older, result), fail_above)
+
+
+def _check_stored(context: typer.Context, newer: Path) -> None:
+    """Refuse a stored run without an older one, and options of a run that is not made."""
+    from compare.errors import BadInput
+
+    if context.params["compare"] is None:
+        raise BadInput(f"{newer} is compared with an older run: backproof bench --compare OLD.json {newer}.")
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in ("newer", "compare", "fail_above") and source is not None and source.name != "DEFAULT":
+            raise BadInput(
+                f"--{name.replace('_', '-')} is for a run, and two stored ones are compared: leave out it or {newer}."
+            )
+
+
+def _show_changes(found: Any, fail_above: float | None) -> None:
+    show(found)
+    if fail_above is not None and found.worse(fail_above):
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from compare.bench.load import busy, others
 def test_the_load_of_others_is_what_is_left():
     assert others(10.0, 13.0, own=1.0, seconds=2.0) == 1.0
     assert others(10.0, 10.9, own=1.0, seconds=2.0) == 0.0  # ticks are coarse
+    assert others(10.0, 10.02, own=1.0, seconds=2.0) is None  # the system counts less than the process had
+    assert others(10.0, 10.01, own=0.005, seconds=0.02) is None  # shorter than the ticks can tell
     assert others(None, 3.0, own=0.0, seconds=1.0) is None
 
 

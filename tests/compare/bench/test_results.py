@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from compare.bench.results import Bench, Cell, quartiles
+from compare.bench.results import Bench, Cell, quartiles, two_digits
 from compare.bench.turns import Measured
 from compare.errors import BadInput
 from tests.compare.bench.runs import a_cell, a_run
@@ -30,23 +32,72 @@ def test_where_jax_overtakes_numpy_is_told():
     larger = a_cell("5x5x5", 40, manual=[1.0], autodiff=[0.9])
     when = "compilation is made up for after"
     overtakes = "JAX overtakes NumPy between 3x3x3 and 4x4x4; there,"
-    assert a_run(large, small, middle).lines() == [f"{overtakes} {when} 1 steps."]
+    assert a_run(large, small, middle).lines() == [f"{overtakes} {when} 1 step."]
     assert a_run(large, larger, small, middle).lines() == [f"{overtakes} {when} 1 to 5 steps."]
     assert a_run(small, middle).lines() == ["NumPy is ahead of JAX at 2x2x2, 3x3x3."]
-    assert a_run(large).lines() == [f"JAX is ahead of NumPy; {when} 1 steps."]
+    assert a_run(large).lines() == [f"JAX is ahead of NumPy; {when} 1 step."]
     assert a_run(large, larger).lines() == [f"JAX is ahead of NumPy at every size; {when} 1 to 5 steps."]
     back = a_cell("6x6x6", 50, manual=[1.0], autodiff=[1.5])
     others = "and JAX at the other sizes; there,"
-    assert a_run(large, back).lines() == [f"NumPy is ahead of JAX at 6x6x6, {others} {when} 1 steps."]
-    assert a_run(small, large, back).lines() == [f"NumPy is ahead of JAX at 2x2x2, 6x6x6, {others} {when} 1 steps."]
+    assert a_run(large, back).lines() == [f"NumPy is ahead of JAX at 6x6x6, {others} {when} 1 step."]
+    assert a_run(small, large, back).lines() == [f"NumPy is ahead of JAX at 2x2x2, 6x6x6, {others} {when} 1 step."]
     assert a_run(a_cell(manual=[1.0])).lines() == []
 
 
 def test_rounds_that_differ_much_have_one_answer():
-    """By rounds JAX is ahead, by its medians behind."""
-    run = a_run(a_cell(manual=[1.0, 10.0, 5.0], autodiff=[0.9, 9.0, 6.0]))
-    assert run.lines()[0].startswith("JAX is ahead of NumPy; ")
+    """By rounds JAX is ahead, by its medians behind: nobody can tell."""
+    cell = a_cell(manual=[1.0, 2.0, 1.5], autodiff=[0.9, 1.8, 1.7])
+    run = a_run(cell)
+    (line,) = run.lines()
+    assert line == "Cannot tell whether NumPy or JAX is ahead at 1x2x3: the rounds spread too far."
+    assert cell.shown_ratio("manual", "autodiff") == "?"
     assert run.to_dict()["summary"] == run.lines()
+
+
+def test_headlines_leave_out_what_the_rounds_do_not_tell():
+    steady = a_cell("2x2x2", 10, manual=[2.0, 2.1, 2.0], autodiff=[1.0, 1.0, 1.0])
+    close = a_cell("3x3x3", 20, manual=[1.0, 1.06, 1.2], autodiff=[1.05, 1.05, 1.05])
+    unsteady = a_cell("4x4x4", 30, manual=[1.0, 1.0, 9.0], autodiff=[0.5, 0.5, 0.5])
+    first, *others = a_run(steady, close, unsteady).lines()
+    assert first == (
+        "JAX is ahead of NumPy at 2x2x2; compilation is made up for after 1 step. "
+        "Cannot tell at 3x3x3, 4x4x4: the rounds spread too far."
+    )
+    assert [line.startswith("Unsteady: manual at 4x4x4") for line in others] == [True]
+    assert close.shown_ratio("manual", "autodiff") == "1.01 ±5%"  # known, if not decided
+    assert a_run(steady).lines()[0].startswith("JAX is ahead of NumPy; ")
+
+
+def test_a_mean_leaves_out_what_is_unsteady_or_vague():
+    """As of an op whose median was 22.7 ms, and one round 176 µs."""
+    good = [a_cell(name, manual=[1.0, 1.0, 1.1], torch=[2.0, 2.0, 2.0]) for name in ("relu", "tanh")]
+    noise = a_cell("gelu", manual=[176e-6, 300e-6, 176e-6], torch=[22.7e-3, 176e-6, 22.7e-3])
+    (told, *others) = a_run(*good, noise, kind="ops").lines()
+    assert told == (
+        "manual takes 0.50 times as long as torch, the geometric mean of 2 ops (without gelu, whose rounds differ too "
+        "much); at most 0.50 times (tanh)."
+    )
+    assert len(others) == 1
+    told, *_ = a_run(good[0], noise, noise, kind="ops").lines()
+    assert told == "Cannot tell how manual compares with torch at gelu, gelu: the rounds spread too far."
+
+
+@settings(max_examples=50)
+@given(st.floats(1e-6, 1e6))
+def test_a_ratio_has_two_digits_and_is_never_nothing(ratio):
+    written = two_digits(ratio)
+    assert float(written) == pytest.approx(ratio, rel=0.0501)
+    assert len(written.replace(".", "").lstrip("0")) == 2 or (ratio >= 99.5 and "." not in written)
+    assert "e" not in written
+    assert not written.endswith(".")
+
+
+def test_the_settings_are_told_in_words():
+    run = a_run(a_cell(manual=[1.0]))
+    run.settings |= {"only": ["manual", "autodiff"], "options": {"hidden": 8}}
+    assert "only manual, autodiff, " in run.about() or run.about().endswith("only manual, autodiff")
+    assert "options hidden 8" in run.about()
+    assert "[" not in run.about()
 
 
 def test_a_bound_that_is_none_is_told():
@@ -60,8 +111,8 @@ def test_of_ops_the_means_are_told():
         a_cell(name, manual=[2.0], autodiff=[1.0], torch=[ratio]) for name, ratio in (("gelu", 1.0), ("relu", 4.0))
     ]
     assert a_run(*cells, kind="ops").lines() == [
-        "manual takes 2.00 times as long as autodiff, the geometric mean of 2 ops; at most 2.00 times (relu).",
-        "manual takes 1.00 times as long as torch, the geometric mean of 2 ops; at most 2.00 times (gelu).",
+        "manual takes 2.0 times as long as autodiff, the geometric mean of 2 ops; at most 2.0 times (relu).",
+        "manual takes 1.0 times as long as torch, the geometric mean of 2 ops; at most 2.0 times (gelu).",
     ]
 
 
@@ -69,7 +120,7 @@ def test_a_view_is_no_work_that_could_be_compared():
     ops = {"flatten": (1e-6, 1e-7), "gelu": (2.0, 1.0), "relu": (2.0, 1.0)}
     cells = [a_cell(name, manual=[manual], torch=[torch]) for name, (manual, torch) in ops.items()]
     (told,) = a_run(*cells, kind="ops").lines()
-    assert "2.00 times as long as torch, the geometric mean of 2 ops (without flatten, too short to time)" in told
+    assert "2.0 times as long as torch, the geometric mean of 2 ops (without flatten, too short to time)" in told
 
 
 def test_results_survive_json():
@@ -110,7 +161,7 @@ def test_a_ratio_stands_beside_its_spread_and_the_load():
     ("rounds", "ready", "said"),
     [
         ([5e-4] * 8 + [4.4e-2], None, "took 44 ms a step in round 9, and 500 µs in the median"),
-        ([5e-4] * 9, 4.4e-2, "took 44 ms a step in preparation, and 500 µs in the median"),
+        ([5e-4] * 9, 4.4e-2, "took 44 ms a step in the warm-up, and 500 µs in the median"),
         ([4.4e-2] * 8 + [5e-4], 4.4e-2, "took 500 µs a step in round 9, and 44 ms in the median"),
         ([1.0, 1.4, 0.8, 2.0], 1.5, None),
         ([5e-4], 4.4e-2, None),
@@ -120,7 +171,10 @@ def test_who_is_many_times_off_in_one_round_is_flagged(rounds, ready, said):
     cell = Cell("2x2x2", "about", 10, {"torch": Measured(rounds, 0.0, None, 0, None, None, ready=ready)})
     assert list(cell.unsteady()) == (["torch"] if said else [])
     told = a_run(cell).lines() + a_run(cell, kind="ops").lines()
-    assert told == 2 * [f"Unsteady: torch at 2x2x2 {said}. Other work may have disturbed it: run it again."] or not said
+    assert (
+        told == 2 * [f"Unsteady: torch at 2x2x2 {said}. Another process may have disturbed it: run it again."]
+        or not said
+    )
 
 
 def test_the_middle_half():

@@ -71,6 +71,13 @@ def test_it_fails_when_told_to_if_something_is_slower_and_never_of_noise(tmp_pat
     slower = invoke(*judged, "1.1")
     assert (slower.exit_code, "1 slower" in slower.stdout) == (1, True), slower.output
     assert invoke(*judged, "2.5").exit_code == 0
+    assert invoke(*asked, "--json", tmp_path / "new.json").exit_code == 0
+    monkeypatch.setattr("compare.bench.run.measure", lambda *_, **__: pytest.fail("stored runs are not timed again"))
+    stored = ["bench", "--compare", tmp_path / "old.json", tmp_path / "new.json", "--fail-above", "1.1"]
+    both = invoke(*stored)
+    assert (both.exit_code, "1 slower" in both.stdout) == (1, True), both.output
+    assert invoke(*stored[:-2]).exit_code == 0
+    monkeypatch.setattr("compare.bench.run.measure", measure)
     few = invoke(*judged, "1.1", "--rounds", "4")
     assert (few.exit_code, "1 cannot tell" in few.stdout) == (0, True), few.output
 
@@ -81,6 +88,9 @@ def test_it_fails_when_told_to_if_something_is_slower_and_never_of_noise(tmp_pat
         (["--resume"], "--resume needs --json PATH"),
         (["--fail-above", "1.1"], "--fail-above needs a factor of at least 1, and --compare OLD.json."),
         (["--compare", "nowhere.json"], "nowhere.json"),
+        (["new.json"], "backproof bench --compare OLD.json new.json"),
+        (["--compare", "a.json", "b.json", "--fail-above", "2", "--rounds", "3"], "--rounds is for a run"),
+        (["--compare", "nowhere.json", "b.json"], "nowhere.json"),
         (["--json", "nowhere/a.json"], "nowhere"),
         (["--plot", "a.bmp"], "'.bmp'"),
         (["--json", "a.png", "--plot", "a.png"], "both --json and --plot"),
