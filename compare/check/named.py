@@ -5,6 +5,7 @@ A file is run only if it is named. Arrays are read without unpickling anything.
 
 import hashlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -35,6 +36,36 @@ def named_function(name: str) -> Callable[..., Any]:
         hint = f" Is it {near[0]}?" if near else ""
         raise BadInput(f"{file} has no function {attribute!r}.{hint} It has {', '.join(known) or 'none'}.")
     return found
+
+
+def check_takes(named: str, function: Callable[..., Any], inputs: tuple[Any, ...], source: str) -> None:
+    """Refuse a class, and a function that takes another number of arguments than there are.
+
+    Args:
+        named: `FILE.py:NAME`, as it was named.
+        function: what it names.
+        inputs: its arguments.
+        source: what gives them, such as "inputs() in mine.py".
+
+    Raises:
+        BadInput: a ValueError, if it cannot be called with them.
+    """
+    name = named.rpartition(":")[2]
+    if isinstance(function, type):
+        raise BadInput(f"{name} is a class: write a function around its loss, such as by_hand(parameters, X, y).")
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some functions in C do not tell
+        return
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    least, most = sum(p.default is p.empty for p in positional), len(positional)
+    endless = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if least <= len(inputs) and (endless or len(inputs) <= most):
+        return
+    count = f"at least {least}" if endless else f"{least}" if least == most else f"{least} to {most}"
+    taken = ", ".join(p.name for p in positional)
+    given = f"{len(inputs)} argument{'' if len(inputs) == 1 else 's'}"
+    raise BadInput(f"{source} gives {given}; {name} takes {count}{f' ({taken})' if taken else ''}.")
 
 
 def _is_its_own(value: Any, module: ModuleType) -> bool:

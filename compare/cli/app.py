@@ -14,7 +14,7 @@ from compare.cli.check import check
 from compare.cli.exercise import exercise
 from compare.cli.lesson import lesson
 from compare.cli.museum import museum
-from compare.cli.terminal import INTERRUPTED, reported, show
+from compare.cli.terminal import INTERRUPTED, PageCommand, reported, show
 from compare.cli.verify import verify
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -54,7 +54,7 @@ def start(
 
 
 for command in (verify, check, bench, lesson, museum, exercise):
-    app.command()(command)
+    app.command(cls=PageCommand if command in (lesson, museum) else None)(command)
 
 
 def main() -> None:

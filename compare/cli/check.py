@@ -154,7 +154,7 @@ def _functions(
     chosen: list[str],
 ) -> Any:
     import compare
-    from compare.check.named import in_dtype, inputs_of, named_function
+    from compare.check.named import check_takes, in_dtype, inputs_of, named_function
     from compare.errors import BadInput
 
     by_hand = named_function(what)
@@ -162,6 +162,11 @@ def _functions(
     inputs = in_dtype(inputs_of(what, at), dtype)
     options: dict[str, Any] = {"seed": seed, "strict": strict}
     door = chosen[0] if chosen else "gradients"
+    source = f"inputs() in {what.rpartition(':')[0]}" if at is None else str(at)
+    if door not in ("jvp", "hvp"):  # which take tangents and vectors as well
+        check_takes(what, by_hand, inputs, source)
+    if reference is not None and against is not None:
+        check_takes(reference, against, inputs, source)
     if backward is not None and door != "vjp":
         raise BadInput("--backward goes with --vjp, which checks a forward and a backward function.")
     if door == "vjp":

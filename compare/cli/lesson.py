@@ -40,7 +40,10 @@ def lesson(
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Step size.")] = None,
     iterations: Annotated[int | None, typer.Option(help="Steps of training.")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="PATH", help="Write a page instead, for any browser.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="[PATH]", help="Write a page instead, for any browser: lesson.html without a PATH."),
+    ] = None,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
     seed: Annotated[int, typer.Option(help="For the initial weights and made data.")] = 0,
 ) -> None:
@@ -82,7 +85,7 @@ def lesson(
                 from compare.lesson.playground import playground
 
                 stage.say("judging broken lines", 0)
-                play = playground(result.plane, seed=seed)
+                play = playground(result.plane, seed=seed, settings=result.settings)
             write_text(html, lesson_page(result, play))
             stage.written.append(html)
         if json:
@@ -95,4 +98,5 @@ def lesson(
             from compare.lesson.text import as_text
 
             show(as_text(result, width=width(WIDTH)))
+        stage.tell_written()
     raise typer.Exit(EXIT_STATUS[result.verdict.value])

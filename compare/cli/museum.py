@@ -21,7 +21,9 @@ def museum(
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
     html: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Write a page, one file that works offline in any browser."),
+        typer.Option(
+            metavar="[PATH]", help="Write a page that works offline in any browser: museum.html without a PATH."
+        ),
     ] = None,
 ) -> None:
     """Show bugs in gradients that were published, with the report on each and the result of the original check.
@@ -55,4 +57,5 @@ def museum(
             write_text(html, museum_page(result.visits if isinstance(result, Tour) else [result]))
             stage.written.append(html)
         show(result)
+        stage.tell_written()
     raise typer.Exit(0 if result.as_it_should_be else 1)

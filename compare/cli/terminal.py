@@ -17,6 +17,7 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer.core import TyperCommand
 
 from compare.cli.ascii import showable
 
@@ -59,6 +60,18 @@ def width(most: int) -> int:
     return max(LEAST, min(most, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else most
 
 
+class PageCommand(TyperCommand):
+    """A command whose option --html may stand without a path, for COMMAND.html."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        spelled: list[str] = []
+        for word, following in zip(args, [*args[1:], "--"], strict=True):
+            spelled.append(word)
+            if word == "--html" and following.startswith("-"):
+                spelled.append(f"{self.name}.html")
+        return super().parse_args(ctx, spelled)
+
+
 class Stage:
     """What is being done and how much of it is done, for the bar and for the last words after Ctrl-C."""
 
@@ -72,7 +85,7 @@ class Stage:
     def say(self, what: str, steps: int) -> None:
         if self.interrupted and threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt  # what was raised before came to nothing, in a destructor or a hook of JAX
-        self.text = f"{what}, {steps} steps done" if steps else what
+        self.text = f"{what}, {steps} step{'' if steps == 1 else 's'} done" if steps else what
 
     def interrupt(self, *_: Any) -> None:
         first, self.interrupted = not self.interrupted, True
@@ -104,6 +117,11 @@ class Stage:
     def note(self, text: str) -> None:
         """A line on stderr that stays there."""
         typer.echo(f"backproof: {text}", err=True)
+
+    def tell_written(self) -> None:
+        """On stderr, where the results are."""
+        for path in self.written:
+            typer.echo(f"Written: {path}", err=True)
 
     def hides(self, lost: "sys.UnraisableHookArgs") -> bool:
         """Whether what Python can only print, as nothing catches it there, is our interruption, raised again later."""

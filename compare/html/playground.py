@@ -12,31 +12,36 @@ UNITS = 16
 
 def playground_part(play: Playground) -> Html:
     """Hidden until the script is there to fill it."""
-    first = next(iter(ACTIVATIONS))
+    rates = sorted({*RATES, f"{play.rate:g}"}, key=float)
     choices = [
-        ("data", "Data", _select("data", {name: name for name in play.data})),
+        ("data", "Data", _select("data", {name: name for name in play.data}, play.chosen)),
         (
             "hidden",
             "Hidden units",
             html(_units(play.hidden), tag("output", play.hidden, id="play-units", for_="play-hidden")),
         ),
-        ("activation", "Activation", _select("activation", {name: name for name in ACTIVATIONS})),
-        ("rate", "Learning rate", _select("rate", {rate: rate for rate in RATES}, chosen="1")),
-        ("line", "Wrong line", _select("line", {"": "none"} | {line.name: line.name for line in lines(first)})),
+        ("activation", "Activation", _select("activation", {name: name for name in ACTIVATIONS}, play.activation)),
+        ("rate", "Learning rate", _select("rate", {rate: rate for rate in rates}, f"{play.rate:g}")),
+        (
+            "line",
+            "Wrong line",
+            _select("line", {"": "none"} | {line.name: line.name for line in lines(play.activation)}),
+        ),
     ]
     controls = tag(
         "div",
         *(tag("p", tag("label", label, for_=f"play-{name}"), control) for name, label, control in choices),
         class_="choices",
     )
-    code = (tag("span", line.right, id=f"play-code-{i}") for i, line in enumerate(lines(first)))
+    code = (tag("span", line.right, id=f"play-code-{i}") for i, line in enumerate(lines(play.activation)))
     return section(
         "Change it, break it",
         tag(
             "p",
             "Choose data, size, activation and rate; then put a mistake into one line of the backward pass, and "
             "see what training does, and what is said of it. Training usually goes on, and often ends no worse than "
-            "with the right line: that is why nobody sees such a mistake.",
+            "with the right line: that is why nobody sees such a mistake. This network is trained "
+            "here, from weights of its own, with one sigmoid output; the picture at the side belongs to the lesson.",
         ),
         tag("noscript", tag("p", "This part needs JavaScript.")),
         tag(
@@ -93,7 +98,7 @@ def _select(name: str, options: dict[str, str], chosen: str = "") -> Html:
 
 
 def _units(hidden: int) -> Html:
-    return tag("input", type="range", id="play-hidden", min=1, max=UNITS, value=hidden, autocomplete="off")
+    return tag("input", type="range", id="play-hidden", min=1, max=max(UNITS, hidden), value=hidden, autocomplete="off")
 
 
 def _plane() -> Html:

@@ -168,5 +168,5 @@ def paragraphs(function: Callable[..., Any]) -> list[str]:
 
 
 def _title(name: str, op: Op) -> str:
-    """cross_entropy for the loss, and 3.dense for a layer."""
-    return op.name if name == "loss" else name
+    """cross_entropy for the loss, and "layer 4 (dense)" for 3.dense, as its parameters are called."""
+    return op.name if name == "loss" else f"layer {int(name.partition('.')[0]) + 1} ({op.name})"

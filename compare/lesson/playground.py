@@ -5,8 +5,9 @@
 The lines are run as they are shown. The page has the same mathematics as a small script; a test holds both to `manual`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -104,20 +105,30 @@ class Judged:
 
 @dataclass(frozen=True)
 class Playground:
-    """Data of two features and two classes by name, and the verdicts by activation and broken line, "" for none."""
+    """Data of two features and two classes by name, and the verdicts by activation and broken line, "" for none.
+
+    It begins with `chosen` (the first of the data if it is empty), `hidden` units, `activation` and `rate`.
+    """
 
     data: dict[str, tuple[np.ndarray, np.ndarray]]
     verdicts: dict[str, dict[str, Judged]]
     hidden: int
+    chosen: str = ""
+    activation: str = "tanh"
+    rate: float = 1.0
 
 
 HIDDEN, EXAMPLES = 6, 60
+OWN = "data of the lesson"
 
 
-def playground(own: Plane | None = None, *, seed: int = 0) -> Playground:
+def playground(
+    own: Plane | None = None, *, seed: int = 0, settings: Mapping[str, Any] = MappingProxyType({})
+) -> Playground:
     """The made sets, the lesson's own data if they are in the plane, and what the judge says of every broken line.
 
-    It says so of the first set, at the first weights: which line is wrong, and why, does not depend on the data.
+    It says so of the first set, at the first weights: which line is wrong, and why, does not depend on the data. It
+    begins with the lesson's settings, where it has what they name.
     """
     data = {}
     for name in ("moons", "flower"):
@@ -125,9 +136,15 @@ def playground(own: Plane | None = None, *, seed: int = 0) -> Playground:
         data[name] = problem.train_x[:, :EXAMPLES], problem.train_y[:, :EXAMPLES]
     x, y = data["moons"]
     if own is not None and not any(np.array_equal(own.x, known[:, : own.x.shape[1]]) for known, _ in data.values()):
-        data["data of the lesson"] = own.x, own.y
+        data[OWN] = own.x, own.y
+    hidden, activation = settings.get("hidden", HIDDEN), settings.get("activation")
+    begin = {
+        "chosen": OWN if OWN in data else next((name for name in data if name == settings.get("dataset")), ""),
+        "activation": activation if activation in ACTIVATIONS else "tanh",
+        "rate": settings.get("learning_rate", 1.0),
+    }
     random = np.random.default_rng(seed)
-    shapes = {"W1": (HIDDEN, 2), "b1": (HIDDEN,), "W2": (1, HIDDEN), "b2": (1,)}
+    shapes = {"W1": (hidden, 2), "b1": (hidden,), "W2": (1, hidden), "b2": (1,)}
     parameters = {name: random.standard_normal(shape) for name, shape in shapes.items()}
     verdicts = {}
     with precise(parameters):
@@ -137,7 +154,7 @@ def playground(own: Plane | None = None, *, seed: int = 0) -> Playground:
                 broken: _judged(check_gradients(by_hand(activation, broken), loss, parameters, x, y, probes=False))
                 for broken in ("", *(line.name for line in lines(activation)))
             }
-    return Playground(data, verdicts, HIDDEN)
+    return Playground(data, verdicts, hidden, **begin)
 
 
 def _judged(report: Any) -> Judged:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.check.named import in_dtype, inputs_of, loaded, named_function
+from compare.check.named import check_takes, in_dtype, inputs_of, loaded, named_function
 from compare.errors import BadInput
 
 
@@ -109,3 +109,34 @@ def test_floating_point_arrays_are_converted_and_others_stay():
     assert found["k"] == 2
     assert in_dtype(tree, None) is tree
     assert in_dtype({"w": np.ones(2)}, "bfloat16")["w"].dtype == "bfloat16"
+
+
+class Net:
+    """As people write them, with a method for the loss."""
+
+
+TAKES = {
+    "two": (lambda W, X: None, "inputs() in hw.py gives 3 arguments; f takes 2 (W, X)."),
+    "four or five": (
+        lambda W, X, y, a, b=1: None,
+        "inputs() in hw.py gives 3 arguments; f takes 4 to 5 (W, X, y, a, b).",
+    ),
+    "more": (lambda W, X, y, a, *more: None, "inputs() in hw.py gives 3 arguments; f takes at least 4 (W, X, y, a)."),
+    "none": (lambda: None, "inputs() in hw.py gives 3 arguments; f takes 0."),
+    "a class": (Net, "f is a class: write a function around its loss, such as by_hand(parameters, X, y)."),
+    "three": (lambda W, X, y: None, None),
+    "three, if one likes": (lambda W, X, y=1, z=2: None, None),
+    "any number": (lambda *all_of_them: None, None),
+    "in C, which does not tell": (max, None),
+}
+
+
+@pytest.mark.parametrize("function", TAKES)
+def test_who_takes_another_number_of_arguments_is_told_before_the_check(function):
+    taking, message = TAKES[function]
+    if message is None:
+        check_takes("hw.py:f", taking, (1, 2, 3), "inputs() in hw.py")
+        return
+    with pytest.raises(BadInput) as refused:
+        check_takes("hw.py:f", taking, (1, 2, 3), "inputs() in hw.py")
+    assert str(refused.value) == message

@@ -204,7 +204,8 @@ REFUSED = {
     "one report on another": (["{mine}:by_hand", "--json", "{folder}/r", "--report", "{folder}/r"], "r"),
     "a report in no folder": (["{mine}:by_hand", "--json", "{folder}/no/r.json"], "r.json"),
     "garbage": (["{mine}:by_hand", "--at", "{folder}/garbage.npz"], "cannot be read as .npz"),
-    "too few inputs": (["{mine}:by_hand", "{mine}:loss", "--at", "{folder}/few.npz"], "missing 2 required positional"),
+    "too few inputs": (
+        ["{mine}:by_hand", "{mine}:loss", "--at", "{folder}/few.npz"], "few.npz gives 1 argument; by_hand takes 3"),
     "a recording of nothing": (["{folder}/nothing.npz", "--loss", "{mine}:loss"], "holds no arrays"),
     "a recording and no loss": (["{folder}/few.npz"], "give --loss"),
     "a recording and a function": (["{folder}/few.npz", "{mine}:loss"], "compared with a loss by --loss"),

@@ -47,9 +47,14 @@ def test_a_fault_by_hand_is_said_and_ends_with_status_1(monkeypatch, tmp_path):
     made = Playground(
         {"moons": (np.zeros((2, 3)), np.zeros((1, 3)))}, {}, 4
     )  # which is judged in tests/compare/lesson/test_playground.py
-    monkeypatch.setattr(compare.lesson.playground, "playground", lambda plane, *, seed: asked.append(seed) or made)
+    monkeypatch.setattr(
+        compare.lesson.playground,
+        "playground",
+        lambda plane, *, seed, settings: asked.append((seed, settings["hidden"])) or made,
+    )
     result = invoke("lesson", "--json", tmp_path / "lesson.json", "--html", tmp_path / "lesson.html")
-    assert asked == [0]
+    assert asked == [(0, 4)]
+    assert result.stderr.splitlines()[-2:] == [f"Written: {tmp_path / name}" for name in ("lesson.html", "lesson.json")]
     assert_no_traceback(result)
     assert result.exit_code == 1
     assert result.stdout.startswith("After 0 steps of training: DISAGREE: the gradient of W1: it is 1.001 times")
@@ -70,6 +75,10 @@ def test_bad_input_is_refused_before_the_work(tmp_path, monkeypatch):
     assert_refused(invoke("lesson", "--seed", -1), "seed must be")
     assert_refused(invoke("lesson", "--html", tmp_path / "no" / "x.html"), "there is no directory")
     assert_refused(invoke("lesson", "--html", tmp_path / "x.png"), "a page is written as .html")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lesson.html").mkdir()
+    for arguments in (["--html"], ["--html", "--seed", 3]):  # without a path, it is the command's own
+        assert_refused(invoke("lesson", *arguments), "lesson.html is a directory")
     assert_refused(
         invoke("lesson", "--dataset", "moons", "--data", "a.csv"), "--dataset and --data are the same option"
     )

@@ -62,4 +62,14 @@ def test_paths_are_tried_before_the_work(monkeypatch, tmp_path):
 def test_one_exhibit_is_a_page_of_its_own(remembered, tmp_path):
     result = invoke("museum", "bias-mean", "--html", tmp_path / "one.html")
     assert result.exit_code == 0
+    assert result.stderr.endswith(f"Written: {tmp_path / 'one.html'}\n")
     assert (tmp_path / "one.html").read_text(encoding="utf-8").count("<article") == 1
+
+
+def test_a_page_without_a_path_is_named_after_the_command(remembered, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["bias-mean", "--html"], ["--html", "--json", "museum.json", "bias-mean"]):
+        result = invoke("museum", *arguments)
+        assert result.exit_code == 0
+        assert "Written: museum.html\n" in result.stderr
+        (tmp_path / "museum.html").unlink()

@@ -1,5 +1,7 @@
 """The part of the page that may be changed: its script computes what `manual` does, and shows what it computes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -119,6 +121,15 @@ def test_without_a_script_it_is_said_and_the_contents_lead_to_every_part(opened,
     links = [a["href"].removeprefix("#") for name, a in outline.elements if name == "a" and a["href"].startswith("#")]
     assert set(links) <= ids
     assert {"forward", "backward", "second", "why", "play", "step-dZ1"} <= set(links)
+
+
+def test_it_begins_with_what_the_lesson_has(play):
+    begun = replace(play, chosen="other", hidden=20, activation="relu", rate=0.5)
+    for made, expected in ((play, ["tanh", "1", ""]), (begun, ["other", "relu", "0.5", ""])):
+        elements = Outline(playground_part(made)).elements
+        assert [a["value"] for name, a in elements if name == "option" and "selected" in a] == expected
+    assert [(a["value"], a["max"]) for name, a in elements if name == "input"] == [("20", "20")]
+    assert "dZ1 = dA1 * (Z1 &gt; 0)" in playground_part(begun)
 
 
 def test_a_name_of_data_is_text(play):

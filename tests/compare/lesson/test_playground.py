@@ -78,7 +78,9 @@ def test_every_line_of_an_activation_is_judged_and_data_in_the_plane_are_offered
     for other in ("relu", "sigmoid"):
         monkeypatch.delitem(ACTIVATIONS, other)
     _, x, y = a_problem()
-    play = playground(Plane(x, y, (x[0], x[1])))
+    settings = {"dataset": "mine.csv", "hidden": 3, "activation": "gelu", "learning_rate": 0.5}
+    play = playground(Plane(x, y, (x[0], x[1])), settings=settings)
+    assert (play.chosen, play.hidden, play.activation, play.rate) == ("data of the lesson", 3, "tanh", 0.5)
     assert list(play.data) == ["moons", "flower", "data of the lesson"]
     assert {line: found.verdict for line, found in play.verdicts["tanh"].items()} == {"": "agree"} | dict.fromkeys(
         NAMES, "disagree"
