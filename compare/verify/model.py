@@ -47,7 +47,7 @@ def verify_model(
         dtype: the dtype of the parameters, one of DTYPES.
         platform: the platform of JAX.
         progress: called with what is being done, and the number of finished steps.
-        note: called with a sentence on the memory that is needed.
+        note: called with a sentence on the memory that is needed, and with one on the time if it is long.
 
     Raises:
         BadInput: for an unknown model, option, dtype or platform, or if the memory is not sufficient.
@@ -60,14 +60,31 @@ def verify_model(
     sides = (manual.optimizers, manual.fast.optimizers, autodiff.optimizers)
     optimizers = [_optimizer(side, options) for side in sides]
     with on_platform(platform) as device:
+        size = model_size(name, options)
         if device.platform == "cpu":  # an accelerator has memory of its own
-            check_fits(name, model_size(name, options), iterations=options["iterations"], dtype=dtype, note=note)
+            check_fits(name, size, iterations=options["iterations"], dtype=dtype, note=note)
+        seconds = expected_seconds(name, options["iterations"])
+        if seconds >= WORTH_TELLING and size.parameters <= LARGE:
+            steps = f"{name}, {options['iterations']} steps"
+            note(f"{steps}: about {seconds:.0f} s, and more at larger sizes than the default")
         progress("building the model", 0)
         model, options = build(name, given, seed=seed, dtype=dtype)
         fast, _ = build(name, given, seed=seed, dtype=dtype, ops=manual.fast)
         fast = replace(fast, parameters=model.parameters)  # the same arrays, which saves memory for a huge model
         with precise(model.parameters):
             return _verify(name, model, fast, options, optimizers, {"seed": seed, "dtype": dtype}, device, progress)
+
+
+# Seconds of a run for each step of training, at the default sizes, on two cores of which others take a part. Measured
+# by runs of 50 steps (mlp: 200; the rnn is taken for an lstm).
+SECONDS_A_STEP = {"mlp": 0.04, "convnet": 0.1, "rnn": 0.15, "lstm": 0.15, "gru": 0.3, "gpt": 0.3}
+SECONDS_BEFORE = 5  # for the check of the gradients, and compilation
+WORTH_TELLING = 20  # seconds
+
+
+def expected_seconds(name: str, iterations: int) -> float:
+    """How long a run takes, about, at the model's default sizes."""
+    return SECONDS_BEFORE + SECONDS_A_STEP[name] * iterations
 
 
 def _optimizer(side: Any, options: dict[str, Any]) -> Any:

@@ -174,6 +174,8 @@ def test_the_bar_keeps_the_stage():
     with reported() as stage, progress_bar(10, stage) as progress:
         progress("training", 7)
         assert stage.text == "training, 7 steps done"
+        progress("training", 1)
+        assert stage.text == "training, 1 step done"
 
 
 def test_an_interruption_waits_for_imports_to_end():

@@ -10,8 +10,9 @@ import manual.fast
 import manual.optimizers
 from compare import Verdict
 from compare.errors import BadInput
+from compare.suite.models import MODELS
 from compare.verify import model as module
-from compare.verify.model import verify_model
+from compare.verify.model import SECONDS_A_STEP, expected_seconds, verify_model
 from manual._kinds import kinds
 from manual.network import KINDS
 from tests.compare.suite.tiny import TINY
@@ -171,3 +172,20 @@ def test_nothing_is_given_back_of_a_small_model(result):
     """It takes longer than it is worth."""
     assert result.verdict is Verdict.AGREE
     assert given_back == []
+
+
+def test_how_long_it_takes_is_told_before_if_it_is_long(monkeypatch):
+    def built(*_, **__):
+        raise BadInput("the work begins")
+
+    monkeypatch.setattr(module, "build", built)
+    said = []
+    for given in ({}, {"iterations": 10}, {"preset": "gpt2-124m", "dtype": "float32"}):
+        dtype = given.pop("dtype", "float64")
+        with pytest.raises(BadInput, match=r"the work begins|memory"):
+            verify_model("gpt", given, dtype=dtype, note=said.append)
+    (told,) = [sentence for sentence in said if "steps" in sentence]
+    assert (
+        told == f"gpt, 200 steps: about {expected_seconds('gpt', 200):.0f} s, and more at larger sizes than the default"
+    )
+    assert SECONDS_A_STEP.keys() == MODELS.keys()
