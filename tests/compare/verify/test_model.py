@@ -180,10 +180,9 @@ def test_how_long_it_takes_is_told_before_if_it_is_long(monkeypatch):
 
     monkeypatch.setattr(module, "build", built)
     said = []
-    for given in ({}, {"iterations": 10}, {"preset": "gpt2-124m", "dtype": "float32"}):
-        dtype = given.pop("dtype", "float64")
+    for given in ({}, {"iterations": 10}, {"preset": "gpt2-124m"}):
         with pytest.raises(BadInput, match=r"the work begins|memory"):
-            verify_model("gpt", given, dtype=dtype, note=said.append)
+            verify_model("gpt", given, note=said.append)
     (told,) = [sentence for sentence in said if "steps" in sentence]
     assert (
         told == f"gpt, 200 steps: about {expected_seconds('gpt', 200):.0f} s, and more at larger sizes than the default"
