@@ -1,4 +1,7 @@
-"""The judge's public names, under the project's own name: `from backproof import check_gradients`."""
+"""The judge's public names, under the project's own name: `from backproof import check_gradients`.
+
+`backproof.torch` has those for PyTorch, which is loaded when that module is imported and not before.
+"""
 
 from typing import Any
 

@@ -10,7 +10,7 @@ its threads: they say more where other work is going on.
 
 Other people's checkers are there too. JAX's check_grads asks whether JAX's gradient is that of the JAX loss, the
 others whether the hand-written one is right. It takes most of a run's minutes, because it compiles every operation for
-every new shape. A checker that is not installed is listed as such (pip install 'backproof[peers]').
+every new shape. A checker that is not installed is listed as such (.venv/bin/pip install -e '.[peers]').
 """
 
 import argparse

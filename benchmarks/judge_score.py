@@ -2,7 +2,7 @@
 
 Run it from a checkout that is installed:
 
-    python -m pip install -e '.[peers]'
+    .venv/bin/pip install -e '.[peers]'
     python benchmarks/judge_score.py
 
 Takes many minutes; `--quick` takes a few. A checker that is not installed is listed as such.

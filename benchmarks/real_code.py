@@ -1,6 +1,6 @@
 """The judge on derivatives that others wrote: gradients, Hessian-vector products and update rules of libraries.
 
-    python -m pip install -e '.[real]'
+    .venv/bin/pip install -e '.[real]'
     python -m benchmarks.real_code [--library NAME] [--name PART] [--faults] [--evidence] [--json PATH]
 
 What is expected of each is decided without the judge: by differences of the library's own loss (`--evidence` makes
@@ -207,7 +207,7 @@ def _print(text: str) -> None:
 def selected(library: str | None, part: str) -> Iterator[tuple[str, RealCase]]:
     for name in LIBRARIES if library is None else (library,):
         if not installed(name):
-            notes.print(f"{name} is not installed: skipped. python -m pip install {name}", markup=False)
+            notes.print(f"{name} is not installed: skipped. .venv/bin/pip install {name}", markup=False)
             continue
         with quiet():
             every = list(cases_of(name))

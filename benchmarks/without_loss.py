@@ -1,6 +1,6 @@
 """Checks without a loss in JAX: what they catch, whom they blame, and what they cost, beside others' checkers.
 
-    python -m pip install -e '.[peers]'
+    .venv/bin/pip install -e '.[peers]'
     python -m benchmarks.without_loss [--networks N] [--every K] [--without-peers] [--json PATH]
 
 The faults are those of a backward pass and of side effects in float64 and float32: `faults`, `small_problems`,

@@ -10,5 +10,5 @@ def is_there_if_required() -> None:
     """Ends the run before it begins, where BACKPROOF_REQUIRE_TORCH is set and PyTorch is not installed."""
     if os.environ.get("BACKPROOF_REQUIRE_TORCH") and importlib.util.find_spec("torch") is None:
         raise pytest.UsageError(
-            "BACKPROOF_REQUIRE_TORCH is set, and PyTorch is not installed: pip install 'backproof[torch]'."
+            "BACKPROOF_REQUIRE_TORCH is set, and PyTorch is not installed: .venv/bin/pip install -e '.[torch]'."
         )

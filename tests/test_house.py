@@ -417,6 +417,18 @@ def test_the_public_names_are_shown_and_nothing_else():
         backproof.check  # noqa: B018
 
 
+def test_the_checks_of_pytorch_have_the_projects_name_and_are_loaded_when_asked_for():
+    asked = "import sys, backproof; print('torch' in sys.modules, 'compare.torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["False", "False"]
+    pytest.importorskip("torch")
+    import backproof.torch
+    import compare.torch
+
+    assert backproof.torch.__all__ == compare.torch.__all__
+    assert all(getattr(backproof.torch, name) is getattr(compare.torch, name) for name in compare.torch.__all__)
+
+
 def modules_to_test():
     for package in (*SIDES, "compare"):
         for path in (ROOT / package).rglob("*.py"):

@@ -1,6 +1,6 @@
 """Every door, with derivatives that nobody here wrote and with faults: is each told right?
 
-    python -m pip install -e '.[peers]'
+    .venv/bin/pip install -e '.[peers]'
     python -m benchmarks.doors [--door NAME] [--json PATH]
 
 Sound derivatives are those of SciPy, NumPy, scikit-learn, HIPS autograd, PyTorch, optax and textbooks, and, in another

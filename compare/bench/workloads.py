@@ -107,7 +107,9 @@ def contestants(workload: Workload, only: Iterable[str] | None = None) -> list[s
         if name not in table and name != BOUND:
             raise unknown(f"contestant for {workload.kind}", name, table)
         if name in table and not table[name].installed:
-            raise BadInput(f"{name} needs {table[name].needs}, which is not installed: pip install 'backproof[peers]'.")
+            raise BadInput(
+                f"{name} needs {table[name].needs}, which is not installed: .venv/bin/pip install -e '.[peers]'."
+            )
         if name in table and not table[name].on_cpu and workload.platform == "cpu":
             raise BadInput(f"{name} is another contestant on accelerators only; on a CPU, leave it out of --only.")
     return [name for name in chosen if name in able]

@@ -99,7 +99,7 @@ def bench(
     Every contestant does the same work on the same data in the same dtype, which is checked first, and runs in its own
     process. Contestants alternate in rounds, and compilation is timed separately. "x GEMM bound" is the time of a step
     as a multiple of that of its matrix products alone in NumPy's BLAS, with its spread. "load" is the number of cores
-    that other processes kept busy meanwhile. For more contestants: pip install 'backproof[peers]'.
+    that other processes kept busy meanwhile. For more contestants: .venv/bin/pip install -e '.[peers]'.
 
     `backproof bench --compare OLD.json NEW.json` compares two stored runs.
 

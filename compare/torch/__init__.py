@@ -14,7 +14,7 @@ rounding error in the dtype of the tensors. The report is that of the other chec
          |
     pair.py  rounding.py   both functions and how they are called; perturbed evaluation
 
-It needs PyTorch (`pip install 'backproof[torch]'`), which no other part of this project imports.
+It needs PyTorch (`.venv/bin/pip install -e '.[torch]'`), which no other part of this project imports.
 """
 
 from compare.torch.functions import assert_function_agrees, check_function

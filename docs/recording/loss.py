@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from compare import tap
+from backproof import tap
 
 
 def loss(parameters, x, y):

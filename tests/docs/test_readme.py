@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import io
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,33 @@ def test_the_first_example_fits_on_a_screen():
     assert len(backward.partition("\n\n")[0].splitlines()) <= 5
 
 
+HOMEWORK = """
+import numpy as np
+
+
+def two_layer(params, X, y):
+    h = np.tanh(X @ params["W1"] + params["b1"])
+    r = h @ params["W2"] - y
+    dz = r @ params["W2"].T * (1 - h**2)
+    return np.sum(r**2) / 2, {"W1": X.T @ dz, "b1": dz.sum(axis=0), "W2": h.T @ r}
+
+
+"""
+
+
+@pytest.mark.parametrize(("factor", "status"), [("h**2", 0), ("h", 1)])
+def test_a_homework_is_checked_as_it_is_typed(tmp_path, monkeypatch, factor, status):
+    (command,) = re.findall(r"^backproof (check hw\.py:\w+)$", README, flags=re.MULTILINE)
+    (tmp_path / "hw.py").write_text(HOMEWORK.replace("h**2", factor) + CODE[1])
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, shlex.split(command))
+    assert (result.exit_code, result.stdout.partition(":")[0]) == (status, ["AGREE", "DISAGREE"][status])
+    assert ("W1" in result.stdout.splitlines()[0]) is (status == 1)
+    assert len(CODE[1].splitlines()) == 3
+
+
 def test_the_example_of_an_op_runs():
-    names, _ = run(CODE[1])
+    names, _ = run(CODE[2])
     assert names["dx"].shape == names["x"].shape
 
 

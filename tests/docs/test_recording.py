@@ -1,9 +1,11 @@
 """docs/recording.md: its commands and examples, run as they stand there."""
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +82,9 @@ def test_the_fault_that_the_page_plants_is_found(docs):
 def test_the_example_in_pytorch(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(WRITERS))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    copy = block("beside your program:\n", "sh").replace("python", shlex.quote(sys.executable), 1)
+    subprocess.run(copy, shell=True, check=True, env=os.environ | {"PYTHONPATH": str(DOCS.parent)})
     Path("loss.py").write_text(block("<!-- torch loss -->", "python"))
     exec(compile(block("<!-- torch -->", "python"), "recording.md", "exec"), {})
     result = check(re.search(r"^backproof check .*adamw.*$", TEXT, re.M)[0])  # type: ignore[index]

@@ -23,7 +23,7 @@ CHANGING = re.compile(
 )
 MEASURED = re.compile(r"\d[\d.e+-]*(?: (?:ns|µs|ms|s|MiB|GiB)\b)?|[─ ]+")
 NO_COMPILER = "no C compiler was found as cc: apt-get install gcc, or xcode-select --install"
-NO_TORCH = "PyTorch is not installed: pip install 'backproof[peers]'"
+NO_TORCH = "PyTorch is not installed: .venv/bin/pip install -e '.[peers]'"
 
 
 def shape(text):

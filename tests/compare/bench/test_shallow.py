@@ -15,7 +15,7 @@ from tests.compare.bench.runs import outcome_of, reference_of
 def test_everybody_trains_the_same_network(name, dtype):
     workload = Workload("shallow", "3x5x17", dtype)
     if not shallow.CONTESTANTS[name].installed:
-        pytest.skip(f"{shallow.CONTESTANTS[name].needs} is not installed: python -m pip install -e '.[peers]'")
+        pytest.skip(f"{shallow.CONTESTANTS[name].needs} is not installed: .venv/bin/pip install -e '.[peers]'")
     with jax.enable_x64(dtype == "float64"):
         error = distance(outcome_of(workload, name), reference_of(workload))
     assert error < (1e-4 if dtype == "float32" else 1e-12)

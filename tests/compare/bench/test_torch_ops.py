@@ -15,7 +15,7 @@ from compare.bench.torch_ops import NOT_IN_TORCH, TORCH_OPS, as_tensors
 from compare.suite.cases import Case, all_cases
 from compare.suite.ops import DTYPES, catalog
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: python -m pip install -e '.[peers]'")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: .venv/bin/pip install -e '.[peers]'")
 CATALOG, CASES = catalog(), all_cases()
 
 # Two correct programs differ by the roundings on the way, of numbers of about the size of the result: by 5 at most, in
