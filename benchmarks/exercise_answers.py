@@ -2,8 +2,9 @@
 
     python -m benchmarks.exercise_answers [part of an exercise's name]
 
-Every wrong answer has its public source. Exits with 1 if a wrong one agrees or a right one does not, if the first
-wrong quantity is another one than it should be, or if the cause that is named is none of those that it may be.
+Every wrong answer has its public source, or says that none is known. Exits with 1 if a wrong one agrees or a right one
+does not, if the first wrong quantity is another one than it should be, or if the cause that is named is none of those
+that it may be.
 """
 
 import sys

@@ -60,7 +60,7 @@ class CrossEntropyCache(NamedTuple):
     exponentials: Float[np.ndarray, "*rows classes"]  # of z, less its maximum
     sums: Float[np.ndarray, "*rows 1"]
     t: Shaped[np.ndarray, "*targets"]  # indices, 0 where ignored, or probabilities, smoothed
-    counted: Bool[np.ndarray, "*rows"]
+    counted: Bool[np.ndarray, "*rows"]  # False where ignored
     label_smoothing: float
     reduction: str
 

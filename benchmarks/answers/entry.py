@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Function = Callable[..., Any]
+UNREPORTED = "a learner's try here; no public report is known"
 
 
 @dataclass(frozen=True)
@@ -12,8 +13,8 @@ class Answer:
     """`kinds` are the causes that may be named; any other is false. A right answer has none.
 
     One of them must be named, unless `not_yet`: the judge catches and places that answer, and has no cause for it so
-    far. `source` is where the mistake is public, and empty for a right answer; `note` says where it was made if
-    elsewhere. `places` are the rows of which one must be named first, "-" where it is in none.
+    far. `source` is where the mistake is public (or UNREPORTED), and empty for a right answer; `note` says where it was
+    made if elsewhere. `places` are the rows of which one must be named first, "-" where it is in none.
     """
 
     exercise: str

@@ -45,6 +45,13 @@ def the_weight_is_forgotten(dy, cache):
     return (dy - mean(dy, 1) - x_hat * mean(dy * x_hat, 1)) / s, *sums(dy, x_hat), {"x_hat": dy}
 
 
+@wrong("layer_norm", "RubixML/ML, pull request 423", "x", "", "there batch norm, over width for batch", not_yet=True)
+def the_means_are_over_the_rows(dy, cache):
+    x_hat, s, weight = cache
+    g = dy * weight
+    return (g - mean(g, 0) - x_hat * mean(g * x_hat, 0)) / s, *sums(dy, x_hat), {"x_hat": g}
+
+
 @right("layer_norm")
 def by_way_of_the_variance_and_the_mean(dy, cache):
     x_hat, s, weight = cache

@@ -64,6 +64,12 @@ def exhibits() -> Iterable[str]:
     return EXHIBITS
 
 
+def exercises() -> Iterable[str]:
+    from compare.exercise import EXERCISES
+
+    return EXERCISES
+
+
 def contestants() -> list[str]:
     from compare.bench import models, ops, shallow
 

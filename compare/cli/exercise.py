@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compare.cli import completion
 from compare.cli.terminal import Stage, progress_bar, reported, show, width
 
 if TYPE_CHECKING:
@@ -15,8 +16,13 @@ EXIT_STATUS = {"agree": 0, "disagree": 1, "inconclusive": 3}
 
 
 def exercise(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Which exercise; all are listed if left out.")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Which exercise; all are listed if left out. --hand-out and --collect take several.",
+            autocompletion=completion.among(completion.exercises),
+        ),
     ] = None,
     folder: Annotated[
         Path, typer.Option(metavar="PATH", help="Where your answers and your record are; made if there is none.")
@@ -32,14 +38,17 @@ def exercise(
     ] = False,
     hand_out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="For a teacher: write all exercises, without solutions, into a folder."),
+        typer.Option(
+            metavar="FOLDER",
+            help="For a teacher: write exercises, without solutions, into a folder: those that are named, or all.",
+        ),
     ] = None,
     collect: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="For a teacher: judge the answers of all learners, one folder each. This RUNS their code, with your "
-            "rights, in processes of their own.",
+            help="For a teacher: judge the answers of all learners, one folder each, to the exercises that are named, "
+            "or to all. This RUNS their code, with your rights, in processes of their own.",
         ),
     ] = None,
     time_limit: Annotated[
@@ -62,8 +71,10 @@ def exercise(
 
         if hand_out is not None and collect is not None:
             raise BadInput("--hand-out and --collect are two things to do; give one of them.")
-        if name is not None and (hand_out or collect):
-            raise BadInput(f"--hand-out and --collect are about all exercises; leave out {name}.")
+        several = list(names or ())
+        if len(several) > 1 and hand_out is None and collect is None:
+            raise BadInput(f"one exercise at a time: got {', '.join(several)}.")
+        name = several[0] if several else None
         if name is None and (hint or solution):
             raise BadInput(f"--{'hint' if hint else 'solution'} needs the name of an exercise.")
         if json:
@@ -71,9 +82,9 @@ def exercise(
                 raise BadInput("--json needs an exercise to judge, or --collect.")
             check_writable(json)
         if hand_out is not None:
-            _hand_out(hand_out, notebook)
+            _hand_out(hand_out, several, notebook)
         elif collect is not None:
-            _collect(collect, time_limit, json, stage)
+            _collect(collect, several, time_limit, json, stage)
         elif name is None:
             _list(folder)
         else:
@@ -82,6 +93,7 @@ def exercise(
 
 
 def _one(name: str, folder: Path, hint: bool, solution: bool, notebook: bool, json: Path | None, stage: Stage) -> int:
+    from compare.exercise import EXERCISES
     from compare.exercise.outcome import judged, page_beside
     from compare.exercise.progress import progress_in
     from compare.exercise.reading import answer_in, known, read
@@ -117,7 +129,9 @@ def _one(name: str, folder: Path, hint: bool, solution: bool, notebook: bool, js
     if outcome.right:
         show(f"Right. {outcome.report.sentence}\n\n{page_beside(name, answer, width(150))}")
     else:
-        more = "" if record.hints >= 3 else f"`backproof exercise {name} --hint` gives a hint."
+        more = f"`backproof exercise {name} --hint` gives a hint."
+        if record.hints >= len(EXERCISES[name].hints):
+            more = f"You have read all hints; `backproof exercise {name} --solution` shows the page."
         show(plain_text(f"{outcome}\n\n{more}".strip(), width=width(WIDTH)))
     progress.save()  # once the verdict is shown, which is not lost if the disk is full
     return EXIT_STATUS[outcome.verdict]
@@ -167,20 +181,21 @@ def _list(folder: Path) -> None:
     show(plain_text(table(("exercise", "what is derived", "yours", "hints"), rows, left=3), end))
 
 
-def _hand_out(folder: Path, notebook: bool) -> None:
+def _hand_out(folder: Path, names: list[str], notebook: bool) -> None:
     from compare.exercise.classroom import hand_out
 
-    written = hand_out(folder, notebooks=notebook)
+    written = hand_out(folder, names, notebooks=notebook)
     show(f"{folder}: {len(written)} files were written. Files that were there already stay as they are.")
 
 
-def _collect(folder: Path, time_limit: float, json: Path | None, stage: Stage) -> None:
-    from compare.exercise.classroom import collect, learners_in
+def _collect(folder: Path, names: list[str], time_limit: float, json: Path | None, stage: Stage) -> None:
+    from compare.exercise.classroom import chosen, collect, learners_in
     from compare.files import write_json
     from compare.judge.reports.tables import plain_text, table
 
+    names = chosen(names)
     with progress_bar(len(learners_in(folder)), stage) as progress:
-        learners = collect(folder, time_limit=time_limit, progress=progress)
+        learners = collect(folder, names, time_limit=time_limit, progress=progress)
     if json:
         write_json(json, {"assignment": "backproof exercise", "learners": [each.to_dict() for each in learners]})
         stage.written.append(json)

@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -21,7 +22,7 @@ from typing import Any
 
 from compare.errors import BadInput
 from compare.exercise import EXERCISES
-from compare.exercise.reading import answer_in
+from compare.exercise.reading import answer_in, known
 from compare.exercise.sheet import as_notebook, as_python
 from compare.exercise.worker import READY, unjudged
 from compare.files import check_writable, write_text
@@ -30,34 +31,43 @@ START_SECONDS = 120  # for a process to load JAX, on a machine that is busy
 README = """Exercises: backpropagation by hand
 ==================================
 
-Each file gives a forward pass in NumPy. Derive the backward pass, write it where the blanks (`...`) are, and ask:
+Each file gives a forward pass in NumPy. Derive the backward pass, and write it where
+the blanks (`...`) are. In this folder, the first command says whether it is right and,
+if not, where it is wrong and why. The second gives a hint.
 
-    backproof exercise {first} --folder .        is it right? if not: where is it wrong, and why?
+    backproof exercise {first} --folder .
     backproof exercise {first} --folder . --hint
-    backproof exercise --folder .                the list, and what is solved
 
-From easy to hard: {names}.
+The exercises, from easy to hard:
+
+{names}
 """
 
 
-def hand_out(folder: Path, *, notebooks: bool = False) -> list[Path]:
-    """Write every exercise, without solutions, into a folder, which is made if there is none.
+def hand_out(folder: Path, names: Iterable[str] = (), *, notebooks: bool = False) -> list[Path]:
+    """Write exercises, without solutions, into a folder, which is made if there is none.
+
+    Args:
+        folder: where to.
+        names: which of them; all if none is given.
+        notebooks: notebooks instead of Python files.
 
     Returns:
         What was written. A file that is there already stays as it is, and is not among them.
 
     Raises:
-        BadInput: a ValueError, if the folder cannot be written to.
+        BadInput: a ValueError, if the folder cannot be written to, or there is no such exercise.
     """
+    names = chosen(names)
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is a file; give the name of a folder.")
     if not folder.parent.is_dir():
         raise BadInput(f"{folder} cannot be made: there is no folder {folder.parent}. Make it first.")
     folder.mkdir(exist_ok=True)
     suffix, written = ".ipynb" if notebooks else ".py", as_notebook if notebooks else as_python
-    texts = {folder / f"{name}{suffix}": written(name) for name in EXERCISES}
-    names = list(EXERCISES)
-    texts[folder / "README.txt"] = README.format(first=names[0], names=", ".join(names))
+    texts = {folder / f"{name}{suffix}": written(name) for name in names}
+    listed = textwrap.fill(", ".join(names), 84, initial_indent="    ", subsequent_indent="    ")
+    texts[folder / "README.txt"] = README.format(first=names[0], names=listed)
     new = [path for path in texts if not path.exists()]
     for path in new:
         check_writable(path)
@@ -66,9 +76,15 @@ def hand_out(folder: Path, *, notebooks: bool = False) -> list[Path]:
     return new
 
 
+def chosen(names: Iterable[str]) -> list[str]:
+    """The exercises of these names, from easy to hard; all if none is given. Raises BadInput for any other name."""
+    wanted = {known(name) for name in names} or set(EXERCISES)
+    return [name for name in EXERCISES if name in wanted]
+
+
 @dataclass(frozen=True)
 class Learner:
-    """Whose answers were judged: one outcome for each exercise, in the order of `EXERCISES`."""
+    """Whose answers were judged: one outcome for each exercise that was set, in the order of `EXERCISES`."""
 
     name: str
     outcomes: Sequence[dict[str, Any]]
@@ -115,12 +131,17 @@ def _answers_in(folder: Path) -> dict[str, Path]:
 
 
 def collect(
-    folder: Path, *, time_limit: float = 60.0, progress: Callable[[str, int], Any] = lambda what, done: None
+    folder: Path,
+    names: Iterable[str] = (),
+    *,
+    time_limit: float = 60.0,
+    progress: Callable[[str, int], Any] = lambda what, done: None,
 ) -> list[Learner]:
     """Judge the answers of every learner in a folder.
 
     Args:
         folder: a learner's, or one with a folder for each learner.
+        names: which exercises were set, out of whose points the score is; all if none is given.
         time_limit: seconds that one exercise may take.
         progress: is told who is judged, and how many are done.
 
@@ -128,16 +149,17 @@ def collect(
         The learners, in the order of their names.
 
     Raises:
-        BadInput: a ValueError, if there are no answers, or the limit is none.
+        BadInput: a ValueError, if there are no answers or no such exercise, or the limit is none.
     """
+    names = chosen(names)
     if not time_limit > 0:
         raise BadInput(f"the time limit must be a positive number of seconds, got {time_limit:g}.")
     learners = []
     for done, (name, place) in enumerate(learners_in(folder).items()):
         progress(f"judging {name}", done)
-        answers = _answers_in(place)
+        answers = {each: file for each, file in _answers_in(place).items() if each in names}
         said = {outcome["exercise"]: outcome for outcome in _verdicts(answers, time_limit)}
-        outcomes = [said.get(each) or unjudged(each, "missing", "There is no answer.") for each in EXERCISES]
+        outcomes = [said.get(each) or unjudged(each, "missing", "There is no answer.") for each in names]
         learners.append(Learner(name, outcomes))
     return learners
 

@@ -27,6 +27,7 @@ class Exercise:
         door: which check judges it.
         signature: the arguments of the learner's function.
         given: the forward pass, in NumPy alone; None where there is none, as for an optimizer.
+        output: what the forward pass returns, in the words of the task; dy is the gradient with respect to it.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Exercise:
     door: Door = "backward"
     signature: str = "dy, cache"
     given: Callable[..., Any] | None = None
+    output: str = "y"
 
     @property
     def suffix(self) -> str:

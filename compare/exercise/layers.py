@@ -147,6 +147,7 @@ TIED_EMBEDDING = Exercise(
     page=transformer.apply_backward,
     inputs=(0.5 * normal(6, 3), np.array([1, 4, 1, 0, 4])),
     given=tied_embedding,
+    output="the logits",
 )
 
 

@@ -32,6 +32,7 @@ MEAN_SQUARED_ERROR = Exercise(
     page=losses.mean_squared_error_backward,
     inputs=(normal(5, 3), normal(5, 3, seed=1)),
     given=mean_squared_error,
+    output="J",
 )
 
 
@@ -61,6 +62,7 @@ CROSS_ENTROPY = Exercise(
     page=losses.cross_entropy_backward,
     inputs=(normal(5, 4), np.array([2, 0, 3, 3, 1])),
     given=cross_entropy,
+    output="J",
 )
 
 EXERCISES = {"mean_squared_error": MEAN_SQUARED_ERROR, "cross_entropy": CROSS_ENTROPY}

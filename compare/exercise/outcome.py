@@ -2,9 +2,12 @@
 
 import ast
 import inspect
+import re
 import textwrap
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import escape
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from compare.exercise import EXERCISES
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 BETWEEN = " │ "
 PAGE_WIDTH = 110  # columns of a notebook
+SMALL = 20  # lines of a function that is shown below the page that calls it
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,7 +58,7 @@ class Outcome:
 
     def __str__(self) -> str:
         marks = "   ".join(f"{name} {'right' if good else 'wrong'}" for name, good in self.marks.items())
-        return "\n".join([*self.report.lines(), "", marks])
+        return "\n".join([*map(_in_words_of_the_exercise, self.report.lines()), "", marks])
 
     def __repr__(self) -> str:
         return str(self)
@@ -62,7 +66,7 @@ class Outcome:
     def _repr_html_(self) -> str:
         """The report, and the page once the answer is right."""
         page = f"<pre>{escape(page_beside(self.name, self.answer, PAGE_WIDTH))}</pre>" if self.right else ""
-        return self.report._repr_html_() + page
+        return _in_words_of_the_exercise(self.report._repr_html_()) + page
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -70,10 +74,15 @@ class Outcome:
             "verdict": self.verdict,
             "score": self.score,
             "max_score": EXERCISES[self.name].points,
-            "sentence": self.report.sentence,
+            "sentence": _in_words_of_the_exercise(self.report.sentence),
             "place": self.report.first_wrong,
             "causes": list(dict.fromkeys(cause.kind for cause in self.report.diagnoses)),
         }
+
+
+def _in_words_of_the_exercise(text: str) -> str:
+    """What the judge says, with `dy` where it speaks of the output gradient, which has no other name in an exercise."""
+    return re.sub(r"\b(?:(?:the|an) )?(?:output gradient|cotangent)\b", "dy", text)
 
 
 def judged(name: str, answer: Answer) -> Outcome:
@@ -98,7 +107,8 @@ def judged(name: str, answer: Answer) -> Outcome:
 def page_beside(name: str, answer: Answer | None, width: int) -> str:
     """The solution, which is a page of `manual`: its derivation, and its lines beside the learner's, if there are any.
 
-    Side by side where both fit into the width, one below the other where not.
+    Side by side where both fit into the width, one below the other where not. Below are the small functions that the
+    page calls, and the cache that it unpacks, so that one can read it without its module.
     """
     page = EXERCISES[name].page
     where = f"{page.__module__.replace('.', '/')}.py, {page.__name__}"
@@ -106,15 +116,35 @@ def page_beside(name: str, answer: Answer | None, width: int) -> str:
     theirs = _lines(inspect.getsource(page))
     ours = _own_lines(name, answer)
     parts = [f"The page: {where}", derivation]
+    below = [f"What it uses:\n\n{used}"] if (used := "\n\n".join(_used_by(page))) else []
     if ours is None:
-        return "\n\n".join([*parts, "\n".join(f"    {line}".rstrip() for line in theirs)])
+        return "\n\n".join([*parts, "\n".join(f"    {line}".rstrip() for line in theirs), *below])
     left = max(map(len, ["yours", *ours]))
     if left + len(BETWEEN) + max(map(len, theirs)) <= width:
         count = max(len(ours), len(theirs))
         pairs = zip(_padded(["yours", *ours], count + 1), _padded([where, *theirs], count + 1), strict=True)
-        return "\n\n".join([*parts, "\n".join(f"{a:{left}}{BETWEEN}{b}".rstrip() for a, b in pairs)])
+        return "\n\n".join([*parts, "\n".join(f"{a:{left}}{BETWEEN}{b}".rstrip() for a, b in pairs), *below])
     blocks = ["Yours:", "\n".join(ours), "The page's:", "\n".join(theirs)]
-    return "\n\n".join([*parts, *blocks])
+    return "\n\n".join([*parts, *blocks, *below])
+
+
+def _used_by(page: Callable[..., Any]) -> Iterator[str]:
+    """The sources of what a page cannot be read without: its cache, and the small functions of `manual` it calls."""
+    page = inspect.unwrap(page)  # from what checks its shapes, in tests
+    caches = [each.annotation for each in inspect.signature(page).parameters.values() if each.name == "cache"]
+    called = [page.__globals__.get(name) for name in _names_in(page.__code__)]
+    for used in dict.fromkeys(each for each in (*caches, *called) if inspect.isfunction(each) or inspect.isclass(each)):
+        if not used.__module__.startswith("manual.") or (source := inspect.getsource(used)).count("\n") > SMALL:
+            continue
+        described = ast.get_docstring(ast.parse(source).body[0]) or ""  # type: ignore[arg-type]
+        said = textwrap.wrap(described.partition("\n\n")[0], PAGE_WIDTH - 6)
+        yield textwrap.indent("\n".join([*(f"# {line}" for line in said), *_lines(source)]), "    ")
+
+
+def _names_in(code: CodeType) -> list[str]:
+    """The globals and attributes that a function uses, and the functions within it."""
+    inner = [name for each in code.co_consts if isinstance(each, CodeType) for name in _names_in(each)]
+    return [*code.co_names, *inner]
 
 
 def _padded(lines: list[str], count: int) -> list[str]:
@@ -127,9 +157,13 @@ def _own_lines(name: str, answer: Answer | None) -> list[str] | None:
 
 
 def _lines(source: str) -> list[str]:
-    """A function's source without its docstring and annotations, comments and all."""
+    """The source of a function or class without its docstring, comments and all; of a function without annotations."""
     source = textwrap.dedent(source)
     function = ast.parse(source).body[0]
+    if isinstance(function, ast.ClassDef):
+        body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+        lines = source.splitlines()
+        return [lines[function.lineno - 1], *lines[body[0].lineno - 1 :]]
     if not isinstance(function, ast.FunctionDef):
         return source.splitlines()
     first = 1 if ast.get_docstring(function) is not None and len(function.body) > 1 else 0
@@ -141,4 +175,6 @@ def _lines(source: str) -> list[str]:
 
 def _argument(arguments: ast.arguments) -> list[str]:
     names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
-    return names + (["*"] if arguments.kwonlyargs else []) + [argument.arg for argument in arguments.kwonlyargs]
+    star = [f"*{arguments.vararg.arg}"] if arguments.vararg else ["*"] if arguments.kwonlyargs else []
+    rest = [f"**{arguments.kwarg.arg}"] if arguments.kwarg else []
+    return [*names, *star, *(argument.arg for argument in arguments.kwonlyargs), *rest]

@@ -117,6 +117,7 @@ RNN = Exercise(
     page=recurrent.rnn_backward,
     inputs=(normal(2, 3, 3), normal(2, 4), 0.5 * normal(3, 4), 0.5 * normal(4, 4), normal(4)),
     given=rnn,
+    output="h",
 )
 
 
@@ -168,6 +169,7 @@ LSTM_STEP = Exercise(
     page=recurrent._lstm_step_backward,
     inputs=(normal(2, 3), normal(2, 2), normal(2, 2, seed=1), normal(3, 8), normal(2, 8), normal(8)),
     given=lstm_step,
+    output="the pair (h_new, c_new)",
 )
 
 EXERCISES = {

@@ -80,7 +80,15 @@ def _blank(name: str) -> str:
 
 
 def _instruction(name: str, ask: str) -> str:
-    gradients = "dy is the gradient of the loss with respect to y, dx that with respect to x, and so on.\n\n"
-    return (gradients if EXERCISES[name].door == "backward" else "") + (
+    exercise = EXERCISES[name]
+    first, *others = exercise.returns
+    # J is a loss itself: it may be the last step, or one part of a larger one.
+    loss, one = ("final loss", " (1 if J is the final loss)") if exercise.output == "J" else ("loss", "")
+    gradients = textwrap.fill(
+        f"dy is the gradient of the {loss} with respect to {exercise.output}{one}, {first} that with respect to "
+        f"{first.removeprefix('d')}{', and so on' if others else ''}.",
+        100,
+    )
+    return (f"{gradients}\n\n" if exercise.door == "backward" else "") + (
         f"You write {function_name(name)}: fill in every `...`. {ask}"
     )

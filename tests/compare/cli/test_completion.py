@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import compare.bench.ops
+import compare.exercise
 import compare.museum
 import compare.suite.datasets
 import compare.suite.models
@@ -25,6 +26,7 @@ def test_a_name_and_the_last_of_a_list_are_completed():
     ("names", "expected"),
     [
         (completion.exhibits, set(compare.museum.EXHIBITS)),
+        (completion.exercises, set(compare.exercise.EXERCISES)),
         (completion.ops, {*compare.bench.ops.SIZES, "all"}),
         (completion.presets, {"gpt2-124m"}),
         (completion.optimizers, {"sgd", "adamw"}),

@@ -41,6 +41,9 @@ def test_a_learner_goes_from_a_blank_to_the_page(folder):
         said = exercise("bias", "--hint")
         assert re.findall(r"^Hint (\d)", said, re.M) == [str(i + 1) for i in range(count)]
     assert "--solution" in said
+    said = exercise("bias", status=1)
+    assert "You have read all hints; `backproof exercise bias --solution` shows the page." in said
+    assert "--hint" not in said
     assert "dense_backward" in exercise("bias", "--solution")
 
     file = written(folder, "bias", **RIGHT)
@@ -57,7 +60,7 @@ def test_a_learner_goes_from_a_blank_to_the_page(folder):
     written(folder, "bias", **WRONG)
     exercise("bias", status=1)
     assert json.loads((folder / "progress.json").read_text())["exercises"]["bias"] == {
-        "attempts": 3,
+        "attempts": 4,
         "solved": True,
         "hints": 3,
         "page_shown": True,
@@ -101,7 +104,9 @@ def test_a_damaged_record_is_said_and_nothing_is_lost(folder):
         (["--solution"], "--solution needs the name"),
         (["--json", "a.json"], "--json needs an exercise to judge, or --collect"),
         (["--hand-out", "a", "--collect", "b"], "give one of them"),
-        (["bias", "--hand-out", "a"], "leave out bias"),
+        (["bias", "relu"], "one exercise at a time: got bias, relu"),
+        (["bais", "--hand-out", "a"], r"'bais'\. Did you mean bias\?"),
+        (["--collect", ".", "bais"], r"'bais'\. Did you mean bias\?"),
         (["--collect", "nowhere"], "nowhere is not a folder"),
         (["--hand-out", "no/where"], "there is no folder no"),
         (["bias", "--folder", "no/where"], "there is no folder no"),
@@ -124,6 +129,15 @@ def test_a_teacher_hands_out_and_collects(folder, monkeypatch):
     assert re.search(rf"^ ben +0 +1 +0 +0 +24 +1 of {most}$", said, re.M)
     collected = strict((folder.parent / "scores.json").read_text())
     assert [(each["student_id"], each["score"]) for each in collected["learners"]] == [("anna", 2), ("ben", 1)]
+
+
+def test_what_is_set_is_handed_out_and_is_what_the_score_is_out_of(folder, monkeypatch):
+    monkeypatch.setattr(classroom, "_verdicts", lambda answers, limit: map(verdict_on, answers.values()))
+    assert "3 files were written" in exercise("--hand-out", "class", "relu", "bias")
+    assert {path.name for path in (folder.parent / "class").iterdir()} == {"bias.py", "relu.py", "README.txt"}
+    written(folder.parent / "all" / "anna", "bias", **RIGHT)
+    written(folder.parent / "all" / "anna", "tanh", dx="dy")  # which was not set
+    assert re.search(r"^ anna +1 +0 +0 +0 +1 +2 of 3$", exercise("--collect", "all", "relu", "bias"), re.M)
 
 
 def test_the_help_says_that_code_is_run():

@@ -29,6 +29,15 @@ def test_every_exercise_is_handed_out_and_no_solution(tmp_path):
     assert {path.suffix for path in hand_out(tmp_path / "notebooks", notebooks=True)} == {".ipynb", ".txt"}
 
 
+def test_the_readme_lists_what_is_handed_out_in_lines_that_fit(tmp_path):
+    for names, shown in (((), EXERCISES), (["layer-norm", "bias"], ["bias", "layer_norm"])):
+        hand_out(tmp_path / str(len(names)), names)
+        text = (tmp_path / str(len(names)) / "README.txt").read_text()
+        assert text.partition("hard:\n\n")[2].replace(",", " ").split() == list(shown)
+        assert max(map(len, text.splitlines())) <= 90
+        assert not re.search(r"\S  ", text)
+
+
 def test_what_is_there_already_stays(tmp_path):
     file = written(tmp_path / "class", "bias", **RIGHT)
     before = file.read_text()

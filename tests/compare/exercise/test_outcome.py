@@ -1,5 +1,7 @@
 """What is said of an answer, its points, and the page beside it."""
 
+import re
+
 import pytest
 
 from compare.exercise import EXERCISES
@@ -40,6 +42,9 @@ def test_right_numbers_and_a_side_effect_are_not_worth_all_points(tmp_path):
     assert found.verdict == "disagree"
     assert found.to_dict()["causes"] == ["modifies-arguments"]
     assert found.score == 1
+    for said in (str(found), found.to_dict()["sentence"], found._repr_html_()):
+        assert re.search(r"\bdy\b", said)
+        assert not re.search("cotangent|output gradient", said)
 
 
 def test_what_a_step_returns_is_marked_by_name(tmp_path):
@@ -53,6 +58,17 @@ def test_every_page_can_be_shown(name):
     text = page_beside(name, None, 80)
     assert f"{EXERCISES[name].page.__name__}" in text
     assert '"""' not in text
+
+
+def test_what_a_page_uses_is_shown_below_it_once():
+    text = page_beside("cross_entropy", None, 80)
+    page, _, used = text.partition("What it uses:")
+    for name in ("class CrossEntropyCache(NamedTuple):", "def per_term(output_gradient,", "def _distribution(t,"):
+        assert used.count(name) == 1
+        assert name not in page
+    assert 'counted: Bool[np.ndarray, "*rows"]  # False where ignored' in used
+    assert "def _adam_step(" in page_beside("adam", None, 80)  # of a function within the page's
+    assert "def decays(**values):" in page_beside("adam", None, 80)
 
 
 def test_the_page_stands_beside_where_there_is_room_and_below_where_not(tmp_path):

@@ -26,6 +26,22 @@ def test_a_file_has_the_task_the_forward_pass_and_blanks(name):
     assert max(map(len, text.splitlines())) <= 120
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("bias", "of the loss with respect to y, dx that with respect to x, and so on."),
+        ("cross_entropy", "of the final loss with respect to J (1 if J is the final loss), dz that with respect to z."),
+        ("rnn", "of the loss with respect to h, dx that"),
+    ],
+)
+def test_the_output_is_called_what_the_task_calls_it(name, said):
+    assert f"dy is the gradient {said}" in " ".join(as_python(name).split())
+    for each, exercise in EXERCISES.items():
+        assert exercise.door != "backward" or re.search(
+            rf"\b{re.escape(exercise.output.split()[-1])}", exercise.task
+        ), each
+
+
 @pytest.mark.parametrize("name", EXERCISES)
 def test_a_notebook_holds_the_same(name):
     whole = json.loads(as_notebook(name))
