@@ -146,7 +146,7 @@ def show(results: dict[str, Any]) -> None:
 
 def compared(judges: dict[str, Any]) -> Table:
     table = Table("judge", title="Faults and correct networks, by hand in float64", title_justify="left")
-    for heading in ("caught", "blamed: plain", "blamed: saturated", "least error seen"):
+    for heading in ("errors found", "rejected, ordinary", "rejected, saturated", "smallest error"):
         table.add_column(heading, justify="right")
     for name, result in judges.items():
         if result is None:

@@ -326,7 +326,7 @@ def caught_table(counts: dict[str, dict[str, Count]]) -> Table:
 
 def beside_table(results: Sequence[Beside]) -> Table:
     table = Table("checker", title="Beside others that need no second loss, in float64", title_justify="left")
-    for heading in ("caught", "blamed", "evaluations a check", "seconds a check"):
+    for heading in ("errors found", "rejected", "evaluations per check", "seconds a check"):
         table.add_column(heading, justify="right")
     for result in results:
         checks = max(result.faults + result.sound, 1)
