@@ -93,7 +93,7 @@ def check_gradients(
         TypeError: if the hand-written side returns no gradients, or JAX cannot trace or differentiate the loss.
         BadInput: a ValueError, if there is nothing to differentiate or two leaves have the same name.
     """
-    return check(
+    report = check(
         loss_and_gradients,
         loss,
         parameters,
@@ -108,6 +108,9 @@ def check_gradients(
         convention=convention,
         static=static,
     )
+    if not jax.tree_util.all_leaves([parameters]):
+        return report
+    return replace(report, parameter=_argument_names(loss_and_gradients, 0)[0])
 
 
 def check(
@@ -194,6 +197,7 @@ def check(
         )
         try:
             report = _check(known, parameters, args, chosen, references)
+            report = replace(report, intermediates=tuple(taps.keys() - set(outputs)))
             report = (
                 replace(report, notes=[*report.notes, _traced_from_numpy("forward pass" if outputs else "loss")])
                 if own

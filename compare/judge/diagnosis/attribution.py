@@ -106,8 +106,30 @@ def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[
                 constant = _apart_by_a_constant(check, point, evidence) if wrong == [LOSS] else []
                 causes += constant or diagnose(evidence)
     first = wrong[0] if wrong else next((row.path for row in point.rows if row.verdict is Verdict.DISAGREE), None)
+    if wrong and not set(wrong) - expected.keys():
+        # Nothing follows from the gradient of a parameter, so that the order of these has no meaning.
+        explained = {cause.path for cause in causes}
+        first = next((path for path in wrong if path in explained), first)
+        common = _one_for_all(causes, expected.keys()) if not point.intermediates else []
+        causes = common or causes
     # Causes that belong to no single quantity come first, then those of the first wrong quantity.
     return first, sorted(causes, key=lambda cause: cause.path not in (None, first))
+
+
+def _one_for_all(causes: list[Diagnosis], parameters: Collection[str]) -> list[Diagnosis]:
+    """One diagnosis if the gradients of all parameters have the same wrong factor; else none."""
+    first = causes[0] if causes else None
+    if first is None or len(parameters) < 2 or {cause.path for cause in causes} != set(parameters):
+        return []
+    if any(cause.kind != first.kind or cause.kind not in ("factor", "sign") for cause in causes):
+        return []
+    if not np.allclose([cause.factor or 0 for cause in causes], first.factor or 0, rtol=1e-3, atol=0):
+        return []
+    what = "has the wrong sign" if first.kind == "sign" else f"is {first.factor:.6g} times what it should be"
+    names = {cause.message.partition(" (")[2].rpartition(").")[0] for cause in causes if first.kind == "factor"}
+    known = f" ({names.pop()})" if len(names) == 1 and all(names) else ""
+    words = f"every gradient {what}{known}: one common factor; look at the first line of the backward pass."
+    return [Diagnosis(None, first.kind, words, first.factor)]
 
 
 def _renamed(missing: list[str], unknown: Collection[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from compare.judge.diagnosis.program_words import BETWEEN, GRADIENT, NOUNS, SEEN_THROUGH, Words, operation_of
+from compare.judge.diagnosis.program_words import BETWEEN, CALLED, GRADIENT, NOUNS, SEEN_THROUGH, Words, operation_of
 from compare.judge.program.evaluated import Change, Evaluated, plainly
 from compare.judge.program.plan import Plan, Step
 
@@ -35,6 +35,8 @@ MORE_ROUNDING = 16.0
 MOST_PAIRS = 50
 # Operations on single entries, which may be done in another order by mistake.
 OF_ENTRIES = {"add", "sub", "mul", "div", *UNARY} - {"rev", "cumsum"}
+# What follows where a mask is left out.
+EVERYWHERE = f": {GRADIENT} passes everywhere"
 IDENTITIES = {"nudged", "bent", "bend", "marked", "arrives", "name"}
 
 
@@ -48,7 +50,8 @@ class Edit:
         instead: the place of another value that stands for the quantity.
         controls: edits that must give other numbers, or nothing was learned about what the words say.
         like: what it has in common with edits of other steps that one mistake makes together; None for nothing.
-        place: where its words say that it is.
+        where: where its words say that it is.
+        then: what its words say that follows from it.
     """
 
     kind: str
@@ -60,6 +63,7 @@ class Edit:
     controls: tuple["Edit", ...] = ()
     like: tuple[Any, ...] | None = None
     where: str = ""
+    then: str = ""
 
 
 @dataclass
@@ -141,7 +145,13 @@ def single_edits(traced: Traced) -> Iterator[Edit]:
             count = len(merged)
             if count == len(edits):
                 first = edits[0]
-                yield Edit(first.kind, f"{first.words}, and so in {count} places alike", merged, where=first.where)
+                yield Edit(
+                    first.kind,
+                    f"{first.words}, and so in {count} places alike",
+                    merged,
+                    where=first.where,
+                    then=first.then,
+                )
     if traced.backward:
         for step in leading:
             if id(step) not in traced.backward and not step.programs:
@@ -149,7 +159,7 @@ def single_edits(traced: Traced) -> Iterator[Edit]:
                 if seen_by and len(seen_by) < sum(len(users.get(place, ())) for place in step.outputs):
                     for edit in _edits_of(step, words):
                         message = f"{edit.words}, in what the way back has of it"
-                        yield Edit(edit.kind, message, edit.changes, seen_by, where=edit.where)
+                        yield Edit(edit.kind, message, edit.changes, seen_by, where=edit.where, then=edit.then)
     yield from _instead(traced, words)
     yield from _other_statistics(traced, words)
     yield from _two_numbers(traced, leading)
@@ -186,12 +196,12 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
     of = [words.value(place) for place in step.inputs]
     back = [value.startswith(GRADIENT) for value in of]
 
-    def edit(kind: str, what: str, function: Callable[[list[Array]], Array], like: Any = None) -> Edit:
+    def edit(kind: str, what: str, function: Callable[[list[Array]], Array], like: Any = None, then: str = "") -> Edit:
         def change(step: Step, inputs: list[Array]) -> list[Array]:
             return [np.broadcast_to(np.asarray(function(inputs), dtype), shape)]
 
         group = None if like is None else (name, id(step) in words.backward, like)
-        return Edit(kind, what, {id(step): change}, like=group, where=where)
+        return Edit(kind, what, {id(step): change}, like=group, where=where, then=then)
 
     def own(inputs: list[Array]) -> Array:
         return step.run(inputs, plainly)[0]
@@ -209,6 +219,15 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
             term = "a term" if back[i] else f"the term {of[i]}"
             key = _kind_of(words, step.inputs[i])
             yield edit("missing-term", f"{term} is left out", lambda v, j=j, sign=sign: sign * v[j], ("drop", key))
+            source = words.source(step)
+            made = words.producers.get(step.inputs[i])
+            if source is not None and source.name == "abs" and made is not None and words.source(made) is source:
+                # JAX writes it as one sum of two, with the other sign where the argument is negative.
+                if made.name == "neg":
+                    what = f"the factor sign({words.value(source.inputs[0])}), the derivative of "
+                    what += f"{words.value(source.outputs[0])}, is left out"
+                    yield edit("missing-factor", what, lambda v, i=i, j=j: v[j] - v[i])
+                continue
             turned = -1 if name == "sub" else 1
             yield edit(
                 "wrong-sign",
@@ -221,11 +240,13 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
             if back[i] and not back[j]:
                 continue
             mask = words.is_mask(step.inputs[i])
+            what = f"{of[i]}{words.of_source(step)}" if mask and back[j] else of[i]
             yield edit(
                 "missing-mask" if mask else "missing-factor",
-                f"the {'mask' if mask else 'factor'} {of[i]} is left out",
+                f"the {'mask' if mask else 'factor'} {what} is left out",
                 lambda v, j=j: v[j],
                 ("drop", _kind_of(words, step.inputs[i])),
+                EVERYWHERE if mask and back[j] else "",
             )
     elif name == "div":
         key = _kind_of(words, step.inputs[1])
@@ -237,8 +258,10 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
         yield edit("wrong-sign", f"the minus of {words.value(step.outputs[0])} is left out", lambda v: v[0])
     elif name == "select_n":
         for i in range(1, len(of)):
-            words_of_it = f"the mask {of[0]} is left out: {of[i]} stands everywhere"
-            yield edit("missing-mask", words_of_it, lambda v, i=i: v[i])
+            words_of_it = f"the mask {of[0]}{words.of_source(step)} is left out"
+            passes = len(of) == 3 and back[i] and words.is_zero(step.inputs[3 - i])
+            then = EVERYWHERE if passes else f": {of[i]} stands everywhere"
+            yield edit("missing-mask", words_of_it, lambda v, i=i: v[i], then=then)
         if len(of) == 3 and step.equation.invars[0].aval.dtype == bool:
             yield edit("wrong-mask", f"the mask {of[0]} is inverted", lambda v: own([~v[0], v[1], v[2]]))
     elif name == "dot_general":
@@ -395,11 +418,12 @@ def flipped(traced: Traced, wrong: Array) -> Iterator[Edit]:
 
 def _result(step: Step, words: Words) -> str:
     value = words.value(step.outputs[0])
-    return f"the result of a {NOUNS.get(step.name, step.name)}" if value == GRADIENT else value
+    return f"the result of a {NOUNS.get(step.name, CALLED.get(step.name, step.name))}" if value == GRADIENT else value
 
 
 def _done(step: Step) -> str:
-    return {"integer_pow": f"the power {step.params.get('y')}", "square": "the square"}.get(step.name, step.name)
+    some = {"integer_pow": f"the power {step.params.get('y')}", "square": "the square", "rev": "the reversal"}
+    return some.get(step.name, CALLED.get(step.name, step.name))
 
 
 def _kind_of(words: Words, place: int) -> str:

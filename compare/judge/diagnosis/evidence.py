@@ -94,6 +94,7 @@ class Evidence:
         decays_nearby: computes there what multiple of the parameter comes closest to the error.
         traced: traces the program that computes it.
         of_complex: whether the last axis has real and imaginary parts.
+        of_a_step: whether it is what a training step adds to a parameter, and no gradient.
         departure: the whole or the line whose error exceeds its tolerance, though every entry may be within its own.
     """
 
@@ -119,6 +120,7 @@ class Evidence:
     decays_nearby: Callable[[], np.ndarray | None] | None = None
     traced: Callable[[], Traced | None] | None = None
     of_complex: bool = False
+    of_a_step: bool = False
     departure: Departure | None = None
 
     @property

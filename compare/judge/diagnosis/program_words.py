@@ -1,13 +1,15 @@
 """A traced program's values in words: as formulas of its inputs, with the line that they come from."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
-from jax.extend import source_info_util
 
+from compare.judge.program import trace
 from compare.judge.program.plan import Plan, Step
 from compare.judge.program.trace import DERIVED
 
@@ -34,6 +36,29 @@ SEEN_THROUGH = {
     "stop_gradient",
     "arrives",
 }
+# How tightly operators bind; what is not listed here binds less than any.
+BINDS = {">": 1, "<": 1, ">=": 1, "<=": 1, "==": 1, "!=": 1, "+": 2, "-": 2, "*": 3, "/": 3, "@": 3, "%": 3}
+# What people call functions whose operations JAX calls otherwise.
+CALLED = {
+    "reduce_sum": "sum",
+    "reduce_max": "max",
+    "reduce_min": "min",
+    "reduce_prod": "prod",
+    "reduce_and": "all",
+    "reduce_or": "any",
+    "select_n": "where",
+    "rev": "reversed",
+    "logistic": "sigmoid",
+    "clamp": "clip",
+    "iota": "arange",
+    "conv_general_dilated": "convolution",
+    "scatter-add": "scatter_add",
+    "while": "loop",
+    "scan": "loop",
+    "cond": "branch",
+} | dict.fromkeys(("gather", "slice", "dynamic_slice"), "items")
+# Of more than this, the outer operations alone are shown.
+DEEPEST = 5
 NOUNS = {
     "add": "sum",
     "add_any": "sum",
@@ -51,6 +76,10 @@ BACK = re.compile(r"transpose\(")
 NUMBER = re.compile(re.escape(DERIVED) + r"(\d+)")
 LONGEST = 60
 GRADIENT = "the gradient"
+# Folders of code that no user of a check has written.
+NOT_THE_USERS = tuple(
+    f"{folder}{os.sep}" for folder in (Path(jax.__file__).parent, Path(np.__file__).parent, Path(__file__).parents[2])
+)
 
 
 class Words:
@@ -90,7 +119,12 @@ class Words:
             return False
         return set(np.unique(value).tolist()) == {0, 1}
 
-    def value(self, place: int, depth: int = 2) -> str:
+    def is_zero(self, place: int) -> bool:
+        """Whether it is known to be 0 in every entry."""
+        value = self.values[place]
+        return value is not None and np.asarray(value).dtype.kind in "fiub" and not np.any(value)
+
+    def value(self, place: int, depth: int = DEEPEST) -> str:
         """A formula, short enough to be read."""
         for fewer in range(depth, -1, -1):
             words = self._formula(place, fewer)
@@ -109,11 +143,17 @@ class Words:
             return self._formula(step.inputs[0], depth)
         if id(step) in self.backward and self._is_back(step):
             return self._gradient(step)
+        mask = self._mask_of_an_extreme(step, depth)
+        if mask:
+            return mask
         if depth == 0:
-            return "(...)" if step.name in NOUNS else f"{step.name}(...)"
+            return "..." if step.name in {*BETWEEN, *NOUNS, "square"} else f"{_called(step)}(...)"
         inner = [self._formula(at, depth - 1) for at in step.inputs]
         if step.name in BETWEEN:
-            return f" {BETWEEN[step.name]} ".join(_in_brackets(words) for words in inner)
+            sign = BETWEEN[step.name]
+            return f" {sign} ".join(_in_brackets(words, BINDS[sign]) for words in inner)
+        if step.name == "select_n" and len(inner) == 3:
+            return f"where({inner[0]}, {inner[2]}, {inner[1]})"
         if step.name == "pow":
             return f"{_in_brackets(inner[0])}**{_in_brackets(inner[1])}"
         if step.name == "integer_pow":
@@ -122,8 +162,35 @@ class Words:
             return f"{_in_brackets(inner[0])}**2"
         if step.name == "neg":
             return f"-{_in_brackets(inner[0])}"
-        name = "sum" if step.name == "reduce_sum" else step.name
-        return f"{name}({', '.join(inner)})"
+        return f"{_called(step)}({', '.join(inner)})"
+
+    def _mask_of_an_extreme(self, step: Step, depth: int) -> str | None:
+        """The derivative of a maximum or minimum by an operand, which JAX writes as a quotient of comparisons."""
+        source = self.source(step)
+        if source is None or source.name not in ("max", "min") or step.name != "div" or id(step) == id(source):
+            return None
+        chosen = self.producers.get(step.inputs[0])
+        compared = self.producers.get(chosen.inputs[0]) if chosen is not None and chosen.name == "select_n" else None
+        if compared is None or compared.name != "eq":
+            return None
+        one, other = source.inputs if compared.inputs[0] == source.inputs[0] else reversed(source.inputs)
+        if compared.inputs[0] != one:
+            return None
+        words = [_in_brackets(self._formula(at, max(depth - 1, 0)), BINDS[">"]) for at in (one, other)]
+        return f" {'>' if source.name == 'max' else '<'} ".join(words)
+
+    def source(self, step: Step) -> Step | None:
+        """The operation of the function that a step was derived from; None if it is one itself, or nobody knows."""
+        found = self.sources.get(operation_of(step) or "")
+        return None if found is step else found
+
+    def of_source(self, step: Step) -> str:
+        """What a step is the derivative of, if it is that of a function with a name: ` (of max(z, 0))`."""
+        source = self.source(step)
+        if source is None or source.name in {*BETWEEN, "select_n"}:
+            return ""
+        words = self.value(source.outputs[0], 3)
+        return f" (of {words})" if words != "..." else ""
 
     def _gradient(self, step: Step) -> str:
         """What a value on the way back is the gradient of, if that is clear."""
@@ -152,11 +219,17 @@ class Words:
 
 
 def line_of(step: Step) -> str:
-    """The line of the reference that an operation comes from: file and number; empty if nobody knows."""
-    summary = source_info_util.summarize(step.equation.source_info).split(" ")[0]
-    path, _, rest = summary.partition(":")
-    number = rest.partition(":")[0]
-    return f"{Path(path).name}:{number}" if number.isdigit() else ""
+    """The line of the user's code that an operation comes from: file and number; empty if there is none.
+
+    It is the innermost one outside of this package and the libraries that trace.
+    """
+    found = step.equation.source_info.traceback
+    for frame in found.frames if found is not None else ():  # the innermost first
+        if frame.file_name == trace.__file__:
+            break  # what is beyond is the caller of the check
+        if not frame.file_name.startswith(NOT_THE_USERS) and not frame.file_name.startswith("<"):
+            return f"{Path(frame.file_name).name}:{frame.line_num}"
+    return ""
 
 
 def operation_of(step: Step) -> str | None:
@@ -171,11 +244,20 @@ def _constant(value: Any) -> str:
     return f"a constant of shape {np.shape(value)}"
 
 
-def _in_brackets(words: str) -> str:
-    """The words in brackets, if they are a formula of several parts."""
+def _called(step: Step) -> str:
+    """What people call the function that an operation is."""
+    if step.name.startswith("custom_"):
+        called = step.params.get("call_jaxpr")
+        name = getattr(getattr(called, "jaxpr", None), "debug_info", None)
+        return name.func_name if name is not None and name.func_name.isidentifier() else "f"
+    return CALLED.get(step.name, step.name)
+
+
+def _in_brackets(words: str, binds: int = 4) -> str:
+    """The words in brackets, if they are a formula with an operator that binds no more than this."""
     deep = 0
-    for letter in "" if words.startswith(("a constant", GRADIENT)) else words:
-        deep += (letter == "(") - (letter == ")")
-        if letter == " " and not deep:
+    for part in [] if words.startswith(("a constant", GRADIENT)) else words.split(" "):
+        if not deep and BINDS.get(part, 9) <= binds:
             return f"({words})"
-    return words
+        deep += part.count("(") - part.count(")")
+    return f"({words})" if words.startswith("-") and binds > 2 else words

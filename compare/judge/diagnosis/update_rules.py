@@ -73,6 +73,7 @@ def _of_one_step(
             right_by,
             allowed,
             parameter=None if path.startswith(STATE) else start,
+            of_a_step=True,
             dtype=starts[path].dtype,
             traced=functools.partial(traced, path),
         )

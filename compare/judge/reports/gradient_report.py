@@ -45,6 +45,8 @@ class GradientReport:
         arithmetic: lost digits at the caller's point, overflow and clipping at perturbed points. They are no errors
             of the derivation.
         outputs: the names of the rows that are outputs and not gradients.
+        intermediates: the names of the rows that are gradients of intermediates, from which later ones follow.
+        parameter: the name of a parameter that is a single array, whose row is called "value".
         quantity: what the rows are called: "gradient", "product" or "Jacobian", say.
         changed: the arguments that the perturbed point changed.
         tolerance_source: how the tolerances of the rows were measured, in a sentence.
@@ -61,6 +63,8 @@ class GradientReport:
     notes: list[str] = field(default_factory=list)
     arithmetic: list[str] = field(default_factory=list)
     outputs: tuple[str, ...] = ()
+    intermediates: tuple[str, ...] = ()
+    parameter: str = ""
     quantity: str = "gradient"
     changed: list[str] = field(default_factory=list)
     tolerance_source: str = ""
@@ -78,13 +82,20 @@ class GradientReport:
         if self.verdict is Verdict.INCONCLUSIVE:
             return f"INCONCLUSIVE: {self.notes[0] if self.notes else 'nothing could be compared.'}"
         at = f" (at the perturbed point {self.probe!r})" if self.probe else ""
-        what = self.diagnoses[0] if self.diagnoses else None
+        what = self._headline()
         if what is not None:
             subject = f"{self.subject(what.path)}: " if what.path and what.kind not in SIDE_EFFECTS else ""
             return f"DISAGREE{at}: {subject}{what.message}{self._not_the_loss_alone(what.path)}"
         row = next((row for row in self.rows if row.path == self.first_wrong), None)
         message = row.message if row else "see the table"
         return f"DISAGREE{at}: {self.subject(self.first_wrong)}: {message}.{self._not_the_loss_alone(self.first_wrong)}"
+
+    def _headline(self) -> Diagnosis | None:
+        """The first cause, unless it is that of another quantity than the first wrong one."""
+        what = self.diagnoses[0] if self.diagnoses else None
+        if what is None or what.path in (None, self.first_wrong) or what.kind in SIDE_EFFECTS:
+            return what
+        return None if any(row.path == self.first_wrong for row in self.rows) else what
 
     def _not_the_loss_alone(self, path: str | None) -> str:
         """Where the first line is about the loss: which gradients are wrong as well."""
@@ -112,30 +123,38 @@ class GradientReport:
             return "the loss"
         if path is not None and path in self.outputs:
             return f"the {path}"
-        return f"JAX's {self.quantity} of {path}" if self.wrong_side == "autodiff" else f"the {self.quantity} of {path}"
+        name = self.parameter if self.parameter and path == "value" else path
+        return f"JAX's {self.quantity} of {name}" if self.wrong_side == "autodiff" else f"the {self.quantity} of {name}"
 
     def lines(self) -> list[str]:
         """All lines above the table, the most useful first."""
         lines = [self.sentence]
-        said = self.diagnoses[1:] if self.verdict is Verdict.DISAGREE else self.diagnoses
-        lines += [f"Also: {self.subject(d.path) + ': ' if d.path else ''}{d.message}" for d in said]
+        said = self._headline() if self.verdict is Verdict.DISAGREE else None
+        rest = [d for d in self.diagnoses if d is not said]
+        lines += [f"Also: {self.subject(d.path) + ': ' if d.path else ''}{d.message}" for d in rest]
         plain = any(d.kind in SELF_EVIDENT for d in self.diagnoses)
         if self.wrong_side and not plain:
             what = "output" if self.wrong_side == "loss" and self.outputs else self.wrong_side
             lines.append((BLAME_THERE if self.probe else BLAME)[what] + self._chance_of_a_miss())
         if self.probe and self.verdict is Verdict.DISAGREE:
             lines.append(self._about_the_perturbed_point())
-        wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE and row.path != self.first_wrong]
-        # A cause that concerns no single quantity has no place, and gradients do not follow from the loss's value.
-        elsewhere = bool(self.diagnoses) and (self.diagnoses[0].path is None or self.diagnoses[0].kind in SIDE_EFFECTS)
-        if self.first_wrong not in (None, LOSS) and wrong and not elsewhere:
-            lines.append(f"Fix this first: the errors of {', '.join(wrong)} may follow from it.")
+        lines += self._what_may_follow()
         if self.verdict is Verdict.AGREE and self.power:
             lines.append(self._weakest())
         said = {d.message for d in self.diagnoses}
         lines += [f"Arithmetic: {words}" for words in self.arithmetic if words not in said]
         first = self.notes[1:] if self.verdict is Verdict.INCONCLUSIVE else self.notes
         return lines + [f"Note: {note}" for note in first]
+
+    def _what_may_follow(self) -> list[str]:
+        """Which errors may come from the first one. No gradient of a parameter is used to compute another gradient."""
+        # A cause that concerns no single quantity has no place, and gradients do not follow from the loss's value.
+        elsewhere = bool(self.diagnoses) and (self.diagnoses[0].path is None or self.diagnoses[0].kind in SIDE_EFFECTS)
+        if self.first_wrong not in (*self.intermediates, *self.outputs) or self.first_wrong == LOSS or elsewhere:
+            return []
+        wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE]
+        later = wrong[wrong.index(self.first_wrong) + 1 :] if self.first_wrong in wrong else []
+        return [f"Fix this first: the errors of {', '.join(later)} may follow from it."] if later else []
 
     def _weakest(self) -> str:
         """How small an error this check would have detected, on the row where it is least sensitive."""

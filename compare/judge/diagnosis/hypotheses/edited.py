@@ -35,7 +35,7 @@ def edited(e: Evidence) -> Iterator[Diagnosis]:
         if fits and traced.is_controlled(edit, prediction) and traced.holds_elsewhere(edit, rounding):
             masked = edit.kind == "missing-mask" and not e.expected[e.wrong].any() and not e.wrong.all()
             zero = f" It should be 0 {in_places(e.wrong)}, and is not." if masked else ""
-            yield e.says(edit.kind, f"{edit.words}{edit.where}.{zero}")
+            yield e.says(edit.kind, f"{edit.words}{edit.where}{edit.then}.{zero}")
             return
 
 

@@ -29,9 +29,12 @@ def another_factor(e: Evidence) -> Iterator[Diagnosis]:
     """One elementwise factor stands in the place of another."""
     same = {name: f for name, f in e.factors.items() if f.shape == e.expected.shape and np.ptp(f) > 0}
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        for name, other in _fitting_pairs(e, same):
+        # A mask is not a formula that happens to be 0 where it is: of what explains the same, it comes first.
+        rank = {name: (not _is_mask(f), not name.startswith(f"{e.path} ")) for name, f in same.items()}
+        for name, other in sorted(_fitting_pairs(e, same), key=lambda pair: rank[pair[0]]):
             if _explains_quotient(e, same[name], same[other]):
-                yield e.says("wrong-factor", f"the factor is {other} where {name} belongs.")
+                mask = "the mask " if _is_mask(same[name]) else ""
+                yield e.says("wrong-factor", f"the factor is {other} where {mask}{name} belongs.")
                 return
 
 
@@ -69,16 +72,28 @@ def _spreads(f: np.ndarray, right: np.ndarray) -> bool:
 
 def missing_mask(e: Evidence) -> Iterator[Diagnosis]:
     """It is correct except where a mask is 0, and should be 0 there."""
-    for name, f in e.factors.items():
+    for name, f in sorted(e.factors.items(), key=lambda item: not item[0].startswith(f"{e.path} ")):
         zero = f == 0
-        if f.shape != e.expected.shape or not np.array_equal(zero, e.wrong) or not zero.any() or e.expected[zero].any():
+        if (
+            f.shape != e.expected.shape
+            or not _is_mask(f)
+            or not np.array_equal(zero, e.wrong)
+            or not zero.any()
+            or e.expected[zero].any()
+        ):
             continue
         # So many places could have been chosen in as many ways; and where the mask is 1, something comes back.
         count, of = int(zero.sum()), zero.size
         ways = gammaln(of + 1) - gammaln(count + 1) - gammaln(of - count + 1)
         if ways - np.log(len(e.factors)) > -np.log(CHANCE) and np.count_nonzero(e.expected[~zero]) > 0.5 * (of - count):
-            yield e.says("missing-factor", f"it is not 0 where {name} is: that factor is missing.")
+            where = f"{name.removesuffix(' > 0')} <= 0" if name.endswith(" > 0") else f"{name} is 0"
+            yield e.says("missing-mask", f"it should be 0 where {where}: the mask {name} is missing.")
             return
+
+
+def _is_mask(f: np.ndarray) -> bool:
+    """Whether it is 0 or 1 in every entry."""
+    return bool(((f == 0) | (f == 1)).all())
 
 
 def line_factors(e: Evidence) -> Iterator[Diagnosis]:
@@ -111,6 +126,8 @@ def line_factors(e: Evidence) -> Iterator[Diagnosis]:
 
 def _explains_quotient(e: Evidence, f: np.ndarray, g: np.ndarray) -> bool:
     """came = right g / f, checked as came f = right g so that zeros of f do no harm."""
+    if ((np.abs(e.actual) > e.tolerance) & (f == 0) & (g == 0)).any():
+        return False  # with the factor g, it would be 0 there
     allowed = MARGIN * (e.tolerance * (np.abs(g) + 1) + 1e-14 * np.abs(e.actual * f))
     return e.decides(e.actual * f - e.expected * g, allowed, e.error * f)
 
@@ -125,8 +142,17 @@ def weight_decay(e: Evidence) -> Iterator[Diagnosis]:
     # A multiple that changes with the parameters is that of something else, such as a norm.
     nearby = None if e.decays_nearby is None else e.decays_nearby()
     rounding = np.linalg.norm(e.tolerance) / np.linalg.norm(p)
-    if nearby is None or np.all(np.abs(nearby - decay) <= 1e-4 * abs(decay) + MARGIN * rounding):
-        yield e.says("weight-decay", f"{decay:.6g} times the parameter is added to it: weight decay.", decay)
+    if nearby is not None and not np.all(np.abs(nearby - decay) <= 1e-4 * abs(decay) + MARGIN * rounding):
+        return
+    much = abs(decay)
+    if e.of_a_step:  # which subtracts the gradient
+        done = "should be subtracted, too, and is not" if decay > 0 else "is subtracted, and should not be"
+        words = f"{much:.6g} times the parameter {done}: weight decay, times the learning rate."
+    else:
+        done = "is missing" if decay < 0 else "is added to it"
+        penalty = f"the derivative of a penalty such as {much / 2:.6g} sum({e.path}**2)"
+        words = f"{much:.6g} times the parameter {done}: {penalty}, or weight decay."
+    yield e.says("weight-decay", words, decay)
 
 
 def otherwise(e: Evidence) -> Iterator[Diagnosis]:
