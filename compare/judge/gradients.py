@@ -132,6 +132,7 @@ def check(
     given: Callable[..., dict[str, np.ndarray]] | None = None,
     hidden: frozenset[str] = frozenset(),
     own: bool = False,
+    labels: Mapping[str, str] = MappingProxyType({}),
 ) -> GradientReport:
     """`check_gradients` with the options that the other checks need, which all call this function.
 
@@ -140,6 +141,7 @@ def check(
         given: `(*args) -> gradients`: the gradients of these values, by name, which are known exactly.
         hidden: the quantities without a row of their own.
         own: whether `loss` is derived from the hand-written side, so that finite differences can replace it.
+        labels: what messages call arguments whose names nobody knows; empty where the names of their leaves say it.
     """
     chosen = _chosen(probes)  # bad ones are refused before any function is called
     parameters = jax.tree.map(as_input, parameters)
@@ -164,7 +166,7 @@ def check(
     with jax.enable_x64(True):
         dtype = np.dtype(jax.numpy.result_type(*jax.tree.leaves(parameters)))
     with precise(parameters, args):
-        watched = Watched(loss_and_gradients, names)
+        watched = Watched(loss_and_gradients, names, labels)
         try:
             current = traced(reference, parameters, *args)
             refuse_what_is_no_number(current.output)
@@ -194,6 +196,7 @@ def check(
             domain=checked(domain, names, parameters, args),
             accumulate=accumulate,
             hidden=hidden,
+            labels=labels,
         )
         try:
             report = _check(known, parameters, args, chosen, references)
@@ -370,7 +373,7 @@ def _check(
         probes=seen.showed,
         notes=[*seen.notes, *notes, *check.by_hand.remarks, *_about_the_loss(check, here), *silent],
         arithmetic=[*here.arithmetic.values(), *seen.arithmetic],
-        changed=_changed(check, here, point),
+        changed=[called for some in _changed(check, here, point).values() for called in some],
         tolerance_source=_tolerance_source(check, point),
     )
 
@@ -398,7 +401,7 @@ def _why_undecided(check: Check, point: Point) -> str:
         for path, leaf in leaves_by_path(argument).items():
             if jax.numpy.issubdtype(leaf.dtype, np.inexact) and not np.isfinite(leaf).all():
                 where = tuple(int(i) for i in np.argwhere(~np.isfinite(leaf))[0])
-                label = name if path == "value" else f"{name}: {path}"
+                label = check.label(name, path) if name in check.labels or path == "value" else f"{name}: {path}"
                 place = f" at [{', '.join(map(str, where))}]" if where else ""
                 return f"the input {label} holds {leaf[where]}{place}: nothing computed from it can be compared."
     if row.visible is not None:
@@ -427,10 +430,16 @@ def _tolerance_source(check: Check, point: Point) -> str:
     return f"{DEVIATIONS:g} standard deviations of rounding in {check.dtype} ({how}), plus 2 ulp."
 
 
-def _changed(check: Check, here: Point, point: Point) -> list[str]:
-    """The names of the arguments that differ at `point`."""
+def _changed(check: Check, here: Point, point: Point) -> dict[str, list[str]]:
+    """The arguments that differ at `point`, by name, each with what messages call it: its leaves, if it has no name."""
     pairs = zip((here.parameters, *here.args), (point.parameters, *point.args), strict=True)
-    return [name for name, (a, b) in zip(check.names, pairs, strict=True) if any(apart(a, b).values())]
+    found = {}
+    for name, (a, b) in zip(check.names, pairs, strict=True):
+        leaves = [path for path, distance in apart(a, b).items() if distance]
+        if leaves:
+            called = check.label(name, "value")
+            found[name] = [called] if called else [check.label(name, path) for path in leaves]
+    return found
 
 
 @dataclass
@@ -489,7 +498,11 @@ def _with_given_arguments(check: Check, here: Point, other: Point) -> tuple[Poin
     alone, _ = convicted(check, here, alone, "")
     if alone.verdict is Verdict.DISAGREE and not nonsmooth_reason(check, alone):
         return alone, []
-    agree = [f"if only {changed[0]} is changed, both sides agree."] if alone.verdict is Verdict.AGREE else []
+    agree = (
+        [f"if only {' and '.join(changed[check.names[0]])} is changed, both sides agree."]
+        if alone.verdict is Verdict.AGREE
+        else []
+    )
     return other, agree
 
 

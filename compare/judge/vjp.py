@@ -30,6 +30,8 @@ from compare.pytrees import LOSS, as_array, copies, leaves_by_path
 # A random stream of its own. Many people draw their inputs from default_rng(0), and an output gradient that equals the
 # input hides transposes.
 COTANGENTS = 1_000_003
+# The arguments of the loss that is made of a pair are no names of the caller's.
+LABELS = {"inputs": "", "cotangent": "the output gradient", "others": ""}
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class _Contracted:
     function: Callable[..., Any]
     places: tuple[bool, ...]
 
-    def __call__(self, inputs: tuple[Any, ...], cotangent: Any, others: dict[str, Any]) -> Any:
+    def __call__(self, inputs: tuple[Any, ...], cotangent: Any, others: Any) -> Any:
         value = self.function(*_merged(self.places, inputs, others))
         value = jax.tree_util.tree_map_with_path(_marked, value)
         products = jax.tree.map(lambda v, c: jnp.sum((v * jnp.asarray(c).astype(v.dtype)).real), value, cotangent)
@@ -55,8 +57,8 @@ def _name(path: Any) -> str:
     return f"output{jax.tree_util.keystr(path)}"
 
 
-def _merged(places: tuple[bool, ...], inputs: Sequence[Any], others: dict[str, Any]) -> list[Any]:
-    floating, rest = iter(inputs), iter(others.values())
+def _merged(places: tuple[bool, ...], inputs: Sequence[Any], others: Any) -> list[Any]:
+    floating, rest = iter(inputs), iter(others)
     return [next(floating) if place else next(rest) for place in places]
 
 
@@ -158,8 +160,8 @@ def check_vjp(
     build = tuple
     if called is not None:
         build = functools.partial(_named, tuple(name for name, place in zip(called, places, strict=True) if place))
-    digits = len(str(len(arrays)))  # padded with zeros, because JAX sorts a dict by its keys
-    others = {f"input {i:0{digits}}": x for i, (x, place) in enumerate(zip(arrays, places, strict=True)) if not place}
+    rest = [(i, x) for i, (x, place) in enumerate(zip(arrays, places, strict=True)) if not place]
+    others = _named(tuple(f"input_{i}" if called is None else called[i] for i, _ in rest), [x for _, x in rest])
     value, _ = _pair(forward(*(np.copy(x) if isinstance(x, np.ndarray) else x for x in arrays)))
     value = jax.tree.map(as_array, value)
     if not own:
@@ -182,7 +184,7 @@ def check_vjp(
 
     overwritten: list[bool] = []
 
-    def gradients(inputs: tuple[Any, ...], cotangent: Any, others: dict[str, Any]) -> tuple[Any, Any, Any]:
+    def gradients(inputs: tuple[Any, ...], cotangent: Any, others: Any) -> tuple[Any, Any, Any]:
         """(value, gradients, gradients of intermediates)"""
         value, cache = _pair(forward(*_merged(places, inputs, others)))
         shown = copies(value)  # as the caller of the forward pass got it
@@ -198,7 +200,7 @@ def check_vjp(
             given = tuple(g for g, place in zip(given, places, strict=True) if place)
         return shown, build(given), intermediates
 
-    def by_hand(inputs: tuple[Any, ...], cotangent: Any, others: dict[str, Any]) -> tuple[Any, ...]:
+    def by_hand(inputs: tuple[Any, ...], cotangent: Any, others: Any) -> tuple[Any, ...]:
         value, given, intermediates = gradients(inputs, cotangent, others)
         leaves = jax.tree.leaves(jax.tree.map(as_array, value))
         wide = [np.real(np.asarray(v, np.result_type(v, np.float64)) * c) for v, c in _pairs(leaves, cotangent)]
@@ -215,6 +217,7 @@ def check_vjp(
         hidden=frozenset({LOSS}),
         convention=convention,
         own=own,
+        labels=LABELS,
         **options,
     )
     report = replace(report, outputs=outputs)

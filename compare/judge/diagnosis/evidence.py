@@ -265,12 +265,12 @@ def gather(
     known: dict[str, np.ndarray] = {}
     for name, argument in arguments.items():
         for leaf_path, leaf in _readable_leaves(argument).items():
-            label = name if leaf_path == "value" else f"{name}.{leaf_path}"
+            label = check.label(name, leaf_path)
             if leaf.ndim == 0 and leaf.dtype.kind in "fiu":
                 scalars[label] = float(leaf)
             for axis, n in enumerate(leaf.shape):
                 if n not in sizes.values():
-                    sizes[f"{label}.shape[{axis}]"] = n
+                    sizes[f"shape[{axis}] of {label}" if " " in label else f"{label}.shape[{axis}]"] = n
             if leaf.dtype.kind in "iu" and leaf.ndim:
                 ids[label] = leaf
             if leaf.dtype.kind == "f" and leaf.ndim and not (name == check.names[0] and leaf_path == path):

@@ -364,7 +364,7 @@ def traced_gradient(check: Check, point: Point, path: str, effort: Effort) -> Tr
     leaves = jax.tree.leaves(point.parameters)
     names = dict(zip(plan.inputs, [*leaves_by_path(point.parameters), "origin"], strict=False))
     rest = [
-        name if label == "value" else f"{name}.{label}"
+        check.label(name, label)
         for name, argument in zip(check.names[1:], point.args, strict=True)
         for label in leaves_by_path(argument)
     ]

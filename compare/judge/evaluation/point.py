@@ -130,6 +130,7 @@ class Check:
         order: the names of all quantities, in backward order.
         taps: shapes and dtypes of the marked values, by name.
         names: the names of the parameters and the arguments.
+        labels: what messages call some of them instead; empty where the names of their leaves say it.
         seed: the seed of everything random.
         outputs: the names of marked values that are compared themselves; the hand-written side returns them last.
         given: `(*args) -> gradients`, the gradients of these values by name, which are known without rounding error.
@@ -153,6 +154,12 @@ class Check:
     domain: Mapping[str, str] = field(default_factory=dict)
     accumulate: Any = None
     hidden: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def label(self, name: str, path: str) -> str:
+        """What messages call a leaf of an argument."""
+        called = self.labels.get(name, name)
+        return ".".join(part for part in (called, "" if path == "value" else path) if part)
 
     def at(self, parameters: Pytree, args: tuple[Pytree, ...], *, elsewhere: bool = False) -> Point:
         """Evaluate both sides and compare them.

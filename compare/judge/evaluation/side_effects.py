@@ -25,13 +25,15 @@ class Watched:
     Args:
         function: the code under test.
         names: the names of its arguments, for messages.
+        labels: what messages call some of them instead; empty where the names of their leaves say it.
 
     `diagnoses` has the side effects, and `remarks` notes that are no errors.
     """
 
-    def __init__(self, function: Callable[..., Any], names: list[str]) -> None:
+    def __init__(self, function: Callable[..., Any], names: list[str], labels: Mapping[str, str] | None = None) -> None:
         self.function = function
         self.names = names
+        self.labels = labels or {}
         self.notes: dict[tuple[str, str], Diagnosis] = {}
         self.remarks: list[str] = []
         self._last: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = {}, {}  # the last result, and its copy
@@ -47,8 +49,11 @@ class Watched:
         for name, before, after in zip(self.names, kept, given, strict=True):
             changed = [path for path, distance in apart(before, after).items() if distance]
             if changed:
-                where = name if changed == ["value"] else f"{name}: {', '.join(changed)}"
-                self._note("modifies-arguments", name, f"it modifies its argument {where}; work on a copy.")
+                called, leaves = self.labels.get(name, f"its argument {name}"), ", ".join(changed)
+                where = (
+                    called if changed == ["value"] else f"{called}: {leaves}" if called else f"its argument {leaves}"
+                )
+                self._note("modifies-arguments", name, f"it modifies {where}; work on a copy.")
         if not isinstance(result, tuple | list):
             return result  # the caller rejects it
         try:

@@ -330,3 +330,27 @@ def test_a_backward_pass_must_leave_the_output_of_the_forward_pass_alone(in_plac
     if in_place:
         assert "writes into the output of the forward pass" in report.sentence
         assert report.wrong_side == "manual"
+
+
+def test_no_name_of_the_check_itself_reaches_the_report():
+    def forward(x, count):
+        return x.sum(0) * count, (x, count)
+
+    def mean(output_gradient, cache):
+        return np.broadcast_to(output_gradient * cache[1] / cache[0].shape[0], cache[0].shape)
+
+    def writing(output_gradient, cache):
+        output_gradient *= cache[1]
+        return np.broadcast_to(output_gradient, cache[0].shape)
+
+    def without(output_gradient, cache):
+        return np.broadcast_to(output_gradient, cache[0].shape)
+
+    x = np.random.default_rng(0).standard_normal((7, 3))
+
+    def said(backward):
+        return check_vjp(forward, backward, lambda x, count: x.sum(0) * count, x, 5, references=False).sentence
+
+    assert said(mean).endswith("= 1 / x.shape[0]).")
+    assert said(without).endswith("(0.2 = 1 / the argument count).")
+    assert said(writing) == "DISAGREE: it modifies the output gradient; work on a copy."

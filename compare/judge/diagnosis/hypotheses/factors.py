@@ -21,7 +21,8 @@ def elementwise_factor(e: Evidence) -> Iterator[Diagnosis]:
                 return
         for name, f in (same | spread).items():
             if _explains_quotient(e, f, np.ones_like(f)):
-                yield e.says("missing-factor", f"the factor {name} is missing.")
+                what = name if name.startswith("the ") else f"the factor {name}"
+                yield e.says("missing-factor", f"{what} is missing.")
                 return
 
 

@@ -282,3 +282,41 @@ def test_what_shows_in_a_leaf_as_a_whole_is_not_taken_back(whole):
     assert report.verdict is Verdict.DISAGREE
     assert report.wrong_side is None
     assert any("cannot resolve their difference" in note for note in report.notes) != whole
+
+
+TREE = {"a": W, "b": X + 3.0}
+
+
+def tree_loss(p, x):
+    return jnp.sum(x * jnp.tanh(p["a"]) ** 3) + jnp.sum(jnp.exp(p["b"]))
+
+
+def test_one_factor_of_every_gradient_is_said_once():
+    def twice(p, x):
+        value, a = by_hand(p["a"], x)
+        return value + np.sum(np.exp(p["b"])), {"a": 2 * a, "b": 2 * np.exp(p["b"])}
+
+    report = check_gradients(twice, tree_loss, TREE, X, probes=False)
+    assert [(cause.path, cause.kind, cause.factor) for cause in report.diagnoses] == [
+        (None, "factor", pytest.approx(2))
+    ]
+    assert report.sentence.startswith("DISAGREE: every gradient is 2 times what it should be: one common factor")
+    assert "Fix this first" not in str(report)
+
+
+def test_of_parameters_that_are_wrong_the_first_with_a_cause_is_named_and_nothing_follows_from_it():
+    def different(p, x):
+        value, a = by_hand(p["a"], x)
+        at_random = np.random.default_rng(0).standard_normal(4)
+        return value + np.sum(np.exp(p["b"])), {"a": a + at_random, "b": -np.exp(p["b"])}
+
+    report = check_gradients(different, tree_loss, TREE, X, probes=False)
+    assert report.first_wrong == "b"
+    assert report.sentence.startswith("DISAGREE: the gradient of b: the sign is wrong")
+    assert "Fix this first" not in str(report)
+
+
+def test_a_parameter_that_is_one_array_has_the_name_of_its_argument():
+    report = check(changed(gradient=lambda g, w: -g))
+    assert report.sentence.startswith("DISAGREE: the gradient of w: the sign is wrong")
+    assert report.first_wrong == "value"

@@ -67,7 +67,11 @@ def test_the_first_line_names_what_to_fix(report, line):
 def test_what_follows_the_first_line():
     follows = [*WRONG, row("W1", Verdict.DISAGREE)]
     second = Diagnosis("W1", "sign", "the sign is wrong.", -1.0)
-    text = str(GradientReport(Verdict.DISAGREE, follows, "Z2", [FACTOR, second], "manual", notes=["a remark."]))
+    text = str(
+        GradientReport(
+            Verdict.DISAGREE, follows, "Z2", [FACTOR, second], "manual", notes=["a remark."], intermediates=("Z2",)
+        )
+    )
     lines = text.splitlines()
     assert lines[1] == "Also: the gradient of W1: the sign is wrong."
     assert lines[2] == BLAME["manual"]
@@ -75,6 +79,18 @@ def test_what_follows_the_first_line():
     assert lines[4] == "Note: a remark."
     assert "3x4" in text
     assert not any(line != line.rstrip() for line in lines)
+
+
+def test_the_first_line_and_what_to_fix_first_are_about_one_quantity():
+    rows = [*WRONG, row("W1", Verdict.DISAGREE)]
+    second = Diagnosis("W1", "sign", "the sign is wrong.", -1.0)
+    text = str(GradientReport(Verdict.DISAGREE, rows, "Z2", [second], intermediates=("Z2",))).splitlines()
+    assert text[0].startswith("DISAGREE: the gradient of Z2: ")
+    assert text[1:3] == [
+        "Also: the gradient of W1: the sign is wrong.",
+        "Fix this first: the errors of W1 may follow from it.",
+    ]
+    assert "Fix this first" not in str(GradientReport(Verdict.DISAGREE, rows, "Z2", [second]))
 
 
 @pytest.mark.parametrize("side", ["manual", "autodiff", "loss"])

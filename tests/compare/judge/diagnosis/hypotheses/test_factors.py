@@ -47,11 +47,35 @@ def test_a_mask_that_is_missing():
     """Where the mask is 1 nothing is wrong, so no quotient of entries tells."""
     mask = (PARAMETER > 0).astype(float)
     kind, _, message = named(RIGHT, RIGHT * mask, factors={"mask": mask})
-    assert kind == "missing-factor"
-    assert "not 0 where mask is" in message
+    assert kind == "missing-mask"
+    assert message == "it should be 0 where mask is 0: the mask mask is missing."
     spoilt = np.where(mask == 0, 0, RIGHT)
     spoilt[0] += 1
     assert diagnose(evidence(spoilt, RIGHT * mask, factors={"mask": mask})) == []
+
+
+def test_a_mask_is_no_formula_that_is_0_where_it_is():
+    """The output of relu is 0 where its input is negative, and so are the derivatives that are written with it."""
+    output = np.maximum(PARAMETER, 0)
+    mask = (PARAMETER > 0).astype(float)
+    factors = {"output (1 - output)": output * (1 - output), "output": output, "output**2": output**2}
+    factors |= {"W**2": PARAMETER**2, "W": PARAMETER, "W > 0": mask}
+    _, _, message = named(RIGHT, RIGHT * mask, factors=factors)
+    assert message == "it should be 0 where W <= 0: the mask W > 0 is missing."
+    _, _, message = named(RIGHT * PARAMETER, RIGHT * mask, factors=factors)
+    assert message == "the factor is W where the mask W > 0 belongs."
+    del factors["W > 0"]
+    assert diagnose(evidence(RIGHT, RIGHT * mask, factors=factors)) == []
+    assert all(
+        "output" not in d.message
+        for d in diagnose(
+            evidence(
+                RIGHT * PARAMETER,
+                RIGHT * mask,
+                factors={name: f for name, f in factors.items() if name.startswith("output")},
+            )
+        )
+    )
 
 
 def test_a_gain_that_is_missing():
@@ -63,8 +87,12 @@ def test_a_gain_that_is_missing():
 
 @pytest.mark.parametrize("decay", [1e-6, 1e-3, -0.5])
 def test_weight_decay(decay):
-    kind, factor, _ = named(RIGHT + decay * PARAMETER, parameter=PARAMETER)
+    kind, factor, message = named(RIGHT + decay * PARAMETER, parameter=PARAMETER)
     assert kind == "weight-decay"
+    amount = f"{abs(decay):.6g} times the parameter"
+    assert message.startswith(f"{amount} is {'missing' if decay < 0 else 'added to it'}: the derivative of a penalty")
+    _, _, message = named(RIGHT + decay * PARAMETER, parameter=PARAMETER, of_a_step=True)
+    assert message.startswith(f"{amount} is {'missing from' if decay > 0 else 'in'} what is subtracted")
     assert factor == pytest.approx(decay, rel=1e-6)
 
 
