@@ -92,7 +92,7 @@ def test_weight_decay(decay):
     amount = f"{abs(decay):.6g} times the parameter"
     assert message.startswith(f"{amount} is {'missing' if decay < 0 else 'added to it'}: the derivative of a penalty")
     _, _, message = named(RIGHT + decay * PARAMETER, parameter=PARAMETER, of_a_step=True)
-    assert message.startswith(f"{amount} is {'missing from' if decay > 0 else 'in'} what is subtracted")
+    assert message.startswith(f"{amount} {'should be' if decay > 0 else 'is'} subtracted, ")
     assert factor == pytest.approx(decay, rel=1e-6)
 
 
