@@ -890,7 +890,7 @@ def test_d1_what_is_nan_by_jax_and_right_by_hand_is_jax_s_fault(name):
     report = check_gradients(lambda X: by_hand(X, 1), loss, X)
     assert report.verdict is Verdict.DISAGREE
     assert report.wrong_side == "autodiff"
-    assert report.sentence.startswith("DISAGREE: JAX's gradient of value: it is nan at [")
+    assert report.sentence.startswith("DISAGREE: JAX's gradient of X: it is nan at [")
     assert report.references
     wrong = check_gradients(lambda X: by_hand(X, 1.5), loss, X)
     assert wrong.verdict is not Verdict.AGREE

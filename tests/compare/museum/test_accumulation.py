@@ -6,7 +6,7 @@ from tests.compare.museum.exhibits import exhibit_tests
 TestExhibits = exhibit_tests(
     EXHIBITS,
     {
-        "dropout-without-mask": ("x", "missing-factor"),
+        "dropout-without-mask": ("x", "missing-mask"),
         "gradient-cut": ("x", "missing-path"),
         "returns-input": ("x", "other-quantity"),
         "first-use-only": ("W", "missing-path"),

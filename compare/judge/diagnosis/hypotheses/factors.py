@@ -87,8 +87,10 @@ def missing_mask(e: Evidence) -> Iterator[Diagnosis]:
         count, of = int(zero.sum()), zero.size
         ways = gammaln(of + 1) - gammaln(count + 1) - gammaln(of - count + 1)
         if ways - np.log(len(e.factors)) > -np.log(CHANCE) and np.count_nonzero(e.expected[~zero]) > 0.5 * (of - count):
-            where = f"{name.removesuffix(' > 0')} <= 0" if name.endswith(" > 0") else f"{name} is 0"
-            yield e.says("missing-mask", f"it should be 0 where {where}: the mask {name} is missing.")
+            is_threshold = name.endswith(" > 0")
+            where = f"{name.removesuffix(' > 0')} <= 0" if is_threshold else f"{name} is 0"
+            what = f"the mask {name}" if is_threshold else f"the factor {name}"
+            yield e.says("missing-mask", f"it should be 0 where {where}: {what} is missing.")
             return
 
 

@@ -48,7 +48,7 @@ def test_a_mask_that_is_missing():
     mask = (PARAMETER > 0).astype(float)
     kind, _, message = named(RIGHT, RIGHT * mask, factors={"mask": mask})
     assert kind == "missing-mask"
-    assert message == "it should be 0 where mask is 0: the mask mask is missing."
+    assert message == "it should be 0 where mask is 0: the factor mask is missing."
     spoilt = np.where(mask == 0, 0, RIGHT)
     spoilt[0] += 1
     assert diagnose(evidence(spoilt, RIGHT * mask, factors={"mask": mask})) == []
