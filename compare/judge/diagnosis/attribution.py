@@ -12,6 +12,7 @@ from compare.judge.diagnosis.causes import diagnose, shape_or_dtype
 from compare.judge.diagnosis.edits import Effort
 from compare.judge.diagnosis.evidence import DECISIVE, Evidence, gather
 from compare.judge.diagnosis.hypotheses.constants import name_constant
+from compare.judge.evaluation.complex_parts import Parts
 from compare.judge.evaluation.finite_differences import (
     Derivative,
     along_entry,
@@ -110,7 +111,8 @@ def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[
         # Nothing follows from the gradient of a parameter, so that the order of these has no meaning.
         explained = {cause.path for cause in causes}
         first = next((path for path in wrong if path in explained), first)
-        common = _one_for_all(causes, expected.keys()) if not point.intermediates else []
+        whole = jax.tree.leaves(point.parameters, is_leaf=lambda part: isinstance(part, Parts))
+        common = _one_for_all(causes, expected.keys()) if len(whole) > 1 and not point.intermediates else []
         causes = common or causes
     # Causes that belong to no single quantity come first, then those of the first wrong quantity.
     return first, sorted(causes, key=lambda cause: cause.path not in (None, first))
@@ -119,7 +121,7 @@ def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[
 def _one_for_all(causes: list[Diagnosis], parameters: Collection[str]) -> list[Diagnosis]:
     """One diagnosis if the gradients of all parameters have the same wrong factor; else none."""
     first = causes[0] if causes else None
-    if first is None or len(parameters) < 2 or {cause.path for cause in causes} != set(parameters):
+    if first is None or {cause.path for cause in causes} != set(parameters):
         return []
     if any(cause.kind != first.kind or cause.kind not in ("factor", "sign") for cause in causes):
         return []
