@@ -359,7 +359,13 @@ def test_planted_faults_are_seen():
         (by_hand.softmax, without_sum, by_jax.softmax, (X,), "x"),
         (by_hand.softmax, softmax_without_its_sum, by_jax.softmax, (X,), "x"),
         (by_hand.softmax, softmax_sum_along_the_batch, by_jax.softmax, (X,), "x"),
-        (by_hand.swiglu, swiglu_swapped, by_jax.swiglu, (X, X[::-1].copy()), "gate"),
+        (
+            by_hand.swiglu,
+            swiglu_swapped,
+            by_jax.swiglu,
+            (X, X[::-1].copy()),
+            "value",
+        ),  # both are wrong, and this one has a cause
     ]
     for forward, backward, function, inputs, wrong in faults:
         report = check_vjp(forward, backward, function, *inputs)
