@@ -1,6 +1,5 @@
 """Compares gradients derived by hand with those that JAX derives, at the caller's point and at perturbed ones."""
 
-import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -26,7 +25,7 @@ from compare.judge.evaluation.intermediates import backward_order, find_taps, no
 from compare.judge.evaluation.nonsmooth import beside, nonsmooth_reason
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.evaluation.side_effects import HARMLESS, Watched, apart
-from compare.judge.evaluation.static_arguments import as_hand_has_it, as_loss_has_it, bind, places
+from compare.judge.evaluation.static_arguments import as_hand_has_it, as_loss_has_it, bind, places, positional_names
 from compare.judge.own_loss import check_by_differences
 from compare.judge.program.numpy_names import traceable
 from compare.judge.program.trace import Program, traced
@@ -575,12 +574,7 @@ def _probe(
 
 def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
     """The names of a function's arguments, for messages."""
-    try:
-        signature = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # a builtin, a C function
-        signature = ()
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    found = [parameter.name for parameter in signature if parameter.kind in positional][: count + 1]
+    found = positional_names(function, count + 1)
     return found + ["parameters", *(f"argument {i}" for i in range(1, count + 1))][len(found) :]
 
 

@@ -5,7 +5,6 @@ The pair is turned into a loss, the inner product of the value and a random cota
 """
 
 import functools
-import inspect
 import keyword
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 from compare.errors import BadInput, Untraceable
 from compare.judge.evaluation.intermediates import tap
 from compare.judge.evaluation.side_effects import apart
+from compare.judge.evaluation.static_arguments import positional_names
 from compare.judge.gradients import argument, check
 from compare.judge.program.numpy_names import traceable
 from compare.judge.program.trace import in_words
@@ -87,12 +87,7 @@ def _fields(names: tuple[str, ...]) -> Any:
 
 def _names_of(function: Callable[..., Any], count: int) -> tuple[str, ...] | None:
     """The names of a function's inputs; None if it has none or they cannot be the fields of a NamedTuple."""
-    try:
-        signature = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # a builtin, a C function
-        return None
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    found = tuple(parameter.name for parameter in signature if parameter.kind in positional)[:count]
+    found = tuple(positional_names(function, count))
     usable = not any(name.startswith("_") or keyword.iskeyword(name) or name in (LOSS, "output") for name in found)
     return found if len(found) == count and usable else None
 

@@ -4,7 +4,6 @@
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
 import copy
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from compare.errors import BadInput
+from compare.judge.evaluation.static_arguments import positional_names
 from compare.pytrees import as_array
 
 
@@ -73,12 +73,7 @@ class Pair:
 def _names_of(function: Callable[..., Any], count: int) -> tuple[str, ...] | None:
     if isinstance(function, torch.nn.Module):
         function = function.forward
-    try:
-        signature = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    found = tuple(parameter.name for parameter in signature if parameter.kind in positional)[:count]
+    found = tuple(positional_names(function, count))
     return found if len(found) == count else None
 
 

@@ -31,11 +31,7 @@ def in_parts(formula: Callable[..., Any], *arrays: np.ndarray, keep: int = 0, su
         raise ValueError(f"shapes {shapes} do not fit: their axes before the last {keep} must be equal.")
     rows = math.prod(common)
     flat = [array.reshape(rows, *array.shape[len(common) :]) for array in arrays]
-    length = max(PART_BYTES * rows // max(arrays[0].nbytes, 1), 1)
-    if rows > length:
-        # An even number, if there are rows enough, so that two threads end together; four at least, as one may be late.
-        count = 2 * max(-(-rows // (2 * length)), 2)
-        length = -(-rows // count)
+    length = _length_of_a_part(rows, arrays[0].nbytes)
     starts = range(0, max(rows, 1), length)
 
     def made(part: slice) -> tuple[Any, ...]:
@@ -73,7 +69,17 @@ def elementwise(formula: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
         formula(*arrays, result)
         return result
     flat = [array.reshape(-1) for array in (*arrays, result)]
-    length = -(-result.size // (2 * max(-(-result.nbytes // (2 * PART_BYTES)), 2)))
+    length = _length_of_a_part(result.size, result.nbytes)
     starts = range(0, result.size, length)
     spread(lambda start: formula(*(array[start : start + length] for array in flat)), starts, result.size)
     return result
+
+
+def _length_of_a_part(rows: int, size: int) -> int:
+    """How many rows of an array of `size` bytes make a part: all, or so few that there are at least four parts."""
+    length = max(PART_BYTES * rows // max(size, 1), 1)
+    if rows <= length:
+        return length
+    # An even number, if there are rows enough, so that two threads end together; four at least, as one may be late.
+    count = 2 * max(-(-rows // (2 * length)), 2)
+    return -(-rows // count)

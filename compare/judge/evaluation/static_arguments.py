@@ -5,6 +5,7 @@ gets sparse matrices and data frames as arrays, because JAX has neither.
 """
 
 import copy
+import inspect
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -78,3 +79,13 @@ def bind(
 def as_hand_has_it(argument: Any) -> Any:
     """A copy of a table, so that the caller's is not modified; anything else unchanged."""
     return copy.deepcopy(argument) if _is_table(argument) else argument
+
+
+def positional_names(function: Callable[..., Any], count: int) -> list[str]:
+    """The names of the first `count` positional arguments of a function, or of as many as it tells."""
+    try:
+        signature = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a builtin, a C function
+        return []
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [parameter.name for parameter in signature if parameter.kind in positional][:count]

@@ -9,7 +9,14 @@ from scipy import sparse
 
 from compare import Verdict, check_gradients
 from compare.errors import BadInput
-from compare.judge.evaluation.static_arguments import as_hand_has_it, as_loss_has_it, bind, is_fixed, places
+from compare.judge.evaluation.static_arguments import (
+    as_hand_has_it,
+    as_loss_has_it,
+    bind,
+    is_fixed,
+    places,
+    positional_names,
+)
 
 W = np.random.default_rng(0).normal(size=3)
 X = np.random.default_rng(1).normal(size=(5, 3)) * (np.random.default_rng(2).random((5, 3)) > 0.5)
@@ -127,3 +134,9 @@ def test_a_sparse_matrix_that_is_written_into_stays_the_callers():
     matrix = sparse.csr_matrix(X)
     check_gradients(writes, lambda w, x: jnp.sum((x @ w) ** 2), W, matrix)
     np.testing.assert_array_equal(matrix.toarray(), X)
+
+
+def test_the_names_of_positional_arguments_as_far_as_a_function_tells_them():
+    assert positional_names(lambda x, /, y, *rest, option=1: None, 3) == ["x", "y"]
+    assert positional_names(lambda x, y: None, 1) == ["x"]
+    assert positional_names(min, 2) == []  # of which Python knows no signature
