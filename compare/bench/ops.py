@@ -275,6 +275,7 @@ def _repeated(step: Callable[[], tuple[Any, Any]], transfer: float | None = None
 
 def _manual(package: str, workload: Workload) -> Runner:
     from compare.suite.ops import catalog
+    from manual.fast import keep_threads
 
     op, case = catalog(importlib.import_module(package))[op_of(workload)], case_of(workload)
     cotangent = _cotangent(workload, case)
@@ -283,7 +284,15 @@ def _manual(package: str, workload: Workload) -> Runner:
         value, cache = op.forward(*case.inputs, **case.options)
         return value, op.backward(cotangent, cache)
 
-    return _repeated(step)
+    repeated = _repeated(step)
+    if package == "manual":
+        return repeated
+
+    def run(steps: int) -> None:
+        with keep_threads():  # the other contestants keep theirs too
+            repeated.run(steps)
+
+    return repeated._replace(run=run)
 
 
 def _autodiff(workload: Workload) -> Runner:

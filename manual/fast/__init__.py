@@ -23,11 +23,13 @@ from manual.fast import (
     training,
     transformer,
 )
+from manual.fast._threads import keep_threads
 
 __all__ = [
     "activations",
     "attention",
     "convolution",
+    "keep_threads",
     "layers",
     "losses",
     "normalization",

@@ -1,13 +1,17 @@
-"""Batch normalization, in training and after it: the part of `normalization` whose statistics are those of channels."""
+"""Batch normalization, in training and after it: the part of `normalization` whose statistics are those of channels.
+
+All is done in the dtype of `widened`, with several rows of channels taken as one (`_normalized.repeats`).
+"""
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from manual._normalization_shapes import check_normalization, check_output_gradient
 from manual._precision import widened
-from manual.fast._normalized import long_row, repeats, sum_over_examples
+from manual.fast._normalized import affine, long_row, origin, repeats, sum_over_examples
 from manual.fast._parts import in_parts
 from manual.normalization import Array, CenteredCache, Gradients, Vector
 
@@ -17,25 +21,29 @@ def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
     mean, variance = channel_statistics(x)
     s = np.sqrt(variance + float(epsilon)).astype(mean.dtype)
     kept = (1,) * (x.ndim - 1) + mean.shape
-    return _by_channel(x, mean, s, weight, bias), CenteredCache(x, mean.reshape(kept), s.reshape(kept), weight)
+    return _normalized(x, mean, s, weight, bias), CenteredCache(x, mean.reshape(kept), s.reshape(kept), weight)
 
 
 def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
+    """dx = weight / s (dy - mean(dy) - (x - mean) dweight / (n s)), with dweight the sum of dy x_hat."""
     x, mean, s, weight = _flat(cache)
+    n = math.prod(x.shape[:-1])
     dweight, dbias = _vector_gradients(output_gradient, cache)
-    n, k = math.prod(x.shape[:-1]), _together(x, output_gradient)
-    mean_of_dy, slope = ((total / n).astype(s.dtype) for total in (dbias, dweight / s))
-    mean, mean_of_dy, slope, scale = (long_row(v, k) for v in (mean, mean_of_dy, slope, weight / s))
+    scale = (weight / s).astype(s.dtype)
+    subtracted = origin(mean, s**2)
+    slope = (scale * dweight / (n * s)).astype(s.dtype)
+    shift = -scale * (dbias / n).astype(s.dtype)  # multiplied as dy is, so that a constant dy gives exactly 0
+    if subtracted is None:
+        shift += slope * mean
 
-    def gradient(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
-        dx, of_x_hat = widened(dy) - mean_of_dy, widened(x) - mean
-        of_x_hat *= slope
-        dx -= of_x_hat
-        dx *= scale
-        return dx.astype(dy.dtype, copy=False)
+    def gradient(dy: np.ndarray, x: np.ndarray, dx: np.ndarray, scale: Any, slope: Any, shift: Any, far: Any) -> None:
+        np.multiply(dy, scale, out=dx)
+        of_x = x * slope if far is None else (x - far) * slope
+        dx -= of_x
+        dx += shift
 
-    dx = in_parts(gradient, _rows(output_gradient, k), _rows(x, k), keep=1).reshape(x.shape)
-    return dx, dweight.astype(weight.dtype), dbias.astype(weight.dtype)
+    dx = _by_rows(gradient, widened(output_gradient), widened(x), vectors=[scale, slope, shift, subtracted])
+    return dx.astype(output_gradient.dtype, copy=False), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
 
 
 def _flat(cache: CenteredCache) -> CenteredCache:
@@ -44,36 +52,38 @@ def _flat(cache: CenteredCache) -> CenteredCache:
 
 
 def _vector_gradients(output_gradient: Array, cache: CenteredCache) -> tuple[np.ndarray, np.ndarray]:
-    """dweight and dbias, if the statistics are those of channels."""
+    """dweight and dbias in float64, if the statistics are those of channels."""
     x, mean, s, _ = _flat(cache)
-    k = _together(x, check_output_gradient(output_gradient, x))
-    mean = long_row(mean, k)
+    subtracted = origin(mean, s**2)
 
-    def sums(dy: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        dy = widened(dy)
-        return sum_over_examples(dy, np.subtract(widened(x), mean, order="C")), sum_over_examples(dy)
+    def sums(dy: np.ndarray, x: np.ndarray, far: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        return sum_over_examples(dy, x if far is None else x - far), sum_over_examples(dy)
 
-    totals = in_parts(sums, _rows(output_gradient, k), _rows(x, k), keep=1, sums=2)
-    products, dbias = (total.reshape(k, s.size).sum(axis=0) for total in totals)
+    dy = widened(check_output_gradient(output_gradient, x))
+    products, dbias = _channel_sums(sums, dy, widened(x), vectors=[subtracted])
+    if subtracted is None:
+        products = products - mean * dbias
     return products / s, dbias
 
 
 def channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean of each channel, in the dtype of the work, and the variance, in float64."""
-    n, channels, k = math.prod(x.shape[:-1]), x.shape[-1], _together(x)
+    x, n = widened(x), math.prod(x.shape[:-1])
 
-    def mean_over_rows(formula: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        return in_parts(formula, _rows(x, k), keep=1, sums=1).reshape(k, channels).sum(axis=0) / n
+    def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return sum_over_examples(x), sum_over_examples(x, x)
 
-    mean = mean_over_rows(lambda x: np.einsum("rn->n", x, dtype=np.float64))
-    mean = mean.astype(np.result_type(x.dtype, np.float32))
-    of_rows = long_row(mean, k)
+    def centered_moments(x: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return moments(x - mean)
 
-    def squares(x: np.ndarray) -> np.ndarray:
-        centered = np.subtract(x, of_rows, order="C")
-        return sum_over_examples(centered, centered)
-
-    return mean, mean_over_rows(squares)
+    with np.errstate(over="ignore", invalid="ignore"):  # x^2 may overflow where (x - mean)^2 does not
+        mean, second = (total / n for total in _channel_sums(moments, x))
+        variance = second - mean**2
+    if origin(mean, variance) is not None:
+        rounded = mean.astype(x.dtype)
+        left, second = (total / n for total in _channel_sums(centered_moments, x, vectors=[rounded]))
+        mean, variance = rounded + left, second - left**2  # exact where a channel is constant
+    return mean.astype(x.dtype), variance
 
 
 def _together(*arrays: np.ndarray) -> int:
@@ -83,22 +93,37 @@ def _together(*arrays: np.ndarray) -> int:
     return k if rows >= 8 * k and all(array.flags.c_contiguous for array in arrays) else 1
 
 
+def _by_rows(formula: Callable[..., None], *arrays: np.ndarray, vectors: list[np.ndarray | None]) -> np.ndarray:
+    """A new array like the first, which `formula(*arrays, result, *vectors)` writes, several rows taken as one."""
+    k, result = _together(*arrays), np.empty(arrays[0].shape, np.result_type(*arrays))
+    long = [None if vector is None else long_row(vector, k) for vector in vectors]
+    in_parts(lambda *parts: formula(*parts, *long), [_rows(x, k) for x in arrays], [_rows(result, k)], keep=1)
+    return result
+
+
+def _channel_sums(
+    formula: Callable[..., Any], *arrays: np.ndarray, vectors: list[np.ndarray | None] | None = None
+) -> list[np.ndarray]:
+    """The sums over all rows of what `formula(*arrays, *vectors)` returns, in float64, by channel."""
+    k, channels = _together(*arrays), arrays[0].shape[-1]
+    long = [None if vector is None else long_row(vector, k) for vector in vectors or []]
+    totals = in_parts(lambda *parts: formula(*parts, *long), [_rows(x, k) for x in arrays], keep=1)
+    return [total.reshape(k, channels).sum(axis=0) for total in totals]
+
+
 def _rows(x: np.ndarray, k: int) -> np.ndarray:
     return x.reshape(math.prod(x.shape[:-1]) // k, k * x.shape[-1])
 
 
-def _by_channel(x: np.ndarray, mean: np.ndarray, s: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def _normalized(x: np.ndarray, mean: np.ndarray, s: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """weight (x - mean) / s + bias, all vectors."""
-    k = _together(x)
-    mean, scale, shift = (long_row(v, k) for v in (mean, weight / s, bias))
+    scale, subtracted = (weight / s).astype(s.dtype), origin(mean, s**2)
+    shift = (bias if subtracted is not None else bias - mean * scale).astype(s.dtype)
 
-    def normalized(x: np.ndarray) -> np.ndarray:
-        y = widened(x) - mean
-        y *= scale
-        y += shift
-        return y.astype(x.dtype, copy=False)
+    def formula(x: np.ndarray, y: np.ndarray, subtracted: Any, scale: np.ndarray, shift: np.ndarray) -> None:
+        affine(y, x, subtracted, scale, shift)
 
-    return in_parts(normalized, _rows(x, k), keep=1).reshape(x.shape)
+    return _by_rows(formula, widened(x), vectors=[subtracted, scale, shift]).astype(x.dtype, copy=False)
 
 
 def batch_norm_inference(
@@ -110,14 +135,15 @@ def batch_norm_inference(
         raise ValueError(f"batch_norm_inference needs variances of at least 0, got {variance.min()}.")
     dtype = np.result_type(x.dtype, np.float32)
     mean, s = mean.astype(dtype), np.sqrt(variance.astype(dtype) + float(epsilon))
-    return _by_channel(x, mean, s, weight, bias), CenteredCache(x, mean, s, weight)
+    return _normalized(x, mean, s, weight, bias), CenteredCache(x, mean, s, weight)
 
 
 def batch_norm_inference_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
-    x, _, s, weight = _flat(cache)
+    s, weight = _flat(cache).deviation, cache.weight
     dweight, dbias = _vector_gradients(output_gradient, cache)
-    k = _together(output_gradient)
-    scale = long_row(weight / s, k)
-    rows = _rows(output_gradient, k)
-    dx = in_parts(lambda dy: (dy * scale).astype(dy.dtype, copy=False), rows, keep=1).reshape(x.shape)
-    return dx, dweight.astype(weight.dtype), dbias.astype(weight.dtype)
+
+    def gradient(dy: np.ndarray, dx: np.ndarray, scale: np.ndarray) -> None:
+        np.multiply(dy, scale, out=dx)
+
+    dx = _by_rows(gradient, widened(output_gradient), vectors=[(weight / s).astype(s.dtype)])
+    return dx.astype(output_gradient.dtype, copy=False), dweight.astype(weight.dtype), dbias.astype(weight.dtype)

@@ -1,12 +1,16 @@
-"""Group normalization: the part of `normalization` whose statistics are those of an example's groups of channels."""
+"""Group normalization: the part of `normalization` whose statistics are those of an example's groups of channels.
+
+All is done in the dtype of `widened`, with several places of an example taken as one row (`_normalized.repeats`).
+"""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from manual._normalization_shapes import check_normalization, check_output_gradient
 from manual._precision import widened
-from manual.fast._normalized import long_row, repeats, sums_of_products
+from manual.fast._normalized import affine, long_row, origin, repeats, sums_of_products
 from manual.fast._parts import in_parts
 from manual.normalization import Array, Gradients, GroupsCache, Vector
 
@@ -17,59 +21,81 @@ def group_norm(
     check_normalization("group_norm", x, x.shape[1:], epsilon, axes=2, weight=weight, bias=bias)
     if groups < 1 or x.shape[-1] % groups:
         raise ValueError(f"group_norm needs groups that divide the {x.shape[-1]} channels of x, got {groups}.")
-
     places, channels = math.prod(x.shape[1:-1]), x.shape[-1]
     k = repeats(places, channels)
 
-    def normalized(x: np.ndarray) -> tuple[np.ndarray, ...]:
-        wide = widened(x)
-        mean = _group_means(np.einsum("bsc->bc", wide, dtype=np.float64) / places, groups).astype(wide.dtype)
-        y = wide.reshape(len(x), places // k, k * channels) - long_row(mean, k)
-        centered = y.reshape(x.shape)
-        variance = _group_means(sums_of_products(centered, centered) / places, groups)
-        s = np.sqrt(variance + float(epsilon)).astype(y.dtype)
-        y *= long_row(weight / s, k)
-        y += long_row(bias, k)
-        return y.reshape(x.shape).astype(x.dtype, copy=False), mean, s
+    def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of each group."""
+        mean, second = (_group_means(sums / places, groups) for sums in (sums_of_products(x), sums_of_products(x, x)))
+        return mean, second - mean**2
 
-    y, mean, s = in_parts(normalized, _flat(x), keep=2)
+    def normalized(x: np.ndarray, y: np.ndarray, mean: np.ndarray, s: np.ndarray) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):  # x^2 may overflow where (x - mean)^2 does not
+            exact, variance = moments(x)
+            subtracted = origin(exact, variance)
+        mean[...] = exact
+        rows, result = x.reshape(_long(x, k)), y.reshape(_long(x, k))
+        if subtracted is not None:
+            left, variance = moments((rows - long_row(mean, k)).reshape(x.shape))
+            mean += left  # exact where a group is constant
+            subtracted = long_row(mean, k)
+        s[...] = np.sqrt(variance + float(epsilon))
+        scale = (weight / s).astype(s.dtype)
+        shift = (bias if subtracted is not None else bias - mean * scale).astype(s.dtype)
+        affine(result, rows, subtracted, long_row(scale, k), long_row(np.broadcast_to(shift, s.shape), k))
+
+    wide = widened(x)
+    y, mean, s = (np.empty(shape, wide.dtype) for shape in (x.shape, *[(len(x), 1, channels)] * 2))
+    in_parts(normalized, [_flat(wide)], [_flat(y), mean, s], keep=2)
     kept = (len(x), *(1 for _ in x.shape[1:-1]), groups, 1)
     mean, s = (values[:, 0, :: channels // groups].reshape(kept) for values in (mean, s))
-    return y.reshape(x.shape), GroupsCache(x, mean, s, weight, groups)
+    return y.astype(x.dtype, copy=False), GroupsCache(x, mean, s, weight, groups)
 
 
 def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients:
-    """All that is summed are dy and dy x_hat, over space. Summed over the batch too, that is dbias and dweight; times
-    weight and averaged over a group, it is the mean of g and of g x_hat.
+    """dx = (g - mean(g) - (x - mean) mean(g x_hat) / s) / s, with g = weight dy.
+
+    The means over a group are sums over its channels of weight times the sums of dy and of dy x_hat over space, which
+    summed over the batch are dbias and dweight.
     """
     x, weight, groups = cache.x, cache.weight, cache.groups
     places, channels = math.prod(x.shape[1:-1]), x.shape[-1]
     k = repeats(places, channels)
 
-    def gradients(dy: np.ndarray, x: np.ndarray, mean: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
-        long = (len(x), places // k, k * channels)
-        wide, centered = widened(dy), widened(x).reshape(long) - long_row(mean, k)
-        sums = sums_of_products(wide)
-        products = sums_of_products(wide, centered.reshape(x.shape)) / s[:, 0]
+    def gradients(dy: np.ndarray, x: np.ndarray, mean: np.ndarray, s: np.ndarray, dx: np.ndarray) -> tuple[Any, ...]:
+        rows, result = x.reshape(_long(x, k)), dx.reshape(_long(x, k))
+        subtracted = origin(mean, s**2)
+        of_x = rows if subtracted is None else rows - long_row(subtracted, k)
+        sums, products = sums_of_products(dy), sums_of_products(dy, of_x.reshape(x.shape))
+        if subtracted is None:
+            products -= mean[:, 0] * sums
+        products /= s[:, 0]
         scale = weight / s  # in all three terms, so that they cancel exactly where nothing but a mean is left
         of_g, of_g_x_hat = (_group_means(scale[:, 0] * total / places, groups) for total in (sums, products))
-        centered *= long_row((of_g_x_hat / s).astype(s.dtype), k)
-        dx = wide.reshape(long) * long_row(scale, k)
-        dx -= long_row(of_g.astype(s.dtype), k)
-        dx -= centered
-        return dx.reshape(x.shape).astype(dy.dtype, copy=False), products, sums
+        slope = of_g_x_hat / s
+        shift = -of_g if subtracted is not None else slope * mean - of_g
+        np.multiply(dy.reshape(rows.shape), long_row(scale, k), out=result)
+        result -= of_x * long_row(slope.astype(s.dtype), k)
+        result += long_row(shift.astype(s.dtype), k)
+        return products.sum(axis=0), sums.sum(axis=0)
 
-    dy = check_output_gradient(output_gradient, x)
+    dy = widened(check_output_gradient(output_gradient, x))
     each = channels // groups
     mean, s = (v.reshape(len(x), 1, groups).repeat(each, axis=-1) for v in (cache.mean, cache.deviation))
-    dx, products, sums = in_parts(gradients, _flat(dy), _flat(x), mean, s, keep=2)
-    dweight, dbias = products.sum(axis=0).astype(weight.dtype), sums.sum(axis=0).astype(weight.dtype)
-    return dx.reshape(x.shape), dweight, dbias
+    dx = np.empty(x.shape, np.result_type(dy, s))
+    dweight, dbias = in_parts(gradients, [_flat(dy), _flat(widened(x)), mean, s], [_flat(dx)], keep=2)
+    return dx.astype(output_gradient.dtype, copy=False), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
 
 
 def _flat(x: np.ndarray) -> np.ndarray:
     """All spatial axes as one."""
     return x.reshape(len(x), math.prod(x.shape[1:-1]), x.shape[-1])
+
+
+def _long(x: np.ndarray, k: int) -> tuple[int, int, int]:
+    """The shape of x (batch, places, channels) with k places taken as one."""
+    batch, places, channels = x.shape
+    return batch, places // k, k * channels
 
 
 def _group_means(values: np.ndarray, groups: int) -> np.ndarray:

@@ -1,11 +1,17 @@
-"""What all normalization shares: sums in float64, and rows that are taken together."""
+"""What batch and group normalization share: sums by channel, and an affine function of each channel.
+
+    y = scale x + shift            dx = scale dy - slope x + shift
+
+need fewer passes over memory than x - mean, divided by s. But where a channel lies far from 0, products of x lose the
+digits that tell its entries apart. There the mean is subtracted first: see `origin`.
+"""
 
 import math
 from functools import lru_cache
 
 import numpy as np
 
-ROWS = 16  # so many are added in the dtype of the work, and these sums in float64, which is exacter and slower
+ROWS = 16  # This many rows are added in the dtype of the work, and their sums in float64, which is slower.
 
 
 def sums_of_products(*factors: np.ndarray) -> np.ndarray:
@@ -28,19 +34,38 @@ def sum_over_examples(*factors: np.ndarray) -> np.ndarray:
     return np.einsum(names, *flat) if rows <= ROWS else sums_of_products(*(x[None] for x in flat))[0]
 
 
+def origin(mean: np.ndarray, variance: np.ndarray) -> np.ndarray | None:
+    """What to subtract from x before products of it are added: None if every channel is near 0, else the mean.
+
+    Near means within its standard deviation: then E[x^2] is at most twice the variance, and subtracting the square of
+    the mean from it costs one bit.
+    """
+    return None if (mean**2 <= variance).all() else mean
+
+
+def affine(y: np.ndarray, x: np.ndarray, subtracted: np.ndarray | None, scale: np.ndarray, shift: np.ndarray) -> None:
+    """Write scale (x - subtracted) + shift into y, for vectors of channels that broadcast against x."""
+    if subtracted is None:
+        np.multiply(x, scale, out=y)
+    else:
+        np.subtract(x, subtracted, out=y)
+        y *= scale
+    y += shift
+
+
 @lru_cache
 def repeats(rows: int, channels: int, buffers: int = 1) -> int:
-    """How many rows to take as one, with vectors of channels as often one after another; 1 if no such number divides.
+    """How many rows to take as one, with vectors of channels repeated as often; 1 if no such number divides `rows`.
 
-    To broadcast a row that is shorter than its buffer, NumPy copies it there again and again: half the time is lost.
-    So one gets a row of at least so many `buffers`, and of at most four times as many.
+    To broadcast a row that is shorter than its buffer, NumPy copies it there again and again, which takes as long as
+    the arithmetic. So a row is made as long as this many `buffers` at least, and four times as many at most.
     """
     enough = -(-buffers * np.getbufsize() // max(channels, 1))
     return next((k for k in range(enough, min(4 * enough, rows) + 1) if rows % k == 0), 1)
 
 
 def long_row(vectors: np.ndarray, k: int) -> np.ndarray:
-    """(..., channels) -> (..., k channels): each vector k times over."""
+    """(..., channels) -> (..., k channels): each vector k times, one after another."""
     if k == 1:
         return vectors
     return vectors[..., None, :].repeat(k, axis=-2).reshape(*vectors.shape[:-1], k * vectors.shape[-1])

@@ -5,6 +5,7 @@ Formulas are built up in the memory of their result, as new memory costs more th
 max(x, 0) is a clip, which is three times as fast as np.maximum with a number.
 """
 
+from collections.abc import Callable
 from math import inf, pi, sqrt
 
 import numpy as np
@@ -157,43 +158,47 @@ _GELU_TAIL = 40  # as in `manual.activations._tail_cut_off`
 
 
 def gelu(x: Array, *, approximate: bool = False) -> tuple[Array, GeluCache]:
-    def value(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def value(x: np.ndarray, y: np.ndarray, Phi: np.ndarray) -> None:
         if approximate:
-            t = np.clip(x, -_GELU_TAIL, _GELU_TAIL)
-            Phi = np.square(t)
+            np.clip(x, -_GELU_TAIL, _GELU_TAIL, out=y)
+            np.square(y, out=Phi)
             Phi *= _GELU_C * _GELU_A
             Phi += _GELU_C
-            Phi *= t
+            Phi *= y
             np.tanh(Phi, out=Phi)
         else:
-            Phi = erf(x * sqrt(0.5))
+            np.multiply(x, sqrt(0.5), out=y)
+            erf(y, Phi)
         Phi += 1
         Phi *= 0.5
-        return x * Phi, Phi
+        np.multiply(x, Phi, out=y)
 
-    y, Phi = in_parts(value, x)
+    y, Phi = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+    in_parts(value, [x], [y, Phi])
     return y, GeluCache(x, Phi, approximate)
 
 
 def gelu_backward(output_gradient: Array, cache: GeluCache) -> Array:
-    def gradient(dy: np.ndarray, x: np.ndarray, Phi: np.ndarray) -> np.ndarray:
-        t = np.clip(x, -_GELU_TAIL, _GELU_TAIL)
-        np.square(t, out=t)
+    def gradient(dy: np.ndarray, x: np.ndarray, Phi: np.ndarray, dx: np.ndarray) -> None:
+        np.clip(x, -_GELU_TAIL, _GELU_TAIL, out=dx)
+        np.square(dx, out=dx)
         if cache.approximate:
-            t *= 6 * _GELU_C * _GELU_A
-            t += 2 * _GELU_C
-            t *= Phi
-            t *= 1 - Phi
+            dx *= 6 * _GELU_C * _GELU_A
+            dx += 2 * _GELU_C
+            dx *= Phi
+            dx *= 1 - Phi
         else:
-            t *= -0.5
-            np.exp(t, out=t)
-            t *= 1 / sqrt(2 * pi)
-        t *= x
-        t += Phi
-        t *= dy
-        return t
+            dx *= -0.5
+            np.exp(dx, out=dx)
+            dx *= 1 / sqrt(2 * pi)
+        dx *= x
+        dx += Phi
+        dx *= dy
 
-    return in_parts(gradient, output_gradient, cache.x, cache.Phi)
+    x = cache.x
+    dx = np.empty(x.shape, x.dtype)
+    in_parts(gradient, [output_gradient, x, cache.Phi], [dx])
+    return dx
 
 
 def silu(x: Array) -> tuple[Array, SiluCache]:
@@ -221,47 +226,62 @@ def _silu_slope(x: np.ndarray, s: np.ndarray, slope: np.ndarray) -> None:
 def softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
     _check_axis(x, axis)
 
-    def value(x: np.ndarray) -> np.ndarray:
-        y = x - np.max(x, axis=1, keepdims=True)
+    def value(x: np.ndarray, y: np.ndarray) -> None:
+        np.subtract(x, np.max(x, axis=1, keepdims=True), out=y)
         np.exp(y, out=y)
-        y /= np.sum(y, axis=1, keepdims=True)
-        return y
+        y /= _sum(y)
 
-    y = in_parts(value, x, keep=_from(axis, x))
+    y = np.empty(x.shape, x.dtype)
+    in_parts(value, [x], [y], keep=_from(axis, x))
     return y, SoftmaxCache(y, axis)
 
 
 def _from(axis: int, x: Array) -> int:
-    """How many axes there are from this one on: the first of those that belong together is axis 1 of a part."""
+    """The number of axes from this one on. In a part of an array that keeps them together, this axis is axis 1."""
     return x.ndim - axis % x.ndim
 
 
-def softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:
-    def gradient(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
-        p = y * dy
-        p -= np.sum(p, axis=1, keepdims=True) * y
-        return p
+def _sum(x: np.ndarray, *factor: np.ndarray) -> np.ndarray:
+    """The sum over axis 1 of x, or of x times a factor. On the last axis, products by BLAS take half the time."""
+    if x.ndim > 2 or x.dtype.itemsize < 4:
+        return np.sum(np.multiply(x, *factor) if factor else x, axis=1, keepdims=True)
+    return np.vecdot(x, *(factor or [np.ones(x.shape[1], x.dtype)]))[:, None]
 
-    return in_parts(gradient, output_gradient, cache.y, keep=_from(cache.axis, cache.y))
+
+def softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:
+    def gradient(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+        np.subtract(dy, _sum(y, dy), out=dx)
+        dx *= y
+
+    return _of_rows(gradient, output_gradient, cache)
+
+
+def _of_rows(gradient: Callable[..., None], dy: Array, cache: SoftmaxCache) -> Array:
+    y, axis = cache
+    dx = np.empty(dy.shape, np.result_type(dy, y))
+    in_parts(gradient, [dy, y], [dx], keep=_from(axis, y))
+    return dx
 
 
 def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
     _check_axis(x, axis)
 
-    def value(x: np.ndarray) -> np.ndarray:
-        y = x - np.max(x, axis=1, keepdims=True)
-        y -= np.log(np.sum(np.exp(y), axis=1, keepdims=True))
-        return y
+    def value(x: np.ndarray, y: np.ndarray) -> None:
+        np.subtract(x, np.max(x, axis=1, keepdims=True), out=y)
+        y -= np.log(_sum(np.exp(y)))
 
-    y = in_parts(value, x, keep=_from(axis, x))
+    y = np.empty(x.shape, x.dtype)
+    in_parts(value, [x], [y], keep=_from(axis, x))
     return y, SoftmaxCache(y, axis)
 
 
 def log_softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:
-    def gradient(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return dy - np.exp(y) * np.sum(dy, axis=1, keepdims=True)
+    def gradient(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+        np.exp(y, out=dx)
+        dx *= _sum(dy)
+        np.subtract(dy, dx, out=dx)
 
-    return in_parts(gradient, output_gradient, cache.y, keep=_from(cache.axis, cache.y))
+    return _of_rows(gradient, output_gradient, cache)
 
 
 def swiglu(gate: Array, value: Float[np.ndarray, "*values"]) -> tuple[Array, SwigluCache]:

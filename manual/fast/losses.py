@@ -90,9 +90,9 @@ def huber(
     if not delta > 0:
         raise ValueError(f"delta must be positive, got {delta}.")
     d = predictions - checked_targets("predictions", predictions, targets, reduction)
-    terms = np.abs(d, out=np.empty_like(d))
-    m = np.clip(terms, 0, float(delta))
-    terms -= 0.5 * m
+    m = np.clip(d, -delta, delta, out=np.empty_like(d))
+    terms = m * -0.5
+    terms += d
     terms *= m
     return reduced(terms, reduction, d.size), HuberCache(d, float(delta), reduction)
 

@@ -1,12 +1,14 @@
 """`manual.normalization` part by part, in a core's cache, and in the memory of the results.
 
-x itself is cached, and x - mean made again in backward: new memory costs more than the passes. Long sums are made of
-short ones in the dtype of the work, added up in float64.
+x itself is cached, and x - mean is computed again in backward: new memory costs more than the passes. Long sums are
+sums of short ones in the dtype of the work, added in float64.
 """
+
+from typing import Any
 
 import numpy as np
 
-from manual._normalization_shapes import check_normalization
+from manual._normalization_shapes import check_normalization, check_output_gradient
 from manual._precision import widened
 from manual._rules import Rules
 from manual.fast._batch_norm import (
@@ -25,71 +27,84 @@ from manual.normalization import update_running_statistics as update_running_sta
 def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5) -> tuple[Array, CenteredCache]:
     check_normalization("layer_norm", x, x.shape[-1:], epsilon, weight=weight, bias=bias)
 
-    def normalized(x: np.ndarray) -> tuple[np.ndarray, ...]:
-        wide = widened(x)
-        mean = np.mean(wide, axis=-1, keepdims=True, dtype=np.float64).astype(wide.dtype)
-        y = wide - mean
-        s = np.sqrt(_mean_of_products(y, y) + float(epsilon))
+    def normalized(x: np.ndarray, y: np.ndarray, mean: np.ndarray, s: np.ndarray) -> None:
+        _mean_of_products(x, ones, out=mean)
+        np.subtract(x, mean, out=y)
+        left = _mean_of_products(y, ones)  # what the rounding of a sum in the dtype of the work left of the mean
+        s[...] = np.sqrt(_mean_of_products(y, y) + float(epsilon))
+        if (np.abs(left) > np.finfo(x.dtype).eps * s).any():
+            mean += left
+            y -= left
+            s[...] = np.sqrt(_mean_of_products(y, y) + float(epsilon))
         y /= s
         y *= weight
         y += bias
-        return y.astype(x.dtype, copy=False), mean, s
 
-    y, mean, s = in_parts(normalized, x, keep=1)
-    return y, CenteredCache(x, mean, s, weight)
+    wide = widened(x)
+    ones = np.ones(x.shape[-1:], wide.dtype)
+    y, mean, s = np.empty(x.shape, wide.dtype), *(np.empty((*x.shape[:-1], 1), wide.dtype) for _ in range(2))
+    in_parts(normalized, [wide], [y, mean, s], keep=1)
+    return y.astype(x.dtype, copy=False), CenteredCache(x, mean, s, weight)
 
 
 def layer_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
+    """With g = dy / s, dx = weight g - mean(weight g) - (x - mean) mean(weight g (x - mean)) / s^2."""
     weight = cache.weight
 
-    def gradients(dy: np.ndarray, x: np.ndarray, mean: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
-        dtype, dy, x_hat = dy.dtype, widened(dy), widened(x) - mean
-        x_hat /= s
-        dweight, dbias = sum_over_examples(dy, x_hat), sum_over_examples(dy)
-        dx = dy * weight
-        x_hat *= _mean_of_products(dx, x_hat)
-        dx -= _mean_of_products(dy, weight)
-        dx -= x_hat
-        dx /= s
-        return dx.astype(dtype, copy=False), dweight, dbias
+    def gradients(dy: np.ndarray, x: np.ndarray, mean: np.ndarray, s: np.ndarray, dx: np.ndarray) -> tuple[Any, ...]:
+        centered, g = x - mean, dy / s
+        products = g * centered
+        dweight, dbias = sum_over_examples(products), sum_over_examples(dy)
+        np.multiply(g, weight, out=dx)
+        dx -= _mean_of_products(g, weight)
+        centered *= _mean_of_products(products, weight) / s**2
+        dx -= centered
+        return dweight, dbias
 
-    dx, dweight, dbias = in_parts(gradients, output_gradient, cache.x, cache.mean, cache.deviation, keep=1, sums=2)
-    return dx, dweight.astype(weight.dtype), dbias.astype(weight.dtype)
+    dy = check_output_gradient(output_gradient, cache.x)
+    wide = widened(dy)
+    dx = np.empty(dy.shape, np.result_type(wide, cache.deviation))
+    arrays = [wide, widened(cache.x), cache.mean, cache.deviation]
+    dweight, dbias = in_parts(gradients, arrays, [dx], keep=1)
+    return dx.astype(dy.dtype, copy=False), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
 
 
 def rms_norm(x: Array, weight: Vector, *, epsilon: float = 1e-5) -> tuple[Array, RmsNormCache]:
     check_normalization("rms_norm", x, x.shape[-1:], epsilon, weight=weight)
 
-    def normalized(x: np.ndarray) -> tuple[np.ndarray, ...]:
-        wide = widened(x)
-        r = np.sqrt(_mean_of_products(wide, wide) + float(epsilon))
-        y = wide / r
+    def normalized(x: np.ndarray, y: np.ndarray, r: np.ndarray) -> None:
+        r[...] = np.sqrt(_mean_of_products(x, x) + float(epsilon))
+        np.divide(x, r, out=y)
         y *= weight
-        return y.astype(x.dtype, copy=False), r
 
-    y, r = in_parts(normalized, x, keep=1)
-    return y, RmsNormCache(x, r, weight)
+    wide = widened(x)
+    y, r = np.empty(x.shape, wide.dtype), np.empty((*x.shape[:-1], 1), wide.dtype)
+    in_parts(normalized, [wide], [y, r], keep=1)
+    return y.astype(x.dtype, copy=False), RmsNormCache(x, r, weight)
 
 
 def rms_norm_backward(output_gradient: Array, cache: RmsNormCache) -> tuple[Array, Vector]:
+    """With g = dy / r, dx = weight g - x mean(weight g x) / r^2."""
     weight = cache.weight
 
-    def gradients(dy: np.ndarray, x: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, ...]:
-        dtype, dy, x_hat = dy.dtype, widened(dy), widened(x) / r
-        dweight = sum_over_examples(dy, x_hat)
-        dx = dy * weight
-        x_hat *= _mean_of_products(dx, x_hat)
-        dx -= x_hat
-        dx /= r
-        return dx.astype(dtype, copy=False), dweight
+    def gradients(dy: np.ndarray, x: np.ndarray, r: np.ndarray, dx: np.ndarray) -> tuple[Any, ...]:
+        g = dy / r
+        products = g * x
+        np.multiply(g, weight, out=dx)
+        np.multiply(x, _mean_of_products(products, weight) / r**2, out=g)
+        dx -= g
+        return (sum_over_examples(products),)
 
-    dx, dweight = in_parts(gradients, output_gradient, cache.x, cache.root, keep=1, sums=1)
-    return dx, dweight.astype(weight.dtype)
+    dy = check_output_gradient(output_gradient, cache.x)
+    wide = widened(dy)
+    dx = np.empty(dy.shape, np.result_type(wide, cache.root))
+    (dweight,) = in_parts(gradients, [wide, widened(cache.x), cache.root], [dx], keep=1)
+    return dx.astype(dy.dtype, copy=False), dweight.astype(weight.dtype)
 
 
-def _mean_of_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _mean_of_products(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """The mean of a b over the last axis, which stays as 1, without an array of the products."""
-    return np.expand_dims(np.vecdot(a, b) / a.shape[-1], -1)
+    return np.divide(np.vecdot(a, b)[..., None], a.shape[-1], out=out)
 
 
 NORMALIZATION: Rules = {

@@ -1,9 +1,15 @@
-"""The error function in float32: SciPy's to a few units in the last place, in any blocks."""
+"""The error function in float32: SciPy's to a few units in the last place, in any layout."""
 
 import numpy as np
 import scipy.special
 
-from manual.fast._erf import erf
+from manual.fast import _erf
+
+
+def erf(x):
+    result = np.empty_like(x)
+    _erf.erf(x, result)
+    return result
 
 
 def test_erf_in_float32_is_scipys_to_a_few_units_in_the_last_place():
@@ -21,6 +27,6 @@ def test_erf_ends_at_one_and_keeps_signs_shapes_and_nan():
     for shape in ((), (0, 3), (3, 1, 2)):
         for dtype in (np.float16, np.float32, np.float64):
             assert (erf(np.zeros(shape, dtype)).shape, erf(np.zeros(shape, dtype)).dtype) == (shape, dtype)
-    large = np.linspace(-4, 4, 100_003, dtype=np.float32)  # several blocks, the last one not whole
+    large = np.linspace(-4, 4, 100_003, dtype=np.float32)
     np.testing.assert_array_equal(erf(large)[::-1], -erf(large))
     np.testing.assert_array_equal(erf(np.asfortranarray(large[:99].reshape(9, 11))), erf(large[:99]).reshape(9, 11))

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent import futures
 
 import numpy as np
 import pytest
 
 from manual.fast import _threads
-from manual.fast._threads import spread
+from manual.fast._threads import keep_threads, spread
 
 
 @pytest.fixture
@@ -53,24 +54,48 @@ def test_little_work_is_done_by_this_thread(monkeypatch):
 @pytest.mark.parametrize(("wished", "threads"), [("1", 1), ("3", 3), ("2,4", 2), ("64", 8), ("many", 5), ("0", 5)])
 def test_the_users_wish_for_threads_is_heard(wished, threads, monkeypatch):
     """Nonsense counts as unset: then it is the cores that this process may use. No more than eight."""
-    started = []
+    submitted = []
 
-    class Never(threading.Thread):
-        """One that comes too late for any work."""
+    class Never(futures.ThreadPoolExecutor):
+        """A pool whose threads come too late for any work."""
 
-        def start(self):
-            started.append(self)
-
-        def join(self, timeout=None):
-            pass
+        def submit(self, fn, /, *args, **kwargs):
+            submitted.append(fn)
+            return futures.Future()
 
     monkeypatch.setenv("OMP_NUM_THREADS", wished)
-    monkeypatch.setattr(_threads, "Thread", Never)
+    monkeypatch.setattr(_threads, "ThreadPoolExecutor", Never)
     monkeypatch.setattr(_threads.os, "sched_getaffinity", lambda process: set(range(5)), raising=False)
     done = []
     spread(done.append, range(20), _threads.PARALLEL)
-    assert len(started) == threads - 1
+    assert len(submitted) == threads - 1
     assert done == list(range(20))
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_threads_can_be_kept_between_calls():
+    before = threading.active_count()
+    with keep_threads():
+        first, second = Meeting(3), Meeting(3)
+        spread(first, range(9), 1)
+        spread(second, range(9), 1)
+        assert len(first.threads | second.threads) < 6  # new ones for each call would be five
+        with pytest.raises(ZeroDivisionError):
+            spread(lambda item: 1 / item, range(3), 1)
+        again = Meeting(3)
+        spread(again, range(3), 1)  # after an exception too
+    assert threading.active_count() == before
+    outside = Meeting(3)
+    spread(outside, range(3), 1)
+    assert threading.active_count() == before
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_work_within_work_does_not_wait_for_itself():
+    done = []
+    with keep_threads():
+        spread(lambda item: spread(done.append, range(50), 1), range(50), 1)
+    assert len(done) == 2500
 
 
 @pytest.mark.usefixtures("three_threads")
@@ -91,7 +116,9 @@ def test_where_no_more_threads_can_be_started_this_one_is_enough(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", refuse)
     done = []
     spread(done.append, range(9), 1)
-    assert done == list(range(9))
+    with keep_threads():
+        spread(done.append, range(9), 1)
+    assert done == 2 * list(range(9))
 
 
 @pytest.mark.usefixtures("three_threads")
@@ -165,7 +192,7 @@ work()
 
 
 def _in_a_fork(connection):
-    work = Meeting(3)
+    work = Meeting(3)  # within `keep_threads` of the parent, whose threads are not in this process
     spread(work, range(3), 1)
     connection.send(len(work.threads))
 
@@ -174,13 +201,14 @@ def _in_a_fork(connection):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 def test_a_forked_process_has_threads_of_its_own():
-    spread(Meeting(3), range(3), 1)  # after which this process has none of its threads left
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(target=_in_a_fork, args=(theirs,))
-    process.start()
-    try:
-        assert ours.poll(60), "it waits for threads that it does not have"
-        assert ours.recv() == 3
-    finally:
-        process.kill()
-        process.join()
+    with keep_threads():
+        spread(Meeting(3), range(3), 1)
+        process.start()
+        try:
+            assert ours.poll(60), "it waits for threads that it does not have"
+            assert ours.recv() == 3
+        finally:
+            process.kill()
+            process.join()
