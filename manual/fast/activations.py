@@ -36,14 +36,15 @@ from manual.fast._softplus import softplus_below
 
 
 def sigmoid(x: Array) -> tuple[Array, OutputCache]:
-    def value(x: np.ndarray, y: np.ndarray) -> None:
-        np.negative(x, out=y)
-        with np.errstate(over="ignore"):  # 1 / (1 + inf) is the right 0
-            np.exp(y, out=y)
-        y += 1
-        np.reciprocal(y, out=y)
+    return (y := elementwise(_sigmoid, x)), OutputCache(y)
 
-    return (y := elementwise(value, x)), OutputCache(y)
+
+def _sigmoid(x: np.ndarray, y: np.ndarray) -> None:
+    np.negative(x, out=y)
+    with np.errstate(over="ignore"):  # 1 / (1 + inf) is the right 0
+        np.exp(y, out=y)
+    y += 1
+    np.reciprocal(y, out=y)
 
 
 def sigmoid_backward(output_gradient: Array, cache: OutputCache) -> Array:
@@ -202,8 +203,13 @@ def gelu_backward(output_gradient: Array, cache: GeluCache) -> Array:
 
 
 def silu(x: Array) -> tuple[Array, SiluCache]:
-    s, _ = sigmoid(x)
-    return elementwise(np.multiply, x, s), SiluCache(x, s)
+    def value(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> None:
+        _sigmoid(x, s)
+        np.multiply(x, s, out=y)
+
+    y, s = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+    in_parts(value, [x], [y, s])
+    return y, SiluCache(x, s)
 
 
 def silu_backward(output_gradient: Array, cache: SiluCache) -> Array:
@@ -287,23 +293,30 @@ def log_softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:
 def swiglu(gate: Array, value: Float[np.ndarray, "*values"]) -> tuple[Array, SwigluCache]:
     if gate.shape != value.shape:
         raise ValueError(f"gate has shape {gate.shape} and value {value.shape}; they must be equal.")
-    s, _ = sigmoid(gate)
-    return elementwise(_product, gate, s, value), SwigluCache(gate, value, s)
 
+    def product(gate: np.ndarray, value: np.ndarray, y: np.ndarray, s: np.ndarray) -> None:
+        _sigmoid(gate, s)
+        np.multiply(gate, s, out=y)
+        y *= value
 
-def _product(a: np.ndarray, b: np.ndarray, c: np.ndarray, result: np.ndarray) -> None:
-    np.multiply(a, b, out=result)
-    result *= c
+    y, s = np.empty(gate.shape, np.result_type(gate, value)), np.empty(gate.shape, gate.dtype)
+    in_parts(product, [gate, value], [y, s])
+    return y, SwigluCache(gate, value, s)
 
 
 def swiglu_backward(output_gradient: Array, cache: SwigluCache) -> tuple[Array, Array]:
-    def dgate(dy: np.ndarray, gate: np.ndarray, value: np.ndarray, s: np.ndarray, result: np.ndarray) -> None:
-        _silu_slope(gate, s, result)
-        result *= value
-        result *= dy
+    def gradients(dy: np.ndarray, gate: np.ndarray, value: np.ndarray, s: np.ndarray, *results: np.ndarray) -> None:
+        dgate, dvalue = results
+        _silu_slope(gate, s, dgate)
+        dgate *= value
+        dgate *= dy
+        np.multiply(gate, s, out=dvalue)
+        dvalue *= dy
 
-    gate, _, s = cache
-    return elementwise(dgate, output_gradient, *cache), elementwise(_product, output_gradient, gate, s)
+    dy, (gate, value, s) = output_gradient, cache
+    dgate, dvalue = (np.empty(dy.shape, np.result_type(dy, gate, value)) for _ in range(2))
+    in_parts(gradients, [dy, gate, value, s], [dgate, dvalue])
+    return dgate, dvalue
 
 
 ACTIVATIONS: Rules = {

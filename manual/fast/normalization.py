@@ -53,11 +53,11 @@ def layer_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
 
     def gradients(dy: np.ndarray, x: np.ndarray, mean: np.ndarray, s: np.ndarray, dx: np.ndarray) -> tuple[Any, ...]:
         centered, g = x - mean, dy / s
-        products = g * centered
+        products = np.multiply(g, centered, out=dx)
         dweight, dbias = sum_over_examples(products), sum_over_examples(dy)
-        np.multiply(g, weight, out=dx)
-        dx -= _mean_of_products(g, weight)
         centered *= _mean_of_products(products, weight) / s**2
+        centered += _mean_of_products(g, weight)
+        np.multiply(g, weight, out=dx)
         dx -= centered
         return dweight, dbias
 
@@ -89,11 +89,12 @@ def rms_norm_backward(output_gradient: Array, cache: RmsNormCache) -> tuple[Arra
 
     def gradients(dy: np.ndarray, x: np.ndarray, r: np.ndarray, dx: np.ndarray) -> tuple[Any, ...]:
         g = dy / r
-        products = g * x
+        products = np.multiply(g, x, out=dx)
+        dweight = sum_over_examples(products)
+        slope = _mean_of_products(products, weight) / r**2
         np.multiply(g, weight, out=dx)
-        np.multiply(x, _mean_of_products(products, weight) / r**2, out=g)
-        dx -= g
-        return (sum_over_examples(products),)
+        dx -= np.multiply(x, slope, out=g)
+        return (dweight,)
 
     dy = check_output_gradient(output_gradient, cache.x)
     wide = widened(dy)
