@@ -160,13 +160,15 @@ x, y = np.ones((3, 8)), np.ones((1, 8))
 manual.shallow.train(manual.shallow.initialize_parameters(3, 4, 1, seed=0), x, y, iterations=3, learning_rate=0.1)
 """,
     "manual ops in several threads": """
-import numpy as np
+import threading, numpy as np
 os_threads = []
-from manual.fast import _threads, activations, optimizers
-start = _threads.Thread.start
-_threads.Thread.start = lambda thread: (os_threads.append(thread), start(thread))
+from manual.fast import activations, keep_threads, optimizers
+start = threading.Thread.start
+threading.Thread.start = lambda thread: (os_threads.append(thread), start(thread))
 x = np.ones((4, 1024, 1024), np.float32)
 activations.gelu_backward(x, activations.gelu(x)[1])
+with keep_threads():
+    activations.gelu_backward(x, activations.gelu(x)[1])
 optimizer = optimizers.adam(0.1)
 optimizer.update({"w": x}, {"w": x}, optimizer.initialize({"w": x}))
 assert os_threads, "one thread did all of it"
