@@ -1,8 +1,8 @@
-"""Records the discrete decisions of an evaluation, so that other evaluations repeat them: floor, comparisons, sorting.
+"""Records the discrete results of an evaluation (floor, comparisons, sorting) so that other evaluations repeat them.
 
-A perturbation of 5.0 to 4.99 changes its floor from 5 to 4. Where 5.0 is given and not computed, no program rounds it
-to 4.99, and the effect of such a jump is not a rounding error. So perturbed runs and finite differences repeat the
-decisions of the unperturbed run.
+If 5.0 is perturbed to 4.99, its floor changes from 5 to 4. If 5.0 is an input and not a computed value, no correct
+program would round it to 4.99, and the effect of this jump is not a rounding error. So perturbed runs and finite
+differences repeat the decisions of the unperturbed run.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ Array = Any
 
 
 class Decisions:
-    """The decisions of an evaluation, step by step.
+    """The decisions of an evaluation, for each step.
 
     Args:
-        steady: whether comparisons are repeated as well, and not only decisions about single numbers, such as a
-            rounding to integers. Two computed numbers may differ by rounding errors only, and another program may then
-            order them differently.
+        steady: whether comparisons and sorting are repeated, and not only decisions about single numbers such as
+            rounding to integers. False lets a perturbed run order two numbers differently that differ only by rounding
+            errors, as another program may.
     """
 
     def __init__(self, steady: bool = True) -> None:
@@ -46,6 +46,7 @@ class Decisions:
         return Repeated(self)
 
     def decides(self, step: Step, inputs: list[Array]) -> bool:
+        """Whether the step makes a decision that is recorded."""
         kind = step.row.kind
         if kind is Kind.DISCRETE:
             return not step.keys
@@ -57,14 +58,14 @@ class Decisions:
 
 
 class Repeated:
-    """The decisions of a run, repeated in their order."""
+    """Returns the recorded decisions of each step in the order in which they were made."""
 
     def __init__(self, decisions: Decisions) -> None:
         self.decisions = decisions
         self.left: dict[int, Iterator[Any]] = {}
 
     def at(self, step: Step, inputs: list[Array]) -> list[Array] | None:
-        """The results of a step with its recorded decision; None if it makes no decision or none was recorded."""
+        """The results of a step with its next recorded decision; None if it makes no decision or none is recorded."""
         if not self.decisions.decides(step, inputs):
             return None
         left = self.left.setdefault(id(step), iter(self.decisions.made.get(id(step), ())))
@@ -78,6 +79,7 @@ class Repeated:
 
 
 def _decision(step: Step, inputs: list[Array], outputs: list[Array]) -> Any:
+    """The recorded decision: the permutation of a sort, the rounded quotient of a remainder, otherwise the outputs."""
     if step.name == "sort":
         return _order(step, inputs)
     if step.name == "top_k":

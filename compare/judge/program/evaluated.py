@@ -1,6 +1,7 @@
-"""A program evaluated at one point, with all values kept, and again with a few of its operations done otherwise.
+"""Evaluates a program at one point, keeps all intermediate values, and reevaluates it with a few operations replaced.
 
-Only what follows from those operations is done again, so that hundreds of changes can be tried.
+A reevaluation repeats only the steps that depend on a replaced operation, so that hundreds of replacements can be
+tried.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,28 +13,37 @@ import numpy as np
 from compare.judge.program.plan import Plan, Rule, Step, settled
 
 Array = Any
-# So many entries take as long as a step on a few.
+# A step costs one unit of effort, and one more for each AS_LONG entries of its results: processing that many entries
+# takes about as long as the overhead of a step on a small array.
 AS_LONG = 4096
-# (step, inputs) -> outputs, in the place of the step's own.
+# (step, inputs) -> outputs: the function that replaces the evaluation of a step.
 Change = Callable[[Step, list[Array]], list[Array]]
 
 
 def plainly(step: Step, inputs: list[Array]) -> list[Array]:
-    """The operation as it is; its inputs stay as they are, too."""
+    """The rule that evaluates the operation unchanged and does not overwrite its inputs, which are kept."""
     return step.run(inputs, plainly)
 
 
 class Evaluated:
-    """The values of a plan, each step done by `around(plainly)`.
+    """All intermediate values of a plan, with each step evaluated by the rule `around(plainly)`.
 
     Args:
-        inputs: of the plan.
-        around: makes a rule of another, for what is put in on the way; what it does not change is done by that.
+        plan: the plan to evaluate.
+        inputs: the plan's inputs, in order.
+        around: returns a rule that replaces the results of some steps, such as the gradients at taps, and leaves all
+            other steps to the rule that `around` is called with.
+
+    Attributes:
+        done: the effort of all reevaluations, in the units of AS_LONG.
+        values: the kept value at each place of the plan.
+        outermost: for each step inside a loop or branch, by its identity, the number of the plan's step around it.
+        ancestors: for each place, the numbers of the steps that its value depends on.
     """
 
     def __init__(self, plan: Plan, inputs: Sequence[Array], around: Callable[[Rule], Rule] = lambda rule: rule) -> None:
         self.plan, self.around = plan, around
-        self.done = 0  # how many steps were done again, those on large arrays counted for as many as they take
+        self.done = 0
         self.values = plan.values.copy()
         for place, value in zip(plan.inputs, inputs, strict=True):
             self.values[place] = value
@@ -42,20 +52,20 @@ class Evaluated:
             for step in plan.steps:
                 for place, value in zip(step.outputs, rule(step, self.given(step, {})), strict=True):
                     self.values[place] = value
-        self.outermost: dict[int, int] = {}  # by the identity of a step inside of a loop, the number of the loop
+        self.outermost: dict[int, int] = {}
         for number, step in enumerate(plan.steps):
             self.outermost |= {id(inside): number for inside in steps_inside(step)}
-        self.ancestors: dict[int, list[int]] = {}  # by place, the numbers of the steps that it depends on
+        self.ancestors: dict[int, list[int]] = {}
 
     def given(self, step: Step, others: Mapping[int, Array]) -> list[Array]:
-        """What a step is given, with some values by place in the place of those that were kept."""
+        """The inputs of a step: the value in `others` for the places that it contains, the kept value for the rest."""
         values = [others[place] if place in others else self.values[place] for place in step.inputs]
         for i, dtype in step.raw:
             values[i] = settled(values[i], dtype)
         return values
 
     def leading_to(self, target: int) -> list[int]:
-        """The numbers of the steps that the value at a place depends on, in order."""
+        """The numbers of the steps that the value at the place `target` depends on, in order of evaluation."""
         if target not in self.ancestors:
             needed, found = {target}, []
             for number in reversed(range(len(self.plan.steps))):
@@ -73,11 +83,18 @@ class Evaluated:
         seen_by: set[int] | None = None,
         rewired: Mapping[int, Mapping[int, int]] = MappingProxyType({}),
     ) -> Array:
-        """The value at `target`, with the steps in `changes`, by identity, done otherwise.
+        """The value at the place `target` when some steps are replaced.
 
         Args:
-            seen_by: the identities of the only steps that see what the changed ones make; all do by default.
-            rewired: by identity, the places from which a step has operands instead of its own, by their number.
+            changes: the replacement of each changed step, by the step's identity.
+            target: the place of the requested value.
+            seen_by: the identities of the steps that use the changed results. All other steps use the kept ones. None
+                if every step uses the changed results.
+            rewired: for a step, by its identity: the number of each operand that is read from another place, and that
+                place.
+
+        Returns:
+            The reevaluated value, or the kept one if it does not depend on a changed step.
         """
 
         def changed(step: Step, inputs: list[Array]) -> list[Array]:
@@ -106,7 +123,10 @@ class Evaluated:
 
 
 def steps_inside(step: Step) -> Iterator[Step]:
-    """The steps of the programs inside of a step that was done once, at any depth."""
+    """The steps of the programs inside a step, such as a loop's body, at any depth.
+
+    They exist only after the step has been evaluated once.
+    """
     for plan in step.programs.values():
         for inside in plan.steps:
             yield inside

@@ -1,7 +1,8 @@
-"""Evaluates a program at many points of one line, as finite differences need it.
+"""Evaluates a program at many points of one line, for finite differences.
 
-What does not depend on the changing inputs is evaluated once. What depends on them linearly, such as the matrix product
-of a first layer, is evaluated at two points and interpolated. Only the rest is evaluated at every point.
+Steps that do not depend on the changing inputs are evaluated once. Steps that depend on them linearly, such as the
+matrix product of a first layer, are evaluated at two points and interpolated. Only the other steps are evaluated at
+every point.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,14 +15,24 @@ from compare.judge.program.primitives.row import Kind, Rounds
 
 Array = Any
 
-ADDITIONS = {"add", "add_any", "sub"}  # linear in all inputs together; other linear operations are linear in each input
+ADDITIONS = {"add", "add_any", "sub"}  # jointly linear in all inputs; other linear operations are linear in each input
 WIDE = np.dtype(np.float64)
 
 
 def along(
     plan: Plan, start: Sequence[Array], direction: Sequence[Array | None], steps: Iterable[float]
 ) -> list[list[Array]]:
-    """The plan's results at inputs `start + step * direction`, for each step; None stands for a direction of 0."""
+    """The plan's results along a line.
+
+    Args:
+        plan: the program.
+        start: the inputs at step 0.
+        direction: for each input, its change per unit step; None if the input does not change.
+        steps: the steps.
+
+    Returns:
+        The results at `start + step * direction`, in float64, for each step.
+    """
     dtypes = dict(zip(plan.inputs, plan.in_dtypes, strict=True))
     changes = {place: change for place, change in zip(plan.inputs, direction, strict=True) if change is not None}
     values = plan.values.copy()
@@ -37,9 +48,8 @@ def along(
             if not changes.keys().isdisjoint(step.inputs):
                 ends = [x + changes[p] if p in changes else x for p, x in zip(step.inputs, given, strict=True)]
                 for place, at_start, at_end in zip(step.outputs, outputs, step.run(ends, as_it_is), strict=True):
-                    changes[place] = np.where(
-                        at_end == at_start, 0.0, at_end - at_start
-                    )  # equal infinities differ by 0
+                    # The difference of equal infinities would be NaN.
+                    changes[place] = np.where(at_end == at_start, 0.0, at_end - at_start)
             for place, value in zip(step.outputs, outputs, strict=True):
                 values[place] = value
             for place in step.last:
@@ -65,7 +75,10 @@ def along(
 
 
 def _sorted_out(plan: Plan, lines: set[int], curves: set[int]) -> tuple[list[Step], list[Step]]:
-    """The steps whose results are constant or linear, and those that must be evaluated at every point."""
+    """The steps whose results are constant or linear, and the steps that must be evaluated at every point.
+
+    `lines` are the places of values that change linearly, `curves` those of values that change in any other way.
+    """
     once: list[Step] = []
     each_time: list[Step] = []
     lines, curves = set(lines), set(curves)
@@ -82,7 +95,10 @@ def _sorted_out(plan: Plan, lines: set[int], curves: set[int]) -> tuple[list[Ste
 
 
 def _is_linear(step: Step, moving: int) -> bool:
-    """Whether a step is linear in its changing inputs, whose number is `moving`. Conversions are not, as they round."""
+    """Whether a step is linear in its changing inputs, of which there are `moving`.
+
+    A conversion is not linear, because it rounds.
+    """
     row = step.row
     linear = row.kind is Kind.LINEAR and row.analytic and row.rounds is not Rounds.IF_NARROWER
     together = moving == 1 or step.name in ADDITIONS

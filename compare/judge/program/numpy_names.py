@@ -1,9 +1,11 @@
-"""A NumPy function in a copy of the names that it uses, in which NumPy makes arrays that can be traced.
+"""Copies a NumPy function together with everything that it refers to, so that JAX can trace the copy.
 
-Arrays that a function makes itself, by `np.zeros`, say, could not take in traced numbers. So what the function reaches
-by name is copied: its module's names, the functions, classes and objects of its own package, and what closures hold.
-In the copy `np.zeros` makes traced arrays, `float` leaves them traced, and what an object is given is given to its
-copy. Nothing of the caller's is changed. Code of installed packages is left as it is, and their objects are copied.
+A function may create an array with `np.zeros` and write results into it. NumPy's array cannot hold traced values, so
+that `np.zeros` has to return a traced array. The NumPy module itself must not change, so the function is copied, with
+the names of its module, the functions, classes and objects of its package, and the variables of its closures. In the
+copy, `np.zeros` returns traced arrays, `float(x)` returns a traced array unchanged, and attributes are assigned to the
+copies of objects. Nothing of the caller is modified. Functions of installed packages are not copied, but the objects of
+their classes are.
 """
 
 import copy
@@ -32,15 +34,16 @@ from compare.judge.program.numpy_tracing import (
     unwrapped,
 )
 
-# Functions that make arrays; what they make must be able to take in traced numbers.
+# Functions that create arrays. In the copy they return traced arrays, into which traced values can be written.
 MAKERS = ("array", "asarray", "ascontiguousarray", "asfortranarray", "asanyarray", "copy", "empty", "empty_like", "eye",
           "full", "full_like", "identity", "ones", "ones_like", "zeros", "zeros_like")  # fmt: skip
+# Packages whose functions and classes are never copied.
 NEVER = ("numpy", "scipy", "jax", "jaxlib", "compare", "backproof")
-HEAP_TYPE = 1 << 9  # of a class that is written in Python
+HEAP_TYPE = 1 << 9  # CPython's flag Py_TPFLAGS_HEAPTYPE, which classes written in Python have
 
 
 class _AnyFloat(type):
-    """`float` for functions that are traced: `float(x)` of a traced number stays traced."""
+    """The type of `Float`, which replaces `float` in traced functions: `float(x)` of a traced number stays traced."""
 
     def __call__(cls, *args: Any) -> Any:
         if args and isinstance(args[0], TracedArray):
@@ -55,7 +58,9 @@ class _AnyFloat(type):
 
 
 class Float(metaclass=_AnyFloat):
-    dtype = np.dtype(float)  # so that NumPy takes it for a dtype
+    """`float` for traced functions."""
+
+    dtype = np.dtype(float)  # NumPy then accepts the class as a dtype
 
 
 class _AnyArray(type):
@@ -64,11 +69,16 @@ class _AnyArray(type):
 
 
 class Array(metaclass=_AnyArray):
-    """`np.ndarray` for functions that are traced."""
+    """`np.ndarray` for traced functions: traced arrays are instances of it."""
 
 
 class Namespace(types.ModuleType):
-    """A module with other things under some of its names."""
+    """A module in which some attributes are replaced.
+
+    Args:
+        module: the original module.
+        of: (name, original value) -> the value of the attribute.
+    """
 
     def __init__(self, module: types.ModuleType, of: Callable[[str, Any], Any]) -> None:
         super().__init__(module.__name__)
@@ -87,6 +97,7 @@ def _of_numpy(name: str, original: Any) -> Any:
 
 
 def _making(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of MAKERS that returns traced arrays."""
     name = original.__name__
 
     def made(*args: Any, **options: Any) -> Any:
@@ -116,7 +127,7 @@ def _as_array(value: Any, copied: bool, dtype: Any) -> TracedArray:
         array = array.astype(dtype)
     elif copied:
         array = array.copy()
-    if array._scalar:  # which an array is not
+    if array._scalar:  # np.asarray of a scalar returns an array
         return TracedArray.new(array.value)
     return array
 
@@ -129,7 +140,7 @@ def _log_softmax(x: Any, axis: Any = None) -> Any:
     return x - jax.scipy.special.logsumexp(x, axis=axis, keepdims=True)
 
 
-# Functions that NumPy's protocols do not hand over, because they are not NumPy's, by their own names.
+# Functions outside NumPy, which its protocols do not pass on, and the functions of JAX that replace them.
 OTHERS: dict[Any, Callable[..., Any]] = {
     scipy.special.logsumexp: jax.scipy.special.logsumexp,
     scipy.special.softmax: _softmax,
@@ -142,6 +153,8 @@ OTHERS: dict[Any, Callable[..., Any]] = {
 
 
 def _or_of_jax(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of OTHERS that calls JAX's function if an argument is traced."""
+
     def either(*args: Any, **options: Any) -> Any:
         if not holds_traced((args, options)):
             return original(*args, **options)
@@ -151,23 +164,28 @@ def _or_of_jax(original: Callable[..., Any]) -> Callable[..., Any]:
     return either
 
 
-def _hashed(value: Any) -> bool:
+def _is_other(value: Any) -> bool:
+    """Whether it is a function of OTHERS. Values that may not be hashable are not looked up."""
     return isinstance(value, types.FunctionType | types.BuiltinFunctionType) and value in OTHERS
 
 
 def _of_others(name: str, original: Any) -> Any:
-    return _or_of_jax(original) if _hashed(original) else original
+    return _or_of_jax(original) if _is_other(original) else original
 
 
 class _Copies:
-    """What was copied, by the identity of what it is a copy of."""
+    """Copies functions, classes and objects. Two references to one object become two references to one copy.
+
+    Args:
+        function: the function to be traced. Its package is the one whose code is copied.
+    """
 
     def __init__(self, function: Any) -> None:
         inner = function.func if isinstance(function, functools.partial) else function
         self.home = (getattr(inner, "__module__", None) or type(inner).__module__ or "").partition(".")[0]
-        self.seen: dict[int, Any] = {}
-        self.kept: list[Any] = []  # alive, so that no other object gets its identity
-        self.memo: dict[int, Any] = {}  # so that what two objects share, their copies share
+        self.seen: dict[int, Any] = {}  # the copies, by the identity of the original
+        self.kept: list[Any] = []  # the originals, kept alive so that no other object gets the same identity
+        self.memo: dict[int, Any] = {}  # for copy.deepcopy: objects with a common part get copies with a common part
         self.numpy = Namespace(np, _of_numpy)
 
     def __call__(self, value: Any) -> Any:
@@ -190,7 +208,7 @@ class _Copies:
             if value.__name__ in ("scipy", "scipy.special", "scipy.linalg", "math"):
                 return Namespace(value, lambda name, original: self(original))
             return value if self._is_a_library(value.__name__) else Namespace(value, lambda _, inner: self(inner))
-        if _hashed(value):
+        if _is_other(value):
             return _or_of_jax(value)
         name = getattr(value, "__name__", "")
         if name in MAKERS and getattr(np, name, None) is value:
@@ -201,7 +219,7 @@ class _Copies:
             return types.MethodType(self(value.__func__), self(value.__self__))
         if isinstance(value, functools.partial):
             return functools.partial(self(value.func), *map(self, value.args), **self(value.keywords))
-        if hasattr(value, "cache_info") and hasattr(value, "__wrapped__"):  # of functools.lru_cache
+        if hasattr(value, "cache_info") and hasattr(value, "__wrapped__"):  # a function with functools.lru_cache
             return self(value.__wrapped__)
         if isinstance(value, staticmethod | classmethod):
             return type(value)(self(value.__func__))
@@ -219,7 +237,7 @@ class _Copies:
         return self._object(value)
 
     def _is_a_library(self, name: str | None) -> bool:
-        """Whether a module belongs to a package that is installed, and is not that of the function."""
+        """Whether a module belongs to Python or to an installed package other than that of the function."""
         first = (name or "").partition(".")[0]
         if first == self.home or first in ("", "__main__", "builtins"):
             return first in NEVER
@@ -239,7 +257,7 @@ class _Copies:
         new = types.FunctionType(function.__code__, copied, function.__name__, None, cells)
         new.__qualname__, new.__module__ = function.__qualname__, function.__module__
         new.__dict__.update(function.__dict__)
-        self._remembered(function, new)  # before what it uses, which may use it
+        self._remembered(function, new)  # before the functions that it calls, because these may call it
         new.__defaults__, new.__kwdefaults__ = self(function.__defaults__), self(function.__kwdefaults__)
         for name in _names_in(function.__code__):
             if name in names:
@@ -247,7 +265,7 @@ class _Copies:
         for cell, original in zip(cells or (), function.__closure__ or (), strict=True):
             try:
                 cell.cell_contents = self(original.cell_contents)
-            except ValueError:  # a name that has no value yet
+            except ValueError:  # the variable has no value yet
                 continue
         return new
 
@@ -258,7 +276,7 @@ class _Copies:
         slots = old.__dict__.get("__slots__")
         start = {"__module__": old.__module__, "__qualname__": old.__qualname__}
         new = type(old)(old.__name__, bases, start | ({} if slots is None else {"__slots__": slots}))
-        self._remembered(old, new)  # before its methods, which may name it
+        self._remembered(old, new)  # before its methods, because these may refer to the class
         taken = {"__dict__", "__weakref__", "__slots__", *start, *((slots,) if isinstance(slots, str) else slots or ())}
         for name, value in old.__dict__.items():
             if name not in taken and not name.startswith("_abc_"):
@@ -266,7 +284,7 @@ class _Copies:
         return new
 
     def _object(self, value: Any) -> Any:
-        """An object of a class of the caller's; what it has of floating-point arrays can take in traced numbers."""
+        """A copy of an object of the caller's class, with its floating-point arrays replaced by traced ones."""
         old = type(value)
         new = self(old) if _is_plain(old) else old
         if new is old:
@@ -279,12 +297,15 @@ class _Copies:
         return copied
 
     def _apart(self, value: Any) -> Any:
-        """A copy of an object of a library's, written in Python, whose methods may keep what they are given."""
+        """A deep copy of an object of a library's class: its methods may store traced arrays in it.
+
+        The object itself is returned if its class is not written in Python or if it cannot be copied.
+        """
         if not type(value).__flags__ & HEAP_TYPE or not getattr(value, "__dict__", None):
             return value
         try:
             return self._remembered(value, copy.deepcopy(value, self.memo))
-        except Exception:  # it holds what cannot be copied, such as a lock
+        except Exception:  # an attribute cannot be copied, such as a lock
             return value
 
 
@@ -302,7 +323,7 @@ def _tuple(slots: Any) -> tuple[str, ...]:
 
 
 def _is_plain(cls: type) -> bool:
-    """Whether a class can be made again: of Python code alone, with nothing that happens when it is made."""
+    """Whether a class can be copied: it is written in Python, and creating it or an object of it runs no other code."""
     if type(cls) not in (type, ABCMeta) or not cls.__flags__ & HEAP_TYPE:
         return False
     return all(
@@ -311,38 +332,38 @@ def _is_plain(cls: type) -> bool:
 
 
 def _names_in(code: types.CodeType) -> set[str]:
-    """The names that a function's code has, that of functions in it included."""
+    """The names that a function's code refers to, including the code of nested functions."""
     inner = [_names_in(one) for one in code.co_consts if isinstance(one, types.CodeType)]
     return set(code.co_names).union(*inner)
 
 
 def renamed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function in a copy of the names that it uses, in which NumPy makes arrays that can be traced.
+    """A copy of a function in which NumPy creates traced arrays.
 
     Args:
-        function: a function, a method, or an object that can be called.
+        function: a function, a method or a callable object.
 
     Returns:
-        A copy of it, or itself, if it is not written in Python.
+        The copy; the function itself if it is not written in Python.
 
     Raises:
-        Untraceable: if one of its objects cannot be copied.
+        Untraceable: if an object that the function refers to cannot be copied.
     """
     try:
         return _Copies(function)(function)
     except (AttributeError, RecursionError) as error:
-        raise Untraceable(f"what it uses cannot be copied ({error})") from error
+        raise Untraceable(f"an object that it refers to cannot be copied ({error})") from error
 
 
 def traceable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A NumPy function as one that JAX can trace.
+    """Turns a NumPy function into a function that JAX can trace.
 
     Args:
-        function: a function, a method or an object that can be called. Nothing of it is changed.
+        function: a function, a method or a callable object. It is not modified.
 
     Returns:
-        A function of the same arguments, with arrays of JAX's among them, to what `function` returns, with JAX's arrays
-        in it. It raises Untraceable, when it is called, for what only numbers can tell.
+        A function with the same arguments and results, with JAX arrays in place of NumPy arrays. When it is called, it
+        raises Untraceable if `function` needs the values of its arrays.
     """
 
     def wrapped(leaf: Any) -> Any:

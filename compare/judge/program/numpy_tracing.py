@@ -1,13 +1,14 @@
-"""A function written in NumPy, traced by JAX through NumPy's own protocols.
+"""Lets JAX trace a function that is written in NumPy.
 
-Whoever has no loss in JAX has one in NumPy: the hand-written function computes it beside the gradients. Its arrays are
-stood in for by `TracedArray`, to which NumPy hands every ufunc and every function that it is given one of
-(`__array_ufunc__`, `__array_function__`). Item assignment and `out=` become functional updates. What is a view in NumPy
-is one here: written through, and changed by what is written into the array that it views.
+A user without a reference in JAX still has a loss in NumPy, because the hand-written function computes it together with
+the gradients. To trace it, the function is called with `TracedArray` objects in place of its arrays. NumPy's protocols
+`__array_ufunc__` and `__array_function__` pass every call with such an argument to this module, which calls JAX's
+function of the same name. Item assignment and `out=` become functional updates of JAX arrays. Views behave as in NumPy:
+writing into a view changes the array that it views, and writing into the array changes its views.
 
-The function is called in a copy of the names that it uses (`numpy_names.py`), in which `np` makes traced arrays.
+The traced function is a copy in which `np.zeros` and the like return traced arrays (see `numpy_names.py`).
 
-What cannot be traced says so by `Untraceable`: a decision on a value, a shape that depends on one, code in C.
+Code that cannot be traced raises `Untraceable`: a branch on a value, a shape that depends on a value, code in C.
 """
 
 import contextvars
@@ -22,32 +23,36 @@ import numpy as np
 
 from compare.errors import Untraceable
 
-# Functions whose result has a shape that depends on values.
+# Functions whose result has a shape that depends on the values of their arguments. JAX cannot trace these.
 DEPENDS_ON_VALUES = ("argwhere", "bincount", "compress", "extract", "flatnonzero", "nonzero", "trim_zeros", "union1d",
                      "unique")  # fmt: skip
-# Functions whose result views their first argument, whatever its layout. Of `squeeze` and others also as methods.
+# Functions whose result is a view of their first argument, whatever its memory layout.
 VIEWS = ("array_split", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_to", "diagonal", "dsplit", "expand_dims",
          "flip", "fliplr", "flipud", "hsplit", "matrix_transpose", "moveaxis", "permute_dims", "rollaxis", "rot90",
          "sliding_window_view", "split", "squeeze", "swapaxes", "transpose", "unstack", "vsplit")  # fmt: skip
-# Functions whose result may lie in memory otherwise than C's order even if their arguments do not.
+# Functions whose result may not be contiguous in C order even if all their arguments are.
 REORDER = ("einsum", "einsum_path", "cov", "corrcoef")
-# Functions that make float64 of whole numbers and booleans.
+# Functions that compute in float64 if their argument holds integers or booleans.
 AVERAGES = ("average", "mean", "median", "percentile", "quantile", "std", "var")
-FILLING = 0.5  # in the place of entries that a mask does not pick: in the domain of log, sqrt, 1/x, arcsin
+# The value of the entries that a mask leaves out. It lies in the domain of log, sqrt, 1/x and arcsin, so that their
+# gradients stay finite.
+FILLING = 0.5
 
+# The boolean results of the current trace, by ufunc and operands. A comparison that is repeated with the same operands
+# returns the same array, so that `x[x > 0] = f(x[x > 0])` uses one mask.
 decisions: contextvars.ContextVar[dict[Any, Any]] = contextvars.ContextVar("decisions")
 
 
 class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
-    """Stands in the place of a NumPy array, or of a NumPy scalar, which nothing changes.
+    """Replaces a NumPy array, or an immutable NumPy scalar, while JAX traces the function.
 
     Args:
-        value: JAX's array; None of a view.
-        layout: an array of NumPy's that lies in memory as this one would; None if that is not known.
-        scalar: whether NumPy would have a scalar here.
-        owner: of a view, the array that it views.
-        read: of a view, from the owner's value to its own.
-        write: of a view, from the owner's value and the view's to the owner's.
+        value: the JAX array; None for a view.
+        layout: a NumPy array with the memory layout that NumPy's array would have; None if the layout is unknown.
+        scalar: whether NumPy would return a scalar here and not an array.
+        owner: for a view, the array that it views.
+        read: for a view, returns the view's value, given the owner's value.
+        write: for a view, returns the owner's new value, given the owner's value and the view's new value.
     """
 
     __array_priority__ = 1000
@@ -64,11 +69,11 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     ) -> None:
         self._value, self._owner, self._read, self._write = value, owner, read, write
         self._layout, self._scalar = layout, scalar
-        self._unsure = False  # whether something may or may not be a view of it, or it of something
+        self._unsure = False  # whether it is unknown if this array shares memory with another one
 
     @classmethod
     def new(cls, value: Any) -> "TracedArray":
-        """An array of its own, which lies in C's order."""
+        """An array that is no view and is contiguous in C order."""
         return cls(value, layout=_in_order(value.shape))
 
     @property
@@ -78,20 +83,26 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     @value.setter
     def value(self, value: Any) -> None:
         if self._unsure:
-            raise Untraceable("it writes into an array that, by its layout in memory, may be a view of another or not")
+            raise Untraceable("it writes into an array that may share memory with another, depending on memory layout")
         if self._owner is None:
             self._value = value
         else:
             self._owner.value = self._write(self._owner.value, value)
 
     def _view(self, read: Callable[[Any], Any], write: Callable[[Any, Any], Any], like: Any = None) -> "TracedArray":
-        """`like` is what the view is of the layout; by default, what `read` makes of it."""
+        """A view of this array.
+
+        Args:
+            read: see the class.
+            write: see the class.
+            like: returns the same view of the array's layout; `read` by default.
+        """
         layout = None if self._layout is None else (like or read)(self._layout)
         view = TracedArray(owner=self, read=read, write=write, layout=layout)
         view._unsure = self._unsure
         return view
 
-    # ------------------------------------------------------------------ what an array knows of itself
+    # ------------------------------------------------------------------ attributes of NumPy's arrays
 
     shape = property(lambda self: tuple(self.value.shape))
     ndim = property(lambda self: self.value.ndim)
@@ -127,16 +138,16 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         return repr(self)
 
     def _needs_numbers(self, *_: Any, **__: Any) -> Any:
-        raise Untraceable("it asks for the number that an array holds")
+        raise Untraceable("it needs the value of an array, which a trace does not have")
 
     __bool__ = __float__ = __int__ = __index__ = __complex__ = tolist = nonzero = tobytes = _needs_numbers
-    __hash__ = None  # type: ignore[assignment]  # as arrays have none
+    __hash__ = None  # type: ignore[assignment]  # NumPy's arrays are not hashable either
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise Untraceable("it hands an array to code that is not NumPy's, or writes traced numbers into another array")
+        raise Untraceable("it passes an array to code outside NumPy, or writes traced values into an untraced array")
 
     def item(self, *index: Any) -> "TracedArray":
-        """The one entry, or that at an index, still traced."""
+        """The only entry, or the entry at an index, as a traced scalar."""
         if not index:
             return TracedArray(self.value.reshape(()), scalar=True)
         place = index[0] if len(index) == 1 else index
@@ -156,14 +167,14 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self._view(
             lambda value: value[index],
             lambda value, new: value.at[index].set(new),
-            lambda layout: layout[_any_of_traced(index)],
+            lambda layout: layout[_without_traced(index)],
         )
 
     def __setitem__(self, index: Any, new: Any) -> None:
         index = _index(index)
         if isinstance(new, Picked):
             if not _is_mask(index) or index is not new.mask:
-                raise Untraceable("it picks entries by one mask and assigns them by another")
+                raise Untraceable("it selects entries by one mask and assigns them by another")
             self.value = jnp.where(_spread(index, self.ndim), new.value.astype(self.dtype), self.value)
             return
         new = jnp.asarray(unwrapped(new)).astype(self.dtype)
@@ -172,16 +183,16 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         elif new.ndim == 0:
             self.value = jnp.where(_spread(index, self.ndim), new, self.value)
         else:
-            raise Untraceable("it assigns an array to entries picked by a mask, and how many depends on values")
+            raise Untraceable("it assigns an array to entries selected by a mask, whose number depends on values")
 
-    # ------------------------------------------------------------------ methods that NumPy's arrays have
+    # ------------------------------------------------------------------ methods of NumPy's arrays
 
     def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> "TracedArray":
         if order != "C":
-            raise Untraceable("it reshapes in another order than C's")
+            raise Untraceable("it reshapes an array in an order other than C order")
         to = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
         found = self._view(lambda value: value.reshape(to), lambda value, new: new.reshape(value.shape))
-        if self._layout is None and not copy:  # whether it is a view depends on the layout
+        if self._layout is None and not copy:  # NumPy returns a view or a copy, depending on the unknown layout
             found = TracedArray(found.value)
             found._unsure = self._unsure = True
         elif copy or (self.size and not np.may_share_memory(found._layout, self._layout)):
@@ -193,7 +204,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def flatten(self, order: str = "C") -> "TracedArray":
         if order != "C":
-            raise Untraceable("it flattens in another order than C's")
+            raise Untraceable("it flattens an array in an order other than C order")
         return TracedArray.new(self.value.reshape(-1))
 
     def transpose(self, *axes: Any) -> "TracedArray":
@@ -246,7 +257,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
             raise AttributeError(f"a NumPy array has no attribute {name!r}")
         method = getattr(_averaged(name, self).value, name, None)
         if not callable(method) or name in ("view", "at", "put", "set"):
-            raise Untraceable(f"it uses the arrays' {name}, which JAX does not have")
+            raise Untraceable(f"it uses the array attribute {name}, which JAX does not have")
 
         def called(*args: Any, out: Any = None, **options: Any) -> Any:
             return _given(
@@ -259,19 +270,19 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if any(isinstance(value, Picked) for value in inputs):
-            return NotImplemented  # which is asked next
+            return NotImplemented  # NumPy then calls `Picked.__array_ufunc__`
         return _ufunc(ufunc, method, inputs, **options)
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         name = function.__name__
         if any(issubclass(kind, Picked) for kind in types):
-            raise Untraceable(f"it uses np.{name} on entries picked by a mask")
+            raise Untraceable(f"it uses np.{name} on entries selected by a mask")
         if name in OWN:
             return OWN[name](*args, **options)
         if name in VIEWS and _is_traced(args[0]):
             return _viewed(function, args[0], args[1:], options)
         if name == "einsum" and len(args) == 2 and _is_traced(args[1]):
-            empty = np.empty(args[1].shape)  # NumPy's einsum of one operand without a sum is a view of it
+            empty = np.empty(args[1].shape)  # NumPy's einsum of one operand returns a view if it sums over nothing
             if np.may_share_memory(np.einsum(args[0], empty), empty):
                 return _viewed(lambda array: np.einsum(args[0], array), args[1], (), {})
         if name in DEPENDS_ON_VALUES or (name == "where" and len(args) == 1):
@@ -288,7 +299,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         given, named = in_known_dtypes(args), in_known_dtypes(options)
         try:
             result = replacement(*given, **named)
-        except TypeError:  # JAX takes no lists of numbers
+        except TypeError:  # JAX's functions do not accept lists of numbers
             result = replacement(*map(_listed, given), **{key: _listed(value) for key, value in named.items()})
         in_order = home is jnp and name not in REORDER and all(map(_lies_in_order, _arrays((args, options))))
         return _given(result, out, in_order)
@@ -309,9 +320,15 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
 
 
 class Picked(np.lib.mixins.NDArrayOperatorsMixin):
-    """Entries that a mask picks, as `x[mask]`: how many there are is not known, but where they are is.
+    """The entries `x[mask]` that a mask selects. A trace knows their positions, but not their number.
 
-    Others of the same mask, and numbers, go with them; they can be summed, and assigned by the same mask.
+    They are kept as an array of the shape of `x`, in which the entries that are not selected have the value FILLING.
+    Ufuncs combine them with numbers and with entries selected by the same mask. They can be summed or averaged, and
+    assigned to entries selected by the same mask.
+
+    Args:
+        whole: the JAX array `x`.
+        mask: the JAX array of booleans, for the first axes of `x`.
     """
 
     __array_priority__ = 2000
@@ -321,30 +338,32 @@ class Picked(np.lib.mixins.NDArrayOperatorsMixin):
         self.value = jnp.where(_spread(mask, whole.ndim), whole, jnp.asarray(FILLING).astype(whole.dtype))
 
     dtype = property(lambda self: np.dtype(self.value.dtype))
-    __hash__ = None  # type: ignore[assignment]  # as arrays have none
+    __hash__ = None  # type: ignore[assignment]  # NumPy's arrays are not hashable either
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         if method != "__call__" or options or ufunc.nout != 1:
-            raise Untraceable(f"it uses np.{ufunc.__name__}.{method} on entries picked by a mask")
+            raise Untraceable(f"it uses np.{ufunc.__name__}.{method} on entries selected by a mask")
         for value in inputs:
             if isinstance(value, Picked):
                 if value.mask is not self.mask:
-                    raise Untraceable("it works on entries picked by two masks, and whether they fit depends on values")
+                    raise Untraceable("it combines entries selected by two masks, whose numbers depend on values")
             elif np.ndim(value) != 0:
-                raise Untraceable("it works on entries picked by a mask, and how many depends on values")
+                raise Untraceable(
+                    "it combines an array with entries selected by a mask, whose number depends on values"
+                )
         whole = [TracedArray(value.value) if isinstance(value, Picked) else value for value in inputs]
         value = _ufunc(ufunc, method, tuple(whole)).value
         if out is not None:
             (target,) = out
             if target is not self:
-                raise Untraceable("it writes entries picked by a mask into another array")
+                raise Untraceable("it writes entries selected by a mask into another array")
             self.value = value.astype(self.dtype)
             return self
         return Picked(value, self.mask)
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         if function.__name__ not in ("sum", "mean") or len(args) != 1 or options:
-            raise Untraceable(f"it uses np.{function.__name__} on entries picked by a mask")
+            raise Untraceable(f"it uses np.{function.__name__} on entries selected by a mask")
         return getattr(self, function.__name__)()
 
     def sum(self) -> TracedArray:
@@ -359,10 +378,10 @@ class Picked(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        raise Untraceable(f"it uses {name} of entries picked by a mask, and how many depends on values")
+        raise Untraceable(f"it uses the attribute {name} of entries selected by a mask, whose number depends on values")
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise Untraceable("it picks entries by a mask, and how many depends on values")
+        raise Untraceable("it selects entries by a mask, and their number depends on values")
 
     __len__ = __iter__ = __getitem__ = __bool__ = __float__ = __setitem__ = __array__
 
@@ -393,8 +412,8 @@ def _ufunc(
     else:
         result = _promoted(ufunc, function, given, dtype) if method == "__call__" and not options else None
         result = function(*map(_listed, given), **options) if result is None else result
-        if getattr(result, "dtype", None) == np.bool_:  # so that the same comparison twice is the same mask
-            known[key] = (result, given)  # which keeps alive what it is known by
+        if getattr(result, "dtype", None) == np.bool_:
+            known[key] = (result, given)  # the operands are kept alive, because the key contains their identities
     if dtype is not None:
         result = jax.tree.map(lambda value: value.astype(_known(dtype)), result)
     outs = out if isinstance(out, tuple) else (out,)
@@ -408,7 +427,10 @@ def _ufunc(
 
 
 def _promoted(ufunc: Any, function: Callable[..., Any], given: tuple[Any, ...], dtype: Any) -> Any:
-    """The result by NumPy's rules of promotion, which are not JAX's; None if NumPy does not say what they are here."""
+    """The ufunc's result in the dtype that NumPy promotes the operands to, which differs from JAX's in some cases.
+
+    None if NumPy has no loop for these operands, or if an operand has no dtype.
+    """
     kinds = [type(x) if type(x) in (int, float, complex) else getattr(_listed(x), "dtype", None) for x in given]
     kinds = [np.dtype(bool) if type(x) is bool else kind for x, kind in zip(given, kinds, strict=True)]
     if None in kinds:
@@ -419,7 +441,8 @@ def _promoted(ufunc: Any, function: Callable[..., Any], given: tuple[Any, ...], 
         return None
     if any(one.kind not in "biufcV" for one in loop):
         return None
-    # Numbers of Python stay: x**2 is a product, and x**2.0 a power, whose exponent rounding would move.
+    # Python numbers are not cast: JAX computes x**2 as a product, but x**2.0 as a power, whose perturbed exponent would
+    # change the result.
     values = [x if type(x) in (int, float, complex) else _cast(x, one) for x, one in zip(given, loop, strict=False)]
     result = function(*values)
     outputs = loop[ufunc.nin :]
@@ -437,7 +460,7 @@ def _identity(value: Any) -> Any:
 
 
 def _of_jax(name: str) -> Any:
-    """JAX's function for a ufunc of NumPy's or SciPy's."""
+    """JAX's function with the name of a ufunc of NumPy or SciPy."""
     for home in (jnp, jax.scipy.special):
         if hasattr(home, name):
             return getattr(home, name)
@@ -445,9 +468,9 @@ def _of_jax(name: str) -> Any:
 
 
 def _at(ufunc: Any, target: Any, index: Any, *values: Any) -> None:
-    """`np.add.at(target, index, values)`, which counts repeated places as often as they are named."""
+    """`np.add.at(target, index, values)` and the like: a repeated index is updated once for each repetition."""
     if not _is_traced(target):
-        raise Untraceable("it writes traced numbers into another array")
+        raise Untraceable("it writes traced values into an untraced array")
     methods = {"add": "add", "subtract": "add", "multiply": "multiply", "maximum": "max", "minimum": "min"}
     if ufunc.__name__ not in methods:
         raise Untraceable(f"it uses np.{ufunc.__name__}.at, which JAX does not have")
@@ -456,7 +479,7 @@ def _at(ufunc: Any, target: Any, index: Any, *values: Any) -> None:
     target.value = getattr(place, methods[ufunc.__name__])(-new if ufunc.__name__ == "subtract" else new)
 
 
-# ------------------------------------------------------------------------------------------------ small things
+# ------------------------------------------------------------------------------------------------ helpers
 
 
 def _is_traced(value: Any) -> bool:
@@ -464,10 +487,16 @@ def _is_traced(value: Any) -> bool:
 
 
 def unwrapped(tree: Any) -> Any:
-    """JAX's arrays in the place of traced ones, in tuples, lists and dicts.
+    """Replaces each traced array in a tree of tuples, lists and dicts by its JAX array.
+
+    Args:
+        tree: a value, or tuples, named tuples, lists and dicts of values.
+
+    Returns:
+        The same tree. Values that are not traced are returned unchanged.
 
     Raises:
-        Untraceable: for entries that a mask picked.
+        Untraceable: if the tree contains entries that a mask selects, because their number is unknown.
     """
     if _is_traced(tree):
         return tree.value
@@ -483,7 +512,14 @@ def unwrapped(tree: Any) -> Any:
 
 
 def in_known_dtypes(tree: Any) -> Any:
-    """What `unwrapped` gives, with dtypes that JAX has."""
+    """The arguments of a call for JAX: unwrapped, and with 64-bit dtypes replaced where JAX is set to 32 bits.
+
+    Args:
+        tree: a tuple of positional arguments, or a dict of keyword arguments.
+
+    Returns:
+        A tuple or a dict of the same length.
+    """
     tree = unwrapped(tree)
     if isinstance(tree, dict):
         return {key: _known(value) if key == "dtype" and value is not None else value for key, value in tree.items()}
@@ -491,17 +527,18 @@ def in_known_dtypes(tree: Any) -> Any:
 
 
 def _averaged(name: str, value: Any) -> Any:
+    """The argument of a function in float64 if it holds integers and NumPy averages them in float64."""
     whole = name in AVERAGES and _is_traced(value) and value.dtype.kind in "biu"
     return value.astype(float) if whole else value
 
 
 def _known(dtype: Any) -> np.dtype:
-    """A dtype as JAX has it, which has no 64-bit ones where they are switched off."""
+    """The dtype that JAX uses for a NumPy dtype: a 32-bit one for a 64-bit one if `jax_enable_x64` is off."""
     return jax.dtypes.canonicalize_dtype(np.dtype(dtype))
 
 
 def _in_order(shape: tuple[int, ...]) -> np.ndarray:
-    return np.empty(shape, np.uint8)  # memory that nobody touches costs nothing
+    return np.empty(shape, np.uint8)  # it is never written, so that the system provides no memory for it
 
 
 def _lies_in_order(array: Any) -> bool:
@@ -511,7 +548,7 @@ def _lies_in_order(array: Any) -> bool:
 
 
 def _arrays(tree: Any) -> Any:
-    """The arrays among arguments, traced and not."""
+    """The arrays among arguments, both traced and untraced."""
     if isinstance(tree, tuple | list):
         return [array for part in tree for array in _arrays(part)]
     if isinstance(tree, dict):
@@ -520,17 +557,20 @@ def _arrays(tree: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """A list of numbers as an array."""
+    """A list of numbers as an array; any other value unchanged."""
     return jnp.asarray(value) if isinstance(value, list) else value
 
 
 def _given(result: Any, out: Any, in_order: bool = False) -> Any:
-    """A result of JAX's as NumPy would give it: traced, and in the place of `out`."""
+    """The result of a JAX function as traced arrays, written into `out` if it is not None.
+
+    `in_order` says whether NumPy's result would be contiguous in C order.
+    """
     if isinstance(out, tuple):
         (out,) = out
     if out is not None:
         if not _is_traced(out):
-            raise Untraceable("it writes traced numbers into another array")
+            raise Untraceable("it writes traced values into an untraced array")
         out.value = jnp.broadcast_to(result, out.shape).astype(out.dtype)
         return out
     if isinstance(result, jax.Array):
@@ -542,7 +582,10 @@ def _given(result: Any, out: Any, in_order: bool = False) -> Any:
 
 
 def _viewed(function: Callable[..., Any], array: TracedArray, args: Any, options: Any) -> Any:
-    """What a function of NumPy's that makes views makes of a traced array: a view, or several."""
+    """The view, or the sequence of views, that a NumPy function such as `np.split` returns for a traced array.
+
+    The function is applied to an array of positions, which says which entries of the array each view contains.
+    """
 
     def numbered(shape: tuple[int, ...]) -> Any:
         return function(np.arange(math.prod(shape)).reshape(shape), *args, **options)
@@ -566,7 +609,7 @@ def _viewed(function: Callable[..., Any], array: TracedArray, args: Any, options
 
 
 def _index(index: Any) -> Any:
-    """An index as JAX takes it: without lists and ranges."""
+    """An index in a form that JAX accepts, with arrays in place of lists and ranges."""
     if isinstance(index, tuple):
         return tuple(map(_index, index))
     if isinstance(index, list | range):
@@ -590,29 +633,30 @@ def _is_basic(index: Any) -> bool:
 
 
 def _is_one_entry(index: Any, ndim: int) -> bool:
-    """Whether NumPy gives a scalar, which is no view."""
+    """Whether the index selects one entry. NumPy then returns a scalar, which is not a view."""
     parts = index if isinstance(index, tuple) else (index,)
     return len(parts) == ndim and all(map(_is_whole, parts))
 
 
-def _any_of_traced(index: Any) -> Any:
-    """The index with 0 for traced numbers: wherever it points to, the view lies in memory in the same way."""
+def _without_traced(index: Any) -> Any:
+    """The index with traced integers replaced by 0: the memory layout of the view does not depend on them."""
     parts = index if isinstance(index, tuple) else (index,)
     return tuple(0 if isinstance(part, jax.Array) else part for part in parts)
 
 
 def _spread(mask: Any, ndim: int) -> Any:
+    """The mask with axes of length 1 added at the end, so that it broadcasts against an array of `ndim` axes."""
     return jnp.reshape(mask, mask.shape + (1,) * (ndim - mask.ndim))
 
 
 def holds_traced(tree: Any) -> bool:
-    """Whether a tree of tuples, lists and dicts holds a traced array."""
+    """Whether a tree of tuples, lists and dicts contains a traced array or entries selected by a mask."""
     if isinstance(tree, dict):
         return any(map(holds_traced, tree.values()))
     return any(map(holds_traced, tree)) if isinstance(tree, tuple | list) else isinstance(tree, TracedArray | Picked)
 
 
-# ------------------------------------------------------------------------------------------------ functions of NumPy
+# ------------------------------------------------------------------------------------------------ NumPy's functions
 
 
 def _copyto(target: TracedArray, values: Any, where: Any = True, **_: Any) -> None:
@@ -649,7 +693,7 @@ def _like(make: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
-# Functions that NumPy's protocol hands over and JAX does not have under the same name, or not in the same way.
+# Functions of NumPy's protocol for which JAX has no function of the same name with the same behavior.
 OWN: dict[str, Callable[..., Any]] = {
     "shape": lambda array: array.shape,
     "ndim": lambda array: array.ndim,

@@ -1,11 +1,11 @@
 """A traced program as a list of steps, which are evaluated one after the other in NumPy.
 
 Nothing is compiled. Each step is one operation of the trace. It is evaluated by the function in its row of the table
-(`primitives`), or by JAX if the table has none. A `Rule` is called for each step, and may do more, such as perturbing
-the result by its rounding error.
+(`primitives`), or by JAX if the table has no function for it. A `Rule` is called for each step, and can change the
+evaluation, for example perturb the result by its rounding error.
 
-The dtypes of results are those of the plan, which may be wider than those of the trace: a float32 function is evaluated
-in float64. See `Widening`.
+A plan has its own dtypes, which may be wider than those of the trace: a float32 function is evaluated in float64. See
+`Widening`.
 """
 
 import functools
@@ -25,29 +25,31 @@ from compare.judge.program.primitives.row import UNKNOWN, Kind, Primitive
 Array = Any
 Rule = Callable[["Step", list[Array]], list[Array]]  # (step, inputs) -> outputs
 
-# Operations that only call a program: the steps of the program replace the call.
+# Operations that only call a program. The steps of the program replace the call.
 CALLS = {"jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "core_call", "call", "custom_lin"}
 # Operations that are evaluated even if their results are not used.
 MARKERS = {"arrives", "marked"}
-# Operations that return a new array and no view of an input, as those with a ufunc do.
+# Operations without a ufunc that return a new array and never a view of an input.
 REDUCING = {"dot_general", "reduce_sum"}
-LARGE = 2**15  # entries from which on memory is reused; smaller blocks are cheap to allocate
+LARGE = 2**15  # the number of entries from which on an array's memory is reused; smaller arrays are cheap to allocate
 
 
 @dataclass(frozen=True)
 class Widening:
     """The dtypes in which a traced program is evaluated.
 
-    References are computed in float64. The function cannot be called with float64 arrays for that, because it may then
-    compute something else: `jax.random` draws other numbers, a loop whose state starts as float32 is rejected, a cast
-    to float32 rounds. So it is traced in the caller's dtypes, and every floating dtype whose machine epsilon is at most
-    `coarsest` is evaluated as float64. Integers, keys and random bits keep their dtypes, and so do dtypes
-    that are narrower on purpose, such as bfloat16 in a float32 loss. With `coarsest` 0, all dtypes are kept.
+    References are computed in float64. It would not be correct to call the function with float64 arrays, because it may
+    then compute something else: `jax.random` draws other numbers, a loop whose state starts as float32 is rejected, a
+    cast to float32 rounds. Instead, the function is traced in the caller's dtypes, and every floating dtype whose
+    machine epsilon is at most `coarsest` is evaluated as float64. Integers, keys and random bits keep their dtypes, and
+    so do dtypes that are narrower on purpose, such as bfloat16 in a float32 loss. With `coarsest` 0, all dtypes are
+    kept.
     """
 
     coarsest: float = 0.0
 
     def dtype(self, dtype: Any) -> np.dtype:
+        """The dtype in which values of a traced dtype are evaluated."""
         return _wider(self.coarsest, dtype)
 
 
@@ -59,7 +61,7 @@ def _wider(coarsest: float, dtype: Any) -> np.dtype:
 
 
 class Step:
-    """One operation: its row of the table, and the places of its inputs and results in the list of values."""
+    """One operation: its row of the table, and the places of its inputs and results, which index the plan's values."""
 
     __slots__ = (
         "decided",
@@ -90,15 +92,20 @@ class Step:
         self.dtypes = [widening.dtype(variable.aval.dtype) for variable in equation.outvars]
         self.narrow = any(is_narrow(widening.dtype(atom.aval.dtype)) for atom in (*equation.invars, *equation.outvars))
         self.keys = not all(_is_plain(atom.aval.dtype) for atom in (*equation.invars, *equation.outvars))
-        self.last: list[int] = []
+        self.last: list[int] = []  # the places that no later step uses
         self.fixed = False  # whether all inputs are constant
-        self.decided = False  # whether all inputs depend on discrete decisions only
-        self.raw: list[tuple[int, np.dtype]] = []  # which inputs are inputs of the plan, and their dtypes
-        self.programs: dict[str, Plan] = {}
-        self.spare: int | None = None  # which input is large and not needed after this step
+        self.decided = False  # whether all inputs are constant or results of discrete decisions
+        self.raw: list[tuple[int, np.dtype]] = []  # the number and dtype of each input that is an input of the plan
+        self.programs: dict[str, Plan] = {}  # the plans of programs inside, by name
+        self.spare: int | None = None  # the number of an input whose memory the result may overwrite
 
     def inner(self, name: str, closed: Any = None) -> "Plan":
-        """The plan of the program in the parameter `name`."""
+        """The plan of a program inside the operation, which is built at its first use.
+
+        Args:
+            name: the parameter that contains the program, or any other name if `closed` is given.
+            closed: the program; that of the parameter by default.
+        """
         if name not in self.programs:
             self.programs[name] = Plan(_closed(self.params[name] if closed is None else closed), self.widening)
         return self.programs[name]
@@ -107,10 +114,10 @@ class Step:
         """Evaluate the operation.
 
         Args:
-            inputs: its inputs.
+            inputs: the values of its inputs.
             rule: the rule for the steps of programs inside.
-            overwrite: whether the result may overwrite an input that no later step needs. False for a rule that keeps
-                values.
+            overwrite: whether the result may overwrite an input that no later step needs. It must be False for a rule
+                that keeps values.
 
         Returns:
             The results, in the dtypes of the plan.
@@ -124,11 +131,11 @@ class Step:
             ]
         if self.row.evaluate is None or self.keys:
             return self.by_jax(inputs)
-        if self.narrow:  # evaluated in float32 and rounded at the end, as XLA does on a CPU
+        if self.narrow:  # 16-bit operations are evaluated in float32 and then rounded, as XLA does on a CPU
             inputs = [value.astype(np.float32) if is_narrow(value.dtype) else value for value in inputs]
         try:
             result = self.row.evaluate(*inputs, **self.params)
-        except NotImplementedError:  # the rule does not support an option
+        except NotImplementedError:  # the function does not support an option of the operation
             return self.by_jax(inputs)
         if not self.multiple:
             dtype = self.dtypes[0]
@@ -153,7 +160,7 @@ class Plan:
 
     def __init__(self, closed: Any, widening: Widening = Widening()) -> None:
         self.widening = widening
-        self.values: list[Array] = []  # constants and literals at their places, None elsewhere
+        self.values: list[Array] = []  # the value of each constant and literal at its place, and None elsewhere
         self.steps: list[Step] = []
         self.in_dtypes = [widening.dtype(aval.dtype) for aval in closed.in_avals]
         places: dict[Any, int] = {}
@@ -178,7 +185,7 @@ class Plan:
         return settled(value, self.widening.dtype(dtype))
 
     def _enter(self, jaxpr: Any, constants: Sequence[Any], places: dict[Any, int]) -> list[int]:
-        """Add the steps of a program whose inputs have places. Returns the places of its results."""
+        """Add the steps of a program whose inputs already have places. Returns the places of its results."""
         for variable, value in zip(jaxpr.constvars, constants, strict=True):
             self._place(places, variable, self._constant(value))
 
@@ -202,7 +209,7 @@ class Plan:
         return [place(atom) for atom in jaxpr.outvars]
 
     def _note_what_is_decided(self) -> None:
-        """Mark the steps whose inputs are constant, and those whose inputs depend on discrete decisions only."""
+        """Record which steps have only constant inputs, and which depend only on constants and discrete decisions."""
         decided: set[int] = set()
         constant = {place for place, value in enumerate(self.values) if value is not None}
         for step in self.steps:
@@ -224,10 +231,11 @@ class Plan:
         self.steps = kept[::-1]
 
     def _multiply_in_the_order_of_the_result(self) -> None:
-        """Replace a product that is used only transposed by the product of the transposed factors in reverse order.
+        """Replace the transpose of a product by the product of the transposed factors in reverse order.
 
-        JAX derives such products for a layer's backward pass. The transpose would be a view in another memory layout,
-        and an elementwise operation on two layouts takes twenty times as long as on one.
+        JAX derives transposed products for a layer's backward pass. The transpose would be a view with another memory
+        layout, and an elementwise operation on arrays of different layouts takes twenty times as long as on arrays of
+        one layout. Products that are also used without the transpose are not replaced.
         """
         users: dict[int, int] = {}
         for place in [*self.outputs, *(place for step in self.steps for place in step.inputs)]:
@@ -244,9 +252,9 @@ class Plan:
     def _do_each_when_it_is_needed(self) -> None:
         """Order the steps so that few values are in memory at once, and record which values each step uses last.
 
-        JAX writes an optimizer's step as all first moments, then all second moments, then all updates, so that four
-        copies of a large model would be in memory. Here, steps that lead to one result only come as early as possible,
-        and all others directly before the first step that needs them.
+        JAX traces an optimizer's step as all first moments, then all second moments, then all updates, so that four
+        copies of a large model would be in memory. The new order evaluates the steps that lead to only one result as
+        early as possible, and each other step directly before the first step that needs it.
         """
         producer = {place: i for i, step in enumerate(self.steps) for place in step.outputs}
         needs = [sorted({producer[place] for place in step.inputs if place in producer}) for step in self.steps]
@@ -274,7 +282,8 @@ class Plan:
             backwards += reversed(members[of])
             for j in sorted({j for i in members[of] for j in needs[i] if unit[j] != of}):
                 waiting[j].discard(of)
-                if all(ends[other] for other in waiting[j]):  # these come first in reverse order, so directly after it
+                # `ready` is a stack: the other users of j are added before j, and so are evaluated directly after it.
+                if all(ends[other] for other in waiting[j]):
                     ready += [j, *waiting[j]]
         used = set(self.outputs)
         for i in backwards:
@@ -286,8 +295,8 @@ class Plan:
     def _find_spare_memory(self) -> None:
         """Record which steps may write their result into the memory of one of their inputs.
 
-        Such an input must be large; be the result of a step that returns a new array, and not an input or a constant of
-        the plan; be used here for the last time; and have been used before only by steps that keep no view of it.
+        The input must be large, and this step must be its last use. It must be the result of a step that returns a new
+        array, not an input or a constant of the plan. No earlier step may have returned a view of it.
         """
         makers = [step for step in self.steps if step.row.ufunc is not None or step.name in REDUCING]
         new = {step.outputs[0] for step in makers if step.dtypes[0] == np.float64 and not step.narrow}
@@ -310,16 +319,16 @@ class Plan:
     def __call__(self, inputs: Sequence[Array], rule: Rule, *, as_given: bool = False) -> list[Array]:
         """Evaluate the plan.
 
-        To save memory for large models, a value is dropped after its last use, and an input is widened anew for each
-        step that uses it.
+        To save memory for large models, a value is dropped after its last use, and an input is widened separately for
+        each step that uses it.
 
         Args:
-            inputs: arrays in any dtype.
-            rule: called for each step.
-            as_given: whether inputs keep their dtypes, in place of those of the plan.
+            inputs: arrays of any dtype.
+            rule: the rule that evaluates each step.
+            as_given: whether the inputs keep their dtypes and are not converted to those of the plan.
 
         Returns:
-            The results.
+            The values of the plan's results.
         """
         values = self.values.copy()
         for place, value in zip(self.inputs, inputs, strict=True):
@@ -342,15 +351,16 @@ class Plan:
         ]
 
     def entries(self) -> int:
-        """How many numbers its steps make, those in the programs inside not counted."""
+        """The number of entries of all results of its steps, without those of programs inside."""
         return sum(math.prod(getattr(v.aval, "shape", ())) for step in self.steps for v in step.equation.outvars)
 
     def largest_value(self) -> int:
-        """The number of entries of the largest value, those of programs inside included."""
+        """The number of entries of its largest value, including those of programs inside."""
         return _largest([step.equation for step in self.steps])
 
 
 def as_it_is(step: Step, inputs: list[Array]) -> list[Array]:
+    """The rule that evaluates each operation unchanged. It may overwrite an input that is not needed any more."""
     return step.run(inputs, as_it_is, overwrite=True)
 
 
@@ -361,7 +371,7 @@ def quietly(plan: Plan, inputs: Sequence[Array], rule: Rule) -> list[Array]:
 
 
 def called_program(equation: Any) -> tuple[Any, Sequence[Any]] | None:
-    """The program and its constants, if the operation only calls a program."""
+    """The called program and its constants if the operation only calls a program; None for all other operations."""
     if equation.primitive.name not in CALLS:
         return None
     inner = _closed(equation.params.get("jaxpr", equation.params.get("call_jaxpr")))
@@ -379,7 +389,7 @@ def inner_programs(equation: Any) -> list[Any]:
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
-    """The operations in their order. Calls are entered, and loops are not."""
+    """The operations of a program in order. Calls are entered, and loops are not."""
     for equation in jaxpr.eqns:
         called = called_program(equation)
         if called is None:
@@ -389,14 +399,14 @@ def equations(jaxpr: Any) -> Iterator[Any]:
 
 
 def unknown_operations(equations: Sequence[Any]) -> set[str]:
-    """The names of operations without a row in the table, those of programs inside included."""
+    """The names of the operations that the table has no row for, including those of programs inside."""
     names = {equation.primitive.name for equation in equations if equation.outvars}
     inner = [unknown_operations(inside.eqns) for equation in equations for inside in inner_programs(equation)]
     return (names - TABLE.keys() - CALLS).union(*inner)
 
 
 def _product_turned(product: Any, transpose: Any) -> Any:
-    """One equation for the transpose of a product, with transposed factors; None if that is not possible."""
+    """The equation of the product of the transposed factors, which equals the transpose; None if there is none."""
     if product.params.get("out_sharding") is not None:
         return None
     contracted, batched = product.params["dimension_numbers"]
@@ -409,9 +419,9 @@ def _product_turned(product: Any, transpose: Any) -> Any:
 
 
 def settled(value: Array, dtype: Any) -> Array:
-    """The value in a dtype. Imaginary parts are dropped, and conversions to integers saturate, as in JAX.
+    """The value converted to a dtype. As in JAX, imaginary parts are dropped, and conversions to integers saturate.
 
-    Random keys are returned unchanged.
+    If the dtype is that of random keys, the value is returned unchanged.
     """
     if not _is_plain(dtype):
         return value
@@ -426,7 +436,7 @@ def settled(value: Array, dtype: Any) -> Array:
         if is_narrow(value.dtype):
             value = value.astype(np.float32)
         inside = np.clip(np.nan_to_num(value), limits.min, limits.max)
-        high, low = value >= float(limits.max), value <= float(limits.min)  # 2**63 - 1 is no float64
+        high, low = value >= float(limits.max), value <= float(limits.min)  # float64 rounds 2**63 - 1 to 2**63
         whole = np.where(high | low, 0, inside).astype(dtype)
         return np.where(high, limits.max, np.where(low, limits.min, whole)).astype(dtype)
     return value.astype(dtype)
@@ -440,7 +450,7 @@ def is_narrow(dtype: Any) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _is_plain(dtype: Any) -> bool:
-    """Whether it is a dtype of NumPy, and not that of JAX's random keys."""
+    """Whether it is a dtype of NumPy and not the dtype of JAX's random keys."""
     return not jnp.issubdtype(dtype, jax.dtypes.extended)
 
 

@@ -1,7 +1,7 @@
 """A JAX function and its gradient, each traced once for the shapes and dtypes of the arguments.
 
-Whatever a check computes with the reference is an evaluation of these two traces by `plan`: unperturbed, with rounding
-errors, with other gradients at a tap, at other points, or with complex steps.
+Every value of the reference that a check needs is computed by evaluating one of these two traces (see `plan`):
+unperturbed, with rounding errors, with another gradient at a tap, at other points, or with complex steps.
 """
 
 import contextlib
@@ -39,20 +39,21 @@ from compare.judge.program.primitives.row import UNKNOWN, Kind
 from compare.judge.program.primitives.special_functions import INEXACT_FUNCTIONS
 from compare.pytrees import Pytree
 
-# How a name begins that says from which operation of a function JAX derived one of its gradient's.
+# The prefix of the entry in the name stack that says which operation of the function JAX derived an operation of the
+# gradient from. The operation's number follows.
 DERIVED = "operation "
 
 
 class Program:
-    """A function and its trace at arguments like `args`, evaluated in float64.
+    """A function and its trace for arguments like `args`, evaluated in float64.
 
     Args:
-        function: traceable by JAX.
-        args: trees of arrays and numbers, whose shapes and dtypes the trace has.
-        narrow_stays: whether values in narrower dtypes than the widest of the arguments' floating dtypes keep them. So
-            it is where all parameters have one dtype: if a loss of float64 parameters divides float32 data by 3, any
-            program rounds the result to float32. So it is in training steps as well: a bfloat16 momentum beside
-            float32 parameters stays bfloat16.
+        function: a function that JAX can trace.
+        args: trees of arrays and numbers, with the shapes and dtypes of the trace.
+        narrow_stays: whether values keep their dtype if it is narrower than the widest floating dtype of the arguments.
+            This is right if all parameters have one dtype: if a loss of float64 parameters divides float32 data by 3,
+            any program rounds the result to float32. It is right for training steps as well: a bfloat16 momentum beside
+            float32 parameters stays in bfloat16.
     """
 
     def __init__(self, function: Callable[..., Any], *args: Pytree, narrow_stays: bool = False) -> None:
@@ -71,7 +72,7 @@ class Program:
         self._others: dict[Any, Program] = {}
 
     def at(self, *args: Pytree) -> "Program":
-        """The program for arguments of these shapes, which differ at some perturbed points."""
+        """The program for arguments of other shapes, which some perturbed points have."""
         shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(args))
         if shapes == tuple(getattr(aval, "shape", ()) for aval in self.avals):
             return self
@@ -87,7 +88,7 @@ class Program:
         return Plan(self.closed, self.widening)
 
     def __call__(self, *args: Pytree, rule: Rule = as_it_is) -> Pytree:
-        """The function's value in float64, with each operation evaluated by `rule`."""
+        """The function's value in float64, with each step evaluated by `rule`."""
         values = quietly(self.at(*args).plan, jax.tree.leaves(args), rule)
         return jax.tree.unflatten(self.structure, values)
 
@@ -101,13 +102,13 @@ class Program:
 
     @functools.cached_property
     def inexact_functions(self) -> dict[str, float]:
-        """The functions of JAX's library in the trace that are inexact, with their relative errors."""
+        """The functions of JAX's library in the trace whose formulas are inexact, with their relative errors."""
         made = _made_by_jax(self.closed.jaxpr)
         return {name: error for name, error in INEXACT_FUNCTIONS.items() if name in made}
 
     @functools.cached_property
     def gradient_plan(self) -> Plan:
-        """The plan of the gradient with respect to the first argument, as JAX derives it, with markers."""
+        """The plan of JAX's gradient with respect to the first argument, with markers."""
         with jax.enable_x64(self.x64):
             return Plan(_differentiated(self.closed, self.count), self.widening)
 
@@ -118,9 +119,9 @@ class Program:
             return Plan(_differentiated(self.closed, self.count, plainly=True), self.widening)
 
     def plain_gradient(self, parameters: Pytree, *args: Pytree) -> Pytree | None:
-        """The gradient without custom rules and stop_gradient: that of the operations of the forward pass.
+        """The gradient of the forward pass, without custom rules and stop_gradient.
 
-        None if JAX cannot derive it, because a custom rule stands for a loop without a backward pass, or a callback.
+        None if JAX cannot derive it, because a custom rule replaces the derivative of a while loop or of a callback.
         """
         leaves, structure = jax.tree.flatten(parameters)
         try:
@@ -133,7 +134,7 @@ class Program:
     def gradient(
         self, parameters: Pytree, *args: Pytree, rule: Rule = as_it_is, taps: "Taps | None" = None
     ) -> tuple[Any, Pytree]:
-        """(loss, gradients) in float64, with each operation evaluated by `rule` and marked values by `taps`."""
+        """(loss, gradients) in float64, with each step evaluated by `rule` and the marked values handled by `taps`."""
         leaves, structure = jax.tree.flatten(parameters)
         plan = self.at(parameters, *args).gradient_plan
         inputs = [*leaves, np.float64(0), *jax.tree.leaves(args)]
@@ -142,12 +143,12 @@ class Program:
 
     @functools.cached_property
     def has_nonsmooth_points(self) -> bool:
-        """Whether it has operations with nonsmooth points, those in loops and branches included."""
+        """Whether it has operations with nonsmooth points, including those in loops and branches."""
         return any(_is_nonsmooth(equation) for equation in self.closed.jaxpr.eqns)
 
     @property
     def unknown(self) -> list[str]:
-        """The names of the operations that the table has no row for, those in loops and branches included."""
+        """The names of the operations that the table has no row for, including those in loops and branches."""
         return sorted(unknown_operations([step.equation for step in self.plan]))
 
 
@@ -160,7 +161,7 @@ def _is_nonsmooth(equation: Any) -> bool:
 
 
 def _made_by_jax(jaxpr: Any) -> set[str]:
-    """The names of the functions of JAX's library that a program calls."""
+    """The names of the functions of JAX's library that created a program's operations, from the source information."""
     made: set[str] = set()
     for equation in jaxpr.eqns:
         frames = equation.source_info.traceback.frames if equation.source_info.traceback else ()
@@ -176,6 +177,14 @@ _OF_JAX = os.path.dirname(jax.__file__)
 def traced(loss: Callable[..., Any], parameters: Pytree, *args: Pytree) -> Program:
     """The program of a loss.
 
+    Args:
+        loss: a function that JAX can trace.
+        parameters: its first argument, with respect to which it is differentiated.
+        *args: its other arguments.
+
+    Returns:
+        The program, in which dtypes narrower than that of the parameters are kept if all parameters have one dtype.
+
     Raises:
         TypeError: if the loss needs the values of its arguments, which a trace does not have.
     """
@@ -186,10 +195,17 @@ def traced(loss: Callable[..., Any], parameters: Pytree, *args: Pytree) -> Progr
 
 @contextlib.contextmanager
 def in_words(name: str) -> Iterator[None]:
-    """Replaces JAX's exceptions in the tracing of the function `name` by a TypeError that says what to do."""
+    """Replaces the exceptions that JAX raises when it traces a function by a TypeError that says what to do.
+
+    Args:
+        name: the function's name for the message.
+
+    Raises:
+        TypeError: if the function needs the value of a traced array, or has unusable arguments or results.
+    """
     try:
         yield
-    except Untraceable:  # which says it already
+    except Untraceable:  # its message is specific already
         raise
     except (TypeError, IndexError) as error:
         first_line = str(error).partition("\n")[0]
@@ -214,13 +230,13 @@ def in_words(name: str) -> Iterator[None]:
 
 @dataclass
 class Taps:
-    """What an evaluation of a gradient does at the marked values, and what it found there.
+    """Changes and records the upstream gradients at marked values (taps) during an evaluation of a gradient.
 
     Attributes:
-        upstream: gradients, by name, that replace those of the backward pass there.
-        weights: numbers, by name, by which the gradients of the backward pass are multiplied there.
-        values: the marked values, by name, after the evaluation.
-        gradients: the gradients of the backward pass there, before they were replaced or multiplied.
+        upstream: the gradients, by tap, that replace those of the backward pass.
+        weights: the numbers, by tap, by which the gradients of the backward pass are multiplied.
+        values: the marked values, by tap, as recorded.
+        gradients: the gradients of the backward pass, by tap, as recorded before they were replaced or multiplied.
     """
 
     upstream: dict[str, np.ndarray] = field(default_factory=dict)
@@ -229,10 +245,10 @@ class Taps:
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
 
     def around(self, rule: Rule) -> Rule:
-        """`rule`, with the actions at marked values."""
+        """A rule that handles the markers, and evaluates all other steps by `rule`."""
 
         def at_marks(step: Step, inputs: list[Any]) -> list[Any]:
-            if step.name in ("marked", "name"):  # "name" is the mark of a value that is not differentiated
+            if step.name in ("marked", "name"):  # JAX's own marker "name" remains on integers and in loops
                 self.values[step.params["name"]] = inputs[0]
                 return inputs[:1]
             if step.name == "arrives":
@@ -249,7 +265,7 @@ class Taps:
 def _differentiated(closed: Any, count: int, plainly: bool = False) -> Any:
     """The trace of `jax.value_and_grad` of a traced loss with markers, with respect to its first `count` inputs.
 
-    With `plainly`, custom rules are replaced by the functions that they belong to, and stop_gradient is removed.
+    With `plainly`, stop_gradient is removed, and functions with custom rules are differentiated without them.
     """
 
     def loss(leaves: list[Any], origin: Any, *rest: Any) -> Any:
@@ -273,9 +289,17 @@ def under_jax(
     arguments: Sequence[Any],
     rule: Callable[[Any, list[Any]], list[Any]],
 ) -> list[Any]:
-    """Evaluates a traced program in JAX, with each operation evaluated by `rule(equation, inputs)`.
+    """Evaluates a traced program in JAX, with each operation evaluated by a rule.
 
-    Calls are entered, and loops are not.
+    Args:
+        jaxpr: the program.
+        constants: the values of its constants.
+        arguments: the values of its arguments, which may be traced.
+        rule: (equation, inputs) -> outputs. It is also called for the operations in called programs, and once for a
+            whole loop.
+
+    Returns:
+        The program's results.
     """
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*map(_as_jax_has_it, constants), *arguments], strict=True))
 
@@ -293,7 +317,8 @@ def under_jax(
 def _as_jax_has_it(constant: Any) -> Any:
     """A constant of the trace as a JAX array, because a custom rule may index it by a traced value.
 
-    It may have 64 bits in the trace where JAX uses 32. Numbers are returned unchanged, because they are weakly typed.
+    A 64-bit constant is converted to 32 bits if JAX is set to 32 bits. Python numbers are returned unchanged, because
+    they are weakly typed.
     """
     dtype = getattr(constant, "dtype", None)
     if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended):
@@ -302,7 +327,7 @@ def _as_jax_has_it(constant: Any) -> Any:
 
 
 def bound(equation: Any, inputs: list[Any]) -> list[Any]:
-    """The operation, evaluated by JAX."""
+    """The results of the operation, evaluated by JAX."""
     results = equation.primitive.bind(*inputs, **equation.primitive.get_bind_params(equation.params))
     return list(results) if equation.primitive.multiple_results else [results]
 
@@ -311,11 +336,11 @@ class _Marking:
     """Evaluates a trace in JAX and inserts the markers of `primitives.markers`. Calls are entered.
 
     Args:
-        origin: the number with respect to which marked values are differentiated that depend on no parameter; None in
-            loops and branches, where a mark's name stands for many values.
-        plainly: whether custom rules are replaced by the functions that they belong to, and stop_gradient is removed.
-        numbers: the numbers of the operations. Whatever JAX derives from an operation has its source line, and its
-            number in the name stack.
+        origin: an additional input of the loss, from which marked values get a tangent if they depend on no parameter;
+            None in loops and branches, where values are not marked, because one name would mark many values.
+        plainly: whether stop_gradient is removed, and functions with custom rules are differentiated without them.
+        numbers: the counter that numbers the operations. The operations that JAX derives from an operation have its
+            source line, and its number in the name stack.
     """
 
     def __init__(self, origin: Any, plainly: bool = False, numbers: Iterator[int] | None = None) -> None:
@@ -385,7 +410,7 @@ def _is_floating(atom: Any) -> bool:
 
 
 def widened(tree: Pytree) -> Pytree:
-    """Floating-point arrays in float64."""
+    """The tree with its floating-point arrays converted to float64, and all other leaves unchanged."""
 
     def wide(leaf: Any) -> Any:
         floating = isinstance(leaf, np.ndarray | jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating)

@@ -1,9 +1,9 @@
-"""The table of JAX's primitives: how each is evaluated, its rounding error, and the kind of function that it is.
+"""The table of JAX's primitives: how each is evaluated, its rounding error, and what kind of function it is.
 
-`TABLE` is used by the interpreter (`evaluate`, `control`), the error model (`rounds`, `ulps`, `moves`, `slope`),
-nonsmooth points and discrete decisions (`kind`), and complex steps (`continued`, `analytic`). Random bits are drawn by
-JAX and are exact. An operation without a row is UNKNOWN: JAX evaluates it in the dtypes of the trace, its inputs and
-results are perturbed by their rounding errors, complex steps cannot pass through it, and reports name it.
+The interpreter uses a row's `evaluate` and `control`, the error model `rounds`, `ulps`, `moves` and `slope`, the search
+for nonsmooth points and discrete decisions `kind`, and complex steps `continued` and `analytic`. An operation that is
+not in the table has the row UNKNOWN: JAX evaluates it in the dtypes of the trace, its inputs and results are perturbed
+by their rounding errors, complex steps cannot pass through it, and reports name it.
 """
 
 from dataclasses import replace
@@ -55,7 +55,7 @@ _EXCEPTIONS = {
     "erfc": Primitive(ulps=4.0, slope=lambda x: 2 / np.sqrt(np.pi) * np.exp(-x * x)),
 }
 
-# Operations that JAX evaluates and that are exact: random bits and keys, and the choice of a platform.
+# Operations that JAX evaluates exactly: random bits and keys, and the choice of a platform.
 _BY_JAX = Primitive(kind=Kind.DISCRETE, rounds=Rounds.EXACTLY)
 _DONE_BY_JAX = (
     "random_seed",

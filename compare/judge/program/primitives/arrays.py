@@ -23,7 +23,7 @@ def broadcast_in_dim(
 
 
 def reshape(x: Array, *, new_sizes: tuple[int, ...], dimensions: tuple[int, ...] | None = None, **_: Any) -> Array:
-    """`dimensions` is the order of the input's axes, if it is not the usual one."""
+    """If `dimensions` is not None, the input's axes are transposed into that order first."""
     return np.reshape(x if dimensions is None else np.transpose(x, dimensions), new_sizes)
 
 
@@ -102,12 +102,11 @@ def dot_general(a: Array, b: Array, *, dimension_numbers: Any, preferred_element
     """The axes of the result are the batch axes, the free axes of `a`, and the free axes of `b`."""
     a, b = np.asarray(a), np.asarray(b)
     (contracted_a, contracted_b), (batched_a, batched_b) = dimension_numbers
-    if (
-        a.dtype != b.dtype or a.dtype.kind in "biu"
-    ):  # truth values are added as numbers, because a product may count them
+    if a.dtype != b.dtype or a.dtype.kind in "biu":
         common = np.result_type(a.dtype, b.dtype)
+        # Booleans are added as integers, because such a product may count them.
         common = np.dtype(np.int64) if common.kind == "b" else common
-        if preferred_element_type is not None and common.kind in "iu":  # bytes are added in this dtype
+        if preferred_element_type is not None and common.kind in "iu":  # 8-bit integers are added in this dtype
             common = np.promote_types(common, preferred_element_type)
         a, b = a.astype(common), b.astype(common)
     if not batched_a and len(contracted_a) == 1 and a.ndim <= 2 and b.ndim <= 2:

@@ -1,6 +1,6 @@
-"""Operations with programs inside: loops, branches, custom derivatives, linear solves.
+"""Operations that contain programs: loops, branches, custom derivatives, linear solves.
 
-The interpreter evaluates them, so that a rule also applies to the operations in loops and branches.
+The interpreter evaluates these programs step by step, so that a rule also applies to the operations inside them.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Array = Any
 
 
 def fixed_and_carried(params: dict[str, Any]) -> tuple[int, int]:
-    """How many inputs of a `scan` are the same in every iteration, and how many are carried from one to the next."""
+    """The number of a `scan`'s inputs that are the same in every iteration, and the number that are carried over."""
     if "ft_in" in params:  # from JAX 0.11 on
         fixed, carried, _ = map(len, params["ft_in"].unpack())
         return fixed, carried
@@ -53,7 +53,7 @@ def while_loop(step: Any, inputs: list[Array], rule: Any) -> list[Array]:
 
 
 def _where(going: Array, new: Array, old: Array) -> Array:
-    """The new value. In a batch of loops, along the first axes, only those that continue get it."""
+    """The loop's values after an iteration. In a batch of loops, those that have ended keep their old values."""
     if going.ndim == 0:
         return new
     spread = going.reshape(going.shape + (1,) * (new.ndim - going.ndim))
@@ -67,7 +67,7 @@ def cond(step: Any, inputs: list[Array], rule: Any) -> list[Array]:
 
 
 def custom_linear_solve(step: Any, inputs: list[Array], rule: Any) -> list[Array]:
-    """Evaluates the solver; the other programs, the product and its transpose, are needed for derivatives only."""
+    """Evaluates the solver. The other programs, the product and its transpose, are needed only for derivatives."""
     lengths, programs = step.params["const_lengths"], step.params["jaxprs"]
     counts = [lengths.matvec, lengths.vecmat, lengths.solve, lengths.transpose_solve]
     start = counts[0] + counts[1]
@@ -76,7 +76,7 @@ def custom_linear_solve(step: Any, inputs: list[Array], rule: Any) -> list[Array
 
 
 def custom_derivative(step: Any, inputs: list[Array], rule: Any) -> list[Array]:
-    """Evaluates the function itself, because its derivative has been taken already or is not needed."""
+    """Evaluates the function without its derivative rule, which JAX has applied when it traced the gradient."""
     return step.inner("call_jaxpr")(inputs, rule)
 
 

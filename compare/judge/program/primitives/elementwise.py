@@ -1,4 +1,4 @@
-"""Operations that are done entry by entry: arithmetic, elementary functions, comparisons, bits, conversions."""
+"""Elementwise operations: arithmetic, elementary functions, comparisons, bits, conversions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ Array = Any
 
 
 def first(x: Array, *_: Array, **__: Any) -> Array:
-    """Returns its input: the interpreter converts it, because it knows the dtype of every result."""
+    """Returns its first input. For a conversion, the interpreter casts the result to the dtype that it has recorded."""
     return x
 
 
@@ -29,7 +29,7 @@ def mul(x: Array, y: Array, **_: Any) -> Array:
 
 
 def div(x: Array, y: Array, **_: Any) -> Array:
-    """Integers are divided toward zero; by 0, all bits of the quotient are 1."""
+    """Integers are divided toward zero. If the divisor is 0, all bits of the quotient are 1."""
     if np.asarray(x).dtype.kind in "iu":
         safe = np.where(y == 0, 1, y).astype(x.dtype)
         toward_zero = x // safe + ((x % safe != 0) & ((x < 0) != (safe < 0)))
@@ -67,7 +67,7 @@ def sign(x: Array, **_: Any) -> Array:
 
 
 def round_(x: Array, *, rounding_method: Any = 1, **_: Any) -> Array:
-    """Half to even, or away from zero."""
+    """Halves are rounded to even if `rounding_method` is 1, and otherwise away from zero."""
     if int(rounding_method) == 1:
         return np.round(x)
     whole = np.trunc(x)
@@ -115,7 +115,7 @@ def shift_right_logical(x: Array, y: Array, **_: Any) -> Array:
 
 
 def shift_right_arithmetic(x: Array, y: Array, **_: Any) -> Array:
-    """The highest bit is a sign, in unsigned integers too."""
+    """The highest bit is treated as a sign, even for unsigned integers."""
     signed = np.dtype(f"i{np.asarray(x).dtype.itemsize}")
     by = np.where((y >= 0) & (y < _bits(x)), y, _bits(x) - 1).astype(signed)
     return (np.asarray(x).astype(signed) >> by).astype(np.asarray(x).dtype)
@@ -128,13 +128,13 @@ def population_count(x: Array, **_: Any) -> Array:
 
 def count_leading_zeros(x: Array, **_: Any) -> Array:
     unsigned = np.asarray(x).astype(np.dtype(f"u{np.asarray(x).dtype.itemsize}"))
-    for shift in (2**i for i in range(6) if 2**i < _bits(x)):  # every bit below the highest one is set
+    for shift in (2**i for i in range(6) if 2**i < _bits(x)):  # sets every bit below the highest one
         unsigned = unsigned | (unsigned >> np.asarray(shift, unsigned.dtype))
     return _bits(x) - np.bitwise_count(unsigned)
 
 
 def reduce_precision(x: Array, *, exponent_bits: int, mantissa_bits: int, **_: Any) -> Array:
-    """Rounds to fewer bits, half to even. Larger exponents give infinity, smaller ones 0: there are no subnormals."""
+    """Rounds to fewer bits, with halves to even. Too large numbers become infinity, and subnormal numbers become 0."""
     mantissa, exponent = np.frexp(x)
     digits = mantissa_bits + 1
     rounded = np.ldexp(np.round(np.ldexp(mantissa, digits)), exponent - digits)
@@ -147,13 +147,15 @@ def reduce_precision(x: Array, *, exponent_bits: int, mantissa_bits: int, **_: A
 
 
 def _in_total_order(x: Array) -> Array:
-    """Integers in the order -NaN, -inf, ..., -0, 0, ..., inf, NaN of the numbers."""
-    x = np.asarray(x, order="C")  # not ascontiguousarray, which makes a scalar an array of one axis
+    """Integers that are ordered as the total order of the numbers: -NaN, -inf, ..., -0, 0, ..., inf, NaN."""
+    x = np.asarray(x, order="C")  # np.ascontiguousarray would add an axis to a 0-d array
     bits = x.view(f"i{x.dtype.itemsize}")
     return np.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
 
 
 def in_total_order(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule that compares floating-point numbers in the total order."""
+
     def rule(x: Array, y: Array, **_: Any) -> Array:
         return function(_in_total_order(x), _in_total_order(y)) if x.dtype.kind not in "iub" else function(x, y)
 
@@ -161,7 +163,7 @@ def in_total_order(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def of(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A NumPy function as a rule, which ignores the parameters for JAX's compiler."""
+    """A rule that calls a NumPy function and ignores the equation's parameters, which only concern JAX's compiler."""
 
     def rule(*inputs: Array, **_: Any) -> Array:
         return function(*inputs)
@@ -174,7 +176,8 @@ def conj(x: Array, **_: Any) -> Array:
     return np.conj(x)
 
 
-# ---------------------------------------------------------------------- complex numbers, for complex steps
+# ---------------------------------------------------------------------- continuations to complex numbers
+# For complex steps, the real parts decide between the branches of abs, max and min.
 
 
 def _abs_continued(z: Array, **_: Any) -> Array:
@@ -200,11 +203,11 @@ def _of_real_parts(function: Callable[..., Any]) -> Callable[..., Any]:
     return rule
 
 
-# ------------------------------------------------------------------------------------------- the rows
+# ------------------------------------------------------------------------------------------- rows of the table
 
 
 def _elementary(function: Callable[..., Any], slope: Callable[[Any], Any] | None = None, **more: Any) -> Primitive:
-    """A row. Elementary functions err by a few units in the last place, all others by half of one."""
+    """The row of an elementary function, whose error is a few ULPs. All other operations have half an ULP."""
     return Primitive(of(function), ulps=4.0, slope=slope, **{"analytic": True, "ufunc": function, **more})
 
 

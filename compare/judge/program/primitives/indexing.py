@@ -1,13 +1,13 @@
-"""Primitives that say where numbers stand: gather and scatter, slices, padding, joining, sorting and searching.
+"""Primitives that move or select entries: gather and scatter, slices, padding, concatenation, sorting and searching.
 
-Each rule computes in NumPy what JAX computes on a CPU for the primitive of the same name. It takes the values of the
-inputs, and the parameters of the equation as they stand in the traced program. Results have the dtype of the inputs,
-also where that differs from the one that was traced. A result may be a view of an input, and may be read-only; inputs
-are never written to. Where updates fall on the same place, they are made in JAX's order, and the last one stays.
+Each rule computes in NumPy what JAX computes on a CPU for the primitive of the same name. Its arguments are the inputs
+and the parameters of the traced equation. A result has the dtype of the inputs, which may be wider than that of the
+trace. It may be a view of an input and read-only, but inputs are never modified. Several updates of one entry are
+applied in JAX's order, so that the last one remains.
 
-A gather and a scatter are one list of positions in the flattened operand, from which the one reads and to which the
-other writes. What of it depends on shapes and dimension numbers alone is worked out once (`_Positions`). The rules hold
-no state but such plans, which are bounded in number: their keys are shapes and parameters.
+A gather reads from a list of positions in the flattened operand, and a scatter writes to such a list. The part of the
+list that depends only on shapes and dimension numbers is computed once and cached (`_Positions`). The rules keep no
+other state. The number of cached plans is bounded, and their keys are shapes and parameters.
 """
 
 import math
@@ -21,20 +21,20 @@ from jax.lax import GatherScatterMode
 
 Array = np.ndarray
 Shape = tuple[int, ...]
-Sections = tuple[Any, ...]  # what stands between the brackets of a basic index
+Sections = tuple[Any, ...]  # a basic index: slices and an ellipsis
 
-PLANS = 512  # are kept of each kind
-MERGED = 4096  # elements at most are kept in one array of a plan
+PLANS = 512  # the number of cached plans for each of the functions below
+MERGED = 4096  # offsets of several dimensions are merged into one array of up to this number of elements
 
 
 def common_dtype(*arrays: Array) -> np.dtype[Any]:
-    """The dtype of a result that is put together from several arrays."""
+    """The dtype of a result that combines entries of several arrays."""
     first = arrays[0].dtype
     return first if all(array.dtype == first for array in arrays) else np.result_type(*(a.dtype for a in arrays))
 
 
 def accumulator_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype in which numbers of a dtype are summed: 16-bit floating point is summed in float32, as kernels do."""
+    """The dtype in which numbers of a dtype are summed: float32 for 16-bit floating point, as in most kernels."""
     return np.dtype(np.float32) if dtype.itemsize == 2 and dtype.kind not in "iu" else dtype
 
 
@@ -42,19 +42,31 @@ def accumulator_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 class _Positions(NamedTuple):
-    """Where the elements of a gather or scatter stand in an operand that is cut into rows.
+    """The positions in the operand that a gather reads or a scatter writes.
 
-    Trailing dimensions that are taken whole form a row. The other dimensions of the result (of a gather) or of the
-    updates (of a scatter) are the head: a row number belongs to each element of it, `starts · strides + offsets`.
+    The operand is divided into rows: trailing dimensions over which every window extends completely form a row. The
+    other dimensions of a gather's result, or of a scatter's updates, are called the head. Each element of the head
+    refers to one row, with the number `starts · strides + offsets`.
+
+    Attributes:
+        last_start: (k,) for each component of an index, the largest start of a window that lies inside the operand.
+        strides: (k,) for each component of an index, the number of rows between neighbors.
+        starts_shape: the shape that broadcasts the starts against the head: the indices' batch dimensions, and 1 for
+            each dimension of the window.
+        offsets: the row numbers relative to the start of the window and of the batch, in a shape that broadcasts
+            against the starts.
+        head: the shape of the head.
+        row: the number of elements in a row.
+        shape: the shape of the result or of the updates.
     """
 
-    last_start: Array  # (k,) the largest start of a window that is inside of the operand, for each number of an index
-    strides: Array  # (k,) how many rows lie between neighbors
-    starts_shape: Shape  # the indices' batch dimensions as they stand in the head; 1 where a window dimension stands
-    offsets: tuple[Array, ...]  # row numbers inside of a window and of a batch, to broadcast against the starts
+    last_start: Array
+    strides: Array
+    starts_shape: Shape
+    offsets: tuple[Array, ...]
     head: Shape
-    row: int  # the number of elements of a row
-    shape: Shape  # of the result or the updates
+    row: int
+    shape: Shape
 
 
 def _positions(
@@ -67,11 +79,22 @@ def _positions(
     operand_batch: Shape,
     indices_batch: Shape,
 ) -> _Positions:
-    """The plan of a gather: `window_dims` of its result stand for the operand's dimensions that are not `dropped`."""
+    """The plan of a gather. A scatter has the plan of the gather whose result has the shape of the updates.
+
+    Args:
+        operand: the operand's shape.
+        indices: the indices' shape; the last dimension holds the components of one index.
+        window: the shape of the window that each index selects, in the operand's dimensions.
+        window_dims: the result's dimensions that belong to the window.
+        dropped: the operand's dimensions that the result does not have.
+        index_map: the operand's dimension for each component of an index.
+        operand_batch: the operand's batch dimensions.
+        indices_batch: the indices' dimensions with the same batches.
+    """
     rank = len(window_dims) + len(indices) - 1
     kept = [d for d in range(len(operand)) if d not in dropped and d not in operand_batch]
-    position = dict(zip(kept, window_dims, strict=True))  # of an operand's dimension in the result
-    batch = [d for d in range(rank) if d not in window_dims]  # of the indices' dimensions in the result
+    position = dict(zip(kept, window_dims, strict=True))  # the operand's dimension -> the result's
+    batch = [d for d in range(rank) if d not in window_dims]  # the result's dimensions that the indices have
 
     shape = [0] * rank
     for place, size in zip(batch, indices, strict=False):
@@ -79,7 +102,7 @@ def _positions(
     for d, place in position.items():
         shape[place] = window[d]
 
-    trailing = 0  # dimensions that are taken whole and stand at the end of both, in the same order
+    trailing = 0  # the number of last dimensions that operand and result share and that the window covers completely
     while trailing < len(kept):
         d = len(operand) - 1 - trailing
         if d in index_map or position.get(d) != rank - 1 - trailing or window[d] != operand[d]:
@@ -139,8 +162,8 @@ def _scatter_positions(operand: Shape, indices: Shape, updates: Shape, numbers: 
 
 
 def _outside(indices: Array, positions: _Positions) -> Array | None:
-    """Which numbers of the indices begin a window that is not inside of the operand, or None if all are inside."""
-    outside = indices.view(np.uintp) > positions.last_start  # a negative number is a large unsigned one
+    """Whether each component of the indices starts a window outside the operand; None if all windows are inside."""
+    outside = indices.view(np.uintp) > positions.last_start  # a negative integer is a large unsigned integer
     return outside if np.count_nonzero(outside) else None
 
 
@@ -166,7 +189,7 @@ def gather(
     fill_value: Any,
     **_: Any,
 ) -> Array:
-    """Windows of the operand. Those not inside of it are moved inside, or filled (`FILL_OR_DROP`)."""
+    """Windows of the operand. Windows that start outside it are moved inside, or filled if `mode` is FILL_OR_DROP."""
     operand = np.asarray(operand)
     positions = _gather_positions(operand.shape, indices.shape, dimension_numbers, slice_sizes)
     if 0 in positions.shape:
@@ -189,7 +212,7 @@ def _scattered(
     dimension_numbers: Any,
     mode: GatherScatterMode,
 ) -> Array:
-    """A copy of the operand, into which `write(copy, positions, updates)` has put the updates: all three are flat."""
+    """A copy of the operand with the updates applied by `write(copy, positions, updates)`, whose arrays are flat."""
     dtype = common_dtype(operand, updates)
     if updates.size == 0:
         return operand.astype(dtype, copy=False)
@@ -205,7 +228,7 @@ def _scattered(
     if outside is not None and mode is not GatherScatterMode.CLIP:
         inside = np.broadcast_to(np.logical_not(outside.any(-1)).reshape(positions.starts_shape), positions.head)
         rows, updates = rows[inside], updates[inside.reshape(-1)]
-    if positions.row != 1:  # NumPy is quickest with a flat list of positions, also where whole rows are written
+    if positions.row != 1:  # NumPy is fastest with a flat list of positions, even if whole rows are written
         rows = rows.reshape(-1, 1) * positions.row + np.arange(positions.row)
 
     result = np.array(operand, working, order="C")
@@ -223,48 +246,48 @@ def scatter(
     update_jaxpr: Any = None,
     **_: Any,
 ) -> Array:
-    """The updates in place of what stood there; the last one stays.
+    """Each update replaces an entry; if several replace the same one, the last remains.
 
     Raises:
-        NotImplementedError: the program applies a function to what stands there (`x.at[i].apply`).
+        NotImplementedError: if the program applies a function to the entries (`x.at[i].apply`).
     """
     if update_jaxpr is not None:
-        raise NotImplementedError("scatter is evaluated where it replaces values, not where it applies a function.")
+        raise NotImplementedError("scatter is evaluated only if it replaces values, not if it applies a function.")
     return _scattered(np.ndarray.__setitem__, operand, indices, updates, dimension_numbers, mode)
 
 
 def scatter_add(
     operand: Array, indices: Array, updates: Array, *, dimension_numbers: Any, mode: GatherScatterMode, **_: Any
 ) -> Array:
-    """The sum of what stands there and all updates for that place."""
+    """Each entry plus the sum of its updates."""
     return _scattered(np.add.at, operand, indices, updates, dimension_numbers, mode)
 
 
 def scatter_sub(
     operand: Array, indices: Array, updates: Array, *, dimension_numbers: Any, mode: GatherScatterMode, **_: Any
 ) -> Array:
-    """What stands there, less all updates for that place."""
+    """Each entry minus the sum of its updates."""
     return _scattered(np.subtract.at, operand, indices, updates, dimension_numbers, mode)
 
 
 def scatter_mul(
     operand: Array, indices: Array, updates: Array, *, dimension_numbers: Any, mode: GatherScatterMode, **_: Any
 ) -> Array:
-    """The product of what stands there and all updates for that place."""
+    """The product of each entry and its updates."""
     return _scattered(np.multiply.at, operand, indices, updates, dimension_numbers, mode)
 
 
 def scatter_min(
     operand: Array, indices: Array, updates: Array, *, dimension_numbers: Any, mode: GatherScatterMode, **_: Any
 ) -> Array:
-    """The minimum of what stands there and all updates for that place; NaN if one of them is."""
+    """The minimum of each entry and its updates; NaN if one of them is NaN."""
     return _scattered(np.minimum.at, operand, indices, updates, dimension_numbers, mode)
 
 
 def scatter_max(
     operand: Array, indices: Array, updates: Array, *, dimension_numbers: Any, mode: GatherScatterMode, **_: Any
 ) -> Array:
-    """The maximum of what stands there and all updates for that place; NaN if one of them is."""
+    """The maximum of each entry and its updates; NaN if one of them is NaN."""
     return _scattered(np.maximum.at, operand, indices, updates, dimension_numbers, mode)
 
 
@@ -273,7 +296,7 @@ def scatter_max(
 
 @lru_cache(PLANS)
 def _sections(start: Shape, limit: Shape, strides: Shape | None) -> Sections:
-    return (*map(section, start, limit, strides or (1,) * len(start)), ...)  # the dots keep a 0-d array an array
+    return (*map(section, start, limit, strides or (1,) * len(start)), ...)  # `...` keeps a 0-d array an array
 
 
 def slice(operand: Array, *, start_indices: Shape, limit_indices: Shape, strides: Shape | None, **_: Any) -> Array:
@@ -281,7 +304,7 @@ def slice(operand: Array, *, start_indices: Shape, limit_indices: Shape, strides
 
 
 def _dynamic_sections(shape: Shape, starts: tuple[Array, ...], sizes: Shape) -> Sections:
-    """A window that would end outside is moved inside, as JAX does."""
+    """The index of a window. A window that would extend beyond the array is moved inside, as in JAX."""
     inside = [min(max(int(i), 0), n - size) for i, n, size in zip(starts, shape, sizes, strict=True)]
     return (*(section(i, i + size) for i, size in zip(inside, sizes, strict=True)), ...)
 
@@ -325,13 +348,16 @@ def concatenate(*operands: Array, dimension: int, **_: Any) -> Array:
 
 @lru_cache(PLANS)
 def padding_sections(shape: Shape, config: tuple[tuple[int, int, int], ...]) -> tuple[Shape, Sections, Sections]:
-    """The padded shape; where the operand's elements stand in it; and which of them (negative padding removes some)."""
+    """The shape after padding, the index of the operand's elements in it, and the index of the elements that are kept.
+
+    Negative padding removes elements.
+    """
     sizes, targets, sources = [], [], []
     for n, (low, high, interior) in zip(shape, config, strict=True):
         step = interior + 1
         size = max(0, low + high + n + interior * max(n - 1, 0))
-        first = max(0, -(low // step))  # the first element that stands at 0 or behind
-        last = min(n, (size - 1 - low) // step + 1)  # and the one after the last that stands before the end
+        first = max(0, -(low // step))  # the first element whose position is not negative
+        last = min(n, (size - 1 - low) // step + 1)  # one more than the last element whose position is below size
         start = low + first * step
         count = max(0, last - first)
         sizes.append(size)
@@ -341,7 +367,10 @@ def padding_sections(shape: Shape, config: tuple[tuple[int, int, int], ...]) -> 
 
 
 def pad(operand: Array, padding_value: Array, *, padding_config: tuple[tuple[int, int, int], ...], **_: Any) -> Array:
-    """Padded before, behind and between the elements of each dimension; negative padding removes elements."""
+    """The operand with padding before, after and between the elements of each dimension.
+
+    Negative padding removes elements.
+    """
     shape, target, source = padding_sections(operand.shape, tuple(padding_config))
     if all(low <= 0 and high <= 0 and not interior for low, high, interior in padding_config):
         return operand[source]
@@ -355,15 +384,18 @@ def pad(operand: Array, padding_value: Array, *, padding_config: tuple[tuple[int
 
 
 def _sort_keys(operand: Array) -> list[Array]:
-    """Arrays that NumPy sorts as JAX sorts the operand: NaN last, also in the parts of complex numbers."""
+    """Arrays that NumPy sorts in the order in which JAX sorts the operand, with NaN last.
+
+    Complex numbers are sorted by their real parts and then by their imaginary parts.
+    """
     if operand.dtype.kind == "c":
         return [np.real(operand), np.imag(operand)]
-    return [operand.astype(accumulator_dtype(operand.dtype), copy=False)]  # it misplaces NaN in bfloat16
+    return [operand.astype(accumulator_dtype(operand.dtype), copy=False)]  # NumPy sorts NaN wrongly in bfloat16
 
 
 @lru_cache(PLANS)
 def _open_grid(shape: Shape, axis: int) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """Indices for all dimensions before and behind the axis."""
+    """Indices for all dimensions before the axis, and for all dimensions after it."""
     grid = np.ogrid[tuple(section(n) for n in shape)]
     return tuple(grid[:axis]), tuple(grid[axis + 1 :])
 
@@ -376,7 +408,7 @@ def _along(operand: Array, order: Array, axis: int) -> Array:
 
 
 def sort(*operands: Array, dimension: int, num_keys: int, **_: Any) -> list[Array]:
-    """All operands in the order of the first `num_keys`. Equal keys keep their order, also where that is not asked."""
+    """All operands, sorted by the first `num_keys` of them. The sort is always stable, also if `is_stable` is False."""
     keys = [key for operand in operands[:num_keys] for key in _sort_keys(operand)]
     if len(operands) == 1 and keys[0] is operands[0]:
         return [np.sort(operands[0], axis=dimension, kind="stable")]
@@ -386,15 +418,15 @@ def sort(*operands: Array, dimension: int, num_keys: int, **_: Any) -> list[Arra
 
 
 def top_k(operand: Array, *, k: int, axis: int, **_: Any) -> list[Array]:
-    """The k largest and their indices. Floating-point numbers are in total order: -NaN, -inf, ..., -0, 0, ..., NaN."""
+    """The k largest entries and their indices, in the total order -NaN, -inf, ..., -0, 0, ..., inf, NaN."""
     if operand.dtype.kind in "iub":
-        order = (~operand).argsort(axis=axis, kind="stable")  # the complement is in the opposite order
+        order = (~operand).argsort(axis=axis, kind="stable")  # the bitwise complement reverses the order
     else:
         values = operand.astype(accumulator_dtype(operand.dtype), copy=False)
         missing = values != values
         if np.count_nonzero(missing | (values == 0)):
             negative = np.signbit(values)
-            missing = missing * np.where(negative, 1, -1)  # 1 for what is smaller than all numbers
+            missing = missing * np.where(negative, 1, -1)  # 1 for -NaN, which is below all numbers, and -1 for NaN
             order = np.lexsort((negative, -values, missing), axis=axis)
         else:
             order = (-values).argsort(axis=axis, kind="stable")
@@ -403,13 +435,13 @@ def top_k(operand: Array, *, k: int, axis: int, **_: Any) -> list[Array]:
 
 
 def argmax(operand: Array, *, axes: Shape, index_dtype: Any, **_: Any) -> Array:
-    """The first maximum; the first NaN, if there is one."""
+    """The index of the first maximum; that of the first NaN, if there is one."""
     values = operand.astype(accumulator_dtype(operand.dtype), copy=False)
     return np.asarray(values.argmax(axis=axes[0]), index_dtype)
 
 
 def argmin(operand: Array, *, axes: Shape, index_dtype: Any, **_: Any) -> Array:
-    """The first minimum; the first NaN, if there is one."""
+    """The index of the first minimum; that of the first NaN, if there is one."""
     values = operand.astype(accumulator_dtype(operand.dtype), copy=False)
     return np.asarray(values.argmin(axis=axes[0]), index_dtype)
 

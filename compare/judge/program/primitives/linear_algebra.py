@@ -1,12 +1,14 @@
 """Factorizations, triangular solves and Fourier transforms, evaluated as JAX evaluates them on the CPU.
 
-JAX calls LAPACK and BLAS out of SciPy's wheel, so the same routine of the same library gives the same signs, pivots and
-normalizations here. A routine that fails (a matrix that is not positive definite, an iteration that does not converge)
-gives NaN for that matrix, as it does in JAX, and no exception. Inputs are never written to.
+JAX calls LAPACK and BLAS from SciPy's wheel. The rules here call the same routines of the same library, so that signs,
+pivots and normalizations are the same. If a routine fails (a matrix that is not positive definite, an iteration that
+does not converge), the results for that matrix are NaN, as in JAX, and no exception is raised. Inputs are never
+modified.
 
-The rules are written for one matrix; `_batched` applies them along the leading dimensions. The meaning of each
-primitive is that of `jax/_src/lax/linalg.py` and `jax/_src/lax/fft.py` (JAX 0.10.2). What no routine of SciPy's does
-raises NotImplementedError: `geqp3` with columns that stay in front, and `tridiagonal_solve` with `perturb_singular`.
+Most rules are written for one matrix, and `_batched` applies them along the leading dimensions. The primitives are
+defined in `jax/_src/lax/linalg.py` and `jax/_src/lax/fft.py` (JAX 0.10.2). Two options raise NotImplementedError,
+because SciPy has no routine for them: `geqp3` with columns that are moved to the front, and `tridiagonal_solve` with
+`perturb_singular`.
 """
 
 import functools
@@ -19,13 +21,18 @@ from scipy.linalg import blas, lapack
 Array = np.ndarray
 Rule = Callable[..., Any]
 
-_PRECISION = {"f": "s", "d": "d", "F": "c", "D": "z"}  # NumPy's letter of a dtype -> LAPACK's
+_PRECISION = {"f": "s", "d": "d", "F": "c", "D": "z"}  # NumPy's character of a dtype -> LAPACK's prefix
 _HERMITIAN = {"syevd": "heevd", "sytrd": "hetrd", "orgqr": "ungqr", "ormqr": "unmqr"}  # real name -> complex name
 
 
 @functools.cache
 def _routine(name: str, letter: str) -> Callable[..., Any]:
-    """LAPACK's or BLAS's routine for arrays whose dtype has this letter, by its name for real matrices."""
+    """The LAPACK or BLAS routine for one dtype.
+
+    Args:
+        name: the routine's name for real matrices, without the prefix for the dtype.
+        letter: NumPy's character of the dtype.
+    """
     if letter in "FD":
         name = _HERMITIAN.get(name, name)
     return getattr(blas if name == "trsm" else lapack, _PRECISION[letter] + name)
@@ -33,25 +40,25 @@ def _routine(name: str, letter: str) -> Callable[..., Any]:
 
 @functools.lru_cache(maxsize=256)
 def _queried_workspace(name: str, letter: str, *sizes: int) -> int:
-    """The length of work array with which the routine is quickest, by its own account.
+    """The optimal length of the work array, as the routine's workspace query returns it.
 
-    It is asked of the routine in double precision: single precision returns the length as a float32, which may round it
-    down.
+    The query is made in double precision, because the query in single precision returns the length as a float32, which
+    may be rounded down.
     """
     work, _ = _routine(f"{name}_lwork", "D" if letter in "FD" else "d")(*sizes)
     return int(work.real)
 
 
 def _workspace(size: int) -> int:
-    """A length of work array with which LAPACK's blocked routines use their full block, for those that we do not ask.
+    """A length of the work array that is sufficient for the full block size of LAPACK's blocked routines.
 
-    They want at most 64 rows of the matrix, and 65 * 64 numbers for a triangular factor.
+    They need at most 64 rows of the matrix and 65 * 64 numbers for a triangular factor. It saves a workspace query.
     """
     return 64 * (size + 66)
 
 
 def _batched(*ranks: int) -> Callable[[Rule], Rule]:
-    """Apply a rule for one matrix along the leading dimensions; `ranks` are the ranks of its inputs without them."""
+    """Apply a rule for one matrix along the leading dimensions. `ranks` are the ranks of one example of each input."""
 
     def decorate(rule: Rule) -> Rule:
         @functools.wraps(rule)
@@ -61,7 +68,7 @@ def _batched(*ranks: int) -> Callable[[Rule], Rule]:
                 return rule(*inputs, **params)
             entries = [x.reshape(-1, *x.shape[x.ndim - rank :]) for x, rank in zip(inputs, ranks, strict=True)]
             results = [rule(*entry, **params) for entry in zip(*entries, strict=True)]
-            if not results:  # an empty batch: the rule is asked for the shapes and dtypes that it would give
+            if not results:  # an empty batch: zeros are evaluated for the shapes and dtypes of the results
                 result = rule(*(np.zeros(x.shape[1:], x.dtype) for x in entries), **params)
                 several = isinstance(result, list)
                 empty = [np.empty((*batch, *part.shape), part.dtype) for part in (result if several else [result])]
@@ -76,7 +83,7 @@ def _batched(*ranks: int) -> Callable[[Rule], Rule]:
 
 
 def _or_nan(info: int, results: Sequence[Array]) -> list[Array]:
-    """The results of a routine, or NaN if it says that it failed."""
+    """The results of a routine; arrays of NaN if its status `info` says that it failed."""
     if info == 0:
         return list(results)
     return [np.full(x.shape, complex(np.nan, np.nan) if np.iscomplexobj(x) else np.nan, x.dtype) for x in results]
@@ -99,7 +106,7 @@ def cholesky(a: Array, **_: Any) -> Array:
 
 
 def cholesky_update(r_matrix: Array, w_vector: Array, **_: Any) -> Array:
-    """The upper factor of R^T R + w w^T, by one Givens rotation a row. JAX has no batches of it."""
+    """The upper factor of R^T R + w w^T, by one Givens rotation for each row. JAX's primitive has no batches."""
     R, w = r_matrix.copy(), w_vector
     with np.errstate(all="ignore"):
         for k in range(len(w)):
@@ -138,7 +145,7 @@ def triangular_solve(
     unit_diagonal: bool,
     **_: Any,
 ) -> Array:
-    """x of op(a) x = b, or of x op(a) = b. A zero on the diagonal divides: infinities and NaN, as BLAS gives them."""
+    """The solution x of op(a) x = b or x op(a) = b. A zero on the diagonal gives infinity or NaN, as in BLAS."""
     if not b.size:
         return b
     if conjugate_a and not transpose_a:
@@ -151,12 +158,12 @@ def triangular_solve(
 
 @_batched(1, 1, 1, 2)
 def tridiagonal_solve(dl: Array, d: Array, du: Array, b: Array, *, perturb_singular: bool = False, **_: Any) -> Array:
-    """x of the tridiagonal system with dl[0] and du[-1] unused. NaN if a pivot is zero."""
+    """The solution of a tridiagonal system; NaN if a pivot is zero. dl[0] and du[-1] are not used."""
     if perturb_singular:
-        raise NotImplementedError("tridiagonal_solve with perturb_singular=True is no routine of LAPACK's")
+        raise NotImplementedError("LAPACK has no routine for tridiagonal_solve with perturb_singular=True")
     if not b.size:
         return b
-    if len(d) == 1:  # SciPy's wrapper refuses the empty off-diagonals of a single equation
+    if len(d) == 1:  # SciPy's wrapper rejects the empty off-diagonals of a single equation
         with np.errstate(all="ignore"):
             return _or_nan(int(d[0] == 0), [b / d[0]])[0]
     *_factors, x, info = _routine("gtsv", b.dtype.char)(dl[1:], d, du[:-1], b)
@@ -168,11 +175,11 @@ def tridiagonal_solve(dl: Array, d: Array, du: Array, b: Array, *, perturb_singu
 
 @_batched(2)
 def lu(a: Array, **_: Any) -> list[Array]:
-    """L and U in one matrix, the row swaps, and the permutation that they amount to."""
+    """L and U in one matrix, the row swaps, and the permutation that is their product."""
     rows = a.shape[0]
     if not a.size:
         return [a, np.zeros(0, np.int32), np.arange(rows, dtype=np.int32)]
-    factors, pivots, _info = _routine("getrf", a.dtype.char)(a)  # singular is no failure: U has a zero
+    factors, pivots, _info = _routine("getrf", a.dtype.char)(a)  # info > 0 only says that U has a zero on its diagonal
     return [factors, pivots.astype(np.int32, copy=False), _permutation(pivots, rows)]
 
 
@@ -193,7 +200,7 @@ def _permutation(pivots: Array, size: int) -> Array:
 
 @_batched(2)
 def geqrf(a: Array, **_: Any) -> list[Array]:
-    """R in the upper triangle, Householder vectors below it, and their factors tau."""
+    """One matrix with R in its upper triangle and the Householder vectors below it, and the vectors' factors tau."""
     if not a.size:
         return [a, np.zeros(0, a.dtype)]
     reflectors, taus, _work, _info = _routine("geqrf", a.dtype.char)(a, lwork=_workspace(a.shape[1]))
@@ -202,9 +209,9 @@ def geqrf(a: Array, **_: Any) -> list[Array]:
 
 @_batched(2, 1)
 def geqp3(a: Array, jpvt: Array, **_: Any) -> list[Array]:
-    """`geqrf` with column pivots (from 1)."""
-    if jpvt.any():  # JAX itself only passes zeros; SciPy's wrapper offers nothing else
-        raise NotImplementedError("geqp3 with columns that are to stay in front")
+    """The same as `geqrf` with column pivoting. The pivots count from 1."""
+    if jpvt.any():  # JAX itself passes zeros only, and SciPy's wrapper has no argument for it
+        raise NotImplementedError("SciPy has no geqp3 with columns that are moved to the front")
     if not a.size:
         return [a, jpvt, np.zeros(0, a.dtype)]
     reflectors, pivots, taus, _work, _info = _routine("geqp3", a.dtype.char)(a, lwork=_workspace(a.shape[1]))
@@ -213,7 +220,7 @@ def geqp3(a: Array, jpvt: Array, **_: Any) -> list[Array]:
 
 @_batched(2, 1)
 def householder_product(a: Array, taus: Array, **_: Any) -> Array:
-    """The leading columns of the product of the reflectors."""
+    """The leading columns of the product of the Householder reflectors."""
     if not a.size:
         return a
     if not taus.size:
@@ -267,7 +274,7 @@ def qr(a: Array, *, pivoting: bool, full_matrices: bool, **_: Any) -> list[Array
 
 @_batched(2)
 def eigh(a: Array, *, lower: bool, subset_by_index: tuple[int, int] | None = None, **_: Any) -> list[Array]:
-    """Eigenvectors and eigenvalues from one triangle, ascending whether or not that is asked for."""
+    """The eigenvectors and eigenvalues, computed from one triangle. The eigenvalues are always in ascending order."""
     if not a.size:
         return [a, np.zeros(0, _real(a.dtype))]
     values, vectors, info = _routine("syevd", a.dtype.char)(a, compute_v=1, lower=lower)
@@ -278,12 +285,12 @@ def eigh(a: Array, *, lower: bool, subset_by_index: tuple[int, int] | None = Non
 
 @_batched(2)
 def eig(a: Array, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool, **_: Any) -> list[Array]:
-    """Eigenvalues, then left and right eigenvectors as far as they are asked for; always complex."""
+    """The eigenvalues, then the requested left and right eigenvectors. All are complex, also for a real matrix."""
     letter = a.dtype.char
     wanted = [compute_left_eigenvectors, compute_right_eigenvectors]
     dtype = np.result_type(a.dtype, np.complex64)
     n = len(a)
-    if not a.size or not np.isfinite(a).all():  # JAX does not call LAPACK with these, where it may never return
+    if not a.size or not np.isfinite(a).all():  # as JAX does, because LAPACK may never return for such a matrix
         shapes = [(n,), *[(n, n)] * sum(wanted)]
         return _or_nan(1, [np.empty(shape, dtype) for shape in shapes])
     left, right = map(int, wanted)
@@ -297,7 +304,10 @@ def eig(a: Array, *, compute_left_eigenvectors: bool, compute_right_eigenvectors
 
 
 def _paired(packed: Array, imaginary: Array) -> Array:
-    """Complex eigenvectors from LAPACK's real ones: a conjugate pair stands in two columns, real and imaginary part."""
+    """Complex eigenvectors from LAPACK's real format.
+
+    A conjugate pair has two columns in this format, one for its real part and one for its imaginary part.
+    """
     vectors = packed.astype(np.result_type(packed.dtype, np.complex64))
     first = np.flatnonzero(imaginary > 0)
     vectors[:, first] = packed[:, first] + 1j * packed[:, first + 1]
@@ -315,7 +325,7 @@ def svd(
     algorithm: Any = None,
     **_: Any,
 ) -> list[Array]:
-    """Singular values, descending; then U and V^H if they are asked for."""
+    """The singular values in descending order; then U and V^H, if requested."""
     m, n = a.shape
     if not a.size:
         return _svd_of_nothing(a, full_matrices, compute_uv)
@@ -331,7 +341,7 @@ def svd(
 
 
 def _svd_of_nothing(a: Array, full_matrices: bool, compute_uv: bool) -> list[Array]:
-    """What JAX gives for a matrix without rows or columns (`_empty_svd`), shapes included."""
+    """The result for a matrix without rows or columns, with the same shapes as in JAX (`_empty_svd`)."""
     m, n = a.shape
     s = np.zeros(0, _real(a.dtype))
     if not compute_uv:
@@ -343,7 +353,7 @@ def _svd_of_nothing(a: Array, full_matrices: bool, compute_uv: bool) -> list[Arr
 
 @_batched(2)
 def schur(a: Array, *, compute_schur_vectors: bool, **_: Any) -> list[Array]:
-    """The Schur form (real matrices: the real one, with blocks of two), then the vectors if they are asked for."""
+    """The Schur form (for a real matrix, the real form with 2x2 blocks); then the Schur vectors, if requested."""
     if not a.size:
         return [a, a] if compute_schur_vectors else [a]
     form, *_eigenvalues, vectors, _work, info = _routine("gees", a.dtype.char)(
@@ -353,7 +363,7 @@ def schur(a: Array, *, compute_schur_vectors: bool, **_: Any) -> list[Array]:
 
 
 def _select_nothing(*_eigenvalue: float) -> None:
-    """`gees` wants a function that selects eigenvalues; without sorting it is not called."""
+    """The function that selects eigenvalues, which `gees` requires as an argument but never calls without sorting."""
 
 
 # Reductions to Hessenberg and tridiagonal form
@@ -361,7 +371,7 @@ def _select_nothing(*_eigenvalue: float) -> None:
 
 @_batched(2)
 def hessenberg(a: Array, **_: Any) -> list[Array]:
-    """The Hessenberg form with the Householder vectors below it, and their factors tau."""
+    """One matrix with the Hessenberg form and the Householder vectors below it, and the vectors' factors tau."""
     if len(a) == 1:
         return [a, np.zeros(0, a.dtype)]
     form, taus, info = _routine("gehrd", a.dtype.char)(a, lwork=_workspace(len(a)))
@@ -370,7 +380,7 @@ def hessenberg(a: Array, **_: Any) -> list[Array]:
 
 @_batched(2)
 def tridiagonal(a: Array, *, lower: bool, **_: Any) -> list[Array]:
-    """The Householder vectors in one triangle of `a`, the diagonal, the off-diagonal, and the factors tau."""
+    """A matrix with the Householder vectors in one triangle, the diagonal, the off-diagonal, and the factors tau."""
     if len(a) == 1:
         return [a, a[0].real.copy(), np.zeros(0, _real(a.dtype)), np.zeros(0, a.dtype)]
     *results, info = _routine("sytrd", a.dtype.char)(a, lower=lower, lwork=_workspace(len(a)))
@@ -381,7 +391,7 @@ def tridiagonal(a: Array, *, lower: bool, **_: Any) -> list[Array]:
 
 
 def fft(x: Array, *, fft_type: Any, fft_lengths: Sequence[int], **_: Any) -> Array:
-    """The transform over the last `len(fft_lengths)` axes. The inverse ones divide by the number of points."""
+    """The transform over the last `len(fft_lengths)` axes. Inverse transforms divide by the number of points."""
     axes = range(-len(fft_lengths), 0)
     with np.errstate(all="ignore"):
         match fft_type.name:

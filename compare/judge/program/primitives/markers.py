@@ -1,15 +1,14 @@
-"""Our own operations, which mark the places of a trace where the judge reads or changes values.
+"""The judge's own primitives, which mark where in a trace it reads or changes values.
 
-They are inserted before JAX differentiates the trace, and only the interpreter evaluates them. Each has a derivative,
-by which it reaches its place in the backward pass:
+They are inserted before JAX differentiates the trace, and only the interpreter evaluates them. Each has a derivative
+rule, so that differentiation also inserts a marker into the backward pass:
 
-- `marked` is the identity on a value that the loss marks with `tap`. The gradient with respect to that
-  value passes through `arrives`, under the same name. There it can be read, replaced, or multiplied.
-- `nudged` is the identity on the input of an operation with nonsmooth points. There the input can be perturbed, so that
-  both the value and the derivative are those next to the nonsmooth point.
-- `bent` is the identity on the result of a smooth elementwise function. Its derivative has an additional term,
-  `bend` times the tangent of an input, which is 0 unless a rule changes it. So the derivative can be perturbed without
-  the value.
+- `marked` is the identity on a value that the loss marks with `tap`. The gradient with respect to that value passes
+  through `arrives`, which has the same name. There the judge reads the gradient, replaces it or multiplies it.
+- `nudged` is the identity on the input of an operation with nonsmooth points. There the judge perturbs the input, so
+  that the value and the derivative are both evaluated next to the nonsmooth point.
+- `bent` is the identity on the result of a smooth elementwise function. Its derivative has an additional term, `bend`,
+  which is 0 unless a rule changes it. There the judge perturbs the derivative and leaves the value unchanged.
 """
 
 from typing import Any
@@ -31,7 +30,11 @@ for primitive in (marked_p, arrives_p, nudged_p, bent_p, bend_p):
 
 
 def _marked_jvp(primals: Any, tangents: Any, *, name: str) -> Any:
-    """`origin`, a number that is always differentiated, gives a gradient to a value that depends on no parameter."""
+    """The tangent passes through `arrives`.
+
+    If the value depends on no parameter, its tangent is that of `origin`, an additional input of the loss that is
+    always differentiated. So the value has a gradient nevertheless.
+    """
     (value, origin), (tangent, from_origin) = primals, tangents
     if isinstance(tangent, ad.Zero):
         tangent = ad.Zero(tangent.aval) if isinstance(from_origin, ad.Zero) else _spread(from_origin, value)

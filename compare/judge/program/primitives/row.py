@@ -1,4 +1,4 @@
-"""A row of the table of primitives: what the judge knows about one of JAX's operations."""
+"""A row of the table of primitives: the properties of one of JAX's operations that the judge uses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,56 +9,58 @@ import numpy as np
 
 
 class Kind(Enum):
-    """The kind of function that an operation is of its floating-point inputs."""
+    """What kind of function of its floating-point inputs an operation is."""
 
-    LINEAR = "linear"  # in each of its inputs; includes operations that only rearrange entries
-    SMOOTH = "smooth"  # has derivatives wherever it is defined
-    NONSMOOTH = "nonsmooth"  # has points with several one-sided derivatives: abs at 0, max where two are equal
-    COMPARISON = "comparison"  # which of two numbers is larger; jumps where they are equal
-    DISCRETE = "discrete"  # any other piecewise constant function: rounding to integers, bits
+    LINEAR = "linear"  # linear in each of its inputs; includes operations that only rearrange entries
+    SMOOTH = "smooth"  # differentiable wherever it is defined
+    NONSMOOTH = "nonsmooth"  # has different one-sided derivatives at some points: abs at 0, max of equal numbers
+    COMPARISON = "comparison"  # compares two numbers, and jumps where they are equal
+    DISCRETE = "discrete"  # any other piecewise constant function, such as rounding to integers
     PROGRAM = "program"  # evaluates the programs inside it: a loop, a branch, a custom derivative
 
 
 class Rounds(Enum):
-    """The size to which the rounding error of a result is in proportion."""
+    """The size that the rounding error of a result is proportional to. u is the unit roundoff."""
 
-    EXACTLY = "exact"  # no rounding: entries are rearranged, selected or compared
+    EXACTLY = "exact"  # no rounding error: entries are rearranged, selected or compared
     RESULT = "result"  # u |result|
-    TERMS = "terms"  # u |terms|, times a factor that grows with their number: a sum
-    PRODUCTS = "products"  # the same for products that are added: a matrix product
-    SQUARES = "squares"  # the same, where the terms are found by the operation on squares
-    BESIDE_ONE = "beside one"  # u (1 + |result|), because expm1(x) may be written exp(x) - 1, and log1p(x) log(1 + x)
-    IF_NARROWER = "if narrower"  # u |result| if the result is narrower than the input: a conversion
-    WITHIN = "within"  # only the programs inside round
+    TERMS = "terms"  # u |terms|, times a factor that grows with the number of terms: a sum
+    PRODUCTS = "products"  # the same with products as terms: a matrix product
+    SQUARES = "squares"  # the same; the size of the terms is found by applying the operation to squares
+    BESIDE_ONE = "beside one"  # u (1 + |result|): code may compute expm1(x) as exp(x) - 1, and log1p(x) as log(1 + x)
+    IF_NARROWER = "if narrower"  # u |result| if the result's dtype is narrower than the input's: a conversion
+    WITHIN = "within"  # only the operations in the programs inside have rounding errors
 
 
 class Moves(Enum):
-    """The inputs that are perturbed before the operation, which stands for its backward error."""
+    """The inputs that are perturbed before the operation, to model its backward error."""
 
     NOTHING = "nothing"
-    SMALLER_FACTOR = "smaller factor"  # products may be formed in another order, and factors scaled first
-    MATRICES = "matrices"  # linear algebra is exact for matrices that differ by u times their largest entry
-    INPUTS = "inputs"  # each entry of each input, where nothing more is known about the operation
+    SMALLER_FACTOR = "smaller factor"  # code may form products in another order, or scale a factor first
+    MATRICES = "matrices"  # a factorization or solve is exact for a matrix perturbed by u times its largest entry
+    INPUTS = "inputs"  # each entry of each input: nothing more is known about the operation
 
 
 @dataclass(frozen=True)
 class Primitive:
-    """One row.
+    """The row of one operation.
 
     Attributes:
         evaluate: `(*inputs, **params) -> result`, or a list of results, on NumPy arrays of any floating dtype; None if
-            JAX evaluates the operation, in the dtypes of the trace.
+            JAX evaluates the operation in the dtypes of the trace.
         kind: the kind of function.
-        rounds: the size to which its rounding error is in proportion.
-        ulps: the error of an implementation, in half units in the last place.
-        inexact: the relative error of JAX's implementation in float64, if that is larger.
+        rounds: the size that its rounding error is proportional to.
+        ulps: the error of a typical implementation, in half ULPs.
+        inexact: the relative error of JAX's implementation in float64, if it is larger than that.
         moves: the inputs that are perturbed before the operation.
-        slope: `x -> f'(x)` for a smooth elementwise function of one argument. Near saturation, the error of its
-            derivative is in proportion to the derivative away from saturation.
-        control: `(step, inputs, rule) -> results` for an operation with programs inside, which `rule` evaluates.
-        continued: its continuation to complex numbers, for complex steps; None if `analytic`, or if there is none.
-        analytic: whether `evaluate` also holds for complex numbers.
-        ufunc: NumPy's ufunc that does the same for floating-point numbers and can write into given memory.
+        slope: `x -> f'(x)` for a smooth elementwise function of one argument. Near saturation, the error of the
+            computed derivative is proportional to the derivative away from saturation.
+        control: `(step, inputs, rule) -> results` for an operation that contains programs; it evaluates their steps by
+            `rule`.
+        continued: the operation's continuation to complex numbers, for complex steps; None if `evaluate` is analytic or
+            if no continuation exists.
+        analytic: whether `evaluate` is also correct for complex numbers.
+        ufunc: a NumPy ufunc that computes the same for floating-point numbers and can write into given memory.
     """
 
     evaluate: Callable[..., Any] | None = None

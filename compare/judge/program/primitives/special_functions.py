@@ -1,10 +1,10 @@
 """Special functions of real numbers, evaluated by SciPy.
 
-SciPy's are the more exact ones: JAX's lose more digits (`RELATIVE_ERROR`). Where the two disagree on poles, limits and
-arguments outside of the domain, the rules give what JAX 0.10.2 gives on the CPU. One difference is left as it is: for
-q < -9, where JAX's zeta function (and with it polygamma) is wrong in every digit, the rules are right.
+SciPy's implementations are more accurate than JAX's (`RELATIVE_ERROR`). Where the two differ at poles, in limits or
+outside the domain, the rules return the same values as JAX 0.10.2 on the CPU. There is one exception: for q < -9, JAX's
+zeta function, and with it polygamma, is wrong in every digit, and the rules return the correct value.
 
-`igamma_grad_a` has no rule, since SciPy does not have the function.
+`igamma_grad_a` has no rule, because SciPy does not have this function.
 """
 
 import functools
@@ -24,7 +24,7 @@ def _elementwise(function: Callable[..., Any]) -> Rule:
     @functools.wraps(function)
     def rule(*inputs: Array, **_: Any) -> Array:
         dtype = inputs[0].dtype
-        if dtype.itemsize < 4:  # 16 bits are computed in 32, as in JAX; SciPy does not know bfloat16
+        if dtype.itemsize < 4:  # 16-bit numbers are computed in float32, as in JAX; SciPy does not support bfloat16
             inputs = tuple(x.astype(np.float32) for x in inputs)
         with np.errstate(all="ignore"):
             return np.asarray(function(*inputs)).astype(dtype, copy=False)
@@ -64,7 +64,10 @@ def _digamma(x: Array) -> Array:
 
 @_elementwise
 def polygamma(m: Array, x: Array) -> Array:
-    """The m-th derivative of digamma: (-1)^(m+1) m! zeta(m+1, x) for m = 1, 2, ...; NaN for m that is no count."""
+    """The m-th derivative of digamma: (-1)^(m+1) m! zeta(m+1, x) for m = 1, 2, ...
+
+    The result is NaN if m is negative or not an integer.
+    """
     sign = np.where(m % 2 == 0, -1, 1)
     derivative = sign * special.gamma(m + 1) * _zeta(m + 1, x)
     is_count = (m >= 0) & (m == np.floor(m))
@@ -100,7 +103,7 @@ def igammac(a: Array, x: Array) -> Array:
 
 
 def _igamma_is_nan(a: Array, x: Array) -> Array:
-    """JAX's a log(x) - x - lgamma(a) is the difference of infinities."""
+    """Whether JAX returns NaN, because its formula a log(x) - x - lgamma(a) subtracts infinities."""
     return np.isposinf(a) & (x >= 1)
 
 
@@ -134,22 +137,25 @@ RULES: dict[str, Rule] = {
     "bessel_i1e": bessel_i1e,
 }
 
-# JAX's own relative error in float64, where it is more than a few units in the last place: the largest over random
-# arguments, rounded up. It is relative to |f|, and to 1 where |f| < 1 for lgamma and digamma, which have zeros.
+# The relative error of JAX's implementations in float64, for those with an error of more than a few ULPs. Each value is
+# the largest error over random arguments, rounded up. The error is relative to |f|. For lgamma and digamma, which have
+# zeros, it is relative to max(|f|, 1).
 #
-# Measured with JAX 0.10.2 on an x86-64 CPU against mpmath 1.3.0 with 60 digits, results below 1e-290 left out:
+# The errors were measured with JAX 0.10.2 on an x86-64 CPU, compared with mpmath 1.3.0 at 60 digits. Results below
+# 1e-290 were left out. The arguments were:
 #
-#   erfc               2,000 uniform in (-10, 10). It grows as x^2, by the rounding of exp(-x^2): 5e-14 at 25.
-#   erf_inv            |x| < 0.999, 2,000 uniform and 1,000 close to 0.999. Beyond it is about 2e-18 / (1 - |x|) until
-#                      1 - 1e-8, where it is largest, 1.1e-10.
+#   erfc               2,000 uniform in (-10, 10). The error grows as x^2, by the rounding of exp(-x^2): 5e-14 at 25.
+#   erf_inv            |x| < 0.999, 2,000 uniform and 1,000 close to 0.999. For larger |x|, the error is about
+#                      2e-18 / (1 - |x|) up to 1 - 1e-8, where it is largest: 1.1e-10.
 #   lgamma, digamma    3,000 log-uniform in (0.01, 1000), 1,000 uniform in (-20, 0).
 #   polygamma          300, m = 1, ..., 10, x log-uniform in (0.01, 100).
-#   igamma, igammac    1,500, a log-uniform in (0.1, 100), x / a in (0.2, 4). It grows with a: 9e-11 at a = x = 1e5.
-#   igamma_grad_a      60 of the same, against mpmath's numerical derivative.
+#   igamma, igammac    1,500, a log-uniform in (0.1, 100), x / a in (0.2, 4). The error grows with a: 9e-11 at
+#                      a = x = 1e5.
+#   igamma_grad_a      60 drawn in the same way, compared with mpmath's numerical derivative.
 #   regularized_...    1,500, a and b log-uniform in (0.1, 100), x within a factor of 2 of the mean a / (a + b), below
-#                      0.99; the median is 2e-14. It grows with a and b: 3e-10 at a = b = 1e5.
+#                      0.99; the median error is 2e-14. The error grows with a and b: 3e-10 at a = b = 1e5.
 #
-# erf, zeta (q > 0), bessel_i0e and bessel_i1e, measured in the same way, are within 1e-15.
+# The errors of erf, zeta (q > 0), bessel_i0e and bessel_i1e, measured in the same way, are below 1e-15.
 RELATIVE_ERROR: dict[str, float] = {
     "erfc": 8e-15,
     "erf_inv": 5e-15,
@@ -164,20 +170,21 @@ RELATIVE_ERROR: dict[str, float] = {
 
 
 def _log_ndtr_series(x: Array) -> Array:
-    """JAX ends the asymptotic series of log(ndtr(x)) below -20 after x^-6; the next term is 105 x^-8."""
+    """The truncation error of JAX's log(ndtr(x)): for x < -20, its asymptotic series ends before the term 105 x^-8."""
     return np.where(x < -20, 105 / np.where(x < -20, x, -20.0) ** 8, 0.0)
 
 
-# Functions that JAX makes of other operations, under the names that they have in a trace, with the absolute error that
-# their formulas make in float64, whatever the rounding.
+# Functions that JAX composes of other operations, by the names of their calls in a trace, with the absolute error of
+# their formulas. This error comes in addition to rounding errors.
 INEXACT_FORMULAS: dict[str, Rule] = {"log_ndtr": _log_ndtr_series}
 
-# Functions that JAX makes of other operations and that leave no name in the trace, by the name of the Python function
-# that made them, with the relative error in float64 that their results and gradients may have.
+# Functions that JAX composes of other operations without a call in the trace, by the name of the Python function in the
+# source information, with the relative error of their results and gradients in float64.
 #
-#   betaln   JAX 0.10.2 against SciPy 1.17.1, a and b log-uniform in (0.01, 10000), 100,000 draws: absolute errors up to
-#            1.3e-6, at b = 8.06, which fall as 1 / b^3; relative ones of the gradient up to 5e-6. Below b = 8, where
-#            the formula is another one, 1.4e-14. The series of `algdiv` is evaluated at h / (1 + h), with h = a / b,
-#            and belongs at 1 / (1 + h) (Didonato and Morris, "Significant digit computation of the incomplete beta
-#            function ratios", ACM Transactions on Mathematical Software 18, 1992).
+#   betaln   JAX 0.10.2 compared with SciPy 1.17.1, for 100,000 draws of a and b, log-uniform in (0.01, 10000). The
+#            absolute error is up to 1.3e-6, at b = 8.06, and falls as 1 / b^3. The relative error of the gradient is up
+#            to 5e-6. Below b = 8, JAX uses another formula, with errors up to 1.4e-14. The cause is that `algdiv`
+#            evaluates its series at h / (1 + h), with h = a / b, instead of 1 / (1 + h) (Didonato and Morris,
+#            "Significant digit computation of the incomplete beta function ratios", ACM Transactions on Mathematical
+#            Software 18, 1992).
 INEXACT_FUNCTIONS: dict[str, float] = {"betaln": 1e-5}

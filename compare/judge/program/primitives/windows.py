@@ -1,13 +1,13 @@
 """Primitives that slide a window over an array: convolution, pooling and its derivatives, and cumulative sums.
 
-Each rule computes in NumPy what JAX computes on a CPU for the primitive of the same name: it takes the values of the
-inputs, and the parameters of the equation as they stand in the traced program. Results have the dtype of the inputs,
-also where that differs from the one that was traced. A result may be a view; inputs are never written to. 16-bit
-floating point is summed in float32 and rounded once.
+Each rule computes in NumPy what JAX computes on a CPU for the primitive of the same name. Its arguments are the inputs
+and the parameters of the traced equation. A result has the dtype of the inputs, which may be wider than that of the
+trace. It may be a view of an input, but inputs are never modified. 16-bit floating-point numbers are summed in float32,
+and the sum is rounded once.
 
-Sums and products are taken in another order than XLA's: results differ by rounding, and zeros in their sign. Maxima are
-the same, and which of several equal elements is chosen, also where NaN is among them; but not for complex numbers that
-are NaN in part, of which JAX's maximum depends on the order in which it takes them.
+Sums and products are not evaluated in XLA's order, so that results may differ from XLA's by rounding errors and zeros
+in their sign. Maxima and minima are the same as XLA's, including the choice between equal elements and the treatment of
+NaN. The exception is complex numbers with NaN in one part: JAX's maximum of these depends on its order of evaluation.
 """
 
 import math
@@ -30,8 +30,11 @@ from compare.judge.program.primitives.indexing import (
 
 Padding = tuple[tuple[int, int], ...]
 
-ROWS = 1 << 20  # elements at most in the matrix of windows of a convolution, unless one example has more
-TAPS = 32  # a window of up to so many elements is worked on element by element, a larger one by one call of NumPy
+# The largest number of elements in a convolution's matrix of windows, which bounds its memory. A single example may
+# have more.
+ROWS = 1 << 20
+# Windows of up to TAPS elements are processed by one NumPy call for each element, larger ones by one call for all.
+TAPS = 32
 
 
 def _window_count(padded: int, window: int, dilation: int, stride: int) -> int:
@@ -40,12 +43,19 @@ def _window_count(padded: int, window: int, dilation: int, stride: int) -> int:
 
 
 class _Sliding(NamedTuple):
-    """Windows over an array that is padded and contiguous."""
+    """The windows over a padded, contiguous array.
 
-    padding: tuple[tuple[int, int, int], ...]  # as `pad` takes it
-    out: Shape  # how many windows
-    shape: Shape  # which window, which element of the window
-    steps: Shape  # how far apart neighbors are along each of these dimensions, in elements
+    Attributes:
+        padding: the padding, as the argument of `pad`.
+        out: the number of windows along each dimension.
+        shape: the shape of the view of all windows: `out`, followed by the shape of a window.
+        steps: the strides of that view, in elements.
+    """
+
+    padding: tuple[tuple[int, int, int], ...]
+    out: Shape
+    shape: Shape
+    steps: Shape
 
 
 @lru_cache(PLANS)
@@ -63,9 +73,9 @@ def _sliding(
 
 
 def _windows(array: Array, plan: _Sliding) -> Array:
-    """All windows over an array that has been padded: a view, of the shape that the plan says."""
+    """A view of all windows over a padded array, of shape `plan.shape`."""
     steps = tuple(step * array.itemsize for step in plan.steps)
-    return np.ndarray(plan.shape, array.dtype, array, strides=steps)  # as `as_strided`, in a tenth of its time
+    return np.ndarray(plan.shape, array.dtype, array, strides=steps)  # ten times as fast as `as_strided`
 
 
 # --- convolution
@@ -85,9 +95,9 @@ def conv_general_dilated(
     preferred_element_type: Any = None,
     **_: Any,
 ) -> Array:
-    """A convolution with all of JAX's options, as products of matrices, one for each group."""
+    """A convolution with all of JAX's options, computed as one matrix product for each group."""
     dtype = common_dtype(lhs, rhs)
-    if preferred_element_type is not None:  # it may widen the result, as for 8-bit integers, but never narrows it
+    if preferred_element_type is not None:  # it may widen the result, such as that of 8-bit integers
         dtype = np.promote_types(dtype, preferred_element_type)
     working = accumulator_dtype(dtype)
 
@@ -100,14 +110,14 @@ def conv_general_dilated(
 
     groups = max(feature_group_count, batch_group_count)
     depthwise = 1 < feature_group_count == features and taps <= TAPS
-    if depthwise:  # groups of one feature: products of numbers, not of matrices
+    if depthwise:  # each group has one feature, so that matrix products would be products of numbers
         groups = 1
     elif feature_group_count > 1:
         lhs = np.moveaxis(lhs.reshape(batch, *space, groups, rhs_features), -2, 0)
     batch //= batch_group_count
     lhs = lhs.reshape(groups, batch, *space, lhs.shape[-1])
 
-    plan = _sliding(  # all features at once are a window too
+    plan = _sliding(  # along the features, there is one window that contains all of them
         lhs.shape,
         (1, 1, *kernel, lhs.shape[-1]),
         (1, 1, *window_strides, 1),
@@ -139,7 +149,7 @@ def _padded(array: Array, plan: _Sliding, value: Any = 0) -> Array:
 
 
 def _window_product(lhs: Array, weights: Array, plan: _Sliding) -> Array:
-    """A matrix with a row for each window, times the weights."""
+    """The product of the matrix that has one row for each window and the weights."""
     groups, taps, features, outputs = weights.shape
     weights = weights.reshape(groups, taps * features, outputs)
     windows = _windows(_padded(lhs, plan), plan)
@@ -156,9 +166,10 @@ def _window_product(lhs: Array, weights: Array, plan: _Sliding) -> Array:
 
 
 def _dilated_product(lhs: Array, weights: Array, kernel: list[int], dilation: Shape, plan: _Sliding) -> Array:
-    """Each element of a dilated array times the weights, added to every window that it stands in.
+    """The convolution of a dilated array with strides of 1.
 
-    No zeros between the elements are multiplied. The windows lie side by side: their strides are 1.
+    The product of each element with the weights is added to every window that contains the element. So the zeros
+    between the elements are not multiplied.
     """
     groups, taps, features, outputs = weights.shape
     batch, out, space = plan.out[1], plan.out[2:-1], lhs.shape[2:-1]
@@ -168,7 +179,7 @@ def _dilated_product(lhs: Array, weights: Array, kernel: list[int], dilation: Sh
     for tap, place in enumerate(np.ndindex(*kernel)):
         config = []
         for k, d, (low, _, interior), n, size in zip(place, dilation, plan.padding[2:-1], space, out, strict=True):
-            start = low - k * d  # where the first element stands among the windows
+            start = low - k * d  # the first element is at position k of the window with this number
             config.append((start, size - start - (n + interior * (n - 1)), interior))
         _, target, source = padding_sections(products.shape[:-2], ((0, 0, 0), (0, 0, 0), *config))
         result[target] += products[..., tap, :][source]
@@ -178,7 +189,7 @@ def _dilated_product(lhs: Array, weights: Array, kernel: list[int], dilation: Sh
 def _depthwise_product(
     lhs: Array, weights: Array, kernel: list[int], strides: Shape, dilation: Shape, plan: _Sliding
 ) -> Array:
-    """One element of all windows at a time, times its weights for each feature."""
+    """The convolution of each feature by itself: for each position in the kernel, a product with its weights."""
     padded = _padded(lhs, plan)
     out = plan.out[2:-1]
     _, features, outputs = weights.shape
@@ -196,7 +207,7 @@ def _depthwise_product(
 
 @lru_cache(PLANS)
 def _least(dtype: np.dtype[Any]) -> Any:
-    """What no number of a dtype is smaller than."""
+    """The smallest value of a dtype: -inf, False or the smallest integer."""
     if jnp.issubdtype(dtype, jnp.inexact):
         return np.array(-np.inf, dtype)
     return np.array(False if dtype.kind == "b" else jnp.iinfo(dtype).min, dtype)
@@ -204,7 +215,7 @@ def _least(dtype: np.dtype[Any]) -> Any:
 
 @lru_cache(PLANS)
 def _greatest(dtype: np.dtype[Any]) -> Any:
-    """What no number of a dtype is larger than."""
+    """The largest value of a dtype: inf, True or the largest integer."""
     if jnp.issubdtype(dtype, jnp.inexact):
         return np.array(np.inf, dtype)
     return np.array(True if dtype.kind == "b" else jnp.iinfo(dtype).max, dtype)
@@ -220,7 +231,18 @@ def _reduced_windows(
     base_dilation: Shape,
     window_dilation: Shape,
 ) -> Array:
-    """One dimension after the other."""
+    """Reduces each window to one number, along one dimension after the other.
+
+    Args:
+        combine: the reduction as a ufunc of two arguments.
+        identity: the value of the padding, which does not change a reduction.
+        operand: the array.
+        window_dimensions: the shape of a window.
+        window_strides: the distance of neighboring windows.
+        padding: the padding at both ends of each dimension.
+        base_dilation: the distance of neighboring elements after padding between them.
+        window_dilation: the distance of neighboring elements of a window.
+    """
     config = [(low, high, d - 1) for (low, high), d in zip(padding, base_dilation, strict=True)]
     result = pad(operand, identity, padding_config=tuple(config))
     options = zip(window_dimensions, window_strides, window_dilation, strict=True)
@@ -257,11 +279,11 @@ def reduce_window_min(operand: Array, **windows: Any) -> Array:
     return _reduced_windows(np.minimum, _greatest(operand.dtype), operand, **windows)
 
 
-# --- the element that a window chooses
+# --- the maximum or minimum of each window, and its position
 
 
 def _numbers(shape: Shape, steps: Shape) -> Array:
-    """Where the elements of a view stand in the flat array: a list in the view's order."""
+    """The positions of a view's elements in the flattened array, in the order of the view."""
     numbers = np.zeros(1, np.intp)
     for n, step in zip(shape, steps, strict=True):
         if n != 1:
@@ -270,11 +292,17 @@ def _numbers(shape: Shape, steps: Shape) -> Array:
 
 
 class _Choice(NamedTuple):
-    """The element that each window chooses."""
+    """The element that each window selects.
 
-    padded: Shape  # the shape of the padded operand
-    positions: Array  # in the flat padded operand, for each window
-    nothing: Array  # whether a window chooses none, because what padding is filled with is preferred to all
+    Attributes:
+        padded: the shape of the padded operand.
+        positions: the position of each window's element in the flattened padded operand.
+        nothing: whether a window selects no element, because no element is preferred to the value of the padding.
+    """
+
+    padded: Shape
+    positions: Array
+    nothing: Array
 
 
 def _choice(
@@ -287,14 +315,15 @@ def _choice(
     window_dilation: Shape,
     only_inside: bool,
 ) -> _Choice:
-    """The first element of each window that is preferred to all others: the maximum for `ge`, the minimum for `le`.
+    """The first maximum of each window for `ge`, and the first minimum for `le`.
 
-    JAX goes through a window and takes the next element unless it prefers the one that it holds. With NaN it prefers
-    neither. Either the padding takes part (`select_and_scatter_add`), or the window begins with what padding is filled
-    with, and passes over the padding itself (`only_inside`, `select_and_gather_add`).
+    JAX goes through the elements of a window in order and replaces the current element by the next one, unless
+    `select_prim(current, next)` is true. It is false if one of them is NaN. The padding is part of a window for
+    `select_and_scatter_add`. With `only_inside`, for `select_and_gather_add`, it is skipped, and JAX starts with the
+    padding's value as the current element.
     """
     if select_prim.name not in ("ge", "le"):
-        raise NotImplementedError(f"a window chooses its element by ge or le, not by {select_prim.name}.")
+        raise NotImplementedError(f"a window selects its element by ge or le, not by {select_prim.name}.")
     largest = select_prim.name == "ge"
     plan = _sliding(operand.shape, window_dimensions, window_strides, padding, base_dilation, window_dilation)
     fill = (_least if largest else _greatest)(operand.dtype)
@@ -318,6 +347,15 @@ def _choice(
 
 
 def _chosen_in_turn(values: Array, prefers: np.ufunc, best: Array, number: int, inside: Array) -> Array:
+    """The number of the selected element of each window, found by JAX's loop, which matters only for NaN.
+
+    Args:
+        values: the elements of each window, one window in each row.
+        prefers: `select_prim` as a ufunc.
+        best: the element that each window starts with.
+        number: the number of that element, or -1 if it is the padding's value.
+        inside: whether an element belongs to the operand and not to skipped padding.
+    """
     chosen = np.full(len(values), number)
     for k, (candidate, counts) in enumerate(zip(values.T, inside.T, strict=True)):
         keeps = prefers(best, candidate) | ~counts | (k == number)
@@ -336,7 +374,7 @@ def select_and_scatter_add(
     padding: Padding,
     **_: Any,
 ) -> Array:
-    """A number for each window, added where the element stands that the window chooses."""
+    """An array of the operand's shape, to which each window's number is added at the element that it selects."""
     if source.size == 0:
         return np.zeros(operand.shape, source.dtype)
     ones = (1,) * operand.ndim
@@ -360,7 +398,7 @@ def select_and_gather_add(
     window_dilation: Shape,
     **_: Any,
 ) -> Array:
-    """For each window, the tangent of the element that it chooses; 0 where it chooses the padding."""
+    """The tangent of the element that each window selects; 0 if it selects the padding."""
     windows = (window_dimensions, window_strides, padding, base_dilation, window_dilation)
     plan = _sliding(operand.shape, *windows)
     if 0 in plan.shape:
@@ -401,7 +439,7 @@ def cumlogsumexp(operand: Array, *, axis: int, reverse: bool, **_: Any) -> Array
 
 
 def _log_sums(operand: Array, axis: int) -> Array:
-    """Complex logarithms of cumulative sums of exponentials, with an imaginary part between -π and π."""
+    """The complex logarithms of the cumulative sums of exponentials, with imaginary parts between -π and π."""
     result = np.moveaxis(operand, axis, 0)
     shift = 1
     while shift < len(result):

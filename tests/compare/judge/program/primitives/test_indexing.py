@@ -253,7 +253,7 @@ def test_16_bit_numbers_are_added_in_32_bits():
 def test_a_function_that_is_applied_by_a_scatter_is_refused():
     x = np.ones(3, np.float32)
     equation = jax.make_jaxpr(lambda x: x.at[1].apply(jnp.sin))(x).eqns[-1]
-    with pytest.raises(NotImplementedError, match="not where it applies a function"):
+    with pytest.raises(NotImplementedError, match="not if it applies a function"):
         RULES["scatter"](x, np.array([1]), np.ones((), np.float32), **equation.params)
 
 
