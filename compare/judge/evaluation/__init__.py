@@ -1,1 +1,1 @@
-"""Both sides at one point, at others, and what can be measured there."""
+"""Evaluates the hand-written side and the reference, at the caller's point and at perturbed points."""

@@ -1,7 +1,7 @@
-"""Complex parameters, which are checked as two real leaves each: the real and the imaginary part.
+"""Splits each complex parameter into two real leaves, its real and its imaginary part, which are checked separately.
 
-For a real loss L of z = x + iy, JAX's gradient is dL/dx - i dL/dy. PyTorch's is its conjugate, dL/dx + i dL/dy
-(`convention="conjugate"`). In both conventions, dL/dx and dL/dy are two real gradients.
+For a real loss L of z = x + iy, JAX's gradient is dL/dx - i dL/dy. PyTorch's gradient is its conjugate,
+dL/dx + i dL/dy (`convention="conjugate"`). In both conventions, dL/dx and dL/dy are two real gradients.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ CONVENTIONS = ("jax", "conjugate")
 
 
 class Parts(NamedTuple):
-    """The two parts of a complex leaf."""
+    """The real and the imaginary part of a complex leaf."""
 
     real: Any
     imag: Any
@@ -36,7 +36,10 @@ def has_complex(tree: Pytree) -> bool:
 
 
 def refuse_complex(tree: Pytree) -> None:
-    """Reject complex numbers in a check that has no convention for their derivatives.
+    """Rejects complex numbers in a check that has no convention for their derivatives.
+
+    Args:
+        tree: the inputs or values of the check.
 
     Raises:
         BadInput: if the tree has complex leaves.
@@ -71,7 +74,15 @@ def joined(tree: Pytree) -> Any:
 
 
 def by_hand_of_parts(function: Callable[..., Any], convention: str) -> Callable[..., Any]:
-    """The hand-written side as a function of the parts."""
+    """The hand-written function as a function of the parts, which returns the gradients with respect to the parts.
+
+    Args:
+        function: `(parameters, *args) -> (loss, gradients, ...)`.
+        convention: the convention of its gradients.
+
+    Returns:
+        The function of the parts.
+    """
     sign = 1.0 if convention == "conjugate" else -1.0
 
     def by_hand(parameters: Pytree, *args: Any) -> Any:
@@ -95,6 +106,8 @@ def _joined_like(tree: Pytree) -> Any:
 
 
 def loss_of_parts(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """The loss as a function of the parts."""
+
     def of_parts(parameters: Pytree, *args: Any) -> Any:
         return loss(joined(parameters), *args)
 
@@ -102,7 +115,16 @@ def loss_of_parts(loss: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def whole_report(report: GradientReport, parameters: Pytree, convention: str) -> GradientReport:
-    """The report on the parts, turned into one on the complex leaves."""
+    """Turns a report on the parts into a report on the complex leaves.
+
+    Args:
+        report: the report on the parts.
+        parameters: the complex parameters.
+        convention: the convention of the gradients.
+
+    Returns:
+        The report, which has the row of the worse part for each complex leaf.
+    """
     named = leaves_by_path(parameters)
     parts = leaves_by_path(split(parameters))
     owners, places = {}, iter(parts)
@@ -137,7 +159,7 @@ def whole_report(report: GradientReport, parameters: Pytree, convention: str) ->
         else:
             which = "imaginary" if imaginary else "real"
             causes.append(replace(cause, path=owner, message=f"in its {which} part, {cause.message}"))
-    note = f"the gradient by a complex parameter x + iy is {_formula(convention)} ({convention} convention)."
+    note = f"the gradient of a complex parameter x + iy is {_formula(convention)} ({convention} convention)."
     first = owners.get(report.first_wrong or "", report.first_wrong)
     return replace(report, rows=list(rows.values()), diagnoses=causes, first_wrong=first, notes=[*report.notes, note])
 
@@ -147,7 +169,7 @@ def _formula(convention: str) -> str:
 
 
 def _worse(one: Row, other: Row) -> Row:
-    """The row of the part with the worse verdict or the larger error, with the norm of both parts together."""
+    """The row with the worse verdict, or with the larger multiple of its tolerance, and the norm of both parts."""
 
     def rank(row: Row) -> tuple[int, float]:
         order = [Verdict.AGREE, Verdict.INCONCLUSIVE, Verdict.DISAGREE]

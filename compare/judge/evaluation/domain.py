@@ -1,7 +1,7 @@
 """The domains of parameters and arguments, which perturbed points must not leave.
 
-A probability that is multiplied by ten is no longer a probability, and an error there says nothing about the code under
-test. With `domain={"p": "unit interval"}`, perturbed points change `p` and keep it between 0 and 1.
+A probability multiplied by ten is no longer a probability, and an error at such a point does not prove that the code
+under test is wrong. With `domain={"p": "unit interval"}`, perturbed points change `p` but keep it between 0 and 1.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,11 +16,12 @@ from compare.judge.evaluation.perturbed_points import cast
 from compare.pytrees import Pytree, leaves_by_path
 
 Array = np.ndarray
-Move = Callable[[Array, Array, np.random.Generator], Array]  # (at the caller's point, moved, random) -> moved
+# (leaf at the caller's point, perturbed leaf, random) -> a perturbed leaf inside the domain
+Move = Callable[[Array, Array, np.random.Generator], Array]
 
 
 def _growth(leaf: Array, moved: Array) -> float:
-    """The factor by which a move enlarged a leaf."""
+    """The factor by which a perturbation has changed the root mean square of a leaf."""
     sizes = [float(np.sqrt(np.mean(np.square(values)))) for values in (leaf, moved)]
     return sizes[1] / sizes[0] if all(0 < size < np.inf for size in sizes) else 1.0
 
@@ -58,13 +59,16 @@ DOMAINS: dict[str, Move] = {
 
 
 def checked(domain: Mapping[str, str], names: list[str], parameters: Pytree, args: Pytree) -> dict[str, str]:
-    """The domains, after a check that each is known and belongs to an argument or a leaf.
+    """Checks that each domain is known and belongs to an argument or a leaf.
 
     Args:
         domain: domains by the name of an argument or a leaf: `p`, `W1`, `options.scale`.
         names: the names of the parameters and the arguments.
         parameters: the parameters.
         args: the arguments.
+
+    Returns:
+        The domains as a dict.
 
     Raises:
         BadInput: a ValueError, for an unknown domain or name.
@@ -91,7 +95,18 @@ def kept(
     after: tuple[Any, ...],
     random: np.random.Generator,
 ) -> tuple[Any, ...]:
-    """(parameters, *args) after a move, in which everything that has a domain stays inside it."""
+    """Moves the leaves of a perturbed point into their domains.
+
+    Args:
+        domain: the domains by name.
+        names: the names of the parameters and the arguments.
+        before: (parameters, *args) at the caller's point.
+        after: (parameters, *args) at the perturbed point.
+        random: the random generator.
+
+    Returns:
+        (parameters, *args) with each leaf inside its domain. Arguments whose structure has changed are not moved.
+    """
     if not domain:
         return after
     found = []

@@ -1,7 +1,7 @@
-"""Which differences at a perturbed point are errors: only finite values that no rounding explains.
+"""Decides which differences at a perturbed point are errors: only finite values that no rounding errors explain.
 
-Code that is correct at the caller's point and overflows at a thousand times the parameters is correct and fragile. The
-same holds for a probability that is clipped away from 0. Both are reported as notes, and do not change the verdict.
+Code that is correct at the caller's point and overflows at a thousand times its parameters is correct, but fragile. So
+is code that clips a probability away from 0. Both are reported as notes and do not change the verdict.
 """
 
 from dataclasses import replace
@@ -18,17 +18,18 @@ from compare.pytrees import LOSS, all_finite, leaves_by_path
 
 
 def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = True) -> tuple[Point, list[str]]:
-    """The perturbed point with only those rows DISAGREE that are errors, and notes on the arithmetic there.
+    """Keeps DISAGREE at a perturbed point only for errors, and changes it to INCONCLUSIVE for all other differences.
 
     Args:
         check: the functions.
         here: the caller's point.
         there: the perturbed point.
         name: the name of the perturbed point.
-        clips: whether a loss that differs there and not near the caller's point is regarded as clipped.
+        clips: whether a loss that differs at the perturbed point but not near the caller's point is taken to be
+            clipped, which is not an error.
 
     Returns:
-        The point, and the notes.
+        The perturbed point, and notes on the arithmetic there.
     """
     far = f"at the perturbed point {name!r}"
     words = [f"{far}, {what}" for what in there.arithmetic.values()]
@@ -42,28 +43,29 @@ def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = 
             f"{far}, the hand-written loss is {value:.3g}, where {float(there.expected[LOSS]):.6g} is expected."
         )
         return _undecided(there, there.wrong, f"the hand-written loss is {value:.3g} there"), words
-    if is_narrow(check.dtype):  # a derivation does not say which of its results a kernel stores in 16 bits
+    if is_narrow(check.dtype):  # a kernel may store some of its intermediate results in 16 bits
         explained = there.wrong - check.stored(there).wrong
         there = _undecided(there, explained, f"intermediate results rounded to {check.dtype} explain the difference")
     lost = {path for path in there.wrong if path in there.actual and not all_finite(there.actual[path])}
     words += [f"{far}, the hand-written gradient of {path} is not finite." for path in sorted(lost)]
-    there = _undecided(there, lost, "what was returned is not finite there")
+    there = _undecided(there, lost, "the returned values are not finite there")
     slight = {row.path for row in there.rows if row.verdict is Verdict.DISAGREE and _is_slight(row, there)}
     words += [f"{far}, the hand-written {path} loses digits." for path in sorted(slight)]
-    there = _undecided(there, slight, "the difference may be lost digits there")
+    there = _undecided(there, slight, "the difference there may be a loss of digits")
     if clips and not there.wrong.isdisjoint({LOSS, *check.outputs}) and not _near_too(check, here):
         words.append(
             f"{far}, the hand-written loss is {float(there.actual[LOSS]):.9g}, where "
-            f"{float(there.expected[LOSS]):.9g} is expected; nearby both sides agree: it is clipped, or loses digits."
+            f"{float(there.expected[LOSS]):.9g} is expected. Near the caller's point both sides agree, so it is "
+            "clipped or loses digits."
         )
-        there = _undecided(there, there.wrong, "the losses differ there, and not nearby")
+        there = _undecided(there, there.wrong, "the losses differ there, but not near the caller's point")
     return there, words
 
 
 def _is_slight(row: Row, point: Point) -> bool:
-    """Whether an error leaves two thirds of the digits, which another order of operations may lose at such a point.
+    """Whether two thirds of the digits are correct. Another order of operations may lose the others at such a point.
 
-    This is asked only of code that cannot be run in a wider dtype. Where it can, the wider run has decided already.
+    This is used only if the code under test does not work in a wider dtype. Otherwise, the wider run has decided.
     """
     actual, expected = point.actual.get(row.path), point.expected.get(row.path)
     if actual is None or expected is None or actual.shape != expected.shape or point.wider:
@@ -79,6 +81,8 @@ def _is_slight(row: Row, point: Point) -> bool:
 
 
 def _undecided(point: Point, paths: set[str], message: str) -> Point:
+    """The point with INCONCLUSIVE in place of DISAGREE for some paths."""
+
     def row(row: Row) -> Row:
         return replace(row, verdict=Verdict.INCONCLUSIVE, message=message) if row.path in paths else row
 
@@ -86,7 +90,7 @@ def _undecided(point: Point, paths: set[str], message: str) -> Point:
 
 
 def _near_too(check: Check, here: Point) -> bool:
-    """Whether the losses also differ near the caller's point, as those of a wrong formula do."""
+    """Whether the two sides also differ near the caller's point, as with a wrong formula."""
     random = np.random.default_rng(check.seed)
     try:
         with np.errstate(all="ignore"):

@@ -1,13 +1,14 @@
 """Compares a gradient with its loss, without automatic differentiation.
 
-- Central differences extrapolated to step zero, with an error estimate (Ridders, "Accurate computation of
-  F'(x) and F'(x)F''(x)", Advances in Engineering Software 4, 1982).
-- Complex steps, exact to rounding where the function is analytic (Squire and Trapp, "Using complex variables to
-  estimate derivatives of real functions", SIAM Review 40, 1998).
-- Taylor remainders: |f(p + h d) - f(p) - h g.d| must fall like h^2; with a wrong g it falls like h.
+There are three methods:
 
-Each of them compares along a direction d, which is random and different for every leaf. A wrong leaf is missed only if
-its error happens to be nearly orthogonal to d.
+- Central differences, extrapolated to a step of zero, with an error estimate (Ridders, "Accurate computation of
+  F'(x) and F'(x)F''(x)", Advances in Engineering Software 4, 1982).
+- Complex steps, which are exact up to rounding if the function is analytic (Squire and Trapp, "Using complex variables
+  to estimate derivatives of real functions", SIAM Review 40, 1998).
+- Taylor remainders: |f(p + h d) - f(p) - h g.d| is of order h^2 for the gradient g, and of order h for a wrong g.
+
+Each method uses derivatives along a random direction d. An error is missed only if it is nearly orthogonal to d.
 """
 
 import math
@@ -23,10 +24,10 @@ from compare.judge.reports.verdict import Derivative
 from compare.judge.roundoff.tolerance import norm
 from compare.pytrees import Pytree, laid_out, paths
 
-STEPS = 6
-SHRINK = 2.0
-LARGEST = (2.0**-5, 2.0**-15)  # first steps to try, relative to the parameters' size; the second for rough losses
-MARGIN = 10.0  # a gradient may differ by this many error estimates
+STEPS = 6  # the number of steps h of an extrapolation
+SHRINK = 2.0  # the factor between two steps
+LARGEST = (2.0**-5, 2.0**-15)  # the largest step, relative to the parameters' size; the second is for rough losses
+MARGIN = 10.0  # the tolerance, in multiples of the error estimate
 
 
 Loss = Callable[[Any], float]  # parameters -> loss
@@ -35,9 +36,16 @@ Loss = Callable[[Any], float]  # parameters -> loss
 def random_direction(
     parameters: Pytree, seed: int, only: set[str] | None = None, entry: tuple[int, ...] | None = None
 ) -> Any:
-    """Random signs, scaled by the size of the leaf, and zero for leaves that are not in `only`.
+    """A random direction in the space of the parameters.
 
-    With `entry`, the direction is zero but for this entry of each leaf.
+    Args:
+        parameters: the parameters.
+        seed: the seed of the random signs.
+        only: the paths of the leaves in which the direction is not zero; None for all floating-point leaves.
+        entry: the index of the only entry of each leaf in which the direction is not zero; None for all entries.
+
+    Returns:
+        A tree like the parameters. Its entries are random signs times the root mean square of the leaf.
     """
     random = np.random.default_rng(seed)
     leaves, structure = jax.tree.flatten(parameters)
@@ -56,7 +64,7 @@ def random_direction(
 
 
 def along_entry(parameters: Pytree, path: str, index: tuple[int, ...]) -> Any:
-    """The direction of one entry of one leaf, scaled to the leaf's size."""
+    """The direction of one entry of one leaf, scaled to the root mean square of the leaf."""
     direction = random_direction(parameters, 0, {path})
 
     def keep(leaf: np.ndarray) -> np.ndarray:
@@ -69,20 +77,25 @@ def along_entry(parameters: Pytree, path: str, index: tuple[int, ...]) -> Any:
 
 
 def moved(parameters: Pytree, direction: Pytree, step: float) -> Any:
+    """`parameters + step * direction`, in float64 and in the memory layouts of the parameters."""
     return jax.tree.map(lambda p, d: laid_out(np.asarray(p, np.float64) + step * d, p), parameters, direction)
 
 
 def slope_along(gradient: Pytree, direction: Pytree) -> float:
+    """The directional derivative: the inner product of the gradient and the direction."""
     products = jax.tree.map(lambda g, d: float(np.sum(np.asarray(g, np.float64) * d)), gradient, direction)
     return float(sum(jax.tree.leaves(products)))
 
 
 def ridders(values: np.ndarray, steps: np.ndarray) -> tuple[float, float]:
-    """The derivative at 0 and an estimate of its error, from f(+h) and f(-h) for decreasing steps h.
+    """The derivative of a function f at 0, from f(+h) and f(-h) for decreasing steps h.
 
     Args:
         values: (2, steps), f(+h) and f(-h).
-        steps: (steps,), each smaller than the one before by the factor SHRINK.
+        steps: (steps,), the steps h, each smaller than the previous one by the factor SHRINK.
+
+    Returns:
+        The derivative and an estimate of its error.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         table = [(values[0] - values[1]) / (2 * steps)]
@@ -111,7 +124,7 @@ def derivative(
     """Compare `gradient` with finite differences of a loss along `direction`.
 
     Args:
-        losses: `(parameters, direction, steps) -> values`, the loss at parameters + step * direction for every step.
+        losses: `(parameters, direction, steps) -> values`: the loss at `parameters + step * direction` for each step.
         parameters: the point.
         direction: a tree like the parameters.
         gradient: a tree like the parameters.
@@ -120,8 +133,8 @@ def derivative(
         gradient_unit: the unit roundoff of the gradient.
 
     Returns:
-        Both derivatives and the tolerance of their difference: at the largest first step of LARGEST at which they
-        agree, else at the one with the smallest error.
+        Both derivatives and the tolerance of their difference, for the first value of LARGEST with which they agree. If
+        they never agree, the comparison with the smallest tolerance is returned.
     """
     tried = []
     for largest in LARGEST:
@@ -144,7 +157,7 @@ def _judged(
 ) -> Derivative:
     by_differences, error = ridders(values, steps)
     by_gradient = slope_along(gradient, direction)
-    # Ridders' estimate does not include the rounding error of the loss: add its effect at the middle step.
+    # Ridders' estimate does not include the rounding error of the loss. Its effect at the middle step is added.
     rounding = 8 * unit * float(np.nanmax(np.abs(values), initial=abs(start))) / float(steps[STEPS // 2])
     size = math.hypot(*jax.tree.leaves(jax.tree.map(lambda g, d: norm(g * d), gradient, direction)))
     tolerance = MARGIN * (error + rounding + gradient_unit * size) + 1e-9 * abs(by_differences)
@@ -153,7 +166,7 @@ def _judged(
 
 
 def _taylor_slope(values: np.ndarray, steps: np.ndarray, start: float, slope: float) -> float | None:
-    """The exponent of h with which the first-order remainder decreases; None if rounding hides it."""
+    """The order in h of the Taylor remainder: 2 for a correct gradient; None if rounding errors hide it."""
     with np.errstate(invalid="ignore"):  # the loss may not be finite
         remainders = np.abs(values[0] - start - steps * slope)
     seen = remainders > 1e3 * np.finfo(float).eps * max(abs(start), 1e-300)
@@ -163,7 +176,7 @@ def _taylor_slope(values: np.ndarray, steps: np.ndarray, start: float, slope: fl
 
 
 def reference_losses(loss: Program, args: tuple[Pytree, ...]) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
-    """The reference's losses along a direction, in float64."""
+    """A function that evaluates the reference's loss along a direction, in float64."""
 
     def losses(parameters: Pytree, direction: Pytree, steps: np.ndarray) -> np.ndarray:
         return np.array(loss.along(parameters, direction, steps, *args), np.float64)
@@ -172,7 +185,7 @@ def reference_losses(loss: Program, args: tuple[Pytree, ...]) -> Callable[[Any, 
 
 
 def hand_losses(loss: Loss) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
-    """The hand-written side's losses along a direction, each by one call."""
+    """A function that evaluates the hand-written loss along a direction, with one call for each step."""
 
     def losses(parameters: Pytree, direction: Pytree, steps: np.ndarray) -> np.ndarray:
         return np.array([loss(moved(parameters, direction, float(h))) for h in steps], np.float64)
@@ -181,7 +194,17 @@ def hand_losses(loss: Loss) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
 
 
 def complex_step(loss: Program, parameters: Pytree, direction: Pytree, *args: Pytree) -> float | None:
-    """Im f(p + i h d) / h, or None if an operation of the function has no analytic continuation."""
+    """The derivative along a direction by a complex step, Im f(p + i h d) / h.
+
+    Args:
+        loss: the traced loss.
+        parameters: the point p.
+        direction: the direction d.
+        *args: the other arguments of the loss.
+
+    Returns:
+        The derivative; None if an operation of the loss has no analytic continuation.
+    """
     h = 1e-30
     turned = jax.tree.map(lambda p, d: np.asarray(p) + 1j * h * d, parameters, direction)
     leaves = [*jax.tree.leaves(turned), *jax.tree.leaves(widened(args))]
@@ -198,7 +221,7 @@ class NotContinued(Exception):
 
 
 def _continued(step: Step, inputs: list[Any]) -> list[Any]:
-    """The operation on complex numbers: comparisons use the real part, and |z| is z or -z."""
+    """The rule that evaluates an operation on complex numbers: comparisons use the real parts, and |z| is z or -z."""
     if not any(np.iscomplexobj(value) for value in inputs):
         return step.run(inputs, _continued)
     if step.name in ("custom_jvp_call", "custom_vjp_call"):

@@ -1,12 +1,12 @@
-"""Gradients of intermediate values, by which an error is located.
+"""Gradients of intermediate values, which locate an error.
 
 `tap(name, value)` marks a value in a JAX function. The hand-written side may return its gradient of that value under
 the same name. A check uses it in two ways:
 
-- It compares the gradient with the reference's, as it compares those of parameters.
-- It puts the gradient in the place of the reference's in the backward pass. The reference then computes all earlier
-  gradients from the hand-written ones, which may be wrong. Where the two sides still differ, the step in between is
-  itself wrong. So each error is reported once, where it is made.
+- It compares the gradient with the reference's, like the gradients of parameters.
+- It replaces the reference's gradient in the backward pass by the hand-written one, which may be wrong. The reference
+  then computes all earlier gradients from it. A gradient that still differs is wrong because of a step in between. So
+  each error is reported once, at the step that makes it.
 """
 
 from typing import Any
@@ -24,13 +24,14 @@ from compare.pytrees import LOSS, Pytree, paths
 
 
 def tap(name: str, value: Any) -> Any:
-    """Mark an intermediate value of a JAX function, so that its gradient can be compared. No effect outside a check.
+    """Mark an intermediate value of a JAX function, so that its gradient can be compared.
 
-    Inside `lax.scan`, `while_loop` and `cond` a mark has no effect, because there is not one value to compare: mark the
-    loop's inputs or outputs. A hand-written function whose own loss is the reference marks its NumPy arrays, too.
+    Outside a check, this has no effect. It has no effect inside `lax.scan`, `while_loop` and `cond` either, because one
+    mark would have many values: mark the loop's inputs or outputs. If the loss of a hand-written function is its own
+    reference, the function can mark its NumPy arrays in the same way.
 
     Args:
-        name: the name by which the hand-written side returns the gradient. It may be used once in a function.
+        name: the name under which the hand-written side returns the gradient. A function may use each name once.
         value: an array.
 
     Returns:
@@ -40,12 +41,18 @@ def tap(name: str, value: Any) -> Any:
         value.value = checkpoint_name(value.value, name)
         return value
     if isinstance(value, np.ndarray | np.generic) and not isinstance(jax.lax.neg(0.0), Tracer):
-        return value  # nothing is traced, and what is NumPy's is to stay so
+        return value  # nothing is traced, and JAX would convert NumPy's array
     return checkpoint_name(value, name)
 
 
 def find_taps(loss: Program) -> dict[str, jax.ShapeDtypeStruct]:
-    """The marked values of a traced loss, in the order of the forward pass.
+    """The marked values of a traced loss.
+
+    Args:
+        loss: the traced loss.
+
+    Returns:
+        Their shapes and dtypes by name, in the order of the forward pass.
 
     Raises:
         ValueError: if a name marks two values.
@@ -55,13 +62,22 @@ def find_taps(loss: Program) -> dict[str, jax.ShapeDtypeStruct]:
         if equation.primitive.name == "name":
             name, value = equation.params["name"], equation.invars[0].aval
             if name in found:
-                raise ValueError(f"the name {name!r} marks two values in the loss; give each tap a name of its own.")
+                raise ValueError(f"the name {name!r} marks two values in the loss; give each tap its own name.")
             found[name] = jax.ShapeDtypeStruct(value.shape, value.dtype)
     return found
 
 
 def not_compared(loss: Program, taps: dict[str, jax.ShapeDtypeStruct], offered: set[str]) -> list[str]:
-    """Notes on gradients of intermediates that the hand-written side returns under names that no tap has."""
+    """Notes on the gradients of intermediates that are not compared, because the loss has no tap of their name.
+
+    Args:
+        loss: the traced loss.
+        taps: the taps of the loss.
+        offered: the names of the gradients that the hand-written side returns.
+
+    Returns:
+        No or one note.
+    """
     lost = sorted(offered - taps.keys())
     if not lost:
         return []
@@ -71,7 +87,7 @@ def not_compared(loss: Program, taps: dict[str, jax.ShapeDtypeStruct], offered: 
     if inside:
         sentences.append(
             f"{_listed('the tap', inside)} inside a loop, a branch or a custom derivative of the loss (lax.scan, "
-            "while_loop, cond), where a name stands for many values: not compared. Mark the inputs or outputs instead."
+            "while_loop, cond), where one name marks many values: not compared. Mark the inputs or outputs instead."
         )
     if lost != inside:
         others = [name for name in lost if name not in inside]
@@ -85,9 +101,13 @@ def _listed(what: str, names: list[str]) -> str:
 
 
 def backward_order(loss: Program, parameters: Pytree) -> list[str]:
-    """Names of the loss, the taps and the parameters, in the order in which a backward pass reaches them.
+    """The names of the loss, the taps and the parameters, in the order in which a backward pass reaches them.
 
-    A parameter follows the tap through which the last part of its gradient arrives.
+    A parameter comes after the last tap that a part of its gradient passes through.
+
+    Args:
+        loss: the traced loss.
+        parameters: its parameters.
     """
     program = loss.closed.jaxpr
     names = paths(jax.tree.structure(parameters))
@@ -126,7 +146,7 @@ def backward_order(loss: Program, parameters: Pytree) -> list[str]:
 
 
 def tapped_values(loss: Program, parameters: Pytree, *args: Pytree) -> dict[str, np.ndarray]:
-    """The marked values, sorted by name."""
+    """The values at the taps, sorted by name."""
     seen: dict[str, np.ndarray] = {}
 
     def keep(step: Step, inputs: list[Any]) -> list[Any]:
@@ -139,9 +159,9 @@ def tapped_values(loss: Program, parameters: Pytree, *args: Pytree) -> dict[str,
 
 
 def rules_of_its_own(loss: Program) -> str:
-    """Names what in a traced loss can make its derivative differ from that of its values: custom rules, stop_gradient.
+    """Names the operations of a loss whose derivative may not be that of their values: custom rules, stop_gradient.
 
-    The result is empty if there is none. Custom rules of JAX's own functions are left out, because they are correct.
+    The result is empty if there are none. Custom rules of JAX's own functions are left out, because they are correct.
     """
     found: list[str] = []
 

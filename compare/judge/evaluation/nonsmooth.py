@@ -1,4 +1,4 @@
-"""Nonsmooth points, where a function has several generalized derivatives, each of which is correct."""
+"""Nonsmooth points, at which a function has several generalized derivatives. Each of them is correct."""
 
 from typing import Any
 
@@ -16,10 +16,17 @@ from compare.pytrees import LOSS, Leaves, Pytree, leaves_by_path
 
 
 def nonsmooth_reason(check: Check, point: Point) -> str | None:
-    """Why a disagreement is not an error, if the point is nonsmooth; else None.
+    """The reason why a disagreement is not an error, if the point is nonsmooth.
 
-    A disagreement is not an error if both sides agree at points nearby, and if the hand-written gradient is an average
-    of the gradients around the point. The points nearby may be nonsmooth themselves: in 16 bits, ties are common.
+    A disagreement is not an error if both sides agree at points nearby and the hand-written gradient is an average of
+    the gradients around the point. The points nearby may be nonsmooth as well, because ties are common in 16 bits.
+
+    Args:
+        check: the functions.
+        point: the point at which the two sides disagree.
+
+    Returns:
+        A sentence for the report, or None if the disagreement may be an error.
     """
     wrong = point.wrong
     if not check.loss.has_nonsmooth_points:
@@ -43,19 +50,20 @@ def nonsmooth_reason(check: Check, point: Point) -> str | None:
 
 
 def _is_tie(check: Check, point: Point) -> bool:
+    """Whether only gradients differ, and the hand-written ones are generalized gradients."""
     wrong = point.wrong
     of_gradients = wrong.isdisjoint({LOSS, *check.outputs}) and wrong <= point.expected.keys()
     return bool(wrong) and of_gradients and _generalized(check, point, wrong)
 
 
 def beside(check: Check, point: Point) -> Point | None:
-    """A point nearby at which both sides agree, or None."""
+    """A point nearby at which both sides agree; None if the first one that is tried is not such a point."""
     near = a_little_away(check, point, np.random.default_rng(check.seed))
     return near if near is not None and near.verdict is Verdict.AGREE else None
 
 
 def a_little_away(check: Check, point: Point, random: np.random.Generator) -> Point | None:
-    """Both sides at a point nearby, or None if the code under test rejects it. Labels, masks and grids are kept."""
+    """Both sides at a point nearby, with unchanged labels, masks and grids; None if the code under test rejects it."""
 
     def jitter(leaf: Any) -> Any:
         return leaf if is_floating(leaf) and structured(leaf) else _jittered(leaf, random)
@@ -80,9 +88,14 @@ def _jittered(tree: Pytree, random: np.random.Generator, step: float | None = No
 class _Nudges:
     """A rule that perturbs the input of every nonsmooth operation by about 1e-7 of its size.
 
-    With `together`, all entries get the same sign, which corresponds to a convention such as `>=`; else each gets its
-    own. The inputs are perturbed, and not only the parameters, because many entries may stay at a nonsmooth point
-    whatever the parameters are.
+    It perturbs the inputs of operations and not only the parameters, because many entries may be at a nonsmooth point
+    for all parameters.
+
+    Args:
+        seed: the seed of the perturbations.
+        together: whether all entries are perturbed with the same sign, which corresponds to a convention such as `>=`.
+            Otherwise, each entry has its own sign.
+        times: a factor of the perturbation.
     """
 
     def __init__(self, seed: int, together: bool, times: float = 1.0) -> None:
@@ -98,15 +111,15 @@ class _Nudges:
         return [(value + far * signs * self.random.uniform(0.5, 1.5, value.shape)).astype(value.dtype)]
 
 
-WIDER = 8.0  # the factor between the two neighborhoods that show whether a gradient jumps
+WIDER = 8.0  # the ratio of the sizes of two neighborhoods that show whether the gradient jumps
 
 
 def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
     """Whether the hand-written gradient can be an average of the gradients around a nonsmooth point.
 
     For each pair of wrong entries, the hand-written values must lie in the convex hull of the gradients nearby. Pairs
-    are enough to reject full gradients for both sides of a tie. The hull must not shrink with the neighborhood: if it
-    does, the gradient is continuous there, and any small error would lie in the hull.
+    are sufficient to reject a gradient that both sides of a tie receive in full. The hull must not shrink with the
+    neighborhood: if it does, the gradient is continuous, and the hull would also contain gradients with small errors.
     """
     if any(np.iscomplexobj(point.actual[path]) for path in wrong if path in point.actual):
         return False
@@ -115,7 +128,7 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
         start = widened(point.parameters)
         random = np.random.default_rng([check.seed, sample])  # the same draws for both neighborhoods
         if sample % 2:
-            start = _jittered(start, random, times * 1e-7)  # for operations whose inputs have no marker
+            start = _jittered(start, random, times * 1e-7)  # for operations whose inputs are not marked
         taps = Taps()
         nudges = _Nudges(sample, sample % 4 == 0, times)
         _, right = check.loss.gradient(start, *point.args, rule=nudges, taps=taps)
@@ -128,7 +141,7 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
         (row.path, index) for row in point.rows if row.path in wrong for index in _worst_entries(row, actual, near[0])
     ]
     if {path for path, _ in entries} != wrong:
-        return False  # NaN and another shape are no derivative at any point
+        return False  # NaN and values of another shape are no derivatives at any point
     cloud, wide = (
         np.array([[leaves[path][index] for path, index in entries] for leaves in clouds])
         for clouds in (near, [beside(sample, WIDER) for sample in range(16)])
@@ -139,7 +152,7 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
     jumps = (spread > 0.3 * wider) & (spread > 0.5 * error)
     rounding = np.array([float(point.tolerance[path][index]) for path, index in entries])
     beyond = error > rounding
-    if not beyond.any() or not jumps[beyond].all():  # the dtype may be wrong, and not the values
+    if not beyond.any() or not jumps[beyond].all():  # without wrong values, the dtype is wrong
         return False
     angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     rays = np.stack([np.cos(angles), np.sin(angles)])
@@ -152,6 +165,7 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
 
 
 def _worst_entries(row: Any, actual: dict[str, np.ndarray], near: dict[str, np.ndarray]) -> list[tuple[int, ...]]:
+    """The indices of a row's worst entry and of the twenty entries that differ most from the gradient `near`."""
     if row.verdict is not Verdict.DISAGREE or row.worst_index is None:
         return []
     difference = np.abs(np.asarray(actual[row.path], np.float64) - near[row.path]).ravel()

@@ -1,12 +1,13 @@
-"""Perturbed points: other parameters and arguments, at which errors show that the caller's point hides.
+"""Perturbed points: other parameters and arguments, which reveal errors that are invisible at the caller's point.
 
-A `Probe` makes another point from the caller's. It scales the parameters, so that activations saturate, and adds noise
-to them, so that biases and gains leave their initial values 0 and 1. It permutes and scales data, and repeats ids.
+A `Probe` computes a perturbed point from the caller's point. The probes scale the parameters, so that activations
+saturate, and add noise to them, so that biases and gains are no longer 0 and 1. They permute and scale data, and repeat
+ids.
 
-A perturbed point must be one at which the code under test can be expected to work. Parameters take many values in
-training, so they are changed; but a leaf of one sign keeps its sign, because it may be a scale, and a symmetric one
-stays symmetric. Arguments are changed only if they look like arbitrary numbers: of both signs, unordered, and without
-a structure that a formula may rely on (`structured`). Values between 0 and 1 may be labels, probabilities or masks, and
+The code under test must be expected to work at a perturbed point. Parameters take many values in training, so they are
+changed. A leaf whose entries have one sign keeps its sign, because it may be a scale, and a symmetric leaf stays
+symmetric. Arguments are changed only if they look like arbitrary numbers: of both signs, unordered, and without a
+structure that a formula may rely on (`structured`). Values between 0 and 1 may be labels, probabilities or masks, and
 are not changed.
 """
 
@@ -23,17 +24,18 @@ from compare.pytrees import Pytree, laid_out
 
 Arguments = tuple[Any, ...]
 
-SMALL = 2**16  # entries in all parameters; up to this size, the cost of another point is negligible
+SMALL = 2**16  # up to this number of entries in all parameters, the time of another point is negligible
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A perturbed point at which both sides are compared as well.
+    """A perturbed point, at which both sides are also compared.
 
     Attributes:
         name: the name of the point in the report.
-        move: `(parameters, args, random) -> (parameters, args)`; returns None where it does not apply.
-        advisory: whether an error at this point is only a remark, because the parameters may not take such values.
+        move: `(parameters, args, random) -> (parameters, args)`, or None if the perturbation does not apply to them.
+        advisory: whether an error at this point is reported as a remark only, because the code under test may not have
+            to work for such parameters.
     """
 
     name: str
@@ -42,9 +44,16 @@ class Probe:
 
 
 def scaled(factor: float) -> Callable[..., Any]:
-    """A move that multiplies the parameters by `factor` and adds noise to them.
+    """A move that multiplies the parameters by a factor and adds noise to them.
 
-    The noise is needed for zeros, which scaling does not change and which hide whatever they are multiplied by.
+    The noise changes zeros, which scaling does not change. A parameter of 0 hides errors in the gradients of other
+    parameters, because its products are 0.
+
+    Args:
+        factor: the factor.
+
+    Returns:
+        The move, for `Probe`.
     """
 
     def move(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
@@ -52,7 +61,7 @@ def scaled(factor: float) -> Callable[..., Any]:
             if not is_floating(leaf):
                 return leaf
             noise = 0.1 * random.standard_normal(leaf.shape)
-            if is_symmetric(leaf):  # such as a covariance, of which a formula may read one triangle only
+            if is_symmetric(leaf):  # for example a covariance matrix: a formula may read one triangle only
                 noise = (noise + np.swapaxes(noise, -1, -2)) / 2
             elif _triangular(leaf):
                 noise = np.where(leaf == 0, 0.0, noise)
@@ -68,7 +77,7 @@ def scaled(factor: float) -> Callable[..., Any]:
 
 
 def is_symmetric(leaf: np.ndarray) -> bool:
-    """Whether it is a stack of symmetric matrices that are not all diagonal, as a weight may be at initialization."""
+    """Whether it is a stack of symmetric matrices. Diagonal ones do not count: a weight may start as the identity."""
     if leaf.ndim < 2 or leaf.shape[-1] != leaf.shape[-2]:
         return False
     return np.array_equal(leaf, np.swapaxes(leaf, -1, -2)) and bool(np.triu(np.asarray(leaf, np.float64), 1).any())
@@ -82,20 +91,21 @@ def _triangular(leaf: np.ndarray) -> bool:
 
 
 def cast(values: np.ndarray, leaf: np.ndarray) -> np.ndarray:
+    """The values in the dtype and the memory layout of a leaf."""
     with np.errstate(over="ignore"):
         return laid_out(np.asarray(values).astype(leaf.dtype), leaf)
 
 
 def is_floating(leaf: Any) -> bool:
-    """Whether it is an array of real floating-point numbers, of any precision, with at least one entry."""
+    """Whether it is an array of real floating-point numbers of any precision with at least one entry."""
     return isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size > 0
 
 
 def _shrunk(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
-    """Smaller parameters, out of tails where every gradient vanishes, such as that of exp(-p**2 / 2) at p = 10.
+    """Smaller parameters, which leave tails where all gradients vanish, such as that of exp(-p**2 / 2) at p = 10.
 
-    Models with many parameters are left out: they start near zero anyway, and the point would cost a quarter of the
-    check.
+    Models with many parameters are left out, because their parameters are near zero at the start, and because the
+    point would take a quarter of the check's time.
     """
     if _many(parameters):
         return None
@@ -107,7 +117,7 @@ def _many(parameters: Pytree) -> bool:
 
 
 def typical_size(leaf: np.ndarray) -> float:
-    """The root mean square of the entries, or 1 where that is 0 or there are none."""
+    """The root mean square of the entries; 1 if it is 0 or if there are no entries."""
     wide = np.asarray(leaf, np.float64)
     return (float(np.sqrt(np.mean(np.square(wide)))) if wide.size else 0.0) or 1.0
 
@@ -118,8 +128,8 @@ def typical_size(leaf: np.ndarray) -> float:
 def structured(leaf: np.ndarray) -> bool:
     """Whether an array has a structure that is unlikely by chance, so that the code under test may rely on it.
 
-    Such structures are entries of one absolute value, or of 0 and one absolute value (masks, labels of -1 and 1);
-    sorted entries (a grid); a symmetric or triangular matrix; rows or columns of equal norm (directions).
+    The structures are: entries with only one absolute value besides 0 (masks, labels of -1 and 1); sorted entries (a
+    grid); a symmetric, antisymmetric or triangular matrix; rows or columns of equal norm (directions).
     """
     if leaf.size < 2:
         return False
@@ -137,7 +147,7 @@ def structured(leaf: np.ndarray) -> bool:
         turned = np.swapaxes(wide, -1, -2)
         if equal(wide, turned) or equal(wide, -turned) or not np.triu(wide, 1).any() or not np.tril(wide, -1).any():
             return True
-    scale = sizes.max()  # no square overflows
+    scale = sizes.max()  # dividing by it keeps the squares in the norm from overflowing
     lengths = [scale * np.linalg.norm(wide / scale, axis=axis) for axis in range(leaf.ndim)]
     return any(equal(norms, 1) or (norms.size > 1 and equal(norms, norms.flat[0])) for norms in lengths)
 
@@ -147,7 +157,10 @@ def _is_data(leaf: Any) -> bool:
 
 
 def _is_ids(leaf: Any) -> bool:
-    """Whether it holds unsorted integers with gaps or repeats. Sorted ones may be offsets; others, a permutation."""
+    """Whether it holds unsorted integers with gaps or repeats.
+
+    Sorted integers may be offsets, and unsorted ones without gaps and repeats may be a permutation.
+    """
     if not isinstance(leaf, np.ndarray) or not np.issubdtype(leaf.dtype, np.integer) or leaf.size < 3:
         return False
     ordered = np.sort(leaf, axis=-1)
@@ -163,7 +176,7 @@ def _other_data(args: Arguments, random: np.random.Generator) -> Arguments:
 
 
 def _scaled_data(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments]:
-    """Parameters between their ordinary size and saturation, with other data than the caller's."""
+    """Parameters between their usual size and saturation, with data other than the caller's."""
     moved, _ = scaled(10)(parameters, args, random)
     return moved, _other_data(args, random)
 
@@ -181,10 +194,10 @@ def _repeated_ids(parameters: Pytree, args: Arguments, random: np.random.Generat
 
 
 def _other_signs(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
-    """Changes half of the signs of parameters that have one sign, which all other points keep.
+    """Changes half of the signs of a leaf whose entries have one sign. All other points keep such a sign.
 
-    A slope of 0.25 may become negative in training, but a variance may not. With many parameters the point is left out,
-    because it would cost a quarter of the check.
+    A slope of 0.25 may become negative in training, but a variance may not. The point is left out for models with many
+    parameters, because it would take a quarter of the check's time.
     """
 
     def one_sign(leaf: Any) -> bool:
@@ -211,11 +224,19 @@ DEFAULT = (
 
 
 def first_example(parameters: Pytree, args: Arguments, random: np.random.Generator) -> tuple[Any, Arguments] | None:
-    """The first example alone, along the first or the last axis, whichever has the same length in all arrays.
+    """The first example only.
 
-    This point is not among the defaults, because other shapes mean another trace, and because the axis of the examples
-    cannot be known for sure: that of a square matrix, or of a single array, may hold features. Pass ONE_EXAMPLE in
-    `probes` to use it.
+    The axis of the examples is the first or the last one, if all arrays have the same length along it. This point is
+    not among the defaults. Other shapes need another trace, and the axis of the examples may be wrong: an axis of a
+    square matrix or of a single array may hold features. Pass ONE_EXAMPLE in `probes` to use it.
+
+    Args:
+        parameters: the parameters, which are not changed.
+        args: the other arguments.
+        random: not used; all moves have this argument.
+
+    Returns:
+        The parameters and the arguments with one example; None if no axis or only one array can hold examples.
     """
     arrays = [leaf for leaf in jax.tree.leaves(args) if isinstance(leaf, np.ndarray) and leaf.ndim]
     axis = next((axis for axis in (0, -1) if len({array.shape[axis] for array in arrays}) == 1), None)

@@ -1,4 +1,4 @@
-"""Both sides at one point."""
+"""Evaluates both sides at one point and compares their values."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -32,26 +32,28 @@ from compare.pytrees import (
     structure_mismatches,
 )
 
-# Where the tolerance exceeds this share of the gradient, no value could have been called wrong.
+# If the tolerance exceeds this share of the gradient, even a wrong gradient could agree.
 HALF = 0.5
-# An error of this share of a typical entry leaves no correct digit.
+# An error larger than this share of a typical entry leaves no correct digit.
 ONE_DIGIT = 0.5
-# A gradient whose relative error is below this agrees, however large its tolerance.
+# A gradient with a smaller relative error than this agrees, however large its tolerance is.
 CLOSE = 0.01
-# A gradient that changes the loss by less than this share of its terms may consist of rounding errors only.
+# The rounding errors of a gradient are negligible if they change the loss by less than this share of the loss's terms.
 IMMATERIAL = 1e-6
 
 
 @dataclass(frozen=True)
 class Point:
-    """Both sides at one point. The dicts have loss, outputs, intermediates and gradients by name.
+    """The values of both sides at one point, and their comparison.
+
+    The dicts contain the loss, outputs, gradients of intermediates and gradients of parameters by name.
 
     Attributes:
         parameters, args: the point.
-        answer: what the hand-written side returned.
+        answer: the result of the hand-written side.
         expected: the reference values, in float64.
         tolerance: the rounding tolerance of each entry.
-        rows: one for each quantity, in backward order.
+        rows: a row for each quantity, in backward order.
         samples: the number of perturbed runs from which the tolerance was measured.
         arithmetic: notes on quantities that lose digits and are correct in a wider dtype.
         wider: whether the code under test was run in a wider dtype.
@@ -90,7 +92,7 @@ class Point:
         return bool(np.isfinite(self.expected[LOSS]).all() and np.isfinite(self.actual[LOSS]).all())
 
     def upstream(self, taps: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The hand-written gradients of `taps`, or none if one of them cannot replace the reference's."""
+        """The hand-written gradients of `taps`; empty if one of them is not finite or has the wrong shape."""
         usable = all(
             value.shape == taps[name].shape and not np.iscomplexobj(value) and np.isfinite(value).all()
             for name, value in self.intermediates.items()
@@ -100,15 +102,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the hand-written side returned.
+    """The result of the hand-written side.
 
     Attributes:
-        given: the result itself.
+        given: the result, unchanged.
         actual: its values by name.
-        intermediates: those that have a tap, by name.
+        intermediates: the gradients of intermediates that have a tap, by name.
         mismatched: how the structure of the gradients differs from that of the parameters, by parameter.
-        offered: the names of all intermediates, with or without a tap.
-        without_loss: whether the loss is None, so that it is not compared.
+        offered: the names of all intermediates in the result, with or without a tap.
+        without_loss: whether the loss is None, and therefore not compared.
     """
 
     given: Pytree
@@ -121,24 +123,26 @@ class Answer:
 
 @dataclass(frozen=True)
 class Check:
-    """The two functions of a check, and what is known about them before they are evaluated.
+    """The two functions of a check, and the options of the comparison.
 
     Attributes:
         by_hand: the hand-written side.
         loss: the traced loss.
         dtype: the dtype under test.
         order: the names of all quantities, in backward order.
-        taps: shapes and dtypes of the marked values, by name.
+        taps: the shapes and dtypes of the marked values, by name.
         names: the names of the parameters and the arguments.
-        labels: what messages call some of them instead; empty where the names of their leaves say it.
-        seed: the seed of everything random.
-        outputs: the names of marked values that are compared themselves; the hand-written side returns them last.
-        given: `(*args) -> gradients`, the gradients of these values by name, which are known without rounding error.
-        at_least: a relative tolerance, one for all or by name.
-        domain: the domains of parameters and arguments at every point, by name.
-        accumulate: the dtype in which sums of 16-bit numbers are formed; float32 if None.
-        hidden: quantities that are compared and have no row of their own, such as the loss that is made of a forward
-            and a backward function.
+        seed: the seed of all random numbers.
+        outputs: the names of the marked values that are compared themselves, and not only their gradients. The
+            hand-written side returns them last.
+        given: `(*args) -> gradients`: the gradients of the outputs by name, which are inputs of the check and have no
+            rounding error.
+        at_least: the smallest relative tolerance, either one number or numbers by name.
+        domain: the domains of parameters and arguments, which all points respect, by name.
+        accumulate: the dtype in which 16-bit numbers are summed; float32 if None.
+        hidden: quantities that are compared but have no row in the report, such as the artificial loss that a check of
+            a forward and a backward pass uses.
+        labels: replacements for some of `names` in messages. An empty label means that the paths of the leaves suffice.
     """
 
     by_hand: Watched
@@ -157,23 +161,26 @@ class Check:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def label(self, name: str, path: str) -> str:
-        """What messages call a leaf of an argument."""
+        """The name of a leaf of an argument in messages."""
         called = self.labels.get(name, name)
         return ".".join(part for part in (called, "" if path == "value" else path) if part)
 
     def at(self, parameters: Pytree, args: tuple[Pytree, ...], *, elsewhere: bool = False) -> Point:
         """Evaluate both sides and compare them.
 
-        A disagreement must be confirmed: with more perturbed runs, and then with the code under test in a wider dtype,
-        if it works in one. There, an error of the derivation is as large, and rounding errors disappear.
+        A disagreement must be confirmed by more perturbed runs. Then the code under test is run in a wider dtype, if it
+        works in one: an error of the derivation remains as large, while a rounding error disappears.
 
         Args:
             parameters, args: the point.
             elsewhere: whether this is a perturbed point, where all digits may be lost. At the caller's point, one digit
                 must be correct.
 
+        Returns:
+            The values of both sides, with a row for each quantity.
+
         Raises:
-            CodeUnderTestFailed: if the code under test raises an exception, or returns something else than gradients.
+            CodeUnderTestFailed: if the code under test raises an exception or does not return gradients.
         """
         answer = self.answer(self.by_hand(parameters, *args), parameters)
         point = self.compared(parameters, args, answer, CONFIRMED[0] if is_narrow(self.dtype) else SAMPLES)
@@ -184,16 +191,21 @@ class Check:
         return point if point.verdict is Verdict.AGREE else self._widely(point, np.inf if elsewhere else ONE_DIGIT)
 
     def _widely(self, point: Point, most: float) -> Point:
-        """The point, with the rows decided that the code under test in a wider dtype decides, if it works in one."""
+        """The point after a run of the code under test in a wider dtype, which decides about some rows.
+
+        `most` is the largest relative error of an entry that may be a rounding error. The point is returned unchanged
+        if the code does not work in the wider dtype.
+        """
         try:
             with np.errstate(all="ignore"):
                 given = self.by_hand.function(*copies(widened_once((point.parameters, *point.args))))
                 wide = self.answer(given, point.parameters).actual
-        except Exception:  # whatever it raises, it does not work in the wider dtype
+        except Exception:  # any exception shows that it does not work in the wider dtype
             return point
         rows, arithmetic = decided(point.rows, point.actual, point.expected, wide, most)
         if arithmetic and is_narrow(self.dtype):
-            # An error that disappears in float32 may come from sums in 16 bits, and these must be formed in float32.
+            # An error that disappears in float32 may come from a sum in 16 bits. This is an error, because sums must be
+            # formed in float32. It exceeds the tolerance for storing intermediate results in 16 bits.
             summed = arithmetic.keys() & self.stored(point).wrong
             arithmetic = {path: words for path, words in arithmetic.items() if path not in summed}
             rows = [old if old.path in summed else new for old, new in zip(point.rows, rows, strict=True)]
@@ -201,7 +213,7 @@ class Check:
         return replace(point, rows=rows, arithmetic=arithmetic, wider=worked)
 
     def stored(self, point: Point) -> Point:
-        """The point, judged by the tolerance of a kernel that stores intermediate results in 16 bits."""
+        """The point, compared with the tolerance for a kernel that stores intermediate results in 16 bits."""
         return self.compared(point.parameters, point.args, point.answer, point.samples, intermediates=self.dtype)
 
     def compared(
@@ -215,16 +227,20 @@ class Check:
         dtype: Any = None,
         intermediates: Any = None,
     ) -> Point:
-        """Compare an answer with the reference.
+        """Compare a result of the hand-written side with the reference.
 
         Args:
             parameters, args: the point.
-            answer: what the hand-written side returned.
+            answer: the result of the hand-written side.
             samples: the number of perturbed runs.
             upstream: gradients, by tap, that replace those of the reference's backward pass.
-            steady: whether perturbed runs repeat the comparisons of the unperturbed one.
-            dtype: the dtype whose rounding is assumed, if not that of the parameters.
-            intermediates: a 16-bit dtype in which intermediate results are stored that the reference has in float32.
+            steady: whether perturbed runs repeat the comparisons of the unperturbed run.
+            dtype: the dtype whose rounding errors are modeled; the dtype under test by default.
+            intermediates: a 16-bit dtype in which the code under test may store intermediate results; by default, it
+                may not.
+
+        Returns:
+            The values of both sides, with a row for each quantity.
         """
         taps = {name: self.like(self.taps[name]) for name in answer.intermediates}
         outputs = {name: self.like(self.taps[name]) for name in self.outputs}
@@ -260,9 +276,10 @@ class Check:
         return Point(parameters, args, answer, expected, tolerance, rows, samples)
 
     def like(self, traced: jax.ShapeDtypeStruct) -> np.ndarray:
-        """An array of zeros with a traced shape, in the dtype in which the hand-written side must return it.
+        """An array of zeros with a traced shape and the dtype that the hand-written side must return.
 
-        This is the traced dtype, unless a NumPy number in a float32 loss has made that float64.
+        This is the traced dtype, unless it is wider than the dtype under test: a NumPy number in a float32 loss makes
+        the trace float64.
         """
         dtype = traced.dtype
         if jnp.issubdtype(dtype, jnp.floating) and np.dtype(dtype).itemsize > self.dtype.itemsize:
@@ -272,7 +289,7 @@ class Check:
     def _at_least(
         self, name: str, value: np.ndarray, tolerance: np.ndarray, parts: list[Part]
     ) -> tuple[np.ndarray, list[Part]]:
-        """The tolerances, widened to the caller's `at_least`."""
+        """The tolerances, enlarged to the caller's `at_least`."""
         share = self.at_least.get(name, 0.0) if isinstance(self.at_least, Mapping) else self.at_least
         if not share or not value.size:
             return tolerance, parts
@@ -284,19 +301,18 @@ class Check:
         return np.maximum(tolerance, share * sizes), wide
 
     def _undecided(self, rows: list[Row], parameters: Pytree, expected: Leaves, tolerance: Leaves) -> list[Row]:
-        """The rows, INCONCLUSIVE in place of AGREE where the rounding tolerance is as large as the gradient.
+        """The rows, with INCONCLUSIVE in place of AGREE if the tolerance is as large as the gradient.
 
-        A gradient that consists of rounding errors, such as that of a bias before batch normalization, is left out. It
-        changes the loss by less than the rounding error of the loss.
+        A gradient whose true value is 0, such as that of a bias before batch normalization, still agrees, although it
+        consists of rounding errors: it changes the loss by less than the rounding error of the loss.
         """
         unit = unit_roundoff(self.dtype)
         terms = max(float(tolerance[LOSS]) / (DEVIATIONS * unit), abs(float(expected[LOSS])))
         sizes = {path: typical_size(leaf) for path, leaf in leaves_by_path(parameters).items()}
         decided = []
         for row in rows:
-            if (
-                row.verdict is not Verdict.AGREE or row.visible is None or not row.norm
-            ):  # 0 times a wrong factor is still 0
+            # A gradient of 0 agrees: a wrong factor would not change it.
+            if row.verdict is not Verdict.AGREE or row.visible is None or not row.norm:
                 decided.append(row)
                 continue
             close = row.digits is not None and row.digits >= -np.log10(CLOSE)
@@ -309,9 +325,9 @@ class Check:
         return decided
 
     def _beyond_the_dtype(self, row: Row, actual: Leaves, loss: float) -> Row:
-        """The row, INCONCLUSIVE for NaN and infinity where the loss is too large for its dtype.
+        """The row, with INCONCLUSIVE for NaN and infinity if the loss overflows its dtype.
 
-        Gradients may be infinite there, and their product with 0 is NaN, although 0 would be correct.
+        Upstream gradients may then be infinite, and their product with 0 is NaN, although 0 would be correct.
         """
         leaf = actual.get(row.path)
         if row.verdict is not Verdict.DISAGREE or leaf is None or leaf.shape != row.shape or np.isfinite(leaf).all():
@@ -322,12 +338,12 @@ class Check:
         return replace(row, verdict=Verdict.INCONCLUSIVE, message=message)
 
     def _within_the_reference(self, row: Row) -> Row:
-        """The row, INCONCLUSIVE where a function of JAX's library may be as inexact as the two sides differ."""
+        """The row, with INCONCLUSIVE if the difference may be the error of an inexact function of JAX's library."""
         if row.verdict is not Verdict.DISAGREE or row.digits is None:
             return row
         for name, error in self.loss.inexact_functions.items():
             if row.digits >= -np.log10(error):
-                message = f"the reference uses JAX's {name}, whose relative error can be as large ({error:.0e})"
+                message = f"the reference uses JAX's {name}, whose relative error can be as large as this ({error:.0e})"
                 return replace(row, verdict=Verdict.INCONCLUSIVE, message=message)
         return row
 
@@ -343,17 +359,21 @@ def read_answer(
     taps: Mapping[str, Any] = MappingProxyType({}),
     outputs: tuple[str, ...] = (),
 ) -> Answer:
-    """What the hand-written side returned, by name.
+    """Reads the result of the hand-written side.
 
     Args:
-        given: (loss, gradients), with the gradients of intermediates third, and with `outputs` these values last.
-        parameters: the parameters.
-        dtype: the dtype of Python numbers, which have none.
-        taps: shapes of the marked values, by name.
-        outputs: the names of the values that are returned last.
+        given: the result: (loss, gradients) or (loss, gradients, intermediates), with a dict of output values added at
+            the end if there are `outputs`.
+        parameters: the parameters, whose structure the gradients must have.
+        dtype: the dtype that Python numbers in the result get.
+        taps: the shapes of the marked values, by name.
+        outputs: the names of the output values.
+
+    Returns:
+        The values by name.
 
     Raises:
-        CodeUnderTestFailed: with a TypeError, if it is none of these.
+        CodeUnderTestFailed: with a TypeError, if the result does not have this form.
     """
     shown: Leaves = {}
     if outputs:
@@ -383,7 +403,7 @@ def _by_name(intermediates: Any) -> dict[str, Any]:
 
 
 def _refuse(result: Any) -> None:
-    """Raises TypeError unless it is (loss, gradients) or (loss, gradients, intermediates)."""
+    """Raises TypeError unless the result is (loss, gradients) or (loss, gradients, intermediates)."""
     asked = "loss_and_gradients must return (loss, gradients) or (loss, gradients, intermediates)"
     if not isinstance(result, tuple | list) or len(result) not in (2, 3):
         count = f" of {len(result)}" if isinstance(result, tuple | list) else ""
@@ -391,7 +411,7 @@ def _refuse(result: Any) -> None:
     if len(result) == 3 and not isinstance(result[2], Mapping):
         raise TypeError(
             f"{asked}, with intermediates a dict of gradients by the names of taps, but its third value is "
-            f"{type(result[2]).__name__}. Several gradients go into the second, in a tree like the parameters."
+            f"{type(result[2]).__name__}. Return the gradients of several parameters as one tree, the second value."
         )
     if isinstance(result[0], Mapping | list | tuple):
-        raise TypeError(f"{asked}, but its first value is {type(result[0]).__name__}: put the loss there, one number.")
+        raise TypeError(f"{asked}, but its first value is {type(result[0]).__name__}. The loss must be one number.")

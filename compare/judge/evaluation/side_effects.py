@@ -1,6 +1,6 @@
-"""Side effects of the code under test, which can make it unusable although its gradients are correct.
+"""Finds side effects of the code under test, which can make it unusable although its gradients are correct.
 
-The hand-written side is called more than once. The calls show whether it modifies its arguments, overwrites earlier
+A check calls the hand-written side more than once. The calls show whether it modifies its arguments, overwrites earlier
 results, depends on earlier calls, or is not deterministic.
 """
 
@@ -16,18 +16,20 @@ from compare.judge.program.plan import is_narrow
 from compare.judge.reports.verdict import Diagnosis
 from compare.pytrees import LOSS, Leaves, Pytree, copies, leaves_by_path, own
 
-Tolerance = Mapping[str, np.ndarray]  # the tolerance between two results for the same arguments, by path
+Tolerance = Mapping[str, np.ndarray]  # the tolerance of the difference of two results for the same arguments, by path
 
 
 class Watched:
-    """A function of `(parameters, *args)` that is called on copies, and whose side effects are recorded.
+    """Calls a function of `(parameters, *args)` on copies of its arguments and records its side effects.
 
     Args:
         function: the code under test.
         names: the names of its arguments, for messages.
-        labels: what messages call some of them instead; empty where the names of their leaves say it.
+        labels: replacements for some of these names. An empty label means that the paths of the leaves suffice.
 
-    `diagnoses` has the side effects, and `remarks` notes that are no errors.
+    Attributes:
+        diagnoses: the side effects.
+        remarks: notes on behavior that is not an error.
     """
 
     def __init__(self, function: Callable[..., Any], names: list[str], labels: Mapping[str, str] | None = None) -> None:
@@ -37,7 +39,7 @@ class Watched:
         self.notes: dict[tuple[str, str], Diagnosis] = {}
         self.remarks: list[str] = []
         self._last: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = {}, {}  # the last result, and its copy
-        self._reuses = False  # whether it returned the same memory again, though with no change so far
+        self._reuses = False  # whether two results had the same memory, even if no earlier result has changed so far
 
     def __call__(self, parameters: Pytree, *args: Any) -> Any:
         kept = (parameters, *args)
@@ -55,7 +57,7 @@ class Watched:
                 )
                 self._note("modifies-arguments", name, f"it modifies {where}; work on a copy.")
         if not isinstance(result, tuple | list):
-            return result  # the caller rejects it
+            return result  # the function that reads the result raises the error
         try:
             copied = jax.tree.map(_number, result)
         except TypeError as error:
@@ -87,13 +89,13 @@ class Watched:
     def same_again(
         self, first: Any, parameters: Pytree, *args: Any, after: str, tolerance: Leaves | None = None
     ) -> None:
-        """Call the function again and compare with `first`; the results may differ by the tolerance.
+        """Call the function again and compare the result with that of an earlier call.
 
         Args:
-            first: the earlier result.
+            first: the result of the earlier call.
             parameters, args: the arguments of both calls.
-            after: what happened in between, for the message.
-            tolerance: by name; None if the results must be equal.
+            after: the words in the message that say what happened between the calls.
+            tolerance: the tolerance of the difference, by name; None if the results must be equal.
         """
         if ("depends-on-earlier-calls", "") in self.notes:
             return
@@ -103,7 +105,7 @@ class Watched:
         distance = max(apart(first, again, limits).values(), default=0.0)
         if 0 < distance <= 1:
             self.remarks = [
-                "called twice with the same arguments, its results differ by rounding, as sums over threads do."
+                "two calls with the same arguments differ by rounding errors, as those of sums over several threads do."
             ]
         if distance <= 1:
             return
@@ -111,18 +113,18 @@ class Watched:
         ratio = _common_ratio(first, again)
         steady = _alike(again, third, limits) or _alike(first, third, limits)
         if steady or ratio is not None or _grows_evenly(again, third, fourth):
-            more = f"; it was {ratio:g} times the first: does it accumulate?" if ratio is not None else "."
-            message = f"called again with the same arguments {after}, it returns other results: it depends on earlier "
-            self._note("depends-on-earlier-calls", None, message + "calls" + more)
+            more = "." if ratio is None else f"; the second result was {ratio:g} times the first: does it accumulate?"
+            message = f"called again with the same arguments {after}, it returns different results: it depends on "
+            self._note("depends-on-earlier-calls", None, message + "earlier calls" + more)
         else:
             self._note(
                 "not-deterministic",
                 None,
-                "it returns other results each time for the same arguments: make the random numbers an argument.",
+                "it returns different results at each call with the same arguments: pass random numbers as arguments.",
             )
 
     def _look_elsewhere(self, parameters: Pytree, args: Any) -> None:
-        """Call with other parameters, which shows whether memory that was returned twice is overwritten."""
+        """Call the function with other parameters, which shows whether it overwrites memory that it returned twice."""
         if not self._reuses or ("shared-buffer", "") in self.notes:
             return
         try:
@@ -137,7 +139,7 @@ class Watched:
     @property
     def diagnoses(self) -> list[Diagnosis]:
         kinds = {kind for kind, _ in self.notes}
-        # Modified arguments explain results that change.
+        # A function that modifies its arguments returns different results for that reason.
         hidden = {"depends-on-earlier-calls"} if kinds & {"modifies-arguments"} else set()
         return [note for (kind, _), note in self.notes.items() if kind not in hidden]
 
@@ -151,17 +153,25 @@ def _number(leaf: Any) -> Any:
     return copied
 
 
-HARMLESS = {"view-of-parameters"}  # reported, but no result is wrong
+HARMLESS = {"view-of-parameters"}  # side effects that are reported although no result is wrong
 
 
 def _elsewhere(leaf: np.ndarray) -> np.ndarray:
+    """Other values of the same dtype."""
     return np.where(leaf == 0, 0.1, 1.1 * leaf).astype(leaf.dtype)
 
 
 def apart(first: Any, second: Any, tolerance: Tolerance | None = None) -> dict[str, float]:
-    """The difference of two trees by path, in multiples of the tolerance: 0 if equal, infinity for another dtype.
+    """The difference of each leaf of two trees, in multiples of its tolerance.
 
-    Without a tolerance, any difference is infinite.
+    Args:
+        first: a tree of arrays.
+        second: a tree of arrays.
+        tolerance: the tolerance by path; None if the trees must be equal.
+
+    Returns:
+        The differences by path: 0 for equal leaves; infinity for another shape or dtype, and for any difference
+        without a tolerance.
     """
     ours, theirs = leaves_by_path(first), leaves_by_path(second)
     return {path: _multiple(a, theirs.get(path), path, tolerance) for path, a in ours.items()}
@@ -180,12 +190,13 @@ def _multiple(a: np.ndarray, b: np.ndarray | None, path: str, tolerance: Toleran
         limit = tolerance.get(path)
         if limit is None or limit.shape != a.shape:
             limit = 64 * float(jnp.finfo(a.dtype).eps) * np.abs(wide).max()
-        multiple = float(np.max(np.abs(wide - other) / (2 * limit)))  # each of the two may differ by the tolerance
+        # Each of the two results may have an error as large as the tolerance.
+        multiple = float(np.max(np.abs(wide - other) / (2 * limit)))
     return multiple if multiple >= 0 else float("inf")  # NaN
 
 
 def _by_place(tolerance: Leaves) -> Leaves:
-    """Tolerances by the path in a result (loss, gradients, intermediates)."""
+    """The tolerances by the paths of the leaves in a result (loss, gradients, intermediates)."""
     placed = {"0": tolerance[LOSS]}
     for name, limit in tolerance.items():
         placed |= {"1": limit} if name == "value" else {f"1.{name}": limit, f"2.{name}": limit}
@@ -193,6 +204,7 @@ def _by_place(tolerance: Leaves) -> Leaves:
 
 
 def _alike(first: Any, second: Any, tolerance: Tolerance | None) -> bool:
+    """Whether two results agree within the tolerance."""
     return all(distance <= 1 for distance in apart(first, second, tolerance).values())
 
 
@@ -201,19 +213,19 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
         return True
     if not jnp.issubdtype(a.dtype, jnp.inexact) or a.dtype != b.dtype:
         return False
-    if is_narrow(a.dtype):  # NumPy does not recognize their NaN
+    if is_narrow(a.dtype):  # NumPy does not recognize NaN in 16-bit dtypes
         a, b = a.astype(np.float32), b.astype(np.float32)
-    return np.array_equal(a, b, equal_nan=True)  # this comparison takes four times as long
+    return np.array_equal(a, b, equal_nan=True)  # takes four times as long as the comparison above
 
 
 def _grows_evenly(second: Any, third: Any, fourth: Any) -> bool:
-    """Whether each call added the same amount, as an accumulated gradient does."""
+    """Whether the result grows by the same amount at each call, like an accumulated gradient."""
     series = zip(*(leaves_by_path(result).values() for result in (second, third, fourth)), strict=True)
     return all(a.shape == b.shape == c.shape and np.allclose(b - a, c - b, rtol=1e-3, atol=1e-12) for a, b, c in series)
 
 
 def _common_ratio(first: Any, again: Any) -> float | None:
-    """The factor between two results, if it is the same for every leaf that changed."""
+    """The ratio of two results, if it is the same for every leaf that changed; None if not."""
     ratios: set[float] = set()
     a, b = leaves_by_path(first), leaves_by_path(again)
     for path, before in a.items():

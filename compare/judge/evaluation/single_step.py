@@ -1,7 +1,7 @@
-"""Judges one training step, which starts from the reference's parameters, by the rounding tolerance of that step.
+"""Compares single training steps that start from the reference's parameters, by the rounding tolerance of one step.
 
-Measuring the tolerance takes as long as a step does. A measured tolerance is therefore used for the following steps as
-well, in proportion where parameters or updates are smaller.
+Measuring a tolerance takes as long as several steps. A measured tolerance is therefore used again for the following
+steps, scaled down if their parameters or updates are smaller.
 """
 
 from dataclasses import replace
@@ -24,17 +24,23 @@ Leaves = dict[str, np.ndarray]
 
 
 class Alone:
-    """Judges single steps. With `entries`, that many entries of a larger leaf are compared, the same at every step."""
+    """Compares single steps.
+
+    Args:
+        reference_step: the reference's step.
+        entries: the number of entries of a larger leaf that are compared, the same ones at every step; None for all.
+        seed: the seed by which these entries are drawn.
+    """
 
     def __init__(self, reference_step: Step, entries: int | None, seed: int) -> None:
         self.reference_step, self.entries, self.seed = reference_step, entries, seed
-        self.step = self.measured = 0  # how many were judged, and the last whose tolerance was measured
-        self.allowed: Leaves = {}
-        self.sizes: Leaves = {}
+        self.step = self.measured = 0  # the number of the current step, and of the last one with a measured tolerance
+        self.allowed: Leaves = {}  # the measured tolerance
+        self.sizes: Leaves = {}  # the sizes of parameters and updates at that step
         self.programs: dict[Any, Program] = {}
 
     def judge(self, before: Pytree, batch: Pytree, ours: Leaves, theirs: Leaves) -> list[Row]:
-        """Compare one step. The tolerance is measured only if the step exceeds the one that is known without measuring.
+        """Compare one step. The tolerance is measured only if the difference exceeds the tolerance known before.
 
         Args:
             before: the parameters and the state before the step.
@@ -56,7 +62,7 @@ class Alone:
         dtype = np.result_type(*floating) if floating else np.dtype(np.float64)
         program = self._program(before, *batch)
         for samples in (SAMPLES, *CONFIRMED):  # a disagreement is reported only if more runs confirm it
-            self.allowed = {}  # a huge model leaves room in memory for one measurement only
+            self.allowed = {}  # it is freed first, because memory may not suffice for two tolerances of a huge model
             right, allowed = map(both_leaves, measure(program, before, *batch, dtype=dtype, samples=samples))
             self.measured, self.allowed, self.sizes = self.step, allowed, _sizes(befores, theirs)
             rows = compare_leaves(ours, theirs, right, allowed)
@@ -66,6 +72,7 @@ class Alone:
         return [_undecided(row, theirs[row.path]) if row.path in theirs else row for row in rows]
 
     def some(self, leaf: Any) -> Any:
+        """The entries of a leaf that are compared."""
         if self.entries is None or leaf.size <= self.entries:
             return leaf
         return leaf.reshape(-1)[np.random.default_rng([self.seed, leaf.size]).integers(0, leaf.size, self.entries)]
@@ -83,9 +90,9 @@ class Alone:
         return self.programs[kind]
 
     def _known_tolerance(self, befores: Leaves, theirs: Leaves) -> Leaves:
-        """The tolerance known without measuring: one unit in the last place, or half of the last measured tolerance.
+        """The tolerance known without measuring: one ULP, or half of the last measured tolerance if that is larger.
 
-        The latter is scaled down where parameters or updates are smaller than they were when it was measured.
+        The measured tolerance is scaled down if parameters or updates are smaller than at its measurement.
         """
         stored = {path: _storage_tolerance(leaf) for path, leaf in theirs.items()}
         if not self.allowed or self.step - self.measured > LATELY:
@@ -95,7 +102,7 @@ class Alone:
 
 
 def _sizes(befores: Leaves, theirs: Leaves) -> Leaves:
-    """The largest entry and the largest update of each leaf that the step was given."""
+    """The largest entry and the largest update of each leaf of the step's arguments."""
     return {path: _size(leaf, befores[path]) for path, leaf in theirs.items() if path in befores}
 
 
@@ -108,7 +115,10 @@ def _size(after: np.ndarray, before: np.ndarray) -> np.ndarray:
 
 
 def _share(size: np.ndarray, size_then: np.ndarray | None) -> float:
-    """The share of the measured tolerance that is used for this step."""
+    """The share of the measured tolerance that is used for this step.
+
+    `size` has the largest entry and the largest update at this step, `size_then` those at the measurement.
+    """
     if size_then is None:
         return 0.0
     now = np.divide(size, size_then, out=np.ones(2), where=size_then > 0)
@@ -121,7 +131,7 @@ def _storage_tolerance(leaf: np.ndarray) -> np.ndarray:
 
 
 def _undecided(row: Row, theirs: np.ndarray) -> Row:
-    """The row, INCONCLUSIVE where JAX's own step is not finite in its own dtype either, because the run diverges."""
+    """The row, with INCONCLUSIVE if JAX's step is not finite in its own dtype either, because the run diverges."""
     lost = ~np.isfinite(np.asarray(theirs, np.float64))
     if row.verdict is not Verdict.DISAGREE or not lost.any():
         return row

@@ -1,4 +1,4 @@
-"""Calls training steps on copies of their arguments, and checks what they return."""
+"""Calls training steps on copies of their arguments and checks their results and side effects."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,21 +12,22 @@ from compare.judge.reports.verdict import Diagnosis, Row
 from compare.pytrees import Pytree, as_array, leaves_by_path, paths
 
 STATE = "state."  # prefix of the names of the state's leaves
-Step = Callable[..., Any]  # (parameters, state), *batch -> (parameters, state); or the caller's, without the pair
+Step = Callable[..., Any]  # ((parameters, state), *batch) -> (parameters, state); or the caller's step, see with_state
 
-# Two results for the same arguments that differ by this share of the first one's error do not differ by rounding alone.
+# If two calls with the same arguments differ by more than this share of the first result's error, the difference is no
+# rounding error.
 OTHERWISE = 0.02
 
 KEEPS_STATE = Diagnosis(
     None,
     "depends-on-earlier-calls",
-    "it returns other results for the same arguments: does it keep state between calls (an optimizer's moments, a "
+    "it returns different results for the same arguments: does it keep state between calls (an optimizer's moments, a "
     "counter, random numbers)? Each step is called more than once, so pass the state as `state=`, or with the batches.",
 )
 
 
 def with_state(step: Step, name: str, state: Pytree) -> Step:
-    """The step as a function from (parameters, state) to (parameters, state); the state is {} if there is none.
+    """Turns a step into a function from (parameters, state) to (parameters, state), with state {} if it has none.
 
     Args:
         step: `(parameters, *batch) -> parameters`; with a state, `(parameters, state, *batch) -> (parameters, state)`.
@@ -50,8 +51,8 @@ def with_state(step: Step, name: str, state: Pytree) -> Step:
             alike = jax.tree.structure(actual) == jax.tree.structure(expected)
             if not alike and _names(expected) and not _names(expected) & _names(actual):
                 raise BadInput(
-                    f"{name} returned {described(actual)} where the {what}, {described(expected)}, were expected: "
-                    "return the updated ones in the same structure, also after an update in place."
+                    f"{name} returned {described(actual)} instead of the {what}, {described(expected)}. Return the "
+                    f"updated {what} in the same structure, even if it updates them in place."
                 )
         return tuple(result)
 
@@ -75,21 +76,37 @@ def described(tree: Pytree) -> str:
 
 
 def as_arguments(batch: Pytree, number: int) -> tuple[Any, ...]:
-    """The batch as arguments of a step.
+    """The batch as a step's arguments.
+
+    Args:
+        batch: the batch.
+        number: its number, for the message.
+
+    Returns:
+        A tuple of arguments.
 
     Raises:
-        BadInput: if the batch is no tuple or list.
+        BadInput: if the batch is not a tuple or a list.
     """
     if isinstance(batch, tuple | list):
         return tuple(batch)
-    raise BadInput(f"batch {number} is {described(batch)}; each must be a tuple of arguments: (batch,) for only one.")
+    raise BadInput(
+        f"batch {number} is {described(batch)}; each must be a tuple of arguments. Pass a single argument as (batch,)."
+    )
 
 
 def start_of(parameters: Pytree, state: Pytree) -> tuple[Any, Any]:
-    """Copies of parameters and state as arrays. Python floats, which have no dtype, get that of the parameters.
+    """Copies parameters and state as arrays.
+
+    Args:
+        parameters: the initial parameters. Python floats get the dtype of the other parameters.
+        state: the initial state, or None.
+
+    Returns:
+        (parameters, state), with state {} if there is none.
 
     Raises:
-        BadInput: for complex numbers, or if a parameter has the name of a leaf of the state.
+        BadInput: for complex numbers, or if a parameter has the same name in reports as a leaf of the state.
     """
     given = [as_array(leaf).dtype for leaf in jax.tree.leaves(parameters) if type(leaf) is not float]
     floating = [dtype for dtype in given if jnp.issubdtype(dtype, jnp.inexact)]
@@ -100,18 +117,28 @@ def start_of(parameters: Pytree, state: Pytree) -> tuple[Any, Any]:
 
     start = jax.tree.map(array, (parameters, {} if state is None else state))
     if any(leaf.dtype.kind == "c" for leaf in jax.tree.leaves(start)):
-        raise BadInput("parameters and state must be real. Make real and imaginary parts an array each.")
+        raise BadInput("parameters and state must be real. Pass the real and the imaginary parts as two arrays.")
     named, others = leaves_by_path(start[0]), (f"{STATE}{path}" for path in leaves_by_path(start[1]))
     twice = next((name for name in others if name in named), None)
     if twice:
-        raise BadInput(f"a parameter is called {twice!r}, as the state's {twice[len(STATE) :]!r} is here. Rename it.")
+        raise BadInput(
+            f"a parameter is called {twice!r}, but reports give this name to the state's {twice[len(STATE) :]!r}. "
+            "Rename the parameter."
+        )
     return start
 
 
 def settled(result: Any, asked: Any) -> Any:
-    """A step's result in the dtypes of its arguments, where only Python or JAX changed them.
+    """A step's result with the dtypes of its arguments, in cases where the difference is not the step's fault.
 
-    Python numbers have no dtype, and JAX makes 64-bit integers shorter where 64 bits are switched off.
+    Python numbers have no dtype, and JAX converts 64-bit integers to 32 bits if it is set to 32 bits.
+
+    Args:
+        result: (parameters, state), as the step returned them.
+        asked: the step's arguments (parameters, state).
+
+    Returns:
+        The result; unchanged if its structure is not that of the arguments.
     """
     if jax.tree.structure(result) != jax.tree.structure(asked):
         return result
@@ -126,16 +153,19 @@ def settled(result: Any, asked: Any) -> Any:
 
 
 def owned(tree: Pytree) -> Any:
-    """A copy, because the hand-written side may write to its arguments and reuse the memory of its results."""
+    """A copy of all arrays, because a step may modify its arguments and reuse the memory of its results."""
     return jax.tree.map(lambda leaf: np.array(as_array(leaf)) if hasattr(leaf, "__array__") else leaf, tree)
 
 
 class Careful:
-    """A step of the hand-written side, called on copies. Its results are copied.
+    """Calls a step of the hand-written side on copies of its arguments, and copies its results.
 
-    `side_effects` has what it does besides.
+    Args:
+        step: the step.
+        some: selects the entries of each leaf that are kept: all of them, unless the model is huge.
 
-    `some` selects the entries of each leaf that are kept: all of them, unless the model is huge.
+    Attributes:
+        side_effects: the arguments that the step modifies.
     """
 
     def __init__(self, step: Step, some: Callable[[np.ndarray], np.ndarray] = lambda leaf: leaf) -> None:
@@ -146,6 +176,7 @@ class Careful:
         return self.whole(both, *batch, some=self.some)
 
     def whole(self, both: Pytree, *batch: Pytree, some: Callable[[np.ndarray], np.ndarray] = lambda leaf: leaf) -> Any:
+        """Calls the step and returns all entries of its result, or those that `some` selects."""
         given = (*owned(both), *owned(batch))
         result = settled(self.step(given[:2], *given[2:]), both)
         leaves, structure = jax.tree.flatten(result)
@@ -170,16 +201,24 @@ class Careful:
         own = [name for name in changed if not name.startswith("batch[")]
         others = [name for name in changed if name.startswith("batch[")]
         if others:
-            words = f"it writes to its data: {', '.join(others)}. Work on a copy."
+            words = f"it modifies its data: {', '.join(others)}. Work on a copy."
             self.side_effects.append(Diagnosis(others[0], "modifies-arguments", words))
         if own:
-            words = f"it updates in place: {', '.join(own)}. References to the earlier arrays see the new values."
+            words = f"it updates in place: {', '.join(own)}. Earlier references to these arrays see the new values."
             self.side_effects.append(Diagnosis(own[0], "updates-in-place", words))
 
     def answers_otherwise(
         self, first: Any, both: Pytree, batch: tuple[Pytree, ...], right: Any, rows: list[Row]
     ) -> bool:
-        """Whether another call with the same arguments returns something else than `first`, by more than rounding."""
+        """Whether a second call with the same arguments differs from the first one by more than rounding errors.
+
+        Args:
+            first: the result of the first call.
+            both: (parameters, state).
+            batch: the other arguments.
+            right: the reference's result.
+            rows: the comparison of the first call with the reference, which has the tolerances.
+        """
         ours, again, theirs = map(both_leaves, (first, self(both, *batch), jax.tree.map(self.some, right)))
         allowed = {row.path: np.nan_to_num(row.tolerance) for row in rows}
         for path, leaf in again.items():
@@ -193,12 +232,12 @@ class Careful:
 
 
 def both_leaves(both: Pytree) -> dict[str, np.ndarray]:
-    """The leaves of (parameters, state); those of the state begin with `state.`."""
+    """The leaves of (parameters, state) by path. The paths of the state's leaves begin with `state.`."""
     parameters, state = both
     return leaves_by_path(parameters) | {f"{STATE}{path}": leaf for path, leaf in leaves_by_path(state).items()}
 
 
 def _largest(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest difference; entries that are NaN on either side do not count."""
+    """The largest difference of two arrays. Entries that are NaN in one of them are ignored."""
     with np.errstate(all="ignore"):
         return float(np.nanmax(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)), initial=0.0))

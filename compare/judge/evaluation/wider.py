@@ -1,8 +1,8 @@
-"""Runs the code under test in a wider dtype, to distinguish a wrong derivation from lost digits.
+"""Compares results of the code under test in a wider dtype, to distinguish a wrong derivation from lost digits.
 
-float16 and bfloat16 are run in float32, float32 in float64, float64 in `np.longdouble`. An error of the derivation is
-as large there; an error of the arithmetic, such as an overflow, disappears. Code that does not work in the wider dtype
-(a C function, or code with a float32 constant) is not judged by it.
+Code in float16 and bfloat16 is run in float32, float32 in float64, and float64 in `np.longdouble`. An error of the
+derivation remains as large. An error of the arithmetic, such as an overflow, disappears. If the code does not work in
+the wider dtype, because it calls a C function or has a float32 constant, the run decides nothing.
 """
 
 from dataclasses import replace
@@ -18,23 +18,23 @@ from compare.judge.roundoff.tolerance import norm
 from compare.pytrees import Leaves, Pytree
 
 WIDER = {"f2": np.float32, "f4": np.float64, "f8": np.longdouble, "c8": np.complex128, "c16": np.clongdouble}
-GONE = 1 / 16  # an error that falls to this share in the wider dtype was a rounding error
+GONE = 1 / 16  # an error that falls to this share or less in the wider dtype was a rounding error
 
 
 def decided(
     rows: list[Row], actual: Leaves, expected: Leaves, wide: Leaves, most: float = np.inf
 ) -> tuple[list[Row], dict[str, str]]:
-    """The rows after the wider run: those whose error disappears in it agree.
+    """Changes DISAGREE to AGREE in the rows whose error disappears in the wider dtype.
 
     Args:
-        rows: the rows of the narrow run.
-        actual, expected: the values of both sides in the narrow run, by path.
+        rows: the rows of the run in the dtype under test.
+        actual, expected: the values of both sides in that run, by path.
         wide: the results of the code under test in the wider dtype, by path.
-        most: the largest error of an entry, relative to a typical entry, that may be a rounding error. Where no digit
-            is correct, it is an error whatever the wider run shows.
+        most: the largest error of an entry, relative to a typical entry, that may be a rounding error. A larger error
+            remains an error, whatever the wider run shows.
 
     Returns:
-        The rows, and a note on the lost digits of each that changed, by path.
+        The rows, and a note on the lost digits of each row that changed, by path.
     """
     settled, arithmetic = [], {}
     for row in rows:
@@ -58,6 +58,7 @@ def _largest(actual: Leaves, expected: Leaves, path: str) -> float:
 
 
 def _has_wrong_numbers(row: Row, actual: Leaves, expected: Leaves) -> bool:
+    """Whether the row disagrees because of its values, and not because of its shape or dtype."""
     value, reference = actual.get(row.path), expected.get(row.path)
     if row.verdict is not Verdict.DISAGREE or row.worst_index is None or value is None or reference is None:
         return False
@@ -66,6 +67,7 @@ def _has_wrong_numbers(row: Row, actual: Leaves, expected: Leaves) -> bool:
 
 
 def _error(actual: np.ndarray, expected: np.ndarray) -> float:
+    """The norm of the error."""
     with np.errstate(all="ignore"):
         return float(norm(np.asarray(actual - expected, np.float64)))
 
@@ -86,7 +88,7 @@ def _eps(dtype: Any) -> float:
 
 
 def widened_once(tree: Pytree) -> Any:
-    """Floating-point arrays in the next wider dtype."""
+    """The tree with its floating-point arrays in the next wider dtype, and all other leaves unchanged."""
 
     def wide(leaf: Any) -> Any:
         if not isinstance(leaf, np.ndarray | np.generic):

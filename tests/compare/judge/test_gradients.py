@@ -243,7 +243,7 @@ def test_a_tap_inside_a_loop_is_said_to_be_there():
 
 REFUSED = [
     (lambda p, x: (0.0, p, x), marked, P, TypeError, "intermediates a dict of gradients .* third value is ndarray"),
-    (lambda p, x: ([p], 0.0), marked, P, TypeError, "first value is list: put the loss there, one number"),
+    (lambda p, x: ([p], 0.0), marked, P, TypeError, "first value is list. The loss must be one number"),
     (
         marked_by_hand(),
         lambda p, x: jnp.mean(np.dot(x, p)),

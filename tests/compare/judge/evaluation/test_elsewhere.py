@@ -60,7 +60,7 @@ FRAGILE = {
     "a clipped probability": (
         lambda x: (-np.log(np.clip(softmax(x), 1e-15, 1))[3], softmax(x) - (np.arange(20) == 3)),
         lambda x: -jax.nn.log_softmax(x)[3],
-        "it is clipped, or loses digits.",
+        "it is clipped or loses digits.",
     ),
 }
 
@@ -239,4 +239,4 @@ def test_clipping_is_seen_by_no_point_where_the_gradient_is_too_small_to_be_clip
     assert report.probe is not None
     wrong = check(wrong_loss_of_a_branch, other_branch_loss, X)
     assert wrong.verdict is Verdict.AGREE  # as a clip is; nearby there is no such branch
-    assert any("nearby both sides agree: it is clipped" in words for words in wrong.arithmetic)
+    assert any("both sides agree, so it is clipped" in words for words in wrong.arithmetic)

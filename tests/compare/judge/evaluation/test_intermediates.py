@@ -79,7 +79,7 @@ def test_a_name_that_marks_two_values_is_an_error():
     def twice(w, x):
         return jnp.sum(tap("a", w @ tap("a", x)))
 
-    with pytest.raises(ValueError, match="the name 'a' marks two values in the loss; give each tap a name of its own"):
+    with pytest.raises(ValueError, match="the name 'a' marks two values in the loss; give each tap its own"):
         find_taps(traced(twice, W, X))
     with pytest.raises(ValueError, match="marks two values"):
         check_gradients(lambda w, x: (0.0, w), twice, W, X)

@@ -220,7 +220,7 @@ def test_repeats_that_differ_in_the_last_bits_are_a_remark():
     report = drifting(2.0**-52)
     assert report.verdict is Verdict.AGREE, str(report)
     assert not report.diagnoses
-    assert any("its results differ by rounding" in note for note in report.notes)
+    assert any("differ by rounding errors" in note for note in report.notes)
 
 
 def test_repeats_that_differ_by_more_than_rounding_are_a_fault():

@@ -44,7 +44,7 @@ def test_the_callers_data_stay_what_they_are(rate):
     np.testing.assert_array_equal(w, W)
     np.testing.assert_array_equal(x, X)
     assert [note.kind for note in report.side_effects] == ["modifies-arguments"]
-    assert "it writes to its data: batch[0]. Work on a copy." in " ".join(str(report).split())
+    assert "it modifies its data: batch[0]. Work on a copy." in " ".join(str(report).split())
     assert report.wrong_step == (None if rate == 0.1 else 1)
 
 
@@ -103,7 +103,7 @@ def test_a_step_that_keeps_state_is_told_so_and_not_blamed(make, free):
         return
     assert report.verdict is Verdict.INCONCLUSIVE
     assert report.wrong_step is None
-    assert "it returns other results for the same arguments" in str(report)
+    assert "it returns different results for the same arguments" in str(report)
     assert "pass the state as `state=`" in " ".join(str(report).split())
 
 
@@ -121,15 +121,19 @@ def test_state_that_is_passed_is_no_secret():
 
 
 RETURNS = [
-    (lambda w, x: None, {}, "manual_step returned None where the parameters, an array of shape (5,), were expected"),
-    (lambda w, x: (w,), {}, "manual_step returned a tuple of 1 where the parameters, an array of shape (5,), were"),
-    (lambda w, x: w.tolist(), {}, "manual_step returned a list of 5 where"),
+    (lambda w, x: None, {}, "manual_step returned None instead of the parameters, an array of shape (5,). Return"),
+    (
+        lambda w, x: (w,),
+        {},
+        "manual_step returned a tuple of 1 instead of the parameters, an array of shape (5,). Return",
+    ),
+    (lambda w, x: w.tolist(), {}, "manual_step returned a list of 5 instead of"),
     (
         lambda w, s, x: w,
         {"state": np.zeros(5)},
         "with state=, manual_step must return (parameters, state), but it returned an array of shape (5,).",
     ),
-    (lambda w, s, x: (w, None), {"state": np.zeros(5)}, "manual_step returned None where the state, an array"),
+    (lambda w, s, x: (w, None), {"state": np.zeros(5)}, "manual_step returned None instead of the state, an array"),
 ]
 
 
@@ -141,7 +145,7 @@ def test_what_is_no_step_is_refused_in_a_sentence(step, options, message):
 
 
 def test_the_other_side_is_refused_by_its_name():
-    with pytest.raises(BadInput, match=r"^autodiff_step returned a dict with v where the parameters, an array"):
+    with pytest.raises(BadInput, match=r"^autodiff_step returned a dict with v instead of the parameters, an array"):
         check(by_hand, lambda w, x: {"v": w})
 
 
