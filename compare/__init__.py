@@ -1,4 +1,4 @@
-"""Compares hand-written gradients and training with JAX: whether they agree, where not, why, and who is wrong."""
+"""Compares hand-written gradients and training with JAX: do they agree, and if not, where, why and which is wrong?"""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,7 @@ __all__ = [
     "tap",
 ]
 
-# Where each name lives. It is imported when first used, so that --help is answered without loading JAX.
+# The module of each public name. A module is imported at the first use of a name, so that --help does not load JAX.
 _HOMES = {
     "Diagnosis": "judge.reports.verdict",
     "Row": "judge.reports.verdict",

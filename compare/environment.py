@@ -1,4 +1,4 @@
-"""Where a measurement was made: what else one needs to know to make it again."""
+"""Describes the machine and the software of a measurement, so that others can repeat it."""
 
 import os
 import platform
@@ -15,12 +15,12 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def environment() -> dict[str, str]:
-    """Processor, cores, BLAS, versions, the device and precision that JAX works in just now, and the time in UTC."""
+    """The processor, cores, BLAS, versions and date, and the device and precision that JAX uses at the moment."""
     return {
         "processor": processor(),
         "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
-        "device": name_of(*jax.device_put(0.0).devices()),  # where a number goes that is told nothing
+        "device": name_of(*jax.device_put(0.0).devices()),  # the default device
         "JAX's products": jax.config.values["jax_default_matmul_precision"] or "the device's default precision",
         "BLAS": blas(),
         "Python": platform.python_version(),
@@ -31,41 +31,41 @@ def environment() -> dict[str, str]:
 
 
 def name_of(device: Any) -> str:
-    """The platform, and which of its kinds if it has several."""
+    """The platform of a JAX device, and for accelerators the model."""
     return device.platform if device.platform == "cpu" else f"{device.platform} ({device.device_kind})"
 
 
 def processor() -> str:
-    """Its name as the system knows it: Linux tells in a file, macOS when asked, others through Python."""
+    """The processor's name, from /proc/cpuinfo on Linux, sysctl on macOS, and Python elsewhere."""
     if CPUINFO.exists():
         lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
         names = (value for key, _, value in (line.partition(":") for line in lines) if key.strip() == "model name")
         name = next(names, "")
     elif platform.system() == "Darwin":
-        asked = subprocess.run(
+        result = subprocess.run(
             ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
         )
-        name = asked.stdout
+        name = result.stdout
     else:
         name = platform.processor()
     return " ".join(name.split()) or platform.machine() or "unknown"
 
 
 def usable_cores() -> int:
-    """How many this process may run on."""
+    """The number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cores() -> str:
-    """How many this process may use, and of how many, if it may not use all."""
+    """The number of usable cores, such as "2", or "2 of 8" if the process may not use all of them."""
     present, usable = os.cpu_count() or 1, usable_cores()
     return str(present) if usable == present else f"{usable} of {present}"
 
 
 def blas() -> str:
-    """NumPy's: by what is loaded, or by what NumPy was built with if that cannot be seen."""
+    """The name and version of NumPy's BLAS: the loaded library, or that of NumPy's build if none can be found."""
     loaded = [library for library in threadpool_info() if library["user_api"] == "blas"]
-    loaded.sort(key=lambda library: "numpy" not in library["filepath"])  # SciPy may bring one of its own
+    loaded.sort(key=lambda library: "numpy" not in library["filepath"])  # SciPy may have loaded another one
     if not loaded:
         built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index]  # a dict in this mode
         return f"{built.get('name', 'unknown')} {built.get('version', '')}".strip()

@@ -9,16 +9,19 @@ class BadInput(ValueError):
 
 
 def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> BadInput:
-    """What to raise for a name that there is not.
+    """The exception for an unknown name, with a suggestion if a known name is similar.
 
     Args:
-        what: The kind of thing that is named, as "dataset".
-        name: The name that was given.
-        known: The names that there are.
-        more: What could be given besides, as ", or a path".
+        what: the noun for what is named, such as "dataset".
+        name: the unknown name.
+        known: the known names.
+        more: the end of the list of known names, such as ", or a path".
+
+    Returns:
+        The exception, for the caller to raise.
     """
     known = list(known)
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.65)  # mpl is mlp, iris not digits
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.65)  # suggests mlp for mpl, no digits for iris
     there_are = f"; there are {', '.join(known)}{more}."
     if near:
         there_are = f". Did you mean {near[0]}? T{there_are[3:]}"
@@ -26,10 +29,10 @@ def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> BadIn
 
 
 class CodeUnderTestFailed(Exception):
-    """The code under test raised an exception or returned something unusable; `error` says what.
+    """The code under test raised an exception or returned an unusable result. `error` is the original exception.
 
-    At the caller's own point, `error` itself is raised. At a perturbed point it becomes a note, because the code may
-    reject values that its caller never uses. An exception in the judge's own code is never wrapped in this class.
+    At the caller's own point, `error` itself is raised again. At a perturbed point, it becomes a note, because the code
+    may reject values that its caller never uses. Exceptions of the judge's own code are never wrapped in this class.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -38,4 +41,4 @@ class CodeUnderTestFailed(Exception):
 
 
 class Untraceable(TypeError):
-    """JAX cannot trace hand-written NumPy, because it needs the values of its arrays. The message says what for."""
+    """JAX cannot trace a hand-written NumPy function. The message names the operation that cannot be traced."""

@@ -1,4 +1,4 @@
-"""Results on disk: a path is tried before the work starts, and a file appears whole or not at all."""
+"""Writes results to files: checks a path before the work starts, and writes a file completely or not at all."""
 
 import json
 import os
@@ -13,14 +13,21 @@ from compare.errors import BadInput
 
 
 def check_writable(path: Path) -> None:
-    """Raises BadInput unless a file can be put at `path`. Leaves nothing behind."""
+    """Checks that a file can be written, without changing anything.
+
+    Args:
+        path: the path of the file.
+
+    Raises:
+        BadInput: if no file can be written there.
+    """
     try:
         if path.is_dir():
             raise BadInput(f"{path} is a directory; give the path of a file.")
         if path.exists() and not path.is_file():
             raise BadInput(f"{path} is not a regular file, and only such a file can be replaced.")
         if not path.parent.is_dir():
-            raise BadInput(f"{path} cannot be written: there is no directory {path.parent}. Make it first.")
+            raise BadInput(f"{path} cannot be written: there is no directory {path.parent}. Create it first.")
         with tempfile.TemporaryFile(dir=_target(path).parent):
             pass
     except OSError as error:
@@ -28,21 +35,42 @@ def check_writable(path: Path) -> None:
 
 
 def check_plottable(path: Path) -> None:
-    """As `check_writable`, and the suffix must name a format that plots come in."""
+    """Checks that a plot can be written.
+
+    Args:
+        path: the path of the file, whose suffix must be one of PLOT_FORMATS.
+
+    Raises:
+        BadInput: if no file can be written there, or for another suffix.
+    """
     check_writable(path)
     if path.suffix.lower() not in PLOT_FORMATS:
         raise BadInput(f"{path}: plots are written as {', '.join(PLOT_FORMATS)}; {path.suffix!r} is none of them.")
 
 
 def check_page(path: Path) -> None:
-    """As `check_writable`, and the suffix must be that of a page, or a browser would show its source."""
+    """Checks that a page can be written.
+
+    Args:
+        path: the path of the file. With a suffix that is not in PAGES, a browser would show the source of the page.
+
+    Raises:
+        BadInput: if no file can be written there, or for another suffix.
+    """
     check_writable(path)
     if path.suffix.lower() not in PAGES:
         raise BadInput(f"{path}: a page is written as {' or '.join(PAGES)}; {path.suffix!r} is neither.")
 
 
 def check_distinct(**paths: Path | None) -> None:
-    """Raises BadInput if two options, whose names the keywords are, would write to one place."""
+    """Checks that no two options write to the same file.
+
+    Args:
+        **paths: the path of each option, by the option's name; None if it is not used.
+
+    Raises:
+        BadInput: if two paths are the same.
+    """
     seen: dict[Path, str] = {}
     for option, path in paths.items():
         if path is not None and (other := seen.setdefault(path.resolve(), option)) != option:
@@ -50,10 +78,12 @@ def check_distinct(**paths: Path | None) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a text in UTF-8. Raises OSError if that fails."""
     _put(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Writes a value as JSON. Raises ValueError if it contains NaN or infinity, and OSError if writing fails."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
@@ -62,8 +92,15 @@ PAGES = (".html", ".htm")
 
 
 def plot_run(path: Path, title: str, losses: dict[str, tuple[list[int], list[float]]], drift: Any) -> None:
-    """Loss of both sides, and drift over the distance travelled, over steps."""
-    from matplotlib.figure import Figure  # imported late: only this needs it
+    """Plots the losses of both sides and the ratio of drift to distance travelled at each step.
+
+    Args:
+        path: the path of the file.
+        title: the title of the plot.
+        losses: for each side, by its name: the steps and the losses.
+        drift: a `Curve` of a training report.
+    """
+    from matplotlib.figure import Figure  # matplotlib is slow to import, and only plots need it
 
     figure = Figure(figsize=(8, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
@@ -83,18 +120,22 @@ def plot_run(path: Path, title: str, losses: dict[str, tuple[list[int], list[flo
 
 
 def write_figure(path: Path, figure: Any) -> None:
-    """A figure of matplotlib's, in the format that the suffix names."""
+    """Writes a matplotlib figure in the format of the path's suffix."""
     kind = path.suffix.lower().removeprefix(".")
     _put(path, lambda temporary: figure.savefig(temporary, format=kind, dpi=150))
 
 
 def _target(path: Path) -> Path:
-    """Where a link leads, so that the file behind it is replaced and not the link."""
+    """The target of a link, so that the file is replaced and not the link."""
     return path.resolve()
 
 
 def _put(path: Path, write: Callable[[Path], Any]) -> None:
-    """Raises OSError with the name of the file that was asked for, not of the temporary, or of none."""
+    """Writes a temporary file by `write` and renames it to `path`.
+
+    Raises:
+        OSError: with `path` as file name, in place of the name of the temporary file or none.
+    """
     try:
         target = _target(path)
         temporary = _new_file(target.parent)
@@ -108,9 +149,9 @@ def _put(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def _new_file(folder: Path) -> Path:
-    """An empty one with the permissions of any new file, where those that `tempfile` makes are private."""
+    """An empty temporary file with the usual permissions. A file of `tempfile` would be private to its owner."""
     while True:
-        path = folder / f".backproof.{secrets.token_hex(8)}"  # with the result's own name, it might be too long
+        path = folder / f".backproof.{secrets.token_hex(8)}"  # a name that contains the result's name might be too long
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             return path

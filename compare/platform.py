@@ -1,4 +1,4 @@
-"""Where JAX works and in which precision, for the length of a `with` and no longer."""
+"""Context managers for JAX's default device and precision, which are restored at the end of the `with` block."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,11 +14,21 @@ PLATFORMS = ("cpu", "gpu", "tpu")
 
 @contextmanager
 def on_platform(platform: str) -> Iterator[Any]:
-    """JAX's default device is the first of `platform` inside. Raises BadInput if there is none."""
+    """Makes the first device of a platform JAX's default device.
+
+    Args:
+        platform: one of PLATFORMS.
+
+    Yields:
+        The device.
+
+    Raises:
+        BadInput: if the platform is unknown or has no device.
+    """
     if platform not in PLATFORMS:
         raise unknown("platform", platform, PLATFORMS)
     try:
-        device = jax.local_devices(backend=platform)[0]  # of several processes, each has its own
+        device = jax.local_devices(backend=platform)[0]  # of this process, if JAX runs in several
     except RuntimeError as error:
         raise BadInput(
             f"this machine has no {platform} that JAX can use; it sees: {_present()}. "
@@ -37,11 +47,14 @@ def _present() -> str:
 
 @contextmanager
 def precise(*trees: Any) -> Iterator[None]:
-    """Products in full precision, and 64-bit types switched on if the trees hold any 64-bit array.
+    """Makes JAX compute matrix products in full precision, and enables 64-bit dtypes if the trees contain float64.
 
-    Accelerators round the factors of a float32 product to 10 bits or fewer unless told otherwise, which is
-    a difference in settings and not in derivatives. 64-bit types stay off for narrower data, because they
-    would turn the constants in somebody's float32 function into float64.
+    By default, accelerators round the factors of a float32 product to 10 bits or fewer. This would appear as a
+    difference of the derivatives, although it is only a setting. 64-bit dtypes stay disabled for narrower data, because
+    they would turn the constants of a float32 function into float64.
+
+    Args:
+        *trees: the arguments of the functions that are called in the `with` block.
     """
     with ExitStack() as stack:
         stack.enter_context(jax.default_matmul_precision("highest"))

@@ -1,4 +1,4 @@
-"""The pytest plugin: a `backproof` fixture whose checks fail a test as an assertion does, and show what they found.
+"""The pytest plugin: a fixture `backproof`, whose checks fail the test and show their reports if two sides disagree.
 
     def test_gradient(backproof):
         backproof.check_gradients(by_hand, loss, parameters, x, y)
@@ -7,9 +7,9 @@
     def test_kernel(backproof):
         x = np.ones(backproof.shape, backproof.dtype)
 
-The report stands in a section of the failure, its verdict and causes are JUnit properties of the test, and with
-`--backproof-report DIR` every test that checked something has a page. Nothing of the judge is imported before a test
-asks for a check.
+The report is a section of pytest's output for the failed test. Its verdict and causes are JUnit properties of the test.
+With `--backproof-report DIR`, a page is written for every test that makes a check. The judge is imported when a test
+makes its first check.
 """
 
 import itertools
@@ -43,7 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "backproof(dtypes=(), shapes=()): run a test with backproof.dtype and backproof.shape of each."
+        "markers",
+        "backproof(dtypes=(), shapes=()): run the test once for each dtype and shape, which it finds as "
+        "backproof.dtype and backproof.shape.",
     )
 
 
@@ -68,7 +70,10 @@ def _named(dtype: Any, shape: Any) -> str:
 class Fixture:
     """The checks of `compare`, each of which fails the test unless its verdict is AGREE.
 
-    `dtype` and `shape` are those of the marker, or None. `reports` are the reports so far.
+    Attributes:
+        dtype: the dtype of this run of the test, from the marker, or None.
+        shape: the shape of this run of the test, from the marker, or None.
+        reports: the reports of the checks that the test has made so far.
     """
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
@@ -100,7 +105,7 @@ class Fixture:
     def _keep(self, report: Any) -> None:
         self.reports.append(report)
         self._item.add_report_section("call", "backproof", str(report))
-        properties = self._item.user_properties  # which JUnit's XML has
+        properties = self._item.user_properties  # pytest writes them to JUnit's XML
         properties.append(("backproof", report.verdict.value))
         for cause in getattr(report, "diagnoses", []):
             properties.append(("backproof-cause", f"{cause.path}: {cause.kind}" if cause.path else cause.kind))
@@ -108,7 +113,7 @@ class Fixture:
 
 @pytest.fixture
 def backproof(request: pytest.FixtureRequest) -> Iterator[Fixture]:
-    """Checks of derivatives that fail the test unless both sides agree."""
+    """The checks of `compare`, which fail the test unless both sides agree."""
     fixture = Fixture(request)
     yield fixture
     folder = request.config.getoption("--backproof-report")

@@ -1,4 +1,4 @@
-"""Trees of arrays: unique names for their leaves, and where the structure of two trees differs."""
+"""Pytrees of arrays: unique names for their leaves, and the differences between the structures of two trees."""
 
 import functools
 from collections import Counter
@@ -11,16 +11,23 @@ import numpy as np
 
 LOSS = "loss"
 
-Pytree = Any  # a tree of arrays and numbers, as JAX has them: dicts, lists, tuples, NamedTuples, None
-Leaves = dict[str, np.ndarray]  # the arrays of a tree by their unique names
-GradientFunction = Callable[..., Any]  # (parameters, *args) -> (loss, gradients[, intermediates]), by hand
-Loss = Callable[..., Any]  # (parameters, *args) -> one number, traceable by JAX
+Pytree = Any  # a JAX pytree of arrays and numbers: dicts, lists, tuples, NamedTuples, None
+Leaves = dict[str, np.ndarray]  # the leaves of a tree as arrays, by their unique names
+GradientFunction = Callable[..., Any]  # hand-written: (parameters, *args) -> (loss, gradients[, intermediates])
+Loss = Callable[..., Any]  # a function that JAX can trace: (parameters, *args) -> one number
 
 
 def as_array(value: Any) -> np.ndarray:
-    """Anything that NumPy can read as an array: lists, JAX, PyTorch, or arrays on a device by DLPack.
+    """Converts a leaf to a NumPy array.
 
-    Raises TypeError for what holds no numbers.
+    Args:
+        value: a number, a list, an array of NumPy, JAX or PyTorch, or an array on a device that supports DLPack.
+
+    Returns:
+        The array, which may share memory with `value`.
+
+    Raises:
+        TypeError: if the value is not an array of numbers.
     """
     if is_key(value):
         value = jax.random.key_data(value)
@@ -32,20 +39,30 @@ def as_array(value: Any) -> np.ndarray:
         name = str(getattr(value, "dtype", "")).rpartition(".")[2]
         if hasattr(value, "float") and name in _SHORT:  # dtypes of PyTorch that NumPy does not have
             return np.asarray(value.float()).astype(jnp.dtype(name))
-        array = np.from_dlpack(value, device="cpu", copy=True)  # CuPy copies to the host only if asked
+        array = np.from_dlpack(value, device="cpu", copy=True)  # CuPy copies to the host only with these options
     if array.dtype == object:
         if hasattr(value, "toarray"):
-            raise TypeError(f"a leaf is a sparse {type(value).__name__}; make it an array first, with .toarray().")
+            raise TypeError(f"a leaf is a sparse {type(value).__name__}; convert it to an array with .toarray().")
         raise TypeError(f"a leaf is {type(value).__name__}: {value!r:.60}; leaves must be arrays or numbers.")
     return array
 
 
 def as_input(value: Any) -> np.ndarray:
-    """A caller's input, copied to NumPy. Raises TypeError for dtypes that JAX does not have, and says what to do."""
+    """Copies an input of a check to NumPy.
+
+    Args:
+        value: an array or a number.
+
+    Returns:
+        A NumPy array.
+
+    Raises:
+        TypeError: if JAX does not support the dtype. The message says what to do.
+    """
     array = np.array(as_array(value))
     if not array.dtype.isnative:
         raise TypeError(
-            f"an input is {array.dtype}, in the byte order of another machine, which JAX does not read. Give "
+            f"an input is {array.dtype}, in the byte order of another machine, which JAX does not support. Give "
             "x.astype(x.dtype.newbyteorder('='))."
         )
     try:
@@ -58,26 +75,26 @@ def as_input(value: Any) -> np.ndarray:
     return array
 
 
-_SHORT = {"bfloat16", "float8_e4m3fn", "float8_e5m2"}
+_SHORT = {"bfloat16", "float8_e4m3fn", "float8_e5m2"}  # PyTorch's dtypes that NumPy knows only through ml_dtypes
 
 
 def all_finite(value: np.ndarray) -> bool:
-    """Whether an array holds no NaN and no infinity; in 16 and 8 bits, too, which NumPy does not count as floating."""
+    """Whether an array contains neither NaN nor infinity. 8-bit and 16-bit floating dtypes are supported."""
     return not jnp.issubdtype(value.dtype, jnp.inexact) or bool(np.isfinite(value).all())
 
 
 def is_key(value: Any) -> bool:
-    """Whether it is one of JAX's random keys, which are arrays without numbers."""
+    """Whether it is an array of JAX's random keys, which are not numbers."""
     return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def own(value: Any) -> Any:
-    """A NumPy copy of an array, in its memory layout. Python numbers, which have no dtype, are returned as they are."""
+    """A NumPy copy of an array in its memory layout. Python numbers, which have no dtype, are returned unchanged."""
     return value if type(value) in (float, int) else np.array(as_array(value))
 
 
 def copies(tree: Any) -> Any:
-    """`tree` with its arrays copied, in their memory layout, so that the caller's are safe from writes."""
+    """A tree with copies of all arrays in their memory layout, which protects the caller's arrays from changes."""
 
     def copied(leaf: Any) -> Any:
         array = isinstance(leaf, np.ndarray | np.generic | jax.Array) and not is_key(leaf)
@@ -87,7 +104,7 @@ def copies(tree: Any) -> Any:
 
 
 def laid_out(values: np.ndarray, model: np.ndarray) -> np.ndarray:
-    """`values` in the memory layout of `model`, on which a C function may rely."""
+    """The values in the memory layout of `model`, because a C function may need this layout."""
     if values.shape == model.shape:
         out = np.empty_like(model, values.dtype)
         out[...] = values
@@ -97,16 +114,17 @@ def laid_out(values: np.ndarray, model: np.ndarray) -> np.ndarray:
 
 
 def leaves_by_path(tree: Any) -> dict[str, np.ndarray]:
-    """Leaves as NumPy arrays, by names such as `W1` or `0.weight`. A tree that is one array is called `value`."""
+    """The leaves of a tree as NumPy arrays, by names such as `W1` or `0.weight`. A single array is named `value`."""
     leaves, structure = jax.tree.flatten(tree)
     return {path: as_array(leaf) for path, leaf in zip(paths(structure), leaves, strict=True)}
 
 
 @functools.lru_cache(maxsize=256)
 def paths(structure: Any) -> list[str]:
-    """The names of a tree's leaves. Cached, because a check of training needs them at every step.
+    """The names of a tree's leaves, in order. They are cached, because a check of training needs them at every step.
 
-    A name that two leaves would share, or that is "loss", is written out: `['a.b']` beside `['a']['b']`.
+    A leaf whose name would be "loss" or that of another leaf gets a longer one: `['a.b']` and `['a']['b']` in place of
+    `a.b`.
     """
     numbered = jax.tree.unflatten(structure, range(structure.num_leaves))
     keys = [path for path, _ in jax.tree_util.tree_flatten_with_path(numbered)[0]]
@@ -115,14 +133,20 @@ def paths(structure: Any) -> list[str]:
     return [jax.tree_util.keystr(path) if taken[name] > 1 else name for path, name in zip(keys, names, strict=True)]
 
 
-# -------------------------------------------------------------------------- one tree beside another
+# -------------------------------------------------------------------------- the structures of two trees
 
 
 def like(model: Any, tree: Any) -> Any:
-    """`tree` with the containers of `model`, and its Python numbers in the dtypes of the scalars of `model`.
+    """Gives a tree the structure of a model.
 
-    Lists and tuples are interchangeable, and so are all mappings. A tree with `structure_mismatches` is returned as it
-    is.
+    Args:
+        model: the model.
+        tree: a tree whose structure may differ in the types of containers: lists and tuples are interchangeable, and
+            so are all mappings.
+
+    Returns:
+        The tree with the containers of the model. Python numbers get the dtype of the model's leaf if that is a scalar.
+        A tree with any other structure or other names is returned unchanged.
     """
     leaves, structure = jax.tree.flatten(model)
     values, other = jax.tree.flatten(tree)
@@ -132,7 +156,7 @@ def like(model: Any, tree: Any) -> Any:
 
 
 def number_like(value: Any, model: Any) -> Any:
-    """A Python number in the dtype of a scalar. Arrays and NumPy's scalars keep their own dtype."""
+    """A Python number in the dtype of `model`, if that is a scalar. All other values are returned unchanged."""
     if type(value) in (float, int) and np.ndim(model) == 0:
         with np.errstate(over="ignore"):
             return np.asarray(value).astype(model.dtype)
@@ -140,9 +164,15 @@ def number_like(value: Any, model: Any) -> Any:
 
 
 def structure_mismatches(model: Any, tree: Any) -> dict[str, str]:
-    """Where the structure of `tree` differs from that of `model`: messages by the leaf's path in `model`.
+    """The differences between the structures of two trees.
 
-    Single leaves that are missing or superfluous are not among them, because they are found by their names.
+    Args:
+        model: the tree with the expected structure.
+        tree: the other tree.
+
+    Returns:
+        A message for each leaf of the model that is in a part with another structure, by the leaf's name. Single leaves
+        that are missing or superfluous have no message, because they are found by their names.
     """
     if jax.tree.structure(tree) == jax.tree.structure(model):
         return {}

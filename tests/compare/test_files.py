@@ -76,7 +76,7 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path, check):
     (tmp_path / "file").write_text("")
     for path, message in (
         (tmp_path, r"is a directory; give the path of a file"),
-        (tmp_path / "none" / "a.png", r"a\.png cannot be written: there is no directory .*none\. Make it first"),
+        (tmp_path / "none" / "a.png", r"a\.png cannot be written: there is no directory .*none\. Create it first"),
         (tmp_path / "file" / "a.png", r"a\.png cannot be written: there is no directory .*file"),
         (Path(""), r"is a directory"),
     ):

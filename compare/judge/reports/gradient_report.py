@@ -19,7 +19,7 @@ BLAME = {
     "loss": "A loss is wrong: the two sides do not compute the same loss.",
     "output": "The two sides do not compute the same output.",
 }
-# At a perturbed point these sentences are weaker, because the functions may not be made for such values.
+# For a perturbed point these sentences are weaker, because the functions may not have to work for such values.
 BLAME_THERE = {
     "manual": "At the perturbed point, the hand-written gradient does not fit its function.",
     "autodiff": "At the perturbed point, JAX's gradient does not fit its own function (a custom derivative?).",
@@ -35,21 +35,23 @@ class GradientReport:
     Attributes:
         verdict: AGREE, DISAGREE or INCONCLUSIVE, about the derivation.
         rows: one row for the loss, one for each intermediate and one for each parameter, in backward order.
-        first_wrong: the first wrong quantity in backward order, each judged by itself.
+        first_wrong: the name of the first wrong quantity in backward order. A quantity that differs only because of an
+            earlier error does not count.
         diagnoses: the causes that were found, the most important first.
-        wrong_side: the side whose gradient does not fit its loss, if finite differences can tell.
-        probe: the name of the perturbed point that showed the error; None for the caller's own point.
-        probes: what each perturbed point showed, by its name.
+        wrong_side: the side whose gradient does not fit its loss; None if finite differences cannot tell.
+        probe: the name of the perturbed point that revealed the error; None for the caller's own point.
+        probes: the result at each perturbed point, by the point's name.
         references: the directional derivatives by which `wrong_side` was found.
         notes: what could not be checked, and why.
-        arithmetic: lost digits at the caller's point, overflow and clipping at perturbed points. They are no errors
-            of the derivation.
+        arithmetic: lost digits at the caller's point, overflow and clipping at perturbed points. They are not errors of
+            the derivation.
         outputs: the names of the rows that are outputs and not gradients.
-        intermediates: the names of the rows that are gradients of intermediates, from which later ones follow.
-        parameter: the name of a parameter that is a single array, whose row is called "value".
-        quantity: what the rows are called: "gradient", "product" or "Jacobian", say.
+        intermediates: the names of the rows that are gradients of intermediates. Later gradients are computed from
+            them.
+        parameter: the argument's name, if the parameters are a single array, whose row has the path "value".
+        quantity: the noun for a row in sentences, such as "gradient", "product" or "Jacobian".
         changed: the arguments that the perturbed point changed.
-        tolerance_source: how the tolerances of the rows were measured, in a sentence.
+        tolerance_source: a sentence that says how the tolerances of the rows were measured.
     """
 
     verdict: Verdict
@@ -71,12 +73,12 @@ class GradientReport:
 
     @property
     def power(self) -> dict[str, float]:
-        """By row, the smallest factor that would have been detected: 1.003, say; infinity where none would."""
+        """The smallest wrong factor that would have been detected, such as 1.003, by row; infinity if none would."""
         return {row.path: 1 + row.visible for row in self.rows if row.visible is not None}
 
     @property
     def sentence(self) -> str:
-        """The first line: the verdict and, if the sides disagree, the place and the cause."""
+        """The first line: the verdict and, if the sides disagree, the wrong quantity and the cause."""
         if self.verdict is Verdict.AGREE:
             return f"AGREE: {self._compared()} the same to within rounding."
         if self.verdict is Verdict.INCONCLUSIVE:
@@ -91,14 +93,14 @@ class GradientReport:
         return f"DISAGREE{at}: {self.subject(self.first_wrong)}: {message}.{self._not_the_loss_alone(self.first_wrong)}"
 
     def _headline(self) -> Diagnosis | None:
-        """The first cause, unless it is that of another quantity than the first wrong one."""
+        """The first cause; None if it concerns another quantity than the first wrong one."""
         what = self.diagnoses[0] if self.diagnoses else None
         if what is None or what.path in (None, self.first_wrong) or what.kind in SIDE_EFFECTS:
             return what
         return None if any(row.path == self.first_wrong for row in self.rows) else what
 
     def _not_the_loss_alone(self, path: str | None) -> str:
-        """Where the first line is about the loss: which gradients are wrong as well."""
+        """A sentence that names the wrong gradients, if the first line is about the loss."""
         wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE and row.path != LOSS]
         if path != LOSS or not wrong:
             return ""
@@ -119,6 +121,7 @@ class GradientReport:
         )
 
     def subject(self, path: str | None) -> str:
+        """The words for a row in a sentence, such as "the gradient of W1"."""
         if path == LOSS:
             return "the loss"
         if path is not None and path in self.outputs:
@@ -147,8 +150,11 @@ class GradientReport:
         return lines + [f"Note: {note}" for note in first]
 
     def _what_may_follow(self) -> list[str]:
-        """Which errors may come from the first one. No gradient of a parameter is used to compute another gradient."""
-        # A cause that concerns no single quantity has no place, and gradients do not follow from the loss's value.
+        """A line that names the errors that may follow from the first one.
+
+        Only the gradients of intermediates are used to compute other gradients, and those of parameters are not.
+        """
+        # A cause without a path concerns no single quantity. Gradients do not depend on the value of the loss.
         elsewhere = bool(self.diagnoses) and (self.diagnoses[0].path is None or self.diagnoses[0].kind in SIDE_EFFECTS)
         if self.first_wrong not in (*self.intermediates, *self.outputs) or self.first_wrong == LOSS or elsewhere:
             return []
@@ -157,7 +163,7 @@ class GradientReport:
         return [f"Fix this first: the errors of {', '.join(later)} may follow from it."] if later else []
 
     def _weakest(self) -> str:
-        """How small an error this check would have detected, on the row where it is least sensitive."""
+        """The line that says how small an error would have been detected in the least sensitive row."""
         seen = {path: factor for path, factor in self.power.items() if np.isfinite(factor)}
         if not seen:
             return "Sensitivity: none. Every gradient is 0 to within rounding, so no wrong factor could be detected."
@@ -176,7 +182,7 @@ class GradientReport:
         )
 
     def _chance_of_a_miss(self) -> str:
-        """How likely the other side only seems to fit its loss along the random directions that were tried."""
+        """A sentence with the probability that finite differences have missed an error of the other side."""
         relied_on = {"manual": "autodiff, random", "autodiff": "manual, random"}.get(self.wrong_side or "", "random")
         missed = [o.miss for n, o in self.references.items() if n.endswith(relied_on) and o.consistent and o.miss]
         if not missed:
@@ -187,6 +193,7 @@ class GradientReport:
         return f" Confirmed by finite differences (chance of missing an error this large: {chance})."
 
     def cells(self) -> list[tuple[str, ...]]:
+        """The cells of the table, one tuple for each row."""
         return [
             (
                 row.path,
@@ -201,6 +208,7 @@ class GradientReport:
         ]
 
     def to_dict(self) -> dict[str, Any]:
+        """The report as a dict of values that JSON can represent."""
         return plain(
             {
                 "verdict": self.verdict,
@@ -236,6 +244,7 @@ class GradientReport:
         raise TypeError("a report is not a truth value; look at report.verdict, or call assert_gradients_agree")
 
 
+# The kinds of diagnoses that are side effects of the hand-written side.
 SIDE_EFFECTS = {
     "modifies-arguments",
     "modifies-output",
@@ -246,7 +255,7 @@ SIDE_EFFECTS = {
 }
 
 
-# Errors of the hand-written side that are certain without asking which side fits its loss.
+# The kinds of diagnoses that are errors of the hand-written side. No finite differences are needed to show that.
 SELF_EVIDENT = (SIDE_EFFECTS - {"view-of-parameters"}) | {
     "arithmetic",
     "dtype",
@@ -259,7 +268,7 @@ SELF_EVIDENT = (SIDE_EFFECTS - {"view-of-parameters"}) | {
 
 
 class GradientMismatch(AssertionError):
-    """Raised if the verdict is not AGREE. `report` has the details, and its text is the message."""
+    """Raised if the verdict is not AGREE. The attribute `report` is the report, whose text is the message."""
 
     def __init__(self, report: GradientReport) -> None:
         super().__init__(f"\n{report}")

@@ -1,4 +1,4 @@
-"""Tables for the terminal and for notebooks."""
+"""Formats tables and reports for the terminal and for notebooks."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,13 @@ from rich.text import Text
 
 STYLES = {"agree": "green", "disagree": "bold red", "inconclusive": "yellow"}
 SIGNS = {"agree": "✓", "disagree": "✗", "inconclusive": "?"}
-WIDTH = 110  # columns, unless the terminal has fewer
+WIDTH = 110  # the default width of text, in columns
 _columns: ContextVar[int] = ContextVar("columns", default=WIDTH)
 
 
 @contextmanager
 def at_width(columns: int) -> Iterator[None]:
-    """Inside, text is made for so many columns."""
+    """Sets the width of text inside the `with` block to a number of columns."""
     token = _columns.set(columns)
     try:
         yield
@@ -31,7 +31,16 @@ def at_width(columns: int) -> Iterator[None]:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> Table:
-    """A table whose first `left` columns are aligned left and the others right; verdicts are colored."""
+    """A table in which verdicts are colored.
+
+    Args:
+        headers: the headers of the columns.
+        rows: the cells of each row.
+        left: the number of columns, from the first, that are aligned to the left. The others are aligned to the right.
+
+    Returns:
+        A table of the library rich.
+    """
     result = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, header in enumerate(headers):
         result.add_column(header, justify="left" if i < left else "right", overflow="fold")
@@ -41,7 +50,15 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 
 
 
 def plain_text(*parts: RenderableType, width: int | None = None) -> str:
-    """The parts as text, as a terminal without color shows them. A table that is too wide becomes a list of rows."""
+    """The text that a terminal without color shows.
+
+    Args:
+        *parts: strings and tables. The rows of a table that is too wide are printed as lists.
+        width: the number of columns; that of `at_width` by default.
+
+    Returns:
+        The text, without trailing spaces.
+    """
     console = Console(file=StringIO(), width=width or _columns.get(), color_system=None, force_jupyter=False)
     for part in parts:
         console.print(Text(part) if isinstance(part, str) else _fitting(part, console))
@@ -50,7 +67,7 @@ def plain_text(*parts: RenderableType, width: int | None = None) -> str:
 
 
 def _fitting(part: RenderableType, console: Console, margin: int = 0) -> RenderableType:
-    """The table, or its rows one below the other, each value after its header, if its words would be broken."""
+    """The table if it fits without breaking words. If not, each row becomes a list of headers and values."""
     if isinstance(part, Padding):
         return Padding(_fitting(part.renderable, console, part.left), (part.top, part.right, part.bottom, part.left))
     if not isinstance(part, Table) or not part.show_header:
@@ -72,9 +89,16 @@ def _record(headers: Sequence[str], row: Sequence[RenderableType]) -> Iterator[R
 
 
 def html_report(lines: Sequence[str], headers: Sequence[str], rows: Sequence[Sequence[str]], *below: str) -> str:
-    """For notebooks: what a page of ours shows of a report, in the reader's own colors.
+    """A report as HTML for a notebook, without colors of its own.
 
-    The first of the lines begins with the verdict, and the last column holds one.
+    Args:
+        lines: the lines above the table. The first one begins with the verdict.
+        headers: the headers of the table.
+        rows: the cells of each row, of which the last one is a verdict.
+        *below: the lines below the table.
+
+    Returns:
+        The HTML.
     """
 
     def cells(tag: str, row: Sequence[str]) -> str:
@@ -102,6 +126,6 @@ def html_report(lines: Sequence[str], headers: Sequence[str], rows: Sequence[Seq
 def readable(seconds: float) -> str:
     """A time with three digits, in s, ms or µs."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= 0.9995 * size:  # what rounds up to a thousand belongs to the next unit
+        if seconds >= 0.9995 * size:  # 0.9995 ms is written as 1 ms and not as 1000 µs
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds * 1e6:.3g} µs"

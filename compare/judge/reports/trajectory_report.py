@@ -7,17 +7,17 @@ from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.tables import html_report, plain_text, table
 from compare.judge.reports.verdict import Diagnosis, Verdict, plain
 
-# If rounding alone can separate the free runs by this share of the distance travelled, their drift means nothing.
+# If rounding errors alone can separate the free runs by this share of the distance travelled, the drift shows nothing.
 CHAOS = 1e-2
 
-# The verdict on a side effect, where every step is right by itself. An update in place is reported and is no fault.
+# The verdict on each side effect, if every step is correct. An update in place is reported, but it is not an error.
 SIDE_EFFECTS = {"modifies-arguments": Verdict.DISAGREE, "depends-on-earlier-calls": Verdict.INCONCLUSIVE}
 
 HEADERS = ("parameter", "shape", "travelled", "drift", "drift/travelled", "step error", "verdict")
 
 
 class TrajectoryMismatch(AssertionError):
-    """Raised if the verdict is not AGREE. `report` has the details, and its text is the message."""
+    """Raised if the verdict is not AGREE. The attribute `report` is the report, whose text is the message."""
 
     def __init__(self, report: "TrajectoryReport") -> None:
         super().__init__(f"\n{report}")
@@ -26,21 +26,25 @@ class TrajectoryMismatch(AssertionError):
 
 @dataclass(frozen=True)
 class ParameterPath:
-    """One parameter over the whole run. Lengths are Euclidean norms.
+    """One parameter over the whole run. Distances are Euclidean norms.
+
+    In a free run, each step starts from the result of the previous one. Each single step is also compared alone: then
+    the step under test starts from the reference's parameters.
 
     Attributes:
-        path: its name.
+        path: the parameter's name.
         shape: its shape.
-        distance: the length of the reference's path.
+        distance: the distance that the reference has travelled: the sum of the norms of its updates.
         drift: the distance between the two free runs at the end.
         largest_drift: the largest ratio of drift to distance at any step.
-        tolerance: the tolerance of `drift`: how far rounding can separate the two runs.
+        tolerance: the tolerance of `drift`: how far rounding errors can separate the two runs.
         perturbed: the largest distance of the perturbed reference run from the reference.
-        step_error: the largest error of an entry in a single step that starts from the reference's parameters.
+        step_error: the largest error of an entry in a single step.
         step_tolerance: the tolerance of `step_error`.
-        wrong_step: the first wrong step, counted from 1.
-        adrift_step: the first step at which the drift exceeds its tolerance or cannot be compared.
-        message: what is wrong; empty if nothing is.
+        wrong_step: the first wrong single step, counted from 1; None if there is none.
+        adrift_step: the first step at which the drift exceeds its tolerance or cannot be compared; None if there is
+            none.
+        message: a description of the error; empty if there is none.
     """
 
     path: str
@@ -63,24 +67,32 @@ class ParameterPath:
         return Verdict.AGREE if self.adrift_step is None and not self.chaotic else Verdict.INCONCLUSIVE
 
     def undecided(self) -> "ParameterPath":
-        """The same row, INCONCLUSIVE where it was DISAGREE."""
+        """The same row with INCONCLUSIVE in place of DISAGREE."""
         return replace(self, wrong_step=None, adrift_step=self.wrong_step or self.adrift_step, message="")
 
     @property
     def share(self) -> float:
-        """The drift divided by its tolerance: above 1, rounding does not explain it."""
+        """The drift divided by its tolerance. Rounding errors do not explain a value above 1."""
         if self.tolerance == 0:
             return 0.0 if self.drift == 0 else float("inf")
         return self.drift / self.tolerance
 
     @property
     def chaotic(self) -> bool:
+        """Whether rounding errors alone can separate the free runs by a large share of the distance travelled."""
         return self.tolerance > CHAOS * self.distance > 0
 
 
 @dataclass
 class Curve:
-    """A record of bounded length: when full, it drops every other point and then takes half as many."""
+    """A curve of a bounded number of points. When it is full, it drops every other point and records half as often.
+
+    Attributes:
+        capacity: the largest number of points.
+        every: the number of steps between two points.
+        steps: the steps of the points.
+        values: their values.
+    """
 
     capacity: int = 1000
     every: int = 1
@@ -88,6 +100,7 @@ class Curve:
     values: list[float] = field(default_factory=list)
 
     def add(self, step: int, value: float) -> None:
+        """Add a point, unless the step is skipped."""
         if step % self.every:
             return
         self.steps.append(step)
@@ -106,11 +119,12 @@ class TrajectoryReport:
         steps: the number of steps that were compared.
         rows: one row for each parameter and each array of the optimizer's state.
         drift: at each step, the largest ratio of drift to distance travelled.
-        diagnoses: why the first wrong step is wrong.
-        gradients: the check of the gradients at that step, if `loss_and_gradients` and `loss` were given.
-        free: whether there were free runs, and so a drift.
+        diagnoses: the causes of the error in the first wrong step.
+        gradients: the check of the gradients at that step; None without `loss_and_gradients` and `loss`.
+        free: whether free runs were made. Without them, there is no drift.
         share: at each step, the largest ratio of a drift to its tolerance.
-        side_effects: those of the step under test: what it writes to, and whether it keeps state between calls.
+        side_effects: the side effects of the step under test: the arguments that it modifies, and whether its results
+            depend on earlier calls.
     """
 
     steps: int
@@ -132,18 +146,18 @@ class TrajectoryReport:
 
     @property
     def wrong_step(self) -> int | None:
-        """The first step (from 1) that was wrong by itself."""
+        """The first wrong single step, counted from 1; None if there is none."""
         return min((row.wrong_step for row in self.rows if row.wrong_step is not None), default=None)
 
     @property
     def first_wrong(self) -> str | None:
-        """The parameter that was wrong first."""
+        """The name of the parameter that is wrong in that step; None if there is none."""
         step = self.wrong_step
         return next((row.path for row in self.rows if step is not None and row.wrong_step == step), None)
 
     @property
     def wrong_side(self) -> Literal["manual", "autodiff", "loss"] | None:
-        """The side at fault, if the gradients at the first wrong step tell."""
+        """The side whose gradients are wrong at the first wrong step; None if that is not known."""
         return None if self.gradients is None else self.gradients.wrong_side
 
     @property
@@ -158,7 +172,7 @@ class TrajectoryReport:
                 at = f"step {self.steps}: " if verdict is Verdict.INCONCLUSIVE else ""
                 return f"{self.verdict.name}: {at}{note.message}"
         if self.verdict is Verdict.AGREE and not self.free:
-            return f"AGREE: {self.steps} steps are the same, each judged by itself and started from JAX's parameters."
+            return f"AGREE: {self.steps} steps are the same, each compared alone and started from JAX's parameters."
         if self.verdict is Verdict.AGREE:
             return (
                 f"AGREE: {self.steps} steps are the same; the free runs never drifted apart by more than "
@@ -174,13 +188,13 @@ class TrajectoryReport:
             return f"INCONCLUSIVE: step {row.adrift_step}, {row.path}: {row.message}."
         if row.chaotic:
             return (
-                f"INCONCLUSIVE: every step is right by itself, but rounding alone can separate the free runs by "
+                f"INCONCLUSIVE: every single step is correct, but rounding errors alone can separate the free runs by "
                 f"{row.tolerance / row.distance:.1e} of the distance travelled ({row.path}), as a perturbed reference "
                 "run shows. Try fewer iterations, a smaller learning rate or float64."
             )
         return (
-            f"INCONCLUSIVE: every step is right by itself, but from step {row.adrift_step} on the free runs are "
-            f"further apart than rounding explains ({row.path}: {row.drift:.1e}, where the tolerance is "
+            f"INCONCLUSIVE: every single step is correct, but from step {row.adrift_step} on the free runs are "
+            f"further apart than rounding errors explain ({row.path}: {row.drift:.1e}, with a tolerance of "
             f"{row.tolerance:.1e})."
         )
 
@@ -201,7 +215,10 @@ class TrajectoryReport:
 
     @property
     def _shown(self) -> list[ParameterPath]:
-        """All rows but those of the optimizer's state that agree, which would make the table three times as long."""
+        """The rows of the table: all but those of the optimizer's state that agree.
+
+        With Adam, for example, these would make the table three times as long.
+        """
         return [row for row in self.rows if not row.path.startswith("state.") or row.verdict is not Verdict.AGREE]
 
     def cells(self) -> list[tuple[str, ...]]:

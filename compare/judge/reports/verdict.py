@@ -1,4 +1,4 @@
-"""Compares two trees of arrays leaf by leaf, matched by path and not by position, and puts differences into words."""
+"""Compares two trees of arrays leaf by leaf, matched by path and not by position, and describes their differences."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,14 @@ class Verdict(Enum):
 
     @staticmethod
     def of(verdicts: "list[Verdict]") -> "Verdict":
-        """The verdict on a whole: DISAGREE if any part is, else INCONCLUSIVE if any part is."""
+        """The verdict on several parts together.
+
+        Args:
+            verdicts: the verdicts on the parts.
+
+        Returns:
+            DISAGREE if it is the verdict on any part, otherwise INCONCLUSIVE if that is, otherwise AGREE.
+        """
         for verdict in (Verdict.DISAGREE, Verdict.INCONCLUSIVE):
             if verdict in verdicts:
                 return verdict
@@ -32,20 +39,23 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """One quantity of a report: the loss, an output, an intermediate or a parameter.
+    """The comparison of one quantity: the loss, an output, or the gradient of an intermediate or a parameter.
 
     Attributes:
-        path, shape, dtype: its name, and what the hand-written side should return under it.
-        norm: the reference's Euclidean norm.
-        worst_index: the entry whose error is the largest multiple of its tolerance; `error`, `tolerance`,
-            `manual_value` and `autodiff_value` are those of that entry.
-        digits: how many decimal digits of the whole are right, |error| / |reference| in powers of ten; None where
-            either side is not finite.
-        available: how many digits can be right, given the rounding tolerance.
-        visible: the smallest relative error of the whole, of a line or of an entry that would have been detected;
+        path: the name of the quantity.
+        verdict: the verdict on it.
+        shape, dtype: the expected shape and dtype.
+        norm: the Euclidean norm of the expected values.
+        error, tolerance, manual_value, autodiff_value: the error, the tolerance and the values of both sides at
+            `worst_index`.
+        worst_index: the index of the entry whose error is the largest multiple of its tolerance.
+        digits: the number of correct decimal digits, from |error| / |reference| for the whole leaf; None if one of the
+            norms is not finite or if the reference is 0.
+        available: the number of digits that can be correct, given the rounding tolerance.
+        visible: the smallest relative error of the whole leaf, of a line or of an entry that would have been detected;
             infinity if none would.
-        departure: the whole leaf or one of its lines, if its error exceeds rounding although no single entry's does.
-        message: what is wrong; empty if it agrees.
+        departure: the whole leaf or one of its lines, if its error exceeds the tolerance of such a part.
+        message: a description of the difference; empty if the two sides agree.
     """
 
     path: str
@@ -67,13 +77,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A cause of a disagreement.
+    """A cause of a disagreement, or a side effect.
 
     Attributes:
-        path: the leaf or intermediate; None if it concerns no single one.
+        path: the name of the quantity; None if the cause does not concern a single one.
         kind: the name of the cause, such as "factor", "sign" or "transpose".
         message: the cause in words.
-        factor: the number in it, if there is one.
+        factor: the number in the message, such as a wrong factor; None if it has none.
     """
 
     path: str | None
@@ -89,10 +99,10 @@ class Derivative:
     Attributes:
         by_gradient: the inner product of the gradient and the direction.
         by_differences: the finite difference of the loss along the direction.
-        error: the estimated error of the finite difference.
-        taylor_slope: the order at which the Taylor remainder vanishes: 2 for a right gradient.
+        error: the tolerance of their difference, from the estimated error of the finite difference.
+        taylor_slope: the order in the step of the Taylor remainder: 2 for a correct gradient; None if it is not known.
         miss: an upper bound of the probability that an error as large as the gradient itself is missed along this
-            random direction, because it cancels to within `error`.
+            random direction, because its component in this direction is less than `error`; None if it is not known.
     """
 
     by_gradient: float
@@ -115,19 +125,19 @@ def compare_leaves(
     parts: Mapping[str, list[Part]] | None = None,
     wider: Collection[str] = (),
 ) -> list[Row]:
-    """Compare trees, one row for each leaf.
+    """Compare trees leaf by leaf. All arguments are by path.
 
     Args:
-        actual: what the hand-written side returned.
-        model: arrays of the shapes and dtypes that it must have.
+        actual: the values of the hand-written side.
+        model: arrays with the expected shapes and dtypes.
         reference: the expected values, in the same or a wider dtype.
         tolerance: the rounding tolerance of each entry.
-        mismatched: the leaves at which the structure of the two trees differs, each with a message.
-        parts: the rounding tolerances of leaves as a whole, and of their lines.
+        mismatched: a message for each leaf at which the structures of the two trees differ.
+        parts: the rounding tolerances of whole leaves and of their lines.
         wider: the leaves that may have any floating dtype.
 
     Returns:
-        The rows in the order of `model`. Leaves that only the hand-written side has come last.
+        A row for each leaf in the order of `model`, then one for each leaf that only the hand-written side has.
     """
     mismatched, parts = mismatched or {}, parts or {}
     rows = [
@@ -139,7 +149,7 @@ def compare_leaves(
         for path, leaf in model.items()
     ]
     if mismatched:
-        return rows  # other leaves belong to the part whose structure differs
+        return rows  # superfluous leaves are part of the reported mismatch of the structure
     return rows + [
         Row(path, Verdict.DISAGREE, leaf.shape, str(leaf.dtype), norm(leaf), message="no leaf of this name is expected")
         for path, leaf in actual.items()
@@ -160,7 +170,20 @@ def compare_leaf(
     parts: list[Part] | None = None,
     any_dtype: bool = False,
 ) -> Row:
-    """One row: shape and dtype must be those of `expected`, the values within `tolerance` of `reference`."""
+    """Compare one leaf.
+
+    Args:
+        path: its name.
+        manual: the value of the hand-written side; None if it is missing.
+        expected: an array with the expected shape and dtype.
+        reference: the expected values.
+        tolerance: the rounding tolerance of each entry.
+        parts: the rounding tolerances of the whole leaf and of its lines.
+        any_dtype: whether the value may have any floating dtype.
+
+    Returns:
+        The row.
+    """
 
     def row(verdict: Verdict, message: str = "", **values: Any) -> Row:
         size = norm(reference)
@@ -189,10 +212,10 @@ def compare_leaf(
         excess = np.asarray(np.maximum(tolerance, np.finfo(np.float64).tiny))
         np.divide(error, excess, out=excess)
         undecided = not np.isfinite(np.max(tolerance))
-        if undecided:  # where a tolerance is not finite, only a value that is not finite is an error
+        if undecided:  # if a tolerance is not finite, only a value that is not finite is an error
             excess[~np.isfinite(tolerance) & np.isfinite(error)] = 0
     worst = tuple(int(i) for i in np.unravel_index(np.argmax(excess), error.shape))  # NaN counts as the largest
-    agree = bool(excess[worst] <= 1)  # this way round, so that NaN is not agreement
+    agree = bool(excess[worst] <= 1)  # False for NaN
     if not agree:
         if not np.isfinite(reference).all():
             where = _first(~np.isfinite(reference))
@@ -202,13 +225,13 @@ def compare_leaf(
             if np.abs(reference).max() > float(jnp.finfo(expected.dtype).max):
                 size = np.abs(reference).max()
                 return row(
-                    Verdict.INCONCLUSIVE, f"the right values reach {size:.3g}, which {expected.dtype} cannot hold"
+                    Verdict.INCONCLUSIVE, f"the expected values reach {size:.3g}, which {expected.dtype} cannot hold"
                 )
             return row(Verdict.DISAGREE, f"{manual[where]} at {_at(where)}, where {reference[where]:.6g} is expected")
     if agree and undecided:
         where = _first(~np.isfinite(tolerance))
         unknown = f"the rounding tolerance is {tolerance[where]} at {_at(where)}"
-        if complaint:  # rounding does not explain another dtype
+        if complaint:  # another dtype is an error for any tolerance
             return row(Verdict.DISAGREE, f"{complaint}; its values cannot be compared, because {unknown}")
         return row(Verdict.INCONCLUSIVE, unknown)
     left = departures(signed, reference, parts) if parts else []
@@ -239,14 +262,17 @@ def _number(value: Any) -> float | complex:
 
 
 def _digits(error: float, size: float) -> float | None:
-    """The number of right decimal digits, from the norms of error and value; None if they are not finite or 0."""
+    """The number of correct decimal digits, from the norms of error and value.
+
+    None if a norm is not finite or if the value is 0.
+    """
     if not (np.isfinite(error) and np.isfinite(size)) or size == 0:
         return None
     return float(min(17.0, max(0.0, -np.log10(max(error / size, 1e-17)))))
 
 
 def _visible(reference: np.ndarray, tolerance: np.ndarray, parts: list[Part]) -> float:
-    """The smallest relative error, of an entry, a line or the whole, that exceeds the rounding tolerance."""
+    """The smallest relative error of an entry, a line or the whole leaf that exceeds its rounding tolerance."""
     with np.errstate(all="ignore"):
         sizes = np.abs(reference)
         shares = np.where(sizes > 0, tolerance / sizes, np.inf)
@@ -259,11 +285,11 @@ def _as_a_whole(left: Departure) -> str:
         amount = abs(left.factor - 1)
         times = f"{left.factor:.4g}" if amount > 1e-3 else f"1 {'+' if left.factor > 1 else '-'} {amount:.2g}"
         return f"{left.place} it is {times} times what is expected, {unseen}"
-    return f"{left.place} its errors are {left.excess:.2g} times what rounding explains, {unseen}"
+    return f"{left.place} its error is {left.excess:.2g} times the rounding tolerance, {unseen}"
 
 
 def _apart(ours: Any, right: Any, place: str) -> str:
-    """Two numbers with as many digits as are needed to see the difference."""
+    """The message for two numbers, with as many digits as are needed to show the difference."""
     one, other = f"{ours:.9g}", f"{right:.9g}"
     for digits in (12, 15, 17):
         if one != other:
@@ -283,7 +309,15 @@ def _at(index: tuple[int, ...]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it: enums by value, arrays and tuples as lists, NaN and infinity as text."""
+    """Converts a value to types that JSON can represent.
+
+    Args:
+        value: a value of a report. Enums become their values, arrays and tuples become lists, and NaN and infinity
+            become strings.
+
+    Returns:
+        The converted value.
+    """
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):

@@ -1,1 +1,1 @@
-"""How far rounding may move every entry of a result: the error model, perturbed runs, tolerances."""
+"""The rounding tolerance of each entry of a result: the error model, perturbed runs, tolerances."""

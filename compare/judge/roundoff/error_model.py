@@ -1,6 +1,6 @@
-"""The size of each operation's rounding error, which is in proportion to its result, its terms or its inputs.
+"""The size of each operation's rounding error, which is proportional to its result, its terms or its inputs.
 
-The table of primitives says which of these applies to an operation (`Rounds`, `Moves`). They are computed here.
+The table of primitives says which of these applies to an operation (`Rounds`, `Moves`). This module computes the sizes.
 """
 
 import functools
@@ -19,7 +19,7 @@ Draw = Callable[[Array], Array]  # value -> noise of the same shape, with standa
 
 
 def is_inexact(value: Array) -> bool:
-    """Whether it is an array of floating-point or complex numbers, those of 16 bits included."""
+    """Whether it is an array of floating-point or complex numbers, including 16-bit ones."""
     return _rounds(value.dtype)
 
 
@@ -29,54 +29,58 @@ def _rounds(dtype: Any) -> bool:
 
 
 class Size(NamedTuple):
-    """The size of a rounding error: `relative` |result| plus the product of all `absolute`.
+    """The size of a rounding error in units of u: `relative` |result| plus the product of all `absolute`.
 
-    Each is a number or an array that is broadcast to the result. If `absolute` is empty, `relative` is a number.
+    Attributes:
+        relative: a number; if `absolute` is not empty, a number or an array that broadcasts to the result.
+        absolute: numbers or arrays that broadcast to the result.
     """
 
     relative: Array = 1.0
     absolute: tuple[Array, ...] = ()
 
     def times(self, factor: float) -> "Size":
+        """The size multiplied by a factor."""
         return Size(factor * self.relative, (factor, *self.absolute) if self.absolute else ()) if factor != 1 else self
 
     def drawn(self, result: Array, noise: Array) -> Array:
-        """Noise of this size. Its distribution is symmetric, so the sign of the result does not matter."""
+        """The noise scaled to this size. It has a symmetric distribution, so that the result's sign has no effect."""
         if self.absolute:
             return (self.relative * np.abs(result) + functools.reduce(np.multiply, self.absolute)) * noise
         return result * noise if self.relative == 1 else self.relative * (result * noise)
 
 
 def growth(terms: float) -> float:
-    """The growth of a sum's rounding error with the number n of its terms, which are added one after the other.
+    """The factor by which the rounding error of a sum grows with the number n of its terms.
 
     It is sqrt(n) if the rounding errors of the additions are random (Higham and Mary, "A new approach to probabilistic
-    rounding error analysis", SIAM Journal on Scientific Computing 41, 2019). If the terms have few
-    different values, such as the gradients of a network that is initialized by zeros, they are not: while the partial
-    sum stays between two powers of two, each addition rounds the same way, and errors grow like n. The tolerance then
-    is the sum of u |partial sum|, which no order exceeds.
+    rounding error analysis", SIAM Journal on Scientific Computing 41, 2019). They are not random if the terms have few
+    different values, like the gradients of a network whose parameters are 0. While the partial sum is between two
+    powers of two, each addition then rounds in the same direction, so that the error grows like n. For large n, the
+    tolerance is therefore the sum of u |partial sum|, which bounds the error of every order of summation.
     """
     return max(terms**0.5, terms / STEADY)
 
 
-# The number of standard deviations in a tolerance, so that the tolerance grows like n. The partial sums of n equal
-# terms add up to about n/2 times their sum, and those of n terms of random signs to about n/2 times their norm.
+# The number of standard deviations in a tolerance. Dividing by it makes the tolerance, and not the standard deviation,
+# as large as the sum of the partial sums. For n equal terms, the partial sums add up to about n/2 times the sum. For n
+# terms of random signs, they add up to about n/2 times the terms' norm.
 STEADY = 16
 
 
 def _size(value: Array) -> float:
-    """The largest |entry|, or 1 if that is 0 or not finite: a divisor with which squares do not over- or underflow."""
+    """The largest |entry|, or 1 if it is 0 or not finite. Divided by it, the entries' squares do not overflow."""
     largest = float(np.max(np.abs(value), initial=0.0))
     return largest if 0 < largest < np.inf else 1.0
 
 
 def _norm(value: Array, axes: tuple[int, ...]) -> Array:
-    """The Euclidean norm along axes, which are kept with length 1."""
+    """The Euclidean norm over some axes, which the result has with length 1."""
     if value.dtype.kind == "f":
         all_axes = list(range(value.ndim))
         squares = np.einsum(value, all_axes, value, all_axes, [axis for axis in all_axes if axis not in axes])
         least, largest = np.min(squares, initial=1.0), np.max(squares, initial=1.0)
-        if least > 1e-200 and largest < 1e200:  # no square over- or underflowed
+        if least > 1e-200 and largest < 1e200:  # no square has overflowed or underflowed
             return np.sqrt(squares).reshape([1 if axis in axes else n for axis, n in enumerate(value.shape)])
     scale = _size(value)
     return scale * np.sqrt(np.square(np.abs(value / scale)).sum(axis=axes, keepdims=True))
@@ -87,7 +91,7 @@ def _products(step: Step, inputs: list[Array], output: Array) -> Size:
     contracted, batched = step.params["dimension_numbers"]
     norms = []
     for i, value in enumerate(inputs):
-        # In the order of the product's axes: batch axes, then the free ones of a, then those of b.
+        # The product's axes are the batch axes, then the free axes of a, then those of b.
         value = np.asarray(value, output.dtype)
         size = _norm(value, tuple(contracted[i]))
         free = [axis for axis in range(value.ndim) if axis not in (*contracted[i], *batched[i])]
@@ -102,7 +106,7 @@ def _products(step: Step, inputs: list[Array], output: Array) -> Size:
 
 
 def _terms(step: Step, inputs: list[Array], output: Array) -> Size:
-    """g (|a| + |sum of a|), because the additions of a sum round, and its terms do not."""
+    """g (|a| + |sum of a|) for a sum of n terms a, whose additions round; g is `growth(n)`."""
     value = np.asarray(inputs[0])
     terms = value.size / max(output.size, 1)
     norm = _norm(value, tuple(step.params["axes"])).reshape(output.shape)
@@ -110,9 +114,10 @@ def _terms(step: Step, inputs: list[Array], output: Array) -> Size:
 
 
 def _squares(step: Step, inputs: list[Array], output: Array) -> Size:
-    """The same for any other operation that adds its inputs or their products.
+    """g (|terms| + |result|) for any other operation that adds its inputs or their products.
 
-    The norm of the terms and their number are found by the operation on squares and on ones.
+    The operation is applied to the squares of its inputs, which gives the squared norm of the terms, and to ones, which
+    gives their number n. g is `growth(n)`.
     """
     floating = [np.abs(value) for value in inputs if is_inexact(value)]
     if step.name == "conv_general_dilated":
@@ -125,7 +130,7 @@ def _squares(step: Step, inputs: list[Array], output: Array) -> Size:
     scales = [next(each) if is_inexact(value) else None for value in inputs]
     pairs = list(zip(inputs, scales, strict=True))
     evaluate = step.row.evaluate
-    assert evaluate is not None  # every row with Rounds.SQUARES has a rule
+    assert evaluate is not None  # every row with Rounds.SQUARES has one
     squares = evaluate(*(v if s is None else np.square(np.abs(v) / s) for v, s in pairs), **step.params)
     terms = evaluate(*(v if s is None else np.ones(v.shape) for v, s in pairs), **step.params)
     grown = np.maximum(np.sqrt(terms), terms / STEADY)
@@ -140,7 +145,7 @@ def _result(step: Step, inputs: list[Array], output: Array) -> Size:
     return Size()
 
 
-# The size of a result's rounding error.
+# (step, inputs, result) -> the size of the result's rounding error.
 SCALES: dict[Rounds, Callable[[Step, list[Array], Array], Size]] = {
     Rounds.RESULT: _result,
     Rounds.IF_NARROWER: _result,
@@ -152,10 +157,10 @@ SCALES: dict[Rounds, Callable[[Step, list[Array], Array], Size]] = {
 
 
 def _smaller_factor(inputs: list[Array], draw: Draw) -> list[Array]:
-    """The inputs of a product, the smaller factor perturbed by one unit roundoff.
+    """The inputs of a product, with the smaller factor perturbed by one unit roundoff.
 
-    Products may be formed in another order: the rounding error of (A B) c is in proportion to |A B| |c|, and so is the
-    effect of perturbing c before B c is formed. The same holds for a factor that is scaled first.
+    Code may form products in another order. The rounding error of (A B) c is proportional to |A B| |c|, and so is the
+    effect of perturbing c before A (B c) is computed. The same holds for a factor that the code scales first.
     """
     floating = [i for i, value in enumerate(inputs) if is_inexact(value)]
     if not floating:
@@ -169,11 +174,11 @@ def _moved(value: Array, draw: Draw) -> Array:
 
 
 def _matrices(inputs: list[Array], draw: Draw) -> list[Array]:
-    """Every matrix perturbed by u times its largest entry.
+    """The inputs, with each matrix perturbed by u times its largest entry.
 
-    The results of linear algebra are exact for a matrix that differs by a small multiple of u |A| (Higham, "Accuracy
-    and Stability of Numerical Algorithms", 2nd edition, 2002, chapters 8 to 10 and 19). So their error is that times
-    the condition number of the problem, which is measured by perturbing the matrix.
+    The computed factors or solution are exact for a matrix that differs from A by a small multiple of u |A| (Higham,
+    "Accuracy and Stability of Numerical Algorithms", 2nd edition, 2002, chapters 8 to 10 and 19). Their error is this
+    difference times the condition number of the problem. Perturbing the matrix measures it.
     """
 
     def moved(value: Array) -> Array:
@@ -189,7 +194,7 @@ def _inputs(inputs: list[Array], draw: Draw) -> list[Array]:
     return [_moved(value, draw) if hasattr(value, "dtype") and is_inexact(value) else value for value in inputs]
 
 
-# Perturbations of an operation's inputs, which stand for its backward error.
+# (inputs, draw) -> inputs perturbed by the operation's backward error.
 MOVES: dict[Moves, Callable[[list[Array], Draw], list[Array]]] = {
     Moves.SMALLER_FACTOR: _smaller_factor,
     Moves.MATRICES: _matrices,

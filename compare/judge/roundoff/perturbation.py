@@ -18,20 +18,26 @@ from compare.judge.roundoff.error_model import MOVES, SCALES, Size, is_inexact
 
 Array = Any
 
-SPREAD = 4096  # the number of positions at which a window, or the part of a sample, may begin
-LARGEST = 2**22  # entries in the largest pool
+SPREAD = 4096  # the number of positions at which a window may start, and at which the part of a sample may start
+LARGEST = 2**22  # the largest number of entries of a pool
 
 
 @functools.lru_cache(maxsize=256)
 def unit_roundoff(dtype: Any) -> float:
+    """Half the machine epsilon: the largest relative error of rounding to a floating dtype."""
     return float(jnp.finfo(dtype).eps) / 2
 
 
 class Noise:
-    """Random numbers of standard deviation `unit`: windows of one random pool, each with another beginning.
+    """Random numbers, taken from one pool, because a random generator takes far longer than most operations.
 
-    A pool is used because a random generator takes far longer than most operations. Each sample uses another part of
-    the pool. A value that is larger than the pool gets several windows, with unrelated beginnings.
+    Each sample uses another part of the pool, and each value another window of that part. A value that is larger than
+    the pool gets several windows with unrelated starts.
+
+    Args:
+        size: the number of entries of the largest value.
+        sample: the number of the sample.
+        unit: the standard deviation.
     """
 
     def __init__(self, size: int, sample: int, unit: float) -> None:
@@ -63,23 +69,28 @@ class Noise:
 
 @functools.lru_cache(maxsize=2)
 def _pool(size: int, unit: float) -> np.ndarray:
-    """A pool for values of up to `size` entries; windows and parts begin at one of the first SPREAD entries."""
+    """Uniform random numbers of standard deviation `unit`, enough for values of up to `size` entries.
+
+    The part of a sample starts at one of the first SPREAD entries, and a window at one of the first SPREAD entries of
+    the part.
+    """
     return np.random.default_rng(0).uniform(-(3**0.5) * unit, 3**0.5 * unit, size + 2 * SPREAD)
 
 
 class RoundingNoise:
     """The rule that perturbs each result by its rounding error.
 
-    A result that is traced in 16 bits is rounded to 16 bits where it is stored, and its sums are formed in
-    `accumulate`. A cast to float32 in the reference is therefore respected: what is traced in float32 is not rounded to
-    16 bits.
+    A result with a 16-bit dtype in the trace is perturbed by the rounding to 16 bits, and its sums are formed in
+    `accumulate`. A result with float32 in the trace is not rounded to 16 bits, so that a cast to float32 in the
+    reference is respected.
 
     Args:
-        noise: random numbers whose size is the unit roundoff of the working dtype.
+        noise: random numbers whose standard deviation is the unit roundoff of the working dtype.
         decisions: the decisions of the unperturbed run, which are repeated.
-        accumulate: the dtype in which sums of 16-bit numbers are formed; float32 if None, as in most kernels.
-        intermediates: a 16-bit dtype to which results that are traced in float32 are rounded as well, because a kernel
-            may store intermediate results that its reference does not store.
+        accumulate: the dtype in which 16-bit numbers are summed; float32 if None, as in most kernels; "input" for the
+            16-bit dtype itself.
+        intermediates: a 16-bit dtype to which results with float32 in the trace are also rounded, because a kernel may
+            store intermediate results in 16 bits that its reference has in float32.
     """
 
     def __init__(
@@ -99,9 +110,7 @@ class RoundingNoise:
             return step.run(inputs, self)
         if step.fixed:
             constants = step.run(inputs, self)
-            if all(
-                _is_whole(value) for value in constants
-            ):  # such as the 1 in x**(2 - 1), which is exact in any program
+            if all(_is_whole(value) for value in constants):  # any program computes the 1 in x**(2 - 1) exactly
                 return constants
         if row.moves is not Moves.NOTHING:
             inputs = MOVES[row.moves](inputs, noise.like)
@@ -113,7 +122,10 @@ class RoundingNoise:
         return [self.moved(step, inputs, value, i) if _rounds(value) else value for i, value in enumerate(outputs)]
 
     def moved(self, step: Step, inputs: list[Array], value: Array, place: int = 0) -> Array:
-        """The value perturbed by its rounding error; its memory may be overwritten."""
+        """A result perturbed by its rounding error. Its memory may be overwritten.
+
+        `place` is the result's number among those of the step.
+        """
         row, dtype, traced = step.row, value.dtype, self._dtype(step, place)
         narrow = is_narrow(traced)
         ulps = max(row.ulps, row.inexact / self.noise.unit)
@@ -125,7 +137,7 @@ class RoundingNoise:
 
         def moved(entries: Array, noise: Array, relative: Array, *absolute: Array) -> Array:
             move = entries + Size(relative, absolute).drawn(entries, noise)
-            if not np.isfinite(move).all():  # an infinity, as in a mask, has no rounding error
+            if not np.isfinite(move).all():  # infinity, as in an attention mask, has no rounding error
                 move = np.where(np.isfinite(entries), move, entries)
             return move if move.dtype == dtype else move.astype(dtype)
 
@@ -134,24 +146,27 @@ class RoundingNoise:
         return self._stored(value, traced) if narrow else value
 
     def _dtype(self, step: Step, place: int) -> Any:
-        """The dtype in which a result is stored."""
+        """The dtype in which the code under test stores a result."""
         traced = step.equation.outvars[place].aval.dtype
         wider = self.intermediates is not None and jnp.issubdtype(traced, jnp.floating) and not is_narrow(traced)
         return self.intermediates if wider else traced
 
     def _stored(self, value: Array, traced: Any) -> Array:
-        """The value perturbed by rounding to 16 bits; the smallest positive float16 is 6e-8."""
+        """The value perturbed by rounding to 16 bits, including the underflow of float16 below 6e-8."""
         least = float(jnp.finfo(traced).smallest_subnormal)
         size = unit_roundoff(traced) * np.abs(np.asarray(value, np.float64)) + least
         move = value + size / self.noise.unit * self.noise.like(value)
         return np.where(np.isfinite(move), move, value).astype(value.dtype)
 
     def bent(self, step: Step, change: Array, *inputs: Array) -> Array:
-        """The error of the derivative by which `change` is multiplied, times `change`."""
+        """The error of a smooth function's derivative, times `change`: the result of the marker `bend`.
+
+        `inputs` are those of the smooth function.
+        """
         equation, place = step.params["equation"], step.params["place"]
         slope, noise = TABLE.get(equation.primitive.name, UNKNOWN).slope, self.noise.like(change)
         traced = self._dtype(step, 0)
-        if is_narrow(traced):  # as in 1 - y**2 with a y that was stored in 16 bits
+        if is_narrow(traced):  # a formula such as 1 - y**2 may use a y that is stored in 16 bits
             noise = max(1.0, unit_roundoff(traced) / self.noise.unit) * noise
         if slope is None:
             return _largest_tangent(step, equation, place, inputs) * noise * change
@@ -172,14 +187,14 @@ class RoundingNoise:
 
 
 def _is_spare(step: Step, inputs: list[Array], value: Array) -> bool:
-    """Whether nothing else reads the memory of a result: it is new, or that of an input that is no longer needed."""
+    """Whether the memory of a result may be overwritten: it is new, or it is that of an input that is not needed."""
     if not (isinstance(value, np.ndarray) and value.flags.owndata and value.flags.writeable):
         return False
     return all(value is not given or i == step.spare for i, given in enumerate(inputs))
 
 
 def working_dtype(dtype: Any, accumulate: Any = None) -> Any:
-    """The dtype in which numbers of a dtype are computed with: sums of 16-bit numbers are formed in `accumulate`."""
+    """The dtype in which numbers are summed: for 16-bit numbers, `accumulate` (see RoundingNoise), else their own."""
     if not is_narrow(dtype):
         return dtype
     return np.float32 if accumulate is None else dtype if accumulate == "input" else accumulate
@@ -194,7 +209,7 @@ def _rounds(value: Array) -> bool:
 
 
 def _narrows(step: Step, inputs: list[Array], outputs: list[Array]) -> bool:
-    """Whether a conversion rounds. One from integers or truth values does not, at sizes that occur in practice."""
+    """Whether a conversion rounds. Conversions from integers and booleans do not, for sizes that occur in practice."""
     pairs = [(inputs[0].dtype, outputs[0].dtype)]
     traced = step.equation.outvars[0].aval.dtype
     if is_narrow(traced):
@@ -204,11 +219,16 @@ def _narrows(step: Step, inputs: list[Array], outputs: list[Array]) -> bool:
 
 
 def largest_slope(slope: Callable[[Array], Array], value: Array) -> Array:
-    """The larger |derivative| of a smooth function at half its argument and at zero, where it is finite.
+    """A bound of the absolute derivative of a smooth function between its argument and zero.
 
     JAX may compute a derivative to full relative accuracy where a textbook formula cancels: at saturation, `1 - A1**2`
-    rounds to 0 where JAX has 1e-18. The rounding error of the formula is in proportion to the derivative away from
-    saturation. So the derivative is perturbed by u times its largest value between its argument and zero.
+    rounds to 0, and JAX computes 1e-18. The rounding error of the formula is proportional to the derivative away from
+    saturation. So the derivative is perturbed by u times its largest value between the argument and zero. The larger of
+    the values at half the argument and at zero is taken for it, as far as they are finite.
+
+    Args:
+        slope: the derivative.
+        value: the argument.
     """
     at_zero = _finite_size(slope(np.zeros((), value.dtype)))
     if not np.isfinite(value).all():
@@ -217,7 +237,7 @@ def largest_slope(slope: Callable[[Array], Array], value: Array) -> Array:
 
 
 def _largest_tangent(step: Step, equation: Any, place: int, inputs: Sequence[Array]) -> Array:
-    """`largest_slope` for a function with a custom derivative, with respect to one of its inputs."""
+    """`largest_slope` for the derivative of a function with a custom rule with respect to one of its inputs."""
     tangent = _tangent(step, equation, place)
 
     def slope(shrink: float) -> Array:
@@ -227,12 +247,13 @@ def _largest_tangent(step: Step, equation: Any, place: int, inputs: Sequence[Arr
 
 
 def _finite_size(value: Array) -> Array:
+    """The absolute value, and 0 where it is not finite."""
     size = np.abs(value)
     return size if np.isfinite(size).all() else np.where(np.isfinite(size), size, 0)
 
 
 def _tangent(step: Step, equation: Any, place: int) -> Plan:
-    """The derivative of a function with a custom rule, with respect to one of its inputs."""
+    """The plan of the derivative of a function with a custom rule with respect to one of its inputs."""
 
     def tangent(*inputs: Any) -> Any:
         def alone(value: Any) -> Any:

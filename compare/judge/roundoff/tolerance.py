@@ -1,19 +1,19 @@
-"""The rounding tolerance between two correct computations, measured at the point of the check.
+"""Measures the rounding tolerance between two correct computations at the point of the check.
 
-JAX traces the computation into elementary operations. It is evaluated several times, and each time the result of every
-operation is perturbed at random by an amount of the size of its rounding error (Parker, "Monte Carlo Arithmetic",
-1997). The scatter of the final results is the effect of rounding at this point and in this dtype, for each entry. It
-includes cancellation, saturation and long sums.
+JAX traces the computation into elementary operations. The trace is evaluated several times, and each time the result of
+every operation is perturbed at random by an amount of the size of its rounding error (Parker, "Monte Carlo Arithmetic",
+1997). The scatter of the final results is the effect of rounding errors at this point and in this dtype, for each
+entry. It includes cancellation, saturation and long sums.
 
-A correct program may compute the same value in another way. So the rounding errors are larger than JAX's own in two
-cases:
+A correct program may compute the same value in another way than JAX. So the perturbations are larger than JAX's own
+rounding errors in two cases:
 
-- The rounding error of a sum of n products is in proportion to the terms, even if they cancel. Its standard deviation
-  is u (|a| |b| + sqrt(n) |a.b|), with Euclidean norms over the summed axes. This holds for terms of random signs and
-  for terms of one sign.
+- The rounding error of a sum of n products is proportional to the terms, even if they cancel. Its standard deviation is
+  u (|a| |b| + sqrt(n) |a.b|), with Euclidean norms over the summed axes. This holds for terms of random signs and for
+  terms of one sign.
 - JAX may compute a derivative to full relative accuracy where a textbook formula cancels: at saturation, `A2 - y` and
-  `1 - A1**2` round to 0 where JAX has 1e-18. The rounding error of the formula is in proportion to the derivative away
-  from saturation. So the derivative of each smooth elementwise function is perturbed by u times its largest value
+  `1 - A1**2` round to 0, and JAX computes 1e-18. The rounding error of the formula is proportional to the derivative
+  away from saturation. So the derivative of each smooth elementwise function is perturbed by u times its largest value
   between its argument and zero.
 
 u is the unit roundoff of the dtype under test. The perturbed runs are evaluated in float64.
@@ -36,12 +36,12 @@ from compare.judge.roundoff.perturbation import Noise, RoundingNoise, unit_round
 from compare.judge.roundoff.whole import ACROSS, ALONE, Part, axes_of, component, summed
 from compare.pytrees import LOSS, Leaves, Pytree, leaves_by_path
 
-SAMPLES = 1
-CONFIRMED = (4, 16)  # samples that confirm a disagreement; most disappear with the first number
+SAMPLES = 1  # the number of perturbed runs for the first comparison
+CONFIRMED = (4, 16)  # the numbers of runs that confirm a disagreement; the first one refutes most false ones
 # The tolerance in standard deviations. It is large because a leaf may have a million entries, because one sample is a
 # rough estimate of a deviation, and because another program may round where JAX does not.
 DEVIATIONS = 16.0
-# The share of the leaf's mean deviation that is added to that of each entry, which may be too small by chance.
+# This share of the leaf's mean deviation is added to the deviation of each entry, which may be too small by chance.
 SHARED = 1 / 4
 
 
@@ -50,9 +50,9 @@ def measure(
 ) -> tuple[Pytree, Pytree]:
     """Evaluate a program in float64, and measure the rounding tolerance of each entry of its result.
 
-    The tolerance of an entry is DEVIATIONS standard deviations of the perturbed runs, of which a part (SHARED) is
-    common to its leaf; plus two units in the last place of the result, because both sides round when they store it;
-    plus the smallest normal number.
+    The tolerance of an entry is the sum of three terms: DEVIATIONS standard deviations of the perturbed runs, of which
+    a part (SHARED) is common to the leaf; two ULPs of the result, because both sides round it when they store it; and
+    the smallest normal number.
 
     Args:
         program: the program.
@@ -72,7 +72,7 @@ def measure(
     for sample in range(samples):
         rule = RoundingNoise(noise(size, sample, seed, dtype), decisions.repeated())
         moved = jax.tree.leaves(program(*args, rule=rule))
-        # Leaves are removed one by one, because those of a huge model do not fit into memory twice.
+        # Leaves are freed one by one, because the leaves of a huge model do not fit into memory twice.
         for scatter in scatters:
             scatter.add(moved.pop(0))
     tolerances = []
@@ -83,7 +83,13 @@ def measure(
 
 @dataclass(frozen=True)
 class Measured:
-    """For each quantity, by name: its value in float64, the tolerances of its entries, and those of its parts."""
+    """The reference values and their tolerances.
+
+    Attributes:
+        values: the value of each quantity in float64, by name.
+        tolerances: the tolerance of each of its entries.
+        parts: the tolerances of the whole and of its lines.
+    """
 
     values: Leaves
     tolerances: Leaves
@@ -105,21 +111,21 @@ def measure_gradient(
     accumulate: Any = None,
     intermediates: Any = None,
 ) -> Measured:
-    """Measure the rounding tolerance of the loss, its gradients and those of the taps, from one trace of the gradient.
+    """Evaluate a loss and its gradients in float64, and measure their rounding tolerances.
 
     Args:
         program: the traced loss.
         parameters, args: the point.
-        taps: arrays like the gradients of the marked values to be measured, by name.
-        dtype: the widest dtype of the parameters; each gradient is rounded to that of its parameter.
-        outputs: arrays like the marked values that are to be measured themselves, by name.
+        taps: for each marked value whose gradient is measured, an array of the gradient's shape and dtype, by name.
+        dtype: the widest dtype of the parameters. Each gradient is rounded to the dtype of its parameter.
+        outputs: for each marked value that is measured itself, an array of its shape and dtype, by name.
         upstream: gradients, by tap, that replace those of the backward pass.
         samples: the number of perturbed runs.
         seed: the seed of the perturbations.
-        steady: whether perturbed runs repeat all comparisons of the unperturbed run. If not, a comparison between
-            numbers that differ by rounding may have another result.
-        accumulate: the dtype in which sums of 16-bit numbers are formed; float32 if None.
-        intermediates: a 16-bit dtype in which intermediate results are stored, though the program has float32.
+        steady: whether perturbed runs repeat all comparisons of the unperturbed run. If not, a comparison of two
+            numbers that differ by rounding errors may have another result.
+        accumulate: the dtype in which 16-bit numbers are summed; float32 if None.
+        intermediates: a 16-bit dtype to which results with float32 in the trace are also rounded; None for none.
 
     Returns:
         Values, tolerances and parts by name.
@@ -148,7 +154,7 @@ def measure_gradient(
     tolerances, parts = {}, {}
     for name in values:
         scatter = scatters.pop(name)
-        # A gradient of float32 beside parameters of float64 is formed in float32.
+        # A float32 gradient among float64 parameters is computed in float32.
         narrower = stored[name] != dtype and np.dtype(stored[name]).itemsize > 2
         times = max(1.0, unit_roundoff(stored[name]) / unit_roundoff(dtype)) if narrower else 1.0
         tolerances[name] = scatter.tolerance(stored[name], times)
@@ -157,12 +163,17 @@ def measure_gradient(
 
 
 def noise(size: int, sample: int, seed: int, dtype: Any, accumulate: Any = None) -> Noise:
-    """The noise of a perturbed run, whose size is the unit roundoff of the working dtype."""
+    """The random numbers of a perturbed run, with the unit roundoff of the working dtype as standard deviation."""
     return Noise(size, 1009 * seed + sample, unit_roundoff(working_dtype(dtype, accumulate)))
 
 
 class Scatter:
-    """The scatter of the perturbed runs about the unperturbed one, for the entries and parts of one quantity."""
+    """The scatter of the perturbed runs around the unperturbed run, for the entries and parts of one quantity.
+
+    Args:
+        value: the result of the unperturbed run.
+        whole: whether the scatter of parts is also measured.
+    """
 
     def __init__(self, value: np.ndarray, whole: bool = True) -> None:
         self.value, self.samples = value, 0
@@ -173,11 +184,11 @@ class Scatter:
         self.along = [np.zeros(norm.shape) for norm in self.norms]
 
     def add(self, moved: Any) -> None:
-        """Add a perturbed run. Distances are combined by hypot, because squares of large numbers would overflow."""
+        """Add the result of a perturbed run. Distances are combined by hypot, because squares might overflow."""
         moved = np.asarray(moved)
         self.samples += 1
         with np.errstate(all="ignore"):
-            if not jnp.issubdtype(self.value.dtype, jnp.number):  # truth values either differ or not
+            if not jnp.issubdtype(self.value.dtype, jnp.number):  # two booleans have a distance of 0 or 1
                 distance = np.asarray(moved != self.value, np.float64)
             else:
                 difference = moved - self.value
@@ -189,10 +200,10 @@ class Scatter:
     @functools.cached_property
     def deviation(self) -> np.ndarray:
         """The standard deviation of each entry, of which a part is common to the leaf."""
-        assert self.total is not None  # there was a run
+        assert self.total is not None  # at least one run has been added
         with np.errstate(all="ignore"):  # a tolerance that is not finite counts as 0 in the comparison
             largest = np.max(self.total, initial=0.0)
-            scale = largest if 0 < largest < np.inf else 1.0  # so that no square overflows
+            scale = largest if 0 < largest < np.inf else 1.0  # keeps the squares from overflowing
             deviation = np.asarray(self.total / scale)
             if deviation.size:
                 np.square(deviation, out=deviation)
@@ -206,18 +217,22 @@ class Scatter:
 
         Args:
             dtype: the dtype in which the quantity is stored.
-            times: the ratio of the working precision to the unit of the noise.
+            times: the unit roundoff of the working dtype, divided by the standard deviation of the noise.
+
+        Returns:
+            The tolerances, in float64.
         """
         with np.errstate(all="ignore"):
             tolerance = np.asarray(DEVIATIONS * times * self.deviation)
-            if jnp.issubdtype(self.value.dtype, jnp.inexact):  # integers are stored as they are
+            if jnp.issubdtype(self.value.dtype, jnp.inexact):  # integers are stored without rounding
                 tolerance += 4 * unit_roundoff(dtype) * np.abs(self.value) + float(jnp.finfo(dtype).tiny)
         return tolerance
 
     def parts(self, dtype: Any, times: float = 1.0) -> list[Part]:
-        """The tolerances of the whole and of each line.
+        """The tolerances of the whole leaf and of its lines.
 
-        The independent errors of entries are added up by variance. The correlated part is estimated from the runs.
+        The variances of the entries' independent errors are added up. The correlated part is estimated from the runs.
+        The arguments are those of `tolerance`.
         """
         if not self.axes:
             return []
@@ -234,8 +249,8 @@ class Scatter:
                 )
                 common = np.maximum(np.square(times) * along / self.samples - scatter, 0.0)
                 common = common + SHARED**2 * common.mean()
-                # A whole unit of roundoff, because some kernels truncate instead of rounding.
-                times_alone = ALONE if axis is None else DEVIATIONS  # one whole, and many lines
+                times_alone = ALONE if axis is None else DEVIATIONS
+                # `unit * norm` is the error of a kernel that truncates instead of rounding.
                 tolerance = np.sqrt(DEVIATIONS**2 * common + times_alone**2 * alone) + unit * norm + tiny
                 across = ACROSS * np.sqrt(summed(axis, entries)) + tolerance
                 found.append(Part(axis, norm, tolerance, across))
@@ -243,19 +258,18 @@ class Scatter:
 
 
 def last_place(array: np.ndarray) -> np.ndarray:
-    """2 u |x| for each entry, in float64, which is one to two units in the last place; 0 for integers."""
+    """2 u |x| for each entry, in float64, which is one to two ULPs; 0 for integers."""
     if not jnp.issubdtype(array.dtype, jnp.inexact):
         return np.zeros(array.shape)
     return 2 * unit_roundoff(array.dtype) * np.abs(np.asarray(array, np.float64))
 
 
 def norm(array: np.ndarray) -> float:
-    """The Euclidean norm, in float64 whatever the dtype, scaled where a square would overflow or vanish."""
+    """The Euclidean norm, computed in float64 for all dtypes, and scaled if a square would overflow or underflow."""
     wide = np.asarray(np.abs(array) if np.iscomplexobj(array) else array, np.float64).ravel()
     with np.errstate(over="ignore", under="ignore"):
-        plain = float(
-            np.sqrt(np.add.reduce(np.square(wide)))
-        )  # without BLAS, whose threads would spin and slow down JAX's
+        # This does not call BLAS, whose threads would spin and slow down JAX's.
+        plain = float(np.sqrt(np.add.reduce(np.square(wide))))
     if 1e-150 < plain < 1e150 or not wide.size:
         return plain
     largest = float(np.max(np.abs(wide)))

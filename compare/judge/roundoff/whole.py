@@ -1,13 +1,14 @@
-"""Judges leaves as a whole, and their rows and columns: many small errors of the same sign are not rounding errors.
+"""Compares leaves as a whole, and their rows and columns: many small errors of one sign are not rounding errors.
 
-In bfloat16, an error of 2% in one entry may be a rounding error. If a thousand entries are all 2% too large, it is not,
-because rounding errors have random signs and mostly cancel in a sum. So the judge also compares two numbers for the
-whole leaf and for each line of it (a row, a column, the entries at one index of an axis): the component of the error
-along the reference, and the norm of the error. They show a wrong factor, a dropped example, a wrong head.
+In bfloat16, an error of 2% in one entry may be a rounding error. If a thousand entries are all 2% too large, they are
+not rounding errors, because these have random signs and mostly cancel in a sum. So two numbers are also compared with
+tolerances, for the whole leaf and for each line of it (a row, a column, the entries at one index of an axis): the
+component of the error along the reference, and the norm of the error. They reveal a wrong factor, a dropped example or
+a wrong attention head.
 
-For an error e and a reference r, the component along r is <e, r> / |r|. If the rounding errors are independent, with
-standard deviations s_i, the standard deviation of the component is |s r| / |r|. If they are correlated, the component
-scatters more than that in the perturbed runs, and its tolerance grows accordingly.
+For an error e and a reference r, the component along r is <e, r> / |r|. If the rounding errors are independent with
+standard deviations s_i, the standard deviation of the component is |s r| / |r|, with the entrywise product s r. If they
+are correlated, the component scatters more than that in the perturbed runs, and its tolerance grows accordingly.
 """
 
 from collections.abc import Iterator
@@ -15,20 +16,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Lines and leaves with fewer entries than this are judged by their entries alone.
+# Lines and leaves with fewer entries than this are compared by their entries only.
 SHORTEST = 8
-# The tolerance of a norm, in standard deviations. Entries need more, because one of many may be an outlier.
+# The tolerance of a norm, in standard deviations. Entries need a larger one, because one of many may be an outlier.
 ACROSS = 8.0
-# The tolerance of a whole leaf's component, as far as its entries err independently. The standard deviation of a sum
-# over many entries is known better than that of one entry. Lines need more, because one of many may be an outlier.
+# The tolerance of a whole leaf's component, in standard deviations, for the independent errors of its entries. The
+# standard deviation of a sum over many entries is known better than that of one entry. Lines need a larger one, because
+# one of many may be an outlier.
 ALONE = 8.0
 
 
 @dataclass(frozen=True)
 class Part:
-    """The tolerances of a whole leaf (`axis` None), or of each of its lines across `axis`.
+    """The tolerances of a whole leaf, or of each of its lines.
 
     Attributes:
+        axis: the axis whose indices number the lines; None for the whole leaf.
         norm: the Euclidean norm of the reference, for each line.
         along: the tolerance of the error's component along the reference.
         across: the tolerance of the error's norm.
@@ -51,9 +54,9 @@ class Departure:
     """A part whose error exceeds its tolerance.
 
     Attributes:
-        axis: the axis across which the line lies; None for the whole leaf.
-        line: the index of the line.
-        factor: 1 + the component of the error along the reference r, over |r|.
+        axis: the axis whose indices number the lines; None for the whole leaf.
+        line: the index of the line; 0 for the whole leaf.
+        factor: the factor between the actual and the expected values, 1 + <e, r> / |r|^2 for an error e.
         excess: the error in multiples of its tolerance.
     """
 
@@ -68,7 +71,10 @@ class Departure:
 
 
 def axes_of(value: np.ndarray) -> Iterator[int | None]:
-    """The axes of the parts of a leaf: None for the whole, and each axis with long lines. Small leaves have none."""
+    """The axes of a leaf's parts: None for the whole leaf, and each axis whose lines have at least SHORTEST entries.
+
+    Small leaves have no parts.
+    """
     if value.dtype.kind != "f" or value.size < SHORTEST:
         return
     yield None
@@ -78,20 +84,35 @@ def axes_of(value: np.ndarray) -> Iterator[int | None]:
 
 
 def summed(axis: int | None, *factors: np.ndarray) -> np.ndarray:
-    """Sums of the products of the factors' entries, over the whole leaf or over each line across an axis."""
+    """The sums of the entrywise products of the factors, over the whole leaf or over each line.
+
+    Args:
+        axis: the axis whose indices number the lines; None for the whole leaf.
+        *factors: arrays of one shape.
+    """
     axes = list(range(factors[0].ndim))
     operands = [operand for factor in factors for operand in (factor, axes)]
     return np.asarray(np.einsum(*operands, [] if axis is None else [axis]))
 
 
 def component(error: np.ndarray, reference: np.ndarray, axis: int | None, norm: np.ndarray) -> np.ndarray:
-    """<error, reference> / |reference|, for the whole leaf or for each line."""
+    """<error, reference> / |reference|, for the whole leaf or for each line. `norm` is |reference|."""
     with np.errstate(all="ignore"):
         return np.where(norm > 0, summed(axis, error, reference) / norm, 0.0)
 
 
 def departures(error: np.ndarray, reference: np.ndarray, parts: list[Part]) -> list[Departure]:
-    """The parts of a leaf whose error exceeds the tolerance, the largest excess first."""
+    """The parts of a leaf whose error exceeds its tolerance, sorted by the excess.
+
+    Args:
+        error: the error of the leaf.
+        reference: the expected values.
+        parts: the tolerances of the leaf's parts.
+
+    Returns:
+        The whole leaf, and the worst line of each axis, as far as they exceed their tolerances; the largest excess
+        first.
+    """
     found = []
     with np.errstate(all="ignore"):
         for part in parts:

@@ -219,7 +219,7 @@ def test_steps_judged_by_themselves_need_no_free_runs():
     report = check_trajectory(manual_step, autodiff_step, parameters, repeat((x, y), 5), free=False)
     assert report.verdict is Verdict.AGREE
     assert report.largest_drift == 0
-    assert "5 steps are the same, each judged by itself" in str(report)
+    assert "5 steps are the same, each compared alone" in str(report)
     assert report.to_dict()["free"] is False
     wrong = check_trajectory(frozen, autodiff_step, parameters, repeat((x, y), 5), free=False)
     assert (wrong.verdict, wrong.wrong_step, wrong.first_wrong) == (Verdict.DISAGREE, 1, "b1")

@@ -43,8 +43,8 @@ def test_the_verdict_on_a_parameter_and_on_the_run(row, verdict):
         (report(SOUND), "AGREE: 9 steps are the same; the free runs never drifted apart by more than 1.0e-15"),
         (report(SOUND, FROZEN), "DISAGREE: step 7 of 9, b1: 0.5 at [1], where 0.25 is expected."),
         (report(SOUND, FROZEN, diagnoses=[CAUSE]), "DISAGREE: step 7 of 9, b1: it does not move at all"),
-        (report(SOUND, ADRIFT), "INCONCLUSIVE: every step is right by itself, but from step 5 on"),
-        (report(SOUND, CHAOTIC), "INCONCLUSIVE: every step is right by itself, but rounding alone"),
+        (report(SOUND, ADRIFT), "INCONCLUSIVE: every single step is correct, but from step 5 on"),
+        (report(SOUND, CHAOTIC), "INCONCLUSIVE: every single step is correct, but rounding errors alone"),
         (report(SOUND, OVERFLOWN), "INCONCLUSIVE: step 3, b1: the reference is inf at [0]."),
     ],
 )
