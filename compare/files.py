@@ -134,7 +134,7 @@ def _put(path: Path, write: Callable[[Path], Any]) -> None:
     """Writes a temporary file by `write` and renames it to `path`.
 
     Raises:
-        OSError: with `path` as file name, in place of the name of the temporary file or none.
+        OSError: with `path` as its file name, and not the name of the temporary file.
     """
     try:
         target = _target(path)

@@ -33,6 +33,7 @@ CHECKS = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the option --backproof-report."""
     parser.getgroup("backproof").addoption(
         "--backproof-report",
         metavar="DIR",
@@ -42,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Registers the marker."""
     config.addinivalue_line(
         "markers",
         "backproof(dtypes=(), shapes=()): run the test once for each dtype and shape, which it finds as "
@@ -50,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a marked test once for each pair of a dtype and a shape of its marker."""
     marker = metafunc.definition.get_closest_marker("backproof")
     if marker is None or "backproof" not in metafunc.fixturenames:
         return

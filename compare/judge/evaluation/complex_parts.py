@@ -28,10 +28,12 @@ class Parts(NamedTuple):
 
 
 def is_complex(leaf: Any) -> bool:
+    """Whether a leaf is a complex number or an array of complex numbers."""
     return np.issubdtype(np.asarray(leaf).dtype, np.complexfloating)
 
 
 def has_complex(tree: Pytree) -> bool:
+    """Whether a tree has complex leaves."""
     return any(map(is_complex, jax.tree.leaves(tree)))
 
 
@@ -52,7 +54,7 @@ def refuse_complex(tree: Pytree) -> None:
 
 
 def split(tree: Pytree, sign: float = 1.0) -> Any:
-    """The tree with each complex leaf as `Parts`, and the imaginary parts multiplied by `sign`."""
+    """The tree with each complex leaf replaced by its `Parts`, and the imaginary parts multiplied by `sign`."""
 
     def parts(leaf: Any) -> Any:
         if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.complexfloating):
@@ -65,7 +67,7 @@ def split(tree: Pytree, sign: float = 1.0) -> Any:
 
 
 def joined(tree: Pytree) -> Any:
-    """The inverse of `split`, in JAX."""
+    """The tree with each `Parts` replaced by a complex array, in JAX: the inverse of `split`."""
     return jax.tree.map(
         lambda part: part.real + part.imag * 1j if isinstance(part, Parts) else part,
         tree,

@@ -4,9 +4,9 @@
 the same name. A check uses it in two ways:
 
 - It compares the gradient with the reference's, like the gradients of parameters.
-- It replaces the reference's gradient in the backward pass by the hand-written one, which may be wrong. The reference
-  then computes all earlier gradients from it. A gradient that still differs is wrong because of a step in between. So
-  each error is reported once, at the step that makes it.
+- It replaces the reference's gradient in the backward pass by the hand-written one, even if that is wrong. From it, the
+  reference computes the gradients of all earlier values. If one of these still differs, the error is in the operations
+  between the two values. So each error is reported once, for the operations that cause it.
 """
 
 from typing import Any

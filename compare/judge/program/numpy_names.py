@@ -3,9 +3,9 @@
 A function may create an array with `np.zeros` and write results into it. NumPy's array cannot hold traced values, so
 that `np.zeros` has to return a traced array. The NumPy module itself must not change, so the function is copied, with
 the names of its module, the functions, classes and objects of its package, and the variables of its closures. In the
-copy, `np.zeros` returns traced arrays, `float(x)` returns a traced array unchanged, and attributes are assigned to the
-copies of objects. Nothing of the caller is modified. Functions of installed packages are not copied, but the objects of
-their classes are.
+copy, `np.zeros` returns traced arrays, and `float(x)` returns a traced number unchanged. Code that assigns to an
+object's attribute changes the copy of the object, so that nothing of the caller is modified. Functions of installed
+packages are not copied, but the objects of their classes are.
 """
 
 import copy

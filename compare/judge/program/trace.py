@@ -93,7 +93,17 @@ class Program:
         return jax.tree.unflatten(self.structure, values)
 
     def along(self, parameters: Pytree, direction: Pytree, steps: Iterable[float], *args: Pytree) -> list[Pytree]:
-        """The function's values at `parameters + step * direction`, for each step, in float64."""
+        """The function's values along a line, in float64.
+
+        Args:
+            parameters: the function's first argument at step 0.
+            direction: a tree like the parameters, their change per unit step.
+            steps: the steps.
+            *args: the function's other arguments.
+
+        Returns:
+            The values at `parameters + step * direction`, one for each step.
+        """
         fixed = jax.tree.leaves(args)
         start = [*jax.tree.leaves(parameters), *fixed]
         changes = [*jax.tree.leaves(direction), *(None for _ in fixed)]
@@ -134,7 +144,17 @@ class Program:
     def gradient(
         self, parameters: Pytree, *args: Pytree, rule: Rule = as_it_is, taps: "Taps | None" = None
     ) -> tuple[Any, Pytree]:
-        """(loss, gradients) in float64, with each step evaluated by `rule` and the marked values handled by `taps`."""
+        """The loss and its gradient.
+
+        Args:
+            parameters: the loss's first argument.
+            *args: its other arguments.
+            rule: the rule that evaluates each step.
+            taps: changes and records the gradients at marked values; None for no changes.
+
+        Returns:
+            (loss, gradients), in float64.
+        """
         leaves, structure = jax.tree.flatten(parameters)
         plan = self.at(parameters, *args).gradient_plan
         inputs = [*leaves, np.float64(0), *jax.tree.leaves(args)]
@@ -183,7 +203,7 @@ def traced(loss: Callable[..., Any], parameters: Pytree, *args: Pytree) -> Progr
         *args: its other arguments.
 
     Returns:
-        The program, in which dtypes narrower than that of the parameters are kept if all parameters have one dtype.
+        The program. If all parameters have one dtype, values of narrower dtypes keep them (`narrow_stays`).
 
     Raises:
         TypeError: if the loss needs the values of its arguments, which a trace does not have.
@@ -349,14 +369,17 @@ class _Marking:
         self.nudges = 0
 
     def evaluated(self, jaxpr: Any, constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
+        """The results of the program, with markers."""
         return under_jax(jaxpr, constants, arguments, self.numbered)
 
     def numbered(self, equation: Any, inputs: list[Any]) -> list[Any]:
+        """The results of an operation with markers, traced under its source line and its number."""
         stack = source_info_util.current_name_stack().extend(f"{DERIVED}{next(self.numbers)}")
         with source_info_util.user_context(equation.source_info.traceback, name_stack=stack):
             return self.done(equation, inputs)
 
     def done(self, equation: Any, inputs: list[Any]) -> list[Any]:
+        """The results of an operation, with markers on its inputs, on its results, and inside its programs."""
         name = equation.primitive.name
         if self.plainly and name == "stop_gradient":
             return inputs
@@ -389,6 +412,7 @@ class _Marking:
         return outputs
 
     def scanned(self, equation: Any, inputs: list[Any]) -> list[Any]:
+        """The results of a `scan` with markers in its body."""
         params, body = equation.params, equation.params["jaxpr"]
         fixed, carried = fixed_and_carried(params)
         constants, start, items = inputs[:fixed], inputs[fixed : fixed + carried], inputs[fixed + carried :]
@@ -402,6 +426,7 @@ class _Marking:
         return [*last, *stacked]
 
     def branch(self, closed: Any, *operands: Any) -> list[Any]:
+        """The results of a branch of a `cond` with markers."""
         return self.evaluated(closed.jaxpr, closed.consts, operands)
 
 

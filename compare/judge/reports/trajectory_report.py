@@ -166,6 +166,7 @@ class TrajectoryReport:
 
     @property
     def sentence(self) -> str:
+        """The first line: the verdict and, if the runs differ, the first wrong step and the cause."""
         for note in self.side_effects:
             verdict = SIDE_EFFECTS.get(note.kind)
             if verdict is self.verdict and (verdict is Verdict.INCONCLUSIVE or Verdict.DISAGREE not in self._verdicts):
@@ -199,6 +200,7 @@ class TrajectoryReport:
         )
 
     def lines(self) -> list[str]:
+        """All lines above the table, the most useful first."""
         lines = [self.sentence, *(f"Also: {d.path}: {d.message}" for d in self.diagnoses[1:])]
         if self.gradients is not None:
             right = self.gradients.verdict is Verdict.AGREE
@@ -222,6 +224,7 @@ class TrajectoryReport:
         return [row for row in self.rows if not row.path.startswith("state.") or row.verdict is not Verdict.AGREE]
 
     def cells(self) -> list[tuple[str, ...]]:
+        """The cells of the table, one tuple for each row."""
         return [
             (
                 row.path,
@@ -236,6 +239,7 @@ class TrajectoryReport:
         ]
 
     def to_dict(self) -> dict[str, Any]:
+        """The report as a dict of values that JSON can represent."""
         return plain(
             {
                 "verdict": self.verdict,

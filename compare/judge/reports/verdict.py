@@ -158,6 +158,7 @@ def compare_leaves(
 
 
 def mismatched_row(path: str, expected: np.ndarray, message: str) -> Row:
+    """The row of a leaf in a part of the tree whose structure differs, which `message` describes."""
     return Row(path, Verdict.DISAGREE, expected.shape, str(expected.dtype), float("nan"), message=message.rstrip("."))
 
 

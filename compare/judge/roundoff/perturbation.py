@@ -159,9 +159,12 @@ class RoundingNoise:
         return np.where(np.isfinite(move), move, value).astype(value.dtype)
 
     def bent(self, step: Step, change: Array, *inputs: Array) -> Array:
-        """The error of a smooth function's derivative, times `change`: the result of the marker `bend`.
+        """The result of the marker `bend`: the error of a smooth function's derivative, times a tangent or cotangent.
 
-        `inputs` are those of the smooth function.
+        Args:
+            step: the marker.
+            change: the tangent or cotangent.
+            *inputs: the inputs of the smooth function.
         """
         equation, place = step.params["equation"], step.params["place"]
         slope, noise = TABLE.get(equation.primitive.name, UNKNOWN).slope, self.noise.like(change)
@@ -194,7 +197,12 @@ def _is_spare(step: Step, inputs: list[Array], value: Array) -> bool:
 
 
 def working_dtype(dtype: Any, accumulate: Any = None) -> Any:
-    """The dtype in which numbers are summed: for 16-bit numbers, `accumulate` (see RoundingNoise), else their own."""
+    """The dtype in which numbers of a dtype are summed.
+
+    Args:
+        dtype: the dtype of the numbers.
+        accumulate: the dtype in which 16-bit numbers are summed; float32 if None; "input" for their own dtype.
+    """
     if not is_narrow(dtype):
         return dtype
     return np.float32 if accumulate is None else dtype if accumulate == "input" else accumulate

@@ -163,7 +163,18 @@ def measure_gradient(
 
 
 def noise(size: int, sample: int, seed: int, dtype: Any, accumulate: Any = None) -> Noise:
-    """The random numbers of a perturbed run, with the unit roundoff of the working dtype as standard deviation."""
+    """The random numbers of a perturbed run.
+
+    Args:
+        size: the number of entries of the program's largest value.
+        sample: the number of the run.
+        seed: the seed of the check.
+        dtype: the dtype under test.
+        accumulate: the dtype in which 16-bit numbers are summed; float32 if None.
+
+    Returns:
+        Random numbers whose standard deviation is the unit roundoff of the working dtype.
+    """
     return Noise(size, 1009 * seed + sample, unit_roundoff(working_dtype(dtype, accumulate)))
 
 

@@ -162,7 +162,7 @@ def _scatter_positions(operand: Shape, indices: Shape, updates: Shape, numbers: 
 
 
 def _outside(indices: Array, positions: _Positions) -> Array | None:
-    """Whether each component of the indices starts a window outside the operand; None if all windows are inside."""
+    """Whether the window of each index component extends beyond the operand; None if no window does."""
     outside = indices.view(np.uintp) > positions.last_start  # a negative integer is a large unsigned integer
     return outside if np.count_nonzero(outside) else None
 
@@ -189,7 +189,7 @@ def gather(
     fill_value: Any,
     **_: Any,
 ) -> Array:
-    """Windows of the operand. Windows that start outside it are moved inside, or filled if `mode` is FILL_OR_DROP."""
+    """Windows of the operand. Windows that extend beyond it are moved inside, or filled if `mode` is FILL_OR_DROP."""
     operand = np.asarray(operand)
     positions = _gather_positions(operand.shape, indices.shape, dimension_numbers, slice_sizes)
     if 0 in positions.shape:

@@ -53,8 +53,8 @@ class Primitive:
         ulps: the error of a typical implementation, in half ULPs.
         inexact: the relative error of JAX's implementation in float64, if it is larger than that.
         moves: the inputs that are perturbed before the operation.
-        slope: `x -> f'(x)` for a smooth elementwise function of one argument. Near saturation, the error of the
-            computed derivative is proportional to the derivative away from saturation.
+        slope: `x -> f'(x)` for a smooth elementwise function of one argument. The rounding error of a computed
+            derivative is proportional to its largest value (see `largest_slope` in `roundoff/perturbation.py`).
         control: `(step, inputs, rule) -> results` for an operation that contains programs; it evaluates their steps by
             `rule`.
         continued: the operation's continuation to complex numbers, for complex steps; None if `evaluate` is analytic or
