@@ -49,10 +49,10 @@ def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = 
     lost = {path for path in there.wrong if path in there.actual and not all_finite(there.actual[path])}
     words += [f"{far}, the hand-written gradient of {path} is not finite." for path in sorted(lost)]
     there = _undecided(there, lost, "the returned values are not finite there")
-    slight = {row.path for row in there.rows if row.verdict is Verdict.DISAGREE and _is_slight(row, there)}
-    words += [f"{far}, the hand-written {path} loses digits." for path in sorted(slight)]
-    there = _undecided(there, slight, "the difference there may be a loss of digits")
-    if clips and not there.wrong.isdisjoint({LOSS, *check.outputs}) and not _near_too(check, here):
+    imprecise = {row.path for row in there.rows if row.verdict is Verdict.DISAGREE and _keeps_most_digits(row, there)}
+    words += [f"{far}, the hand-written {path} loses digits." for path in sorted(imprecise)]
+    there = _undecided(there, imprecise, "the difference there may be a loss of digits")
+    if clips and not there.wrong.isdisjoint({LOSS, *check.outputs}) and not _also_differ_nearby(check, here):
         words.append(
             f"{far}, the hand-written loss is {float(there.actual[LOSS]):.9g}, where "
             f"{float(there.expected[LOSS]):.9g} is expected. Near the caller's point both sides agree, so it is "
@@ -62,7 +62,7 @@ def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = 
     return there, words
 
 
-def _is_slight(row: Row, point: Point) -> bool:
+def _keeps_most_digits(row: Row, point: Point) -> bool:
     """Whether two thirds of the digits are correct. Another order of operations may lose the others at such a point.
 
     This is used only if the code under test does not work in a wider dtype. Otherwise, the wider run has decided.
@@ -89,7 +89,7 @@ def _undecided(point: Point, paths: set[str], message: str) -> Point:
     return replace(point, rows=[row(r) if r.verdict is Verdict.DISAGREE else r for r in point.rows])
 
 
-def _near_too(check: Check, here: Point) -> bool:
+def _also_differ_nearby(check: Check, here: Point) -> bool:
     """Whether the two sides also differ near the caller's point, as with a wrong formula."""
     random = np.random.default_rng(check.seed)
     try:

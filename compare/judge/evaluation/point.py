@@ -188,9 +188,11 @@ class Check:
             if point.verdict is not Verdict.DISAGREE:
                 break
             point = self.compared(parameters, args, answer, more, steady=False)
-        return point if point.verdict is Verdict.AGREE else self._widely(point, np.inf if elsewhere else ONE_DIGIT)
+        if point.verdict is Verdict.AGREE:
+            return point
+        return self._confirmed_in_wider_dtype(point, np.inf if elsewhere else ONE_DIGIT)
 
-    def _widely(self, point: Point, most: float) -> Point:
+    def _confirmed_in_wider_dtype(self, point: Point, most: float) -> Point:
         """The point after a run of the code under test in a wider dtype, which decides about some rows.
 
         `most` is the largest relative error of an entry that may be a rounding error. The point is returned unchanged
@@ -266,9 +268,9 @@ class Check:
         model = {LOSS: self.like(self.loss.output), **outputs, **taps, **leaves_by_path(parameters)}
         wider = {LOSS, *outputs, *taps}
         rows = compare_leaves(answer.actual, model, expected, tolerance, answer.mismatched, parts, wider)
-        rows = [self._beyond_the_dtype(row, answer.actual, float(expected[LOSS])) for row in rows]
-        rows = [self._within_the_reference(row) for row in rows]
-        rows = self._undecided(rows, parameters, expected, tolerance)
+        rows = [self._unless_loss_overflows(row, answer.actual, float(expected[LOSS])) for row in rows]
+        rows = [self._unless_reference_is_inexact(row) for row in rows]
+        rows = self._unless_tolerance_is_large(rows, parameters, expected, tolerance)
         hidden = self.hidden | {LOSS} if answer.without_loss else self.hidden
         rows = [row for row in rows if row.path not in hidden]
         order = {name: i for i, name in enumerate(dict.fromkeys([LOSS, *self.outputs, *self.order]))}
@@ -300,7 +302,9 @@ class Check:
         ]
         return np.maximum(tolerance, share * sizes), wide
 
-    def _undecided(self, rows: list[Row], parameters: Pytree, expected: Leaves, tolerance: Leaves) -> list[Row]:
+    def _unless_tolerance_is_large(
+        self, rows: list[Row], parameters: Pytree, expected: Leaves, tolerance: Leaves
+    ) -> list[Row]:
         """The rows, with INCONCLUSIVE in place of AGREE if the tolerance is as large as the gradient.
 
         A gradient whose true value is 0, such as that of a bias before batch normalization, still agrees, although it
@@ -324,7 +328,7 @@ class Check:
             decided.append(row)
         return decided
 
-    def _beyond_the_dtype(self, row: Row, actual: Leaves, loss: float) -> Row:
+    def _unless_loss_overflows(self, row: Row, actual: Leaves, loss: float) -> Row:
         """The row, with INCONCLUSIVE for NaN and infinity if the loss overflows its dtype.
 
         Upstream gradients may then be infinite, and their product with 0 is NaN, although 0 would be correct.
@@ -337,7 +341,7 @@ class Check:
         message = f"{row.message}; but the loss is {loss:.3g}, which {self.dtype} cannot hold"
         return replace(row, verdict=Verdict.INCONCLUSIVE, message=message)
 
-    def _within_the_reference(self, row: Row) -> Row:
+    def _unless_reference_is_inexact(self, row: Row) -> Row:
         """The row, with INCONCLUSIVE if the difference may be the error of an inexact function of JAX's library."""
         if row.verdict is not Verdict.DISAGREE or row.digits is None:
             return row
@@ -404,14 +408,14 @@ def _by_name(intermediates: Any) -> dict[str, Any]:
 
 def _refuse(result: Any) -> None:
     """Raises TypeError unless the result is (loss, gradients) or (loss, gradients, intermediates)."""
-    asked = "loss_and_gradients must return (loss, gradients) or (loss, gradients, intermediates)"
+    required = "loss_and_gradients must return (loss, gradients) or (loss, gradients, intermediates)"
     if not isinstance(result, tuple | list) or len(result) not in (2, 3):
         count = f" of {len(result)}" if isinstance(result, tuple | list) else ""
-        raise TypeError(f"{asked}, got {type(result).__name__}{count}.")
+        raise TypeError(f"{required}, got {type(result).__name__}{count}.")
     if len(result) == 3 and not isinstance(result[2], Mapping):
         raise TypeError(
-            f"{asked}, with intermediates a dict of gradients by the names of taps, but its third value is "
+            f"{required}, with intermediates a dict of gradients by the names of taps, but its third value is "
             f"{type(result[2]).__name__}. Return the gradients of several parameters as one tree, the second value."
         )
     if isinstance(result[0], Mapping | list | tuple):
-        raise TypeError(f"{asked}, but its first value is {type(result[0]).__name__}. The loss must be one number.")
+        raise TypeError(f"{required}, but its first value is {type(result[0]).__name__}. The loss must be one number.")

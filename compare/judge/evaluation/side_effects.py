@@ -101,11 +101,11 @@ class Watched:
             return
         limits = None if tolerance is None else _by_place(tolerance)
         again = self(parameters, *args)
-        self._look_elsewhere(parameters, args)
+        self._call_at_other_parameters(parameters, args)
         distance = max(apart(first, again, limits).values(), default=0.0)
         if 0 < distance <= 1:
             self.remarks = [
-                "two calls with the same arguments differ by rounding errors, as those of sums over several threads do."
+                "the results of two calls with the same arguments differ by rounding errors, as sums over threads do."
             ]
         if distance <= 1:
             return
@@ -123,13 +123,13 @@ class Watched:
                 "it returns different results at each call with the same arguments: pass random numbers as arguments.",
             )
 
-    def _look_elsewhere(self, parameters: Pytree, args: Any) -> None:
+    def _call_at_other_parameters(self, parameters: Pytree, args: Any) -> None:
         """Call the function with other parameters, which shows whether it overwrites memory that it returned twice."""
         if not self._reuses or ("shared-buffer", "") in self.notes:
             return
         try:
             with np.errstate(all="ignore"):
-                self(jax.tree.map(_elsewhere, parameters), *args)
+                self(jax.tree.map(_other_values, parameters), *args)
         except CodeUnderTestFailed:  # it may reject values that its caller never passes
             return
 
@@ -156,7 +156,7 @@ def _number(leaf: Any) -> Any:
 HARMLESS = {"view-of-parameters"}  # side effects that are reported although no result is wrong
 
 
-def _elsewhere(leaf: np.ndarray) -> np.ndarray:
+def _other_values(leaf: np.ndarray) -> np.ndarray:
     """Other values of the same dtype."""
     return np.where(leaf == 0, 0.1, 1.1 * leaf).astype(leaf.dtype)
 

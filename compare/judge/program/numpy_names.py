@@ -152,7 +152,7 @@ OTHERS: dict[Any, Callable[..., Any]] = {
 }
 
 
-def _or_of_jax(original: Callable[..., Any]) -> Callable[..., Any]:
+def _jax_if_traced(original: Callable[..., Any]) -> Callable[..., Any]:
     """A function of OTHERS that calls JAX's function if an argument is traced."""
 
     def either(*args: Any, **options: Any) -> Any:
@@ -170,7 +170,7 @@ def _is_other(value: Any) -> bool:
 
 
 def _of_others(name: str, original: Any) -> Any:
-    return _or_of_jax(original) if _is_other(original) else original
+    return _jax_if_traced(original) if _is_other(original) else original
 
 
 class _Copies:
@@ -209,7 +209,7 @@ class _Copies:
                 return Namespace(value, lambda name, original: self(original))
             return value if self._is_a_library(value.__name__) else Namespace(value, lambda _, inner: self(inner))
         if _is_other(value):
-            return _or_of_jax(value)
+            return _jax_if_traced(value)
         name = getattr(value, "__name__", "")
         if name in MAKERS and getattr(np, name, None) is value:
             return getattr(self.numpy, name)
@@ -288,7 +288,7 @@ class _Copies:
         old = type(value)
         new = self(old) if _is_plain(old) else old
         if new is old:
-            return self._apart(value)
+            return self._deep_copy(value)
         copied = self._remembered(value, object.__new__(new))
         for name in _attributes(value):
             inner = getattr(value, name)
@@ -296,7 +296,7 @@ class _Copies:
             object.__setattr__(copied, name, made)
         return copied
 
-    def _apart(self, value: Any) -> Any:
+    def _deep_copy(self, value: Any) -> Any:
         """A deep copy of an object of a library's class: its methods may store traced arrays in it.
 
         The object itself is returned if its class is not written in Python or if it cannot be copied.

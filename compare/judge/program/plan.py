@@ -166,12 +166,12 @@ class Plan:
         places: dict[Any, int] = {}
         self.inputs = [self._place(places, variable) for variable in closed.jaxpr.invars]
         self.outputs = self._enter(closed.jaxpr, closed.consts, places)
-        self._leave_out_what_nothing_uses()
-        self._multiply_in_the_order_of_the_result()
-        self._do_each_when_it_is_needed()
+        self._remove_unused_steps()
+        self._replace_transposed_products()
+        self._order_steps()
         self._find_spare_memory()
         own = dict(zip(self.inputs, self.in_dtypes, strict=True))
-        self._note_what_is_decided()
+        self._mark_constants_and_decisions()
         for step in self.steps:
             step.raw = [(i, own[place]) for i, place in enumerate(step.inputs) if place in own]
 
@@ -208,7 +208,7 @@ class Plan:
             self.steps.append(Step(equation, inputs, outputs, self.widening))
         return [place(atom) for atom in jaxpr.outvars]
 
-    def _note_what_is_decided(self) -> None:
+    def _mark_constants_and_decisions(self) -> None:
         """Record which steps have only constant inputs, and which depend only on constants and discrete decisions."""
         decided: set[int] = set()
         constant = {place for place, value in enumerate(self.values) if value is not None}
@@ -221,7 +221,7 @@ class Plan:
             if step.decided or step.row.kind in (Kind.DISCRETE, Kind.COMPARISON):
                 decided.update(step.outputs)
 
-    def _leave_out_what_nothing_uses(self) -> None:
+    def _remove_unused_steps(self) -> None:
         used = set(self.outputs)
         kept = []
         for step in reversed(self.steps):
@@ -230,7 +230,7 @@ class Plan:
                 kept.append(step)
         self.steps = kept[::-1]
 
-    def _multiply_in_the_order_of_the_result(self) -> None:
+    def _replace_transposed_products(self) -> None:
         """Replace the transpose of a product by the product of the transposed factors in reverse order.
 
         JAX derives transposed products for a layer's backward pass. The transpose would be a view with another memory
@@ -244,12 +244,12 @@ class Plan:
         for i, step in enumerate(self.steps):
             product = products.get(step.inputs[0]) if step.name == "transpose" else None
             if product is not None and users[product.outputs[0]] == 1:
-                turned = _product_turned(product.equation, step.equation)
+                turned = _transposed_product(product.equation, step.equation)
                 if turned is not None:
                     self.steps[i] = Step(turned, product.inputs[::-1], step.outputs, self.widening)
-        self._leave_out_what_nothing_uses()
+        self._remove_unused_steps()
 
-    def _do_each_when_it_is_needed(self) -> None:
+    def _order_steps(self) -> None:
         """Order the steps so that few values are in memory at once, and record which values each step uses last.
 
         JAX traces an optimizer's step as all first moments, then all second moments, then all updates, so that four
@@ -405,7 +405,7 @@ def unknown_operations(equations: Sequence[Any]) -> set[str]:
     return (names - TABLE.keys() - CALLS).union(*inner)
 
 
-def _product_turned(product: Any, transpose: Any) -> Any:
+def _transposed_product(product: Any, transpose: Any) -> Any:
     """The equation of the product of the transposed factors, which equals the transpose; None if there is none."""
     if product.params.get("out_sharding") is not None:
         return None

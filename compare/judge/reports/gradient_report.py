@@ -87,10 +87,12 @@ class GradientReport:
         what = self._headline()
         if what is not None:
             subject = f"{self.subject(what.path)}: " if what.path and what.kind not in SIDE_EFFECTS else ""
-            return f"DISAGREE{at}: {subject}{what.message}{self._not_the_loss_alone(what.path)}"
+            return f"DISAGREE{at}: {subject}{what.message}{self._wrong_gradients_too(what.path)}"
         row = next((row for row in self.rows if row.path == self.first_wrong), None)
         message = row.message if row else "see the table"
-        return f"DISAGREE{at}: {self.subject(self.first_wrong)}: {message}.{self._not_the_loss_alone(self.first_wrong)}"
+        return (
+            f"DISAGREE{at}: {self.subject(self.first_wrong)}: {message}.{self._wrong_gradients_too(self.first_wrong)}"
+        )
 
     def _headline(self) -> Diagnosis | None:
         """The first cause; None if it concerns another quantity than the first wrong one."""
@@ -99,7 +101,7 @@ class GradientReport:
             return what
         return None if any(row.path == self.first_wrong for row in self.rows) else what
 
-    def _not_the_loss_alone(self, path: str | None) -> str:
+    def _wrong_gradients_too(self, path: str | None) -> str:
         """A sentence that names the wrong gradients, if the first line is about the loss."""
         wrong = [row.path for row in self.rows if row.verdict is Verdict.DISAGREE and row.path != LOSS]
         if path != LOSS or not wrong:

@@ -29,7 +29,7 @@ class Verdict(Enum):
             verdicts: the verdicts on the parts.
 
         Returns:
-            DISAGREE if it is the verdict on any part, otherwise INCONCLUSIVE if that is, otherwise AGREE.
+            DISAGREE if any part has this verdict, otherwise INCONCLUSIVE if any part has that, otherwise AGREE.
         """
         for verdict in (Verdict.DISAGREE, Verdict.INCONCLUSIVE):
             if verdict in verdicts:
@@ -238,9 +238,9 @@ def compare_leaf(
     left = departures(signed, reference, parts) if parts else []
     ours, right = _number(manual[worst]), _number(reference[worst])
     if not agree:
-        message = _apart(ours, right, _at(worst))
+        message = _difference_message(ours, right, _at(worst))
     elif left:
-        message = _as_a_whole(left[0])
+        message = _part_message(left[0])
     else:
         message = complaint and f"{complaint}; its values agree"
     return row(
@@ -280,7 +280,7 @@ def _visible(reference: np.ndarray, tolerance: np.ndarray, parts: list[Part]) ->
     return min([float(np.min(shares, initial=np.inf)), *(part.visible() for part in parts)])
 
 
-def _as_a_whole(left: Departure) -> str:
+def _part_message(left: Departure) -> str:
     unseen = "though no single entry exceeds its tolerance"
     if np.isfinite(left.factor) and abs(left.factor - 1) > 1e-12:
         amount = abs(left.factor - 1)
@@ -289,7 +289,7 @@ def _as_a_whole(left: Departure) -> str:
     return f"{left.place} its error is {left.excess:.2g} times the rounding tolerance, {unseen}"
 
 
-def _apart(ours: Any, right: Any, place: str) -> str:
+def _difference_message(ours: Any, right: Any, place: str) -> str:
     """The message for two numbers, with as many digits as are needed to show the difference."""
     one, other = f"{ours:.9g}", f"{right:.9g}"
     for digits in (12, 15, 17):
