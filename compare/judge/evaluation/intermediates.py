@@ -76,7 +76,7 @@ def not_compared(loss: Program, taps: dict[str, jax.ShapeDtypeStruct], offered: 
         offered: the names of the gradients that the hand-written side returns.
 
     Returns:
-        No or one note.
+        The notes; none if all gradients are compared.
     """
     lost = sorted(offered - taps.keys())
     if not lost:
@@ -86,13 +86,15 @@ def not_compared(loss: Program, taps: dict[str, jax.ShapeDtypeStruct], offered: 
     sentences = []
     if inside:
         sentences.append(
-            f"{_listed('the tap', inside)} inside a loop, a branch or a custom derivative of the loss (lax.scan, "
-            "while_loop, cond), where one name marks many values: not compared. Mark the inputs or outputs instead."
+            f"{_listed('the tap', inside)} not compared: inside a loop, a branch or a custom derivative of the loss "
+            "(lax.scan, while_loop, cond), one name marks many values. Mark the inputs or outputs instead."
         )
     if lost != inside:
         others = [name for name in lost if name not in inside]
-        known = f"taps are {', '.join(taps)}" if taps else "the loss marks nothing with tap(name, value)"
-        sentences.append(f"no tap is called {', '.join(map(repr, others))}; {known}: not compared.")
+        known = (
+            f"the taps of the loss are {', '.join(taps)}" if taps else "the loss marks no value with tap(name, value)"
+        )
+        sentences.append(f"{_listed('the gradient', others)} not compared: {known}.")
     return sentences
 
 

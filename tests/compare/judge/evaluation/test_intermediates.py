@@ -127,10 +127,12 @@ def test_what_is_offered_under_other_names_is_said_not_to_be_compared():
     taps = find_taps(program)
     assert not_compared(program, taps, {"end"}) == []
     inside, unknown = not_compared(program, taps, {"end", "turn", "ends"})
-    assert inside.startswith("the tap 'turn' is inside a loop, a branch or a custom derivative of the loss")
-    assert unknown == "no tap is called 'ends'; taps are end: not compared."
+    assert inside.startswith(
+        "the tap 'turn' is not compared: inside a loop, a branch or a custom derivative of the loss"
+    )
+    assert unknown == "the gradient 'ends' is not compared: the taps of the loss are end."
     (sentence,) = not_compared(traced(plain, W, X), {}, {"a", "b"})
-    assert sentence == "no tap is called 'a', 'b'; the loss marks nothing with tap(name, value): not compared."
+    assert sentence == "the gradients 'a', 'b' are not compared: the loss marks no value with tap(name, value)."
 
 
 # ---------------------------------------------------------------------------------- one fault, blamed once
