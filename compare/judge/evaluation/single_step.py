@@ -1,7 +1,7 @@
 """Compares single training steps that start from the reference's parameters, by the rounding tolerance of one step.
 
-Measuring a tolerance takes as long as several steps. A measured tolerance is therefore used again for the following
-steps, scaled down if their parameters or updates are smaller.
+Measuring a tolerance takes as long as a step. A measured tolerance is therefore used again for the following steps,
+scaled down if their parameters or updates are smaller.
 """
 
 from dataclasses import replace

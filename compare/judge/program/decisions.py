@@ -79,7 +79,10 @@ class Repeated:
 
 
 def _decision(step: Step, inputs: list[Array], outputs: list[Array]) -> Any:
-    """The recorded decision: the permutation of a sort, the rounded quotient of a remainder, otherwise the outputs."""
+    """The recorded decision of a step: the outputs, or for some operations less.
+
+    A sort records its permutation, top_k its indices, and a remainder the rounded quotient.
+    """
     if step.name == "sort":
         return _order(step, inputs)
     if step.name == "top_k":
