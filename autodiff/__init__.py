@@ -1,4 +1,4 @@
-"""The same networks in JAX, forward only; every gradient by automatic differentiation."""
+"""The networks of `manual` in JAX, forward only; JAX computes every gradient by automatic differentiation."""
 
 from autodiff import (
     activations,

@@ -1,4 +1,4 @@
-"""What attention demands of the shapes that it is given."""
+"""Checks of the shapes and dtypes of the arguments of attention. Each raises ValueError."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +36,7 @@ def check_attention(query: Shaped, key: Shaped, value: Shaped, mask: Shaped | No
 def check_rotary(x: Shaped, positions: Shaped) -> None:
     if x.ndim != 4 or x.shape[3] % 2:
         raise ValueError(
-            f"x must be (batch, time, heads, depth) with an even depth, to be turned in pairs; got {x.shape}."
+            f"x must be (batch, time, heads, depth), with an even depth because features form pairs; got {x.shape}."
         )
     if positions.shape not in (x.shape[1:2], x.shape[:2]) or not jnp.issubdtype(positions.dtype, jnp.integer):
         raise ValueError(
@@ -67,8 +67,9 @@ def check_weights(
     }
     for (name, shape), weight, bias in zip(expected.items(), weights, biases, strict=True):
         if weight.shape != shape or (bias is not None and bias.shape != shape[1:]):
-            came = f"{weight.shape}" if bias is None else f"{weight.shape} with a bias {bias.shape}"
+            actual = f"{weight.shape}" if bias is None else f"{weight.shape} with a bias {bias.shape}"
             raise ValueError(
                 f"{name} must be (inputs, outputs) = {shape} for {heads} heads and {key_heads} key heads, "
-                f"and its bias (outputs,); got {came}. Key and value have key_heads blocks of columns, query has heads."
+                f"and its bias (outputs,); got {actual}. "
+                "Key and value have key_heads blocks of columns, and query has heads blocks."
             )

@@ -1,8 +1,8 @@
-"""Work keeps its dtype, in JAX too.
+"""Functions that keep the dtype of their arrays, for any configuration of JAX.
 
-JAX demotes float64 input to float32 unless 64-bit types are switched on, and says nothing. The decorator
-below switches them on for the duration of a call that was given 64-bit arrays, and leaves the process's
-configuration as it was. NumPy needs nothing of the kind, so `manual` has no such module.
+JAX silently converts float64 input to float32 unless 64-bit types are enabled. The decorator below enables them for the
+duration of a call with float64 arrays, and leaves the configuration of the process unchanged. NumPy has no such
+setting, so `manual` has no such module.
 """
 
 import functools
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def keeps_dtype(function: Callable[P, T]) -> Callable[P, T]:
-    """Run `function` with 64-bit types enabled if any array that it is given is float64."""
+    """Decorates `function` to run with 64-bit types enabled if any array among its arguments is float64."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,7 +1,7 @@
-"""The kinds of layers that a network can have: the op of each, what it is called with, and its parameters.
+"""The kinds of layers that a network can have: for each, its op, the arguments of the op, and its parameters.
 
-The options of a layer are those of its op (stride, epsilon) and those that shape its parameters (features, kernel):
-the keyword-only arguments of the two functions in its row. No list of them is kept.
+A layer accepts the options of its op (stride, epsilon) and those that set its parameter shapes (features, kernel).
+They are read from the keyword-only arguments of the two functions in its row, so no separate list is needed.
 """
 
 import math
@@ -26,7 +26,7 @@ Shape = tuple[int, ...]
 
 
 class Leaf(NamedTuple):
-    """How a parameter starts: normal, with a variance in inverse proportion to `fan_in`; constant, where that is 0."""
+    """How a parameter is initialized: normal with a variance proportional to 1 / fan_in, or constant if fan_in is 0."""
 
     shape: Shape
     fan_in: int = 0
@@ -41,7 +41,7 @@ def constants(leaves: Leaves, dtype: DTypeLike = np.float64) -> dict[str, np.nda
 
 
 def structures(leaves: Leaves) -> dict[str, jax.ShapeDtypeStruct]:
-    """For a trace that looks at shapes only."""
+    """Shapes and dtypes in place of arrays, for abstract evaluation."""
     return {name: jax.ShapeDtypeStruct(leaf.shape, "float32") for name, leaf in leaves.items()}
 
 
@@ -62,19 +62,19 @@ def conv2d_leaves(shape: Shape, *, features: int, kernel: Any, groups: int = 1, 
 
 
 def conv_transpose2d_leaves(shape: Shape, *, features: int, kernel: Any, groups: int = 1, bias: bool = True) -> Leaves:
-    """The weight is that of the convolution that goes the other way, from the features to the inputs."""
+    """The weight has the layout of the convolution in the opposite direction, from the features to the inputs."""
     taps = math.prod(_taps(kernel, 2))
     weight = Leaf((*_taps(kernel, 2), features // groups, shape[-1]), taps * shape[-1] // groups)
     return {"weight": weight} | _bias(features, bias)
 
 
 def _convolution(shape: Shape) -> Leaves:
-    """Every output is made of all taps, of all channels in of its group."""
+    """The fan-in of an output is the number of taps times the number of input channels in its group."""
     return {"weight": Leaf(shape, math.prod(shape[:-1]))}
 
 
 def _taps(kernel: Any, axes: int) -> Shape:
-    """One number as kernel is that many taps along every axis."""
+    """The kernel size along each axis. One number stands for the same size along all axes."""
     taps = kernel if isinstance(kernel, tuple) else (kernel,) * axes
     if len(taps) != axes:
         raise ValueError(f"kernel must be one number, or one for each of {axes} axes, got {kernel}.")
@@ -98,7 +98,7 @@ def running_statistics(shape: Shape) -> Leaves:
 
 
 def embedding_leaves(shape: Shape, *, vocabulary: int, features: int) -> Leaves:
-    """Of the rows of the table, each output is made of one: that is a fan-in of 1."""
+    """The fan-in is 1, because each output is one row of the table."""
     return {"weight": Leaf((vocabulary, features), 1)}
 
 
@@ -121,10 +121,11 @@ def _recurrent(shape: Shape, features: int, gates: int) -> Leaves:
 
 
 class Kind(NamedTuple):
-    """A kind of layer: its op, and what that is called with.
+    """A kind of layer: its op, the arguments of the op, and the parameters.
 
-    `arguments` names them in order: x (or ids) is the input, state the zeros that a recurrence starts from; the
-    others are parameters, or given beside them: a mask, statistics. `axes` names the input's, with ... for any more.
+    `arguments` lists the names of the arguments in order. x (or ids) is the input, and state is the zero initial state
+    of a recurrence. The others are parameters, or a mask or statistics that the caller passes beside the parameters.
+    `axes` lists the axes of the input; "..." matches any number of axes.
     """
 
     function: Callable[..., Any]
@@ -135,20 +136,20 @@ class Kind(NamedTuple):
 
 
 def _lstm(x: Any, hidden: Any, cell: Any, input_weight: Any, hidden_weight: Any, bias: Any) -> Value:
-    """The outputs alone: the last cell state is not passed on."""
+    """The outputs of the LSTM. The final cell state is dropped."""
     outputs, _ = recurrent.lstm(x, hidden, cell, input_weight, hidden_weight, bias)
     return outputs
 
 
 def _last(x: Value) -> Value:
-    """y = x_T, the last of the times."""
+    """y = x_T, the last time step."""
     if not x.shape[1]:
-        raise ValueError(f"there is no last time in x of shape {x.shape}.")
+        raise ValueError(f"x of shape {x.shape} has no time steps, and so no last one.")
     return x[:, -1]
 
 
 def _kept(x: Value, *, rate: float) -> Value:
-    """Dropout without a mask."""
+    """Dropout without a mask: the identity."""
     return x
 
 
@@ -174,11 +175,11 @@ KINDS: dict[str, Kind] = {
     "lstm": Kind(_lstm, "x state state input_weight hidden_weight bias", SEQUENCE, lstm_leaves),
     "gru": Kind(RECURRENT["gru"], "x state input_weight hidden_weight input_bias hidden_bias", SEQUENCE, gru_leaves),
     "last": Kind(_last, "x", "batch time ..."),
-    # swiglu is left out: it takes two inputs.
+    # swiglu is left out because it takes two inputs.
     **{name: Kind(function, "x", ANY) for name, function in ACTIVATIONS.items() if name != "swiglu"},
 }
 
-# What a layer is instead: with something given beside its parameters (True), or without (False).
+# Rows that replace those of KINDS when a mask or statistics are passed (True), or are not passed (False).
 VARIANTS: dict[tuple[str, bool], Kind] = {
     ("dropout", False): Kind(_kept, "x", ANY),
     ("batch_norm", True): Kind(NORMALIZATION["batch_norm_inference"], "x weight bias mean variance", CHANNELS),

@@ -1,14 +1,14 @@
-"""The length of many arrays taken together."""
+"""The norm of all entries of several arrays."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
 def scaled_norm(leaves: list[Array]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """A power of two that brings the largest entry near 1, and the norm times it: no square overflows or vanishes.
+    """A power of two that scales the largest entry to about 1, and the norm times this scale.
 
-    Both in the widest dtype, float32 at least. Not a division by the largest entry: XLA multiplies by its inverse,
-    which is flushed to 0 if it is below the normal numbers.
+    With the scale, no square overflows or underflows. Both results have the widest dtype, at least float32. The scale
+    is not 1 / largest entry, because XLA flushes that to 0 where it is subnormal.
     """
     dtype = jnp.result_type(jnp.float32, *leaves)
     wide = [leaf.astype(dtype) for leaf in leaves]

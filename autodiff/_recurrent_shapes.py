@@ -1,4 +1,4 @@
-"""What recurrent layers demand of the shapes that they are given."""
+"""Checks of the arguments of recurrent layers. Each raises ValueError."""
 
 import numpy as np
 from jax import Array
@@ -18,16 +18,16 @@ def check_recurrent(
     if x.ndim != 3 or states[0].ndim != 2:
         raise ValueError(
             f"x must be (batch, time, inputs) and a state (batch, hidden); got {x.shape} and {states[0].shape}. "
-            "A sequence alone is x[None], with a batch of one."
+            "A single sequence is x[None], a batch of one."
         )
     batch, hidden = x.shape[0], states[0].shape[1]
     columns = gates * hidden
     expected = [*[(batch, hidden)] * len(states), (x.shape[2], columns), (hidden, columns), *[(columns,)] * len(biases)]
-    came = [array.shape for array in (*states, input_weight, hidden_weight, *biases)]
-    if came != expected:
+    actual = [array.shape for array in (*states, input_weight, hidden_weight, *biases)]
+    if actual != expected:
         raise ValueError(
             f"for x {x.shape} and {gates} x {hidden} hidden units, the shapes of states, input weight, hidden weight "
-            f"and biases must be {expected}; got {came}. Weights are (inputs, gates x hidden): transpose PyTorch's."
+            f"and biases must be {expected}; got {actual}. Weights are (inputs, gates x hidden): transpose PyTorch's."
         )
 
 

@@ -1,4 +1,4 @@
-"""What all losses share: an array of terms becomes a sum, a mean or stays."""
+"""The reduction that all losses share: from an array of terms to a sum, a mean, or the terms themselves."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +9,7 @@ Value = Float[Array, "*terms"]
 
 
 def checked_targets(name: str, predictions: Array, targets: Targets, reduction: str) -> Array:
+    """The targets in the dtype of the predictions. Raises ValueError unless their shapes are equal."""
     check_reduction(reduction)
     if jnp.shape(targets) != predictions.shape:
         raise ValueError(
@@ -24,6 +25,7 @@ def check_reduction(reduction: str) -> None:
 
 
 def reduced(terms: Array, reduction: str, count: int | Integer[Array, ""]) -> Value:
+    """The value of the loss. A mean divides by `count`, the number of terms that are not ignored."""
     if reduction == "none":
         return terms
     total = jnp.sum(terms)

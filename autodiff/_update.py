@@ -1,4 +1,4 @@
-"""What all optimizers share: the beginning of the state, the count of updates, the rate, and the checks of input."""
+"""What all optimizers share: the initial state, the count of updates, the learning rate, and the checks of input."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ LearningRate = float | int | Schedule
 def update_rule(
     learning_rate: LearningRate, state_type: Any, rule: Callable[..., Any], *, start: float = 0.0, epsilon: float = 0.0
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Both functions around `rule(parameters, gradients, step, *buffers, rate)`, where step counts this update too."""
+    """(initialize, update) for `rule(parameters, gradients, step, *buffers, rate)`, whose step counts this update."""
     schedule = learning_rate if callable(learning_rate) else constant(learning_rate)
 
     @keeps_dtype
@@ -32,7 +32,7 @@ def update_rule(
                     f"epsilon is {epsilon}, which {leaf.dtype} ({name}) rounds to 0. Give a larger one, or work in "
                     "float32."
                 )
-        # A tree of its own for each field: memory that is shared could not be donated.
+        # Each field has arrays of its own, because shared memory could not be donated.
         buffers = [jax.tree.map(lambda leaf: jnp.full_like(leaf, start), parameters) for _ in state_type._fields[1:]]
         return state_type(jnp.zeros((), jnp.int32), *buffers)
 
@@ -50,12 +50,12 @@ def update_rule(
 
 
 def _require_alike(parameters: Any, gradients: Any) -> None:
-    """ValueError unless gradients have the parameters' structure, shapes and dtypes."""
+    """Raises ValueError unless gradients have the structure, shapes and dtypes of the parameters."""
     these, those = ({_dotted(at): leaf for at, leaf in jax.tree.leaves_with_path(t)} for t in (parameters, gradients))
     for path in [*these, *those]:
         if (path in these) != (path in those):
             has, lacks = ("parameters", "gradients") if path in these else ("gradients", "parameters")
-            raise ValueError(f"{has} has a leaf {path} and {lacks} has none; both must be trees alike.")
+            raise ValueError(f"{has} has a leaf {path} and {lacks} has none; their structures must match.")
         p, g = these[path], those[path]
         if p.shape != g.shape or p.dtype != g.dtype:
             raise ValueError(
@@ -78,5 +78,5 @@ def not_negative(**values: float) -> list[float]:
 def decays(**values: float) -> list[float]:
     for name, value in values.items():
         if not 0 <= value < 1:
-            raise ValueError(f"{name} must be at least 0 and below 1, got {value}; it is the part of the past kept.")
+            raise ValueError(f"{name} must be at least 0 and below 1, got {value}; it is the weight of the past.")
     return [float(value) for value in values.values()]

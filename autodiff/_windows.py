@@ -1,14 +1,14 @@
-"""What the options of convolution and pooling must be, on images (batch, height, width, channels)."""
+"""Checks of the options of convolution and pooling, for images (batch, height, width, channels)."""
 
 import operator
 from collections.abc import Sequence
 from typing import Any
 
-Pair = tuple[int, int]  # of height and of width
+Pair = tuple[int, int]  # for height and width
 
 
 def integer(name: str, option: Any, least: int) -> int:
-    """Raises ValueError unless the option is an integer of at least `least`."""
+    """The option as an int. Raises ValueError unless it is an integer of at least `least`."""
     try:
         number = operator.index(option)
     except TypeError:
@@ -19,7 +19,7 @@ def integer(name: str, option: Any, least: int) -> int:
 
 
 def pair(name: str, option: Any, least: int) -> Pair:
-    """One integer for height and width, or one for each. Raises ValueError if it is anything else."""
+    """(height, width) of an option that is one integer or a pair. Raises ValueError for anything else."""
     both = tuple(option) if isinstance(option, Sequence) else (option, option)
     if len(both) != 2:
         raise ValueError(f"{name} must be one integer or a pair (height, width), got {option!r}.")
@@ -27,7 +27,7 @@ def pair(name: str, option: Any, least: int) -> Pair:
 
 
 def must_fit(size: int, kernel: int, dilation: int, pads: Pair) -> None:
-    """Raises ValueError if no window fits along an axis: XLA would return an empty array."""
+    """Raises ValueError if no window fits along an axis, where XLA would return an empty array."""
     length, span = pads[0] + size + pads[1], (kernel - 1) * dilation + 1
     if length < span:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Activations in JAX, forward only. The twin of `manual.activations`: the same names, arguments and conventions."""
+"""Activation functions in JAX, forward only, with the names, arguments and conventions of `manual.activations`."""
 
 from collections.abc import Callable
 
@@ -18,24 +18,24 @@ def sigmoid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """y = max(x, 0). JAX's own has a rule of its own too: at the kink, 0, the slope is 0, where jnp.maximum has 1/2."""
+    """y = max(x, 0). `jax.nn.relu` has a custom derivative, which is 0 at x = 0, where that of jnp.maximum is 1/2."""
     return jax.nn.relu(x)
 
 
 def leaky_relu(x: Float[Array, "*shape"], *, negative_slope: float = 0.01) -> Float[Array, "*shape"]:
-    """y = x where x > 0, else negative_slope x. At the kink, 0, the slope is negative_slope; `jax.nn` has 1 there."""
+    """y = x where x > 0, else negative_slope x. The derivative at x = 0 is negative_slope; in `jax.nn` it is 1."""
     return jnp.where(x > 0, x, float(negative_slope) * x)
 
 
 def elu(x: Float[Array, "*shape"], *, alpha: float = 1.0) -> Float[Array, "*shape"]:
-    """y = x where x > 0, else alpha (exp(x) - 1). At 0 the slope is alpha. Raises ValueError if alpha is negative."""
+    """y = x where x > 0, else alpha (exp(x) - 1). The derivative at 0 is alpha. Raises ValueError if alpha < 0."""
     if not alpha >= 0:
         raise ValueError(f"alpha must be 0 or more, got {alpha}: on the left, an ELU falls to -alpha.")
     return jax.nn.elu(x, float(alpha))
 
 
 def selu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """y = scale elu(x, alpha). At the kink, 0, the slope is scale alpha."""
+    """y = scale elu(x, alpha). The derivative at the nonsmooth point x = 0 is scale alpha."""
     return jax.nn.selu(x)
 
 
@@ -45,7 +45,7 @@ def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def gelu(x: Float[Array, "*shape"], *, approximate: bool = False) -> Float[Array, "*shape"]:
-    """y = x Phi(x), Phi being the normal distribution function, or its approximation by tanh (JAX's default)."""
+    """y = x Phi(x), with Phi the normal distribution function, or its tanh approximation, which is JAX's default."""
     return jax.nn.gelu(x, approximate=approximate)
 
 
@@ -55,7 +55,7 @@ def silu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def softmax(x: Float[Array, "*shape"], *, axis: int = -1) -> Float[Array, "*shape"]:
-    """y_i = exp(x_i) / sum_j exp(x_j) along `axis`. Raises ValueError if x has no such axis, or nothing along it."""
+    """y_i = exp(x_i) / sum_j exp(x_j) along `axis`. Raises ValueError if x has no such axis, or no entry along it."""
     _check_axis(x, axis)
     return jax.nn.softmax(x, axis=axis)
 
@@ -72,7 +72,7 @@ def _check_axis(x: Array, axis: int) -> None:
 
 
 def swiglu(gate: Float[Array, "*shape"], value: Float[Array, "*values"]) -> Float[Array, "*shape"]:
-    """y = silu(gate) value, of two arrays of one shape."""
+    """y = silu(gate) value. Raises ValueError unless gate and value have the same shape."""
     if gate.shape != value.shape:
         raise ValueError(f"gate has shape {gate.shape} and value {value.shape}; they must be equal.")
     return jax.nn.silu(gate) * value

@@ -1,4 +1,4 @@
-"""Attention in JAX, forward only. The twin of `manual.attention`: the same names, arguments and conventions."""
+"""Attention in JAX, forward only, with the names, arguments and conventions of `manual.attention`."""
 
 from collections.abc import Callable
 
@@ -23,9 +23,13 @@ def attention(
 ) -> Float[Array, "batch queries heads value_depth"]:
     """softmax(q k^T / sqrt(depth)) v, over the keys that may be attended.
 
-    Letters: b batch, q queries, k keys, h key heads, g query heads of a key head, d depth. A query that may attend
-    to nothing gets 0 and gradients of 0. `jax.nn.dot_product_attention` differs in both conventions: such a query
-    averages all values, and its `is_causal` aligns the first key with the first query, not the last with the last.
+    In sums, b counts the batch, q queries, k keys, h key heads, g the query heads of a key head, and d features. A
+    query that may attend to no key has an output of 0 and gradients of 0. `jax.nn.dot_product_attention` differs in
+    both conventions: its output for such a query is the average of all values, and its `is_causal` aligns the first
+    key with the first query instead of the last with the last.
+
+    Raises:
+        ValueError: if the shapes do not fit, or the mask is not boolean.
     """
     check_attention(query, key, value, mask)
     batch, queries, heads, depth = query.shape
@@ -43,10 +47,10 @@ def attention(
 def rotary_embedding(
     x: Float[Array, "batch time heads depth"], positions: Positions, *, base: float = 10000.0, interleaved: bool = False
 ) -> Float[Array, "batch time heads depth"]:
-    """x cos t + J x sin t with t_i = position base^(-2 i / depth); J is a quarter turn of each pair, (a, b) -> (-b, a).
+    """x cos t + J x sin t with t_i = position base^(-2 i / depth), where J maps each pair (a, b) to (-b, a).
 
-    The angles are computed in x's dtype, in float32 if that is half precision: near position 100 000, float32 angles
-    are off by almost 0.01, where those of `manual` are not.
+    The angles are computed in the dtype of x, but at least in float32. Near position 100 000, float32 angles are off by
+    almost 0.01; `manual` computes them in float64. Raises ValueError as the op in `manual` does.
     """
     check_rotary(x, positions)
     depth = x.shape[3]
@@ -80,7 +84,10 @@ def multi_head_attention(
     key_heads: int | None = None,
     causal: bool = False,
 ) -> Float[Array, "batch queries outputs"]:
-    """Project x and the context (None: x itself) to heads, let them attend, and mix the heads by the output weight."""
+    """Dense layers to query, key and value, `attention` in several heads, and a dense layer of the joined heads.
+
+    The context is x itself if it is None. Raises ValueError if the weights do not divide into heads.
+    """
     key_heads = heads if key_heads is None else key_heads
     context = x if context is None else context
     weights = (query_weight, key_weight, value_weight, output_weight)

@@ -1,6 +1,6 @@
-"""Convolutions in JAX, forward only. The twin of `manual.convolution`: the same names, arguments and conventions.
+"""Convolutions in JAX, forward only, with the names, arguments and conventions of `manual.convolution`.
 
-Images are NHWC and kernels HWIO; XLA's convolution is a cross-correlation, too.
+Images are NHWC and kernels HWIO. As in `manual`, the convolution of XLA is a cross-correlation.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def conv2d(
 ) -> NewImages:
     """y[n, h, w, o] = b[o] + sum over i, j, c of  x[n, h s + i d - p, w s + j d - p, c] W[i, j, c, o].
 
-    Raises ValueError if channels, groups and bias do not fit, if an option is impossible, or if no window fits.
+    Raises ValueError if channels, groups and bias do not fit, if an option is out of range, or if no window fits.
     """
     _check(x, weight, groups, "(batch, height, width, inputs)", "(height, width, inputs / groups, outputs)")
     strides, dilations = pair("stride", stride, 1), pair("dilation", dilation, 1)
@@ -79,7 +79,7 @@ def conv_transpose2d(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> NewImages:
-    """conv2d by the same weight, (height, width, outputs / groups, inputs), transposed as a linear map, plus b.
+    """The adjoint of conv2d with the same weight, (height, width, outputs / groups, inputs), plus b.
 
     The height of y is (height - 1) s - 2 p + d (kernel - 1) + output_padding + 1. Raises ValueError as conv2d does,
     and unless output_padding is less than the stride or the dilation.
@@ -96,7 +96,7 @@ def conv_transpose2d(
 
     y = jax.ShapeDtypeStruct((x.shape[0], high, wide, weight.shape[2] * groups), x.dtype)
     windows = jax.eval_shape(transposed, y).shape
-    beyond = [(0, windows[axis] - x.shape[axis], 0) for axis in (1, 2)]  # windows that output_padding makes room for
+    beyond = [(0, windows[axis] - x.shape[axis], 0) for axis in (1, 2)]  # windows that output_padding adds
     everything = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *beyond, (0, 0, 0)])
     (result,) = jax.linear_transpose(transposed, y)(everything)
     return _with_bias(result, bias)
@@ -106,14 +106,14 @@ def _transposed_size(windows: int, kernel: int, stride: int, margin: int, more: 
     if more >= stride and more >= dilation:
         raise ValueError(
             f"output_padding must be less than the stride or the dilation, got {more} with stride {stride} and "
-            f"dilation {dilation}. More rows than that no window would reach: pad the result instead."
+            f"dilation {dilation}. No window would reach more rows than that: pad the result instead."
         )
     span = (kernel - 1) * dilation + 1
     size = stride * (windows - 1) + span + more - 2 * margin
     if size < 1 or windows < 1:
         raise ValueError(
-            f"{windows} windows of {span} with stride {stride} and padding {margin} are the convolution of {size} "
-            "entries; there must be at least one. Pad less."
+            f"the output would have {size} entries: it is the input of a convolution with {windows} windows of {span}, "
+            f"stride {stride} and padding {margin}. Both must be positive: pad less."
         )
     return size
 
@@ -121,7 +121,7 @@ def _transposed_size(windows: int, kernel: int, stride: int, margin: int, more: 
 def _padding(
     padding: str | tuple[int, ...], x: Array, weight: Array, dilations: tuple[int, ...]
 ) -> str | list[tuple[int, int]]:
-    """As XLA takes it. Raises ValueError for a string that it does not know and where no window fits."""
+    """The padding as XLA expects it. Raises ValueError for an unknown string, and if no window fits."""
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
             raise ValueError(f'padding must be "same", "valid", an integer or a pair of them; got {padding!r}.')

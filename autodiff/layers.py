@@ -1,4 +1,4 @@
-"""Dense, embedding, dropout and flatten in JAX, forward only. The twin of `manual.layers`."""
+"""Dense, embedding, dropout and flatten in JAX, forward only, with the names and arguments of `manual.layers`."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ def dense(
     if weight.ndim != 2 or x.shape[-1:] != weight.shape[:1]:
         raise ValueError(
             f"dense needs x (..., inputs) and weight (inputs, outputs), got {x.shape} and {weight.shape}. "
-            "A weight stored as (outputs, inputs) is to be transposed."
+            "Transpose a weight that is stored as (outputs, inputs)."
         )
     if bias is not None and bias.shape != weight.shape[1:]:
         raise ValueError(
@@ -32,8 +32,8 @@ def embedding(
 ) -> Float[Array, "*ids features"]:
     """y = W[ids]: one row of the table for every id.
 
-    Ids that are negative or beyond the table, which cannot be refused in compiled code, give rows of NaN; their
-    output gradients are dropped, so the gradient of W is finite and lacks them.
+    Compiled code cannot raise an error for ids that are negative or beyond the table. Their rows of y are NaN, and
+    their output gradients are dropped, so that the gradient of W stays finite.
     """
     if weight.ndim != 2 or not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ValueError(
@@ -47,7 +47,7 @@ def dropout(
 ) -> Float[Array, "*shape"]:
     """y = x mask / (1 - rate). Raises ValueError unless rate is in [0, 1) and mask has x's shape.
 
-    Where a mask of numbers holds anything but 0 and 1, which cannot be refused in compiled code, y is NaN.
+    Compiled code cannot raise an error for a mask with numbers other than 0 and 1. There, y is NaN.
     """
     rate = _rate(rate)
     if mask.shape != x.shape:
@@ -60,7 +60,7 @@ def dropout(
 
 
 def dropout_mask(shape: tuple[int, ...], *, rate: float, seed: int) -> Bool[Array, "..."]:
-    """True, meaning kept, with probability 1 - rate. From NumPy's generator: a seed is the same mask on both sides."""
+    """A mask whose entries are True (kept) with probability 1 - rate. NumPy's generator draws the mask of `manual`."""
     return jnp.asarray(np.random.default_rng(seed).random(shape) >= _rate(rate))
 
 
@@ -71,7 +71,7 @@ def _rate(rate: float) -> float:
 
 
 def flatten(x: Float[Array, "batch ..."]) -> Float[Array, "batch features"]:
-    """y = x with all axes but the first made one, in C order. Raises ValueError if x has no axes."""
+    """y = x with all axes but the first merged into one, in C order. Raises ValueError if x has no axes."""
     if x.ndim == 0:
         raise ValueError("flatten needs x (batch, ...), got a single number.")
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))

@@ -1,7 +1,7 @@
-"""Loss functions in JAX, forward only. The twin of `manual.losses`: the same names, arguments and conventions.
+"""Loss functions in JAX, forward only, with the names, arguments and conventions of `manual.losses`.
 
-Targets are data, cast to the dtype of the first argument, and closed over: gradients are with respect to that alone.
-What a target holds cannot be checked under jit: where `manual` raises ValueError, value and gradient are NaN here.
+Targets are data, cast to the dtype of the first argument, and gradients are with respect to that argument alone. The
+values of targets cannot be checked under jit: where `manual` raises ValueError for them, value and gradient are NaN.
 """
 
 from collections.abc import Callable
@@ -31,9 +31,9 @@ def cross_entropy(
 ) -> Value:
     """-sum_c q_c log softmax(z)_c for each row, the classes on the last axis.
 
-    Targets are class indices, or probabilities q in a floating dtype, with 0 log 0 = 0. Smoothing mixes q with the
-    uniform distribution. Rows whose index is ignore_index add nothing and are not counted in a mean. Rows whose index
-    is no class are NaN, and so is their gradient.
+    Targets are class indices, or probabilities q in a floating dtype, with 0 log 0 = 0. Label smoothing mixes q with
+    the uniform distribution. Rows whose index is ignore_index have a term of 0, and are not counted in a mean. Rows
+    with any other index outside of the classes have a value and a gradient of NaN.
     """
     check_reduction(reduction)
     targets = jnp.asarray(targets)
@@ -43,10 +43,10 @@ def cross_entropy(
         q = (1 - a) * targets.astype(jnp.result_type(logits)) + a / logits.shape[-1]
         terms = -jnp.sum(jnp.where(q == 0, 0, q * jax.nn.log_softmax(logits)), axis=-1)
         return reduced(terms, reduction, terms.size)
-    ids = targets.astype(int)  # of 64 bits where they are on: unsigned bytes know no -100
+    ids = targets.astype(int)  # unsigned bytes, for example, cannot be compared with -100
     counted = ids != ignore_index
     logits = jnp.where(counted[..., None], logits, 0)
-    # The log-softmax at the index alone: with all of it in memory this takes twice as long. The largest logit cancels.
+    # Only the log-softmax at the index is computed: a whole array of it takes twice as long. `top` cancels in the sum.
     top = lax.stop_gradient(jnp.max(logits, axis=-1))
     terms = jnp.log(jnp.sum(jnp.exp(logits - top[..., None]), axis=-1))
     terms -= (1 - a) * (_at_index(logits, ids, counted) - top)
@@ -56,7 +56,10 @@ def cross_entropy(
 
 
 def _at_index(values: Array, ids: Integer[Array, "*rows"], counted: Bool[Array, "*rows"]) -> Array:
-    """values[..., ids], and NaN with a gradient of NaN where a counted id is outside: JAX would wrap or clip it."""
+    """values[..., ids], where a counted id outside of the classes has a value and a gradient of NaN.
+
+    JAX itself would wrap or clip it.
+    """
     inside = (ids >= 0) & (ids < values.shape[-1])
     found = jnp.take_along_axis(values, jnp.where(inside, ids, 0)[..., None], axis=-1)[..., 0]
     return found * jnp.where(counted & ~inside, jnp.nan, 1).astype(values.dtype)
@@ -85,7 +88,7 @@ def mean_squared_error(predictions: Float[Array, "*shape"], targets: Targets, *,
 
 
 def mean_absolute_error(predictions: Float[Array, "*shape"], targets: Targets, *, reduction: str = "mean") -> Value:
-    """|p - t| for each entry. At the kink, 0, the slope is 0; JAX has 1 for jnp.abs there, so it is d sign(d) here."""
+    """|p - t| for each entry, as d sign(d): at d = 0 its derivative is 0, where that of jnp.abs is 1 in JAX."""
     d = predictions - checked_targets("predictions", predictions, targets, reduction)
     return reduced(d * jnp.sign(d), reduction, d.size)
 
@@ -93,7 +96,7 @@ def mean_absolute_error(predictions: Float[Array, "*shape"], targets: Targets, *
 def huber(
     predictions: Float[Array, "*shape"], targets: Targets, *, delta: float = 1.0, reduction: str = "mean"
 ) -> Value:
-    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = p - t. ValueError unless delta is positive."""
+    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = p - t. Raises ValueError if delta <= 0."""
     if not delta > 0:
         raise ValueError(f"delta must be positive, got {delta}.")
     d, delta = predictions - checked_targets("predictions", predictions, targets, reduction), float(delta)
@@ -102,7 +105,7 @@ def huber(
 
 
 def hinge(scores: Float[Array, "*shape"], targets: Targets, *, margin: float = 1.0, reduction: str = "mean") -> Value:
-    """max(0, margin - t s) for targets of -1 and 1; NaN for others. At the kink the slope is 0."""
+    """max(0, margin - t s) for targets of -1 and 1; NaN for other targets. At the nonsmooth point the slope is 0."""
     t = checked_targets("scores", scores, targets, reduction)
     t = jnp.where(jnp.abs(t) == 1, t, jnp.nan)
     return reduced(jax.nn.relu(float(margin) - t * scores), reduction, t.size)
@@ -111,7 +114,7 @@ def hinge(scores: Float[Array, "*shape"], targets: Targets, *, margin: float = 1
 def kl_divergence(
     log_predictions: Float[Array, "*rows classes"], targets: Targets, *, reduction: str = "mean"
 ) -> Value:
-    """sum_c t_c (log t_c - log p_c) for each row, given log p, with 0 log 0 = 0. The mean is over rows."""
+    """sum_c t_c (log t_c - log p_c) for each row, as a function of log p, with 0 log 0 = 0. The mean is over rows."""
     t = checked_targets("log_predictions", log_predictions, targets, reduction)
     if t.ndim == 0 or t.shape[-1] == 0:
         raise ValueError(f"log_predictions must have classes on their last axis, got shape {t.shape}.")

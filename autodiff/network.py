@@ -1,7 +1,7 @@
-"""Networks from a description, in JAX. The twin of `manual.network`: the same descriptions, names and arguments.
+"""Networks from a description, in JAX, with the descriptions, names and arguments of `manual.network`.
 
-There is no backward pass. The values between the layers are marked with `checkpoint_name`, which is the identity: a
-judge that wants their gradients finds them by the names that `manual.network.apply_backward` gives to its own.
+There is no backward pass. The values between layers are marked with `checkpoint_name`, which is the identity. Its names
+are those that `manual.network.apply_backward` uses, so that the judge can find the gradients of these values.
 """
 
 import json
@@ -38,8 +38,8 @@ def initialize_parameters(
 ) -> list[dict[str, Array]]:
     """Weights from a normal distribution of variance 1 / fan_in, biases 0, gains 1.
 
-    The variance is twice that in a layer that is directly followed by one of RELU_LIKE. NumPy's generator draws them,
-    not JAX's, so that a seed gives the very bits that `manual` starts from.
+    The variance is 2 / fan_in in a layer that is directly followed by one of RELU_LIKE. NumPy's generator draws the
+    weights instead of JAX's, so that they are equal to those of `manual` to the last bit.
     """
     random = np.random.default_rng(seed)
     plan = _plan(description, input_shape)
@@ -60,7 +60,7 @@ def initialize_parameters(
 def initialize_statistics(
     description: Description, input_shape: Sequence[int], *, dtype: DTypeLike = np.float64
 ) -> dict[int, dict[str, Array]]:
-    """Running statistics of every batch normalization before any batch: mean 0 and variance 1."""
+    """The running statistics of every batch normalization before the first batch, by layer: mean 0 and variance 1."""
     plan = [place for place in _plan(description, input_shape) if place.statistics]
     return _on_device({place.layer.index: constants(place.statistics, dtype) for place in plan})
 
@@ -73,7 +73,7 @@ def _on_device(tree: Any) -> Any:
 def draw_masks(
     description: Description, input_shape: Sequence[int], batch_size: int, *, seed: int = 0
 ) -> dict[int, Array]:
-    """A mask for every dropout layer, of its rate. The same seed gives the same masks on both sides."""
+    """A mask for every dropout layer, with its rate, by layer number. `manual` draws the same masks from a seed."""
     random = np.random.default_rng(seed)
     masks = {}
     for layer, _, _, shape in _plan(description, input_shape):
@@ -84,7 +84,7 @@ def draw_masks(
 
 
 def describe(description: Description, input_shape: Sequence[int]) -> list[str]:
-    """One line for each layer: its number, kind, options, output shape without the batch, and number of parameters."""
+    """One line for each layer: number, kind, options, output shape without the batch axis, and number of parameters."""
     table = []
     for layer, leaves, _, shape in _plan(description, input_shape):
         options = ", ".join(f"{name}={value}" for name, value in layer.given.items())
@@ -103,10 +103,10 @@ def apply(
     masks: Masks | None = None,
     statistics: Statistics | None = None,
 ) -> Value:
-    """The output of the last layer. `masks` and `statistics` are for some or all of the layers that take them.
+    """The output of the last layer. `masks` and `statistics` are by layer number, for some or all of their layers.
 
-    To be differentiated and compiled by the caller. Raises ValueError, with the number and kind of the layer, for
-    shapes and options that do not fit; what needs numbers to be seen is stated with each op.
+    Raises ValueError, with the number and kind of the layer, for shapes and options that do not fit. What compiled code
+    does about values that `manual` refuses is described with each op.
     """
     return _marks(parameters, x, description, masks, statistics)[LOGITS]
 
@@ -122,7 +122,7 @@ def compute_loss(
     masks: Masks | None = None,
     statistics: Statistics | None = None,
 ) -> Float[Array, ""]:
-    """The loss: one of `autodiff.losses`, by name, of the output and the targets. To be differentiated outside."""
+    """The loss of the output and the targets. `loss` is a name in `autodiff.losses`; the rest is as for `apply`."""
     return _loss(loss)(_marks(parameters, x, description, masks, statistics)[LOGITS], jnp.asarray(targets))
 
 
@@ -140,7 +140,7 @@ def loss_and_gradients(
 ) -> tuple[Float[Array, ""], Parameters]:
     """The loss and its gradient with respect to every parameter, in one compiled program.
 
-    A dict given as `intermediates` receives the gradients of the marked values; that is another program.
+    A dict passed as `intermediates` receives the gradients of the marked values, by a separate compiled program.
     """
     _loss(loss)
     data = (parameters, x, targets, masks, statistics)
@@ -155,7 +155,7 @@ def loss_and_gradients(
 def _value_and_grad(
     parameters: Any, x: Array, targets: Array, masks: Any, statistics: Any, *, description: str, loss: str, marked: bool
 ) -> Any:
-    """The gradients of marked values are those of offsets from them, taken at offsets of 0."""
+    """The gradient of a marked value is the gradient of an offset that is added to it, taken at an offset of 0."""
     layers = json.loads(description)
     offsets = {}
     if marked:
@@ -174,7 +174,7 @@ def _loss(name: str) -> Callable[..., Array]:
 
 
 def _frozen(description: Description) -> str:
-    """A description as one string, which a compiled program can be kept by."""
+    """The description as a string, which is hashable and so can be a static argument of a compiled program."""
     layers_of(description)
     return json.dumps(description, sort_keys=True)
 
@@ -189,7 +189,7 @@ def update_statistics(
     momentum: float = 0.1,
     masks: Masks | None = None,
 ) -> dict[int, dict[str, Array]]:
-    """`statistics` after one more batch, which goes through the network as in training. Compiled."""
+    """The running statistics after one more batch, for which one compiled forward pass is computed as in training."""
     beside_parameters(layers_of(description), None, statistics)
     return _updated(parameters, x, statistics, masks, description=_frozen(description), momentum=float(momentum))
 
@@ -218,7 +218,7 @@ def _marks(
     statistics: Statistics | None,
     offsets: Mapping[str, Array] | None = None,
 ) -> dict[str, Array]:
-    """Every marked value by its name, the output among them, each moved by the offset of that name."""
+    """Every marked value and the output, by name. The offset of the same name is added to each."""
     marks = {}
     for layer, came, value in _forward(parameters, x, description, masks, statistics, offsets):
         if layer.index:
@@ -240,7 +240,7 @@ def _forward(
     statistics: Statistics | None,
     offsets: Mapping[str, Array] | None = None,
 ) -> Iterator[tuple[Layer, Array, Array]]:
-    """Layer after layer, each with what goes in and what comes out."""
+    """Yields each layer with its input and its output."""
     layers = layers_of(description)
     if len(parameters) != len(layers):
         raise ValueError(
@@ -261,7 +261,7 @@ def _forward(
 
 
 def _call(layer: Layer, own: Mapping[str, Array], x: Array, beside: Mapping[str, Array]) -> Array:
-    """Call the op of a layer. The state that a recurrence starts from is zeros, made here."""
+    """Calls the op of a layer. A recurrence starts from a zero state, which is created here."""
     row = _kinds.VARIANTS.get((layer.kind, bool(beside)), KINDS[layer.kind])
     arguments = row.arguments.split()
     known = {"x": x, "ids": x, **own, **beside, "bias": own.get("bias")}
@@ -279,7 +279,7 @@ class _Place(NamedTuple):
 
 
 def _plan(description: Description, input_shape: Sequence[int]) -> list[_Place]:
-    """What every layer has, and makes of the shape before it: an empty batch is traced through to see."""
+    """The parameters, statistics and output shape of each layer. The shapes come from tracing an empty batch."""
     layers = layers_of(description)
     x = jax.ShapeDtypeStruct((0, *input_shape), "int32" if "ids" in KINDS[layers[0].kind].arguments else "float32")
     places = []

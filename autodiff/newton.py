@@ -1,8 +1,7 @@
-"""Newton's method in a trust region, in JAX: products of the Hessian with vectors, and no derivative by hand.
+"""Newton's method in a trust region, in JAX, with the names and arguments of `manual.newton`.
 
-The twin of `manual.newton`: the same names and arguments. `loss_and_gradients` and `hessian_vector_product` are
-traceable; the conjugate gradients are one loop on the device. Source: Nocedal and Wright, "Numerical optimization",
-2nd edition (2006), chapters 4 and 7.
+`loss_and_gradients` and `hessian_vector_product` are traceable functions, and the conjugate gradients are a loop on the
+device. Source: Nocedal and Wright, "Numerical optimization", 2nd edition (2006), chapters 4 and 7.
 """
 
 from collections.abc import Callable
@@ -21,7 +20,7 @@ Product = Callable[[Vector], Vector]
 
 
 class NewtonStep(NamedTuple):
-    """Where a step led, the radius for the next one, the loss there, and how many products with H it took."""
+    """The parameters after a step, the radius for the next step, the loss there, and the number of products with H."""
 
     parameters: Any
     radius: float
@@ -30,7 +29,7 @@ class NewtonStep(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """The state of the loop: the step, the residual, the direction, how many products, and whether it has ended."""
+    """The state of the loop: the step, the residual, the direction, the number of products, and a flag for the end."""
 
     p: Vector
     r: Vector
@@ -43,7 +42,7 @@ class _Search(NamedTuple):
 def conjugate_gradients(gradient: Vector, product: Product, radius: float) -> tuple[Vector, int]:
     """The step p with |p| <= radius that conjugate gradients find for H p = -g, and the number of products.
 
-    They end at the border of the region, at negative curvature, or where the residual is below min(1/2, sqrt|g|) |g|.
+    They stop at the border of the region, at negative curvature, or if the residual is below min(1/2, sqrt|g|) |g|.
     Source: Steihaug (1983).
     """
     norm = jnp.linalg.norm(gradient)
@@ -81,7 +80,7 @@ def newton_step(
     radius: float = 1.0,
     largest_radius: float = 100.0,
 ) -> NewtonStep:
-    """One step of Newton's method in a trust region, which is for the next step made smaller or larger.
+    """One step of Newton's method in a trust region. The result has the adapted radius for the next step.
 
     Raises ValueError unless 0 < radius <= largest_radius.
     """

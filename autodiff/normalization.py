@@ -1,6 +1,6 @@
-"""Layer, RMS, batch and group normalization in JAX, forward only. The twin of `manual.normalization`.
+"""Layer, RMS, batch and group normalization in JAX, forward only, with the names and arguments of `manual`.
 
-The last axis holds features or channels. Variances are biased. float16 is worked in float32 and rounded once at the
+The last axis holds features or channels. Variances are biased. float16 is computed in float32, and rounded once at the
 end. Shapes and options that do not fit raise ValueError.
 """
 
@@ -19,14 +19,14 @@ Data = Float[jax.Array | np.ndarray, " n"]
 
 
 def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5) -> Array:
-    """y = weight (x - mean) / sqrt(variance + epsilon) + bias, over each example's own last axis."""
+    """y = weight (x - mean) / sqrt(variance + epsilon) + bias, for each example over its last axis."""
     _check("layer_norm", x, x.shape[-1:], epsilon, weight=weight, bias=bias)
     x_hat = _standardized(_wide(x), -1, epsilon)
     return (x_hat * weight + bias).astype(x.dtype)
 
 
 def rms_norm(x: Array, weight: Vector, *, epsilon: float = 1e-5) -> Array:
-    """y = weight x / sqrt(mean of x^2 + epsilon), over each example's own last axis."""
+    """y = weight x / sqrt(mean of x^2 + epsilon), for each example over its last axis."""
     _check("rms_norm", x, x.shape[-1:], epsilon, weight=weight)
     wide = _wide(x)
     mean_square = jnp.mean(lax.square(wide), axis=-1, keepdims=True)
@@ -45,8 +45,8 @@ def batch_norm_inference(
 ) -> Array:
     """y = weight (x - mean) / sqrt(variance + epsilon) + bias, with given statistics.
 
-    Differentiable by them too, if they are asked for. A variance below -epsilon, which cannot be refused in compiled
-    code, gives NaN.
+    The op is differentiable with respect to the statistics too. Compiled code cannot raise an error for a variance
+    below -epsilon, and returns NaN.
     """
     vectors = {"weight": weight, "bias": bias, "mean": mean, "variance": variance}
     _check("batch_norm_inference", x, (), epsilon, axes=2, **vectors)
@@ -57,7 +57,7 @@ def batch_norm_inference(
 
 
 def update_running_statistics(mean: Data, variance: Data, x: Array, *, momentum: float = 0.1) -> tuple[Vector, Vector]:
-    """new = (1 - momentum) old + momentum batch, with the unbiased variance; the biased one, 0, for a single place."""
+    """new = (1 - momentum) old + momentum batch, where the variance of the batch is the unbiased one, or 0 if n = 1."""
     _check("update_running_statistics", x, x.shape[:-1], 0.0, axes=2, mean=mean, variance=variance)
     if not 0 <= momentum <= 1:
         raise ValueError(f"momentum is the share of the new batch and must be in [0, 1], got {momentum}.")
@@ -71,7 +71,7 @@ def update_running_statistics(mean: Data, variance: Data, x: Array, *, momentum:
 
 
 def group_norm(x: Array, weight: Vector, bias: Vector, *, groups: int, epsilon: float = 1e-5) -> Array:
-    """y = weight (x - mean) / sqrt(variance + epsilon) + bias, for each example and group of neighbouring channels."""
+    """y = weight (x - mean) / sqrt(variance + epsilon) + bias, for each example and group of adjacent channels."""
     _check("group_norm", x, x.shape[1:], epsilon, axes=2, weight=weight, bias=bias)
     if groups < 1 or x.shape[-1] % groups:
         raise ValueError(f"group_norm needs groups that divide the {x.shape[-1]} channels of x, got {groups}.")
@@ -81,7 +81,7 @@ def group_norm(x: Array, weight: Vector, bias: Vector, *, groups: int, epsilon: 
 
 
 def _standardized(x: jax.Array, axes: int | tuple[int, ...], epsilon: float) -> jax.Array:
-    """The variance is given, because `standardize` itself would take E[x^2] - E[x]^2, which cancels."""
+    """x_hat. The variance is passed, because `standardize` would compute E[x^2] - E[x]^2, which cancels."""
     return jax.nn.standardize(x, axes, variance=jnp.var(x, axes, keepdims=True), epsilon=epsilon)
 
 
@@ -103,7 +103,7 @@ def _check(
     for name, vector in vectors.items():
         if vector.shape != x.shape[-1:]:
             raise ValueError(
-                f"{op} needs {name} of shape {x.shape[-1:]}, one entry for each of the last axis of x {x.shape}, "
+                f"{op} needs {name} of shape {x.shape[-1:]}, one entry per channel (the last axis of x {x.shape}), "
                 f"got {vector.shape}. Channels come last."
             )
     if 0 in averaged:

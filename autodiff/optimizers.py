@@ -1,12 +1,12 @@
-"""Optimizers in JAX: each is two pure functions, made by a factory that holds its constants.
+"""Optimizers in JAX: each is a pair of pure functions, returned by a factory that holds its constants.
 
     state = optimizer.initialize(parameters)
     parameters, state = optimizer.update(parameters, gradients, state)
 
-The twin of `manual.optimizers`: the same names, arguments and conventions. One `jax.tree.map` to each line of the
-paper; compiled with the caller's step, XLA fuses them into one pass over memory. `update` has no argument `donate`:
-give `donate_argnums` to `jax.jit`. p is a parameter, g its gradient. Parameters are any pytree of floating-point
-arrays; a schedule must be traceable, as those of `schedules` are.
+Names, arguments and conventions are those of `manual.optimizers`. Each line of the formulas is one `jax.tree.map`. If
+the caller compiles the whole step, XLA fuses them into one pass over memory. `update` has no argument `donate`: use
+`donate_argnums` of `jax.jit`. p is a parameter and g its gradient. Parameters are any pytree of floating-point arrays.
+A schedule must be traceable, as those of `schedules` are.
 """
 
 import math
@@ -74,12 +74,12 @@ def sgd(learning_rate: LearningRate, *, weight_decay: float = 0.0) -> Optimizer:
 
 
 def momentum(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
-    """Heavy ball, with the rate outside the velocity and without dampening, as in PyTorch.
+    """Heavy ball, with the rate outside of the velocity and without dampening, as in PyTorch.
 
         v = beta v + (g + weight_decay p)
         p = p - rate v
 
-    Source: Polyak (1964). The variants in print are in the twin's docstring.
+    Source: Polyak (1964). `manual.optimizers.momentum` describes the published variants.
     """
     (beta,), (weight_decay,) = decays(beta=beta), not_negative(weight_decay=weight_decay)
 
@@ -92,13 +92,13 @@ def momentum(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: fl
 
 
 def nesterov(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
-    """Nesterov's accelerated gradient, seen from the point where it looks ahead.
+    """Nesterov's accelerated gradient, in the variables of the lookahead point.
 
         g = g + weight_decay p
         v = beta v + g
         p = p - rate (g + beta v)
 
-    Source: Sutskever et al. (2013) in the form of Bengio et al. (2013), which PyTorch has too.
+    Source: Sutskever et al. (2013) in the form of Bengio et al. (2013), as in PyTorch.
     """
     (beta,), (weight_decay,) = decays(beta=beta), not_negative(weight_decay=weight_decay)
 
@@ -114,7 +114,7 @@ def nesterov(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: fl
 def adagrad(
     learning_rate: LearningRate, *, epsilon: float = 1e-10, initial_accumulator: float = 0.0, weight_decay: float = 0.0
 ) -> Optimizer:
-    """Rates that fall where gradients have been large.
+    """A learning rate per entry, which decreases with the sum of its squared gradients.
 
         g = g + weight_decay p
         s = s + g^2                           starting at initial_accumulator
@@ -137,7 +137,7 @@ def adagrad(
 def rmsprop(
     learning_rate: LearningRate, *, decay: float = 0.99, epsilon: float = 1e-8, weight_decay: float = 0.0
 ) -> Optimizer:
-    """Gradients over their recent root mean square; epsilon is outside the root.
+    """Gradients divided by their recent root mean square; epsilon is outside of the root.
 
         g = g + weight_decay p
         s = decay s + (1 - decay) g^2
@@ -164,7 +164,7 @@ def adam(
     epsilon: float = 1e-8,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """Momentum over root mean square, both corrected for their start at 0.
+    """Momentum divided by the root mean square, with bias correction.
 
         g = g + weight_decay p
         m = beta1 m + (1 - beta1) g
@@ -173,7 +173,8 @@ def adam(
         v^ = v / (1 - beta2^t)
         p = p - rate m^ / (sqrt(v^) + epsilon)
 
-    The decay is divided by sqrt(v^) too; in `adamw` it is not. Source: Kingma and Ba (2015), algorithm 1, without it.
+    The weight decay is divided by sqrt(v^) too; in `adamw` it is not. Source: Kingma and Ba (2015), algorithm 1, which
+    has no weight decay.
     """
     return _adam(learning_rate, beta1, beta2, epsilon, weight_decay, apart=False)
 
@@ -186,7 +187,7 @@ def adamw(
     epsilon: float = 1e-8,
     weight_decay: float = 0.01,
 ) -> Optimizer:
-    """Adam with weight decay outside the quotient, times the learning rate as in PyTorch and optax.
+    """Adam with decoupled weight decay, multiplied by the learning rate as in PyTorch and optax.
 
         m, v, m^ and v^ as in `adam`
         p = p - rate (m^ / (sqrt(v^) + epsilon) + weight_decay p)
@@ -199,7 +200,7 @@ def adamw(
 def _adam(
     learning_rate: LearningRate, beta1: float, beta2: float, epsilon: float, weight_decay: float, *, apart: bool
 ) -> Optimizer:
-    """`apart` keeps the decay out of the gradient, and so out of the quotient."""
+    """With `apart`, the weight decay is added to the direction and not to the gradient."""
     beta1, beta2 = decays(beta1=beta1, beta2=beta2)
     epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=weight_decay)
 
@@ -222,7 +223,7 @@ def _adam(
 
 
 def _unbiased(mean: Array, decay: float, step: Count) -> Array:
-    """mean / (1 - decay^step). In float32 0.999 is rounded, which 1 - 0.999 would show in the fifth digit."""
+    """mean / (1 - decay^step). In float32, 1 - 0.999 itself would be wrong in the fifth digit, so expm1 is used."""
     total = -jnp.expm1(step * math.log(decay)) if decay else 1.0
     return mean / jnp.asarray(total, mean.dtype)
 
@@ -243,9 +244,9 @@ def _optimizer(*rule: Any, **options: Any) -> Optimizer:
 
 @keeps_dtype
 def global_norm(gradients: Any) -> Float[Array, ""]:
-    """sqrt(sum g^2) over all entries of all leaves, in the widest of their dtypes. 0 for a tree without entries.
+    """sqrt(sum g^2) over all entries of all leaves, in the widest of their dtypes.
 
-    It overflows only if the norm itself does. Not finite if an entry is not.
+    It overflows only if the norm itself does, and is 0 for a tree without entries. It is not finite if an entry is not.
     """
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(gradients)]
     scale, relative = scaled_norm(leaves)
@@ -254,9 +255,10 @@ def global_norm(gradients: Any) -> Float[Array, ""]:
 
 @keeps_dtype
 def clip_by_global_norm(gradients: Any, maximum: float) -> Any:
-    """g min(1, maximum / global_norm), so that the norm is at most `maximum` and the direction stays.
+    """g min(1, maximum / global_norm): the norm becomes at most `maximum`, and the direction is unchanged.
 
-    A norm that is not finite makes every entry NaN. Source: Pascanu, Mikolov and Bengio (2013), algorithm 1.
+    If the norm is not finite, every entry is NaN. Raises ValueError unless maximum is positive. Source: Pascanu,
+    Mikolov and Bengio (2013), algorithm 1.
     """
     _require_positive(maximum)
     gradients = jax.tree.map(jnp.asarray, gradients)
@@ -271,7 +273,7 @@ def clip_by_global_norm(gradients: Any, maximum: float) -> Any:
 
 
 def clipped(optimizer: Optimizer, maximum: float) -> Optimizer:
-    """The optimizer, given gradients clipped by their global norm."""
+    """An optimizer that clips the gradients by their global norm before each update. Raises as the clipping does."""
     _require_positive(maximum)
 
     def update(parameters: Any, gradients: Any, state: Any) -> tuple[Any, Any]:
@@ -282,7 +284,7 @@ def clipped(optimizer: Optimizer, maximum: float) -> Optimizer:
 
 def _require_positive(maximum: float) -> None:
     if not maximum > 0:
-        raise ValueError(f"maximum must be a positive number, got {maximum}; it is the longest step's norm.")
+        raise ValueError(f"maximum must be a positive number, got {maximum}; it is the largest norm of the gradients.")
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {

@@ -1,4 +1,4 @@
-"""Pooling in JAX, forward only. The twin of `manual.pooling`: the same names, arguments and conventions."""
+"""Pooling in JAX, forward only, with the names, arguments and conventions of `manual.pooling`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,8 +18,8 @@ def max_pool2d(
 ) -> NewImages:
     """y[n, h, w, c] = max over i, j of  x[n, h s + i - p, w s + j - p, c], with -inf outside of x.
 
-    XLA's derivative gives all to the first maximum in row-major order of the window. Raises ValueError if an option is
-    impossible or no window fits.
+    In a tie, XLA's derivative gives all of dy to the first maximum in row-major order of the window. Raises ValueError
+    if an option is out of range, or no window fits.
     """
     dimensions, strides, pads = _windows(x, window, stride, padding)
     return lax.reduce_window(x, -jnp.inf, lax.max, dimensions, strides, pads)
@@ -50,7 +50,7 @@ def global_average_pool(x: Float[Array, "batch *size channels"]) -> Float[Array,
 def _windows(
     x: Array, window: Any, stride: Any, padding: Any
 ) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[int, int]]]:
-    """Sizes, steps and margins of the windows over all four axes."""
+    """The sizes, strides and padding of the windows along all four axes."""
     if x.ndim != 4:
         raise ValueError(f"x must be (batch, height, width, channels), got {x.shape}.")
     sizes, margins = pair("window", window, 1), pair("padding", padding, 0)

@@ -1,6 +1,6 @@
-"""Recurrent layers in JAX, forward only. The twin of `manual.recurrent`: the same names, arguments and conventions.
+"""Recurrent layers in JAX, forward only, with the names, arguments and conventions of `manual.recurrent`.
 
-A layer is a function of one step, folded over time by `lax.scan`, which differentiates it backwards through time.
+Each layer is a function of one step, which `lax.scan` applies over time; JAX differentiates the scan.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def rnn(
     *,
     activation: Literal["tanh", "relu"] = "tanh",
 ) -> States:
-    """h_t = activation(x_t W + h_{t-1} U + b); the last output is the final state."""
+    """h_t = activation(x_t W + h_{t-1} U + b) for all t. Raises ValueError as the op in `manual` does."""
     check_recurrent(x, (initial_state,), input_weight, hidden_weight, (bias,), gates=1)
     check_activation(activation)
     function = jnp.tanh if activation == "tanh" else jax.nn.relu
@@ -46,7 +46,10 @@ def lstm(
     hidden_weight: Float[Array, "hidden 4*hidden"],
     bias: Float[Array, " 4*hidden"],
 ) -> tuple[States, State]:
-    """(all h_t, the last c_t) of c_t = f c_{t-1} + i g, h_t = o tanh(c_t), with the gates i, f, g, o in this order."""
+    """(h_t for all t, the last c_t) of c_t = f c_{t-1} + i g and h_t = o tanh(c_t), with blocks ordered i, f, g, o.
+
+    Raises ValueError if shapes do not fit.
+    """
     check_recurrent(x, (initial_hidden, initial_cell), input_weight, hidden_weight, (bias,), gates=4)
 
     def step(carry: tuple[State, State], a: Array) -> tuple[State, State]:
@@ -67,7 +70,10 @@ def gru(
     input_bias: Float[Array, " 3*hidden"],
     hidden_bias: Float[Array, " 3*hidden"],
 ) -> States:
-    """h_t = n + z (h_{t-1} - n), with the gates r, z, n in this order and r applied after the hidden weight."""
+    """h_t = n + z (h_{t-1} - n) for all t, with blocks ordered r, z, n, and r applied after the hidden weight.
+
+    Raises ValueError if shapes do not fit.
+    """
     check_recurrent(x, (initial_state,), input_weight, hidden_weight, (input_bias, hidden_bias), gates=3)
 
     def step(h: State, from_x: Array) -> State:
@@ -80,7 +86,7 @@ def gru(
 
 
 def _over_time(step: Callable[..., Any], start: Any, inputs: Array) -> tuple[Any, Any]:
-    """(the last carry, all of them along axis 1) of `carry = step(carry, inputs[:, t])`."""
+    """The last carry, and all carries along axis 1, of `carry = step(carry, inputs[:, t])`."""
 
     def body(carry: Any, a: Array) -> tuple[Any, Any]:
         carry = step(carry, a)

@@ -1,7 +1,8 @@
-"""Learning rates as functions of the number of updates done so far: 0 at the first.
+"""Learning rates as functions of the number of updates done, which is 0 at the first update.
 
-The twin of `manual.schedules`. The count, an int32, may be traced, so a schedule is part of the compiled step. JAX
-divides int32 in float32 even where float64 is at work, so the count is made a float of the default size first.
+Names and arguments are those of `manual.schedules`. The count, an int32, may be traced, so that a schedule is part of
+the compiled step. It is converted to the default float dtype first, because JAX divides int32 in float32 even if
+float64 is enabled.
 """
 
 import math
@@ -20,10 +21,11 @@ def constant(learning_rate: float | int) -> Schedule:
 
 
 def cosine_with_warmup(peak: float, *, warmup_steps: int, total_steps: int, final: float = 0.0) -> Schedule:
-    """Up a line to the peak, down half a cosine to the end, and there it stays.
+    """Linear warm-up from 0 to the peak, then half a cosine down to `final`, then constant.
 
-    Between warmup_steps and total_steps the way from `final` to the peak is (1 + cos(pi progress)) / 2, which is
-    sin^2(pi left / 2) with left = 1 - progress: so it keeps its relative accuracy in float32 where it is small.
+    After the warm-up, the rate is final + (peak - final) (1 + cos(pi progress)) / 2. It is computed with
+    (1 + cos(pi progress)) / 2 = sin^2(pi left / 2) and left = 1 - progress, which is accurate in float32 near 0. Raises
+    ValueError unless 0 <= warmup_steps < total_steps and the rates are finite and not negative.
     """
     _require_finite(peak=peak, final=final)
     if not 0 <= warmup_steps < total_steps:
@@ -41,7 +43,7 @@ def cosine_with_warmup(peak: float, *, warmup_steps: int, total_steps: int, fina
 
 
 def step_decay(learning_rate: float, *, every: int, factor: float) -> Schedule:
-    """learning_rate factor^floor(count / every)."""
+    """The rate learning_rate factor^floor(count / every). Raises ValueError unless every is at least 1."""
     _require_finite(learning_rate=learning_rate, factor=factor)
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}; it is the number of updates at one rate.")

@@ -4,11 +4,11 @@
     Z2 = W2 A1 + b2     A2 = sigmoid(Z2)
     J  = (1/m) sum over outputs and examples of  -y log A2 - (1 - y) log(1 - A2)
 
-The twin of `manual.shallow`: the same names and arguments, columns are examples, and no backward pass,
-because `jax.value_and_grad` derives it from the loss. Whole steps are compiled, and training loops on the
-device. Arrays keep their dtype: float64 in, float64 out, whatever JAX's configuration says. (With 64-bit
-types off, JAX itself will demote what is computed from a float64 result outside these functions; take
-`np.asarray` of it, or work under `jax.enable_x64(True)`.)
+Names and arguments are those of `manual.shallow`, and columns are examples. There is no backward pass, because
+`jax.value_and_grad` derives it from the loss. Whole steps are compiled, and the training loop runs on the device.
+Arrays keep their dtype: float64 input gives float64 output, for any configuration of JAX. (If 64-bit types are
+disabled, JAX converts the result of further operations on float64 output to float32. To avoid this, use `np.asarray` of
+the output, or work under `jax.enable_x64(True)`.)
 """
 
 from collections.abc import Mapping
@@ -43,16 +43,17 @@ __all__ = [
 
 Parameters = Mapping[str, Array]  # W1 (n_h, n_x), b1 (n_h, 1), W2 (n_y, n_h), b2 (n_y, 1)
 
-# Steps per call of the compiled loop. The count is an argument of the loop, so one compilation serves any
-# number of iterations; only the buffer for losses needs a fixed length, and this is it.
+# The number of steps per call of the compiled loop. The number of iterations is an argument of the loop, so that one
+# program serves all numbers; only the buffer for the losses needs a fixed length, which is this one.
 BLOCK = 1024
-# Of these, so many at a time are a loop whose length the compiler knows. After each turn of another one, an accelerator
-# asks the host whether to go on, which takes as long as a small step. A CPU does not, and one loop is compiled faster.
+# On an accelerator, this number of steps is an inner loop of fixed length. After every turn of a loop whose length the
+# compiler does not know, the device asks the host whether to continue, which takes as long as a small step. On a CPU
+# this costs nothing, and a single loop compiles faster.
 RUN = 32
 
 
 class Cache(NamedTuple):
-    """What the forward pass computed on its way. Nothing here needs it to differentiate."""
+    """The intermediate values of the forward pass. JAX does not need them to differentiate."""
 
     Z1: Float[Array, "n_h m"]
     A1: Float[Array, "n_h m"]
@@ -96,7 +97,7 @@ def initialize_parameters(
 ) -> Parameters:
     """Weights drawn from a normal distribution of standard deviation `scale`; biases zero.
 
-    NumPy's generator draws them, not JAX's, so that a seed gives the very bits that `manual` starts from.
+    NumPy's generator draws them instead of JAX's, so that they are equal to those of `manual` to the last bit.
     """
     random = np.random.default_rng(seed)
     shapes = {"W1": (hidden_size, input_size), "W2": (output_size, hidden_size)}
@@ -117,10 +118,10 @@ def sigmoid(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 @keeps_dtype
 def forward_propagation(x: ArrayLike, parameters: Parameters) -> tuple[Float[Array, "n_y m"], Cache]:
-    """The prediction A2 and the values on the way to it.
+    """The prediction A2, and the intermediate values.
 
-    `checkpoint_name` is the identity. It leaves the intermediates' names in the traced program, where a
-    judge that wants to know their gradients can find them.
+    `checkpoint_name` is the identity. It leaves the names of the intermediates in the traced program, where the judge
+    finds them to compute their gradients.
     """
     W1, b1, W2, b2 = (jnp.asarray(parameters[name]) for name in ("W1", "b1", "W2", "b2"))
     Z1 = checkpoint_name(W1 @ jnp.asarray(x) + b1, "Z1")
@@ -134,12 +135,13 @@ def forward_propagation(x: ArrayLike, parameters: Parameters) -> tuple[Float[Arr
 def compute_loss(Z2: ArrayLike, y: ArrayLike) -> Float[Array, ""]:
     """Binary cross-entropy, summed over outputs and averaged over examples, from logits.
 
-    It is c = log(1 + exp(-|Z2|)), plus (1 - y) Z2 where Z2 is positive and -y Z2 elsewhere: finite for every finite
-    logit, with a derivative that keeps 1e-18 where that of log(1 + exp(Z2)) - y Z2, which is the same, cancels to 0.
+    Each term is c = log(1 + exp(-|Z2|)), plus (1 - y) Z2 where Z2 is positive and -y Z2 elsewhere. It is finite for
+    every finite logit. Its derivative can be as small as 1e-18, where that of the equal log(1 + exp(Z2)) - y Z2 cancels
+    to 0.
     """
     z = jnp.asarray(Z2)
-    y = jnp.asarray(y).astype(z.dtype)  # of unsigned labels, -y would wrap around
-    positive = z > 0  # either side has the right derivative at 0; that of abs is 1 there, in JAX
+    y = jnp.asarray(y).astype(z.dtype)  # because -y would wrap around for unsigned labels
+    positive = z > 0  # not jnp.abs, whose derivative at 0 is 1 in JAX; both branches here have the correct one
     c = jnp.log1p(jnp.exp(jnp.where(positive, -z, z)))
     terms = jnp.where(positive, (1 - y) * z, -y * z) + c
     return jnp.sum(terms / z.shape[1])
@@ -169,7 +171,7 @@ def jvp(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The loss, and its derivative along a vector, by forward mode.
 
-    Raises ValueError if x, y and parameters do not fit, or the vector is not like the parameters.
+    Raises ValueError if x, y and parameters do not fit, or if the vector does not have the structure of the parameters.
     """
     _check(parameters, vector, x, y)
     return _compiled_jvp(parameters, vector, x, y)
@@ -183,7 +185,7 @@ def _compiled_hvp(parameters: Parameters, vector: Parameters, x: Array, y: Array
 
 @keeps_dtype
 def hessian_vector_product(parameters: Parameters, vector: Parameters, x: ArrayLike, y: ArrayLike) -> Parameters:
-    """The Hessian of the loss times a vector: forward mode over backward mode, so that no Hessian is formed.
+    """The Hessian of the loss times a vector, by forward mode over reverse mode, so that no Hessian is formed.
 
     Raises ValueError as `jvp` does.
     """
@@ -209,7 +211,7 @@ Carry = tuple[Parameters, Array]
 
 @partial(jax.jit, donate_argnames="parameters", static_argnames="run")
 def _train_block(parameters: Parameters, x: Array, y: Array, learning_rate: Array, steps: Array, *, run: int) -> Carry:
-    """At most BLOCK steps of gradient descent as one program, with the loss before each; `run` of them at a time."""
+    """At most BLOCK steps of gradient descent, with the loss before each; inner loops have `run` steps."""
 
     def step(i: Array, carry: Carry) -> Carry:
         parameters, losses = carry
@@ -230,13 +232,13 @@ def _train_block(parameters: Parameters, x: Array, y: Array, learning_rate: Arra
 def train(
     parameters: Parameters, x: ArrayLike, y: ArrayLike, *, iterations: int, learning_rate: float
 ) -> tuple[Parameters, Float[Array, " iterations"]]:
-    """Full-batch gradient descent, looping on the device. `losses[i]` is the loss before update i.
+    """Full-batch gradient descent in a loop on the device. `losses[i]` is the loss before update i.
 
     Raises ValueError unless `iterations` and `learning_rate` are positive.
     """
     if iterations < 1 or not learning_rate > 0:
         raise ValueError(f"iterations and learning_rate must be positive, got {iterations} and {learning_rate}.")
-    parameters = jax.tree.map(partial(jnp.array, copy=True), parameters)  # the block donates its argument
+    parameters = jax.tree.map(partial(jnp.array, copy=True), parameters)  # a copy, because the block donates it
     x, y = jnp.asarray(x), jnp.asarray(y)
     run = 1 if next(iter(x.devices())).platform == "cpu" else RUN
     blocks = []
@@ -244,7 +246,7 @@ def train(
         steps = min(BLOCK, iterations - start)
         parameters, losses = _train_block(parameters, x, y, float(learning_rate), steps, run=run)
         blocks.append(losses)
-    # Cut to length on the host: on the device, every new length would be a new program to compile.
+    # Cut to length on the host, because on the device every new length would be a new program to compile.
     return parameters, jnp.asarray(np.concatenate(blocks)[:iterations])
 
 
@@ -259,7 +261,7 @@ def neural_net(
 ) -> tuple[Parameters, Array]:
     """Initialize and train. Returns the parameters and the loss of each iteration.
 
-    Works in x's dtype if that is a floating one, else in float64; labels are cast to it.
+    The computation has the dtype of x if that is floating, else float64. Labels are cast to that dtype.
     """
     x = np.asarray(x)
     dtype = x.dtype if np.issubdtype(x.dtype, np.floating) else np.dtype(np.float64)

@@ -1,8 +1,8 @@
 """Training in JAX: mini-batches, gradients accumulated over micro-batches, and the loop.
 
-The twin of `manual.training`. `loss_and_gradients(parameters, *batch)` is a traceable function such as
-`jax.value_and_grad(loss)`. Programs are compiled once for each function and shape of batch and found again in later
-calls, so give the same function and optimizer each time, and not a lambda written anew.
+Names and arguments are those of `manual.training`. `loss_and_gradients(parameters, *batch)` is a traceable function
+such as `jax.value_and_grad(loss)`. A program is compiled once for each function and shape of a batch, and reused in
+later calls with the same function object. So pass the same function and optimizer each time, and not a new lambda.
 """
 
 import math
@@ -25,10 +25,10 @@ LossAndGradients = Callable[..., tuple[Any, Any]]
 def minibatches(
     arrays: tuple[Any, ...], batch_size: int, *, seed: int = 0, epochs: int = 1, drop_last: bool = False
 ) -> Iterator[tuple[Any, ...]]:
-    """Batches of `batch_size` examples, drawn without replacement; each epoch shuffles anew and has every example once.
+    """Batches of `batch_size` examples, drawn without replacement. Every epoch has a new order of all examples.
 
-    NumPy's generator draws them, so that a seed gives the very batches that `manual` trains on. What is on a device is
-    gathered there; NumPy arrays stay NumPy's until a compiled step takes them. Raises ValueError as the twin does.
+    NumPy's generator draws the order, so that the batches are those of `manual`. Arrays on a device are indexed there;
+    NumPy arrays stay on the host until a compiled step takes them. Raises ValueError as `manual.training.minibatches`.
     """
     if not isinstance(arrays, tuple | list) or not arrays or any(np.ndim(array) == 0 for array in arrays):
         raise ValueError(
@@ -71,9 +71,10 @@ def accumulate(
 ) -> tuple[Any, Any]:
     """The loss and gradients of a whole batch from its parts, with the memory that one part needs.
 
-    Means are weighted by the numbers of examples or by `weights`; the twin says when which is right. A compiled
-    program runs each part and another adds, rather than a loop on the device, whose body XLA gives one core of a
-    CPU. Weights may be traced; then their sum is not checked, and if it is 0 all is NaN.
+    Parts are weighted by their numbers of examples, or by `weights`; `manual.training.accumulate` describes when each
+    is right. One compiled program runs each part, and another one adds the results. A loop on the device would be
+    slower, because XLA runs its body on one core of a CPU. Weights may be traced. Then their sum is not checked, and if
+    it is 0, all results are NaN.
     """
     shares = _shares(parts, weights)
     if len(parts) == 1:
@@ -84,7 +85,7 @@ def accumulate(
             continue
         more = _share_of(loss_and_gradients, parameters, share, *part)
         total = more if total is None else _sum(total, more)
-    assert total is not None  # some share is positive
+    assert total is not None  # because at least one share is positive
     return total
 
 
@@ -124,15 +125,15 @@ def train(
     state: Any = None,
     parts: int = 1,
 ) -> tuple[Any, Any, Float[Array, " updates"]]:
-    """One update a batch, which is a tuple of arrays. Returns (parameters, state, losses).
+    """Trains with one update per batch, which is a tuple of arrays. Returns (parameters, state, losses).
 
-    `losses[i]` is the loss before update i.
-    With one part, the loss, its gradients and the update are one program. The memory of parameters and state is
-    donated to the next ones, on copies: the caller's stay valid. Losses stay on the device and nothing waits for
-    them until the end, so the host prepares batches while the device works. Raises ValueError as the twin does.
+    `losses[i]` is the loss before update i. With one part, the loss, its gradients and the update are one program. Each
+    program donates the memory of parameters and state to the next ones; the caller's arrays are copied and stay valid.
+    Losses stay on the device until the end, so that the host prepares batches while the device computes. Raises
+    ValueError as `manual.training.train`.
     """
 
-    @keeps_dtype  # of what is trained; an iterator of batches is nothing that it could look into
+    @keeps_dtype  # decides by parameters and state, because it cannot look into an iterator of batches
     def run(parameters: Any, state: Any) -> tuple[Any, Any, Any]:
         parameters, state = jax.tree.map(_copy, (parameters, state))
         state = optimizer.initialize(parameters) if state is None else state
@@ -147,7 +148,7 @@ def train(
             losses.append(loss)
         if not losses:
             raise ValueError("batches is empty: there is nothing to train on. An iterator gives its batches only once.")
-        # Put together on the host: on the device, every new length would be a new program to compile.
+        # Joined on the host, because on the device every new length would be a new program to compile.
         return parameters, state, jnp.asarray(np.stack(jax.device_get(losses)))
 
     return run(parameters, state)
@@ -167,7 +168,7 @@ def _cut(batch: Any, parts: int) -> list[tuple[Any, ...]]:
     examples = _examples(batch)
     if examples < parts:
         raise ValueError(f"a batch of {examples} examples cannot be cut into {parts} parts. Give fewer parts.")
-    # At most two sizes, the larger first: two programs.
+    # There are at most two sizes of parts, the larger first, and so at most two programs.
     ends = np.cumsum([len(piece) for piece in np.array_split(np.empty(examples), parts)])
     return [tuple(array[start:stop] for array in batch) for start, stop in zip([0, *ends[:-1]], ends, strict=True)]
 

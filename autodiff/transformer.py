@@ -1,12 +1,12 @@
-"""A GPT in the layout of GPT-2, no derivative by hand.
+"""A GPT with the architecture of GPT-2, no derivative by hand.
 
-The twin of `manual.transformer`: the same names and arguments; parameters and conventions are described there.
-Arrays keep their dtype, whatever JAX's configuration says. What a program holds at compile time is checked as there;
-of ids and targets, which it does not hold, those outside the vocabulary make the loss NaN.
+Names and arguments are those of `manual.transformer`, which describes parameters and conventions. Arrays keep their
+dtype, for any configuration of JAX. Shapes and sizes are checked as in `manual`. The values of ids and targets are not
+known when a program is compiled: those outside of the vocabulary make the loss NaN.
 
-`checkpoint_name` is the identity. It leaves names in the traced program, where a judge that wants to know the
-gradients of intermediates can find them: "blocks.0.gelu.input" is what enters that op, and only that op.
-"blocks.0.input" and "blocks.0.middle" are the stream, which also goes on past the norm that reads it.
+`checkpoint_name` is the identity. It leaves names in the traced program, where the judge finds intermediates to compute
+their gradients. "blocks.0.gelu.input" is the input of that op, in this use alone. "blocks.0.input" and
+"blocks.0.middle" are the stream, which is also an input of the sum after the norm.
 """
 
 from functools import partial
@@ -30,7 +30,7 @@ Parameters = dict[str, Any]
 Ids = Integer[Array | np.ndarray, "batch time"]
 Targets = Integer[Array | np.ndarray, "examples positions"]
 
-# Table 2 of the paper; the first is for tests.
+# Table 2 of the paper, after a small size for tests.
 _SIZES = {
     "tiny": (13, 7, 2, 2, 6),
     "gpt2-124m": (50257, 1024, 12, 12, 768),
@@ -47,9 +47,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 def initialize_parameters(
     *, vocabulary: int, context: int, layers: int, heads: int, width: int, seed: int = 0, dtype: DTypeLike = np.float64
 ) -> Parameters:
-    """Normal with deviation 0.02, that of projection and down divided by sqrt(2 layers); biases 0, norms the identity.
+    """Normal with deviation 0.02, divided by sqrt(2 layers) for projection and down; biases 0, norms the identity.
 
-    NumPy's generator draws them, not JAX's, so that a seed gives the very bits that `manual` starts from.
+    NumPy's generator draws the weights instead of JAX's, so that they are equal to those of `manual` to the last bit.
     Raises ValueError unless all sizes are positive and heads divides width.
     """
     sizes = {"vocabulary": vocabulary, "context": context, "layers": layers, "heads": heads, "width": width}
@@ -91,9 +91,9 @@ def _on_device(value: np.ndarray) -> Array:
 @keeps_dtype
 @partial(jax.jit, static_argnames="heads")
 def apply(parameters: Parameters, ids: Ids, *, heads: int) -> Float[Array, "batch time vocabulary"]:
-    """Logits for the token after each one.
+    """The logits of the next token at every position.
 
-    Raises ValueError for sequences longer than the context, and heads that do not divide the width.
+    Raises ValueError for sequences longer than the context, and if heads does not divide the width.
     """
     table, positions = parameters["token_embedding"], parameters["position_embedding"]
     context, width = positions.shape
@@ -133,9 +133,9 @@ def _hidden_layer(x: Float[Array, "batch time width"], p: Parameters, name: str)
 @keeps_dtype
 @partial(jax.jit, static_argnames="heads")
 def compute_loss(parameters: Parameters, ids: Ids, targets: Targets, *, heads: int) -> Float[Array, ""]:
-    """Cross-entropy of the targets, which are the next tokens, averaged over all that are not -100.
+    """The cross-entropy of the targets, which are the next tokens, averaged over all targets but -100.
 
-    If all are -100, it is 0. Raises ValueError as `apply` does.
+    If all targets are -100, it is 0. Raises ValueError as `apply` does.
     """
     if targets.shape != ids.shape:
         raise ValueError(f"targets must have the shape of ids, {ids.shape}, got {targets.shape}.")
@@ -147,7 +147,7 @@ def compute_loss(parameters: Parameters, ids: Ids, targets: Targets, *, heads: i
 def loss_and_gradients(
     parameters: Parameters, ids: Ids, targets: Targets, *, heads: int
 ) -> tuple[Float[Array, ""], Parameters]:
-    """`compute_loss` and its gradient with respect to every parameter, in one compiled program."""
+    """`compute_loss`, and its gradient with respect to every parameter, in one compiled program."""
     return jax.value_and_grad(compute_loss)(parameters, ids, targets, heads=heads)
 
 

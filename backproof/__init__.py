@@ -1,6 +1,6 @@
-"""The judge's public names, under the project's own name: `from backproof import check_gradients`.
+"""The public names of `compare`, under the name of the project: `from backproof import check_gradients`.
 
-`backproof.torch` has those for PyTorch, which is loaded when that module is imported and not before.
+`backproof.torch` has the checks of PyTorch code. PyTorch is loaded only when that module is imported.
 """
 
 from typing import Any

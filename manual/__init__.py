@@ -1,4 +1,4 @@
-"""Backprop derived by hand, in NumPy. Knows nothing of JAX."""
+"""Networks with every derivative by hand, in NumPy. JAX is not imported."""
 
 from manual import (
     activations,

@@ -1,4 +1,4 @@
-"""What a description of a network says, and whether what a layer is given fits it."""
+"""Reads the description of a network, and checks the input and the parameters of each layer against it."""
 
 import functools
 import inspect
@@ -14,13 +14,13 @@ from manual._kinds import KINDS, Kind, Leaves, Shape
 
 @dataclass(frozen=True)
 class Layer:
-    """One entry of a description. `sizes` are the options that shape its parameters, `options` those of its op."""
+    """One entry of a description. `sizes` are the options that set parameter shapes; `options` are passed to the op."""
 
     index: int
     kind: str
     sizes: dict[str, Any]
     options: dict[str, Any]
-    given: dict[str, Any]  # both, as they stand in the description
+    given: dict[str, Any]  # all options, as written in the description
 
     @property
     def name(self) -> str:
@@ -34,7 +34,7 @@ EXAMPLE = "{'kind': 'dense', 'features': 10}"
 
 
 def layers_of(description: Any) -> list[Layer]:
-    """The entries of a description. ValueError for what no kind of layer knows, or misses."""
+    """The parsed entries of a description. Raises ValueError for an unknown kind, and unknown or missing options."""
     if not isinstance(description, list | tuple) or not description:
         raise ValueError(f"a description is a list of at least one layer, as in [{EXAMPLE}], got {description!r:.60}.")
     return [_layer(i, entry) for i, entry in enumerate(description)]
@@ -66,13 +66,13 @@ def _layer(index: int, entry: Any) -> Layer:
 
 @functools.cache
 def _keywords(function: Callable[..., Any]) -> dict[str, Any]:
-    """Keyword-only arguments and their defaults."""
+    """The names and defaults of the keyword-only arguments of a function."""
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def _plain(layer: Layer, name: str, value: Any) -> Any:
-    """What JSON can hold, lists as tuples."""
+    """The value with lists turned into tuples. Raises ValueError for a type that JSON cannot store."""
     if isinstance(value, list | tuple):
         return tuple(_plain(layer, name, item) for item in value)
     if value is None or isinstance(value, str | int | float):
@@ -92,12 +92,12 @@ def _checked_size(layer: Layer, name: str, value: Any) -> Any:
     return value
 
 
-# ------------------------------------------------------------------------ what a layer is given
+# -------------------------------------------------------------- checks of inputs and parameters
 
 
 @contextmanager
 def located(layer: Layer) -> Iterator[None]:
-    """What is refused inside is refused in the name of the layer."""
+    """Prefixes the message of a ValueError raised inside the block with the number and kind of the layer."""
     try:
         yield
     except ValueError as error:
@@ -105,30 +105,30 @@ def located(layer: Layer) -> Iterator[None]:
 
 
 def check_input(layer: Layer, row: Kind, x: np.ndarray) -> None:
-    """Raise ValueError unless x has the axes that the layer needs, and is ids or floating as it should be."""
+    """Raise ValueError unless x has the axes and the dtype (integer ids, or floating) that the layer needs."""
     axes = row.axes.split()
     if x.ndim < len(axes) - 1 if "..." in axes else x.ndim != len(axes):
-        came = ", ".join(["batch", *map(str, x.shape[1:])][: x.ndim])
+        actual = ", ".join(["batch", *map(str, x.shape[1:])][: x.ndim])
         cure = "Put a layer before it that gives these" if layer.index else "Reshape x"
-        raise ValueError(f"{layer} needs input with the axes ({', '.join(axes)}), got ({came}). {cure}.")
+        raise ValueError(f"{layer} needs input with the axes ({', '.join(axes)}), got ({actual}). {cure}.")
     wanted = "integer" if "ids" in row.arguments else "floating"
     if not np.issubdtype(x.dtype, getattr(np, wanted)):
         raise ValueError(f"{layer} needs {wanted} input, got {x.dtype}.{'' if layer.index else ' Cast x.'}")
 
 
 def leaves_of(layer: Layer, row: Kind, shape: Shape) -> Leaves:
-    """The parameters that the layer has for input of this shape, the batch axis left out."""
+    """The parameters that the layer has for an input of this shape, which leaves out the batch axis."""
     with located(layer):
         return row.leaves(shape, **layer.sizes)
 
 
 def check_parameters(layer: Layer, leaves: Leaves, own: Mapping[str, np.ndarray], x: np.ndarray) -> None:
-    """Raise ValueError unless `own` has these names and shapes, and the dtype of x: nothing is promoted in silence."""
-    wanted, came = ({name: v.shape for name, v in tree.items()} for tree in (leaves, own))
-    if wanted != came:
+    """Raise ValueError unless `own` has the names and shapes of `leaves`, and the dtype of x: no dtype is promoted."""
+    expected, actual = ({name: v.shape for name, v in tree.items()} for tree in (leaves, own))
+    if expected != actual:
         texts = [
             ", ".join(f"{name} {shape}" for name, shape in sorted(shapes.items())) or "none"
-            for shapes in (wanted, came)
+            for shapes in (expected, actual)
         ]
         raise ValueError(f"{layer} needs the parameters {texts[0]}; got {texts[1]}. initialize_parameters makes them.")
     dtypes = {v.dtype for v in (*own.values(), x) if np.issubdtype(v.dtype, np.floating)}
@@ -137,7 +137,7 @@ def check_parameters(layer: Layer, leaves: Leaves, own: Mapping[str, np.ndarray]
 
 
 def beside_parameters(layers: list[Layer], masks: Any, statistics: Any) -> dict[int, dict[str, Any]]:
-    """What layers are given beside their parameters, by number. ValueError if they do not take it."""
+    """Masks and statistics by layer number, as arguments. Raises ValueError for a layer that takes none."""
     found: dict[int, dict[str, Any]] = {i: {"mask": mask} for i, mask in (masks or {}).items()}
     _check_places("masks", "dropout", found, layers)
     _check_places("statistics", "batch_norm", statistics or {}, layers)

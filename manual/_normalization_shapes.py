@@ -1,4 +1,4 @@
-"""What normalization demands of the shapes that it is given, and how its backward passes round."""
+"""Checks of the shapes of normalization, and the rounding of the gradients of its backward passes."""
 
 import functools
 from collections.abc import Callable
@@ -12,12 +12,13 @@ from manual._precision import widened
 def check_normalization(
     op: str, x: np.ndarray, averaged: tuple[int, ...], epsilon: float, *, axes: int = 1, **vectors: np.ndarray
 ) -> None:
+    """Raises ValueError unless x, the vectors and epsilon fit. `averaged` are the sizes that are averaged over."""
     if x.ndim < axes:
         raise ValueError(f"{op} needs x of at least {axes} axes, the last for channels, got shape {x.shape}.")
     for name, vector in vectors.items():
         if vector.shape != x.shape[-1:]:
             raise ValueError(
-                f"{op} needs {name} of shape {x.shape[-1:]}, one entry for each of the last axis of x {x.shape}, "
+                f"{op} needs {name} of shape {x.shape[-1:]}, one entry per channel (the last axis of x {x.shape}), "
                 f"got {vector.shape}. Channels come last."
             )
     if 0 in averaged:
@@ -27,16 +28,16 @@ def check_normalization(
 
 
 def check_output_gradient(output_gradient: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The output gradient. ValueError if its shape is another, as that of a transposed one: its numbers would fit."""
+    """The output gradient. Raises ValueError for another shape, because a transposed array would broadcast silently."""
     if output_gradient.shape != x.shape:
         raise ValueError(f"the output gradient has shape {output_gradient.shape}, but the value has {x.shape}.")
     return output_gradient
 
 
 def rounded_once(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """A backward pass that works in the dtype of `widened`, and whose gradients are rounded at its end.
+    """Decorates a backward pass: computes in the dtype of `widened`, and rounds the gradients once, at the end.
 
-    `output_gradient` must have the shape of x. dx has its dtype; the other gradients have that of the weight.
+    `output_gradient` must have the shape of x. dx gets its dtype, and the other gradients get the dtype of the weight.
     """
 
     @functools.wraps(backward)

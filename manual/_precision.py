@@ -1,8 +1,8 @@
-"""Half precision is stored, and not worked in."""
+"""Arrays in half precision are computed with in float32."""
 
 import numpy as np
 
 
 def widened(x: np.ndarray) -> np.ndarray:
-    """float16 as float32, in which squares do not overflow and long sums lose no terms; wider ones as they are."""
+    """float16 as float32, where squares do not overflow and long sums lose no terms; wider arrays unchanged."""
     return x.astype(np.result_type(x.dtype, np.float32), copy=False)

@@ -1,4 +1,4 @@
-"""What all losses share: an array of terms becomes a sum, a mean or stays, and its gradient comes back to each term."""
+"""The reduction that all losses share: terms to a sum, a mean or unchanged, and the gradient of each term."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ Value = Float[np.ndarray, "*terms"] | np.floating | float
 
 
 def checked_targets(name: str, predictions: Array, targets: Targets, reduction: str) -> Array:
+    """The targets in the dtype of the predictions. Raises ValueError unless their shapes are equal."""
     check_reduction(reduction)
     t = np.asarray(targets, predictions.dtype)
     if t.shape != predictions.shape:
@@ -27,7 +28,7 @@ def check_reduction(reduction: str) -> None:
 
 
 def reduced(terms: Array | np.floating, reduction: str, count: int) -> Value:
-    """The value. Of the terms, `count` count; the others are 0."""
+    """The value of the loss. `count` terms are part of the mean; the other (ignored) terms are 0."""
     terms = np.asarray(terms)
     if reduction == "none":
         return terms
@@ -37,9 +38,9 @@ def reduced(terms: Array | np.floating, reduction: str, count: int) -> Value:
 
 
 def per_term(output_gradient: Value, reduction: str, terms: Array, count: int) -> Any:
-    """The gradient with respect to the terms, or one scalar for all; `terms` says of which shape and dtype they are."""
+    """The gradient with respect to each term, or one scalar for all terms. `terms` gives their shape and dtype."""
     dy = np.asarray(output_gradient, terms.dtype)  # a NumPy scalar of another dtype would promote the gradient
     expected = terms.shape if reduction == "none" else ()
     if dy.shape != expected:
-        raise ValueError(f"output_gradient has shape {dy.shape}; of reduction={reduction!r} {expected} is expected.")
-    return dy * (1 / max(count, 1)) if reduction == "mean" else dy  # 1/n first: n may be beyond float16
+        raise ValueError(f"output_gradient has shape {dy.shape}, but reduction={reduction!r} needs {expected}.")
+    return dy * (1 / max(count, 1)) if reduction == "mean" else dy  # not dy / n, because n may overflow float16

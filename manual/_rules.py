@@ -1,4 +1,4 @@
-"""How a table holds an op: the forward, which returns the value and a cache, and the backward."""
+"""The type of a row in a table of ops: the forward pass, which returns (value, cache), and the backward pass."""
 
 from collections.abc import Callable
 from typing import Any

@@ -9,7 +9,7 @@ Path = tuple[Any, ...]  # the keys, positions and field names that lead to a lea
 
 
 def leaves_by_path(tree: Any, path: Path = ()) -> dict[Path, np.ndarray]:
-    """The leaves as arrays, in the tree's order. What is no container is a leaf."""
+    """The leaves as arrays, in the order of the tree. Anything but a container is a leaf."""
     if tree is None:
         return {}
     if isinstance(tree, dict):
@@ -22,7 +22,7 @@ def leaves_by_path(tree: Any, path: Path = ()) -> dict[Path, np.ndarray]:
 
 
 def rebuilt(tree: Any, leaves: Iterator[Any]) -> Any:
-    """A tree of the same containers, with other leaves in the same order."""
+    """A tree with the containers of `tree` and new leaves, in the same order."""
     if tree is None:
         return None
     if isinstance(tree, dict):
@@ -39,12 +39,12 @@ def tree_map(function: Callable[[np.ndarray], Any], tree: Any) -> Any:
 
 
 def dotted(path: Path) -> str:
-    """`layers.0.weight`, or `the only leaf`."""
+    """The path as text, such as `layers.0.weight`. The path of a tree that is one leaf becomes `the only leaf`."""
     return ".".join(map(str, path)) or "the only leaf"
 
 
 def check_alike(leaves: dict[str, dict[Path, np.ndarray]]) -> None:
-    """Raise ValueError unless all trees have the paths, shapes and dtypes of the first, and those are floating."""
+    """Raise ValueError unless all trees have the paths, shapes and floating dtypes of the first."""
     (first, model), *others = leaves.items()
     for path, leaf in model.items():
         if not np.issubdtype(leaf.dtype, np.floating):
@@ -53,7 +53,7 @@ def check_alike(leaves: dict[str, dict[Path, np.ndarray]]) -> None:
         for path in [*model, *tree]:
             if (path in model) != (path in tree):
                 has, lacks = (first, name) if path in model else (name, first)
-                raise ValueError(f"{has} has a leaf {dotted(path)} and {lacks} has none; both must be trees alike.")
+                raise ValueError(f"{has} has a leaf {dotted(path)} and {lacks} has none; their structures must match.")
             leaf, other = model[path], tree[path]
             if leaf.shape != other.shape or leaf.dtype != other.dtype:
                 raise ValueError(

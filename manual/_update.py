@@ -1,4 +1,4 @@
-"""What all optimizers share: the beginning of the state, the count of updates, the rate, the run over all leaves."""
+"""What all optimizers share: the initial state, the count of updates, the learning rate, and the loop over leaves."""
 
 import math
 from collections.abc import Callable
@@ -20,9 +20,10 @@ def update_rule(
     start: float = 0.0,
     epsilon: float = 0.0,
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """(initialize, update) for `formula(p, g, *fields, t=, rate=) -> (p, *fields)` of one leaf.
+    """(initialize, update) of an optimizer, from `formula(p, g, *fields, t=, rate=) -> (p, *fields)` for one leaf.
 
-    The state is a NamedTuple of the count and the fields, which begin at `start`.
+    The state is a NamedTuple of the count and the fields. Every field has the tree of the parameters, and its leaves
+    are initially filled with `start`.
     """
     schedule = learning_rate if callable(learning_rate) else constant(learning_rate)
 
@@ -38,7 +39,7 @@ def update_rule(
         for path in leaves["parameters"]:
             p, *fields, g = (tree[path] for tree in leaves.values())
             found[path] = formula(p, g, *fields, t=done + 1, rate=rate)
-        # By path: two dicts may hold the same keys in different orders.
+        # Leaves are matched by path, because two dicts may hold the same keys in different orders.
         new = [
             rebuilt(tree, iter([np.asarray(found[path][i]) for path in leaves[name]]))
             for i, (name, tree) in enumerate(changed.items())
@@ -49,7 +50,7 @@ def update_rule(
 
 
 def first_state(parameters: Any, state_type: Any, start: float, epsilon: float) -> Any:
-    """No update, and fields of `start`. ValueError unless leaves are floating and their dtype can hold epsilon."""
+    """The state before the first update. Raises ValueError for leaves that are not floating or round epsilon to 0."""
     leaves = leaves_by_path(parameters)
     check_alike({"parameters": leaves})
     for path, leaf in leaves.items():
@@ -63,7 +64,7 @@ def first_state(parameters: Any, state_type: Any, start: float, epsilon: float) 
 
 
 def taken_apart(parameters: Any, state: Any, state_type: Any) -> tuple[int, dict[str, Any]]:
-    """How many updates are done, and the trees that change, by name."""
+    """The number of updates done, and the trees that an update changes (parameters and fields), by name."""
     if len(state) != len(state_type._fields):
         raise ValueError(f"the state has {len(state)} fields; this optimizer's has {', '.join(state_type._fields)}.")
     return int(state[0]), {"parameters": parameters} | dict(zip(state_type._fields[1:], state[1:], strict=True))
@@ -81,5 +82,5 @@ def decays(**values: float) -> list[float]:
     """The values as Python floats; ValueError unless each is at least 0 and below 1."""
     for name, value in values.items():
         if not 0 <= value < 1:
-            raise ValueError(f"{name} must be at least 0 and below 1, got {value}; it is the part of the past kept.")
+            raise ValueError(f"{name} must be at least 0 and below 1, got {value}; it is the weight of the past.")
     return [float(value) for value in values.values()]

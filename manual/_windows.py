@@ -1,4 +1,4 @@
-"""Windows over images (batch, height, width, channels): what their options mean, how many fit, and what is in them."""
+"""Windows over images (batch, height, width, channels): checks of options, counts, extraction and its adjoint."""
 
 import operator
 from collections.abc import Sequence
@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Pair = tuple[int, int]  # of height and of width
+Pair = tuple[int, int]  # for height and width
 Pads = tuple[Pair, Pair]  # rows before and after, columns before and after
 
 
 class Geometry(NamedTuple):
-    """How windows lie on an image, and into how many groups its channels are divided."""
+    """The positions of the windows on an image, and the number of groups of channels."""
 
-    size: Pair  # of the image
-    out: Pair  # how many windows
+    size: Pair  # height and width of the image
+    out: Pair  # number of windows along height and width
     kernel: Pair
     stride: Pair
     dilation: Pair
@@ -23,7 +23,7 @@ class Geometry(NamedTuple):
 
 
 def integer(name: str, option: Any, least: int) -> int:
-    """Raises ValueError unless the option is an integer of at least `least`."""
+    """The option as an int. Raises ValueError unless it is an integer of at least `least`."""
     try:
         number = operator.index(option)
     except TypeError:
@@ -34,7 +34,7 @@ def integer(name: str, option: Any, least: int) -> int:
 
 
 def pair(name: str, option: Any, least: int) -> Pair:
-    """One integer for height and width, or one for each. Raises ValueError if it is anything else."""
+    """(height, width) of an option that is one integer or a pair. Raises ValueError for anything else."""
     both = tuple(option) if isinstance(option, Sequence) else (option, option)
     if len(both) != 2:
         raise ValueError(f"{name} must be one integer or a pair (height, width), got {option!r}.")
@@ -42,7 +42,7 @@ def pair(name: str, option: Any, least: int) -> Pair:
 
 
 def count(size: int, kernel: int, stride: int, dilation: int, pads: Pair) -> int:
-    """How many windows fit along an axis: floor((size + pads - span) / stride) + 1. Raises ValueError if none does."""
+    """The number of windows along an axis, floor((size + pads - span) / stride) + 1. Raises ValueError if none fits."""
     length, span = size + sum(pads), dilation * (kernel - 1) + 1
     if span > length:
         raise ValueError(
@@ -53,9 +53,10 @@ def count(size: int, kernel: int, stride: int, dilation: int, pads: Pair) -> int
 
 
 def windows_of(x: np.ndarray, geometry: Geometry, outside: float = 0) -> np.ndarray:
-    """windows[n, h, w, c, i, j] = x[n, h s + i d - p, w s + j d - p, c], with `outside` where x has no such entry.
+    """windows[n, h, w, c, i, j] = x[n, h s + i d - p, w s + j d - p, c], with `outside` in place of entries beyond x.
 
-    s, d and p are stride, dilation and what is put before, by axis: the entry i, j of all windows is one slice.
+    s, d and p are the stride, the dilation and the padding before the first entry, for each axis. The entries i, j of
+    all windows form one strided slice, so the loop goes over the kernel.
     """
     (s1, s2), (d1, d2) = geometry.stride, geometry.dilation
     high, wide = geometry.out
@@ -67,10 +68,10 @@ def windows_of(x: np.ndarray, geometry: Geometry, outside: float = 0) -> np.ndar
 
 
 def add_windows(dwindows: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """The adjoint of `windows_of`: each entry of x receives what every window that it is in sends to it.
+    """The adjoint of `windows_of`: each entry of x receives the sum of the gradients of its copies in the windows.
 
-    It goes through the places i, j in a window, whose entries no two windows share. What falls on the border is
-    dropped, and what no window touches receives 0.
+    The loop goes over the positions i, j within a window, because the entries at one position are distinct entries of
+    x. Gradients of padding are dropped, and entries of x in no window receive 0.
     """
     (s1, s2), (d1, d2) = geometry.stride, geometry.dilation
     high, wide = geometry.out

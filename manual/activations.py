@@ -1,11 +1,13 @@
-"""Activations, with every derivative by hand.
+"""Activation functions, with every derivative by hand.
 
-An op is `name(inputs..., *, options) -> (value, cache)`, and `name_backward(output_gradient, cache)` returns the
-gradient of the loss with respect to each floating-point input, in order: one array, or a tuple where there are
-several. dy is the output gradient, dx the input's. Elementwise functions take any shape; functions along an axis
-take the last one unless told otherwise. Work keeps the dtype it is given; inputs are never modified.
+An op is `name(inputs..., *, options) -> (value, cache)`. `name_backward(output_gradient, cache)` returns the gradient
+of the loss with respect to each floating-point input, in the order of the arguments: one array, or a tuple if there
+are several. In formulas, dy is the output gradient and dx the gradient with respect to x. Elementwise functions accept
+any shape, and functions along an axis use the last one by default. A value has the dtype of the input, and inputs are
+never modified.
 
-Large inputs saturate without a warning. At a nonsmooth point, 0, the slope is that on the left; so relu'(0) = 0.
+Large inputs saturate without a floating-point warning. At a nonsmooth point, which is always x = 0, the derivative is
+the one from the left; so relu'(0) = 0.
 """
 
 from math import pi, sqrt
@@ -20,7 +22,7 @@ Array = Float[np.ndarray, "*shape"]
 
 
 class OutputCache(NamedTuple):
-    """The value is enough, because the derivative is a function of it."""
+    """y is enough, because the derivative is a function of y."""
 
     y: Float[np.ndarray, "*shape"]
 
@@ -39,7 +41,7 @@ def tanh_backward(output_gradient: Array, cache: OutputCache) -> Array:
 
 def sigmoid(x: Array) -> tuple[Array, OutputCache]:
     """y = 1 / (1 + exp(-x)). Source: Rumelhart, Hinton and Williams (1986), equation 2."""
-    with np.errstate(over="ignore"):  # where exp overflows, 1 / (1 + inf) is the right 0
+    with np.errstate(over="ignore"):  # exp may overflow to inf, and then 1 / (1 + inf) = 0 is the correct limit
         y = 1 / (1 + np.exp(-x))
     return y, OutputCache(y)
 
@@ -57,13 +59,13 @@ def relu(x: Array) -> tuple[Array, OutputCache]:
 
 
 def relu_backward(output_gradient: Array, cache: OutputCache) -> Array:
-    """dx = dy where x > 0, which is where y > 0, else 0. At the nonsmooth point, 0, the slope is 0."""
+    """dx = dy where x > 0, which is where y > 0, else 0. At the nonsmooth point x = 0 the derivative is 0."""
     dy, y = output_gradient, cache.y
     return dy * (y > 0)
 
 
 class LeakyReluCache(NamedTuple):
-    """x and not y, because the sign of y says nothing where the slope on the left is 0 or negative."""
+    """x instead of y, because y does not determine the sign of x if negative_slope is 0 or negative."""
 
     x: Float[np.ndarray, "*shape"]
     negative_slope: float
@@ -71,7 +73,7 @@ class LeakyReluCache(NamedTuple):
 
 def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> tuple[Array, LeakyReluCache]:
     """y = max(x, 0) + negative_slope min(x, 0). Source: Maas, Hannun and Ng (2013)."""
-    negative_slope = float(negative_slope)  # a NumPy scalar would promote float32 work
+    negative_slope = float(negative_slope)  # a NumPy scalar would promote float32 to float64
     y = np.maximum(x, 0) + negative_slope * np.minimum(x, 0)
     return y, LeakyReluCache(x, negative_slope)
 
@@ -79,23 +81,29 @@ def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> tuple[Array, LeakyR
 def leaky_relu_backward(output_gradient: Array, cache: LeakyReluCache) -> Array:
     """dx = dy where x > 0, else negative_slope dy.
 
-    This is so at the nonsmooth point, 0, too, as in PyTorch (`jax.nn.leaky_relu` has 1).
+    At the nonsmooth point x = 0 the derivative is negative_slope, as in PyTorch (`jax.nn.leaky_relu` has 1 there).
     """
     dy, (x, negative_slope) = output_gradient, cache
     return np.where(x > 0, dy, negative_slope * dy)
 
 
 class EluCache(NamedTuple):
-    """y alone, because it has the sign of x, alpha not being negative, and because alpha exp(x) = y + alpha."""
+    """y alone: it has the sign of x, because alpha is not negative, and alpha exp(x) = y + alpha where x <= 0."""
 
     y: Float[np.ndarray, "*shape"]
     alpha: float
 
 
 def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, EluCache]:
-    """y = max(x, 0) + alpha (exp(min(x, 0)) - 1). Source: Clevert et al. (2016).
+    """y = max(x, 0) + alpha (exp(min(x, 0)) - 1).
 
-    Of a minimum, exp cannot overflow, and expm1 loses no digits near 0. Raises ValueError if alpha is negative.
+    exp cannot overflow, because its argument is never positive, and expm1 keeps the digits of a small difference.
+
+    Raises:
+        ValueError: if alpha is negative.
+
+    Source: Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning by exponential linear
+    units (ELUs)" (2016).
     """
     alpha = float(alpha)
     if not alpha >= 0:
@@ -105,12 +113,12 @@ def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, EluCache]:
 
 
 def elu_backward(output_gradient: Array, cache: EluCache) -> Array:
-    """dx = dy where x > 0, else dy alpha exp(x) = dy (y + alpha): at 0, too, a nonsmooth point unless alpha = 1."""
+    """dx = dy where x > 0, else dy alpha exp(x) = dy (y + alpha). At x = 0 the derivative is alpha."""
     dy, (y, alpha) = output_gradient, cache
     return np.where(y > 0, dy, dy * (y + alpha))
 
 
-# With these, mean 0 and variance 1 go through a layer unchanged: Klambauer et al. (2017), equation 14.
+# With these constants, mean 0 and variance 1 are a fixed point of a layer: Klambauer et al. (2017), equation 14.
 _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
 
@@ -123,13 +131,13 @@ def selu(x: Array) -> tuple[Array, OutputCache]:
 
 
 def selu_backward(output_gradient: Array, cache: OutputCache) -> Array:
-    """dx = scale dy where x > 0, else dy scale alpha exp(x) = dy (y + scale alpha): at the nonsmooth point, 0, too."""
+    """dx = scale dy where x > 0, else dy scale alpha exp(x) = dy (y + scale alpha), also at the nonsmooth x = 0."""
     dy, y = output_gradient, cache.y
     return np.where(y > 0, _SELU_SCALE * dy, dy * (y + _SELU_SCALE * _SELU_ALPHA))
 
 
 def softplus(x: Array) -> tuple[Array, OutputCache]:
-    """y = log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), whose exp cannot overflow. Source: Dugas et al. (2001)."""
+    """y = log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), where exp cannot overflow. Source: Dugas et al. (2001)."""
     y = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
     return y, OutputCache(y)
 
@@ -141,7 +149,7 @@ def softplus_backward(output_gradient: Array, cache: OutputCache) -> Array:
 
 
 class GeluCache(NamedTuple):
-    """Phi, because it costs an erf or a tanh; its slope is made again, by an exp of x or a polynomial."""
+    """Phi is kept because it costs an erf or a tanh. Its derivative is recomputed from x, by an exp or a polynomial."""
 
     x: Float[np.ndarray, "*shape"]
     Phi: Float[np.ndarray, "*shape"]
@@ -152,12 +160,13 @@ _GELU_A, _GELU_C = 0.044715, sqrt(2 / pi)
 
 
 def gelu(x: Array, *, approximate: bool = False) -> tuple[Array, GeluCache]:
-    """y = x Phi(x), with Phi the distribution function of the standard normal. Source: Hendrycks and Gimpel (2016).
+    """y = x Phi(x), where Phi is the distribution function of the standard normal distribution.
 
         exact          Phi = (1 + erf(x / sqrt(2))) / 2
         approximate    Phi = (1 + tanh(u)) / 2,  u = sqrt(2 / pi) (x + 0.044715 x^3)
 
-    GPT-2 has the approximate form. PyTorch's default is the exact one, as here; `jax.nn.gelu` has the other.
+    GPT-2 uses the approximate form. The default here is the exact form, as in PyTorch; the default of `jax.nn.gelu` is
+    the approximate one. Source: Hendrycks and Gimpel, "Gaussian error linear units" (2016).
     """
     if approximate:
         t = _tail_cut_off(x)
@@ -186,18 +195,18 @@ def gelu_backward(output_gradient: Array, cache: GeluCache) -> Array:
 
 
 def _tail_cut_off(x: Array) -> Array:
-    """Beyond 40, Phi is 0 or 1 and its slope 0 in every dtype; up to it, x^3 overflows in none, not even in float16."""
+    """x clipped to [-40, 40]. Beyond, Phi is 0 or 1 in every dtype; within, x^3 does not overflow, even in float16."""
     return np.clip(x, -40, 40)
 
 
 def _erf(x: Array) -> Array:
-    from scipy.special import erf  # here, because it is slow to import
+    from scipy.special import erf  # imported here, because the import takes long
 
-    return np.asarray(erf(x)).astype(x.dtype, copy=False)  # of float16, it makes float32
+    return np.asarray(erf(x)).astype(x.dtype, copy=False)  # erf returns float32 for float16
 
 
 class SiluCache(NamedTuple):
-    """x, because it is a factor of the derivative, and s, because it costs an exp."""
+    """x, because it is a factor of the derivative, and s, because recomputing it costs an exp."""
 
     x: Float[np.ndarray, "*shape"]
     s: Float[np.ndarray, "*shape"]  # sigmoid(x)
@@ -217,18 +226,22 @@ def silu_backward(output_gradient: Array, cache: SiluCache) -> Array:
 
 
 class SoftmaxCache(NamedTuple):
-    """The value is enough, because both derivatives, that of log_softmax too, are functions of it."""
+    """y is enough, because the derivatives of softmax and log_softmax are both functions of y."""
 
     y: Float[np.ndarray, "*shape"]
     axis: int
 
 
 def softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
-    """y_i = exp(x_i) / sum_j exp(x_j) along `axis`; the largest x is subtracted first, so that exp cannot overflow.
+    """y_i = exp(x_i) / sum_j exp(x_j) along `axis`. The largest x is subtracted first, so that exp cannot overflow.
 
-    -inf (a mask) gives 0. Where all are -inf there is no softmax, and the result is NaN. Raises ValueError if x has no
-    such axis, or nothing along it. Source: Bridle, "Probabilistic interpretation of feedforward classification network
-    outputs, with relationships to statistical pattern recognition" (1990).
+    An entry of -inf (a mask) has y = 0. If all entries are -inf, y is NaN.
+
+    Raises:
+        ValueError: if x has no such axis, or no entry along it.
+
+    Source: Bridle, "Probabilistic interpretation of feedforward classification network outputs, with relationships to
+    statistical pattern recognition" (1990).
     """
     _check_axis(x, axis)
     e = np.exp(x - np.max(x, axis=axis, keepdims=True))
@@ -239,14 +252,17 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
 def softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:
     """dx_i = y_i dy_i - y_i sum_j y_j dy_j, because dy_j/dx_i = y_j ([i = j] - y_i).
 
-    Where y_i is 1, and so every other 0, both terms are the same to the last bit, and dx is exactly 0.
+    Where y_i = 1, and so every other y_j = 0, both terms are equal to the last bit, and dx is exactly 0.
     """
     dy, (y, axis) = output_gradient, cache
     return y * dy - y * np.sum(y * dy, axis=axis, keepdims=True)
 
 
 def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
-    """y_i = x_i - log sum_j exp(x_j), finite where softmax_i rounds to 0; all else as there. Source: Bridle (1990)."""
+    """y_i = x_i - log sum_j exp(x_j) along `axis`, which stays finite where softmax_i rounds to 0.
+
+    -inf and errors are as for `softmax`. Source: Bridle (1990).
+    """
     _check_axis(x, axis)
     shifted = x - np.max(x, axis=axis, keepdims=True)
     y = shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
@@ -265,7 +281,7 @@ def _check_axis(x: Array, axis: int) -> None:
 
 
 class SwigluCache(NamedTuple):
-    """Both inputs, because each is in the other's gradient, and s, because it costs an exp; gate s is made again."""
+    """Both inputs, because each is a factor of the other's gradient; s, because recomputing it costs an exp."""
 
     gate: Float[np.ndarray, "*shape"]
     value: Float[np.ndarray, "*shape"]
@@ -273,7 +289,13 @@ class SwigluCache(NamedTuple):
 
 
 def swiglu(gate: Array, value: Float[np.ndarray, "*values"]) -> tuple[Array, SwigluCache]:
-    """y = silu(gate) value, of two arrays of one shape. Source: Shazeer (2020), there with both linear maps."""
+    """y = silu(gate) value, for two arrays of the same shape.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Source: Shazeer, "GLU variants improve Transformer" (2020), where the op includes the two linear maps before it.
+    """
     if gate.shape != value.shape:
         raise ValueError(f"gate has shape {gate.shape} and value {value.shape}; they must be equal.")
     s, _ = sigmoid(gate)

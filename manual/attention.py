@@ -1,8 +1,8 @@
 """Attention, with every derivative by hand.
 
-Symbols, once: q, k, v are query, key and value, s the scores, p the softmax of each row of them, o the value of
-the op; dq is the gradient of the loss with respect to q. Arrays are (batch, tokens, heads, depth). In sums, b counts
-the batch, q queries, k keys, h key heads, g the query heads of a group that share a key head, d and v features.
+Symbols: q, k, v are query, key and value; s are the scores, p is the softmax of each row of s, and o is the output.
+dq is the gradient of the loss with respect to q. Arrays are (batch, tokens, heads, depth). In sums, b counts the
+batch, q queries, k keys, h key heads, g the query heads that share a key head, d features of keys, v those of values.
 """
 
 import math
@@ -20,13 +20,13 @@ Mask = Bool[np.ndarray, "..."] | None
 
 
 class AttentionCache(NamedTuple):
-    """p, because to make it again costs a product of matrices; and q, k, v, because each is in another's gradient."""
+    """q, k and v, because each is a factor of another's gradient, and p, because it costs a matrix product."""
 
     query: Float[np.ndarray, "batch queries heads depth"]
     key: Float[np.ndarray, "batch keys key_heads depth"]
     value: Float[np.ndarray, "batch keys key_heads value_depth"]
     p: Float[np.ndarray, "batch key_heads group queries keys"]
-    causal: bool  # p says it by its zeros; to know it lets `manual.fast` leave these out
+    causal: bool  # the zeros of p imply it; as a flag it lets `manual.fast` skip the masked keys
 
 
 def attention(
@@ -37,21 +37,24 @@ def attention(
     *,
     causal: bool = False,
 ) -> tuple[Float[np.ndarray, "batch queries heads value_depth"], AttentionCache]:
-    """Scaled dot-product attention: every query takes an average of the values, weighted by how keys match it.
+    """Scaled dot-product attention: each query receives an average of the values, weighted by its match with the keys.
 
         s = q k^T / sqrt(depth)      p = softmax(s)  over the keys that may be attended      o = p v
 
-    A query that may attend to nothing gets 0, and so do its gradients. (PyTorch's gave NaN before 2.5;
-    `nn.MultiheadAttention` still does when it returns its weights.)
+    A query that may attend to no key has an output of 0, and gradients of 0. (PyTorch gave NaN before version 2.5, and
+    `nn.MultiheadAttention` still does if it returns its weights.)
 
     Args:
-        query: heads must be a multiple of key_heads; query head n uses key head n // (heads / key_heads).
-        key: as many tokens and heads as value has.
-        value: may have a depth of its own.
+        query: the number of heads must be a multiple of key_heads; query head n uses key head n // (heads / key_heads).
+        key: has the tokens and heads of value.
+        value: may have another depth than query and key.
         mask: broadcastable to (batch, heads, queries, keys); True where a key may be attended.
-        causal: lets query i see the keys j <= i + (keys - queries): the last query sees all, as it must when earlier
-            keys come from a cache. (FlashAttention since 2.1 does the same; the `is_causal` of PyTorch and of JAX
-            aligns the beginnings.)
+        causal: query i may attend to the keys j <= i + (keys - queries), so that the last query attends to all keys.
+            This is needed when earlier keys come from a cache. (FlashAttention since 2.1 does the same; `is_causal` of
+            PyTorch and of JAX aligns the first query with the first key instead.)
+
+    Returns:
+        The outputs (batch, queries, heads, value_depth), and the cache.
 
     Raises:
         ValueError: if the shapes do not fit or the mask is not boolean.
@@ -73,13 +76,13 @@ def attention_backward(
     Float[np.ndarray, "batch keys key_heads depth"],
     Float[np.ndarray, "batch keys key_heads value_depth"],
 ]:
-    """Two products undo o = p v, two undo s = q k^T, and between them stands the derivative of softmax:
+    """Two products are the adjoint of o = p v, two are that of s = q k^T / sqrt(depth), with softmax's in between:
 
         dv = p^T do      dp = do v^T      ds as in `softmax_backward`, over keys
         dq = ds k / sqrt(depth)           dk = ds^T q / sqrt(depth)
 
-    Keys that may not be attended have p = 0, and so ds = 0: they need no second look.
-    A key head is used by its whole group of query heads, so that their dk and dv are added up.
+    Keys that may not be attended have p = 0, and therefore ds = 0: the mask is not needed again. The query heads of a
+    group share a key head, so dk and dv are sums over the group.
     """
     query, key, value, p, _ = cache
     key_heads, depth = key.shape[2:]
@@ -106,9 +109,10 @@ def _allowed(mask: np.ndarray | None, causal: bool, scores: tuple[int, ...]) -> 
 
 
 def _softmax_of_allowed(s: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """The largest score is subtracted, so that its exponential is 1 and the sum of a row is at least 1.
+    """The softmax of each row over the keys that are allowed, and 0 in a row where none is.
 
-    Unless nothing is allowed: then `initial` takes the place of -infinity, 1 that of the sum, and p is 0.
+    The largest score is subtracted, so that the sum of a row is at least 1. In a row without an allowed key, `initial`
+    replaces a maximum of -inf, and the sum, which is 0, is replaced by 1.
     """
     s = np.where(allowed, s, -np.inf)
     e = np.exp(s - np.max(s, axis=-1, keepdims=True, initial=np.finfo(s.dtype).min))
@@ -116,7 +120,7 @@ def _softmax_of_allowed(s: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 
 
 class RotaryEmbeddingCache(NamedTuple):
-    """The turn itself, because cosines cost more than the multiplication. It is linear, so x is not needed."""
+    """The cosines and sines, because recomputing them costs more than the rotation. x is not needed: it is linear."""
 
     cosine: Float[np.ndarray, "*batch time 1 pairs"]
     sine: Float[np.ndarray, "*batch time 1 pairs"]
@@ -130,14 +134,18 @@ def rotary_embedding(
     base: float = 10000.0,
     interleaved: bool = False,
 ) -> tuple[Float[np.ndarray, "batch time heads depth"], RotaryEmbeddingCache]:
-    """Turn pairs of features by angles that grow with the position, so that q k^T knows only their difference.
+    """Rotates pairs of features by angles proportional to the position, so that q k^T depends on relative positions.
 
         (a, b) -> (a cos t - b sin t, b cos t + a sin t)    t_i = position base^(-2 i / depth),  i < depth / 2
 
     Pair i is (x_i, x_{i + depth / 2}), as in GPT-NeoX and LLaMA, or (x_{2 i}, x_{2 i + 1}) if `interleaved`, as in the
-    paper and in GPT-J; weights trained with one are of no use with the other. The angles are taken in float64,
-    whatever x is, because those near position 100 000 are off by almost 0.01 in float32. Raises ValueError if depth
-    is odd or positions are not integers, (time,) or (batch, time). Source: Su et al., "RoFormer" (2021), 3.2.2.
+    paper and in GPT-J. Weights that were trained with one layout do not work with the other. The angles are computed
+    in float64 for every dtype of x, because float32 angles are off by almost 0.01 near position 100 000.
+
+    Raises:
+        ValueError: if depth is odd, or positions are not integers of shape (time,) or (batch, time).
+
+    Source: Su et al., "RoFormer" (2021), 3.2.2.
     """
     check_rotary(x, positions)
     frequencies = float(base) ** (-np.arange(0, x.shape[3], 2) / x.shape[3])
@@ -149,12 +157,12 @@ def rotary_embedding(
 def rotary_embedding_backward(
     output_gradient: Float[np.ndarray, "batch time heads depth"], cache: RotaryEmbeddingCache
 ) -> Float[np.ndarray, "batch time heads depth"]:
-    """A rotation's transpose is its inverse: dx is dy turned by minus the angle."""
+    """The transpose of a rotation is its inverse: dx is dy rotated by minus the angle."""
     return _turned(output_gradient, cache.cosine, -cache.sine, cache.interleaved)
 
 
 def _turned(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray, interleaved: bool) -> np.ndarray:
-    """Each pair (a, b) of features of x turned by its angle."""
+    """Each pair (a, b) of features of x, rotated by its angle."""
     a, b = (x[..., 0::2], x[..., 1::2]) if interleaved else np.split(x, 2, axis=-1)
     turned = (a * cosine - b * sine, b * cosine + a * sine)
     return np.stack(turned, axis=-1).reshape(x.shape) if interleaved else np.concatenate(turned, axis=-1)
@@ -188,27 +196,30 @@ def multi_head_attention(
     key_heads: int | None = None,
     causal: bool = False,
 ) -> tuple[Float[np.ndarray, "batch queries outputs"], MultiHeadAttentionCache]:
-    """Every token of x asks the tokens of the context in several subspaces at once.
+    """The tokens of x attend to the tokens of the context in several heads, between dense layers.
 
         q = x Wq + bq      k = c Wk + bk      v = c Wv + bv      y = attention(q, k, v) Wo + bo
 
     Args:
-        x: the tokens that ask.
-        context: c, the tokens that are asked; None for x itself (self-attention).
+        x: the tokens that the queries are computed from.
+        context: c, the tokens that keys and values are computed from; None for x itself (self-attention).
         query_weight: its columns are `heads` blocks of depth columns.
         key_weight: its columns are `key_heads` blocks of depth columns.
-        value_weight: its columns are `key_heads` blocks, of a depth of their own.
-        output_weight: a row for each head and feature of a value.
-        query_bias, key_bias, value_bias, output_bias: None for none.
-        mask: that of `attention`.
-        heads: how many subspaces.
-        key_heads: how many of key and value, which groups of heads share; None for as many as heads.
-        causal: that of `attention`.
+        value_weight: its columns are `key_heads` blocks; their width may differ from depth.
+        output_weight: has a row for each feature of each head.
+        query_bias, key_bias, value_bias, output_bias: vectors, or None for no bias.
+        mask: as for `attention`.
+        heads: the number of query heads.
+        key_heads: the number of heads of key and value, each shared by a group of query heads; None for `heads`.
+        causal: as for `attention`.
+
+    Returns:
+        The outputs (batch, queries, outputs), and the cache.
 
     Raises:
         ValueError: if the weights do not divide into heads.
 
-    Source: Vaswani et al. (2017), 3.2.2, without biases; GPT-2 and `torch.nn.MultiheadAttention` have them.
+    Source: Vaswani et al. (2017), 3.2.2, without biases; GPT-2 and `torch.nn.MultiheadAttention` add them.
     """
     key_heads = heads if key_heads is None else key_heads
     c = x if context is None else context
@@ -225,11 +236,13 @@ def multi_head_attention(
 def multi_head_attention_backward(
     output_gradient: Float[np.ndarray, "batch queries outputs"], cache: MultiHeadAttentionCache
 ) -> tuple[np.ndarray | None, ...]:
-    """Through the output's dense layer, through the attention, and through the three other dense layers.
+    """Backward through the output's dense layer, the attention, and the dense layers of query, key and value.
 
-    The context is asked twice, for keys and for values: dc is the sum of what both send back. If the context is x, dx
-    is the sum of all three. Returns the gradients of x, the context, four weights and four biases; None where None
-    was given.
+    The context is an input of two dense layers, so dc is the sum of the gradients from both. In self-attention, dx is
+    the sum of all three.
+
+    Returns:
+        The gradients of x, the context, the four weights and the four biases; None for an argument that was None.
     """
     heads = cache.attention.query.shape[2]
     do, dWo, dbo = dense_backward(output_gradient, cache.output)

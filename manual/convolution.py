@@ -1,20 +1,22 @@
 """Convolutions, with every derivative by hand.
 
-Images are (batch, height, width, channels), sequences (batch, length, channels), and kernels hold a matrix (inputs,
-outputs) for every tap: HWIO, as in JAX and TensorFlow (PyTorch stores OIHW). As in all of these, what is called a
-convolution is a cross-correlation: the kernel is not turned over. dy is the output gradient, dx the input's.
+Images are (batch, height, width, channels), and sequences are (batch, length, channels). Kernels hold a matrix
+(inputs, outputs) for every tap: HWIO, as in JAX and TensorFlow (PyTorch stores OIHW). As in all of these, the op
+called convolution is a cross-correlation: the kernel is not flipped. dy is the output gradient, and dx the gradient
+with respect to x.
 
-Options, each an integer or a pair (height, width): `stride` is the step from window to window, `padding` how many
-zeros are put before and after, `dilation` the step from tap to tap. `padding` may also be "valid", which is 0, or
-"same": as many zeros that there are ceil(size / stride) windows, and the odd one after, as in TensorFlow and JAX
-(PyTorch has it at stride 1 only). Windows that would reach over the end are dropped. With `groups`, inputs and outputs
-are divided into as many blocks of channels, and each block of outputs sees its own inputs only.
+Each option is an integer or a pair (height, width). `stride` is the step between windows, `dilation` the step between
+taps, and `padding` the number of zeros added on each side. `padding` may also be "valid", which is 0, or "same", which
+adds the zeros that make ceil(size / stride) windows, with the odd one at the end, as in TensorFlow and JAX (PyTorch
+has it for stride 1 only). Windows that would extend beyond the end are dropped. With `groups`, input and output
+channels are divided into that number of blocks, and a block of outputs depends on its own block of inputs only.
 
-Everything is made of one sum, of x[n, h s + i d - p, w s + j d - p, c] W[i, j, c, o] dy[n, h, w, o] over all indices,
-less that of what is asked for: `_correlated` gives y, `_sent_back` dx and `_products_of_windows` dW.
+y, dx and dW come from one trilinear sum, of x[n, h s + i d - p, w s + j d - p, c] W[i, j, c, o] dy[n, h, w, o] over all
+indices. Each of the three leaves out the indices of its own array: `_correlated` computes y, `_sent_back` dx and
+`_products_of_windows` dW.
 
-The arrays of one call share a dtype, and work keeps it. A guide to the arithmetic: Dumoulin and Visin,
-"A guide to convolution arithmetic for deep learning", arXiv 1603.07285 (2016).
+All arrays of a call share a dtype, and the value has it too. A guide to the arithmetic is Dumoulin and Visin, "A guide
+to convolution arithmetic for deep learning", arXiv 1603.07285 (2016).
 """
 
 from typing import NamedTuple
@@ -64,12 +66,12 @@ def _by_group(windows: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _by_output_group(array: np.ndarray, groups: int) -> np.ndarray:
-    """(..., outputs) -> (..., g, o), of images or of a kernel."""
+    """(..., outputs) -> (..., g, o), for images or a kernel."""
     return widened(array).reshape(*array.shape[:3], groups, array.shape[3] // groups)
 
 
 class Conv2dCache(NamedTuple):
-    """Inputs, no columns: to lay windows out again costs little, and to keep them the size of x for each tap."""
+    """x and not its windows: extracting them again is cheap, and storing them takes the size of x for every tap."""
 
     x: Images
     weight: Kernel2d
@@ -89,9 +91,13 @@ def conv2d(
 ) -> tuple[NewImages, Conv2dCache]:
     """y[n, h, w, o] = b[o] + sum over i, j, c of  x[n, h s + i d - p, w s + j d - p, c] W[i, j, c, o].
 
-    s, d and p are stride, dilation and padding, by axis; outside of x there is zero. With groups, c runs over the
-    inputs of o's group. The height of y is floor((height + 2 p - d (kernel - 1) - 1) / s) + 1, and so for the width.
-    Raises ValueError if channels, groups and bias do not fit, if an option is impossible, or if no window fits.
+    s, d and p are stride, dilation and padding, for each axis, and x is 0 beyond its ends. With groups, c runs over the
+    inputs in the group of o. The height of y is floor((height + 2 p - d (kernel - 1) - 1) / s) + 1, and the width
+    likewise.
+
+    Raises:
+        ValueError: if channels, groups and bias do not fit, if an option is out of range, or if no window fits.
+
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition" (1998), II;
     groups: Krizhevsky, Sutskever and Hinton (2012); dilation: Yu and Koltun (2016).
     """
@@ -106,14 +112,14 @@ def conv2d(
 
 
 def conv2d_backward(output_gradient: NewImages, cache: Conv2dCache) -> tuple[Images, Kernel2d, Bias | None]:
-    """What each entry of y passes back to each factor of its sum:
+    """Each factor of a term of y receives dy times the other factor:
 
         dx[n, h s + i d - p, w s + j d - p, c] += sum over o of        dy[n, h, w, o] W[i, j, c, o]
         dW[i, j, c, o]                          = sum over n, h, w of  dy[n, h, w, o] x[n, h s + i d - p, ..., c]
         db[o]                                   = sum over n, h, w of  dy[n, h, w, o]
 
-    dx is summed over all windows that an entry is in, and zero where there is none (a stride beyond the kernel, or an
-    end where no window fits); what falls on the padding is dropped. dx is `conv_transpose2d` of dy.
+    dx sums over all windows that contain an entry. It is 0 for an entry in no window (a stride larger than the kernel,
+    or a remainder at the end), and gradients of padding are dropped. dx is `conv_transpose2d` of dy.
     """
     x, W, has_bias, geometry = cache
     dy = _checked(output_gradient, (len(x), *geometry.out, W.shape[3]))
@@ -124,7 +130,7 @@ def conv2d_backward(output_gradient: NewImages, cache: Conv2dCache) -> tuple[Ima
 
 
 class Conv1dCache(NamedTuple):
-    """That of conv2d, because this is the same convolution, of images one entry wide."""
+    """The cache of conv2d, because this is the same convolution of images with a width of 1."""
 
     images: Conv2dCache
 
@@ -139,9 +145,13 @@ def conv1d(
     dilation: int = 1,
     groups: int = 1,
 ) -> tuple[NewSequences, Conv1dCache]:
-    """y[n, t, o] = b[o] + sum over i, c of  x[n, t s + i d - p, c] W[i, c, o]: `conv2d` of images one entry wide.
+    """y[n, t, o] = b[o] + sum over i, c of  x[n, t s + i d - p, c] W[i, c, o]: `conv2d` of images with a width of 1.
 
-    The length of y is floor((length + 2 p - d (kernel - 1) - 1) / s) + 1. Raises ValueError as conv2d does.
+    The length of y is floor((length + 2 p - d (kernel - 1) - 1) / s) + 1.
+
+    Raises:
+        ValueError: as conv2d.
+
     Source: Waibel et al., "Phoneme recognition using time-delay neural networks" (1989).
     """
     _check(x, weight, bias, groups, "(batch, length, inputs)", "(kernel, inputs / groups, outputs)")
@@ -158,15 +168,15 @@ def conv1d(
 
 
 def conv1d_backward(output_gradient: NewSequences, cache: Conv1dCache) -> tuple[Sequences, Kernel1d, Bias | None]:
-    """As in `conv2d_backward`, with one axis less."""
+    """The gradients of `conv2d_backward`, without the axis of width 1."""
     dx, dW, db = conv2d_backward(output_gradient[:, :, None], cache.images)
     return dx[:, :, 0], dW[:, 0], db
 
 
 class ConvTranspose2dCache(NamedTuple):
-    """x and W, because each is a factor of the other's gradient; no columns, as for conv2d.
+    """x and W, because each is a factor of the other's gradient; no windows, as for conv2d.
 
-    `geometry` is that of the convolution whose adjoint this is: its input is y.
+    `geometry` belongs to the convolution that this op is the adjoint of, whose input is y.
     """
 
     x: Images
@@ -186,15 +196,20 @@ def conv_transpose2d(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> tuple[NewImages, ConvTranspose2dCache]:
-    """y[n, h s + i d - p, w s + j d - p, o] = b[o] + (added up) sum over c of  x[n, h, w, c] W[i, j, o, c].
+    """y[n, h s + i d - p, w s + j d - p, o] = b[o] + sum over h, w, i, j, c of  x[n, h, w, c] W[i, j, o, c].
 
-    The adjoint of conv2d, up to the bias: y is what `conv2d_backward` gives as dx for dy = x, with the same weight and
-    options. So weight is (kernel height, kernel width, outputs / groups, inputs): the array of that conv2d, whose
-    inputs are the outputs here. (Keras stores it so, too; PyTorch has (inputs, outputs / groups, height, width).)
+    Without the bias this is the adjoint of conv2d: y is the dx that `conv2d_backward` computes for dy = x, with the
+    same weight and options. So weight is (kernel height, kernel width, outputs / groups, inputs), which is the layout
+    of that conv2d, whose inputs are the outputs here. (Keras has this layout too; PyTorch has (inputs,
+    outputs / groups, height, width).)
 
-    The height of y is (height - 1) s - 2 p + d (kernel - 1) + output_padding + 1, as in PyTorch. At a stride, several
-    heights give the same number of windows: output_padding, which adds rows at the end that only few windows reach,
-    or none, chooses one. It must be less than the stride or the dilation. Raises ValueError as conv2d does.
+    The height of y is (height - 1) s - 2 p + d (kernel - 1) + output_padding + 1, as in PyTorch. With a stride above 1,
+    several heights have the same number of windows. output_padding, which must be less than the stride or the
+    dilation, chooses one of them by adding rows at the end.
+
+    Raises:
+        ValueError: as conv2d, and if output_padding is too large.
+
     Source: Dumoulin and Visin (2016), chapter 4.
     """
     layout = "(height, width, outputs / groups, inputs)"
@@ -213,7 +228,7 @@ def conv_transpose2d_backward(
 ) -> tuple[Images, TransposedKernel2d, Bias | None]:
     """The adjoint of an adjoint is the operation itself: dx = conv2d(dy, W).
 
-    Every term of y is a product of the same three indices as in conv2d, with x in the place of conv2d's output, so
+    Every term of y is a product of the same three arrays as in conv2d, with x in the role of conv2d's output. So
     dW[i, j, o, c] = sum over n, h, w of  x[n, h, w, c] dy[n, h s + i d - p, w s + j d - p, o], and db sums dy.
     """
     x, W, has_bias, geometry = cache
@@ -229,12 +244,12 @@ def _plus(y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
 
 
 def _summed(dy: np.ndarray) -> np.ndarray:
-    """db[o] = sum over n, h, w of dy[n, h, w, o], in float64: NumPy adds entry to entry here, and would lose digits."""
+    """db[o] = sum over n, h, w of dy[n, h, w, o], in float64, because NumPy adds along these axes one by one."""
     return dy.sum(axis=(0, 1, 2), dtype=np.float64).astype(dy.dtype)
 
 
 def _checked(dy: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Raises ValueError for an output gradient of another shape than y: windows over it would end beyond its memory."""
+    """dy. Raises ValueError unless it has the shape of y, because windows over a smaller array would read beyond it."""
     if dy.shape != shape:
         raise ValueError(f"output_gradient must have the shape of y, {shape}, got {dy.shape}.")
     return dy
@@ -256,7 +271,7 @@ def _pads(padding: int | Pair | str, size: Pair, kernel: Pair, stride: Pair, dil
 
 
 def _same(size: int, kernel: int, stride: int, dilation: int) -> Pair:
-    """So many zeros that there are ceil(size / stride) windows; the odd one goes to the end."""
+    """The zeros before and after that make ceil(size / stride) windows, with the odd one after."""
     total = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
     return total // 2, total - total // 2
 
@@ -265,13 +280,13 @@ def _transposed_size(windows: int, kernel: int, stride: int, dilation: int, pads
     if more >= max(stride, dilation):
         raise ValueError(
             f"output_padding must be less than the stride or the dilation, got {more} with stride {stride} and "
-            f"dilation {dilation}. More rows than that no window would reach: pad the result instead."
+            f"dilation {dilation}. No window would reach more rows than that: pad the result instead."
         )
     size = (windows - 1) * stride - sum(pads) + dilation * (kernel - 1) + more + 1
     if windows < 1 or size < 1:
         raise ValueError(
-            f"{windows} windows of {dilation * (kernel - 1) + 1} with stride {stride} and padding {pads[0]} are the "
-            f"convolution of {size} entries; there must be at least one. Pad less."
+            f"the output would have {size} entries: it is the input of a convolution with {windows} windows of "
+            f"{dilation * (kernel - 1) + 1}, stride {stride} and padding {pads[0]}. Both must be positive: pad less."
         )
     return size
 

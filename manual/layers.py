@@ -1,7 +1,7 @@
 """Layers without statistics: dense, embedding, dropout and flatten, with every derivative by hand.
 
-dy is the output gradient, dx the gradient of the input x, and so on. Leading dimensions are examples, as many as
-there are; the arrays of one call share a dtype, and work keeps it.
+dy is the output gradient, dx the gradient of the input x, and so on. There may be any number of leading (batch) axes.
+All arrays of a call share a dtype, and the value has it too.
 """
 
 import math
@@ -17,9 +17,9 @@ Array = Float[np.ndarray, "*shape"]
 
 
 class DenseCache(NamedTuple):
-    """x, because dW is a product with it, and W, because dx is; of b, whether there is one.
+    """x, which is a factor of dW, and W, which is a factor of dx. Of b, only whether it is None is used.
 
-    x is a matrix of all examples, so that each gradient is one product of matrices.
+    x has all leading axes merged into rows, so that each gradient is one matrix product.
     """
 
     x: Float[np.ndarray, "rows inputs"]
@@ -34,7 +34,11 @@ def dense(
 ) -> tuple[Float[np.ndarray, "*batch outputs"], DenseCache]:
     """y = x W + b for every example; b is left out if it is None.
 
-    Raises ValueError if the shapes do not fit. (PyTorch and the literature that follows it store W transposed.)
+    PyTorch, and the literature that follows it, store W transposed.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+
     Source: Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors" (1986), equation 1.
     """
     _check_dense(x, weight, bias)
@@ -50,13 +54,13 @@ def dense_backward(
 ) -> tuple[
     Float[np.ndarray, "*batch inputs"], Float[np.ndarray, "inputs outputs"], Float[np.ndarray, " outputs"] | None
 ]:
-    """y_kj = sum over i of x_ki W_ij, plus b_j, for example k. What y_kj is sensitive to, it sends dy_kj to:
+    """y_kj = sum over i of x_ki W_ij, plus b_j, for example k. Each factor receives dy times the other factor:
 
-    dx = dy W^T          x_ki reaches every output j of its own example, by W_ij
-    dW = x^T dy          W_ij is used by every example k, with x_ki
-    db = 1^T dy          b_j is used by every example, with 1
+    dx = dy W^T          x_ki affects every output j of its own example, with factor W_ij
+    dW = x^T dy          W_ij affects every example k, with factor x_ki
+    db = 1^T dy          b_j affects every example, with factor 1
 
-    db is a product as well, because that rounds less than np.sum, which adds one row after another.
+    db is a matrix product too, because its rounding error is smaller than that of np.sum, which adds row after row.
     """
     x, W, b = cache
     dy = output_gradient.reshape(len(x), W.shape[1])
@@ -70,7 +74,7 @@ def _check_dense(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> 
     if weight.ndim != 2 or x.shape[-1:] != weight.shape[:1]:
         raise ValueError(
             f"dense needs x (..., inputs) and weight (inputs, outputs), got {x.shape} and {weight.shape}. "
-            "A weight stored as (outputs, inputs) is to be transposed."
+            "Transpose a weight that is stored as (outputs, inputs)."
         )
     if bias is not None and bias.shape != weight.shape[1:]:
         raise ValueError(
@@ -79,7 +83,7 @@ def _check_dense(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> 
 
 
 class EmbeddingCache(NamedTuple):
-    """Which rows were taken, because dW goes to these, and how many there are. y is linear in W, so W is not needed."""
+    """The ids, because dW is nonzero in these rows only, and the number of rows. W is not needed: y is linear in W."""
 
     ids: Integer[np.ndarray, "*ids"]
     vocabulary: int
@@ -88,9 +92,11 @@ class EmbeddingCache(NamedTuple):
 def embedding(
     weight: Float[np.ndarray, "vocabulary features"], ids: Integer[np.ndarray, "*ids"]
 ) -> tuple[Float[np.ndarray, "*ids features"], EmbeddingCache]:
-    """y = W[ids]: one row of the table for every id.
+    """y = W[ids]: one row of the table for every id, which is a dense layer applied to one-hot rows.
 
-    Equal to a dense layer applied to one-hot rows. Raises ValueError for ids that are negative or beyond the table.
+    Raises:
+        ValueError: for ids that are negative or beyond the table, or not integers.
+
     Source: Bengio et al., "A neural probabilistic language model" (2003), section 2.
     """
     _check_embedding(weight, ids)
@@ -100,7 +106,7 @@ def embedding(
 def embedding_backward(
     output_gradient: Float[np.ndarray, "*ids features"], cache: EmbeddingCache
 ) -> Float[np.ndarray, "vocabulary features"]:
-    """dW_v = sum of dy over the places whose id is v: a row used twice is moved twice. Ids have no gradient."""
+    """dW_v = sum of dy over all positions whose id is v, so repeated ids add up. Ids have no gradient."""
     ids, vocabulary = cache
     dy = widened(output_gradient)
     dW = np.zeros((vocabulary, dy.shape[-1]), dy.dtype)
@@ -123,7 +129,7 @@ def _check_embedding(weight: np.ndarray, ids: np.ndarray) -> None:
 
 
 class DropoutCache(NamedTuple):
-    """What x was multiplied by. y is linear in x, so x is not needed."""
+    """The mask and the rate, which are the factor of x. x is not needed, because y is linear in x."""
 
     mask: Bool[np.ndarray, "*shape"]
     rate: float
@@ -132,11 +138,16 @@ class DropoutCache(NamedTuple):
 def dropout(
     x: Array, mask: Num[np.ndarray, "*shape"] | Bool[np.ndarray, "*shape"], *, rate: float
 ) -> tuple[Array, DropoutCache]:
-    """y = x mask / (1 - rate): each entry is kept (mask 1 or True) or dropped, and E[y] = x.
+    """y = x mask / (1 - rate): each entry is kept (mask 1 or True) or dropped, so that E[y] = x.
 
-    As in PyTorch, a dropped entry that is not finite becomes NaN. Raises ValueError unless rate is in [0, 1) and mask,
-    of x's shape, holds 0 and 1. Source: Srivastava et al., "Dropout" (2014), who do not divide, and multiply the
-    weights by 1 - rate at test time instead. This is inverted dropout, as frameworks do it: then nothing is to be done.
+    As in PyTorch, a dropped entry that is not finite becomes NaN. This is inverted dropout, as in most frameworks:
+    nothing changes at test time. The source instead leaves out the division, and multiplies the weights by 1 - rate at
+    test time.
+
+    Raises:
+        ValueError: unless rate is in [0, 1), and mask has the shape of x and holds only 0 and 1.
+
+    Source: Srivastava et al., "Dropout" (2014).
     """
     rate = _checked_rate(rate)
     kept = _checked_mask(x, mask)
@@ -149,14 +160,14 @@ def dropout_backward(output_gradient: Array, cache: DropoutCache) -> Array:
 
 
 def dropout_mask(shape: tuple[int, ...], *, rate: float, seed: int) -> Bool[np.ndarray, "..."]:
-    """True, meaning kept, with probability 1 - rate, independently. A seed means the same mask on both sides."""
+    """A mask whose entries are independently True (kept) with probability 1 - rate. `autodiff` draws the same mask."""
     return np.random.default_rng(seed).random(shape) >= _checked_rate(rate)
 
 
 def _checked_rate(rate: float) -> float:
     if not 0 <= rate < 1:
         raise ValueError(f"rate is the probability of dropping an entry and must be in [0, 1), got {rate}.")
-    return float(rate)  # with a NumPy scalar, float32 would be divided in float64
+    return float(rate)  # a NumPy scalar would promote float32 to float64
 
 
 def _checked_mask(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -169,23 +180,27 @@ def _checked_mask(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
     kept = mask.astype(bool, copy=False)
     if mask.dtype != bool and not np.array_equal(kept, mask):
         raise ValueError(
-            "dropout needs a mask of 0 and 1 (or booleans), got other numbers. A mask that is already divided by "
-            "1 - rate is to be given as mask > 0."
+            "dropout needs a mask of 0 and 1 (or booleans), got other numbers. "
+            "If the mask is already divided by 1 - rate, pass mask > 0."
         )
     return kept
 
 
 class FlattenCache(NamedTuple):
-    """The shape to return to. Nothing is computed, so no value is needed."""
+    """The shape of x, to reshape the gradient to."""
 
     shape: tuple[int, ...]
 
 
 def flatten(x: Float[np.ndarray, "batch ..."]) -> tuple[Float[np.ndarray, "batch features"], FlattenCache]:
-    """y = x with all axes but the first made one, in C order. Raises ValueError if x has no axes.
+    """y = x with all axes but the first merged into one, in C order.
 
-    Nothing is computed and nothing moved: y is a view of x, as `np.reshape` makes one, unless x's layout forbids it.
-    Source: vec, of Magnus and Neudecker, "Matrix differential calculus" (1988), chapter 2; but row by row.
+    y is a view of x where the memory layout allows it, as with `np.reshape`.
+
+    Raises:
+        ValueError: if x has no axes.
+
+    Source: the vec operator of Magnus and Neudecker, "Matrix differential calculus" (1988), chapter 2, here by rows.
     """
     if x.ndim == 0:
         raise ValueError("flatten needs x (batch, ...), got a single number.")
@@ -195,7 +210,7 @@ def flatten(x: Float[np.ndarray, "batch ..."]) -> tuple[Float[np.ndarray, "batch
 def flatten_backward(
     output_gradient: Float[np.ndarray, "batch features"], cache: FlattenCache
 ) -> Float[np.ndarray, "batch ..."]:
-    """dx = dy in x's shape, as a view: nothing is computed, so every entry goes back to where it came from."""
+    """dx = dy in the shape of x: every entry of dy is the gradient of the entry that it was copied from."""
     return output_gradient.reshape(cache.shape)
 
 

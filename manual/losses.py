@@ -1,13 +1,13 @@
 """Loss functions, with every derivative by hand.
 
-An op is `name(predictions, targets, *, options) -> (value, cache)`, and `name_backward(output_gradient, cache)` is the
-gradient with respect to the first argument alone: targets are data, and are cast to its dtype. A classifier's losses
-take logits, and are finite and silent however far these saturate.
+An op is `name(predictions, targets, *, options) -> (value, cache)`. `name_backward(output_gradient, cache)` is the
+gradient with respect to the first argument alone: targets are data, and are cast to its dtype. The losses of a
+classifier take logits, and saturated logits cause neither infinities nor floating-point warnings.
 
-A loss is first an array of terms: one per entry or, in cross_entropy and kl_divergence, whose classes stand on the
-last axis, one per row. `reduction="none"` gives that array, "sum" and "mean" its sum and mean; the output gradient
-has the shape of the value. The factor 1/n of a mean appears once, in the backward. A mean of no terms is 0, and its
-gradient 0, where PyTorch and JAX have NaN. Symbols: z logits, p predictions, t targets, dy the output gradient.
+Each loss is first an array of terms: one per entry, or one per row in cross_entropy and kl_divergence, whose classes
+are the last axis. `reduction="none"` returns the terms, "sum" their sum and "mean" their mean, and the output gradient
+has the shape of the value. The factor 1/n of a mean appears once, in the backward pass. The mean of no terms is 0, with
+gradient 0, where PyTorch and JAX give NaN. Symbols: z logits, p predictions, t targets, dy the output gradient.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ Rows = Float[np.ndarray, "*rows classes"]
 
 
 class LogitsCache(NamedTuple):
-    """z, because the derivative needs sigmoid(z), which the forward pass never forms; and t."""
+    """z, because the derivative needs sigmoid(z), which the forward pass does not compute; and t."""
 
     z: Float[np.ndarray, "*shape"]
     t: Float[np.ndarray, "*shape"]
@@ -31,20 +31,24 @@ class LogitsCache(NamedTuple):
 
 
 def binary_cross_entropy(logits: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, LogitsCache]:
-    """-t log s - (1 - t) log(1 - s) with s = sigmoid(z), which is max(z, 0) - t z + log(1 + exp(-|z|)).
+    """-t log s - (1 - t) log(1 - s) with s = sigmoid(z), computed as max(z, 0) - t z + log(1 + exp(-|z|)).
 
-    Targets are labels 0 and 1 or probabilities; that they lie between is not checked. The mean is over all entries,
-    as in PyTorch; `shallow.compute_loss` sums over the outputs of an example, and optax returns the terms.
+    Targets are labels 0 and 1, or probabilities, whose range is not checked. The mean is over all entries, as in
+    PyTorch. `shallow.compute_loss` instead sums over the outputs of an example, and optax returns the terms.
+
+    Raises:
+        ValueError: if the shapes differ, or the reduction is unknown.
+
     Source: Bishop, "Pattern recognition and machine learning" (2006), 4.3.2.
     """
     z, t = logits, checked_targets("logits", logits, targets, reduction)
-    # max(z, 0) - t z first: of a right answer, 0 is left there, and the rest would be lost beside a large z.
+    # max(z, 0) - t z comes first: for a correct label it is exactly 0, and the small last term is not absorbed by z.
     terms = (np.maximum(z, 0) - t * z) + np.log1p(np.exp(-np.abs(z)))
     return reduced(terms, reduction, z.size), LogitsCache(z, t, reduction)
 
 
 def binary_cross_entropy_backward(output_gradient: Value, cache: LogitsCache) -> Array:
-    """dz = dy (s - t): s's derivative, s (1 - s), cancels against (s - t) / (s (1 - s))."""
+    """dz = dy (s - t): the derivative of the sigmoid, s (1 - s), cancels against (s - t) / (s (1 - s))."""
     z, t, reduction = cache
     dy = per_term(output_gradient, reduction, z, z.size)
     s, _ = sigmoid(z)
@@ -52,14 +56,14 @@ def binary_cross_entropy_backward(output_gradient: Value, cache: LogitsCache) ->
 
 
 class CrossEntropyCache(NamedTuple):
-    """The exponentials and their sums, because their quotient is the softmax; and what the distribution q is made of.
+    """The exponentials and their sums, whose quotient is the softmax, and the targets that define q.
 
-    q itself is not kept, because that of an index is as large as the logits, and almost all 0.
+    q itself is not kept: for a class index it is as large as the logits, and almost everywhere 0.
     """
 
-    exponentials: Float[np.ndarray, "*rows classes"]  # of z, less its maximum
+    exponentials: Float[np.ndarray, "*rows classes"]  # exp(z - max z)
     sums: Float[np.ndarray, "*rows 1"]
-    t: Shaped[np.ndarray, "*targets"]  # indices, 0 where ignored, or probabilities, smoothed
+    t: Shaped[np.ndarray, "*targets"]  # class indices, with 0 for ignored ones; or smoothed probabilities
     counted: Bool[np.ndarray, "*rows"]  # False where ignored
     label_smoothing: float
     reduction: str
@@ -75,12 +79,25 @@ def cross_entropy(
 ) -> tuple[Value, CrossEntropyCache]:
     """-sum_c q_c log softmax(z)_c = T log(sum_c exp(z_c)) - sum_c q_c z_c for each row of logits, with T = sum_c q_c.
 
-    Targets are class indices of shape logits.shape[:-1], so that q = [c = t], or probabilities q of logits' shape in a
-    floating dtype, with 0 log 0 = 0. Label smoothing a mixes q with the uniform distribution, (1 - a) q + a / classes:
-    Szegedy et al. (2016), section 7. Rows whose index is ignore_index add nothing, whatever their logits, and are not
-    counted in a mean; if all are, it is 0 (PyTorch: NaN). Raises ValueError for other indices outside the classes.
+    PyTorch has the classes on axis 1. Its mean, too, divides by the number of rows that are not ignored. optax returns
+    the terms.
 
-    PyTorch has the classes on axis 1; there, too, a mean divides by the rows that count. optax returns the terms.
+    Args:
+        logits: z, (..., classes).
+        targets: class indices t of shape logits.shape[:-1], so that q = [c = t]; or probabilities q in a floating dtype
+            and the shape of the logits, with 0 log 0 = 0.
+        reduction: "mean", "sum" or "none".
+        label_smoothing: a, which mixes q with the uniform distribution: (1 - a) q + a / classes (Szegedy et al. (2016),
+            section 7).
+        ignore_index: rows with this index have a term of 0, for any logits, and are not counted in a mean. If all rows
+            are ignored, the mean is 0 (PyTorch: NaN).
+
+    Returns:
+        The value, and the cache.
+
+    Raises:
+        ValueError: for other indices outside of the classes, and for shapes or dtypes that do not fit.
+
     Source: Bishop (2006), 4.3.4.
     """
     check_reduction(reduction)
@@ -99,7 +116,7 @@ def cross_entropy(
 def cross_entropy_backward(output_gradient: Value, cache: CrossEntropyCache) -> Rows:
     """dz_c = dy (T p_c - q_c) with p = softmax(z), because d log(sum exp z)/dz_c = exp(z_c) / sum exp z = p_c.
 
-    Ignored rows have 0. (T is 1 for an index, and for probabilities that sum to 1.)
+    Ignored rows have dz = 0. T is 1 for a class index, and for probabilities that sum to 1.
     """
     exponentials, sums, t, counted, a, reduction = cache
     n = int(np.sum(counted))
@@ -112,7 +129,7 @@ def cross_entropy_backward(output_gradient: Value, cache: CrossEntropyCache) -> 
 
 
 def _distribution(t: np.ndarray, counted: np.ndarray, a: float, z: Rows) -> Rows:
-    """q of each row, of z's shape and dtype: probabilities as they are; of an index, smoothed; 0 where ignored."""
+    """q for each row, in the shape and dtype of z: the probabilities, or the smoothed index; 0 in an ignored row."""
     if t.ndim == z.ndim:
         return t
     classes = z.shape[-1]
@@ -121,7 +138,7 @@ def _distribution(t: np.ndarray, counted: np.ndarray, a: float, z: Rows) -> Rows
 
 
 def _checked_classes(logits: Array, targets: Targets, a: float, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices or smoothed probabilities, and the rows that count."""
+    """Class indices or smoothed probabilities, and a mask of the rows that are not ignored."""
     if not 0 <= a <= 1:
         raise ValueError(f"label_smoothing must be between 0 and 1, got {a}.")
     if logits.ndim == 0 or logits.shape[-1] == 0:
@@ -140,13 +157,13 @@ def _checked_classes(logits: Array, targets: Targets, a: float, ignore_index: in
     if outside.any():
         raise ValueError(
             f"targets hold the index {t[outside][0]}, but there are {classes} classes: 0 to {classes - 1}. "
-            f"Mark what is to be ignored with ignore_index, now {ignore_index}."
+            f"Use ignore_index, which is {ignore_index}, for targets to ignore."
         )
     return np.where(counted, t, 0), counted
 
 
 class ErrorCache(NamedTuple):
-    """d alone, because the derivatives of both errors are functions of it."""
+    """d alone, because the derivatives of both losses are functions of d."""
 
     d: Float[np.ndarray, "*shape"]  # p - t
     reduction: str
@@ -162,7 +179,7 @@ def mean_squared_error(predictions: Array, targets: Targets, *, reduction: str =
 
 
 def mean_squared_error_backward(output_gradient: Value, cache: ErrorCache) -> Array:
-    """dp = 2 dy d, because (d^2)' = 2 d and d moves with p."""
+    """dp = 2 dy d, because (d^2)' = 2 d and dd/dp = 1."""
     d, reduction = cache
     dy = per_term(output_gradient, reduction, d, d.size)
     return 2 * dy * d
@@ -175,14 +192,14 @@ def mean_absolute_error(predictions: Array, targets: Targets, *, reduction: str 
 
 
 def mean_absolute_error_backward(output_gradient: Value, cache: ErrorCache) -> Array:
-    """dp = dy sign(d). At the nonsmooth point, d = 0, the slope is 0."""
+    """dp = dy sign(d). At the nonsmooth point d = 0 the derivative is 0."""
     d, reduction = cache
     dy = per_term(output_gradient, reduction, d, d.size)
     return dy * np.sign(d)
 
 
 class HuberCache(NamedTuple):
-    """d, because the derivative is d itself, cut off at delta."""
+    """d, because the derivative is d, clipped to [-delta, delta]."""
 
     d: Float[np.ndarray, "*shape"]  # p - t
     delta: float
@@ -192,10 +209,14 @@ class HuberCache(NamedTuple):
 def huber(
     predictions: Array, targets: Targets, *, delta: float = 1.0, reduction: str = "mean"
 ) -> tuple[Value, HuberCache]:
-    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = p - t. Source: Huber (1964).
+    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = p - t.
 
-    With m = min(|d|, delta), both are m (|d| - m / 2). PyTorch's smooth_l1_loss is this divided by delta.
-    Raises ValueError unless delta is positive.
+    With m = min(|d|, delta), both are m (|d| - m / 2). PyTorch's smooth_l1_loss is this loss divided by delta.
+
+    Raises:
+        ValueError: unless delta is positive, and if the shapes differ.
+
+    Source: Huber, "Robust estimation of a location parameter" (1964).
     """
     if not delta > 0:
         raise ValueError(f"delta must be positive, got {delta}.")
@@ -206,14 +227,14 @@ def huber(
 
 
 def huber_backward(output_gradient: Value, cache: HuberCache) -> Array:
-    """dp = dy d where |d| <= delta, else dy delta sign(d). At |d| = delta these are equal: the slope has no jump."""
+    """dp = dy d where |d| <= delta, else dy delta sign(d). Both agree at |d| = delta, so the slope is continuous."""
     d, delta, reduction = cache
     dy = per_term(output_gradient, reduction, d, d.size)
     return dy * np.clip(d, -delta, delta)
 
 
 class HingeCache(NamedTuple):
-    """The terms, because they are positive just where the slope is not 0, and t, because it is that slope's size."""
+    """The terms, which are positive exactly where the derivative is not 0, and t, which is minus that derivative."""
 
     terms: Float[np.ndarray, "*shape"]
     t: Float[np.ndarray, "*shape"]
@@ -221,9 +242,12 @@ class HingeCache(NamedTuple):
 
 
 def hinge(scores: Array, targets: Targets, *, margin: float = 1.0, reduction: str = "mean") -> tuple[Value, HingeCache]:
-    """max(0, margin - t s), for scores s and targets of -1 and 1. Source: Cortes and Vapnik (1995), margin 1.
+    """max(0, margin - t s), for scores s and targets t of -1 and 1.
 
-    Raises ValueError for other targets.
+    Raises:
+        ValueError: for other targets, and if the shapes differ.
+
+    Source: Cortes and Vapnik, "Support-vector networks" (1995), with margin 1.
     """
     t = checked_targets("scores", scores, targets, reduction)
     wrong = np.abs(t) != 1
@@ -234,14 +258,14 @@ def hinge(scores: Array, targets: Targets, *, margin: float = 1.0, reduction: st
 
 
 def hinge_backward(output_gradient: Value, cache: HingeCache) -> Array:
-    """ds = -dy t where t s < margin, which is where the term is positive, else 0. At the nonsmooth point it is 0."""
+    """ds = -dy t where t s < margin, which is where the term is positive, else 0, also at the nonsmooth point."""
     terms, t, reduction = cache
     dy = per_term(output_gradient, reduction, t, t.size)
     return -dy * t * (terms > 0)
 
 
 class KlDivergenceCache(NamedTuple):
-    """t alone. The value is linear in log p, so that is not needed."""
+    """t alone: log p is not needed, because the value is linear in log p."""
 
     t: Float[np.ndarray, "*rows classes"]
     reduction: str
@@ -250,10 +274,15 @@ class KlDivergenceCache(NamedTuple):
 def kl_divergence(
     log_predictions: Rows, targets: Targets, *, reduction: str = "mean"
 ) -> tuple[Value, KlDivergenceCache]:
-    """sum_c t_c (log t_c - log p_c) for each row, given log p, with 0 log 0 = 0. Source: Kullback and Leibler (1951).
+    """sum_c t_c (log t_c - log p_c) for each row, as a function of log p, with 0 log 0 = 0.
 
-    The mean is over rows. PyTorch's "mean" divides by the entries, classes and all; its "batchmean" divides by the
-    first axis alone, and is this one where the rows are no more than that. optax returns the terms.
+    The mean is over rows. PyTorch's "mean" divides by the number of all entries instead, and its "batchmean" by the
+    size of the first axis, which is the mean here if there are no further axes of rows. optax returns the terms.
+
+    Raises:
+        ValueError: if the shapes differ, or there are no classes.
+
+    Source: Kullback and Leibler, "On information and sufficiency" (1951).
     """
     t = checked_targets("log_predictions", log_predictions, targets, reduction)
     if t.ndim == 0 or t.shape[-1] == 0:

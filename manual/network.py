@@ -8,14 +8,16 @@
         {"kind": "dense", "features": 10},
     ]
 
-The kinds are the rows of KINDS; `describe` shows what a description makes of an input. Parameters, and gradients like
-them, are a list with a dict for each layer, empty where a layer has none. Layers are batch-first, channels last; a
-recurrent layer starts from zeros and gives its outputs at all times, of which "last" keeps the last.
+The kinds are the rows of KINDS; `describe` lists the layers of a description with their output shapes. Parameters are
+a list with a dict for each layer, which is empty if the layer has none, and gradients have the same structure. Layers
+are batch-first, with channels last. A recurrent layer starts from a zero state and returns its outputs at all time
+steps; the kind "last" keeps the last one.
 
-Dropout drops where it is given a mask, and does nothing else; batch normalization takes the statistics of the batch,
-unless it is given running ones. So training is `masks` and no `statistics`, and evaluation the reverse.
+A dropout layer drops entries if it has a mask, and is the identity without one. Batch normalization uses the statistics
+of the batch, unless running statistics are passed. So training passes `masks` and no `statistics`, and evaluation
+passes `statistics` and no `masks`.
 
-`ops` is the package that the layers' and the loss's ops are taken from: the pages, or `manual.fast`.
+`ops` is the package that provides the ops of the layers and the loss: `manual`, or `manual.fast`.
 """
 
 import math
@@ -36,23 +38,35 @@ from manual.normalization import update_running_statistics
 
 Description = Sequence[dict[str, Any]]
 Parameters = list[dict[str, np.ndarray]]
-Input = Shaped[np.ndarray, "..."]  # ids for an embedding, else floating
+Input = Shaped[np.ndarray, "..."]  # integer ids if the first layer is an embedding, else floating-point
 Value = Float[np.ndarray, "..."]
 Masks = Mapping[int, np.ndarray]  # layer -> mask
 Statistics = Mapping[int, Mapping[str, np.ndarray]]  # layer -> mean and variance
 
-RELU_LIKE = ("relu", "leaky_relu", "elu", "gelu", "silu")  # about half of what arrives is cut off
+RELU_LIKE = ("relu", "leaky_relu", "elu", "gelu", "silu")  # they suppress about half of their inputs
 
 
 def initialize_parameters(
     description: Description, input_shape: Sequence[int], *, seed: int = 0, dtype: DTypeLike = np.float64
 ) -> Parameters:
-    """Weights from a normal distribution, biases 0, gains 1, for input of `input_shape`, the batch axis left out.
+    """Weights from a normal distribution, biases 0 and gains 1.
 
     The variance is 1 / fan_in (LeCun et al., "Efficient BackProp", 1998), and 2 / fan_in in a layer that is directly
-    followed by one of RELU_LIKE (He et al., "Delving deep into rectifiers", 2015); fan_in is how many inputs make an
-    output: 1 in an embedding, the features in a recurrence. All is drawn in float64, layer by layer, and then cast: a
-    seed means the same network in every dtype, and the same on both sides of this project.
+    followed by one of RELU_LIKE (He et al., "Delving deep into rectifiers", 2015). fan_in is the number of inputs of an
+    output: 1 for an embedding, and the number of features for the hidden weight of a recurrence.
+
+    Args:
+        description: the layers.
+        input_shape: the shape of the input, without the batch axis.
+        seed: of the random numbers. They are drawn in float64, layer by layer, and then cast, so that a seed gives the
+            same network in every dtype, in `manual` and in `autodiff`.
+        dtype: of the parameters.
+
+    Returns:
+        A dict of arrays for each layer.
+
+    Raises:
+        ValueError: if an option or a shape does not fit. The message names the layer.
     """
     random = np.random.default_rng(seed)
     plan = _plan(description, input_shape)
@@ -72,7 +86,7 @@ def initialize_parameters(
 def initialize_statistics(
     description: Description, input_shape: Sequence[int], *, dtype: DTypeLike = np.float64
 ) -> dict[int, dict[str, np.ndarray]]:
-    """Running statistics of every batch normalization before any batch: mean 0 and variance 1."""
+    """The running statistics of every batch normalization before the first batch, by layer: mean 0 and variance 1."""
     found = {place.layer.index: place.statistics for place in _plan(description, input_shape)}
     return {i: constants(leaves, dtype) for i, leaves in found.items() if leaves}
 
@@ -80,7 +94,7 @@ def initialize_statistics(
 def draw_masks(
     description: Description, input_shape: Sequence[int], batch_size: int, *, seed: int = 0
 ) -> dict[int, np.ndarray]:
-    """A mask for every dropout layer, of its rate. The same seed gives the same masks on both sides."""
+    """A mask for every dropout layer, with its rate, by layer number. `autodiff` draws the same masks from a seed."""
     random = np.random.default_rng(seed)
     return {
         layer.index: dropout_mask((batch_size, *shape), rate=layer.options["rate"], seed=int(random.integers(2**63)))
@@ -90,7 +104,7 @@ def draw_masks(
 
 
 def describe(description: Description, input_shape: Sequence[int]) -> list[str]:
-    """One line for each layer: its number, kind, options, output shape without the batch, and number of parameters."""
+    """One line for each layer: number, kind, options, output shape without the batch axis, and number of parameters."""
     cells = [
         (
             f"{layer.index}",
@@ -106,9 +120,10 @@ def describe(description: Description, input_shape: Sequence[int]) -> list[str]:
 
 
 class LayerCache(NamedTuple):
-    """What one layer leaves for its backward pass, and which that is, so that the description is not needed again.
+    """The cache of one layer with its backward pass, so that `apply_backward` does not need the description.
 
-    `inputs` name what it has gradients for, `parameters` those of them that are the layer's own.
+    `inputs` names the arguments that the backward pass returns gradients for, and `parameters` those among them that
+    are parameters of the layer.
     """
 
     name: str
@@ -127,9 +142,21 @@ def apply(
     statistics: Statistics | None = None,
     ops: ModuleType = manual,
 ) -> tuple[Value, list[LayerCache]]:
-    """The output of the last layer. `masks` and `statistics` are for some or all of the layers that take them.
+    """The output of the last layer.
 
-    Raises ValueError, with the number and kind of the layer, for what does not fit.
+    Args:
+        parameters: a dict for each layer, as from `initialize_parameters`.
+        x: the input (batch, ...), with the dtype of the parameters, or integer ids for an embedding.
+        description: the layers.
+        masks: by layer number, for some or all dropout layers.
+        statistics: running mean and variance by layer number, for some or all batch normalizations.
+        ops: `manual` or `manual.fast`.
+
+    Returns:
+        The output, and the caches of the layers.
+
+    Raises:
+        ValueError: if an option, a shape or a dtype does not fit. The message names the layer.
     """
     steps = list(_forward(parameters, x, description, masks, statistics, ops))
     value = steps[-1].value
@@ -139,11 +166,19 @@ def apply(
 def apply_backward(
     output_gradient: Value, cache: list[LayerCache], *, intermediates: dict[str, np.ndarray] | None = None
 ) -> Parameters:
-    """The chain rule: each layer turns the gradient of its output into those of its parameters and of its input.
+    """The chain rule: each layer maps the gradient of its output to those of its parameters and of its input.
 
-    The latter is the gradient of the output of the layer before; it stops at the data. A dict given as `intermediates`
-    receives it for every layer but the first, under names such as "2.conv2d.input", and the output gradient itself as
-    "logits": where one is wrong and the one before it right, the fault is in the backward of the layer in the name.
+    The gradient of its input is the gradient of the output of the layer before.
+
+    Args:
+        output_gradient: the gradient of the loss with respect to the output of the last layer.
+        cache: from `apply`.
+        intermediates: a dict that receives the output gradient as "logits", and the gradient of the input of every
+            layer but the first under names such as "2.conv2d.input". If one of them is wrong and the one that the
+            backward pass computes just before it is right, the error is in the backward pass of the layer in the name.
+
+    Returns:
+        The gradients, with the structure of the parameters.
     """
     dy = output_gradient
     marks, gradients = {"logits": dy}, []
@@ -152,7 +187,7 @@ def apply_backward(
         found = dict(zip(inputs, found if isinstance(found, tuple) else (found,), strict=True))
         gradients.append({key: found[key] for key in own})
         dy = marks[f"{name}.input"] = found.get("x", dy)
-    marks.popitem()  # the data's
+    marks.popitem()  # the gradient of the network's input
     if intermediates is not None:
         intermediates |= marks
     return gradients[::-1]
@@ -169,7 +204,7 @@ def compute_loss(
     statistics: Statistics | None = None,
     ops: ModuleType = manual,
 ) -> np.floating:
-    """The loss alone: one of `manual.losses`, by name, of the output and the targets. Errors as for `apply`."""
+    """The loss of the output and the targets. `loss` is a name in `manual.losses`; the rest is as for `apply`."""
     forward, _ = _loss(loss, ops)
     value, _ = apply(parameters, x, description=description, masks=masks, statistics=statistics, ops=ops)
     return forward(value, targets)[0]
@@ -187,7 +222,7 @@ def loss_and_gradients(
     intermediates: dict[str, np.ndarray] | None = None,
     ops: ModuleType = manual,
 ) -> tuple[np.floating, Parameters]:
-    """The loss and its gradient with respect to every parameter; `intermediates` as for `apply_backward`."""
+    """`compute_loss`, and its gradient with respect to every parameter. `intermediates` is as for `apply_backward`."""
     forward, backward = _loss(loss, ops)
     value, cache = apply(parameters, x, description=description, masks=masks, statistics=statistics, ops=ops)
     total, loss_cache = forward(value, targets)
@@ -211,7 +246,7 @@ def update_statistics(
     masks: Masks | None = None,
     ops: ModuleType = manual,
 ) -> dict[int, dict[str, np.ndarray]]:
-    """`statistics` after one more batch, which goes through the network as in training: that is one forward pass."""
+    """The running statistics after one more batch, for which one forward pass is computed as in training."""
     layers = layers_of(description)
     beside_parameters(layers, None, statistics)
     new = {}
@@ -237,7 +272,7 @@ def _forward(
     statistics: Statistics | None,
     ops: ModuleType,
 ) -> Iterator[_Step]:
-    """Layer after layer, each with what goes in and what comes out."""
+    """Yields the input, the output and the cache of each layer in turn."""
     layers = layers_of(description)
     if len(parameters) != len(layers):
         raise ValueError(
@@ -255,7 +290,7 @@ def _forward(
 
 
 def _call(layer: Layer, own: Mapping[str, np.ndarray], x: Any, beside: dict[str, Any], ops: ModuleType) -> _Step:
-    """Call the op of a layer. The state that a recurrence starts from is zeros, made here."""
+    """Calls the op of a layer. A recurrence starts from a zero state, which is created here."""
     row = variants(ops).get((layer.kind, bool(beside)), kinds(ops)[layer.kind])
     arguments = row.arguments.split()
     known = {"x": x, "ids": x, **own, **beside, "bias": own.get("bias")}
@@ -275,7 +310,7 @@ class _Place(NamedTuple):
 
 
 def _plan(description: Description, input_shape: Sequence[int]) -> list[_Place]:
-    """What every layer has, and makes of the shape before it: an empty batch goes through to see."""
+    """The parameters, statistics and output shape of each layer. The shapes come from a pass with an empty batch."""
     layers = layers_of(description)
     x = np.zeros((0, *input_shape), np.int64 if "ids" in KINDS[layers[0].kind].arguments else np.float64)
     places = []

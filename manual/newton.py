@@ -1,12 +1,13 @@
-"""Newton's method without a Hessian: a trust region, whose problem is solved by products of the Hessian with vectors.
+"""Newton's method in a trust region, without forming the Hessian: it needs only Hessian-vector products.
 
-Around the parameters, the loss is taken to be a parabola in the step p, with g the gradient and H the Hessian:
+Around the parameters, the loss is approximated by a quadratic function of the step p, with gradient g and Hessian H:
 
     m(p) = J + g^T p + p^T H p / 2          to be minimized where |p| <= radius
 
-Where H is not positive definite, as is usual in networks, its minimum is on the border. How far the parabola can be
-trusted is seen by comparing what it promised with what the loss did. Parameters are any tree; g, p, r and d are one
-vector of all its leaves. Source: Nocedal and Wright, "Numerical optimization", 2nd edition (2006), chapters 4 and 7.
+Where H is not positive definite, as is usual for networks, the minimum is on the border. After each step, the decrease
+that m predicts is compared with the decrease of the loss, and the radius is adapted. Parameters are any tree; g, p, r
+and d are vectors of all its leaves. Source: Nocedal and Wright, "Numerical optimization", 2nd edition (2006), chapters
+4 and 7.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ Product = Callable[[Vector], Vector]
 
 
 class NewtonStep(NamedTuple):
-    """Where a step led, the radius for the next one, the loss there, and how many products with H it took."""
+    """The parameters after a step, the radius for the next step, the loss there, and the number of products with H."""
 
     parameters: Any
     radius: float
@@ -31,25 +32,25 @@ class NewtonStep(NamedTuple):
 
 
 def conjugate_gradients(gradient: Vector, product: Product, radius: float) -> tuple[Vector, int]:
-    """p with |p| <= radius that makes m(p) small: conjugate gradients, cut off at the border.
+    """An approximate minimizer p of m with |p| <= radius: conjugate gradients, stopped at the border.
 
         H p = -g, from p = 0; each direction d is conjugate to those before it: d_i^T H d_j = 0
 
-    They end where the residual r = g + H p is below min(1/2, sqrt|g|) |g|, which makes the method converge
-    superlinearly (equation 7.3). Along a direction of negative curvature m falls for ever, so it is followed to the
-    border; and m falls along the whole path, so where the path leaves the region is a good place to end, too.
+    They stop when the residual r = g + H p is below min(1/2, sqrt|g|) |g|, which makes Newton's method converge
+    superlinearly (equation 7.3). Along a direction of negative curvature m decreases without bound, so that direction
+    is followed to the border. m decreases along the whole path, so the path also ends where it leaves the region.
 
     Args:
         gradient: g.
         product: v -> H v.
-        radius: of the trust region, positive.
+        radius: the radius of the trust region, positive.
 
     Returns:
-        p, and the number of products.
+        p, and the number of products with H.
 
     Source: Steihaug, "The conjugate gradient method and trust regions in large scale optimization" (1983), which is
-    algorithm 7.2 of Nocedal and Wright. At negative curvature that takes the better one of the two ends of the line;
-    here it is the one ahead, as in the paper.
+    algorithm 7.2 of Nocedal and Wright. At negative curvature, theirs takes the better of the two points where the line
+    meets the border; here it is the one in direction d, as in the paper.
     """
     norm = np.linalg.norm(gradient)
     tolerance = min(0.5, norm**0.5) * norm
@@ -59,7 +60,7 @@ def conjugate_gradients(gradient: Vector, product: Product, radius: float) -> tu
             return p, products
         Hd = product(d)
         curvature, tau = d @ Hd, _to_the_border(p, d, radius)
-        if tau * curvature <= r @ r:  # negative, or the lowest place along d is beyond the border
+        if tau * curvature <= r @ r:  # negative curvature, or the minimum along d is beyond the border
             return p + tau * d, products + 1
         alpha = (r @ r) / curvature
         p = p + alpha * d
@@ -70,9 +71,9 @@ def conjugate_gradients(gradient: Vector, product: Product, radius: float) -> tu
 
 
 def _to_the_border(p: Vector, d: Vector, radius: float) -> Any:
-    """tau >= 0 with |p + tau d| = radius: the root of d^2 tau^2 + 2 p d tau + p^2 - radius^2.
+    """tau >= 0 with |p + tau d| = radius: a root of (d d) tau^2 + 2 (p d) tau + p p - radius^2.
 
-    Where p d is positive, -p d + sqrt(...) would cancel, and the other root's product with this one is taken.
+    Where p d is positive, -p d + sqrt(...) would cancel, so the product of both roots is used instead.
     """
     dd, pd, left = d @ d, p @ d, radius**2 - p @ p
     root = np.sqrt(pd**2 + dd * left)
@@ -90,7 +91,7 @@ def newton_step(
 ) -> NewtonStep:
     """One step of Newton's method in a trust region.
 
-        rho = (J - J at the new place) / (m(0) - m(p))
+        rho = (J - J at the new parameters) / (m(0) - m(p))
 
     The step is taken if rho > 1/10. The region shrinks to a quarter if rho < 1/4, and doubles if rho > 3/4 and the step
     ended at its border: algorithm 4.1 of Nocedal and Wright.
@@ -98,14 +99,14 @@ def newton_step(
     Args:
         loss_and_gradients: (parameters, *batch) -> (J, gradients), as `manual.shallow.loss_and_gradients`.
         hessian_vector_product: (parameters, vector, *batch) -> H vector, as `manual.shallow.hessian_vector_product`.
-        parameters: where to begin; a tree of floating arrays of one dtype. They are not modified.
-        batch: what else the functions take: all of the data, or so much of it that H is not noise.
-        radius: of the trust region: that of the step before, or how far the first step may go at most.
-        largest_radius: which it never exceeds.
+        parameters: the starting point, a tree of floating arrays of one dtype. They are not modified.
+        batch: the further arguments of both functions: all of the data, or enough that H is not dominated by noise.
+        radius: the radius of the trust region: the one returned by the previous step, or the longest first step.
+        largest_radius: an upper bound of the radius.
 
     Returns:
-        The new parameters, or the old ones if the step is not taken; the radius for the next step; the loss at the
-        parameters that are returned; and the number of products.
+        The new parameters, or the old ones if the step is rejected; the radius for the next step; the loss at the
+        returned parameters; and the number of products with H.
 
     Raises:
         ValueError: unless 0 < radius <= largest_radius.
@@ -119,12 +120,12 @@ def newton_step(
         return _vector(hessian_vector_product(parameters, _tree(parameters, v), *batch))
 
     p, products = conjugate_gradients(g, product, radius)
-    promised = -(g @ p + p @ product(p) / 2)
+    predicted = -(g @ p + p @ product(p) / 2)
     there = _tree(parameters, _vector(parameters) + p)
     loss_there, _ = loss_and_gradients(there, *batch)
-    rho = (loss - loss_there) / promised if promised > 0 else 0.0
+    rho = (loss - loss_there) / predicted if predicted > 0 else 0.0
     new_radius = radius
-    if not rho >= 0.25:  # NaN too
+    if not rho >= 0.25:  # also if rho is NaN
         new_radius = radius / 4
     elif rho > 0.75 and np.linalg.norm(p) >= 0.99 * radius:
         new_radius = min(2 * radius, largest_radius)
@@ -134,12 +135,12 @@ def newton_step(
 
 
 def _vector(tree: Any) -> Vector:
-    """All leaves one after another."""
+    """All leaves of a tree, flattened and concatenated."""
     return np.concatenate([leaf.reshape(-1) for leaf in leaves_by_path(tree).values()])
 
 
 def _tree(like: Any, vector: Vector) -> Any:
-    """The leaves of a vector in a tree like another one."""
+    """The entries of a vector as a tree with the structure and shapes of `like`."""
     leaves = leaves_by_path(like).values()
     ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
     parts = np.split(vector, ends)

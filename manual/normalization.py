@@ -2,14 +2,16 @@
 
     x_hat = (x - mean) / s,   s = sqrt(variance + epsilon)          y = weight x_hat + bias
 
-They differ in what is averaged over. The last axis holds features or channels; weight and bias have an entry for each.
-dy is the output gradient. `layer_norm_backward` derives dx, which has three terms where x moves the mean and s: batch
-and group norm have the same. `rms_norm` has no mean and two terms, `batch_norm_inference` neither and one.
+The ops differ in the axes that are averaged over. The last axis holds features or channels, and weight and bias have
+an entry for each. dy is the output gradient. `layer_norm_backward` derives dx, whose three terms come from x itself,
+from the mean and from s. Batch and group norm have the same three terms. `rms_norm` has no mean and two terms, and
+`batch_norm_inference` has constant statistics and one term.
 
-The variance is that of n, not of n - 1, in two passes, mean first: E[x^2] - E[x]^2 cancels. Means and sums are taken
-in float64 and rounded to the dtype of the work, because NumPy adds rows one after another: over 100 000 rows around
-1e4, sums in float32 put the mean off by 7. float16 is worked in float32, where squares do not overflow, and rounded
-once at the end, which for gradients `rounded_once` does. Statistics keep the axes that they were taken over, as 1.
+The variance is the biased one, divided by n and not by n - 1. It is computed in two passes, because E[x^2] - E[x]^2
+cancels. Means and sums are computed in float64 and rounded to the dtype of x, because NumPy adds row after row: over
+100 000 rows around 1e4, sums in float32 change the mean by 7. float16 is computed in float32, where squares do not
+overflow, and is rounded once, at the end; `rounded_once` does this for gradients. Statistics keep the reduced axes,
+with size 1.
 """
 
 import math
@@ -29,7 +31,7 @@ Axes = int | tuple[int, ...]
 
 
 class CenteredCache(NamedTuple):
-    """x and its statistics, by example or channel, because memory for x_hat costs more than making it again."""
+    """x and its statistics, for each example or channel. x_hat is recomputed, to save memory."""
 
     x: Float[np.ndarray, "*batch n"]
     mean: Float[np.ndarray, "..."]
@@ -40,8 +42,12 @@ class CenteredCache(NamedTuple):
 def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5) -> tuple[Array, CenteredCache]:
     """y = weight x_hat + bias, where each example is normalized over its own last axis.
 
-    A constant example has x_hat = 0. Raises ValueError if shapes do not fit or the axis is empty. Source: Ba, Kiros
-    and Hinton, "Layer normalization" (2016). epsilon stands within the root, as in PyTorch; Flax's default is 1e-6.
+    A constant example has x_hat = 0. epsilon is inside the root, as in PyTorch. Its default in Flax is 1e-6.
+
+    Raises:
+        ValueError: if shapes do not fit, or the last axis is empty.
+
+    Source: Ba, Kiros and Hinton, "Layer normalization" (2016).
     """
     check_normalization("layer_norm", x, x.shape[-1:], epsilon, weight=weight, bias=bias)
     mean, s = _statistics(widened(x), -1, epsilon)
@@ -52,15 +58,15 @@ def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
 
 @rounded_once
 def layer_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
-    """Every x_j moves the mean and s, and so each x_hat_i of its example, whose gradient is g_i = weight_i dy_i:
+    """Each x_j affects the mean and s, and so each x_hat_i of its example, whose gradient is g_i = weight_i dy_i:
 
         d mean / d x_j = 1/n                 d s / d x_j = (1 / 2s) (2/n) (x_j - mean) = x_hat_j / n
         d x_hat_i / d x_j = ([i = j] - 1/n - x_hat_i x_hat_j / n) / s
         dx = (g - mean(g) - x_hat mean(g x_hat)) / s
 
-    (The mean within the variance adds nothing to ds, because the sum of x - mean is 0.) dx has no part along a shift of
-    x and, up to epsilon, none along x_hat: neither would change the value. weight and bias serve every example, so
-    their gradients are sums over these: of dy x_hat and of dy.
+    (The mean inside the variance contributes nothing to ds, because the sum of x - mean is 0.) dx is orthogonal to a
+    shift of x and, up to epsilon, to x_hat, because the value does not change along either. weight and bias are shared
+    by all examples, so their gradients are sums over examples: of dy x_hat and of dy.
     """
     x, mean, s, weight = cache
     dy = output_gradient
@@ -73,7 +79,7 @@ def layer_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
 
 
 class RmsNormCache(NamedTuple):
-    """x and r, because memory for x / r costs more than to make it again."""
+    """x and r. x_hat = x / r is recomputed, to save memory."""
 
     x: Float[np.ndarray, "*batch n"]
     root: Float[np.ndarray, "*batch 1"]
@@ -81,10 +87,14 @@ class RmsNormCache(NamedTuple):
 
 
 def rms_norm(x: Array, weight: Vector, *, epsilon: float = 1e-5) -> tuple[Array, RmsNormCache]:
-    """y = weight x / r, r = sqrt(mean of x^2 + epsilon) over the last axis: nothing is centered, nothing added.
+    """y = weight x / r with r = sqrt(mean of x^2 + epsilon) over the last axis. There is no centering and no bias.
 
-    Raises ValueError if shapes do not fit or the axis is empty. Source: Zhang and Sennrich, "Root mean square layer
-    normalization" (2019), without epsilon; LLaMA puts it here, within the root. Gemma stores weight - 1.
+    epsilon is inside the root, as in LLaMA; the source has none. Gemma stores weight - 1.
+
+    Raises:
+        ValueError: if shapes do not fit, or the last axis is empty.
+
+    Source: Zhang and Sennrich, "Root mean square layer normalization" (2019).
     """
     check_normalization("rms_norm", x, x.shape[-1:], epsilon, weight=weight)
     r = np.sqrt(_mean(widened(x) ** 2, -1) + float(epsilon))
@@ -96,7 +106,7 @@ def rms_norm(x: Array, weight: Vector, *, epsilon: float = 1e-5) -> tuple[Array,
 def rms_norm_backward(output_gradient: Array, cache: RmsNormCache) -> tuple[Array, Vector]:
     """dx = (g - x_hat mean(g x_hat)) / r with g = weight dy and x_hat = x / r: two of the three terms of layer_norm.
 
-    There is no mean to move, and dr/dx_j = x_j / (n r) = x_hat_j / n. dweight is the sum of dy x_hat over examples.
+    There is no mean, and dr/dx_j = x_j / (n r) = x_hat_j / n. dweight is the sum of dy x_hat over examples.
     """
     x, r, weight = cache
     dy = output_gradient
@@ -110,9 +120,13 @@ def rms_norm_backward(output_gradient: Array, cache: RmsNormCache) -> tuple[Arra
 def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5) -> tuple[Array, CenteredCache]:
     """y = weight x_hat + bias, where each channel of x (batch, ..., channels) is normalized over all other axes.
 
-    As in training. A constant channel has x_hat = 0, and so has one example without spatial axes, where PyTorch raises.
-    Raises ValueError if shapes do not fit or there is nothing to average over. Source: Ioffe and Szegedy, "Batch
-    normalization" (2015), Alg. 1.
+    These are the statistics of training; see `batch_norm_inference` for evaluation. A constant channel has x_hat = 0,
+    and so has a batch of one example without spatial axes, where PyTorch raises an error.
+
+    Raises:
+        ValueError: if shapes do not fit, or there is nothing to average over.
+
+    Source: Ioffe and Szegedy, "Batch normalization" (2015), Alg. 1.
     """
     check_normalization("batch_norm", x, x.shape[:-1], epsilon, axes=2, weight=weight, bias=bias)
     mean, s = _statistics(widened(x), _all_axes_but_the_last(x), epsilon)
@@ -125,14 +139,14 @@ def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
 def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
     """dx = weight / s (dy - mean(dy) - x_hat mean(dy x_hat)): the three terms of `layer_norm_backward`, by channel.
 
-    A channel has one weight, which stands before its means here. (Ioffe and Szegedy, section 3, write the same by way
-    of the gradients of the variance and the mean.) dweight and dbias are sums over the places of a channel.
+    A channel has a single weight, which can therefore be factored out of the means. (Ioffe and Szegedy, section 3,
+    write the same gradient by way of those of the variance and the mean.) dweight and dbias sum over all other axes.
     """
     x, mean, s, weight = cache
     dy = output_gradient
-    places = _all_axes_but_the_last(x)
+    axes = _all_axes_but_the_last(x)
     x_hat = (x - mean) / s
-    dx = weight / s * (dy - _mean(dy, places) - x_hat * _mean(dy * x_hat, places))
+    dx = weight / s * (dy - _mean(dy, axes) - x_hat * _mean(dy * x_hat, axes))
     dweight = _sum_over_examples(dy * x_hat)
     dbias = _sum_over_examples(dy)
     return dx, dweight, dbias
@@ -143,7 +157,10 @@ def batch_norm_inference(
 ) -> tuple[Array, CenteredCache]:
     """y = weight (x - mean) / sqrt(variance + epsilon) + bias. The statistics are data, and have no gradient.
 
-    Raises ValueError if shapes do not fit or a variance is negative. Source: Ioffe and Szegedy (2015), Alg. 2.
+    Raises:
+        ValueError: if shapes do not fit, or a variance is negative.
+
+    Source: Ioffe and Szegedy (2015), Alg. 2.
     """
     vectors = {"weight": weight, "bias": bias, "mean": mean, "variance": variance}
     check_normalization("batch_norm_inference", x, (), epsilon, axes=2, **vectors)
@@ -157,7 +174,7 @@ def batch_norm_inference(
 
 @rounded_once
 def batch_norm_inference_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
-    """dx = weight / s dy, because nothing but x depends on x. dweight = sum of dy x_hat, dbias = sum of dy."""
+    """dx = weight / s dy, because mean and s are constants. dweight = sum of dy x_hat, dbias = sum of dy."""
     x, mean, s, weight = cache
     dy = output_gradient
     x_hat = (x - mean) / s
@@ -168,7 +185,7 @@ def batch_norm_inference_backward(output_gradient: Array, cache: CenteredCache) 
 
 
 class GroupsCache(NamedTuple):
-    """x and the statistics of each group of each example, because memory for x_hat costs more than making it again."""
+    """x and the statistics of each group of each example. x_hat is recomputed, to save memory."""
 
     x: Float[np.ndarray, "batch ... channels"]
     mean: Float[np.ndarray, "batch ... groups 1"]
@@ -182,9 +199,13 @@ def group_norm(
 ) -> tuple[Array, GroupsCache]:
     """y = weight x_hat + bias, where each example of x (batch, ..., channels) is normalized by groups of channels.
 
-    A group is channels / groups neighbours, averaged over together with all spatial axes: groups = channels is instance
-    normalization (Ulyanov, Vedaldi and Lempitsky, 2016). Raises ValueError for bad shapes, an empty example or groups
-    that do not divide the channels. Source: Wu and He, "Group normalization" (2018).
+    A group is channels / groups adjacent channels, averaged over together with all spatial axes. groups = channels is
+    instance normalization (Ulyanov, Vedaldi and Lempitsky, 2016).
+
+    Raises:
+        ValueError: if shapes do not fit, if an example is empty, or if groups does not divide the channels.
+
+    Source: Wu and He, "Group normalization" (2018).
     """
     check_normalization("group_norm", x, x.shape[1:], epsilon, axes=2, weight=weight, bias=bias)
     if groups < 1 or x.shape[-1] % groups:
@@ -198,9 +219,9 @@ def group_norm(
 
 @rounded_once
 def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients:
-    """dx = (g - mean(g) - x_hat mean(g x_hat)) / s with g = weight dy, and with means over a group of an example.
+    """dx = (g - mean(g) - x_hat mean(g x_hat)) / s with g = weight dy, where means are over a group of an example.
 
-    The three terms are those of `layer_norm_backward`. dweight and dbias are sums over batch and space, by channel.
+    The three terms are those of `layer_norm_backward`. dweight and dbias sum over batch and space, for each channel.
     """
     x, mean, s, weight, groups = cache
     dy = output_gradient
@@ -218,9 +239,21 @@ def update_running_statistics(
 ) -> tuple[Vector, Vector]:
     """updated = (1 - momentum) old + momentum batch, for mean and variance of each channel of x (batch, ..., channels).
 
-    The batch's variance is here the unbiased one, n / (n - 1) times that in batch_norm, as in Ioffe and Szegedy
-    (Alg. 2) and PyTorch; for n = 1 it is the biased one, 0. Keras 3 and Flax always use the biased one, and call the
-    other factor momentum: their 0.99 is 0.01 here. Raises ValueError for bad shapes, an empty x or a bad momentum.
+    The variance of the batch is the unbiased one here, n / (n - 1) times that of batch_norm, as in Ioffe and Szegedy
+    (Alg. 2) and PyTorch. For n = 1 it is the biased one, 0. Keras 3 and Flax always use the biased one, and their
+    momentum is 1 minus this one: their 0.99 is 0.01 here.
+
+    Args:
+        mean: the running mean (channels,).
+        variance: the running variance (channels,).
+        x: the input of the batch normalization.
+        momentum: the weight of the new batch, in [0, 1].
+
+    Returns:
+        The updated mean and variance.
+
+    Raises:
+        ValueError: if shapes do not fit, if x is empty, or if momentum is out of range.
     """
     check_normalization("update_running_statistics", x, x.shape[:-1], 0.0, axes=2, mean=mean, variance=variance)
     if not 0 <= momentum <= 1:
@@ -235,7 +268,7 @@ def update_running_statistics(
 
 
 def _statistics(x: Array, axes: Axes, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and s over some axes."""
+    """mean and s over the given axes."""
     mean = _mean(x, axes)
     return mean, np.sqrt(_variance(x, mean, axes) + float(epsilon)).astype(x.dtype)
 
@@ -262,7 +295,7 @@ def _grouped(x: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _axes_of_a_group(x: np.ndarray) -> tuple[int, ...]:
-    """Of `_grouped`, the axes over which a group goes: all spatial ones, and its own channels."""
+    """The axes of `_grouped(x)` that a group extends over: all spatial axes, and its channels."""
     return (*range(1, x.ndim - 1), x.ndim)
 
 

@@ -1,16 +1,16 @@
-"""Optimizers: each is two pure functions, made by a factory that holds its constants.
+"""Optimizers: each is a pair of pure functions, returned by a factory that holds its constants.
 
     state = optimizer.initialize(parameters)
     parameters, state = optimizer.update(parameters, gradients, state)
 
-p is a parameter, g its gradient, rate the learning rate; everything is elementwise. Parameters are any tree of dicts,
-lists and tuples of floating-point arrays; gradients and each field of the state but `step`, the number of updates
-done, have the same paths, shapes and dtypes. A learning rate is a number or a schedule: a function of `step`, which
-is 0 at the first update.
+p is a parameter, g its gradient and rate the learning rate; all formulas are elementwise. Parameters are any tree of
+dicts, lists and tuples of floating-point arrays. Gradients, and each field of the state but `step`, have the same
+paths, shapes and dtypes. `step` is the number of updates done. A learning rate is a number or a schedule, which is a
+function of `step`; the first update calls it with 0.
 
-`update(..., donate=True)` says that parameters and state, whose leaves share no memory, are not used afterwards:
-`manual.fast` may write over them. Here the result is always new. Constants are Python floats, which never promote an
-array.
+`update(..., donate=True)` promises that the parameters and the state are not used afterwards, and that their leaves
+share no memory. Then `manual.fast` may overwrite them; here the result is always new. Constants are Python floats,
+which never promote the dtype of an array.
 """
 
 import math
@@ -60,7 +60,7 @@ class AdamState(NamedTuple):
 
 
 def sgd(learning_rate: LearningRate, *, weight_decay: float = 0.0) -> Optimizer:
-    """Gradient descent. Source: Robbins and Monro (1951), who let the rate fall.
+    """Gradient descent. Source: Robbins and Monro (1951), where the rate decreases.
 
     p = p - rate (g + weight_decay p)
     """
@@ -80,9 +80,9 @@ def momentum(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: fl
         v = beta v + g
         p = p - rate v
 
-    Sutskever et al. have the rate inside the velocity, v = beta v - rate g and p = p + v: the same while the rate is
-    constant, but here, as in PyTorch, a new rate also scales the steps remembered. No dampening: others multiply g
-    by 1 - beta, which amounts to a smaller rate.
+    Sutskever et al. have the rate inside the velocity: v = beta v - rate g and p = p + v. Both are the same while the
+    rate is constant. If it changes, the new rate here also scales the accumulated velocity, as in PyTorch. There is no
+    dampening: implementations that multiply g by 1 - beta have the same steps at a smaller rate.
     """
     (beta,), (weight_decay,) = decays(beta=beta), not_negative(weight_decay=weight_decay)
 
@@ -95,15 +95,15 @@ def momentum(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: fl
 
 
 def nesterov(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
-    """Nesterov's accelerated gradient, seen from the point where it looks ahead. Source: Nesterov (1983).
+    """Nesterov's accelerated gradient, in the variables of the lookahead point. Source: Nesterov (1983).
 
         g = g + weight_decay p
         v = beta v + g
         p = p - rate (g + beta v)
 
-    Sutskever et al. (2013) take the gradient at p + beta v and step from p. With q = p - rate beta v (v being minus
-    theirs over the rate) for that point, their recurrence is this one for q: Bengio et al. (2013), and PyTorch's form.
-    The two are the same path while the rate is constant.
+    Sutskever et al. (2013) evaluate the gradient at p + beta v and step from p. With their velocity written as -rate v,
+    the lookahead point is q = p - rate beta v, and their recurrence for q is the one above: Bengio et al. (2013), and
+    PyTorch. Both give the same path while the rate is constant.
     """
     (beta,), (weight_decay,) = decays(beta=beta), not_negative(weight_decay=weight_decay)
 
@@ -118,13 +118,14 @@ def nesterov(learning_rate: LearningRate, *, beta: float = 0.9, weight_decay: fl
 def adagrad(
     learning_rate: LearningRate, *, epsilon: float = 1e-10, initial_accumulator: float = 0.0, weight_decay: float = 0.0
 ) -> Optimizer:
-    """Rates that fall where gradients have been large. Source: Duchi, Hazan and Singer (2011), figure 1, diagonal form.
+    """A learning rate per entry, which decreases with the sum of its squared gradients.
 
         g = g + weight_decay p
         s = s + g^2                           starting at initial_accumulator
         p = p - rate g / (sqrt(s) + epsilon)
 
     The accumulator starts at 0 in PyTorch and at 0.1 in TensorFlow and optax, where epsilon is inside the root.
+    Source: Duchi, Hazan and Singer (2011), figure 1, diagonal form.
     """
     epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=weight_decay)
     (start,) = not_negative(initial_accumulator=initial_accumulator)
@@ -140,14 +141,14 @@ def adagrad(
 def rmsprop(
     learning_rate: LearningRate, *, decay: float = 0.99, epsilon: float = 1e-8, weight_decay: float = 0.0
 ) -> Optimizer:
-    """Gradients over their recent root mean square. Source: Tieleman and Hinton, Coursera lecture 6e (2012).
+    """Gradients divided by their recent root mean square. Source: Tieleman and Hinton, Coursera lecture 6e (2012).
 
         g = g + weight_decay p
         s = decay s + (1 - decay) g^2
         p = p - rate g / (sqrt(s) + epsilon)
 
-    The lecture has decay 0.9 and no epsilon. PyTorch adds it outside the root, as here; TensorFlow and optax inside,
-    sqrt(s + epsilon), where the same number matters far more.
+    The lecture has decay 0.9 and no epsilon. PyTorch adds epsilon outside of the root, as here. TensorFlow and optax
+    add it inside, sqrt(s + epsilon), where the same number has a much larger effect.
     """
     (decay,), (epsilon, weight_decay) = decays(decay=decay), not_negative(epsilon=epsilon, weight_decay=weight_decay)
 
@@ -167,7 +168,7 @@ def adam(
     epsilon: float = 1e-8,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """Momentum over root mean square, both corrected for their start at 0. Source: Kingma and Ba (2015), algorithm 1.
+    """Momentum divided by the root mean square, with bias correction. Source: Kingma and Ba (2015), algorithm 1.
 
         g = g + weight_decay p
         m = beta1 m + (1 - beta1) g
@@ -177,9 +178,9 @@ def adam(
         p = p - rate m^ / (sqrt(v^) + epsilon)
 
     The paper's faster form, rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon^), is the same only if
-    epsilon^ is epsilon sqrt(1 - beta2^t); TensorFlow leaves it constant, so its epsilon counts for more early on.
-    The decay, which the paper lacks, is the gradient of weight_decay / 2 |p|^2, as in PyTorch. Being part of g, it is
-    divided by sqrt(v^) too: where gradients are large, p decays less. `adamw` keeps it apart.
+    epsilon^ is epsilon sqrt(1 - beta2^t). TensorFlow leaves it constant, so its epsilon has a larger effect early on.
+    The weight decay, which the paper lacks, is the gradient of weight_decay / 2 |p|^2, as in PyTorch. As a part of g it
+    is divided by sqrt(v^) too, so parameters with large gradients decay less. `adamw` decays all parameters alike.
     """
     beta1, beta2 = decays(beta1=beta1, beta2=beta2)
     epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=weight_decay)
@@ -200,13 +201,13 @@ def adamw(
     epsilon: float = 1e-8,
     weight_decay: float = 0.01,
 ) -> Optimizer:
-    """Adam with weight decay outside the quotient. Source: Loshchilov and Hutter (2019), algorithm 2.
+    """Adam with decoupled weight decay. Source: Loshchilov and Hutter (2019), algorithm 2.
 
         m, v, m^ and v^ as in `adam`
         p = p - rate (m^ / (sqrt(v^) + epsilon) + weight_decay p)
 
-    As in PyTorch and optax, the rate multiplies the decay too. In the paper only the schedule's multiplier does and
-    not the rate at its head: to get that, divide weight_decay by that rate.
+    As in PyTorch and optax, the rate multiplies the decay too. In the paper only the multiplier of the schedule does,
+    and not the base learning rate: to reproduce the paper, divide weight_decay by the base learning rate.
     """
     beta1, beta2 = decays(beta1=beta1, beta2=beta2)
     epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=weight_decay)
@@ -221,7 +222,7 @@ def adamw(
 def _adam_step(
     g: Leaf, m: Leaf, v: Leaf, t: int, beta1: float, beta2: float, epsilon: float
 ) -> tuple[Leaf, Leaf, Leaf]:
-    """m and v after g, and m^ / (sqrt(v^) + epsilon)."""
+    """m and v updated by g, and the direction m^ / (sqrt(v^) + epsilon)."""
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g**2
     m_hat = m / (1 - beta1**t)
@@ -232,14 +233,14 @@ def _adam_step(
 def global_norm(gradients: Any) -> np.floating:
     """sqrt(sum g^2) over all entries of all leaves, in the widest of their dtypes.
 
-    It overflows only if the norm itself does, and is 0 for a tree without entries. Not finite if an entry is not.
+    It overflows only if the norm itself does, and is 0 for a tree without entries. It is not finite if an entry is not.
     """
     dtypes = [leaf.dtype for leaf in leaves_by_path(gradients).values()]
     return np.result_type(*dtypes or [np.float64]).type(_norm(gradients))
 
 
 def _norm(gradients: Any) -> float:
-    """Every entry is divided by the largest one, so that no square overflows or vanishes."""
+    """The global norm. Entries are divided by the largest one, so that no square overflows or underflows."""
     leaves = [leaf for leaf in leaves_by_path(gradients).values() if leaf.size]
     largest = float(np.max([np.max(np.abs(g)) for g in leaves], initial=0.0))
     if not 0 < largest < math.inf:
@@ -248,27 +249,39 @@ def _norm(gradients: Any) -> float:
 
 
 def clip_by_global_norm(gradients: Any, maximum: float) -> Any:
-    """g min(1, maximum / global_norm), so that the norm is at most `maximum` and the direction stays.
+    """g min(1, maximum / global_norm): the norm becomes at most `maximum`, and the direction is unchanged.
 
-    A norm that is not finite makes every entry NaN: an overflow must not pass for a small step. Gradients that need
-    no scaling are copied. Source: Pascanu, Mikolov and Bengio (2013), algorithm 1. PyTorch adds 1e-6 to the norm.
+    If the norm is not finite, every entry of the result is NaN, so that an overflow is not taken for a small step.
+    Gradients within the limit are copied. PyTorch adds 1e-6 to the norm.
+
+    Args:
+        gradients: a tree of floating-point arrays.
+        maximum: the largest norm, positive.
+
+    Returns:
+        The clipped gradients.
+
+    Raises:
+        ValueError: unless maximum is positive.
+
+    Source: Pascanu, Mikolov and Bengio (2013), algorithm 1.
     """
     return _scaled(gradients, _clipping_factor(gradients, maximum))
 
 
 def _scaled(gradients: Any, factor: float) -> Any:
-    """g factor, multiplied in float64: the factor may be less than float32 has all digits for."""
+    """factor g, multiplied in float64, because a small factor may be subnormal in float32."""
     return tree_map(lambda g: (g * np.float64(factor)).astype(g.dtype), gradients)
 
 
 def clipped(optimizer: Optimizer, maximum: float) -> Optimizer:
-    """The optimizer, given gradients clipped by their global norm."""
+    """An optimizer that clips the gradients by their global norm before each update. Raises as the clipping does."""
     _check_maximum(maximum)
 
     def update(parameters: Any, gradients: Any, state: Any, donate: bool = False) -> tuple[Any, Any]:
         factor = _clipping_factor(gradients, maximum)
-        short = gradients if factor == 1 else _scaled(gradients, factor)
-        return optimizer.update(parameters, short, state, donate=donate)
+        limited = gradients if factor == 1 else _scaled(gradients, factor)
+        return optimizer.update(parameters, limited, state, donate=donate)
 
     return Optimizer(optimizer.initialize, update)
 
@@ -283,7 +296,7 @@ def _clipping_factor(gradients: Any, maximum: float) -> float:
 
 def _check_maximum(maximum: float) -> None:
     if not maximum > 0:
-        raise ValueError(f"maximum must be a positive number, got {maximum}; it is the longest step's norm.")
+        raise ValueError(f"maximum must be a positive number, got {maximum}; it is the largest norm of the gradients.")
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {

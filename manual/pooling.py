@@ -1,10 +1,10 @@
 """Pooling over windows and over whole images, with every derivative by hand.
 
-Images are (batch, height, width, channels), and every channel is pooled by itself. Options, each an integer or a pair
-(height, width): `window`; `stride`, the step from window to window, which is the window unless told otherwise;
-`padding`, how many rows and columns are put before and after, at most half the window, so that no window is padding
-alone. Windows that would reach over the end are dropped, as in PyTorch: entries that no window touches have no effect
-and a gradient of zero. dy is the output gradient, dx the input's. Work keeps its dtype.
+Images are (batch, height, width, channels), and every channel is pooled separately. Each option is an integer or a
+pair (height, width): `window`; `stride`, the step between windows, by default the window; and `padding`, the number of
+rows and columns added on each side, at most half the window, so that no window contains padding only. Windows that
+would extend beyond the end are dropped, as in PyTorch, and entries in no window have a gradient of 0. dy is the output
+gradient, and dx the gradient with respect to x. The value has the dtype of x.
 """
 
 import math
@@ -22,7 +22,7 @@ NewImages = Float[np.ndarray, "batch new_height new_width channels"]
 
 
 class MaxPool2dCache(NamedTuple):
-    """x and its maxima: which entry a maximum came from is seen by comparing, and costs nothing until it is asked."""
+    """x and y, from which the backward pass finds the positions of the maxima."""
 
     x: Images
     y: NewImages
@@ -34,8 +34,11 @@ def max_pool2d(
 ) -> tuple[NewImages, MaxPool2dCache]:
     """y[n, h, w, c] = max over i, j of  x[n, h s + i - p, w s + j - p, c], with -inf outside of x.
 
-    Raises ValueError if an option is impossible or no window fits. Source: Scherer, Müller and Behnke, "Evaluation of
-    pooling operations in convolutional architectures for object recognition" (2010).
+    Raises:
+        ValueError: if an option is out of range, or no window fits.
+
+    Source: Scherer, Müller and Behnke, "Evaluation of pooling operations in convolutional architectures for object
+    recognition" (2010).
     """
     geometry = _geometry(x, window, stride, padding)
     y = windows_of(x, geometry, outside=-math.inf).max(axis=(-2, -1))
@@ -43,11 +46,12 @@ def max_pool2d(
 
 
 def max_pool2d_backward(output_gradient: NewImages, cache: MaxPool2dCache) -> Images:
-    """dx[n, h s + i - p, w s + j - p, c] += dy[n, h, w, c] for the i, j where the maximum is.
+    """dx[n, h s + i - p, w s + j - p, c] += dy[n, h, w, c] for the i, j of the maximum.
 
-    Where it is at several, a tie, the first in row-major order of the window takes all, as in PyTorch and in XLA. The
-    padding takes part, so an input of -inf has no gradient from a window whose padding comes before it. A maximum of
-    NaN has no gradient, and a dy that is not finite makes NaN of all its window.
+    If several entries are equal to the maximum (a tie), the first in row-major order of the window receives all of dy,
+    as in PyTorch and XLA. Padding takes part in ties, so an input of -inf receives nothing from a window in which
+    padding precedes it. If the maximum is NaN, no entry receives a gradient. If dy is not finite, all entries of the
+    window receive NaN.
     """
     dy, (x, y, geometry) = output_gradient, cache
     windows = windows_of(x, geometry, outside=-math.inf)
@@ -58,7 +62,7 @@ def max_pool2d_backward(output_gradient: NewImages, cache: MaxPool2dCache) -> Im
 
 
 class AveragePool2dCache(NamedTuple):
-    """Shapes: a mean is linear, so no value is needed."""
+    """The shape of x and the windows. No value is needed, because a mean is linear."""
 
     shape: tuple[int, ...]
     geometry: Geometry
@@ -69,12 +73,16 @@ def average_pool2d(
 ) -> tuple[NewImages, AveragePool2dCache]:
     """y[n, h, w, c] = sum over i, j of  x[n, h s + i - p, w s + j - p, c] / (window height x window width).
 
-    Padding is zeros, which are counted: a window at the border is divided by its whole size, as by PyTorch's
-    count_include_pad=True, its default (TensorFlow and Keras divide by the entries that are there). Raises ValueError
-    as max_pool2d does. Source: LeCun et al. (1998), II.B, there with a gain and a bias for each channel.
+    Padding is zeros, which are counted: a window at the border is divided by its full size, as with PyTorch's default
+    count_include_pad=True (TensorFlow and Keras divide by the number of entries of x in the window).
+
+    Raises:
+        ValueError: as max_pool2d.
+
+    Source: LeCun et al. (1998), II.B, where each channel has a gain and a bias in addition.
     """
     geometry = _geometry(x, window, stride, padding)
-    y = windows_of(widened(x), geometry).mean(axis=(-2, -1))  # in float16 a sum could overflow, and the mean not
+    y = windows_of(widened(x), geometry).mean(axis=(-2, -1))  # a sum in float16 could overflow where its mean does not
     return y.astype(x.dtype), AveragePool2dCache(x.shape, geometry)
 
 
@@ -87,7 +95,7 @@ def average_pool2d_backward(output_gradient: NewImages, cache: AveragePool2dCach
 
 
 class GlobalAveragePoolCache(NamedTuple):
-    """The shape: a mean is linear, so no value is needed."""
+    """The shape of x. No value is needed, because a mean is linear."""
 
     shape: tuple[int, ...]
 
@@ -95,9 +103,12 @@ class GlobalAveragePoolCache(NamedTuple):
 def global_average_pool(
     x: Float[np.ndarray, "batch *size channels"],
 ) -> tuple[Float[np.ndarray, "batch channels"], GlobalAveragePoolCache]:
-    """y[n, c] = mean of x[n, ..., c] over all axes between batch and channels: a sequence, an image, a volume.
+    """y[n, c] = mean of x[n, ..., c] over all axes between batch and channels: for sequences, images and volumes.
 
-    Raises ValueError if there is nothing to average. Source: Lin, Chen and Yan, "Network in network" (ICLR 2014).
+    Raises:
+        ValueError: if there is nothing to average.
+
+    Source: Lin, Chen and Yan, "Network in network" (ICLR 2014).
     """
     if x.ndim < 3 or 0 in x.shape[1:-1]:
         raise ValueError(
@@ -109,7 +120,7 @@ def global_average_pool(
 def global_average_pool_backward(
     output_gradient: Float[np.ndarray, "batch channels"], cache: GlobalAveragePoolCache
 ) -> Float[np.ndarray, "batch *size channels"]:
-    """dx[n, ..., c] = dy[n, c] / size: every entry has the same share."""
+    """dx[n, ..., c] = dy[n, c] / size, where size is the number of entries that are averaged."""
     batch, *size, channels = cache.shape
     share = output_gradient / math.prod(size)
     return np.broadcast_to(share.reshape(batch, *(1 for _ in size), channels), cache.shape).copy()

@@ -1,11 +1,10 @@
 """Recurrent layers, with every derivative by hand.
 
-Symbols, once: x_t are the inputs of step t, h_t the hidden state, a_t what the activations of step t are given, da_t
-the gradient with respect to it. Arrays are (batch, time, features); weights are (inputs, gates x hidden), the gates
-side by side.
+Symbols: x_t are the inputs at step t, h_t the hidden state, a_t the pre-activations, and da_t the gradient with respect
+to a_t. Arrays are (batch, time, features), and weights are (inputs, gates x hidden), with the gates side by side.
 
-x_t W + b does not depend on the state: it is one dense layer, applied to all steps at once, before the loop over time
-and, backward, after it. A sequence without steps leaves its states as they are.
+x_t W + b does not depend on the state. So it is one dense layer for all steps at once, before the loop over time; in
+the backward pass it comes after the loop. A sequence without steps leaves the states unchanged.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -21,11 +20,11 @@ from manual.layers import DenseCache, dense, dense_backward
 Inputs = Float[np.ndarray, "batch time inputs"]
 State = Float[np.ndarray, "batch hidden"]
 States = Float[np.ndarray, "batch time hidden"]
-Gradients = tuple[Any, ...]  # arrays: every layer here has a bias, which dense_backward cannot know
+Gradients = tuple[Any, ...]  # arrays, though dense_backward may return None for a bias: every layer here has one
 
 
 class RnnCache(NamedTuple):
-    """The outputs, because f' is a function of them. They are also factors of dU, as x, in `inputs`, is of dW."""
+    """The outputs h, because f' is a function of h and h is a factor of dU; x, in `inputs`, is a factor of dW."""
 
     inputs: DenseCache
     initial_state: Float[np.ndarray, "batch hidden"]
@@ -43,11 +42,24 @@ def rnn(
     *,
     activation: Literal["tanh", "relu"] = "tanh",
 ) -> tuple[States, RnnCache]:
-    """The state is a function of the inputs and of the state before.
+    """The hidden state is a function of the input and of the previous hidden state.
 
         h_t = f(x_t W + h_{t-1} U + b)      f = tanh or relu
 
-    Returns all h_t, of which the last is the final state. Raises ValueError if shapes do not fit or f is another.
+    Args:
+        x: (batch, time, inputs).
+        initial_state: h_0, (batch, hidden).
+        input_weight: W.
+        hidden_weight: U.
+        bias: b.
+        activation: f, "tanh" or "relu".
+
+    Returns:
+        h_t for all t (batch, time, hidden), of which the last is the final state, and the cache.
+
+    Raises:
+        ValueError: if shapes do not fit, or the activation is unknown.
+
     Source: Elman, "Finding structure in time" (1990).
     """
     check_recurrent(x, (initial_state,), input_weight, hidden_weight, (bias,), gates=1)
@@ -61,13 +73,13 @@ def rnn(
 
 
 def rnn_backward(output_gradient: States, cache: RnnCache) -> Gradients:
-    """h_t is used by the output of its step and by the next step:
+    """h_t affects the output of its step, and the next step:
 
         dh_t = dy_t + da_{t+1} U^T      da_t = f'(a_t) dh_t      tanh' = 1 - h^2, relu' = 1 where h > 0, else 0
         dW = sum of x_t^T da_t      dU = sum of h_{t-1}^T da_t      db = sum of da_t      dx_t = da_t W^T
 
-    Returns the gradients of x, the initial state (da_1 U^T), both weights and the bias. At relu's nonsmooth point, 0,
-    the slope is 0. Source: Werbos, "Backpropagation through time: what it does and how to do it" (1990).
+    Returns the gradients of x, the initial state (da_1 U^T), both weights and the bias. At the nonsmooth point of relu
+    the derivative is 0. Source: Werbos, "Backpropagation through time: what it does and how to do it" (1990).
     """
     inputs, initial_state, U, h, activation = cache
     h_before = _before(initial_state, h)
@@ -83,7 +95,7 @@ def rnn_backward(output_gradient: States, cache: RnnCache) -> Gradients:
 
 
 class LstmCache(NamedTuple):
-    """The gates after their activations, because their derivatives are functions of these; and the cells."""
+    """The activated gates, because the derivatives of their activations are functions of them; and the cell states."""
 
     inputs: DenseCache
     initial_hidden: Float[np.ndarray, "batch hidden"]
@@ -102,15 +114,30 @@ def lstm(
     hidden_weight: Float[np.ndarray, "hidden 4*hidden"],
     bias: Float[np.ndarray, " 4*hidden"],
 ) -> tuple[tuple[States, State], LstmCache]:
-    """A cell that gates add to, fade and show: long short-term memory.
+    """Long short-term memory: gates control what is added to a cell state, what is kept of it, and what is output.
 
         i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of the four blocks of x_t W + h_{t-1} U + b
         c_t = f c_{t-1} + i g      h_t = o tanh(c_t)
 
-    Returns (all h_t, the last c_t); the last h_t is the final hidden state. The order of the blocks is that of
-    PyTorch and Keras; PyTorch has a second bias, which only adds to the first. No gate looks at the cell (no
-    peepholes). Raises ValueError if shapes do not fit. Source: Hochreiter and Schmidhuber, "Long short-term memory"
-    (1997), with the forget gate of Gers, Schmidhuber and Cummins, "Learning to forget" (2000).
+    The blocks are in the order of PyTorch and Keras. PyTorch has a second bias, which is added to the first. There are
+    no peepholes, that is, no gate depends on the cell state.
+
+    Args:
+        x: (batch, time, inputs).
+        initial_hidden: h_0, (batch, hidden).
+        initial_cell: c_0, (batch, hidden).
+        input_weight: W.
+        hidden_weight: U.
+        bias: b.
+
+    Returns:
+        ((h_t for all t, the last c_t), cache). The last h_t is the final hidden state.
+
+    Raises:
+        ValueError: if shapes do not fit.
+
+    Source: Hochreiter and Schmidhuber, "Long short-term memory" (1997), with the forget gate of Gers, Schmidhuber and
+    Cummins, "Learning to forget" (2000).
     """
     check_recurrent(x, (initial_hidden, initial_cell), input_weight, hidden_weight, (bias,), gates=4)
     from_x, inputs = dense(x, input_weight, bias)
@@ -127,13 +154,13 @@ def lstm(
 
 
 def lstm_backward(output_gradient: tuple[States, State], cache: LstmCache) -> Gradients:
-    """Two gradients are carried back, of the hidden state and of the cell:
+    """Two gradients are propagated back through time, of the hidden state and of the cell state:
 
         dh_t = dy_t + da_{t+1} U^T      dc_t = f_{t+1} dc_{t+1} + dh_t o (1 - tanh^2 c_t)
 
-    and each step makes da_t of them, block by block. The gradients of the weights are those of `rnn_backward`.
-    `output_gradient` is the pair (dy, gradient of the final cell), and dc begins with the latter. Returns the gradients
-    of x, the initial hidden state, the initial cell (f_1 dc_1), both weights and the bias.
+    `_lstm_step_backward` computes da_t from them. dW, dU and db are those of `rnn_backward`. `output_gradient` is the
+    pair (dy, gradient of the final cell), and dc starts with the latter. Returns the gradients of x, the initial hidden
+    state, the initial cell (f_1 dc_1), both weights and the bias.
     """
     inputs, initial_hidden, initial_cell, U, gates, c, h = cache
     dy, dc_final = output_gradient
@@ -151,12 +178,12 @@ def lstm_backward(output_gradient: tuple[States, State], cache: LstmCache) -> Gr
 def _lstm_step_backward(
     dh: State, dc_from_next: State, gates: np.ndarray, c_before: State, c: State
 ) -> tuple[np.ndarray, State]:
-    """h = o tanh(c), c = f c_before + i g, and the four activations, of one step:
+    """The gradients of one step, which is h = o tanh(c) and c = f c_before + i g with the four activations:
 
         da_i = dc g i (1 - i)      da_f = dc c_before f (1 - f)      da_g = dc i (1 - g^2)
         da_o = dh tanh(c) o (1 - o)
 
-    sigmoid' = sigmoid (1 - sigmoid). Returns da and the gradient of the cell before.
+    sigmoid' = sigmoid (1 - sigmoid). Returns da and the gradient of c_before.
     """
     i, f, g, o = np.split(gates, 4, axis=1)
     tanh_c = np.tanh(c)
@@ -171,9 +198,9 @@ def _lstm_step_backward(
 
 
 class GruCache(NamedTuple):
-    """The gates after their activations, because their derivatives are functions of these.
+    """The activated gates, because the derivatives of their activations are functions of them.
 
-    Also what r was multiplied by, because it is a factor of da_r and costs a product of matrices.
+    Also the factor of r, because it is a factor of da_r and recomputing it costs a matrix product.
     """
 
     inputs: DenseCache
@@ -192,14 +219,29 @@ def gru(
     input_bias: Float[np.ndarray, " 3*hidden"],
     hidden_bias: Float[np.ndarray, " 3*hidden"],
 ) -> tuple[States, GruCache]:
-    """A state that is kept where z is 1 and replaced where it is 0: the gated recurrent unit.
+    """The gated recurrent unit: where z is 1 the state is kept, and where z is 0 it is replaced.
 
         r, z = sigmoid of the first two blocks of x_t W + b_x + h_{t-1} U + b_h
         n = tanh(x_t Wn + bn_x + r (h_{t-1} Un + bn_h))      h_t = (1 - z) n + z h_{t-1}
 
-    Returns all h_t, of which the last is the final state. This is PyTorch's unit, and Keras's but for the order of
-    the blocks, which there is z, r, n. The published version of Cho et al., and Keras with reset_after=False, reset
-    before the matrix, (r h_{t-1}) Un; Chung et al. (2014) exchange z and 1 - z. Raises ValueError if shapes do not fit.
+    This is PyTorch's unit, and Keras's up to the order of the blocks, which is z, r, n there. The published version of
+    Cho et al., and Keras with reset_after=False, apply r before the matrix: (r h_{t-1}) Un. Chung et al. (2014)
+    exchange z and 1 - z.
+
+    Args:
+        x: (batch, time, inputs).
+        initial_state: h_0, (batch, hidden).
+        input_weight: W.
+        hidden_weight: U.
+        input_bias: b_x.
+        hidden_bias: b_h.
+
+    Returns:
+        h_t for all t (batch, time, hidden), of which the last is the final state, and the cache.
+
+    Raises:
+        ValueError: if shapes do not fit.
+
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014), 2.3.
     """
     check_recurrent(x, (initial_state,), input_weight, hidden_weight, (input_bias, hidden_bias), gates=3)
@@ -218,12 +260,12 @@ def gru(
 
 
 def gru_backward(output_gradient: States, cache: GruCache) -> Gradients:
-    """h_t is used by the output of its step, by z h_t in the next one, and there through U:
+    """h_t affects the output of its step, and the next state in two ways, directly by z h_t and through U:
 
         dh_t = dy_t + z_{t+1} dh_{t+1} + da_of_h_{t+1} U^T
 
-    x, W and b_x receive da_of_x; h_{t-1}, U and b_h receive da_of_h, which differs in the block of n, because r stands
-    between it and the state. Returns the gradients of x, the initial state, both weights and both biases.
+    da_of_x is the gradient of x_t W + b_x, and da_of_h that of h_{t-1} U + b_h. They differ in the block of n, where
+    the second is multiplied by r. Returns the gradients of x, the initial state, both weights and both biases.
     """
     inputs, initial_state, U, gates, recalled, h = cache
     h_before = _before(initial_state, h)
@@ -241,12 +283,12 @@ def gru_backward(output_gradient: States, cache: GruCache) -> Gradients:
 def _gru_step_backward(
     dh: State, gates: np.ndarray, recalled: State, h_before: State
 ) -> tuple[np.ndarray, np.ndarray, State]:
-    """Everything is a multiple of dh:
+    """The gradients of one step, which are all multiples of dh:
 
         da_n = dh (1 - z) (1 - n^2)      da_z = dh (h_before - n) z (1 - z)
         da_r = da_n (h_before Un + bn_h) r (1 - r)
 
-    da_of_x is (da_r, da_z, da_n), and da_of_h is (da_r, da_z, r da_n). To h_before goes z dh, too.
+    da_of_x is (da_r, da_z, da_n), and da_of_h is (da_r, da_z, r da_n). h_before also receives z dh.
     """
     r, z, n = np.split(gates, 3, axis=1)
     da_n = dh * (1 - z) * (1 - n**2)

@@ -1,4 +1,4 @@
-"""Learning rates as functions of the number of updates done so far: 0 at the first."""
+"""Learning rates as functions of the number of updates done, which is 0 at the first update."""
 
 import math
 from collections.abc import Callable
@@ -14,14 +14,27 @@ def constant(learning_rate: float | int) -> Schedule:
 
 
 def cosine_with_warmup(peak: float, *, warmup_steps: int, total_steps: int, final: float = 0.0) -> Schedule:
-    """Up a line to the peak, down half a cosine to the end, and there it stays.
+    """Linear warm-up from 0 to the peak, then half a cosine down to `final`, then constant.
 
         peak count / warmup_steps                                  before warmup_steps
         final + (peak - final) (1 + cos(pi progress)) / 2          progress = (count - warmup_steps)
                                                                               / (total_steps - warmup_steps)
 
     The first rate is 0 if there is a warm-up, the rate at warmup_steps is the peak, and from total_steps on it is
-    `final`. So it is in optax and Hugging Face's transformers; nanoGPT starts its line at one step, not at 0.
+    `final`. optax and Hugging Face's transformers do the same; nanoGPT starts its line at one step, not at 0.
+
+    Args:
+        peak: the largest rate.
+        warmup_steps: the number of updates before the peak.
+        total_steps: the number of updates after which the rate is `final`.
+        final: the last rate.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError: unless 0 <= warmup_steps < total_steps and the rates are finite and not negative.
+
     Source: Loshchilov and Hutter, "SGDR" (2017), without the restarts.
     """
     _check_rates(peak=peak, final=final)
@@ -40,7 +53,7 @@ def cosine_with_warmup(peak: float, *, warmup_steps: int, total_steps: int, fina
 
 
 def step_decay(learning_rate: float, *, every: int, factor: float) -> Schedule:
-    """learning_rate factor^floor(count / every)."""
+    """The rate learning_rate factor^floor(count / every). Raises ValueError unless every is at least 1."""
     _check_rates(learning_rate=learning_rate, factor=factor)
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}; it is the number of updates at one rate.")

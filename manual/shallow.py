@@ -4,12 +4,12 @@
     Z2 = W2 A1 + b2     A2 = sigmoid(Z2)
     J  = (1/m) sum over outputs and examples of  -y log A2 - (1 - y) log(1 - A2)
 
-Symbols, once: n_x features, n_h hidden units, n_y outputs, m examples. Columns are examples, as in the
-notebook that this project began with, so x is (n_x, m) and y is (n_y, m). Everywhere, dQ means dJ/dQ, the
-gradient of the loss itself; in texts that follow Ng, dZ means m dJ/dZ and the factor 1/m comes later. In what goes
-beyond gradients, RQ is the derivative of Q along a direction in which the parameters move.
+Symbols: n_x features, n_h hidden units, n_y outputs, m examples. Columns are examples, as in the notebook that this
+project began with, so x is (n_x, m) and y is (n_y, m). dQ always means dJ/dQ, the gradient of the loss itself; in
+texts that follow Ng, dZ means m dJ/dZ and the factor 1/m comes later. In the functions for jvp and
+Hessian-vector products, RQ is the derivative of Q along a direction of the parameters.
 
-Functions keep the floating dtype they are given, hold no state and never modify an argument.
+Functions keep the floating dtype of their arguments, hold no state and never modify an argument.
 """
 
 from types import ModuleType
@@ -43,7 +43,7 @@ Parameters = dict[str, np.ndarray]  # W1 (n_h, n_x), b1 (n_h, 1), W2 (n_y, n_h),
 
 
 class Cache(NamedTuple):
-    """A1 and A2, because the derivatives are functions of them; Z2, because the loss needs it; Z1, to look at."""
+    """A1 and A2, because the derivatives are functions of them; Z2, because the loss needs it; Z1, for inspection."""
 
     Z1: Float[np.ndarray, "n_h m"]
     A1: Float[np.ndarray, "n_h m"]
@@ -83,10 +83,10 @@ def initialize_parameters(
     scale: float = 0.1,
     dtype: DTypeLike = np.float64,
 ) -> Parameters:
-    """Weights drawn from a normal distribution of standard deviation `scale`; biases zero.
+    """Weights from a normal distribution with standard deviation `scale`; biases zero.
 
-    They are drawn in float64, W1 before W2, and then cast, so that a seed means the same network in every
-    dtype, and the same on both sides of this project.
+    They are drawn in float64, W1 before W2, and then cast, so that a seed gives the same network in every dtype, in
+    `manual` and in `autodiff`.
     """
     random = np.random.default_rng(seed)
     W1 = scale * random.standard_normal((hidden_size, input_size))
@@ -100,7 +100,7 @@ def initialize_parameters(
 
 
 def sigmoid(z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """1 / (1 + exp(-z)), written so that exp never sees a positive number and cannot overflow."""
+    """1 / (1 + exp(-z)), written so that the argument of exp is never positive and exp cannot overflow."""
     t = np.exp(-np.abs(z))
     return np.where(z >= 0, 1, t) / (1 + t)
 
@@ -108,7 +108,7 @@ def sigmoid(z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
 def forward_propagation(
     x: Float[np.ndarray, "n_x m"], parameters: Parameters
 ) -> tuple[Float[np.ndarray, "n_y m"], Cache]:
-    """The prediction A2 and everything that the backward pass needs."""
+    """The prediction A2, and the cache for the backward pass."""
     W1, b1, W2, b2 = (parameters[name] for name in ("W1", "b1", "W2", "b2"))
     Z1 = W1 @ x + b1
     A1 = np.tanh(Z1)
@@ -124,7 +124,7 @@ def compute_loss(Z2: Float[np.ndarray, "n_y m"], y: Float[np.ndarray, "n_y m"]) 
 
         max(Z2, 0) - y Z2 + log(1 + exp(-|Z2|)),
 
-    which is finite for every finite logit; the form with A2 meets log 0 as soon as A2 rounds to 0 or 1.
+    which is finite for every finite logit. The form with A2 computes log 0 as soon as A2 rounds to 0 or 1.
     The terms are divided by m before they are summed, so that the sum overflows only if the loss does.
     """
     m = Z2.shape[1]
@@ -140,12 +140,12 @@ def backpropagation(
     *,
     intermediates: dict[str, np.ndarray] | None = None,
 ) -> Parameters:
-    """The page of formulas: gradients of the loss, from the output back to the input.
+    """The gradients of the loss with respect to the parameters, from the output back to the input.
 
         J wrt Z2   dJ/dZ2 = (A2 - y) / m, because the sigmoid's derivative A2 (1 - A2) cancels against
                    dJ/dA2 = (A2 - y) / (A2 (1 - A2)) / m
-        Z2 = W2 A1 + b2    each example contributes dZ2 A1^T to dW2 and dZ2 to db2; it reaches A1 through W2^T
-        A1 = tanh(Z1)      tanh' = 1 - tanh^2, which the forward pass has already computed
+        Z2 = W2 A1 + b2    each example contributes dZ2 A1^T to dW2 and dZ2 to db2, and dA1 = W2^T dZ2
+        A1 = tanh(Z1)      tanh' = 1 - tanh^2, and the forward pass has already computed tanh
         Z1 = W1 x + b1     as for Z2
 
     Returns a dict with the keys, shapes and dtypes of `parameters`. A dict given as `intermediates` also
@@ -174,7 +174,7 @@ def loss_and_gradients(
 ) -> tuple[np.floating, Parameters]:
     """The loss and its gradient with respect to every parameter, in one forward and one backward pass.
 
-    Labels are cast to x's dtype: integer ones would promote float32 work to float64.
+    Labels are cast to the dtype of x, because integer labels would promote float32 to float64.
     """
     layer_structure(x, y, parameters["W1"].shape[0])
     y = y.astype(x.dtype, copy=False)
@@ -186,10 +186,10 @@ def loss_and_gradients(
 
 
 def _forward_along(parameters: Parameters, vector: Parameters, x: Float[np.ndarray, "n_x m"], cache: Cache) -> Cache:
-    """R of every line of `forward_propagation`, as the parameters move along the vector and x stays.
+    """R of every line of `forward_propagation`, where the parameters move along the vector and x is constant.
 
     RQ = dQ(parameters + r vector)/dr at r = 0 obeys the rules of derivatives: R(P Q) = RP Q + P RQ for a product, and
-    R f(Q) = f'(Q) RQ for a function. RW1 and the like are the vector itself.
+    R f(Q) = f'(Q) RQ for a function. RW1, Rb1, RW2 and Rb2 are the entries of the vector.
     """
     W2, A1, A2 = parameters["W2"], cache.A1, cache.A2
     RW1, Rb1, RW2, Rb2 = (vector[name] for name in ("W1", "b1", "W2", "b2"))
@@ -203,21 +203,21 @@ def _forward_along(parameters: Parameters, vector: Parameters, x: Float[np.ndarr
 def jvp(
     parameters: Parameters, vector: Parameters, x: Float[np.ndarray, "n_x m"], y: Num[np.ndarray, "n_y labels"]
 ) -> tuple[np.floating, np.floating]:
-    """The loss, and its derivative along a vector: what <gradient, vector> is, in one pass forward.
+    """The loss, and its derivative along a vector, <gradient, vector>, in one forward pass.
 
         RJ = sum of dJ/dZ2 RZ2 = (1/m) sum of (A2 - y) RZ2
 
     Args:
-        parameters: where.
+        parameters: the point at which the derivative is taken.
         vector: the direction, with the keys and shapes of `parameters`.
         x: (n_x, m).
         y: labels (n_y, m).
 
     Returns:
-        (J, RJ): jvp for Jacobian times vector, of which the loss has a single row.
+        (J, RJ). The name jvp is for Jacobian-vector product; the Jacobian of the loss has a single row.
 
     Raises:
-        ValueError: as `loss_and_gradients` does, and if the vector is not like the parameters.
+        ValueError: as `loss_and_gradients` does, and unless the vector has the structure of the parameters.
     """
     y = _checked(parameters, vector, x, y)
     m = x.shape[1]
@@ -239,10 +239,10 @@ def hessian_vector_product(
 
         H v = R(gradient), the derivative of the gradient along v
 
-    The Hessian itself, of as many rows and columns as there are parameters, is never formed.
+    The Hessian itself, a matrix with a row and a column for every parameter, is never formed.
 
     Args:
-        parameters: where.
+        parameters: the point at which the Hessian is taken.
         vector: v, with the keys and shapes of `parameters`.
         x: (n_x, m).
         y: labels (n_y, m).
@@ -252,7 +252,7 @@ def hessian_vector_product(
         H v, with the keys, shapes and dtypes of `parameters`.
 
     Raises:
-        ValueError: as `loss_and_gradients` does, and if the vector is not like the parameters.
+        ValueError: as `loss_and_gradients` does, and unless the vector has the structure of the parameters.
 
     Source: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6(1) (1994), section 4.
     """
@@ -276,9 +276,9 @@ def _backward_along(
     """R of every line of `backpropagation`.
 
         dZ2 = (A2 - y) / m         RdZ2 = RA2 / m
-        dW2 = dZ2 A1^T             RdW2 = RdZ2 A1^T + dZ2 RA1^T        as for every product, two terms
+        dW2 = dZ2 A1^T             RdW2 = RdZ2 A1^T + dZ2 RA1^T        two terms, as for every product
         dA1 = W2^T dZ2             RdA1 = W2^T RdZ2 + RW2^T dZ2
-        dZ1 = dA1 (1 - A1^2)       RdZ1 = RdA1 (1 - A1^2) - 2 dA1 A1 RA1    the last term is tanh'' = -2 tanh tanh'
+        dZ1 = dA1 (1 - A1^2)       RdZ1 = RdA1 (1 - A1^2) - 2 dA1 A1 RA1    by tanh'' = -2 tanh tanh'
 
     Returns R of the gradients of the parameters, and R of dZ2, dA1 and dZ1.
     """
@@ -299,7 +299,7 @@ def _backward_along(
 
 
 def _checked(parameters: Parameters, vector: Parameters, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The labels in x's dtype."""
+    """The labels in the dtype of x. Raises ValueError unless x, y, the parameters and the vector fit."""
     layer_structure(x, y, parameters["W1"].shape[0])
     check_alike({"parameters": leaves_by_path(parameters), "vector": leaves_by_path(vector)})
     return y.astype(x.dtype, copy=False)
@@ -310,7 +310,7 @@ def _checked(parameters: Parameters, vector: Parameters, x: np.ndarray, y: np.nd
 
 def update_parameters(parameters: Parameters, gradients: Parameters, learning_rate: float) -> Parameters:
     """One step of gradient descent: Q - learning_rate dQ for every parameter Q."""
-    learning_rate = float(learning_rate)  # a NumPy scalar would promote float32 parameters
+    learning_rate = float(learning_rate)  # a NumPy scalar would promote float32 parameters to float64
     return {name: value - learning_rate * gradients[name] for name, value in parameters.items()}
 
 
@@ -347,10 +347,22 @@ def neural_net(
     seed: int = 0,
     ops: ModuleType = manual,
 ) -> tuple[Parameters, np.ndarray]:
-    """Initialize and train: the notebook's last cell. Returns the parameters and the loss of each iteration.
+    """Initialize and train: the last cell of the notebook.
 
-    Works in x's dtype if that is a floating one, else in float64; labels are cast to it. `ops`, `manual` or
-    `manual.fast`, is whose `shallow.train` is used.
+    Args:
+        x: features (n_x, m). The computation has the dtype of x if that is floating, else float64.
+        y: labels (n_y, m), cast to that dtype.
+        hidden_size: n_h.
+        iterations: the number of updates.
+        learning_rate: of gradient descent.
+        seed: of the initial weights.
+        ops: `manual` or `manual.fast`, whose `shallow.train` is used.
+
+    Returns:
+        The parameters, and the loss of each iteration.
+
+    Raises:
+        ValueError: if shapes do not fit, or if a number is not positive.
     """
     x_array: Any = np.asarray(x)
     if not np.issubdtype(x_array.dtype, np.floating):

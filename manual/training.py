@@ -1,7 +1,7 @@
 """Training: mini-batches, gradients accumulated over micro-batches, and the loop.
 
-`loss_and_gradients(parameters, *batch) -> (loss, gradients)` is any function with gradients like its parameters; a
-batch is a tuple of arrays, whose first axis counts examples.
+`loss_and_gradients(parameters, *batch) -> (loss, gradients)` is any function whose gradients have the structure of the
+parameters. A batch is a tuple of arrays whose first axis counts examples.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,11 +21,23 @@ LossAndGradients = Callable[..., tuple[Any, Any]]
 def minibatches(
     arrays: tuple[np.ndarray, ...], batch_size: int, *, seed: int = 0, epochs: int = 1, drop_last: bool = False
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    """Batches of `batch_size` examples, drawn without replacement; each epoch shuffles anew and has every example once.
+    """Batches of `batch_size` examples, drawn without replacement. Every epoch has a new order of all examples.
 
-    The last batch of an epoch has the examples left over, or is left out with `drop_last`. The order depends on the
-    seed and the number of examples only, and is the same on both sides of this project. Raises ValueError at once if
-    the arrays are not a tuple of arrays with equal first axes, or if there would be no batch.
+    The last batch of an epoch holds the remaining examples, or is left out with `drop_last`. The order depends only on
+    the seed and the number of examples, and is the same in `manual` and `autodiff`.
+
+    Args:
+        arrays: a tuple of arrays with equal first axes.
+        batch_size: the number of examples in a batch.
+        seed: of the order.
+        epochs: the number of passes over the examples.
+        drop_last: whether a last batch that is smaller is left out.
+
+    Returns:
+        An iterator over batches, each a tuple of arrays.
+
+    Raises:
+        ValueError: at the call, if the arrays do not fit together, or if there would be no batch.
     """
     if not isinstance(arrays, tuple | list) or not arrays or any(np.ndim(array) == 0 for array in arrays):
         raise ValueError(
@@ -63,14 +75,26 @@ def accumulate(
     *,
     weights: Iterable[Any] | None = None,
 ) -> tuple[Any, Any]:
-    """The loss and gradients of a whole batch from its parts, with the memory that one part needs.
+    """The loss and gradients of a whole batch, computed part by part, with the memory that one part needs.
 
-        loss = sum_i w_i loss_i / sum_i w_i, and so for every gradient
+        loss = sum_i w_i loss_i / sum_i w_i, and the same for every gradient
 
-    If the loss is a mean over examples, w_i must be the number of examples in part i, which is the default: then parts
-    may be unequal. If it is a mean over something else, give the numbers of that: for a cross-entropy which
-    ignores some targets, the targets that count. For a loss that is a sum, multiply by the number of parts and give
-    equal weights. A part of weight 0 is left out. Statistics over the batch (batch norm) are the parts' own.
+    Statistics over the batch (batch norm) are computed for each part separately.
+
+    Args:
+        loss_and_gradients: a function of the parameters and a part.
+        parameters: any tree.
+        parts: tuples of arrays.
+        weights: w_i, by default the number of examples in part i, which is right for a loss that is a mean over
+            examples, also if parts are unequal. For a mean over something else, pass the numbers of that: for a
+            cross-entropy that ignores some targets, the number of targets that are not ignored. For a loss that is a
+            sum, pass equal weights and multiply the results by the number of parts. A part of weight 0 is skipped.
+
+    Returns:
+        (loss, gradients).
+
+    Raises:
+        ValueError: if there are no parts, or if the weights do not fit.
     """
     shares = _shares(parts, weights)
     if len(parts) == 1:
@@ -96,17 +120,17 @@ def train(
     parts: int = 1,
     ops: ModuleType = manual,
 ) -> tuple[Any, Any, np.ndarray]:
-    """One update a batch.
+    """Trains with one update per batch.
 
     Args:
         loss_and_gradients: a function of the parameters and a batch.
-        parameters: where to begin. They are copied.
+        parameters: the initial ones. They are copied.
         batches: tuples of arrays.
-        optimizer: of `manual.optimizers`, or of `manual.fast.optimizers`.
-        state: the optimizer's, to continue an earlier run. It is copied, too.
-        parts: into how many nearly equal micro-batches each batch is cut along its first axis; they are weighted as
-            the default of `accumulate` does.
-        ops: whose `training.accumulate` adds up their gradients, `manual` or `manual.fast`.
+        optimizer: from `manual.optimizers` or `manual.fast.optimizers`.
+        state: the state of the optimizer, to continue an earlier run. It is copied.
+        parts: the number of nearly equal micro-batches that each batch is cut into along its first axis. They are
+            weighted as by the default of `accumulate`.
+        ops: `manual` or `manual.fast`, whose `training.accumulate` is used.
 
     Returns:
         (parameters, state, losses), where `losses[i]` is the loss before update i.
@@ -169,7 +193,7 @@ def _shares(parts: Sequence[tuple[Any, ...]], weights: Iterable[Any] | None) -> 
 
 
 def _sum(total: Any, gradients: Any) -> Any:
-    """Leaf by leaf. Raises ValueError unless both are trees alike."""
+    """The sum of two trees, leaf by leaf. Raises ValueError unless their structures match."""
     leaves, others = leaves_by_path(total), leaves_by_path(gradients)
     check_alike({"the first part": leaves, "another part": others})
     return rebuilt(total, iter([leaf + others[path] for path, leaf in leaves.items()]))

@@ -1,22 +1,22 @@
-"""A GPT in the layout of GPT-2, every derivative by hand.
+"""A GPT with the architecture of GPT-2, every derivative by hand.
 
     x = token_embedding[ids] + position_embedding[:time]
     x = x + projection(attention(qkv(norm1(x))))            for each block, causal attention of several heads,
     x = x + down(gelu(up(norm2(x))))                        then a network of one hidden layer, 4 times as wide
     logits = norm(x) token_embedding^T
 
-Layer norms stand before what they feed ("pre-norm"), so that an unbroken sum runs from the embedding to the last
-norm; qkv, projection, up and down are dense layers with biases; the output layer is the token embedding again,
-transposed and without a bias ("tied"). Source: Radford et al., "Language models are unsupervised multitask
-learners" (2019), with GELU by tanh as in the code published with it.
+Each sublayer normalizes its input ("pre-norm"), so that a residual stream x runs from the embedding to the last norm.
+qkv, projection, up and down are dense layers with biases. The output layer has no bias, and its weight is the
+transposed token embedding ("tied"). Source: Radford et al., "Language models are unsupervised multitask learners"
+(2019), with the tanh form of GELU, as in the published code.
 
-Backward reads the same lines from the end. Where a value is used twice its gradient is a sum: the stream x goes on
-and into a norm, and the token embedding is both the first layer and the last. Every line is an op of `ops`: the pages,
-or `manual.fast`.
+The backward pass goes through the same lines in reverse. A value that is used twice has a gradient of two terms: the
+stream x is the input of a norm and of a sum, and the token embedding is the weight of the first layer and of the last.
+Every line is an op of `ops`, which is `manual` or `manual.fast`.
 
 Parameters are {"token_embedding": (vocabulary, width), "position_embedding": (context, width), "blocks": [...],
 "norm": {"weight", "bias"}}, each block {"norm1", "qkv", "projection", "norm2", "up", "down"} of {"weight", "bias"},
-where qkv has the columns of query, key and value side by side, each with the heads side by side.
+where the columns of qkv are those of query, key and value, in this order, each with the heads side by side.
 """
 
 from types import ModuleType
@@ -47,11 +47,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gpt2-1558m": {"vocabulary": 50257, "context": 1024, "layers": 48, "heads": 25, "width": 1600},
 }
 PARAMETERS_OF_A_BLOCK = ("norm1", "qkv", "projection", "norm2", "up", "down")
-IGNORED = -100  # a target that counts for nothing
+IGNORED = -100  # targets with this value are ignored by the loss
 
 
 class BlockCache(NamedTuple):
-    """The caches of a block's ops, in the order of the forward pass, because backward undoes them from the last."""
+    """The caches of the ops of a block, in the order of the forward pass."""
 
     norm1: CenteredCache
     qkv: DenseCache
@@ -64,7 +64,7 @@ class BlockCache(NamedTuple):
 
 
 class TransformerCache(NamedTuple):
-    """The caches of the ops, from the first to the last, because backward undoes them from the last."""
+    """The caches of the ops, in the order of the forward pass."""
 
     tokens: EmbeddingCache
     positions: EmbeddingCache
@@ -76,12 +76,23 @@ class TransformerCache(NamedTuple):
 def initialize_parameters(
     *, vocabulary: int, context: int, layers: int, heads: int, width: int, seed: int = 0, dtype: DTypeLike = np.float64
 ) -> Parameters:
-    """GPT-2's start: weights and embeddings normal with deviation 0.02, biases 0, norms the identity.
+    """The initialization of GPT-2: normal with standard deviation 0.02, biases 0, norms the identity.
 
-    What is added to the stream (projection and down) is drawn smaller by sqrt(2 layers), the number of such terms, so
-    that their sum does not grow with depth: section 2.3 of the paper. (OpenAI's code has 0.01 for positions.) Drawn
-    in float64, in the order of the dict, then cast: a seed is the same network in every dtype, and on both sides.
-    Raises ValueError unless all sizes are positive and heads divides width.
+    The weights of projection and down, whose outputs are added to the stream, are smaller by sqrt(2 layers), the number
+    of these sums, so that the stream does not grow with depth: section 2.3 of the paper. (OpenAI's code has 0.01 for
+    positions.) Weights are drawn in float64, in the order of the dict, and then cast, so that a seed gives the same
+    network in every dtype, in `manual` and in `autodiff`.
+
+    Args:
+        vocabulary, context, layers, heads, width: sizes, as in PRESETS.
+        seed: of the random numbers.
+        dtype: of the parameters.
+
+    Returns:
+        The parameters.
+
+    Raises:
+        ValueError: unless all sizes are positive and heads divides width.
     """
     sizes = {"vocabulary": vocabulary, "context": context, "layers": layers, "heads": heads, "width": width}
     if min(sizes.values()) < 1:
@@ -118,10 +129,20 @@ def initialize_parameters(
 
 
 def apply(parameters: Parameters, ids: Ids, *, heads: int, ops: ModuleType = manual) -> tuple[Logits, TransformerCache]:
-    """Logits for the token after each one.
+    """The logits of the next token at every position.
 
-    Raises ValueError for ids that are not in the vocabulary, sequences longer than the context, and heads that do
-    not divide the width.
+    Args:
+        parameters: from `initialize_parameters`.
+        ids: token ids (batch, time).
+        heads: the number of heads.
+        ops: `manual` or `manual.fast`.
+
+    Returns:
+        The logits (batch, time, vocabulary), and the cache.
+
+    Raises:
+        ValueError: if ids are not in the vocabulary, if sequences are longer than the context, or if heads does not
+            divide the width.
     """
     _check_ids(ids, parameters["position_embedding"], heads)
     table = parameters["token_embedding"]
@@ -165,15 +186,23 @@ def _hidden_layer(x: Stream, p: Parameters, ops: ModuleType) -> tuple[Stream, tu
 def apply_backward(
     output_gradient: Logits, cache: TransformerCache, *, intermediates: Intermediates = None, ops: ModuleType = manual
 ) -> Parameters:
-    """Gradients in the structure of the parameters, op by op from the last. Ids have none.
+    """The gradients of all parameters, op by op from the last. Ids have no gradient.
 
-    logits = x E^T is a dense layer whose weight is E^T, so that E receives the transpose of that weight's gradient,
-    and what its use as the first layer sends besides. The positions are the same in every example, whose dx are added.
+    logits = x E^T is a dense layer with the weight E^T. So E receives the transposed gradient of that weight, in
+    addition to the gradient from its use as the embedding. The position embedding is shared by all examples, so its
+    gradient is a sum over them.
 
-    A dict given as `intermediates` also receives gradients with respect to the input of each op, by its name, as in
-    "blocks.0.gelu.input" or "head.input": of the op's own use of it, which for a norm's input leaves out that the
-    stream goes on. The stream's whole gradients are "blocks.0.input", and "blocks.0.middle" between attention and the
-    hidden layer. "logits" is `output_gradient` itself.
+    Args:
+        output_gradient: the gradient of the loss with respect to the logits.
+        cache: from `apply`.
+        intermediates: a dict that receives `output_gradient` as "logits", and the gradient with respect to the input of
+            each op by name, as in "blocks.0.gelu.input" or "head.input". The gradient of a norm's input is that of this
+            use alone. The full gradients of the stream are "blocks.0.input", and "blocks.0.middle" between attention
+            and the hidden layer.
+        ops: `manual` or `manual.fast`.
+
+    Returns:
+        The gradients, with the structure of the parameters.
     """
     d = {} if intermediates is None else intermediates
     d["logits"] = output_gradient
@@ -190,7 +219,7 @@ def apply_backward(
 
 
 def _block_backward(dx: Stream, cache: BlockCache, ops: ModuleType) -> tuple[dict[str, Any], Parameters]:
-    """The gradients of what enters each op, and of its parameters, from the last op to the first."""
+    """The gradients of the inputs of the ops of a block, by name, and those of its parameters."""
     d = _hidden_layer_backward(dx, cache, ops)
     d |= _attention_backward(d["middle"], cache, ops)
     parameters = {name: _by_name(d.pop(f"{name}.weight"), d.pop(f"{name}.bias")) for name in PARAMETERS_OF_A_BLOCK}
@@ -202,7 +231,7 @@ def _by_name(weight: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _hidden_layer_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> dict[str, Any]:
-    """Of y = x + f(x), dx = dy + what f sends back, with f(x) = down(gelu(up(norm2(x))))."""
+    """dx = dy + (gradient through f), for y = x + f(x) with f(x) = down(gelu(up(norm2(x))))."""
     d, norms = {}, ops.normalization
     d["down.input"], d["down.weight"], d["down.bias"] = ops.layers.dense_backward(dy, cache.down)
     d["gelu.input"] = ops.activations.gelu_backward(d["down.input"], cache.gelu)
@@ -213,7 +242,7 @@ def _hidden_layer_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> di
 
 
 def _attention_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> dict[str, Any]:
-    """Of y = x + f(x), dx = dy + what f sends back, with f(x) = projection(attention(qkv(norm1(x))))."""
+    """dx = dy + (gradient through f), for y = x + f(x) with f(x) = projection(attention(qkv(norm1(x))))."""
     d, norms, projection = {}, ops.normalization, cache.projection
     d["projection.input"], d["projection.weight"], d["projection.bias"] = ops.layers.dense_backward(dy, projection)
     dattended = d["projection.input"].reshape(cache.attention.query.shape)
@@ -228,9 +257,12 @@ def _attention_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> dict[
 def compute_loss(
     parameters: Parameters, ids: Ids, targets: Targets, *, heads: int, ops: ModuleType = manual
 ) -> np.floating:
-    """Cross-entropy of the targets, which are the next tokens, averaged over all that are not -100.
+    """The cross-entropy of the targets, which are the next tokens, averaged over all targets but -100.
 
-    If all are -100, it is 0. Raises ValueError for other targets outside of the vocabulary, and as `apply` does.
+    If all targets are -100, it is 0.
+
+    Raises:
+        ValueError: for other targets outside of the vocabulary, and as `apply` does.
     """
     _check_targets(ids, targets)
     logits, _ = apply(parameters, ids, heads=heads, ops=ops)
@@ -247,7 +279,7 @@ def loss_and_gradients(
     intermediates: Intermediates = None,
     ops: ModuleType = manual,
 ) -> tuple[np.floating, Parameters]:
-    """`compute_loss` and its gradient with respect to every parameter; `intermediates` as for `apply_backward`."""
+    """`compute_loss`, and its gradient with respect to every parameter. `intermediates` is as for `apply_backward`."""
     _check_targets(ids, targets)
     logits, cache = apply(parameters, ids, heads=heads, ops=ops)
     loss, of_loss = ops.losses.cross_entropy(logits, targets, ignore_index=IGNORED)

@@ -1,12 +1,12 @@
-"""The ops of `manual`, made fast: the same names, arguments and caches, each held to its page by a test.
+"""Fast versions of the ops of `manual`, with the same names, arguments and caches. One test compares each pair.
 
     import manual.fast
 
     y, cache = manual.fast.normalization.layer_norm(x, weight, bias)
     loss, gradients = manual.network.loss_and_gradients(parameters, x, targets, description=..., ops=manual.fast)
 
-What is derived stands on the page, in `manual`; what is said here is how it is made fast, where that is not plain. A
-value and a cache that come from a page may be given to the backward pass of here, and the reverse.
+The derivations and the documentation of arguments are in `manual`; docstrings here describe how an op is made fast. The
+value and the cache of either package can be passed to the backward pass of the other.
 """
 
 from manual.fast import (

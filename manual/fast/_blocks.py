@@ -1,10 +1,10 @@
 """Elementwise formulas over trees of arrays, at the speed of memory.
 
-A NumPy expression over big arrays reads and writes them once an operation, and an optimizer has a dozen operations
-to every entry. Here leaves are cut into blocks that stay in a core's cache, and the whole formula is done with one
-block before the next: each array comes from memory once and goes back once. Large trees are shared among threads.
+Each operation of a NumPy expression reads and writes whole arrays, and an optimizer has a dozen operations per entry.
+Here leaves are cut into blocks that fit into a core's cache, and the whole formula is evaluated for one block before
+the next. So each array is read from memory once and written once. Large trees are distributed over threads.
 
-Entries do not depend on each other, so neither the size of a block nor the number of threads changes a bit.
+Entries do not depend on each other, so the result is the same to the last bit for any block size and number of threads.
 """
 
 import threading
@@ -16,11 +16,11 @@ import numpy as np
 from manual._trees import Path, check_alike, leaves_by_path, rebuilt
 from manual.fast._threads import spread
 
-BLOCK_BYTES = 1 << 19  # of each array: small enough for the cache, large enough to make Python's own time small
+BLOCK_BYTES = 1 << 19  # bytes of a block: small enough for the cache, large enough that Python's overhead is small
 
 
 class _Block(NamedTuple):
-    """One stretch of one leaf of every tree, all leaves flat. A source may be its own target."""
+    """One slice of the flattened leaves at the same path in every tree. A source may be its own target."""
 
     sources: list[np.ndarray]
     targets: list[np.ndarray]
@@ -31,12 +31,21 @@ class _Block(NamedTuple):
 def in_blocks(
     formula: Callable[..., Any], changed: dict[str, Any], read: dict[str, Any] | None = None, *, donate: bool = False
 ) -> list[Any]:
-    """Run `formula(*changed, *read, a, b)` on flat blocks of trees that are alike; return the changed trees.
+    """Evaluates `formula(*changed, *read, a, b)` on flat blocks of trees, and returns the changed trees.
 
-    The formula writes the blocks of `changed` in place, in its own memory; those of `read` it may only read. a and b
-    are scratch of the same length. With `donate` the memory of `changed` is used for the result where it can be (a
-    leaf that is read-only or not contiguous is copied all the same); else those trees stay as they are.
-    Raises ValueError unless all trees have the paths, shapes and floating dtypes of the first.
+    Args:
+        formula: overwrites the blocks of `changed` in place, and only reads those of `read`. a and b are scratch arrays
+            of the length of the blocks.
+        changed: the trees to change, by name.
+        read: the trees to read, by name.
+        donate: whether the result may be written to the memory of `changed`. A leaf that is read-only or not contiguous
+            is copied anyway. Without `donate`, the trees are not modified.
+
+    Returns:
+        The changed trees, in the order of `changed`.
+
+    Raises:
+        ValueError: unless all trees have the paths, shapes and floating dtypes of the first.
     """
     read = read or {}
     leaves = {name: leaves_by_path(tree) for name, tree in (changed | read).items()}
@@ -65,12 +74,12 @@ def in_blocks(
         formula(*(flat[block.at] for flat in (*block.targets, *block.read)), a, b)
 
     spread(work, blocks, entries)
-    # By path: two dicts may hold the same keys in different orders.
+    # Leaves are matched by path, because two dicts may hold the same keys in different orders.
     return [rebuilt(tree, iter([results[name][path] for path in leaves[name]])) for name, tree in changed.items()]
 
 
 def _scratch(of_thread: dict[Any, np.ndarray], dtype: np.dtype, length: int) -> np.ndarray:
-    """Two rows of this length, in memory that a thread keeps from block to block."""
+    """Two rows of this length and dtype, in memory that a thread reuses from block to block."""
     if dtype.str not in of_thread or of_thread[dtype.str].shape[1] < length:
         of_thread[dtype.str] = np.empty((2, length), dtype)
     return of_thread[dtype.str][:, :length]

@@ -1,19 +1,19 @@
-"""The error function: SciPy's, and in float32 the tanh of a polynomial, which NumPy does many times as fast."""
+"""The error function: SciPy's, or in float32 the tanh of a polynomial, which is many times as fast in NumPy."""
 
 import numpy as np
 
-# erf(x) = tanh(x P(x^2)) to 1e-7 of it for |x| <= END, beyond which it is 1 in float32. Fitted to artanh(erf(x)) / x by
-# least squares, weighted until the errors of erf are about equal (Lawson's algorithm). With the rounding of tanh it is
-# within 5 units in the last place.
+# erf(x) = tanh(x P(x^2)) with a relative error of 1e-7 for |x| <= END; beyond END, erf(x) is 1 in float32. P is a least
+# squares fit of artanh(erf(x)) / x, reweighted until the errors of erf are about equal (Lawson's algorithm). Including
+# the rounding error of tanh, the error is at most 5 ULP.
 END = 4.2
 P = (1.1283792742, 0.1027690563, -1.9183187005e-4, -6.1978380009e-4, 8.7637024917e-5, -5.6684291544e-6)
 P = (*P, 1.4184971229e-7)
 
 
 def erf(x: np.ndarray, result: np.ndarray) -> None:
-    """Write erf(x) = 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x into `result`, of x's shape and dtype."""
+    """Writes erf(x) = 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x to `result`, of x's shape and dtype."""
     if x.dtype != np.float32:
-        from scipy.special import erf as exact  # here, because it is slow to import
+        from scipy.special import erf as exact  # imported here, because the import takes long
 
         result[...] = exact(x)
         return

@@ -1,4 +1,4 @@
-"""The length of a tree of gradients, and the tree scaled."""
+"""The global norm of a tree of gradients, and the scaling of a tree."""
 
 import math
 from typing import Any
@@ -9,8 +9,8 @@ from manual.fast._blocks import in_blocks
 
 
 def norm(gradients: Any) -> float:
-    """Each block is divided by its largest entry, so that no square overflows or vanishes."""
-    found: list[tuple[float, float]] = []  # of each block: the largest size of an entry, and the sum of (g / largest)^2
+    """The global norm. Entries of a block are divided by the largest one, so that no square overflows or underflows."""
+    found: list[tuple[float, float]] = []  # for each block: the largest |g|, and the sum of (g / largest)^2
 
     def measure(g: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
         largest = float(np.max(np.abs(g, out=a)))
@@ -24,12 +24,12 @@ def norm(gradients: Any) -> float:
     largest = float(np.max([block[0] for block in found], initial=0.0))
     if not 0 < largest < math.inf:
         return largest
-    # fsum is exact, so that the order in which threads finish does not matter.
+    # fsum is exact, so the result does not depend on the order in which threads finish.
     return largest * math.sqrt(math.fsum(total * (size / largest) ** 2 for size, total in found))
 
 
 def scaled(gradients: Any, factor: float) -> Any:
-    """g factor, in new memory; multiplied in a dtype that holds the factor as a normal number."""
+    """factor g in new memory, multiplied in a dtype in which the factor is not subnormal."""
     least = np.float32 if factor >= np.finfo(np.float32).tiny else np.float64
 
     def formula(g: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:

@@ -1,15 +1,15 @@
-"""The training loop of `shallow`, with the formulas of its `backpropagation` on memory that is there already.
+"""The training loop of `shallow`, with the formulas of `manual.shallow.backpropagation` on preallocated memory.
 
-What makes it faster than the page of formulas:
+It is faster than `manual.shallow` for these reasons:
 
-- Nothing of the size of the data is allocated in the loop.
-- A bias is one more weight, of an input that is 1, so that it takes no pass over memory of its own.
-- exp(-|Z2|) is computed once, for the loss and for the sigmoid. With it, for logits of either sign,
+- The loop allocates no array of the size of the data.
+- A bias is the weight of an additional input that is 1, so that it needs no separate pass over memory.
+- exp(-|Z2|) is computed once, for the loss and for the sigmoid. For logits of either sign,
 
-      sigmoid(Z2) - y = (1/2 + sign(Z2) / 2 - y)  -  sign(Z2) exp(-|Z2|) / (1 + exp(-|Z2|)),
+      sigmoid(Z2) - y = (1/2 + sign(Z2) / 2 - y)  -  sign(Z2) exp(-|Z2|) / (1 + exp(-|Z2|)).
 
-  whose first term is exactly 0 for a label that is right, so that small derivatives are not lost beside 1.
-- With one output, dA1 = W2^T dZ2 is an outer product, which is multiplied in where it is needed and never stored.
+  The first term is exactly 0 for a correct label, so that a small second term is not absorbed.
+- With one output, dA1 = W2^T dZ2 is an outer product, which is multiplied into dZ1 and never stored.
 """
 
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ class Steps:
         def empty(*shape: int) -> np.ndarray:
             return np.empty(shape, dtype)
 
-        # (W1 b1) and (W2 b2), and their gradients: each pair in one piece, so that one call updates all. The first lies
-        # transposed, as BLAS likes it best for these shapes.
+        # (W1 b1) and (W2 b2) share one array, and so do their gradients, so that one call updates all. (W1 b1) is
+        # stored transposed, because BLAS is fastest with this layout for these shapes.
         first, second = n_h * (n_x + 1), n_y * (n_h + 1)
         self.weights, self.gradient = empty(first + second), empty(first + second)
         (self.V1, self.V2), (self.dV1, self.dV2) = (
@@ -50,14 +50,14 @@ class Steps:
         self.weight = np.full(n_y * m, 1 / m, dtype)
 
     def step(self, learning_rate: float) -> np.floating:
-        """One update; returns the loss before it."""
-        loss = self._there_and_back()
+        """One update. Returns the loss before it."""
+        loss = self._forward_and_backward()
         np.multiply(self.gradient, learning_rate, out=self.gradient)
         np.subtract(self.weights, self.gradient, out=self.weights)
         return loss
 
-    def _there_and_back(self) -> np.floating:
-        """Fill `gradient`; returns the loss. What is divided by m is so before it is summed, lest sums overflow."""
+    def _forward_and_backward(self) -> np.floating:
+        """Fills `gradient` and returns the loss. Terms are divided by m before sums, so that these do not overflow."""
         hidden, Z2, dZ2, t, terms, dZ1, slope = self.hidden, self.Z2, self.dZ2, self.t, self.terms, self.dZ1, self.slope
         np.matmul(self.V1, self.x, out=hidden)
         np.tanh(hidden, out=hidden)
@@ -69,7 +69,7 @@ class Steps:
         np.copysign(Z2, self.minus, out=t)
         np.exp(t, out=t)  # exp(-|Z2|)
         np.log1p(t, out=terms)
-        # max(Z2, 0) - y Z2 is Z2 times the first term above.
+        # max(Z2, 0) - y Z2 is Z2 times the first term in the formula above.
         loss = np.dot(terms.ravel(), self.weight) + np.dot(Z2.ravel(), dZ2.ravel())
         np.add(t, self.one, out=terms)
         np.divide(t, terms, out=t)
@@ -90,7 +90,7 @@ class Steps:
         return loss
 
     def loss_and_gradients(self) -> tuple[np.floating, dict[str, np.ndarray]]:
-        loss = self._there_and_back()
+        loss = self._forward_and_backward()
         return loss, _taken_apart(self.dV1, self.dV2)
 
     def parameters(self) -> dict[str, np.ndarray]:

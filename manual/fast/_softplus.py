@@ -1,4 +1,4 @@
-"""The part of softplus, log(1 + exp(x)), that is not max(x, 0)."""
+"""softplus(x) - max(x, 0) = log(1 + exp(-|x|))."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The run of an optimizer over all leaves, in blocks."""
+"""The loop of an optimizer over all leaves, in blocks."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,7 @@ def update_rule(
     start: float = 0.0,
     epsilon: float = 0.0,
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """As `manual._update.update_rule`, for `formula(p, *fields, g, a, b, t=, rate=)` on blocks, in place."""
+    """`manual._update.update_rule` for `formula(p, *fields, g, a, b, t=, rate=)`, which updates blocks in place."""
     schedule = learning_rate if callable(learning_rate) else constant(learning_rate)
 
     def initialize(parameters: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Borders of images (..., height, width, channels), which may also be negative."""
+"""Padding of images (..., height, width, channels), where negative padding crops."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from manual._windows import Pads
 
 
 def padded(x: np.ndarray, pads: Pads, value: float = 0) -> np.ndarray:
-    """x with a border of `value`, less what a negative border cuts off."""
+    """x padded with `value`, and cropped where the padding is negative."""
     lengths = zip(pads, x.shape[-3:-1], strict=True)
     x = x[..., *(slice(max(-before, 0), n - max(-after, 0)) for (before, after), n in lengths), :]
     if max(map(max, pads)) <= 0:
@@ -16,6 +16,6 @@ def padded(x: np.ndarray, pads: Pads, value: float = 0) -> np.ndarray:
 
 
 def unpadded(x: np.ndarray, pads: Pads) -> np.ndarray:
-    """x without a border that `padded` gave it, as a view."""
+    """A view of x without the padding that `padded` added."""
     (top, bottom), (left, right) = pads
     return x[..., top : x.shape[-3] - bottom, left : x.shape[-2] - right, :]

@@ -1,8 +1,8 @@
-"""`manual.attention` in blocks of queries, with products of matrices in the memory of their results.
+"""Fast attention: blocks of queries, and matrix products that write directly into their results.
 
-Each key head stands beside the group of query heads that use it: (batch, key_heads, group, tokens, depth), a view of
-the same memory, which BLAS multiplies as fast as a contiguous copy. Causal attention goes through the queries in
-blocks, so that most of the keys that are not seen cost no time.
+The query heads that share a key head are the axis `group` of (batch, key_heads, group, tokens, depth). This is a view
+of the same memory, and BLAS multiplies it as fast as a contiguous copy. Causal attention processes the queries in
+blocks, and skips most of the keys that a block does not attend to.
 """
 
 import math
@@ -25,7 +25,7 @@ from manual.attention import (
 )
 from manual.fast.layers import dense, dense_backward
 
-BLOCK = 64  # queries at a time where attention is causal
+BLOCK = 64  # queries per block if attention is causal
 
 
 def attention(
@@ -121,7 +121,7 @@ def multi_head_attention_backward(
 
 
 def _blocks(queries: int, keys: int, causal: bool) -> Iterator[tuple[slice, slice]]:
-    """Queries, and the keys that any of them can see: all at once, or in blocks if the last keys are hidden."""
+    """Slices of the queries, each with the keys that it attends to: a single one, or blocks if attention is causal."""
     size = BLOCK if causal else max(queries, 1)
     for start in range(0, queries, size):
         stop = min(start + size, queries)
@@ -139,7 +139,7 @@ def _stacked(x: np.ndarray) -> np.ndarray:
 
 
 def _offsets(mask: np.ndarray | None, causal: bool, scores: tuple[int, ...], dtype: Any) -> np.ndarray | None:
-    """0 where a key may be attended and -infinity elsewhere, computed in the mask's own shape: adding is one pass."""
+    """0 where a key may be attended, and -inf elsewhere, to be added to the scores. None if no key is excluded."""
     batch, key_heads, group, queries, keys = scores
     if causal:
         seen = np.tri(queries, keys, keys - queries, dtype=bool)

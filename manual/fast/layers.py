@@ -1,4 +1,4 @@
-"""`manual.layers` in less memory and fewer passes."""
+"""Fast layers: fewer temporary arrays, and fewer passes over memory."""
 
 import math
 
@@ -27,7 +27,7 @@ def dense(
     weight: Float[np.ndarray, "inputs outputs"],
     bias: Float[np.ndarray, " outputs"] | None,
 ) -> tuple[Float[np.ndarray, "*batch outputs"], DenseCache]:
-    """The bias is added in the memory of the product."""
+    """The bias is added in place to the product."""
     _check_dense(x, weight, bias)
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     y = rows @ weight
@@ -39,7 +39,7 @@ def dense(
 def embedding_backward(
     output_gradient: Float[np.ndarray, "*ids features"], cache: EmbeddingCache
 ) -> Float[np.ndarray, "vocabulary features"]:
-    """The entries to add to are numbered through the whole table: np.add.at is many times faster in one dimension."""
+    """np.add.at on the flattened table, where it is many times faster than on rows."""
     ids, vocabulary = cache
     features = output_gradient.shape[-1]
     dweight = np.zeros(vocabulary * features, np.result_type(output_gradient, np.float32))
@@ -51,14 +51,14 @@ def embedding_backward(
 def dropout(
     x: Array, mask: Num[np.ndarray, "*shape"] | Bool[np.ndarray, "*shape"], *, rate: float
 ) -> tuple[Array, DropoutCache]:
-    """Divided in the memory of the product."""
+    """The division is done in place in the product."""
     rate = _checked_rate(rate)
     kept = _checked_mask(x, mask)
     return _dropped(x, kept, rate), DropoutCache(kept, rate)
 
 
 def dropout_backward(output_gradient: Array, cache: DropoutCache) -> Array:
-    """As in `dropout`."""
+    """The division is done in place in the product."""
     return _dropped(output_gradient, cache.mask, cache.rate)
 
 

@@ -1,7 +1,8 @@
-"""`manual.optimizers` block by block: each array comes from memory once in an update, and goes back once.
+"""Fast optimizers: an update works block by block, so that each array is read from memory once and written once.
 
-The formulas see one cache-sized block at a time (`_blocks`), write p and the state in place, p last, and use a and b as
-scratch. With `donate`, the memory of parameters and state is that of the result, as it is with JAX's donation.
+The formulas are called with one block at a time, which fits into the cache (see `_blocks`). They update p and the state
+in place, p last, and use a and b as scratch. With `donate`, the result has the memory of the parameters and the state,
+as with donation in JAX.
 """
 
 import math
@@ -101,7 +102,7 @@ def adamw(
 
 
 def _adam(rate: LearningRate, beta1: float, beta2: float, epsilon: float, decay: float, apart: bool) -> Optimizer:
-    """`apart` keeps the decay out of the gradient, and so out of the quotient."""
+    """With `apart`, the weight decay is added to the direction and not to the gradient."""
     beta1, beta2 = decays(beta1=beta1, beta2=beta2)
     epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=decay)
 
@@ -110,7 +111,7 @@ def _adam(rate: LearningRate, beta1: float, beta2: float, epsilon: float, decay:
         _average(m, g, beta1, a)
         _average(v, np.square(g, out=a), beta2, a)
         _over_root(m, np.divide(v, 1 - beta2**t, out=a), epsilon, a)
-        a *= rate / (1 - beta1**t)  # a scalar is cheaper to correct than m
+        a *= rate / (1 - beta1**t)  # the bias correction of m, as a scalar
         if apart and weight_decay:
             a += np.multiply(p, rate * weight_decay, out=b)
         p -= a
@@ -146,13 +147,13 @@ def clip_by_global_norm(gradients: Any, maximum: float) -> Any:
 
 
 def clipped(optimizer: Optimizer, maximum: float) -> Optimizer:
-    """The optimizer, given gradients clipped by their global norm."""
+    """An optimizer that clips the gradients by their global norm before each update."""
     _check_maximum(maximum)
 
     def update(parameters: Any, gradients: Any, state: Any, donate: bool = False) -> tuple[Any, Any]:
         factor = _clipping_factor(gradients, maximum)
-        short = gradients if factor == 1 else scaled(gradients, factor)
-        return optimizer.update(parameters, short, state, donate=donate)
+        limited = gradients if factor == 1 else scaled(gradients, factor)
+        return optimizer.update(parameters, limited, state, donate=donate)
 
     return Optimizer(optimizer.initialize, update)
 

@@ -1,4 +1,4 @@
-"""`manual.shallow` trained without allocating anything: see `_shallow_steps`. What is not here is on the page."""
+"""Fast training of `manual.shallow`: the loop allocates no arrays (see `_shallow_steps`). The rest is not redefined."""
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -13,7 +13,7 @@ from manual.shallow import Parameters, layer_structure
 def loss_and_gradients(
     parameters: Parameters, x: Float[np.ndarray, "n_x m"], y: Num[np.ndarray, "n_y labels"]
 ) -> tuple[np.floating, Parameters]:
-    """Those that each step of `train` goes by."""
+    """The loss and gradients as each step of `train` computes them."""
     layer_structure(x, y, parameters["W1"].shape[0])
     return Steps(parameters, x, y).loss_and_gradients()
 
@@ -26,7 +26,7 @@ def train(
     iterations: int,
     learning_rate: float,
 ) -> tuple[Parameters, Float[np.ndarray, " iterations"]]:
-    """The steps are those of the page, to rounding."""
+    """The steps are those of `manual.shallow.train` up to rounding."""
     if iterations < 1 or not learning_rate > 0:
         raise ValueError(f"iterations and learning_rate must be positive, got {iterations} and {learning_rate}.")
     layer_structure(x, y, parameters["W1"].shape[0])

@@ -1,4 +1,4 @@
-"""`manual.training` with the gradients of micro-batches added up in the memory of the first."""
+"""Fast accumulation: the gradients of micro-batches are added in place to those of the first."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -1,7 +1,7 @@
-"""`manual.transformer` in less memory.
+"""The transformer in less memory.
 
-The gradient of the logits is written over them, what a block has cached is dropped when backward has passed it, and the
-token embedding, which is used twice, has one gradient in memory.
+The gradient of the logits overwrites them. The cache of a block is released as soon as its backward pass is done. The
+token embedding, which is used twice, has a single gradient array.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ from manual.transformer import (
 from manual.transformer import PRESETS as PRESETS
 from manual.transformer import initialize_parameters as initialize_parameters
 
-BLOCK_BYTES = 1 << 20  # of logits whose loss is computed at a time: about what a core's own cache holds
+BLOCK_BYTES = 1 << 20  # bytes of logits in a block of the loss: about the size of a core's own cache
 
 
 def apply(parameters: Parameters, ids: Ids, *, heads: int) -> tuple[Logits, TransformerCache]:
@@ -41,16 +41,17 @@ def apply_backward(
 
 
 def _head_backward(dlogits: Logits, cache: TransformerCache) -> tuple[Stream, np.ndarray]:
-    """logits = x E^T, so dx = dlogits E and dE = dlogits^T x: `dense_backward` would give that one transposed."""
+    """logits = x E^T, so dx = dlogits E and dE = dlogits^T x. `dense_backward` would return the transpose of dE."""
     x, transposed, _ = cache.head
     dy = dlogits.reshape(len(x), transposed.shape[1])
     return (dy @ transposed.T).reshape(*dlogits.shape[:-1], x.shape[1]), dy.T @ x
 
 
 def _body_backward(dx: Stream, dtable: np.ndarray, cache: TransformerCache, intermediates: Intermediates) -> Parameters:
-    """From the gradients that the output layer leaves: of the last norm's value, and of the token embedding.
+    """Backward from the output of the last norm, with gradient dx. `dtable` is dE of the output layer.
 
-    `dtable` is written to, and a block's cache dropped, and its memory with it, as soon as it has been used.
+    The embedding's gradient is added to `dtable` in place. A block's cache is removed, and its memory released, as soon
+    as it has been used.
     """
     seen = {"head.input": dx}
     dx, *dnorm = ops.normalization.layer_norm_backward(dx, cache.norm)
@@ -71,9 +72,9 @@ def _body_backward(dx: Stream, dtable: np.ndarray, cache: TransformerCache, inte
 
 
 def _add_rows(table: np.ndarray, ids: Ids, rows: Stream) -> None:
-    """table[id] += row for every id, in place: the embedding's gradient, without another array of the table's size.
+    """table[id] += row for every id, in place, which needs no second array of the size of the table.
 
-    Entries are numbered through the whole table, because np.add.at is many times faster in one dimension.
+    np.add.at is called on the flattened table, where it is many times faster than on rows.
     """
     width = table.shape[1]
     entries = ids.astype(np.intp)[..., None] * width + np.arange(width)
@@ -98,7 +99,7 @@ def loss_and_gradients(
 
 
 def _to_gradient(logits: Logits, targets: Targets) -> np.floating:
-    """The loss. The logits become its gradient, a few rows at a time, while these are in a core's own cache."""
+    """Returns the loss, and overwrites the logits by its gradient, in blocks of rows that fit into a core's cache."""
     vocabulary = logits.shape[2]
     z, t = logits.reshape(-1, vocabulary), targets.reshape(-1)
     share = 1 / max(np.count_nonzero(t != IGNORED), 1)

@@ -77,7 +77,12 @@ BAD = [
         "does not broadcast to (batch, heads, queries, keys) = (2, 4",
     ),
     ("attention", (x4, x4, x4, np.ones((3, 2, 4, 3, 3), bool)), {}, "mask[:, None, None, :]"),
-    ("rotary_embedding", (x4[..., :5], np.arange(3)), {}, "an even depth, to be turned in pairs; got (2, 3, 4, 5)"),
+    (
+        "rotary_embedding",
+        (x4[..., :5], np.arange(3)),
+        {},
+        "with an even depth because features form pairs; got (2, 3, 4, 5)",
+    ),
     ("rotary_embedding", (x4, np.arange(4)), {}, "shape (time,) = (3,) or (batch, time) = (2, 3); got int64 (4,)"),
     ("rotary_embedding", (x4, np.arange(3.0)), {}, "positions must be integers"),
     ("multi_head_attention", multi_head(True), {"heads": 4, "key_heads": 3}, "multiple of key_heads; got 4 and 3"),

@@ -161,7 +161,7 @@ BAD_SHAPES = [  # name, shapes of x, weight and bias, groups, message
     ("conv1d", ((2, 2, 4), (3, 4, 2), None), 1, r"a window that spans 3 \(kernel 3, dilation 1\) does not fit into 2"),
     ("conv_transpose2d", (X, (3, 2, 4, 3), None), 1, r"which is \(height, width, outputs / groups, inputs\), takes 3"),
     ("conv_transpose2d", (X, (3, 2, 2, 6), (2,)), 3, r"bias must be \(outputs,\) = \(6,\), got \(2,\)\."),
-    ("conv_transpose2d", ((2, 0, 4, 6), (3, 2, 2, 6), None), 1, r"0 windows of 3 with stride 1 and padding 0 are the "),
+    ("conv_transpose2d", ((2, 0, 4, 6), (3, 2, 2, 6), None), 1, r"with 0 windows of 3, stride 1 and padding 0"),
 ]
 BAD_OPTIONS = [
     ("conv2d", {"stride": (1, 0)}, r"stride must be an integer of at least 1, got 0\."),
@@ -184,12 +184,12 @@ BAD_OPTIONS = [
     (
         "conv_transpose2d",
         {"stride": 2, "output_padding": 2},
-        r"got 2 with stride 2 and dilation 1\. More rows than that ",
+        r"got 2 with stride 2 and dilation 1\. No window would reach more rows ",
     ),
     (
         "conv_transpose2d",
         {"padding": 4},
-        r"5 windows of 3 with stride 1 and padding 4 are the convolution of -1 entries; ",
+        r"-1 entries: it is the input of a convolution with 5 windows of 3, stride 1 and padding 4\. ",
     ),
     ("conv_transpose2d", {"padding": "same"}, r"padding must be "),
 ]

@@ -266,7 +266,7 @@ def test_shapes_that_do_not_fit(side):
     x, weight = np.ones((5, 3), np.float32), np.ones((4, 3), np.float32)
     assert refused(side, "dense", x, weight, None) == (
         "dense needs x (..., inputs) and weight (inputs, outputs), got (5, 3) and (4, 3). "
-        "A weight stored as (outputs, inputs) is to be transposed."
+        "Transpose a weight that is stored as (outputs, inputs)."
     )
     assert "got () and (4, 3)" in refused(side, "dense", x[0, 0], weight, None)
     assert "got (5, 3) and (3,)" in refused(side, "dense", x, x[0], None)
@@ -291,7 +291,7 @@ def test_rates_that_are_no_probabilities_of_dropping(side, rate):
 
 def test_masks_of_other_numbers_are_refused_or_nan():
     x, mask = np.ones(3, np.float32), np.array([0.0, 1.0, 2.0], np.float32)
-    assert refused(manual.layers, "dropout", x, mask, rate=0.5).endswith("1 - rate is to be given as mask > 0.")
+    assert refused(manual.layers, "dropout", x, mask, rate=0.5).endswith("divided by 1 - rate, pass mask > 0.")
     y = autodiff.layers.dropout(jnp.asarray(x), jnp.asarray(mask), rate=0.5)
     np.testing.assert_array_equal(y, [0, 2, np.nan])
 

@@ -417,7 +417,7 @@ def test_bad_input(side, name):
     x, weight = np.ones((5, 4), np.float32), np.ones(4, np.float32)
     say = partial(refused, side, name, **OPS[name])
     assert say(*inputs_of(name, x, weight[:3])) == (
-        f"{name} needs weight of shape (4,), one entry for each of the last axis of x (5, 4), got (3,). "
+        f"{name} needs weight of shape (4,), one entry per channel (the last axis of x (5, 4)), got (3,). "
         "Channels come last."
     )
     assert say(*inputs_of(name, x, weight), epsilon=-1e-5) == "epsilon must be at least 0, got -1e-05."

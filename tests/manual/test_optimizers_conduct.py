@@ -138,7 +138,7 @@ def test_bad_constants(side):
         side.sgd(-0.1)
     with pytest.raises(ValueError, match="weight_decay must be a finite number and at least 0, got inf"):
         side.momentum(0.1, weight_decay=math.inf)
-    with pytest.raises(ValueError, match=r"beta2 must be at least 0 and below 1, got 1\.0; it is the part of the past"):
+    with pytest.raises(ValueError, match=r"beta2 must be at least 0 and below 1, got 1\.0; it is the weight of"):
         side.adam(0.1, beta2=1.0)
     with pytest.raises(ValueError, match="epsilon must be a finite number and at least 0, got nan"):
         side.rmsprop(0.1, epsilon=math.nan)

@@ -18,7 +18,7 @@ SIDES = (manual.recurrent, autodiff.recurrent)
 
 BAD = [
     ("rnn", {0: (2, 3)}, {}, "x must be (batch, time, inputs) and a state (batch, hidden); got (2, 3) and (2, 2)"),
-    ("rnn", {1: (2,)}, {}, "A sequence alone is x[None]"),
+    ("rnn", {1: (2,)}, {}, "A single sequence is x[None]"),
     ("rnn", {}, {"activation": "sigmoid"}, "activation must be 'tanh' or 'relu', got 'sigmoid'"),
     ("lstm", {3: (8, 3)}, {}, "for x (2, 3, 3) and 4 x 2 hidden units, the shapes of states, input weight"),
     ("lstm", {2: (1, 2)}, {}, "must be [(2, 2), (2, 2), (3, 8), (2, 8), (8,)]; got [(2, 2), (1, 2), (3, 8)"),

@@ -218,7 +218,7 @@ def other_loss(right):
     ("method", "fault", "name"),
     [
         ("step", slower, "state.losses"),
-        ("_there_and_back", stale, "state.losses"),
+        ("_forward_and_backward", stale, "state.losses"),
         ("step", other_loss, "state.losses"),
     ],
 )
@@ -233,14 +233,14 @@ def test_a_fault_of_the_fast_loop_is_caught_and_said_to_be_there(monkeypatch, me
 
 
 def test_a_fault_of_the_fast_gradients_is_named(monkeypatch):
-    right = Steps._there_and_back
+    right = Steps._forward_and_backward
 
     def without_slope(self):
         loss = right(self)
         self.dV1[:] = (self.W2T @ self.dZ2) @ self.xT
         return loss
 
-    monkeypatch.setattr(Steps, "_there_and_back", without_slope)
+    monkeypatch.setattr(Steps, "_forward_and_backward", without_slope)
     result = verify(Settings(dataset="moons", iterations=2))
     assert result.gradients.verdict is result.trajectory.verdict is Verdict.AGREE
     assert result.made_fast is not None

@@ -53,14 +53,14 @@ def test_the_gradients_are_those_of_the_page_and_labels_are_checked():
 
 
 def test_a_term_that_is_left_out_is_noticed(monkeypatch):
-    right = steps.Steps._there_and_back
+    right = steps.Steps._forward_and_backward
 
     def forgets(self):
         loss = right(self)
         self.dV2[:, -1] = 0
         return loss
 
-    monkeypatch.setattr(steps.Steps, "_there_and_back", forgets)
+    monkeypatch.setattr(steps.Steps, "_forward_and_backward", forgets)
     with pytest.raises(AssertionError):
         assert_the_same(*network(3, 3, 4, 1, 40))
 
