@@ -1,7 +1,7 @@
-"""`python -m notebooks`: run every notebook's text in a kernel of Jupyter, and write the .ipynb with what came out.
+"""`python -m notebooks`: run the text of every notebook in a Jupyter kernel, and write the .ipynb with its outputs.
 
-Names of notebooks may be given, to run only these. What would differ from run to run is left out: identifiers, the
-kernel's version, times. A cell that fails, warns, or shows a path of this machine is refused.
+Arguments are names of notebooks, to run only these. Parts that differ from run to run are removed: identifiers, the
+kernel's version, times. A cell that raises, writes to stderr, or shows a path of this machine is an error.
 """
 
 import sys
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 
 
 def executed(text: Path) -> Any:
-    """The notebook with its outputs. Raises ValueError for an output that does not belong into one."""
+    """The notebook with its outputs. Raises ValueError for an output to stderr, or with a path of this machine."""
     notebook = jupytext.read(text)
     here = {"metadata": {"path": str(FOLDER)}}
     NotebookClient(notebook, resources=here, coalesce_streams=True, extra_arguments=["--log-level=ERROR"]).execute()

@@ -10,8 +10,8 @@
 # # Check your own gradient
 #
 # You have derived a gradient by hand. Is it right, and if not, what is wrong with it? Change any cell and run it again;
-# at the end is one to put your own into. Everything here needs JAX, in which the judge does its work, also where you
-# write none yourself.
+# the last cell is for a function of your own. The judge computes with JAX, so JAX must be installed even if you write
+# all functions in NumPy.
 
 # %% [markdown]
 # ## A function that returns its loss and its gradient
@@ -42,8 +42,9 @@ def poisson(p, x, y):
 check_gradients(poisson, None, parameters, x, y)
 
 # %% [markdown]
-# `None` says that the reference is the function's own loss: its NumPy is traced and differentiated. The report names
-# the parameter and the factor: 1/30, once too often. A bias's gradient is a sum, and `dz` holds its 1/n already.
+# `None` means that the reference is the function's own loss: its NumPy code is traced and differentiated. The report
+# names the parameter and the factor: 1/30, which was applied twice. The gradient of a bias is a sum, and `dz` already
+# has the factor 1/n.
 
 
 # %%
@@ -57,7 +58,7 @@ report = check_gradients(poisson, None, parameters, x, y)
 report
 
 # %% [markdown]
-# The second line is worth a look: it says how small an error would still have been seen. A report is an object, too.
+# The second line states the sensitivity: how small an error would still have been detected. A report is also an object:
 
 # %%
 print(report.verdict.name)
@@ -65,10 +66,10 @@ for row in report.rows:
     print(f"{row.path:5} {row.shape!s:5} {row.verdict.value}")
 
 # %% [markdown]
-# ## Against a loss of its own in JAX
+# ## Against a separate loss in JAX
 #
-# A function's own loss cannot show that the loss itself is wrong. A second one can, written from the definition. Here
-# the loss has lost its average.
+# A function's own loss cannot show that the loss itself is wrong. A second one can, written from the definition. In the
+# next cell, the hand-written loss lacks its average.
 
 # %%
 import jax.numpy as jnp
@@ -89,9 +90,9 @@ check_gradients(unaveraged, loss, parameters, x, y)
 # %% [markdown]
 # ## A layer: forward and backward
 #
-# A layer has no loss. `check_vjp` takes the forward, which returns its value and a cache, and the backward, which takes
-# the gradient of the value and that cache. The output gradient is drawn at random, because ones would hide most faults:
-# they hide everything that is wrong below.
+# A layer has no loss. `check_vjp` takes the forward pass, which returns its value and a cache, and the backward pass,
+# which takes the gradient of the value and that cache. The output gradient is random. An output gradient of ones would
+# hide many errors, among them the one below.
 
 # %%
 from backproof import check_vjp
@@ -116,7 +117,7 @@ values = random.normal(size=(5, 7))
 check_vjp(standardize, standardize_backward, in_jax, values)
 
 # %% [markdown]
-# The mean is taken into account and the deviation is not: it depends on `x` as well. With its term:
+# The mean is differentiated and the standard deviation is not, though it depends on `x` as well. With its term:
 
 
 # %%
@@ -129,12 +130,12 @@ for dtype in (np.float64, np.float32):
     print(dtype.__name__, check_vjp(standardize, standardize_backward, in_jax, values.astype(dtype)).sentence)
 
 # %% [markdown]
-# No tolerance was chosen for either dtype. The judge measures what rounding does to each entry.
+# No tolerance was chosen for either dtype. The judge measures the rounding error of each entry.
 #
 # ## In a test suite
 #
 # `assert_gradients_agree` and `assert_vjp_agrees` take the same arguments. They raise an AssertionError whose text is
-# the report, also where no verdict is possible.
+# the report, also if the verdict is INCONCLUSIVE.
 
 # %%
 from backproof import GradientMismatch, assert_vjp_agrees
@@ -148,8 +149,8 @@ except GradientMismatch as error:
 # %% [markdown]
 # ## Your turn
 #
-# Put your own function in the place of this one. It takes the parameters first (an array, or a dict of arrays) and
-# returns the loss and the gradient; what else it needs comes after the parameters, and no globals.
+# Replace this function by your own. It takes the parameters first (an array, or a dict of arrays) and returns the loss
+# and the gradient. All else that it needs must be further arguments, not globals.
 
 
 # %%
@@ -162,5 +163,5 @@ print(check_gradients(mine, None, np.ones(4), x, y).sentence)
 
 # %% [markdown]
 # Next: [read a verdict and find the bug](../docs/tutorial-2-read-a-verdict.md), and
-# [what you have against what you call](../docs/doors.md): PyTorch, forward mode, second order, recordings from any
+# [which check to call](../docs/doors.md): PyTorch, forward mode, second order, recordings from any
 # language.

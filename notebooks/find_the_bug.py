@@ -9,8 +9,8 @@
 # %% [markdown]
 # # Find the bug
 #
-# Some forty bugs that public projects shipped in a backward pass or an update, rebuilt in a few lines each. Look at the
-# evidence, guess, and then ask the judge. Everything here needs JAX, in which the judge does its work.
+# This notebook has some forty bugs that public projects shipped in a backward pass or an update, each rebuilt in a few
+# lines. Look at the evidence, guess, and then run the judge. The judge computes with JAX, so JAX must be installed.
 
 # %%
 import inspect
@@ -35,19 +35,19 @@ bug = EXHIBITS[NAME]
 print("The line:", bug.wrong)
 
 # %% [markdown]
-# It trains. Who looks at the solid line alone sees nothing wrong:
+# Training works. From the solid line alone, nothing looks wrong:
 
 # %% mystnb={"image": {"alt": "Two loss curves that fall, with the bug and without."}}
 with_bug, without = bug.training_curves()
 figure, axes = plt.subplots(figsize=(5, 2.6), dpi=80, layout="constrained")
 axes.plot(with_bug, label="as shipped")
-axes.plot(without, "--", label="mended")
+axes.plot(without, "--", label="corrected")
 axes.set(xlabel="step", ylabel="loss")
 axes.legend()
 plt.show()
 
 # %% [markdown]
-# And there was a check. What it did, and what it said of the bug:
+# There was also a check. This is what it did, and its result for the bug:
 
 # %%
 print(bug.checked or "none is known", "\nThe bug", "passes." if bug.check_passes() else "does not pass.")
@@ -67,7 +67,7 @@ GUESS = "each output is differentiated by its own input only"
 bug.report()
 
 # %% [markdown]
-# And the solution, with the source and the reason why nobody saw it:
+# The solution, with the source and the reason why nobody noticed the bug:
 
 # %%
 print("You said:", GUESS)
@@ -78,7 +78,7 @@ print("Unseen:  ", bug.unseen)
 print("Lesson:  ", bug.lesson)
 
 # %% [markdown]
-# Mended, it agrees:
+# The corrected version agrees:
 
 # %%
 print(bug.corrected().sentence)
@@ -98,8 +98,8 @@ print(another.report().sentence)
 # %% [markdown]
 # ## All of them
 #
-# `backproof museum` shows them all on the terminal, and `backproof museum --html museum.html` makes a page to look
-# around in. A table of a few of them, by what the judge says first:
+# `backproof museum` shows them all on the terminal, and `backproof museum --html museum.html` writes a page to browse.
+# A few of them, with the first line of each report:
 
 # %%
 for name in ("bias-mean", "log-softmax", "batch-norm-constants", "max-ties", "stale-weights"):

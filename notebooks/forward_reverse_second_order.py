@@ -10,11 +10,11 @@
 # # Forward, reverse, second order
 #
 # One network, differentiated by hand in three ways: forward along a direction, backward to all parameters, and both
-# together, which gives second derivatives. Then the judge looks at all three.
+# together, which gives second derivatives. Then the judge checks all three.
 #
 # The cells up to *Judged* need NumPy, Matplotlib, jaxtyping and the folder `manual` of this project. They are tested
-# where JAX cannot be imported, so JupyterLite should do, with that folder beside the notebook, though that was not
-# tried. The rest needs JAX and this project.
+# without JAX, so they should run in JupyterLite with that folder beside the notebook, though that was not tried. The
+# rest needs JAX and this project.
 
 # %% [markdown]
 # ## The network
@@ -29,7 +29,7 @@ from manual import newton, shallow
 
 random = np.random.default_rng(1)
 x = random.normal(size=(2, 100))
-y = (x[0] * x[1] > 0).astype(float).reshape(1, -1)  # not to be separated by a line
+y = (x[0] * x[1] > 0).astype(float).reshape(1, -1)  # not separable by a line
 parameters = shallow.initialize_parameters(2, 6, 1, seed=0, scale=0.5)
 count = sum(value.size for value in parameters.values())
 print(f"{count} parameters, loss {shallow.loss_and_gradients(parameters, x, y)[0]:.4f}")
@@ -47,7 +47,7 @@ print({name: gradient.shape for name, gradient in gradients.items()})
 # %% [markdown]
 # ## Forward: one pass for one direction
 #
-# Forward mode starts at the parameters. As they move along a vector, every line of the forward pass moves with them:
+# Forward mode starts at the parameters. As they move along a vector, every line of the forward pass has a derivative:
 #
 #     RZ1 = RW1 x + Rb1                      RA1 = (1 - A1^2) RZ1
 #     RZ2 = RW2 A1 + W2 RA1 + Rb2            RJ  = sum of dJ/dZ2 RZ2
@@ -62,7 +62,7 @@ print(f"forward: {along:.12f}")
 print(f"reverse: {product:.12f}   the gradient times the vector")
 
 # %% [markdown]
-# The whole gradient by forward mode takes one pass for each parameter, along each axis in turn.
+# To compute the whole gradient, forward mode needs one pass for each parameter, along each axis in turn.
 
 
 # %%
@@ -91,13 +91,13 @@ print(f"{count} forward passes against 1 backward pass; the same gradient: {same
 #
 # ## Second order: forward over reverse
 #
-# Take R of every line of the backward pass. What comes out is R of the gradient: the Hessian times the vector, at the
-# cost of about two gradients, and no Hessian is formed.
+# Differentiate every line of the backward pass along the vector. The result is R of the gradient, which is the Hessian
+# times the vector, at the cost of about two gradients. The Hessian itself is not formed.
 #
 #     dW2 = dZ2 A1^T        RdW2 = RdZ2 A1^T + dZ2 RA1^T            a product has two terms
-#     dZ1 = dA1 (1 - A1^2)  RdZ1 = RdA1 (1 - A1^2) - 2 dA1 A1 RA1   and tanh a second derivative
+#     dZ1 = dA1 (1 - A1^2)  RdZ1 = RdA1 (1 - A1^2) - 2 dA1 A1 RA1   and tanh has a second derivative
 #
-# Differences of the gradient say the same, to some digits:
+# Finite differences of the gradient give the same, to some digits:
 
 # %%
 Hv = shallow.hessian_vector_product(parameters, vector, x, y)
@@ -117,8 +117,9 @@ for name in parameters:
 # %% [markdown]
 # ## What it is good for
 #
-# Newton's method takes the loss for a parabola and goes to its bottom. It needs the Hessian only in products with
-# vectors. Here it is beside gradient descent; a step of Newton's method costs more, because it takes several products.
+# Newton's method approximates the loss by a quadratic function and goes to its minimum. It needs the Hessian only in
+# products with vectors. The plot compares it with gradient descent; a step of Newton's method costs more, because it
+# computes several products.
 
 # %%
 steps = 40
@@ -143,7 +144,7 @@ plt.show()
 # %% [markdown]
 # ## Judged
 #
-# The loss in JAX, and three checks: the gradient, the derivative along a vector, and the product with the Hessian.
+# The loss in JAX, and three checks: of the gradient, the derivative along a vector, and the product with the Hessian.
 
 # %% tags=["jax"]
 import jax.numpy as jnp
@@ -169,8 +170,7 @@ print(check_jvp(along_by_hand, lambda *p: loss_by_jax(named(*p), x, y), *paramet
 print(check_hvp(shallow.hessian_vector_product, loss_by_jax, parameters, x, y).sentence)
 
 # %% [markdown]
-# And a product that has lost the second derivative of tanh. This is what remains when a Hessian is taken for that of a
-# network without curvature of its own.
+# The next product lacks the second derivative of tanh: its derivative, 1 - A1^2, was taken for a constant.
 
 
 # %% tags=["jax"]
@@ -188,4 +188,4 @@ def without_curvature(p, v, x, y):
 check_hvp(without_curvature, loss_by_jax, parameters, x, y)
 
 # %% [markdown]
-# W2 and b2 agree, and W1 and b1 do not: the fault lies between them, where the gradient passes tanh.
+# W2 and b2 agree, and W1 and b1 do not: the error lies between them, in the derivative of tanh.

@@ -9,12 +9,12 @@
 # %% [markdown]
 # # From the notebook to both ways
 #
-# This project began as a notebook: a network of one hidden layer, built from nothing in NumPy. Here it is again, cell
-# by cell: first by hand, then by JAX, then both before the judge. On the way you will see what was wrong in the
-# original, and what comes of it.
+# This project began as a notebook: a network with one hidden layer, written from scratch in NumPy. Here it is again,
+# cell by cell: first by hand, then by JAX, then both are compared by the judge. On the way you will see what was wrong
+# in the original, and the consequences.
 #
-# The cells up to *By JAX* need NumPy and Matplotlib only. They are tested where JAX cannot be imported, so JupyterLite
-# should do, in the browser, though that was not tried. The rest needs JAX and this project.
+# The cells up to *By JAX* need NumPy and Matplotlib only. They are tested without JAX, so they should run in
+# JupyterLite, in the browser, though that was not tried. The rest needs JAX and this project.
 
 # %% [markdown]
 # ## Data
@@ -43,8 +43,8 @@ x.shape, y.shape
 #     Z2 = W2 A1 + b2     A2 = sigmoid(Z2)
 #     J  = (1/m) sum of  -y log A2 - (1 - y) log(1 - A2)
 #
-# In the loss, log A2 and A2 = sigmoid(Z2) are taken together. For one example that gives log(1 + exp(Z2)) - y Z2,
-# and `logaddexp(0, Z2)` is a log(1 + exp(Z2)) that never overflows.
+# In the loss, log A2 and A2 = sigmoid(Z2) are combined. For one example this gives log(1 + exp(Z2)) - y Z2, and
+# `logaddexp(0, Z2)` computes log(1 + exp(Z2)) without overflow.
 
 
 # %%
@@ -78,10 +78,10 @@ print(f"The loss of the untrained network: {compute_loss(Z2, y):.4f}. Guessing g
 #
 # From the loss back to the parameters. `dQ` is the derivative of the loss with respect to `Q`.
 #
-#     J  of Z2           dZ2 = (A2 - y) / m
-#     Z2 = W2 A1 + b2    dW2 = dZ2 A1^T     db2 = dZ2 summed over examples     dA1 = W2^T dZ2
-#     A1 = tanh(Z1)      dZ1 = dA1 (1 - A1^2)
-#     Z1 = W1 x + b1     dW1 = dZ1 x^T      db1 = dZ1 summed over examples
+#     J as a function of Z2    dZ2 = (A2 - y) / m
+#     Z2 = W2 A1 + b2          dW2 = dZ2 A1^T     db2 = dZ2 summed over examples     dA1 = W2^T dZ2
+#     A1 = tanh(Z1)            dZ1 = dA1 (1 - A1^2)
+#     Z1 = W1 x + b1           dW1 = dZ1 x^T      db1 = dZ1 summed over examples
 
 
 # %%
@@ -108,8 +108,8 @@ loss, gradients, intermediates = by_hand(parameters, x, y)
 print({name: gradient.shape for name, gradient in gradients.items()})
 
 # %% [markdown]
-# Is it right? The classic test moves one parameter by a little and looks at what the loss does. It costs two forward
-# passes for each parameter, and is good to some six digits.
+# Is it right? The classic test moves one parameter by a small step and computes the change of the loss. It costs two
+# forward passes for each parameter, and is accurate to some six digits.
 
 # %%
 step = 1e-6
@@ -123,7 +123,7 @@ for name in parameters:
 # %% [markdown]
 # ## Train, and look
 #
-# Gradient descent: every parameter goes a little against its gradient, 500 times.
+# Gradient descent: every parameter takes a small step against its gradient, 500 times.
 
 
 # %%
@@ -139,7 +139,7 @@ def train(parameters, steps=500, rate=1.0):
 trained, losses = train(parameters)
 right = np.mean((forward(trained, x)[1] > 0) == (y == 1))
 print(f"loss: {losses[0]:.3f} at the start, {losses[100]:.3f} after 100 steps, {losses[-1]:.3f} at the end")
-print(f"right: {right:.1%} of the points")
+print(f"accuracy: {right:.1%} of the points")
 
 # %% mystnb={"image": {"alt": "Left: the loss falls from 0.7 to 0.05. Right: a ring between the two classes."}}
 figure, (left, plane) = plt.subplots(1, 2, figsize=(7, 3), dpi=80, layout="constrained")
@@ -157,11 +157,11 @@ plt.show()
 # %% [markdown]
 # ## What was wrong in the original
 #
-# Its derivatives were right. Other things were not; [all of them](../docs/notebook.md) are held by tests. Four of them:
+# Its derivatives were right. Other parts were not; [all of them](../docs/notebook.md) have tests. Four of them:
 #
 # **The minus sign.** The loss was `1/m * sum(y log A2 + (1 - y) log(1 - A2))`. That is minus the cross-entropy: it
-# *rises* towards 0 as the network learns. The gradients were those of the loss with its sign, so training worked, and
-# nobody who only watched the predictions would notice.
+# *rises* towards 0 as the network learns. The gradients were those of the cross-entropy, so training worked, and the
+# error does not show in the predictions.
 
 # %%
 A2, label = np.array([0.9, 0.2]), np.array([1.0, 0.0])
@@ -170,7 +170,7 @@ print(f"the loss:   {compute_loss(np.log(A2 / (1 - A2)), label):.4f}")
 
 # %% [markdown]
 # **Overflow.** Its tanh was written with `exp(z)`, which is infinite from 710 on, and infinity divided by infinity is
-# not a number. Data that is not scaled gets there in one step.
+# NaN. Unscaled data reach such values in one step.
 
 # %%
 z = np.array([1.0, 710.0])
@@ -188,8 +188,8 @@ with np.errstate(all="ignore"):
 print("logaddexp: ", np.logaddexp(0, Z))
 
 # %% [markdown]
-# **Tiny weights.** It drew them with a standard deviation of 0.001. Where the data is symmetric around zero, as ours
-# nearly is, the network then stays close to a saddle point, here for some 200 steps.
+# **Tiny weights.** Their standard deviation was 0.001. If the data are symmetric around zero, as ours nearly are, the
+# network then stays close to a saddle point, here for some 200 steps.
 
 # %% mystnb={"image": {"alt": "With weights of 0.5 the loss falls at once; with 0.001 it first stays at 0.69."}}
 figure, axes = plt.subplots(figsize=(5, 2.6), dpi=80, layout="constrained")
@@ -202,8 +202,8 @@ plt.show()
 # %% [markdown]
 # ## By JAX
 #
-# The same network without a derivative: JAX makes it from the loss. `tap` gives names to values on the way, so that the
-# judge can say where a fault begins; it changes nothing. (JAX works in 32 bits unless told otherwise.)
+# The same network without a hand-written derivative: JAX derives it from the loss. `tap` names intermediate values, so
+# that the judge can say where an error begins; it does not change them. (JAX computes in 32 bits by default.)
 
 # %% tags=["jax"]
 import jax
@@ -228,14 +228,14 @@ print("by JAX: ", np.asarray(by_jax["W1"])[:2, 0].round(6))
 # %% [markdown]
 # ## Judged
 #
-# They look alike. Are they the same, in every entry, as far as rounding lets anybody say? The judge measures how far
-# rounding can move each entry, here and at other points, and compares.
+# They look alike. Are they equal in every entry, up to rounding? The judge measures the rounding error of each entry,
+# here and at other points, and compares.
 
 # %% tags=["jax"]
 check_gradients(by_hand, loss_by_jax, parameters, x, y)
 
 # %% [markdown]
-# Now with a mistake that many have made: the derivative of tanh, taken at Z1 in place of A1.
+# Now with a common mistake: the derivative of tanh is computed from Z1 instead of A1.
 
 
 # %% tags=["jax"]
@@ -250,12 +250,12 @@ def with_a_mistake(parameters, x, y):
 check_gradients(with_a_mistake, loss_by_jax, parameters, x, y)
 
 # %% [markdown]
-# The first line is the place and the cause; the side that is wrong was found by differences of the loss, which ask
+# The first line names the place and the cause. The wrong side was found by finite differences of the loss, which use
 # neither derivative.
 #
 # ## Trained both ways
 #
-# At last the runs. Two runs drift apart by rounding alone, so each step is also judged by itself, from the same
+# Finally, training. Two runs drift apart by rounding alone, so each step is also compared separately, from the same
 # parameters.
 
 # %% tags=["jax"]

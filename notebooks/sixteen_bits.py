@@ -9,17 +9,17 @@
 # %% [markdown]
 # # Sixteen bits
 #
-# Networks are trained in bfloat16 and float16. There, two correct gradients may differ by percents, and a wrong one may
-# look like rounding. How can a check tell them apart?
+# Networks are trained in bfloat16 and float16. In these dtypes, two correct gradients may differ by percents, and a
+# wrong one may look like rounding. How can a check tell them apart?
 #
-# The cells up to *A kernel* need NumPy only. They are tested where JAX cannot be imported, so JupyterLite should do, in
-# the browser, though that was not tried. The rest needs JAX and this project.
+# The cells up to *A kernel* need NumPy only. They are tested without JAX, so they should run in JupyterLite, in the
+# browser, though that was not tried. The rest needs JAX and this project.
 
 # %% [markdown]
-# ## What there is to see
+# ## The numbers
 #
-# float16 has 11 significant bits: neighbors are one part in 1,024 to 2,048 apart. bfloat16 has 8, and neighbors are one
-# part in 128 to 256 apart. Between 2,048 and 4,096, float16 has the even numbers only.
+# float16 has 11 significant bits: the relative distance of neighbors is between 1/2,048 and 1/1,024. bfloat16 has 8,
+# and the distance is between 1/256 and 1/128. Between 2,048 and 4,096, float16 has only the even numbers.
 
 # %%
 import numpy as np
@@ -28,7 +28,7 @@ for n in (2046, 2047, 2048, 2049, 2050, 2051):
     print(n, "->", int(np.float16(n)))
 
 # %% [markdown]
-# So a sum of ones that is formed term by term stops growing: 2048 + 1 is 2048.
+# So a sum of ones that is computed term by term stops growing: 2048 + 1 is 2048.
 
 # %%
 total = np.float16(0)
@@ -41,9 +41,10 @@ print(
 )
 
 # %% [markdown]
-# This is why kernels take and return 16 bits, but form their sums in float32. Then only loading and storing round, and
-# an entry is off by half a unit in its last place, which is easily told from a mistake. But values that a kernel stores
-# in 16 bits on its way are rounded as well, and each of their errors goes into many entries of the result.
+# This is why kernels take and return 16 bits, but compute their sums in float32. Then only loading and storing round,
+# and the error of an entry is half a unit in its last place, which is easy to distinguish from a mistake. But
+# intermediate values that a kernel stores in 16 bits are rounded as well, and each of their errors affects many entries
+# of the result.
 
 # %%
 random = np.random.default_rng(0)
@@ -93,9 +94,9 @@ def in_jax(x, W):
 check_vjp(dense, dense_backward, in_jax, *inputs)
 
 # %% [markdown]
-# The second line says what would have been seen: in bfloat16, a factor that is hardly larger than one step between
-# neighbors. How, if each entry alone may be off by half a step? Every leaf is judged as a whole, too: rounding errors
-# point in all directions, and a factor moves all entries in one.
+# The second line states the sensitivity: in bfloat16, a factor that is hardly larger than the distance of neighbors
+# would have been detected. How is this possible if each entry may be off by half that distance? Every array is also
+# judged as a whole: rounding errors have random directions, and a factor moves all entries in the same direction.
 
 
 # %% tags=["jax"]
@@ -109,8 +110,8 @@ check_vjp(dense, scaled, in_jax, *inputs)
 # %% [markdown]
 # ## A sum that stops growing
 #
-# The gradient of a bias is a sum over all rows. Formed in bfloat16, it stops at 256 where 1,600 is right. In
-# float32 the same code is right: the derivation has no fault, the arithmetic has.
+# The gradient of a bias is a sum over all rows. Computed in bfloat16, it stops at 256, where 1,600 is right. In float32
+# the same code is right: the error is in the arithmetic, not in the derivation.
 
 
 # %% tags=["jax"]
@@ -126,7 +127,7 @@ report = check_gradients(shifted, lambda b, x: (b + x).sum(), b, rows)
 report
 
 # %% [markdown]
-# Whoever means to sum in 16 bits says so, by `accumulate=`. Then the sum is what was asked for, and no fault.
+# If sums in 16 bits are intended, declare it with `accumulate=`. Then this sum is accepted.
 #
-# How this does over thousands of kernels, right and wrong, beside the rules of others, is measured in
-# [the judge](../docs/judge.md), under *16 bits*.
+# [The judge](../docs/judge.md), under *16 bits*, has measurements of hundreds of right and wrong kernels, compared with
+# the rules of other projects.

@@ -1,4 +1,4 @@
-"""Chromium, for the tests that look at pages as their readers do."""
+"""Chromium, for tests of HTML pages in a browser."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def executable() -> str | None:
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A browser without a window. Without one on the machine the test is skipped, or fails where one is required."""
+    """A headless browser. If none is installed, the test is skipped, or fails if BACKPROOF_REQUIRE_BROWSER is set."""
     path = executable()
     if path is None:
         if os.environ.get("BACKPROOF_REQUIRE_BROWSER"):
@@ -42,7 +42,7 @@ def chromium() -> Iterator[Any]:
 
 
 class Visitor:
-    """One tab, and whatever went wrong or was asked for in it."""
+    """One browser tab, with the requests that it made and the messages and errors of its console."""
 
     def __init__(self, browser: Any, path: Path, fragment: str = "", **options: Any) -> None:
         self.context = browser.new_context(**options)
@@ -58,13 +58,13 @@ class Visitor:
 
     def asked_for_nothing_and_did_not_complain(self) -> bool:
         assert self.complaints == []
-        # Its own icon is data, and no request to anybody.
+        # The page's own icon is a data URL, and no network request.
         assert [url for url in self.requests if not url.startswith((self.address, "data:"))] == []
         return True
 
 
 def serious_faults(page: Any) -> list[str]:
-    """What axe-core finds, of those faults that keep somebody out."""
+    """The violations that axe-core finds and rates as serious or critical for accessibility."""
     from axe_playwright_python.sync_playwright import Axe
 
     violations = Axe().run(page).response["violations"]

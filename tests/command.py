@@ -1,4 +1,4 @@
-"""`backproof` as one types it, and what every run of it is held to."""
+"""Calls of the `backproof` command, and assertions that hold for every call."""
 
 import json
 import re
@@ -13,7 +13,7 @@ def invoke(*arguments, charset="utf-8"):
 
 
 def assert_no_traceback(result):
-    """An error that nobody caught stands in `exception`; what ends the program in order is SystemExit."""
+    """Asserts that the program ended by itself: click stores an uncaught exception in `result.exception`."""
     assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
     assert "Traceback" not in result.stderr
 

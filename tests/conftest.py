@@ -1,4 +1,4 @@
-"""Shapes and types in the signatures of both sides are checked at every call while the tests run."""
+"""Configuration of pytest. While tests run, shapes and types in signatures of both sides are checked at each call."""
 
 import gc
 import os
@@ -11,7 +11,7 @@ from tests import pytorch, workers, xla
 
 xla.compile_quickly()
 install_import_hook(["manual", "autodiff"], "beartype.beartype")
-# Their assertions show what they compared, as those in a test do.
+# pytest shows the compared values of assertions in these modules, as in tests.
 pytest.register_assert_rewrite(
     "tests.browser", "tests.command", "tests.compare.museum.exhibits", "tests.compare.suite.cases.sides"
 )
@@ -27,22 +27,22 @@ def pytest_xdist_auto_num_workers():
 
 
 def pytest_collection_finish():
-    """Python looks for cycles among what tests make, and not each time among all modules and all tests too."""
+    """Excludes the modules and tests that exist now from later garbage collections, which are faster without them."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")
 def without_programs_of_other_modules():
-    """What the tests of a module compile is theirs: thousands of programs would fill a worker's memory."""
+    """Drops what the tests of a module compiled: thousands of programs would fill the memory of a worker."""
     yield
     jax.clear_caches()
-    from compare.verify.memory import give_back  # now, because the import hook must come first
+    from compare.verify.memory import give_back  # imported here, because the import hook must be installed first
 
     give_back()
 
 
 @pytest.fixture
 def quickly(monkeypatch):
-    """Processes that the test starts compile as this one does."""
+    """Processes that the test starts compile with the XLA flags of this process."""
     monkeypatch.setenv("XLA_FLAGS", xla.quick_environment()["XLA_FLAGS"])

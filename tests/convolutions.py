@@ -1,4 +1,4 @@
-"""Arrays at random, convolutions at the edges of every option, their value by either side, and by nested loops."""
+"""Random arrays, convolutions at the limits of every option, and their values by either side and by nested loops."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 import autodiff.convolution
 
-# Shapes of x and weight, how many windows there must be, options, and for "same" what comes before.
+# Shapes of x and weight, the expected number of windows, options, and the expected padding before the first entry.
 EDGES: dict[str, Any] = {
     "a stride beyond the kernel": ((2, 8, 7, 2), (2, 1, 2, 3), (3, 3), {"stride": 3}, 0),
     "truncated windows": ((1, 8, 7, 2), (3, 2, 2, 3), (3, 2), {"stride": (2, 3)}, 0),
@@ -42,7 +42,7 @@ def drawn(*shapes, dtype="float64", seed=1):
 
 
 def value_of(side, name, *inputs, **options):
-    """The value alone, by either side, as a NumPy array of the dtype of what is given."""
+    """The value (without a cache) by either side, as a NumPy array with the dtype of the inputs."""
     if side is not autodiff.convolution:
         return getattr(side, name)(*inputs, **options)[0]
     with jax.enable_x64(True):
@@ -55,9 +55,9 @@ def both(option):
 
 
 def connections(size, weight_shape, windows, stride=1, padding=0, dilation=1, groups=1):
-    """Every product of a convolution: (input's place, weight's place, output's place), all without the batch.
+    """Every product of a convolution, as the indices of (input, weight, output), without the batch.
 
-    `padding` is what comes before; `windows` says how many outputs there are.
+    `padding` is the padding before the first entry, and `windows` the number of windows along each axis.
     """
     kh, kw, depth, outputs = weight_shape
     stride, padding, dilation = both(stride), both(padding), both(dilation)

@@ -1,4 +1,4 @@
-"""A network at random, for the tests of several modules."""
+"""A random network with one hidden layer, for the tests of several modules."""
 
 import jax
 import numpy as np
@@ -6,7 +6,7 @@ from numpy.typing import DTypeLike
 
 
 def network(seed, n_x, n_h, n_y, m, scale=0.5, dtype: DTypeLike = np.float64):
-    """Random parameters (biases too, which start at zero and would hide faults), data and labels."""
+    """Random parameters, data and labels. Biases are random too, because zeros would hide errors."""
     random = np.random.default_rng(seed)
     shapes = {"W1": (n_h, n_x), "b1": (n_h, 1), "W2": (n_y, n_h), "b2": (n_y, 1)}
     parameters = {name: (scale * random.standard_normal(shape)).astype(dtype) for name, shape in shapes.items()}

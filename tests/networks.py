@@ -1,4 +1,4 @@
-"""Descriptions of networks with every kind of layer, and points at which to work with them."""
+"""Descriptions of networks with every kind of layer, and random parameters and inputs for them."""
 
 from typing import Any
 
@@ -81,7 +81,7 @@ UNIT = [{}, {"weight": np.ones(2), "bias": np.zeros(2)}]
 
 
 def point(name, dtype: Any = np.float64, training=True):
-    """Parameters at random (biases too), and the arguments that follow them."""
+    """Random parameters (biases too), and the arguments that follow them in a call."""
     description, shape, _, targets = NETWORKS[name]
     random = np.random.default_rng(3)
     parameters = manual.network.initialize_parameters(description, shape, seed=1, dtype=dtype)

@@ -1,4 +1,4 @@
-"""What the docstrings of the catalog have: each op a source, each cache a text of its own; and shapes in signatures."""
+"""Docstrings of the catalog: each op names its source, and each cache has a docstring; signatures have shapes."""
 
 import importlib
 import inspect
@@ -32,12 +32,12 @@ CACHES = {
 
 
 def names_a_source(*functions):
-    """In one docstring, `Source:` and then a year."""
+    """Whether one of the docstrings has `Source:`, followed by a year."""
     return any(re.search(r"\bSource: .*?\b(1[89]|20)\d\d\b", inspect.getdoc(f) or "", re.DOTALL) for f in functions)
 
 
 def has_its_own_docstring(cache):
-    """Where there is none, Python lists the fields."""
+    """Whether a NamedTuple has a docstring that is not the list of fields that Python generates."""
     return not (inspect.getdoc(cache) or f"{cache.__name__}(").startswith(f"{cache.__name__}(")
 
 
@@ -66,7 +66,7 @@ def test_an_op_names_its_source(op):
 
 @pytest.mark.parametrize("op", OPS)
 def test_every_argument_of_an_op_has_a_type(op):
-    """In which shapes stand: tests check them at every call."""
+    """The types hold the shapes, which tests check at every call."""
     for function in (*OPS[op], catalog()[op].function):
         assert without_a_type(function) == []
 

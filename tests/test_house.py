@@ -1,4 +1,4 @@
-"""The rules of the house, one test each."""
+"""The layout of the project and its rules, one test for each."""
 
 import ast
 import importlib
@@ -39,7 +39,7 @@ def test_the_sides_import_neither_each_other_nor_the_judge(side):
 
 @pytest.fixture(scope="module")
 def loaded_with_manual():
-    """The modules that a process has which imports `manual` and nothing else."""
+    """The names of the modules in a process that imports `manual` and nothing else."""
     script = "import manual, sys; print(*sys.modules)"
     return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
 
@@ -50,7 +50,7 @@ def test_manual_leaves_jax_unloaded(loaded_with_manual):
 
 
 def test_pages_import_pages_only(loaded_with_manual):
-    """`manual` leaves `manual.fast` unloaded, and no page knows of threads or of memory that is there already."""
+    """`manual` does not load `manual.fast`, and its modules use no threads and no preallocated memory."""
     for path in (ROOT / "manual").glob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"\b(out=|np\.empty|threading|concurrent|ctypes)", text), path
@@ -59,8 +59,8 @@ def test_pages_import_pages_only(loaded_with_manual):
     assert not [name for name in loaded_with_manual if name.startswith("manual.fast")]
 
 
-# What belongs to the whole process. Whatever stands between two looks at it must leave it as it was. One process does
-# all the work, and looks after each: to import JAX anew for each would take most of the time.
+# The state of the whole process, which work must leave unchanged. `look` returns it, and is called before and after
+# each piece of work. One process does all the work, because importing JAX anew for each would take most of the time.
 LOOKS = """
 import gc, json, os, random, signal, sys, threading, traceback, warnings, zlib
 import numpy as np, jax, threadpoolctl
@@ -103,7 +103,7 @@ print("", json.dumps(found), sep="\\n")
 
 
 def changes_by(works, preparation=""):
-    """What each piece of work changed, by its name."""
+    """The changes of global state by each piece of work, by its name."""
     ended = subprocess.run(
         [sys.executable, "-c", preparation + LOOKS],
         input=json.dumps(works),
@@ -119,7 +119,7 @@ def changes_by(works, preparation=""):
 
 @pytest.fixture(scope="module")
 def changes_by_imports():
-    """In an order in which each package's modules are imported between two looks for the first time."""
+    """The changes by importing each package, in an order in which its modules are imported for the first time."""
     every = """
 import importlib, pkgutil
 package = importlib.import_module({package!r})
@@ -132,7 +132,7 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if missing.name != "torch":  # which is optional
             raise
 """
-    # Their imports filter warnings.
+    # The imports of these packages change the filters of warnings, so they are imported first.
     others = "import contextlib, scipy.special, scipy.sparse.linalg\n"
     others += "with contextlib.suppress(ImportError):\n    import torch"
     return changes_by({package: every.format(package=package) for package in PACKAGES}, others)
@@ -220,7 +220,7 @@ assert CliRunner().invoke(app, ["bench", "--rounds", "0"]).exit_code == 2
 
 @pytest.fixture(scope="module")
 def changes_by_calls():
-    # Two threads, on whatever machine. Packages of others that do something at their import do so before we look.
+    # Two threads on any machine. Packages of others whose import changes global state are imported before `look`.
     preparation = "import os; os.environ['OMP_NUM_THREADS'] = '2'\nimport matplotlib.figure, scipy.special, jax.numpy\n"
     return changes_by(CALLS | CHANGING, preparation)
 
@@ -230,7 +230,7 @@ def test_calling_changes_no_global_state(work, changes_by_calls):
     assert changes_by_calls[work] == []
 
 
-# Faults that are not mended: what comes after them is looked at for itself.
+# Work that changes global state. The changes are not undone, so each of the following must be detected by itself.
 CHANGING = {
     "NumPy's errors": "import numpy; numpy.seterr(divide='raise')",
     "warnings": "import warnings; warnings.simplefilter('error')",
@@ -248,7 +248,7 @@ def test_what_changes_the_process_is_noticed(name, changes_by_calls):
     assert name in change
 
 
-# What changes the whole process, and the one file, if any, that may, as it has a process of its own.
+# Functions that change the whole process, and the one file that may call each, because it runs in its own process.
 GLOBAL = {
     "_exit": "compare/cli/app.py",
     "umask": None,
@@ -272,7 +272,7 @@ def test_nothing_is_called_that_changes_the_whole_process():
 
 
 def public_modules(package):
-    """All but `manual.fast`, which is a package of its own."""
+    """The modules of a package without an underscore, and without `manual.fast`, which is a package."""
     modules = pkgutil.iter_modules(package.__path__)
     return {module.name for module in modules if not module.ispkg and not module.name.startswith("_")}
 
@@ -282,9 +282,9 @@ def test_the_mirror_has_the_same_modules():
 
 
 def public_names(module):
-    """What a module offers: `__all__`, or all that it defines without an underscore, and the ops in its own table.
+    """The public names of a module: `__all__`, or all names without an underscore that it defines.
 
-    These may be defined in another file, whose name begins with an underscore.
+    The ops in its table belong to them, although they may be defined in another file, whose name has an underscore.
     """
     if hasattr(module, "__all__"):
         return set(module.__all__)
@@ -299,16 +299,16 @@ def tables(module):
 
 
 def mirrored_names(module):
-    """Public names, but what belongs to the backward pass: caches, `*_backward`, and `backpropagation` in `shallow`."""
+    """Public names without those of the backward pass: caches, `*_backward`, and `backpropagation` in `shallow`."""
     if module.__name__.endswith(".shallow") or "." not in module.__name__:
         return public_names(module) - {"backpropagation"}  # its cache is what its forward pass returns, on both sides
     return {name for name in public_names(module) if not name.endswith(("_backward", "Cache"))}
 
 
 def mirrored_arguments(function):
-    """Names, kinds and defaults, without what JAX has no use for.
+    """The names, kinds and defaults of the arguments, without two that the JAX side does not have.
 
-    That are `intermediates`, which the backward pass has on its way, and `ops`, the pages or what is fast.
+    These are `intermediates`, the gradients inside a backward pass, and `ops`, the package that provides the ops.
     """
     parameters = inspect.signature(function).parameters.values()
     return [(p.name, p.kind, p.default) for p in parameters if p.name not in ("intermediates", "ops")]
@@ -369,14 +369,14 @@ def module_name(path):
 
 
 def room_of(name):
-    """The innermost room that holds a module: `compare.judge.vjp` stands in `compare.judge`."""
+    """The innermost room that a module belongs to: for `compare.judge.vjp` it is `compare.judge`."""
     while name not in FLOOR:
         name = name.rpartition(".")[0]
     return name
 
 
 def imported_modules(path):
-    """The modules of ours that a file imports, at any depth of its code; `from a import b` is a.b if that is one."""
+    """The modules of this project that a file imports, at any depth. `from a import b` is a.b if that is a module."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -397,7 +397,7 @@ def test_every_room_imports_only_what_stands_below_it():
     for path in OUR_MODULES:
         own = room_of(module_name(path))
         allowed = {"compare"} if own in ("compare.__main__", "backproof") else set()
-        if own != "compare":  # which offers names of rooms below it, and loads them when they are asked for
+        if own != "compare":  # it offers names of rooms below it, and imports them when they are used
             for name in imported_modules(path):
                 other = room_of(name)
                 assert other in {own, *allowed} or FLOOR[other] > FLOOR[own], f"{module_name(path)} imports {name}"
@@ -439,7 +439,7 @@ def modules_to_test():
 
 
 def test_every_module_has_its_tests():
-    """In the same room under `tests`; both sides have theirs under `manual`, and all that is fast in one file."""
+    """Tests are in the same room under `tests`. Both sides share `tests/manual`, and `manual.fast` has one file."""
     for path in modules_to_test():
         where = Path("manual", *path.parts[1:]) if path.parts[0] == "autodiff" else path
         where = Path("manual", "fast", "fast.py") if path.parts[:2] == ("manual", "fast") else where
@@ -447,7 +447,7 @@ def test_every_module_has_its_tests():
 
 
 def imports_of_test_modules(source):
-    """What a file takes from a module of tests, which a fixture in a conftest or a helper would give."""
+    """The names that a file imports from test modules. Shared code belongs in a conftest or in a helper module."""
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -461,7 +461,7 @@ def test_nothing_is_imported_from_a_module_of_tests():
 
 
 def test_an_import_from_a_module_of_tests_is_found():
-    """Its fixtures and tests would be collected twice."""
+    """Imported fixtures and tests would be collected twice."""
     for line in ("from tests.test_x import y", "from tests.a import test_b", "import tests.a.test_b as b"):
         assert list(imports_of_test_modules(f"def f():\n    {line}\n")), line
     assert not list(imports_of_test_modules("from tests.a import y, latest_x\nimport tests.contest_x"))
@@ -471,7 +471,7 @@ PAGES = sorted(path for path in (ROOT / "manual").glob("*.py") if not path.stem.
 
 
 def lines_of_body(function):
-    """How many lines there are from the first statement after the docstring to the last."""
+    """The number of lines from the first statement after the docstring to the last."""
     first = 1 if ast.get_docstring(function) is not None else 0
     return (function.body[-1].end_lineno or 0) - function.body[first].lineno + 1
 
@@ -503,12 +503,12 @@ def test_what_is_fast_has_the_names_and_arguments_of_its_page(name):
             assert mirrored_arguments(theirs) == mirrored_arguments(ours), public
 
 
-# What both sides agree on and what computes nothing: options, shapes, sizes. It stands twice, and reads the same.
+# Modules for options, shapes and sizes, which compute nothing. They exist on both sides, with the same text.
 AGREED = ("_attention_shapes", "_description", "_kinds", "_recurrent_shapes", "_windows")
 
 
 def definitions(side, name):
-    """Functions and classes by name, as text: without annotations, which differ, and by the names of one side."""
+    """The source of each function by name, without annotations, and with the names of `manual` for JAX's."""
     tree = ast.parse((ROOT / side / f"{name}.py").read_text("utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
@@ -536,7 +536,7 @@ def test_a_paraphrase_is_noticed():
 
 
 def test_the_picture_of_the_judge_names_its_files():
-    """The one at the head of compare/judge/__init__.py; hypotheses and primitives are rooms of rules."""
+    """The picture is the docstring of compare/judge/__init__.py. It does not name the files of two folders of rules."""
     judge = ROOT / "compare" / "judge"
     picture = ast.get_docstring(ast.parse((judge / "__init__.py").read_text())) or ""
     folded = {"hypotheses", "primitives"}

@@ -1,4 +1,4 @@
-"""Whether PyTorch may be missing while the tests run."""
+"""Tests of `tests.pytorch`: whether PyTorch may be missing while the tests run."""
 
 import importlib.util
 

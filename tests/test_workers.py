@@ -1,4 +1,4 @@
-"""`make test` starts no more workers than memory carries."""
+"""Tests of `tests.workers`: `make test` starts no more workers than memory allows."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_there_is_a_worker_for_each_core_and_one_and_a_half_gib(monkeypatch, cor
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """A machine of 12 GiB that says what the test lets it say."""
+    """A machine with 12 GiB, whose files with memory limits are written by the test."""
     monkeypatch.setattr(workers, "MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(workers, "CGROUP", tmp_path / "memory.max")
     monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": 3 * 2**20, "SC_PAGE_SIZE": 4096}.__getitem__)

@@ -1,4 +1,4 @@
-"""Parameters, gradients of very different sizes, and the updates of an optimizer one after another."""
+"""Parameters, gradients of very different sizes, and successive updates of an optimizer."""
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ SCHEDULE = {"warmup_steps": 5, "total_steps": 28}
 
 
 def gradients_like(tree, steps, dtype, seed=0):
-    """Gradients of very different sizes, and an entry that gets none at all."""
+    """Gradients of very different sizes. The first entry of each leaf is always 0."""
     random = np.random.default_rng(seed)
 
     def draw(leaf):
@@ -48,7 +48,7 @@ def flat(tree):
 
 
 def big(seed=0, dtype: DTypeLike = np.float32):
-    """Leaves of size 0, (), less and more than a block of 1000 bytes, not contiguous, read-only."""
+    """Leaves that are empty, scalar, smaller and larger than a block of 1000 bytes, not contiguous, or read-only."""
     random = np.random.default_rng(seed)
     tree = {
         "scalar": np.asarray(random.standard_normal(), dtype),

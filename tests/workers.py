@@ -1,4 +1,4 @@
-"""How many tests run at a time: as many as there are cores, and no more than memory carries."""
+"""The number of test workers: the number of cores, limited by memory."""
 
 import os
 from pathlib import Path
@@ -14,9 +14,9 @@ def workers() -> int:
 
 
 def available_memory() -> int:
-    """Bytes: what Linux says that new programs may take, or half of what there is, where nobody says.
+    """Bytes of memory that new programs may use: what Linux reports, or else half of the physical memory.
 
-    A container may be allowed less.
+    The limit of a container applies, too.
     """
     found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     if MEMINFO.exists():

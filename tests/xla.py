@@ -1,8 +1,8 @@
-"""What a test compiles runs once or twice, so XLA's optimizations cost more time than they save.
+"""XLA's optimizations are off in tests, where a compiled program runs once or twice and they would cost time.
 
-XLA reads its flags when JAX first asks for a device, and never again: so processes that the tests start have JAX's own
-unless a test gives them these (the fixture `quickly`). Who sets XLA_FLAGS has theirs everywhere: with
-`XLA_FLAGS= make test` all is compiled as it is for users.
+XLA reads its flags only once, when JAX first uses a device. Processes that tests start compile with JAX's own flags,
+unless a test sets these by the fixture `quickly`. A value of XLA_FLAGS in the environment takes precedence everywhere:
+with `XLA_FLAGS= make test`, everything is compiled as it is for users.
 """
 
 import os
@@ -14,7 +14,7 @@ QUICKLY += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_spli
 
 
 def compile_quickly() -> None:
-    """In this process, whose environment stays as it is."""
+    """Sets the flags for this process, without a lasting change of its environment."""
     if "XLA_FLAGS" not in os.environ:
         os.environ["XLA_FLAGS"] = QUICKLY
         try:
@@ -24,5 +24,5 @@ def compile_quickly() -> None:
 
 
 def quick_environment() -> dict[str, str]:
-    """For a process whose tests are not of what XLA makes of a program."""
+    """The environment for a subprocess whose tests do not depend on XLA's optimizations."""
     return {"XLA_FLAGS": QUICKLY, **os.environ}
