@@ -10,8 +10,8 @@
 # # Check your own gradient
 #
 # You have derived a gradient by hand. Is it right, and if not, what is wrong with it? Change any cell and run it again;
-# the last cell is for a function of your own. The judge computes with JAX, so JAX must be installed even if you write
-# all functions in NumPy.
+# the last cell is for a function of your own. Everything here needs JAX, with which the judge computes, even if you
+# write all functions in NumPy.
 
 # %% [markdown]
 # ## A function that returns its loss and its gradient

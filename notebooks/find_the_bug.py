@@ -10,7 +10,7 @@
 # # Find the bug
 #
 # This notebook has some forty bugs that public projects shipped in a backward pass or an update, each rebuilt in a few
-# lines. Look at the evidence, guess, and then run the judge. The judge computes with JAX, so JAX must be installed.
+# lines. Look at the evidence, guess, and then run the judge. Everything here needs JAX, with which the judge computes.
 
 # %%
 import inspect
