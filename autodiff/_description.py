@@ -137,7 +137,7 @@ def check_parameters(layer: Layer, leaves: Leaves, own: Mapping[str, Array], x: 
         raise ValueError(f"{layer} has input and parameters of {' and '.join(sorted(map(str, dtypes)))}: cast one.")
 
 
-def beside_parameters(layers: list[Layer], masks: Any, statistics: Any) -> dict[int, dict[str, Any]]:
+def extra_arguments(layers: list[Layer], masks: Any, statistics: Any) -> dict[int, dict[str, Any]]:
     """Masks and statistics by layer number, as arguments. Raises ValueError for a layer that takes none."""
     found: dict[int, dict[str, Any]] = {i: {"mask": mask} for i, mask in (masks or {}).items()}
     _check_places("masks", "dropout", found, layers)

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from autodiff import _kinds, losses
-from autodiff._description import Layer, beside_parameters, check_input, check_parameters, layers_of, leaves_of, located
+from autodiff._description import Layer, check_input, check_parameters, extra_arguments, layers_of, leaves_of, located
 from autodiff._dtype import keeps_dtype
 from autodiff._kinds import KINDS, Leaf, Leaves, Shape, constants, structures
 from autodiff.layers import dropout_mask
@@ -190,7 +190,7 @@ def update_statistics(
     masks: Masks | None = None,
 ) -> dict[int, dict[str, Array]]:
     """The running statistics after one more batch, for which one compiled forward pass is computed as in training."""
-    beside_parameters(layers_of(description), None, statistics)
+    extra_arguments(layers_of(description), None, statistics)
     return _updated(parameters, x, statistics, masks, description=_frozen(description), momentum=float(momentum))
 
 
@@ -199,10 +199,10 @@ def _updated(
     parameters: Any, x: Array, statistics: Any, masks: Any, *, description: str, momentum: float
 ) -> dict[int, dict[str, Array]]:
     new = {}
-    for layer, came, _ in _forward(parameters, x, json.loads(description), masks, None):
+    for layer, layer_input, _ in _forward(parameters, x, json.loads(description), masks, None):
         if layer.index in statistics:
             old = statistics[layer.index]
-            pair = update_running_statistics(old["mean"], old["variance"], came, momentum=momentum)
+            pair = update_running_statistics(old["mean"], old["variance"], layer_input, momentum=momentum)
             new[layer.index] = dict(zip(("mean", "variance"), pair, strict=True))
     return new
 
@@ -220,9 +220,9 @@ def _marks(
 ) -> dict[str, Array]:
     """Every marked value and the output, by name. The offset of the same name is added to each."""
     marks = {}
-    for layer, came, value in _forward(parameters, x, description, masks, statistics, offsets):
+    for layer, layer_input, value in _forward(parameters, x, description, masks, statistics, offsets):
         if layer.index:
-            marks[f"{layer.name}.input"] = came
+            marks[f"{layer.name}.input"] = layer_input
         marks[LOGITS] = value
     marks[LOGITS] = _marked(LOGITS, marks[LOGITS], offsets)
     return marks
@@ -248,23 +248,23 @@ def _forward(
             "for each layer, empty where it has none."
         )
     x, parameters, masks, statistics = jax.tree.map(jnp.asarray, (x, parameters, masks, statistics))
-    beside = beside_parameters(layers, masks, statistics)
+    extra = extra_arguments(layers, masks, statistics)
     for layer, own in zip(layers, parameters, strict=True):
         row = KINDS[layer.kind]
         check_input(layer, row, x)
         check_parameters(layer, leaves_of(layer, row, x.shape[1:]), own, x)
         if layer.index:
             x = _marked(f"{layer.name}.input", x, offsets)
-        value = _call(layer, own, x, beside.get(layer.index, {}))
+        value = _call(layer, own, x, extra.get(layer.index, {}))
         yield layer, x, value
         x = value
 
 
-def _call(layer: Layer, own: Mapping[str, Array], x: Array, beside: Mapping[str, Array]) -> Array:
+def _call(layer: Layer, own: Mapping[str, Array], x: Array, extra: Mapping[str, Array]) -> Array:
     """Calls the op of a layer. A recurrence starts from a zero state, which is created here."""
-    row = _kinds.VARIANTS.get((layer.kind, bool(beside)), KINDS[layer.kind])
+    row = _kinds.VARIANTS.get((layer.kind, bool(extra)), KINDS[layer.kind])
     arguments = row.arguments.split()
-    known = {"x": x, "ids": x, **own, **beside, "bias": own.get("bias")}
+    known = {"x": x, "ids": x, **own, **extra, "bias": own.get("bias")}
     if "state" in arguments:
         known["state"] = jnp.zeros((x.shape[0], layer.sizes["features"]), x.dtype)
     with located(layer):

@@ -121,7 +121,7 @@ class Kind(NamedTuple):
     """A kind of layer: its op, the arguments of the op, and the parameters.
 
     `arguments` lists the names of the arguments in order. x (or ids) is the input, and state is the zero initial state
-    of a recurrence. The others are parameters, or a mask or statistics that the caller passes beside the parameters.
+    of a recurrence. The others are parameters, or a mask or statistics that the caller passes in addition.
     `axes` lists the axes of the input; "..." matches any number of axes.
     """
 

@@ -142,6 +142,12 @@ def rotary_embedding(
     paper and in GPT-J. Weights that were trained with one layout do not work with the other. The angles are computed
     in float64 for every dtype of x, because float32 angles are off by almost 0.01 near position 100 000.
 
+    Args:
+        x: (batch, time, heads, depth).
+        positions: integers of shape (time,), or (batch, time) if examples differ.
+        base: the ratio between the largest and the smallest angle is about this number.
+        interleaved: which features form a pair.
+
     Raises:
         ValueError: if depth is odd, or positions are not integers of shape (time,) or (batch, time).
 

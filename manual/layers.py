@@ -36,6 +36,11 @@ def dense(
 
     PyTorch, and the literature that follows it, store W transposed.
 
+    Args:
+        x: (..., inputs).
+        weight: W, (inputs, outputs).
+        bias: b, (outputs,), or None.
+
     Raises:
         ValueError: if the shapes do not fit.
 
@@ -94,6 +99,10 @@ def embedding(
 ) -> tuple[Float[np.ndarray, "*ids features"], EmbeddingCache]:
     """y = W[ids]: one row of the table for every id, which is a dense layer applied to one-hot rows.
 
+    Args:
+        weight: W, the table (vocabulary, features).
+        ids: integers of any shape.
+
     Raises:
         ValueError: for ids that are negative or beyond the table, or not integers.
 
@@ -144,6 +153,11 @@ def dropout(
     nothing changes at test time. The source instead leaves out the division, and multiplies the weights by 1 - rate at
     test time.
 
+    Args:
+        x: any shape.
+        mask: 0 and 1, or booleans, in the shape of x; `dropout_mask` draws one.
+        rate: the probability that an entry is dropped.
+
     Raises:
         ValueError: unless rate is in [0, 1), and mask has the shape of x and holds only 0 and 1.
 
@@ -160,7 +174,16 @@ def dropout_backward(output_gradient: Array, cache: DropoutCache) -> Array:
 
 
 def dropout_mask(shape: tuple[int, ...], *, rate: float, seed: int) -> Bool[np.ndarray, "..."]:
-    """A mask whose entries are independently True (kept) with probability 1 - rate. `autodiff` draws the same mask."""
+    """A mask whose entries are independently True (kept) with probability 1 - rate. `autodiff` draws the same mask.
+
+    Args:
+        shape: of the mask.
+        rate: the probability that an entry is dropped.
+        seed: of the random numbers.
+
+    Raises:
+        ValueError: unless rate is in [0, 1).
+    """
     return np.random.default_rng(seed).random(shape) >= _checked_rate(rate)
 
 

@@ -36,6 +36,11 @@ def binary_cross_entropy(logits: Array, targets: Targets, *, reduction: str = "m
     Targets are labels 0 and 1, or probabilities, whose range is not checked. The mean is over all entries, as in
     PyTorch. `shallow.compute_loss` instead sums over the outputs of an example, and optax returns the terms.
 
+    Args:
+        logits: z, any shape.
+        targets: t, in the shape of the logits.
+        reduction: "mean", "sum" or "none".
+
     Raises:
         ValueError: if the shapes differ, or the reduction is unknown.
 
@@ -172,6 +177,14 @@ class ErrorCache(NamedTuple):
 def mean_squared_error(predictions: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, ErrorCache]:
     """d^2 with d = p - t, without the 1/2 that `optax.l2_loss` and the source have.
 
+    Args:
+        predictions: p, any shape.
+        targets: t, in the shape of the predictions.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ValueError: if the shapes differ, or the reduction is unknown.
+
     Source: Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors" (1986), equation 3.
     """
     d = predictions - checked_targets("predictions", predictions, targets, reduction)
@@ -186,7 +199,18 @@ def mean_squared_error_backward(output_gradient: Value, cache: ErrorCache) -> Ar
 
 
 def mean_absolute_error(predictions: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, ErrorCache]:
-    """|d| with d = p - t. Source: Koenker and Bassett, "Regression quantiles" (1978), at the median."""
+    """|d| with d = p - t.
+
+    Args:
+        predictions: p, any shape.
+        targets: t, in the shape of the predictions.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ValueError: if the shapes differ, or the reduction is unknown.
+
+    Source: Koenker and Bassett, "Regression quantiles" (1978), at the median.
+    """
     d = predictions - checked_targets("predictions", predictions, targets, reduction)
     return reduced(np.abs(d), reduction, d.size), ErrorCache(d, reduction)
 
@@ -212,6 +236,12 @@ def huber(
     """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = p - t.
 
     With m = min(|d|, delta), both are m (|d| - m / 2). PyTorch's smooth_l1_loss is this loss divided by delta.
+
+    Args:
+        predictions: p, any shape.
+        targets: t, in the shape of the predictions.
+        delta: where the quadratic part ends.
+        reduction: "mean", "sum" or "none".
 
     Raises:
         ValueError: unless delta is positive, and if the shapes differ.
@@ -243,6 +273,12 @@ class HingeCache(NamedTuple):
 
 def hinge(scores: Array, targets: Targets, *, margin: float = 1.0, reduction: str = "mean") -> tuple[Value, HingeCache]:
     """max(0, margin - t s), for scores s and targets t of -1 and 1.
+
+    Args:
+        scores: s, any shape.
+        targets: t, -1 or 1, in the shape of the scores.
+        margin: scores with t s at or above it have no loss.
+        reduction: "mean", "sum" or "none".
 
     Raises:
         ValueError: for other targets, and if the shapes differ.
@@ -278,6 +314,11 @@ def kl_divergence(
 
     The mean is over rows. PyTorch's "mean" divides by the number of all entries instead, and its "batchmean" by the
     size of the first axis, which is the mean here if there are no further axes of rows. optax returns the terms.
+
+    Args:
+        log_predictions: log p, (..., classes).
+        targets: t, probabilities in the shape of log p.
+        reduction: "mean", "sum" or "none".
 
     Raises:
         ValueError: if the shapes differ, or there are no classes.

@@ -31,7 +31,7 @@ from numpy.typing import DTypeLike
 
 import manual
 import manual.losses
-from manual._description import Layer, beside_parameters, check_input, check_parameters, layers_of, leaves_of, located
+from manual._description import Layer, check_input, check_parameters, extra_arguments, layers_of, leaves_of, located
 from manual._kinds import DATA, KINDS, Leaf, Leaves, Shape, constants, kinds, variants
 from manual.layers import dropout_mask
 from manual.normalization import update_running_statistics
@@ -86,7 +86,13 @@ def initialize_parameters(
 def initialize_statistics(
     description: Description, input_shape: Sequence[int], *, dtype: DTypeLike = np.float64
 ) -> dict[int, dict[str, np.ndarray]]:
-    """The running statistics of every batch normalization before the first batch, by layer: mean 0 and variance 1."""
+    """The running statistics of every batch normalization before the first batch, by layer: mean 0 and variance 1.
+
+    Args:
+        description: the layers.
+        input_shape: the shape of the input, without the batch axis.
+        dtype: of the statistics.
+    """
     found = {place.layer.index: place.statistics for place in _plan(description, input_shape)}
     return {i: constants(leaves, dtype) for i, leaves in found.items() if leaves}
 
@@ -94,7 +100,14 @@ def initialize_statistics(
 def draw_masks(
     description: Description, input_shape: Sequence[int], batch_size: int, *, seed: int = 0
 ) -> dict[int, np.ndarray]:
-    """A mask for every dropout layer, with its rate, by layer number. `autodiff` draws the same masks from a seed."""
+    """A mask for every dropout layer, with its rate, by layer number. `autodiff` draws the same masks from a seed.
+
+    Args:
+        description: the layers.
+        input_shape: the shape of the input, without the batch axis.
+        batch_size: the number of examples.
+        seed: of the random numbers.
+    """
     random = np.random.default_rng(seed)
     return {
         layer.index: dropout_mask((batch_size, *shape), rate=layer.options["rate"], seed=int(random.integers(2**63)))
@@ -104,7 +117,15 @@ def draw_masks(
 
 
 def describe(description: Description, input_shape: Sequence[int]) -> list[str]:
-    """One line for each layer: number, kind, options, output shape without the batch axis, and number of parameters."""
+    """One line for each layer: number, kind, options, output shape without the batch axis, and number of parameters.
+
+    Args:
+        description: the layers.
+        input_shape: the shape of the input, without the batch axis.
+
+    Raises:
+        ValueError: if an option or a shape does not fit. The message names the layer.
+    """
     cells = [
         (
             f"{layer.index}",
@@ -204,7 +225,7 @@ def compute_loss(
     statistics: Statistics | None = None,
     ops: ModuleType = manual,
 ) -> np.floating:
-    """The loss of the output and the targets. `loss` is a name in `manual.losses`; the rest is as for `apply`."""
+    """The loss of the output and the targets. `loss` is a name in `manual.losses`; all else is as for `apply`."""
     forward, _ = _loss(loss, ops)
     value, _ = apply(parameters, x, description=description, masks=masks, statistics=statistics, ops=ops)
     return forward(value, targets)[0]
@@ -246,9 +267,15 @@ def update_statistics(
     masks: Masks | None = None,
     ops: ModuleType = manual,
 ) -> dict[int, dict[str, np.ndarray]]:
-    """The running statistics after one more batch, for which one forward pass is computed as in training."""
+    """The running statistics after one more batch, for which one forward pass is computed as in training.
+
+    Args:
+        parameters, x, masks, description, ops: as for `apply`.
+        statistics: the statistics before the batch, by layer number.
+        momentum: the weight of the batch, as for `update_running_statistics`.
+    """
     layers = layers_of(description)
-    beside_parameters(layers, None, statistics)
+    extra_arguments(layers, None, statistics)
     new = {}
     for i, step in enumerate(_forward(parameters, x, description, masks, None, ops)):
         if i in statistics:
@@ -279,21 +306,21 @@ def _forward(
             f"the description has {len(layers)} layers and parameters {len(parameters)} entries; there must be one "
             "for each layer, empty where it has none."
         )
-    beside = beside_parameters(layers, masks, statistics)
+    extra = extra_arguments(layers, masks, statistics)
     for layer, own in zip(layers, parameters, strict=True):
         row = KINDS[layer.kind]
         check_input(layer, row, x)
         check_parameters(layer, leaves_of(layer, row, x.shape[1:]), own, x)
-        step = _call(layer, own, x, beside.get(layer.index, {}), ops)
+        step = _call(layer, own, x, extra.get(layer.index, {}), ops)
         yield step
         x = step.value
 
 
-def _call(layer: Layer, own: Mapping[str, np.ndarray], x: Any, beside: dict[str, Any], ops: ModuleType) -> _Step:
+def _call(layer: Layer, own: Mapping[str, np.ndarray], x: Any, extra: dict[str, Any], ops: ModuleType) -> _Step:
     """Calls the op of a layer. A recurrence starts from a zero state, which is created here."""
-    row = variants(ops).get((layer.kind, bool(beside)), kinds(ops)[layer.kind])
+    row = variants(ops).get((layer.kind, bool(extra)), kinds(ops)[layer.kind])
     arguments = row.arguments.split()
-    known = {"x": x, "ids": x, **own, **beside, "bias": own.get("bias")}
+    known = {"x": x, "ids": x, **own, **extra, "bias": own.get("bias")}
     if "state" in arguments:
         known["state"] = np.zeros((len(x), layer.sizes["features"]), x.dtype)
     with located(layer):

@@ -44,6 +44,12 @@ def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
 
     A constant example has x_hat = 0. epsilon is inside the root, as in PyTorch. Its default in Flax is 1e-6.
 
+    Args:
+        x: (..., features).
+        weight: (features,).
+        bias: (features,).
+        epsilon: added to the variance; at least 0.
+
     Raises:
         ValueError: if shapes do not fit, or the last axis is empty.
 
@@ -91,6 +97,11 @@ def rms_norm(x: Array, weight: Vector, *, epsilon: float = 1e-5) -> tuple[Array,
 
     epsilon is inside the root, as in LLaMA; the source has none. Gemma stores weight - 1.
 
+    Args:
+        x: (..., features).
+        weight: (features,).
+        epsilon: added to the mean square; at least 0.
+
     Raises:
         ValueError: if shapes do not fit, or the last axis is empty.
 
@@ -122,6 +133,12 @@ def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
 
     These are the statistics of training; see `batch_norm_inference` for evaluation. A constant channel has x_hat = 0,
     and so has a batch of one example without spatial axes, where PyTorch raises an error.
+
+    Args:
+        x: (batch, ..., channels).
+        weight: (channels,).
+        bias: (channels,).
+        epsilon: added to the variance; at least 0.
 
     Raises:
         ValueError: if shapes do not fit, or there is nothing to average over.
@@ -156,6 +173,14 @@ def batch_norm_inference(
     x: Array, weight: Vector, bias: Vector, mean: Vector, variance: Vector, *, epsilon: float = 1e-5
 ) -> tuple[Array, CenteredCache]:
     """y = weight (x - mean) / sqrt(variance + epsilon) + bias. The statistics are data, and have no gradient.
+
+    Args:
+        x: (batch, ..., channels).
+        weight: (channels,).
+        bias: (channels,).
+        mean: the running mean (channels,).
+        variance: the running variance (channels,).
+        epsilon: added to the variance; at least 0.
 
     Raises:
         ValueError: if shapes do not fit, or a variance is negative.
@@ -201,6 +226,13 @@ def group_norm(
 
     A group is channels / groups adjacent channels, averaged over together with all spatial axes. groups = channels is
     instance normalization (Ulyanov, Vedaldi and Lempitsky, 2016).
+
+    Args:
+        x: (batch, ..., channels).
+        weight: (channels,).
+        bias: (channels,).
+        groups: the number of groups, a divisor of channels.
+        epsilon: added to the variance; at least 0.
 
     Raises:
         ValueError: if shapes do not fit, if an example is empty, or if groups does not divide the channels.

@@ -11,6 +11,10 @@ function of `step`; the first update calls it with 0.
 `update(..., donate=True)` promises that the parameters and the state are not used afterwards, and that their leaves
 share no memory. Then `manual.fast` may overwrite them; here the result is always new. Constants are Python floats,
 which never promote the dtype of an array.
+
+Every factory raises ValueError for a constant that is out of range: a learning rate, epsilon or weight decay that is
+negative or not finite, or a decay (beta, beta1, beta2) that is not in [0, 1). `initialize` and `update` raise
+ValueError for leaves that are not floating-point arrays, and for trees whose structures do not match.
 """
 
 import math

@@ -34,6 +34,10 @@ def max_pool2d(
 ) -> tuple[NewImages, MaxPool2dCache]:
     """y[n, h, w, c] = max over i, j of  x[n, h s + i - p, w s + j - p, c], with -inf outside of x.
 
+    Args:
+        x: images (batch, height, width, channels).
+        window, stride, padding: as described for the module.
+
     Raises:
         ValueError: if an option is out of range, or no window fits.
 
@@ -75,6 +79,10 @@ def average_pool2d(
 
     Padding is zeros, which are counted: a window at the border is divided by its full size, as with PyTorch's default
     count_include_pad=True (TensorFlow and Keras divide by the number of entries of x in the window).
+
+    Args:
+        x: images (batch, height, width, channels).
+        window, stride, padding: as described for the module.
 
     Raises:
         ValueError: as max_pool2d.

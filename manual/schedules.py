@@ -7,7 +7,11 @@ Schedule = Callable[[int], float]
 
 
 def constant(learning_rate: float | int) -> Schedule:
-    """The same rate at every update."""
+    """The same rate at every update.
+
+    Raises:
+        ValueError: unless the rate is finite and not negative.
+    """
     _check_rates(learning_rate=learning_rate)
     rate = float(learning_rate)
     return lambda count: rate
@@ -53,7 +57,16 @@ def cosine_with_warmup(peak: float, *, warmup_steps: int, total_steps: int, fina
 
 
 def step_decay(learning_rate: float, *, every: int, factor: float) -> Schedule:
-    """The rate learning_rate factor^floor(count / every). Raises ValueError unless every is at least 1."""
+    """The rate learning_rate factor^floor(count / every).
+
+    Args:
+        learning_rate: the first rate.
+        every: the number of updates at one rate, at least 1.
+        factor: multiplies the rate after this number of updates.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
     _check_rates(learning_rate=learning_rate, factor=factor)
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}; it is the number of updates at one rate.")

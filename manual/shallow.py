@@ -108,7 +108,12 @@ def sigmoid(z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
 def forward_propagation(
     x: Float[np.ndarray, "n_x m"], parameters: Parameters
 ) -> tuple[Float[np.ndarray, "n_y m"], Cache]:
-    """The prediction A2, and the cache for the backward pass."""
+    """The prediction A2, and the cache for the backward pass.
+
+    Args:
+        x: (n_x, m).
+        parameters: W1, b1, W2 and b2.
+    """
     W1, b1, W2, b2 = (parameters[name] for name in ("W1", "b1", "W2", "b2"))
     Z1 = W1 @ x + b1
     A1 = np.tanh(Z1)
@@ -126,6 +131,10 @@ def compute_loss(Z2: Float[np.ndarray, "n_y m"], y: Float[np.ndarray, "n_y m"]) 
 
     which is finite for every finite logit. The form with A2 computes log 0 as soon as A2 rounds to 0 or 1.
     The terms are divided by m before they are summed, so that the sum overflows only if the loss does.
+
+    Args:
+        Z2: logits (n_y, m).
+        y: labels (n_y, m).
     """
     m = Z2.shape[1]
     terms = np.maximum(Z2, 0) - y * Z2 + np.log1p(np.exp(-np.abs(Z2)))
@@ -324,7 +333,18 @@ def train(
 ) -> tuple[Parameters, Float[np.ndarray, " iterations"]]:
     """Full-batch gradient descent. `losses[i]` is the loss before update i.
 
-    Raises ValueError unless `iterations` and `learning_rate` are positive.
+    Args:
+        parameters: the initial ones.
+        x: (n_x, m).
+        y: labels (n_y, m).
+        iterations: the number of updates.
+        learning_rate: of gradient descent.
+
+    Returns:
+        The parameters after the last update, and the losses (iterations,).
+
+    Raises:
+        ValueError: unless `iterations` and `learning_rate` are positive, and if the shapes do not fit.
     """
     if iterations < 1 or not learning_rate > 0:
         raise ValueError(f"iterations and learning_rate must be positive, got {iterations} and {learning_rate}.")

@@ -109,7 +109,7 @@ def test_formulas_compute_what_the_backward_computes(name):
     names |= {own: names[field] for field, own in RENAMES.items() if field in names}
     features = names["weight"].shape[-1] if "weight" in names else 0
     names |= {"dy": dy, "output_gradient": dy, "key_heads": 0}
-    names |= {"all_axes_but_the_last": tuple(range(dy.ndim - 1)), "places": tuple(range(dy.ndim - 1))}
+    names |= {"all_axes_but_the_last": tuple(range(dy.ndim - 1)), "axes": tuple(range(dy.ndim - 1))}
     if name == "dense":
         names |= {"dy": dy.reshape(-1, features), "ones": np.ones((len(names["x"]), 1))}
     if name == "attention":
