@@ -6,7 +6,7 @@ known when a program is compiled: those outside of the vocabulary make the loss 
 
 `checkpoint_name` is the identity. It leaves names in the traced program, where the judge finds intermediates to compute
 their gradients. "blocks.0.gelu.input" is the input of that op, in this use alone. "blocks.0.input" and
-"blocks.0.middle" are the stream, which is also an input of the sum after the norm.
+"blocks.0.middle" are the stream, which is the input of a norm and of a residual sum.
 """
 
 from functools import partial

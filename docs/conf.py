@@ -1,7 +1,7 @@
 """The site: `make docs` builds it from README.md, docs/, notebooks/ and docstrings into build/site.
 
-Its source is the root of the project, so that a link from page to page is the one that works on GitHub, too. Links to
-source files lead to pages of the site that show them. Nothing is loaded from anywhere, so it works from disk.
+The source folder is the root of the project, so that links between pages also work on GitHub. Links to source files
+lead to pages of the site that show them. The site loads nothing from other hosts, so it works from disk.
 """
 
 import itertools
@@ -36,11 +36,11 @@ html_show_copyright = False
 html_theme_options = {"navigation_with_keys": False}
 
 myst_heading_anchors = 3
-nb_execution_mode = "off"  # outputs are those of `make notebooks`, and a test holds them
+nb_execution_mode = "off"  # outputs are those of `make notebooks`, which a test compares
 nb_merge_streams = True
 
 autodoc_member_order = "bysource"
-autodoc_mock_imports = ["torch"]  # compare.torch is described where PyTorch is not installed, too
+autodoc_mock_imports = ["torch"]  # so that compare.torch is documented without PyTorch, too
 _MockObject.__or__ = lambda one, other: one  # `torch.Tensor | None` is evaluated there
 default_role = "code"
 napoleon_numpy_docstring = False
@@ -61,13 +61,13 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def with_contents(app: Any, name: str, source: list[str]) -> None:
-    """The README is the home page. Only there it needs a table of contents."""
+    """Adds the table of contents to the README, which is the home page."""
     if name == root_doc:
         source[0] += CONTENTS
 
 
 def finished(app: Any, failure: Exception | None) -> None:
-    """Mend what the theme's markup lacks, and name the home page as servers expect it."""
+    """Makes the pages accessible, and copies the home page to index.html, which servers expect."""
     if failure is None:
         for page in Path(app.outdir).rglob("*.html"):
             page.write_text(accessible(page.read_text(encoding="utf-8")), encoding="utf-8")
@@ -75,7 +75,7 @@ def finished(app: Any, failure: Exception | None) -> None:
 
 
 def accessible(page: str) -> str:
-    """Headings with a level, landmarks with a name, what scrolls within reach of the keyboard, lists that are some."""
+    """The page with levels of headings, names of landmarks, scrolling by keyboard, and lists that are valid."""
     for theirs, ours in (
         ('role="heading"', 'role="heading" aria-level="2"'),
         ('<aside class="sidebar-drawer', '<aside aria-label="Site" class="sidebar-drawer'),
@@ -97,28 +97,28 @@ def as_lines(parameters: str) -> str:
 
 
 def without_factories(app: Any, what: str, name: str, thing: Any, options: Any, signature: Any, result: Any) -> Any:
-    """Sphinx cannot read the default of a data class's field that a function makes."""
+    """Replaces default factories of data classes in a signature by dots, because Sphinx cannot parse them."""
     return (signature or "").replace("<factory>", "...") or None, result
 
 
 def fields_of_tuples(app: Any, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
-    """Python says of a field of a NamedTuple that it is an "Alias for field number 0": its type stands in the class."""
+    """Skips fields of NamedTuples, whose generated docstring, "Alias for field number 0", says nothing."""
     return True if str(getattr(thing, "__doc__", "")).startswith("Alias for field number") else None
 
 
 def as_rst(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings are plain text, in which an asterisk is an asterisk.
+    """Converts docstrings, which are plain text, to reStructuredText.
 
-    An indented block after a blank line is a formula, and so is a block with columns, of which Python has taken the
-    indentation because there is nothing else below the first line.
+    An indented block after a blank line is a formula. So is a block with columns, whose indentation Python removes if
+    nothing else follows the first line.
     """
     lines[:] = list(restructured(lines))
     if what in ("attribute", "property"):
-        lines.insert(0, "")  # or napoleon takes what stands before a colon in the first line for a type
+        lines.insert(0, "")  # or napoleon takes the text before a colon in the first line for a type
 
 
 def restructured(lines: list[str]) -> Iterator[str]:
-    text = 0  # its indentation
+    text = 0  # the indentation of the text
     for paragraph in paragraphs(lines):
         indent = len(paragraph[0]) - len(paragraph[0].lstrip())
         columns = len(paragraph) > 1 and any(re.search(r"\S {3,}\S", line) for line in paragraph)
@@ -134,23 +134,23 @@ def paragraphs(lines: list[str]) -> list[list[str]]:
 
 
 def is_section(paragraph: list[str]) -> bool:
-    """`Args:` and the like, with what belongs to it indented below it."""
+    """Whether a paragraph is a section such as `Args:`, with an indented body."""
     return bool(re.match(r"\w+:$", paragraph[0].strip()))
 
 
 def escaped(line: str) -> str:
-    """Without markup, but for `code`."""
+    """The line with all markup escaped but `code`."""
     parts = re.split(r"(`[^`]*`)", line)
     return "".join(part if part.startswith("`") else re.sub(r"([*|\\]|_\b)", r"\\\1", part) for part in parts)
 
 
 # ------------------------------------------------------------------------------------- source files
 
-LINKED: set[str] = set()  # what the links of this build lead to, from the root
+LINKED: set[str] = set()  # the targets of links in this build, relative to the root
 
 
 def to_shown_source(app: Any, doctree: nodes.document) -> None:
-    """A link to a file or a folder of the project leads to the page that shows or lists it."""
+    """Redirects links to files and folders of the project to the pages that show or list them."""
     here = posixpath.dirname(app.env.current_document.docname)
     links = [*doctree.findall(download_reference), *doctree.findall(pending_xref)]
     for link in links:
