@@ -17,7 +17,7 @@ Array = Float[np.ndarray, "*shape"]
 
 
 class DenseCache(NamedTuple):
-    """x, which is a factor of dW, and W, which is a factor of dx. Of b, only whether it is None is used.
+    """x, which is a factor of dW, and W, which is a factor of dx. b tells the backward pass whether there is a bias.
 
     x has all leading axes merged into rows, so that each gradient is one matrix product.
     """
@@ -150,8 +150,8 @@ def dropout(
     """y = x mask / (1 - rate): each entry is kept (mask 1 or True) or dropped, so that E[y] = x.
 
     As in PyTorch, a dropped entry that is not finite becomes NaN. This is inverted dropout, as in most frameworks:
-    nothing changes at test time. The source instead leaves out the division, and multiplies the weights by 1 - rate at
-    test time.
+    nothing changes at test time. The original paper instead leaves out the division, and multiplies the weights by
+    1 - rate at test time.
 
     Args:
         x: any shape.

@@ -200,7 +200,7 @@ def _lstm_step_backward(
 class GruCache(NamedTuple):
     """The activated gates, because the derivatives of their activations are functions of them.
 
-    Also the factor of r, because it is a factor of da_r and recomputing it costs a matrix product.
+    `recalled` is kept too, because it is a factor of da_r and recomputing it costs a matrix product.
     """
 
     inputs: DenseCache
