@@ -1,8 +1,8 @@
 """Compares each custom derivative rule of a JAX program with the derivative of the function that it belongs to.
 
-JAX uses a `custom_vjp` without checking it. The function that it belongs to is in the trace as well. So each rule is
-checked at the inputs that it gets in the program, like a hand-written forward and backward pass, or a hand-written
-Jacobian-vector product. Nothing but the program is needed.
+JAX uses a `custom_vjp` without checking it. The trace of a program contains both the rule and its function. So each
+rule can be checked at the inputs that it gets in the program, like a hand-written backward pass or Jacobian-vector
+product. Only the program is needed.
 """
 
 import html
@@ -29,7 +29,11 @@ CUSTOM = ("custom_vjp_call", "custom_jvp_call")
 
 @dataclass(frozen=True)
 class RulesReport:
-    """A report for each custom rule, by its name and source line, in the order of their use."""
+    """The reports on the custom rules of a program.
+
+    Attributes:
+        reports: the report on each rule, by its name and source line, in the order of use.
+    """
 
     reports: dict[str, GradientReport] = field(default_factory=dict)
 
@@ -87,9 +91,9 @@ class RulesReport:
 def check_custom_rules(function: Callable[..., Any], *inputs: Any, seed: int = 0, **options: Any) -> RulesReport:
     """Check every `custom_vjp` and `custom_jvp` that `function(*inputs)` uses, at the inputs that it gets there.
 
-    A rule for J' u is compared with JAX's derivative of the function that it belongs to; a rule for J v is compared as
-    well as its transpose. JAX's own functions with such rules (`jax.nn.relu`) are left out. Rules inside loops and
-    branches are checked at the inputs of their first use. A rule inside another is checked by itself.
+    Each rule is compared with JAX's derivative of the rule's function. A `custom_jvp` is checked both as J v and as its
+    transpose J' u. The rules of JAX's own functions, such as `jax.nn.relu`, are left out. A rule in a loop or branch is
+    checked at the inputs of its first use. A rule that is used inside another rule's function is checked separately.
 
     Args:
         function: the program, traceable by JAX.
@@ -101,7 +105,7 @@ def check_custom_rules(function: Callable[..., Any], *inputs: Any, seed: int = 0
         A report for each rule, by its name and source line.
 
     Raises:
-        BadInput: a ValueError, if there is no rule.
+        BadInput: a ValueError, if there is no custom rule besides those of JAX itself.
     """
     arrays = jax.tree.map(lambda x: np.array(as_array(x)) if hasattr(x, "__array__") else x, inputs)
     with precise(arrays, ()):
@@ -141,7 +145,7 @@ def _is_own(equation: Any) -> bool:
 
 
 def _uses(closed: Any, inputs: list[Any]) -> list[tuple[Any, list[np.ndarray]]]:
-    """The custom rules of a traced program with their inputs."""
+    """The custom rules of a traced program, with their inputs."""
     found: list[tuple[Any, list[np.ndarray]]] = []
 
     def look(jaxpr: Any, constants: Any, arguments: Any) -> list[Any]:
@@ -178,7 +182,7 @@ def _judged(equation: Any, given: list[np.ndarray], seed: int, options: dict[str
     inside = equation.params["call_jaxpr"]
 
     def inlined(equation: Any, inputs: list[Any]) -> list[Any]:
-        """Replaces rules inside this one by their functions, because they are checked by themselves."""
+        """Evaluates the function of a rule inside this one without its rule, which is checked separately."""
         if equation.primitive.name not in CUSTOM or not _is_own(equation):
             return bound(equation, inputs)
         within = equation.params["call_jaxpr"]
@@ -218,7 +222,7 @@ def _judged(equation: Any, given: list[np.ndarray], seed: int, options: dict[str
 
 
 def _argument_names(closed: Any, count: int) -> list[str] | None:
-    """The names of the function's arguments, if each is one array."""
+    """The names of the function's arguments, if each argument is one array and has a usable name; else None."""
     names = closed.jaxpr.debug_info.arg_names
     if names is None or len(names) != count:
         return None

@@ -54,8 +54,8 @@ def check_gradients(
     """Compare gradients derived by hand with those that JAX derives from `loss`.
 
     The reference is JAX's gradient, evaluated in float64. Each entry may differ from it by the rounding tolerance of
-    the parameters' dtype, which is measured at this point (`compare.judge.roundoff`). Memory is bounded by a few times
-    that of the gradient.
+    the parameters' dtype, which is measured at this point (`compare.judge.roundoff`). The check needs a few times the
+    memory of the gradient.
 
     Args:
         loss_and_gradients: the hand-written side, `(parameters, *args) -> (loss, gradients)`. It gets NumPy arrays and
@@ -63,34 +63,37 @@ def check_gradients(
             dtypes of `parameters`. The loss may be None: then it is not compared. A third value, a dict, holds the
             gradients of intermediates that `loss` marks with `tap` under the same names; an error is then located
             among them.
-        loss: the reference, `(parameters, *args) -> scalar`, traceable by JAX. None takes the hand-written side's own
-            loss: its NumPy is traced by JAX where that is possible, else finite differences of it are the reference.
-        parameters: the floating-point arrays to differentiate by, in any pytree.
+        loss: the reference, `(parameters, *args) -> scalar`, traceable by JAX. If it is None, the hand-written side's
+            own loss is the reference: JAX traces its NumPy code, or if it cannot, finite differences are computed.
+        parameters: the floating-point arrays with respect to which the loss is differentiated, in any pytree.
         *args: further arguments, which are not differentiated: arrays and numbers in any pytree. Flags, strings,
-            functions, sparse matrices and data frames are passed on as they are; `loss` gets sparse matrices and data
-            frames as arrays.
+            functions, sparse matrices and data frames are passed on unchanged, but `loss` gets sparse matrices and
+            data frames as arrays.
         seed: the seed of everything random in the check.
         probes: whether to check at perturbed points as well: True for the usual ones, False for none, or a list of
             `Probe`.
-        references: whether to find out by finite differences and complex steps which side is wrong, or if both are.
+        references: whether to determine the wrong side by finite differences and complex steps. They also show if both
+            sides are wrong.
         strict: whether lost digits, overflow and clipping (`report.arithmetic`) make the verdict DISAGREE.
-        at_least: a relative tolerance for gradients that are approximate by design, one for all or by the name of a
-            leaf.
-        domain: what parameters and arguments must remain at perturbed points, by name: "positive", "negative",
+        at_least: a relative tolerance for gradients that are approximate by design: one number for all leaves, or a
+            dict of numbers by the path of a leaf.
+        domain: the sets in which parameters and arguments remain at perturbed points, by name: "positive", "negative",
             "unit interval", "positive definite" or "fixed".
-        accumulate: the dtype in which sums of 16-bit numbers are expected to be formed: None for float32, a dtype, or
-            "input" for that of the terms.
-        convention: of complex parameters x + iy, "jax" for the gradient dL/dx - i dL/dy, "conjugate" for its complex
-            conjugate, as in PyTorch.
+        accumulate: the dtype in which sums of 16-bit numbers are expected to be accumulated: None for float32, a dtype,
+            or "input" for the dtype of the terms.
+        convention: the gradient with respect to a complex parameter x + iy: "jax" for dL/dx - i dL/dy, "conjugate" for
+            its complex conjugate, as in PyTorch.
         static: the names or positions of arguments that must not be traced, such as a length.
 
     Returns:
-        The report. Its verdict is DISAGREE only where the gradient cannot be correct, and INCONCLUSIVE if the loss is
-        not finite, the point is nonsmooth, rounding can be as large as a gradient, or both sides contradict the loss.
+        The report. Its verdict is DISAGREE only if the gradient cannot be correct. It is INCONCLUSIVE if the loss is
+        not finite, the point is nonsmooth, rounding errors may be as large as a gradient, or both sides agree with each
+        other and not with finite differences of the loss.
 
     Raises:
         TypeError: if the hand-written side returns no gradients, or JAX cannot trace or differentiate the loss.
-        BadInput: a ValueError, if there is nothing to differentiate or two leaves have the same name.
+        BadInput: a ValueError, if there is nothing to differentiate, two leaves have the same name, or an option is
+            invalid.
     """
     report = check(
         loss_and_gradients,
@@ -133,16 +136,27 @@ def check(
     own: bool = False,
     labels: Mapping[str, str] = MappingProxyType({}),
 ) -> GradientReport:
-    """`check_gradients` with the options that the other checks need, which all call this function.
+    """`check_gradients` with the options that the other checks need. All of them call this function.
 
     Args:
-        outputs: the names of taps whose values are compared as well; the hand-written side returns them last, by name.
-        given: `(*args) -> gradients`: the gradients of these values, by name, which are known exactly.
-        hidden: the quantities without a row of their own.
+        loss_and_gradients: as for `check_gradients`, and so are `loss`, `parameters`, and the options from `seed` to
+            `static`.
+        args: the further arguments of both sides.
+        outputs: the names of tapped values that are compared as well. The hand-written side returns a dict of them as
+            its last value.
+        given: `(*args) -> gradients`: the gradients of these values, by name, where they are known exactly.
+        hidden: the names of quantities that get no row in the report.
         own: whether `loss` is derived from the hand-written side, so that finite differences can replace it.
-        labels: what messages call arguments whose names nobody knows; empty where the names of their leaves say it.
+        labels: the names in messages of arguments that the caller did not name; an empty name leaves only the names of
+            the argument's leaves.
+
+    Returns:
+        The report.
+
+    Raises:
+        TypeError, BadInput: as `check_gradients`.
     """
-    chosen = _chosen(probes)  # bad ones are refused before any function is called
+    chosen = _chosen(probes)  # invalid ones are rejected before any function is called
     parameters = jax.tree.map(as_input, parameters)
     names = _argument_names(loss_and_gradients, len(args))
     fixed = places(args, static, names)
@@ -213,7 +227,7 @@ def check(
 
 
 def _differentiable(loss: Program, own: bool) -> None:
-    """Derive its gradient. Raises TypeError if JAX cannot, or Untraceable if the loss is the hand-written one."""
+    """Derives the gradient of the loss. If JAX cannot, raises TypeError, or Untraceable for the hand-written loss."""
     try:
         _ = loss.gradient_plan
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -223,7 +237,14 @@ def _differentiable(loss: Program, own: bool) -> None:
 
 
 def refuse_what_is_no_number(result: Any) -> None:
-    """Raises TypeError unless `result`, traced or not, is one real floating-point number."""
+    """Rejects the result of a loss that is not a number.
+
+    Args:
+        result: the result, traced or not.
+
+    Raises:
+        TypeError: unless it is one real floating-point number.
+    """
     dtype, shape = getattr(result, "dtype", None), getattr(result, "shape", None)
     if dtype is not None and shape == () and jax.numpy.issubdtype(dtype, np.floating):
         return
@@ -233,7 +254,7 @@ def refuse_what_is_no_number(result: Any) -> None:
         mend = "Take its real part." if jax.numpy.issubdtype(dtype, np.complexfloating) else mend
     elif isinstance(result, tuple | list):
         came = f"a {type(result).__name__} of {len(result)}"
-        mend = "Return the first alone, as in lambda *args: loss(*args)[0]."
+        mend = "Return only the first, as in lambda *args: loss(*args)[0]."
     elif result is None:
         mend = "Return it."
     raise TypeError(f"loss must return one floating-point number, but it returns {came}. {mend}")
@@ -247,7 +268,14 @@ def _traced_from_numpy(what: str) -> str:
 
 
 def of_its_own(loss_and_gradients: GradientFunction) -> Loss:
-    """The hand-written function's own loss, for JAX to trace. It raises Untraceable if that is impossible."""
+    """The hand-written function's own loss, as a function for JAX to trace.
+
+    Args:
+        loss_and_gradients: the hand-written side.
+
+    Returns:
+        `(parameters, *args) -> loss`, which raises Untraceable when it is traced if JAX cannot trace it.
+    """
     function = traceable(loss_and_gradients)
 
     def loss(parameters: Pytree, *args: Pytree) -> Any:
@@ -268,7 +296,7 @@ def of_its_own(loss_and_gradients: GradientFunction) -> Loss:
 
 
 def _strictly(report: GradientReport) -> GradientReport:
-    """The report, DISAGREE if digits are lost or anything overflows or is clipped."""
+    """The report of a strict check: DISAGREE also if digits are lost, or values overflow or are clipped."""
     if report.verdict is not Verdict.AGREE or not report.arithmetic:
         return report
     causes = [Diagnosis(None, "arithmetic", words) for words in report.arithmetic]
@@ -276,7 +304,7 @@ def _strictly(report: GradientReport) -> GradientReport:
 
 
 def _relative(at_least: Any, parameters: Pytree) -> Any:
-    """`at_least`, checked. Raises BadInput."""
+    """Returns `at_least`. Raises BadInput if it names no leaf or is not from 0 to 1."""
     named = at_least if isinstance(at_least, Mapping) else {LOSS: at_least}
     known = {LOSS, *leaves_by_path(parameters)}
     for name, share in named.items():
@@ -298,7 +326,17 @@ def _refuse_what_is_no_parameter(parameters: Pytree) -> None:
 
 
 def argument(leaf: Any) -> Any:
-    """Any array as a NumPy array; numbers and JAX's random keys as they are."""
+    """Converts one leaf of the arguments.
+
+    Args:
+        leaf: the leaf.
+
+    Returns:
+        An array as a NumPy array; a number or one of JAX's random keys unchanged.
+
+    Raises:
+        TypeError: if it is none of these.
+    """
     if is_key(leaf) or type(leaf) in (bool, int, float, complex):
         return leaf
     if not hasattr(leaf, "__array__") and not hasattr(leaf, "__dlpack__"):
@@ -342,7 +380,8 @@ def _check(
             )
     seen = _probed(check, here, probes)
     point = seen.point or here
-    # This comes before the hand-written side is called again, because BLAS threads occupy the cores after a product.
+    # The confirmation comes before the next call of the hand-written side, because that call's BLAS threads keep the
+    # cores busy for a while.
     report = _confirmed(check, point, references) if point.verdict is Verdict.AGREE else None
     if seen.showed:
         check.by_hand.same_again(
@@ -357,11 +396,11 @@ def _check(
         report = reference_at_fault(check, point) if references else None
     if report is None:
         report = GradientReport(Verdict.INCONCLUSIVE, point.rows, notes=[_why_undecided(check, point)])
-    said = " ".join(seen.arithmetic)
-    silent = [
+    reported = " ".join(seen.arithmetic)
+    not_judged = [
         f"{_far(name)} could not be judged: {words}"
         for name, words in seen.showed.items()
-        if words not in DECIDED and repr(name) not in said
+        if words not in DECIDED and repr(name) not in reported
     ]
     side_effects = [] if report.wrong_side == "autodiff" else check.by_hand.diagnoses
     notes = report.notes + lost if report.verdict is Verdict.INCONCLUSIVE else lost + report.notes
@@ -370,7 +409,7 @@ def _check(
         diagnoses=side_effects + report.diagnoses,
         probe=seen.name,
         probes=seen.showed,
-        notes=[*seen.notes, *notes, *check.by_hand.remarks, *_about_the_loss(check, here), *silent],
+        notes=[*seen.notes, *notes, *check.by_hand.remarks, *_about_the_loss(check, here), *not_judged],
         arithmetic=[*here.arithmetic.values(), *seen.arithmetic],
         changed=[called for some in _changed(check, here, point).values() for called in some],
         tolerance_source=_tolerance_source(check, point),
@@ -382,7 +421,7 @@ def _far(name: str) -> str:
 
 
 def _about_the_loss(check: Check, here: Point) -> list[str]:
-    """A note on a loss that is missing or has another dtype than the reference's. Neither is an error."""
+    """A note if the hand-written loss is missing or has another dtype than the reference, which are no errors."""
     if LOSS in check.hidden:
         return []
     if here.answer.without_loss:
@@ -394,7 +433,7 @@ def _about_the_loss(check: Check, here: Point) -> list[str]:
 
 
 def _why_undecided(check: Check, point: Point) -> str:
-    """Why there is no verdict, and what to do."""
+    """The reason why there is no verdict, and what to do about it."""
     row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
     for name, argument in zip(check.names, (point.parameters, *point.args), strict=True):
         for path, leaf in leaves_by_path(argument).items():
@@ -423,14 +462,14 @@ def _not_known(loss: Program) -> list[str]:
 
 
 def _tolerance_source(check: Check, point: Point) -> str:
-    """How the tolerances were measured, in a sentence."""
+    """A sentence about how the tolerances were measured."""
     runs = "1 run" if point.samples == 1 else f"{point.samples} runs"
     how = f"every operation perturbed, {runs}"
     return f"{DEVIATIONS:g} standard deviations of rounding in {check.dtype} ({how}), plus 2 ulp."
 
 
 def _changed(check: Check, here: Point, point: Point) -> dict[str, list[str]]:
-    """The arguments that differ at `point`, by name, each with what messages call it: its leaves, if it has no name."""
+    """The arguments that differ between two points: by name, the label of each, or those of its leaves."""
     pairs = zip((here.parameters, *here.args), (point.parameters, *point.args), strict=True)
     found = {}
     for name, (a, b) in zip(check.names, pairs, strict=True):
@@ -447,8 +486,8 @@ class Seen:
 
     Attributes:
         point, name: the first point at which the sides disagree, and its name; None if there is none.
-        showed: the result at each point, in words, by its name.
-        notes, arithmetic: what the report says of them.
+        showed: a description of the result at each point, by the point's name.
+        notes, arithmetic: sentences for the report's fields of the same names.
     """
 
     point: Point | None = None
@@ -461,7 +500,7 @@ class Seen:
 def _probed(check: Check, here: Point, probes: Sequence[probing.Probe]) -> Seen:
     seen = Seen()
     if any(row.verdict is not Verdict.AGREE and row.visible is None for row in here.rows) or here.wrong:
-        return seen  # what only rounding hides here may still show at a perturbed point
+        return seen  # only rows that are inconclusive because of rounding errors may be decided at a perturbed point
     random = np.random.default_rng(check.seed)
     for probe in probes:
         other, seen.showed[probe.name], arithmetic = _probe(check, here, probe, random)
@@ -482,9 +521,10 @@ def _probed(check: Check, here: Point, probes: Sequence[probing.Probe]) -> Seen:
 
 
 def _with_given_arguments(check: Check, here: Point, other: Point) -> tuple[Point, list[str]]:
-    """The perturbed parameters with the caller's own arguments, which are certainly possible values.
+    """The point with the perturbed parameters and the caller's own arguments, if the sides disagree there, too.
 
-    If both sides agree there, the result is the perturbed point itself, and a note says so.
+    An error there is more convincing, because the perturbed arguments may be impossible values. If both sides agree
+    there, the result is the perturbed point itself, with a note.
     """
     changed = _changed(check, here, other)
     if check.names[0] not in changed or len(changed) == 1:
@@ -492,7 +532,7 @@ def _with_given_arguments(check: Check, here: Point, other: Point) -> tuple[Poin
     try:
         with np.errstate(all="ignore"):
             alone = check.at(other.parameters, here.args, elsewhere=True)
-    except CodeUnderTestFailed:  # it may reject values that its caller never uses
+    except CodeUnderTestFailed:  # the code under test may reject values that its caller never uses
         return other, []
     alone, _ = convicted(check, here, alone, "")
     if alone.verdict is Verdict.DISAGREE and not nonsmooth_reason(check, alone):
@@ -506,7 +546,7 @@ def _with_given_arguments(check: Check, here: Point, other: Point) -> tuple[Poin
 
 
 def _blamed(check: Check, point: Point, unfit: bool, references: bool) -> GradientReport:
-    """The report on a disagreement: the place, the cause and the wrong side."""
+    """The report on a disagreement: the first wrong quantity, the causes and the wrong side."""
     first_wrong, causes = explain(check, point)
     if unfit or not references:
         side = "manual" if unfit else None
@@ -531,7 +571,8 @@ def _confirmed(check: Check, here: Point, references: bool) -> GradientReport:
         return GradientReport(Verdict.AGREE, here.rows)
     opinions = fits_its_loss(check, here)
     if not all(opinion.consistent for opinion in opinions.values()):
-        # At a nonsmooth point, finite differences cannot confirm the derivative that both sides choose: look beside it.
+        # At a nonsmooth point, finite differences cannot confirm the derivative that both sides choose: compare
+        # them with the gradient near it.
         near = beside(check, here)
         if near is not None:
             opinions = fits_its_loss(check, near)
@@ -542,7 +583,7 @@ def _confirmed(check: Check, here: Point, references: bool) -> GradientReport:
         note = f"both sides agree, but not with finite differences of the loss, as intended: JAX's program has {meant}."
         return GradientReport(Verdict.AGREE, here.rows, references=opinions, notes=[note])
     note = (
-        "both sides agree with each other but not with finite differences of the loss: is there a jump in the loss? If "
+        "both sides agree with each other but not with finite differences of the loss: does the loss have a jump? If "
         "it is intended, references=False skips the finite differences."
     )
     return GradientReport(Verdict.INCONCLUSIVE, here.rows, references=opinions, notes=[note])
@@ -554,7 +595,7 @@ DECIDED = {"agree", "disagree", "does not apply"}
 def _probe(
     check: Check, here: Point, probe: probing.Probe, random: np.random.Generator
 ) -> tuple[Point | None, str, list[str]]:
-    """The perturbed point, its result in words, and what it shows of the arithmetic."""
+    """The perturbed point, a description of the result there, and sentences about the arithmetic."""
     moved = probe.move(here.parameters, here.args, random)
     if moved is None:
         return None, "does not apply", []
@@ -563,7 +604,7 @@ def _probe(
     try:
         with np.errstate(all="ignore"):  # overflow is expected here, and is reported
             point = check.at(parameters, tuple(args), elsewhere=True)
-    except CodeUnderTestFailed as failure:  # which may be right at values that its caller never uses
+    except CodeUnderTestFailed as failure:  # the code under test may reject values that its caller never uses
         return None, f"the code under test raised {failure}", []
     point, arithmetic = convicted(check, here, point, probe.name, clips=probe in probing.DEFAULT and not probe.advisory)
     if point.verdict is Verdict.INCONCLUSIVE:

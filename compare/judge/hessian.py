@@ -1,7 +1,7 @@
 """Compares hand-written second derivatives with JAX's: products with the Hessian, and the Hessian itself.
 
 H v is the gradient of <dL/dp, v> with respect to p (Pearlmutter, "Fast exact multiplication by the Hessian", Neural
-Computation 6, 1994), so it is checked as a gradient. The Hessian is the Jacobian of the gradient.
+Computation 6, 1994), so `check_gradients` can check it. The Hessian is checked as the Jacobian of the gradient.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from compare.judge.reports.verdict import Verdict
 from compare.platform import precise
 from compare.pytrees import LOSS, Loss, Pytree, as_array, as_input, copies
 
-COLUMNS = 64  # a Hessian of at most so many columns is formed from its products if these are wrong
+COLUMNS = 64  # the largest number of columns of a Hessian that is computed from its products if these are wrong
 VECTORS = 1_000_039  # a separate random stream for the vector that is multiplied
 
 
@@ -36,9 +36,9 @@ def check_hvp(
         product = H v,  H[i, j] = d2 loss / d p[i] d p[j]
 
     Args:
-        hvp: the hand-written product; the vector and the product are trees like the parameters.
+        hvp: the hand-written product. The vector and the product are pytrees like the parameters.
         loss: `loss(parameters, *args) -> scalar`, traceable by JAX.
-        parameters: a tree of floating-point arrays.
+        parameters: a pytree of floating-point arrays.
         *args: further arguments, which are not differentiated: arrays and numbers in any pytree.
         seed: the seed of everything random in the check.
         **options: those of `check_gradients`.
@@ -47,8 +47,8 @@ def check_hvp(
         A report with a row for each parameter.
 
     Raises:
-        BadInput: a ValueError, if there is nothing to differentiate.
-        TypeError: if the loss does not return one number.
+        BadInput: a ValueError, if there is nothing to differentiate, or a parameter is complex.
+        TypeError: if the loss does not return one number, or JAX cannot trace or differentiate it.
     """
     parameters = jax.tree.map(as_input, parameters)
     refuse_complex(parameters)
@@ -75,7 +75,7 @@ def _explained(
     args: tuple[Pytree, ...],
     random: np.random.Generator,
 ) -> GradientReport:
-    """The report, with the cause if an error of H itself explains those of all products."""
+    """The report, with a cause that concerns the whole matrix H, if there is one."""
     if report.verdict is not Verdict.DISAGREE or report.probe is not None or settled(report):
         return report
     leaves, tree = jax.tree.flatten(parameters)
@@ -141,17 +141,17 @@ def check_hessian(
         hessian: the hand-written Hessian, in one of the forms of `check_jacobian`: dense, sparse, or a LinearOperator.
         loss: the loss, traceable by JAX.
         x: an array of floating-point numbers.
-        *args: further arguments of both.
+        *args: further arguments of both functions.
         seed: the seed of everything random in the check.
-        entries: as for `check_jacobian`.
+        entries: whether every entry is compared, as for `check_jacobian`.
         **options: those of `check_gradients`.
 
     Returns:
         A report with the row "matrix", or "product" and "transposed_product".
 
     Raises:
-        BadInput: a ValueError, for a wrong shape, or an `x` that is no array of floating-point numbers.
-        TypeError: if the loss does not return one number.
+        BadInput: a ValueError, if the Hessian has a wrong shape, or `x` is no array of floating-point numbers.
+        TypeError: if the loss does not return one number, or JAX cannot trace or differentiate it.
     """
 
     def gradient(x: Any, *args: Any) -> Any:
@@ -172,7 +172,7 @@ def check_hessian(
 
 
 def _one_number(loss: Loss) -> Loss:
-    """The loss, which raises TypeError when it is called unless it returns one number."""
+    """The loss, wrapped so that a call raises TypeError if the result is not one number."""
 
     def number(*args: Pytree) -> Any:
         result = loss(*args)

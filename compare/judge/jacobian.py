@@ -1,8 +1,8 @@
 """Compares a hand-written Jacobian with JAX's: a dense or sparse matrix, or a linear operator.
 
-The entries of J are the gradient of <W, J> with respect to W. The products J v and J' u are those of <c, J v> and
-<c, J' u> with respect to c. So they are checked as gradients. Two products show whether J is correct, at a cost that
-does not grow with its size. The entries show where it is wrong, and are compared if they are few.
+The matrix J is the gradient of <W, J> with respect to W. The products J v and J' u are the gradients of <c, J v> and
+<c, J' u> with respect to c. So `check_gradients` can check them. Two products show whether J is right, at a cost that
+does not grow with its size. The entries show where it is wrong, and are compared if there are not too many.
 """
 
 import contextlib
@@ -26,19 +26,19 @@ from compare.judge.reports.verdict import Diagnosis, Verdict
 from compare.platform import precise
 from compare.pytrees import LOSS, as_array, as_input, copies, leaves_by_path
 
-ENTRIES = 2**14  # by default, entries are compared if they are at most so many
-PRODUCTS = 1_000_037  # a separate random stream for the vectors that are multiplied
+ENTRIES = 2**14  # the largest number of entries that are compared by default
+PRODUCTS = 1_000_037  # a separate random stream for the vectors u and v
 
 
 class Entries(NamedTuple):
-    """What changes at a perturbed point: the weights of the entries, and the argument x."""
+    """The parameters of the loss <W, J>, which are perturbed: the weights W and the argument x."""
 
     matrix: Any
     x: Any
 
 
 class Products(NamedTuple):
-    """What changes at a perturbed point: the weights of J v and of J' u, and the argument x."""
+    """The parameters of the loss <c, J v> + <d, J' u>, which are perturbed: the weights c and d, and the argument x."""
 
     product: Any
     transposed_product: Any
@@ -60,22 +60,23 @@ def check_jacobian(
 
     Args:
         jacobian: the hand-written Jacobian. It returns an array of shape (outputs, inputs), or (*output shape, *input
-            shape); a SciPy sparse matrix, of whose pattern missing and superfluous entries are named; or a
-            LinearOperator, whose two products must be consistent.
+            shape); or a SciPy sparse matrix, whose sparsity pattern is checked, too; or a LinearOperator, whose two
+            products must be consistent.
         function: the function, which returns one array, traceable by JAX.
         x: an array of floating-point numbers.
-        *args: further arguments of both.
+        *args: further arguments of both functions.
         seed: the seed of everything random in the check.
         entries: True to compare every entry, False to compare J v and J' u for random u and v, at a cost that does not
-            grow with the matrix. By default, entries are compared if they are at most 16,384, and available.
+            grow with the matrix. By default, the entries of a matrix with at most 16,384 of them are compared.
         **options: those of `check_gradients`.
 
     Returns:
         A report with the row "matrix", or "product" and "transposed_product".
 
     Raises:
-        BadInput: a ValueError, for a wrong shape, an operator without its second product, `entries=True` with an
-            operator, or an `x` that is no array of floating-point numbers.
+        BadInput: a ValueError, if the Jacobian has a wrong shape or is an operator without `rmatvec`, if `entries=True`
+            is given for an operator, or if `x` is no array of floating-point numbers.
+        TypeError: if JAX cannot trace or differentiate `function`.
     """
     return matrix_check(jacobian, function, x, args, "jacobian", seed, entries, options)
 
@@ -90,7 +91,21 @@ def matrix_check(
     entries: bool | None,
     options: dict[str, Any],
 ) -> GradientReport:
-    """Check a matrix of derivatives of `function`, which is called `name` in messages."""
+    """Compares a matrix of derivatives with the Jacobian that JAX derives from `function`.
+
+    Args:
+        matrix: the hand-written matrix, `(x, *args) -> matrix`.
+        function: the function, `(x, *args) -> array`.
+        x: as for `check_jacobian`, and so are `args`, `seed` and `entries`.
+        name: the name of the matrix in messages.
+        options: those of `check_gradients`.
+
+    Returns:
+        The report.
+
+    Raises:
+        BadInput, TypeError: as `check_jacobian`.
+    """
     x = as_input(x)
     refuse_complex(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -127,7 +142,7 @@ def matrix_check(
 
 
 def _shaped(matrix: Any, shape: tuple[int, int], out: tuple[int, ...], into: tuple[int, ...], name: str) -> Any:
-    """The matrix in the shape (outputs, inputs). Raises BadInput, a ValueError, if it has another."""
+    """The matrix in the shape (outputs, inputs). Raises BadInput, a ValueError, if it has a wrong shape."""
     if is_sparse(matrix) or _is_operator(matrix):
         found = tuple(matrix.shape)
         if found == shape:
@@ -145,12 +160,20 @@ def _shaped(matrix: Any, shape: tuple[int, int], out: tuple[int, ...], into: tup
 
 
 def _is_operator(matrix: Any) -> bool:
-    """Whether it is a LinearOperator of SciPy, which has products only."""
+    """Whether a matrix is a SciPy LinearOperator, which can be multiplied but has no entries."""
     return hasattr(matrix, "matvec") and hasattr(matrix, "rmatvec") and not is_sparse(matrix)
 
 
 def called_as(by_hand: Callable[..., Any], matrix: Callable[..., Any]) -> Callable[..., Any]:
-    """`by_hand` with the argument names of the matrix function."""
+    """Gives a function the signature of another one, whose argument names then appear in messages.
+
+    Args:
+        by_hand: the function, which is changed in place.
+        matrix: the function with the signature.
+
+    Returns:
+        `by_hand`.
+    """
     with contextlib.suppress(TypeError, ValueError):  # a builtin has no signature
         by_hand.__signature__ = inspect.signature(matrix)  # type: ignore[attr-defined]  # functions take attributes
     return by_hand
@@ -212,7 +235,7 @@ def _products(
             found = as_array(found).reshape(shape)
         product, pulled = _both_products(found, right, left, name)
         product, pulled = (np.asarray(values).astype(x.dtype) for values in (product, pulled))
-        if not inner:  # this is the caller's point, which comes first
+        if not inner:  # the first call is at the caller's point
             inner.update(there=float(left @ product), back=float(pulled @ right))
             inner["size"] = float(np.linalg.norm(left) * np.linalg.norm(product))
             given.extend((product, pulled))
@@ -230,7 +253,7 @@ def _products(
             (pulled,) = jax.vjp(lambda x: flat(x, *args), x)[1](jnp.asarray(right))
         pairs = zip(given, (np.ravel(pulled), np.ravel(pushed)), strict=True)
         if all(np.linalg.norm(one - other) <= eps**0.5 * np.linalg.norm(other) for one, other in pairs):
-            words = "its products are those of its transpose: J v is J' v, and J' u is J u."
+            words = "its products are swapped, as if J were transposed: J v is J' v, and J' u is J u."
             return replace(report, diagnoses=[Diagnosis(None, "transpose", words)])
     if abs(inner["there"] - inner["back"]) > eps**0.5 * inner["size"]:
         words = (
@@ -254,13 +277,13 @@ def _both_products(matrix: Any, right: np.ndarray, left: np.ndarray, name: str) 
         if not isinstance(error, NotImplementedError) and "NoneType" not in str(error):
             raise
         raise BadInput(
-            f"{name} returns a LinearOperator without rmatvec, so that J' u cannot be formed. Define it, or check "
-            "J v alone with check_jvp."
+            f"{name} returns a LinearOperator without rmatvec, so that J' u cannot be computed. Define it, or check "
+            "only J v, with check_jvp."
         ) from None
 
 
 def _with_cause(report: GradientReport, given: Any, right: Callable[[], np.ndarray], name: str) -> GradientReport:
-    """The report, with the cause if one for matrices explains the errors, such as a missing symmetry."""
+    """The report, with a cause that concerns the whole matrix, such as a missing triangle, if there is one."""
     if report.verdict is not Verdict.DISAGREE or report.probe is not None:
         return report
     expected = right()

@@ -1,6 +1,6 @@
 """Compares a hand-written Jacobian-vector product with JAX's.
 
-The product J t is the gradient of <c, J t> with respect to c. So it is checked as a gradient, with a random c.
+The product J t is the gradient of <c, J t> with respect to c. So `check_gradients` can check it, with a random c.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ TANGENTS = 1_000_033
 
 
 class Point(NamedTuple):
-    """What changes at a perturbed point: the weights of the tangent, the inputs, and their tangents."""
+    """The parameters of that loss, which are perturbed: the weights c, the inputs, and their tangents t."""
 
     tangent: Any
     inputs: Any
@@ -36,15 +36,15 @@ class Point(NamedTuple):
 def check_jvp(
     jvp: Callable[..., Any], function: Callable[..., Any], *inputs: Any, seed: int = 0, **options: Any
 ) -> GradientReport:
-    """Compare `jvp(primals, tangents) -> (value, tangent)`, which is like `jax.jvp`, with that of JAX for `function`.
+    """Compare a hand-written Jacobian-vector product with `jax.jvp` of `function`.
 
-        tangent = J(x) t, with J the Jacobian of `function` at x
+        tangent = J(x) t, where J is the Jacobian of `function`, x the inputs and t their tangents
 
     Args:
-        jvp: the hand-written product. It gets two tuples with one item for each input. The tangent of an input that is
-            no floating-point array is None.
+        jvp: the hand-written product, `(primals, tangents) -> (value, tangent)`. It gets two tuples with one item for
+            each input. The tangent of an input that is no floating-point array is None.
         function: `function(*inputs) -> value`, traceable by JAX.
-        *inputs: the arrays at which both are compared.
+        *inputs: the inputs at which both are compared. Only floating-point arrays have tangents.
         seed: the seed of everything random in the check.
         **options: those of `check_gradients`.
 
@@ -52,7 +52,8 @@ def check_jvp(
         A report with the rows "output" and "tangent".
 
     Raises:
-        BadInput: a ValueError, if no input is a floating-point array, or `jvp` returns no pair.
+        BadInput: a ValueError, if no input is a floating-point array, a value is complex, or `jvp` returns no pair.
+        TypeError: if JAX cannot trace or differentiate `function`.
     """
     arrays = [np.array(x) if isinstance(x, float) else jax.tree.map(argument, x) for x in inputs]
     refuse_complex(arrays)

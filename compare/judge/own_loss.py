@@ -1,12 +1,12 @@
 """Compares gradients with finite differences of the hand-written loss, where there is no other reference.
 
-Neither a loss in JAX nor one that JAX can trace is needed. Each leaf is compared along random directions, by Ridders'
-extrapolation with its error estimate. In a wrong leaf, the wrong entries are found by bisection: with the same random
-signs, the error along one half of the entries is that along all, less that along the other half. One wrong entry of n
-is found by log2(n) central differences.
+JAX does not need to trace the loss. Each leaf is compared along random directions, by Ridders' extrapolation with its
+error estimate. In a wrong leaf, the wrong entries are found by bisection: the error of the slope along one half of the
+entries, with the same random signs, is the error along all entries minus that along the other half. So one wrong entry
+of n is found by log2(n) central differences.
 
-An error of the loss itself is not detected, nor are errors below those of the differences, which are about 1e-10 of
-the loss in float64 and 1e-3 in float32.
+An error of the loss itself is not detected. Nor are errors of a gradient that are smaller than the error of the
+differences, which is about 1e-10 of the loss in float64 and 1e-3 in float32.
 """
 
 from collections.abc import Callable
@@ -40,29 +40,45 @@ from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import norm
 from compare.pytrees import LOSS, Leaves, Pytree, all_finite, as_array, copies, leaves_by_path
 
-DIRECTIONS = 2  # for each leaf; an error that one random direction misses is found by the second
-SMALL = 256  # entries; a smaller wrong leaf is differentiated entry by entry
-STEP = 2.0**-17  # of central differences in float64, relative to a leaf's size
+DIRECTIONS = 2  # the number of random directions for each leaf, because an error may be invisible along one of them
+SMALL = 256  # the largest number of entries of a wrong leaf that is differentiated entry by entry
+STEP = 2.0**-17  # the step of central differences in float64, relative to the norm of a leaf
 NEARBY = "parameters moved a little"
 ELSEWHERE = {NEARBY: scaled(1.0), DEFAULT[0].name: DEFAULT[0].move}  # the perturbed points, by name
-SIZES = (*LARGEST, 2.0**-22)  # first steps at which differences must agree with each other
+SIZES = (*LARGEST, 2.0**-22)  # the largest steps of the extrapolations that are compared with each other
 SHOWN = 8  # the number of wrong entries at which bisection stops
 
 
 @dataclass(frozen=True)
 class OwnLoss:
-    """The hand-written loss as a function of the parameters, in the widest dtype that it works in."""
+    """The hand-written loss as a function of the parameters, in the widest dtype in which it works.
+
+    Attributes:
+        loss: the function.
+        unit: its unit roundoff.
+        start: the parameters, in that dtype.
+        here: whether `start` is the caller's point. At other points, a noisy loss leads to no verdict.
+    """
 
     loss: Callable[[Pytree], float]
-    unit: float  # its unit roundoff
-    start: Pytree  # the parameters in that dtype
-    here: bool = True  # whether that is the caller's point; elsewhere, a rough loss leads to no verdict
+    unit: float
+    start: Pytree
+    here: bool = True
 
     def along(self, direction: Pytree, gradient: Pytree, value: float, own: float) -> Derivative:
-        """Compare a gradient with finite differences along a direction; `own` is the unit roundoff of the gradient.
+        """Compares a gradient with finite differences along a direction.
 
         If they disagree, the noise of the loss is measured. A loss that is sampled, or computed by iteration, is not
-        smooth, and Ridders' estimate, which compares a few differences, may miss that.
+        smooth, and Ridders' error estimate, which compares a few differences, may miss that.
+
+        Args:
+            direction: a pytree like the parameters.
+            gradient: a pytree like the parameters.
+            value: the loss at the point.
+            own: the unit roundoff of the gradient.
+
+        Returns:
+            The slope by the gradient, the slope by finite differences, and the error estimate of the latter.
         """
         losses = hand_losses(self.loss)
         found = derivative(losses, self.start, direction, gradient, self.unit, value, own)
@@ -78,9 +94,10 @@ class OwnLoss:
         return Derivative(found.by_gradient, slope, found.error + MARGIN * (error + noise / float(steps[-1])))
 
     def _apart(self, direction: Pytree) -> float:
-        """By how much the two best differences, of steps of several sizes, disagree.
+        """The amount by which the two best extrapolations, from steps of different sizes, disagree beyond their errors.
 
-        If a loss has jumps or kinks that are close together, Ridders' estimate from one size may be too small.
+        If a loss has jumps or kinks that are close together, Ridders' error estimate of one extrapolation may be too
+        small.
         """
         tried = []
         for largest in SIZES:
@@ -94,15 +111,15 @@ class OwnLoss:
         return max(abs(best - second) - error, 0.0) if len(tried) > 1 else np.inf
 
     def noise(self, direction: Pytree) -> float:
-        """The standard deviation of the loss's noise along a direction, from fourth differences at tiny steps.
+        """The standard deviation of the loss's noise along a direction, from fourth differences with tiny steps.
 
-        Moré and Wild, "Estimating computational noise", SIAM Journal on Scientific Computing 33, 2011.
+        Source: Moré and Wild, "Estimating computational noise", SIAM Journal on Scientific Computing 33, 2011.
         """
         values = hand_losses(self.loss)(self.start, direction, 2.0**-24 * np.arange(9))
         return float(np.sqrt(np.mean(np.diff(values, 4) ** 2) / 70))  # 70 = 8! / (4!)^2
 
     def size_along(self, direction: Pytree, value: float) -> float:
-        """The larger |loss| of the point and one beside it."""
+        """The larger |loss| of two points: the point itself and one near it along a direction."""
         return max(abs(value), abs(self.loss(moved(self.start, direction, LARGEST[0]))))
 
     def slope(self, direction: Pytree) -> tuple[float, float]:
@@ -122,15 +139,15 @@ def check_by_differences(
     why: str,
     outputs: tuple[str, ...] = (),
 ) -> GradientReport:
-    """Compare gradients with finite differences of the hand-written loss.
+    """Compares gradients with finite differences of the hand-written loss.
 
     Args:
         watched: the function under test.
-        parameters: a tree of floating-point arrays.
+        parameters: a pytree of floating-point arrays.
         args: further arguments of the function.
         dtype: the widest dtype of the parameters.
         seed: the seed of the directions.
-        why: why there is no other reference, for the note in the report.
+        why: the reason why there is no other reference, for the note in the report.
         outputs: the names of outputs that the function returns last, which are not compared here.
 
     Returns:
@@ -190,7 +207,7 @@ def _elsewhere(
     seed: int,
     outputs: tuple[str, ...],
 ) -> GradientReport:
-    """The report at another point, where only wrong finite gradients are errors."""
+    """The report at a perturbed point, where only a gradient that is finite and wrong counts as an error."""
     there = move(parameters, args, np.random.default_rng(seed))
     nothing = GradientReport(Verdict.AGREE, [])
     try:
@@ -263,20 +280,23 @@ def _at(
 
 
 def _wider(watched: Watched, parameters: Pytree, args: tuple[Pytree, ...]) -> Leaves:
-    """The gradients of the function under test in a wider dtype, by path; none if it does not work in one."""
+    """The gradients of the function under test in a wider dtype, by path; empty if it does not work in one."""
     try:
         with np.errstate(all="ignore"):
             _, gradients, *_ = watched.function(*copies(widened_once((parameters, *args))))
         return leaves_by_path(gradients)
-    except Exception:  # whatever it raises, it does not work in the wider dtype
+    except Exception:  # whatever it raises, the code under test does not work in the wider dtype
         return {}
 
 
 def _lost_digits(
     path: str, parameters: Pytree, wide: np.ndarray | None, opinions: list[Derivative], seed: int
 ) -> float | None:
-    """The largest relative error along a direction, if it disappears in a wider dtype, as that of a wrong derivation
-    does not. None if it does not disappear, or if there is no run in a wider dtype."""
+    """The largest relative error along a direction, if it disappears in a wider dtype, as only rounding errors do.
+
+    Returns:
+        The relative error; None if it does not disappear, or if there is no gradient in a wider dtype.
+    """
     if wide is None or wide.shape != leaves_by_path(parameters)[path].shape:
         return None
     lost = 0.0
@@ -291,34 +311,33 @@ def _lost_digits(
 
 
 def _misfit(path: str, leaf: np.ndarray, answer: Answer) -> tuple[Row, Diagnosis] | None:
-    """What is wrong with the structure, shape, dtype or finiteness of a gradient; None if nothing is."""
+    """The row and the cause for a gradient with a wrong structure, shape or dtype, or that is not finite; else None."""
 
-    def said(message: str, cause: Diagnosis) -> tuple[Row, Diagnosis]:
+    def failed(message: str, cause: Diagnosis) -> tuple[Row, Diagnosis]:
         row = Row(path, Verdict.DISAGREE, leaf.shape, str(leaf.dtype), float("nan"), message=message)
         return row, cause
 
     if path in answer.mismatched:
         words = answer.mismatched[path]
-        return said(words, Diagnosis(path, "structure", f"{words}."))
+        return failed(words, Diagnosis(path, "structure", f"{words}."))
     gradient = answer.actual.get(path)
     if gradient is None:
         words = "missing on the manual side"
-        return said(words, Diagnosis(path, "missing-leaf", f"{words}."))
+        return failed(words, Diagnosis(path, "missing-leaf", f"{words}."))
     plain = shape_or_dtype(path, gradient, leaf)
     if plain is not None:
         words = f"{plain.kind} is {getattr(gradient, plain.kind)}, expected {getattr(leaf, plain.kind)}"
-        return said(words, plain)
+        return failed(words, plain)
     if not np.isfinite(gradient).all():
         index = np.unravel_index(np.argmin(np.isfinite(gradient)), gradient.shape)
         words = f"{gradient[index]} at [{', '.join(map(str, index))}]"
-        return said(
-            words, Diagnosis(path, "non-finite", f"it has {words}, where the loss is {answer.actual[LOSS]:.6g}.")
-        )
+        message = f"it is {words}, although the loss is {answer.actual[LOSS]:.6g}."
+        return failed(words, Diagnosis(path, "non-finite", message))
     return None
 
 
 def _own_loss(watched: Watched, parameters: Pytree, args: tuple[Pytree, ...], dtype: np.dtype) -> OwnLoss:
-    """The loss in float64 if the function works in it, else in its own dtype."""
+    """The loss in float64 if the function works in float64, else in its own dtype."""
     function, wide = watched.function, widened(args)
     try:
         value = as_array(function(*copies((widened(parameters), *wide)))[0])
@@ -326,7 +345,7 @@ def _own_loss(watched: Watched, parameters: Pytree, args: tuple[Pytree, ...], dt
             return OwnLoss(
                 lambda p: float(function(p, *copies(wide))[0]), unit_roundoff(np.float64), widened(parameters)
             )
-    except Exception:  # whatever it raises, it does not work in float64
+    except Exception:  # whatever it raises, the code under test does not work in float64
         pass
 
     def narrow(p: Pytree) -> float:
@@ -337,7 +356,7 @@ def _own_loss(watched: Watched, parameters: Pytree, args: tuple[Pytree, ...], dt
 
 
 def _alone(parameters: Pytree, path: str, gradient: np.ndarray) -> Pytree:
-    """The gradient of one leaf in the tree of the parameters, and 0 elsewhere."""
+    """A pytree like the parameters that contains the gradient of one leaf, and 0 for the other leaves."""
     leaves, tree = jax.tree.flatten(parameters)
     names = leaves_by_path(parameters)
     values = [gradient if name == path else np.zeros(np.shape(leaf)) for name, leaf in zip(names, leaves, strict=True)]
@@ -367,14 +386,15 @@ def _judged(
     if not all(np.isfinite([o.by_differences, o.error]).all() for o in opinions):
         return row(Verdict.INCONCLUSIVE, "finite differences of the loss are NaN or infinite here")
     if not worst.consistent:
-        words = f"along a random direction the slope is {worst.by_gradient:.9g}, and by finite differences "
-        return row(Verdict.DISAGREE, f"{words}{worst.by_differences:.9g} +- {worst.error:.1g}")
+        words = f"along a random direction, the slope is {worst.by_gradient:.9g} by the gradient, and "
+        return row(Verdict.DISAGREE, f"{words}{worst.by_differences:.9g} +- {worst.error:.1g} by finite differences")
     largest = max(max(abs(o.by_gradient), abs(o.by_differences)) for o in opinions)
     size_there = own.size_along(random_direction(own.start, 0), value) if worst.error > 0.5 * largest else 0.0
-    # A gradient of 0 agrees, if the error is small relative to the loss.
+    # For a gradient of 0, the error is compared with the loss instead.
     if worst.error > 0.5 * largest and not worst.error <= own.unit**0.5 * size_there:
         return row(
-            Verdict.INCONCLUSIVE, "finite differences of the loss are too inaccurate: it may jump, or lose digits"
+            Verdict.INCONCLUSIVE,
+            "finite differences of the loss are too inaccurate: the loss may have jumps or lose digits",
         )
     return row(Verdict.AGREE)
 
@@ -389,7 +409,7 @@ def _causes(
     seed: int,
     dtype: np.dtype,
 ) -> list[Diagnosis]:
-    """The causes of a wrong leaf: of a small one entry by entry, of others by bisection."""
+    """The causes of a wrong leaf, from its entries if it is small, else from the wrong entries that bisection finds."""
     if gradient.size <= SMALL:
         right, allowed = _entry_by_entry(own, path, parameters, gradient.shape)
         allowed += 64 * unit_roundoff(gradient.dtype) * np.abs(right).max(initial=0.0)
@@ -446,7 +466,16 @@ def _entry_by_entry(
 def _bisected(
     own: OwnLoss, path: str, parameters: Pytree, gradient: np.ndarray, signs: np.ndarray, whole: Derivative
 ) -> list[tuple[int, ...]]:
-    """The wrong entries, found by the errors along halves of the whole leaf's direction."""
+    """The indices of wrong entries, at most SHOWN, found by bisection.
+
+    Args:
+        own: the loss.
+        path: the wrong leaf.
+        parameters: the parameters.
+        gradient: the hand-written gradient of the leaf.
+        signs: the direction along which the gradient was compared.
+        whole: the result of that comparison.
+    """
     flat, products = signs.ravel(), np.asarray(gradient, np.float64).ravel() * signs.ravel()
 
     def error_along(part: np.ndarray) -> float:

@@ -1,12 +1,13 @@
 """Compares two training runs: the hand-written side restarted at every step, and both sides running freely.
 
-Restarting the hand-written side from the reference's parameters gives the error of each step alone, which is compared
-with the rounding tolerance of that step. Running freely gives the drift between the two runs. Drift also grows where
-the problem amplifies rounding errors. How fast it does is measured by a perturbed reference run. That run starts one
-unit in the last place away, and each of its steps is perturbed at random by as much as the two sides differ there, up
-to a unit in the last place; a larger perturbation would hide errors. Perturbing the start alone is not enough,
-because the run may converge back before the problem becomes chaotic. Drift without a wrong step is INCONCLUSIVE,
-because a chaotic problem looks the same. Only the current parameters are kept in memory.
+If the hand-written side is restarted from the reference's parameters at every step, the error of each step is known,
+and can be compared with the rounding tolerance of that step. If both sides run freely, their difference is the drift.
+
+Drift also grows if the problem amplifies rounding errors. A perturbed reference run measures how fast it grows. That
+run starts one ULP away, and each of its steps is perturbed at random by the difference between the two sides at that
+step, up to one ULP, because a larger perturbation would hide errors. Perturbing only the start would not be enough: the
+run may converge back before the problem becomes chaotic. Drift without a wrong step is INCONCLUSIVE, because a chaotic
+problem looks the same. Only the current parameters are kept in memory.
 """
 
 from collections.abc import Callable, Iterable
@@ -36,9 +37,11 @@ from compare.judge.roundoff.tolerance import last_place, norm, unit_roundoff
 from compare.platform import precise
 from compare.pytrees import GradientFunction, Loss, Pytree
 
-# The tolerance of the drift is this many times that of the perturbed reference run, whose errors have random signs,
+# The tolerance of the drift has two main terms. The first is the drift of the perturbed reference run times this
+# factor, because that run's errors have random signs.
 PERTURBED_RUN = 8.0
-# plus this many u times the distance travelled, because the rounding errors of the steps may all have the same sign.
+# The second is the unit roundoff times the distance travelled and this factor, because the rounding errors of all steps
+# may have the same sign.
 TRAVEL = 64.0
 
 
@@ -69,16 +72,16 @@ def check_trajectory(
         batches: the arguments of each step, a tuple for each.
         state: the initial state of the optimizer, in any pytree; None if there is none. Both sides must keep its
             structure, and it is compared like the parameters.
-        loss_and_gradients, loss: as for `check_gradients`. With both, the gradients at a wrong step are also checked,
-            so that the report says whether the gradient or the update rule is wrong.
+        loss_and_gradients, loss: as for `check_gradients`. If both are given, the gradients at a wrong step are checked
+            as well, so that the report says whether the gradient or the update rule is wrong.
         seed: the seed of everything random in the check.
-        free: whether both sides also run freely. Without it, less memory is needed and there is no drift.
-        entries: how many random entries of a larger array are compared; None for all. Fewer need less memory.
+        free: whether both sides also run freely. If not, less memory is needed, and no drift is measured.
+        entries: the number of random entries of a larger array that are compared, which saves memory; None for all.
         progress: called with the number of each finished step.
 
     Returns:
-        The report. `side_effects` has those of the hand-written step: what it writes to, and whether it keeps state
-        between calls.
+        The report. Its `side_effects` are those of the hand-written step: the arguments that it modifies, and whether
+        it keeps state between calls.
 
     Raises:
         ValueError: if there are no batches.
@@ -91,11 +94,11 @@ def check_trajectory(
     start = start_of(parameters, state)
     reference = restarted = start
     random = np.random.default_rng(seed)
-    ours, perturbed_run = (start, (_one_place_away(start[0], random), start[1])) if free else (None, None)
+    ours, perturbed_run = (start, (_one_ulp_away(start[0], random), start[1])) if free else (None, None)
     theirs = both_leaves(start)
     rows = {path: ParameterPath(path, leaf.shape) for path, leaf in theirs.items()}
     drift, share, step, before, batch, alone = Curve(), Curve(), 0, start, (), []
-    del start  # one copy fewer in memory, which matters for huge models
+    del start  # to keep one copy fewer of a huge model
 
     def reference_from(both: Pytree, batch: Pytree) -> Any:
         return jax.tree.map(np.asarray, settled(reference_step(both, *batch), both))
@@ -105,7 +108,7 @@ def check_trajectory(
         restarted = own_step(before, *batch)
         mine = both_leaves(restarted)
         if free:
-            # The two runs start from the same place, so the first free step is the first restarted one.
+            # Both runs start from the same parameters, so the first step is the same in both.
             ours = restarted if step == 1 else own_step(ours, *batch)
         with precise(before, batch):
             reference = reference_from(before, batch)
@@ -136,12 +139,14 @@ def check_trajectory(
         if loss_and_gradients is not None and loss is not None:
             try:
                 gradients = check_gradients(loss_and_gradients, loss, before[0], *batch, probes=False)
-            except (TypeError, ValueError) as error:  # the error that was found is reported all the same
-                side_effects.append(Diagnosis(None, "unchecked", f"the gradients there could not be checked: {error}"))
+            except (TypeError, ValueError) as error:  # the wrong step is reported even so
+                side_effects.append(
+                    Diagnosis(None, "unchecked", f"the gradients at that step could not be checked: {error}")
+                )
     return TrajectoryReport(step, list(rows.values()), drift, diagnoses, gradients, free, share, side_effects)
 
 
-def _one_place_away(parameters: Pytree, random: np.random.Generator) -> Any:
+def _one_ulp_away(parameters: Pytree, random: np.random.Generator) -> Any:
     def neighbor(leaf: np.ndarray) -> np.ndarray:
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return leaf
@@ -152,10 +157,10 @@ def _one_place_away(parameters: Pytree, random: np.random.Generator) -> Any:
 
 
 def _perturbed(run: Any, ours: Leaves, theirs: Leaves, random: np.random.Generator) -> Any:
-    """The perturbed reference run, changed by as much as the results of the two sides differ, with random signs.
+    """The result of a step of the perturbed reference run, perturbed by the difference of the two sides at that step.
 
-    An entry keeps its sign, because an optimizer takes roots of its second moments. Arrays that cannot be compared are
-    not perturbed.
+    The perturbations have random signs. They do not change the sign of an entry, because optimizers take square roots
+    of second moments. Arrays that cannot be compared are not perturbed.
     """
 
     def moved(path: str, leaf: np.ndarray) -> np.ndarray:
@@ -180,9 +185,16 @@ def _follow(
     free_run: Leaves | None,
     perturbed_run: Leaves | None,
 ) -> dict[str, ParameterPath]:
-    """The rows with this step added.
+    """The rows of the report, updated by one step.
 
-    `free_run` and `perturbed_run` are the hand-written side's free run and the perturbed reference run, if any.
+    Args:
+        rows: the rows so far, by path.
+        step: the number of the step.
+        alone: the judged leaves of the restarted step.
+        befores: the reference's leaves before the step.
+        theirs: the reference's leaves after the step.
+        free_run: the leaves of the hand-written side's free run after the step; None if there is none.
+        perturbed_run: those of the perturbed reference run.
     """
     followed = dict(rows)
     for judged in alone:
@@ -201,7 +213,7 @@ def _follow(
         distance = row.distance + norm(_difference(after, befores[path]))
         drift = norm(_difference(free_run[path], after)) if free_run else 0.0
         perturbed = max(row.perturbed, norm(_difference(perturbed_run[path], after))) if perturbed_run else 0.0
-        # The errors of single steps add up like a random walk.
+        # The rounding errors of the steps accumulate like a random walk.
         step_tolerance = max(row.step_tolerance, judged.tolerance)
         walk = (step_tolerance * after.size**0.5 + 4 * u * norm(after)) * step**0.5
         tolerance = PERTURBED_RUN * perturbed + TRAVEL * u * distance + walk if free_run else 0.0
@@ -215,7 +227,7 @@ def _follow(
             step_error=max(row.step_error, judged.error),
             step_tolerance=step_tolerance,
         )
-        # Where the runs converge again, there was no drift.
+        # If the runs converge again, an earlier drift does not count.
         followed[path] = replace(row, adrift_step=None if drift <= tolerance else row.adrift_step or step)
     return followed
 

@@ -1,7 +1,7 @@
 """Compares a hand-written forward and backward pair with JAX's vector-Jacobian product of the same function.
 
-The pair is turned into a loss, the inner product of the value and a random cotangent. So everything that
-`check_gradients` does is done for it, too: perturbed points, rounding tolerances, causes, side effects.
+The inner product of the output and a random cotangent is a loss whose gradients are the products to be checked. So
+`check_gradients` can check the pair, with perturbed points, rounding tolerances, causes and side effects.
 """
 
 import functools
@@ -27,16 +27,21 @@ from compare.judge.reports.verdict import Diagnosis, Row, Verdict
 from compare.platform import precise
 from compare.pytrees import LOSS, as_array, copies, leaves_by_path
 
-# A random stream of its own. Many people draw their inputs from default_rng(0), and an output gradient that equals the
-# input hides transposes.
+# A separate random stream for the cotangent. Inputs are often drawn from default_rng(0), and a cotangent that equals
+# the input hides transposes.
 COTANGENTS = 1_000_003
-# The arguments of the loss that is made of a pair are no names of the caller's.
+# The names in messages of the arguments of that loss, which the caller does not know.
 LABELS = {"inputs": "", "cotangent": "the output gradient", "others": ""}
 
 
 @dataclass(frozen=True)
 class _Contracted:
-    """The loss `(floating inputs), cotangent, other inputs -> <cotangent, function(*inputs)>`."""
+    """The loss `(floating inputs, cotangent, other inputs) -> <cotangent, function(*inputs)>`.
+
+    Attributes:
+        function: the reference.
+        places: for each input, whether it is a floating one.
+    """
 
     function: Callable[..., Any]
     places: tuple[bool, ...]
@@ -49,7 +54,7 @@ class _Contracted:
 
 
 def _marked(path: Any, leaf: Any) -> Any:
-    """The output, marked with `tap`, because derivatives are often formulas of it: `1 - output**2`."""
+    """An output, marked with `tap` for the diagnoses: derivatives such as `1 - output**2` are formulas of it."""
     return tap(_name(path), leaf)
 
 
@@ -63,7 +68,7 @@ def _merged(places: tuple[bool, ...], inputs: Sequence[Any], others: Any) -> lis
 
 
 def _pair(result: Any) -> Any:
-    """What `forward` returned, checked. Raises BadInput."""
+    """Returns the result of `forward`. Raises BadInput unless it is a pair."""
     if not isinstance(result, tuple | list) or len(result) != 2:
         count = f" of {len(result)}" if isinstance(result, tuple | list) else ""
         raise BadInput(
@@ -74,19 +79,19 @@ def _pair(result: Any) -> Any:
 
 
 def _named(names: tuple[str, ...], values: Sequence[Any]) -> Any:
-    """A NamedTuple, because JAX sorts a dict. Values without a name are called `gradient_2` and so on."""
+    """A NamedTuple, because JAX would sort a dict. Values without a name are called `gradient_2` and so on."""
     extra = tuple(f"gradient_{i}" for i in range(len(names), len(values)))
     return _fields((*names, *extra)[: len(values)])._make(values)
 
 
 @functools.lru_cache(maxsize=256)
 def _fields(names: tuple[str, ...]) -> Any:
-    """Cached, because two trees have the same structure only if their NamedTuple is the same class."""
+    """A NamedTuple class, cached because two pytrees have the same structure only if their classes are the same."""
     return namedtuple("Inputs", names)
 
 
 def _names_of(function: Callable[..., Any], count: int) -> tuple[str, ...] | None:
-    """The names of a function's inputs; None if it has none or they cannot be the fields of a NamedTuple."""
+    """The names of a function's inputs; None if they are unknown or cannot be the fields of a NamedTuple."""
     found = tuple(positional_names(function, count))
     usable = not any(name.startswith("_") or keyword.iskeyword(name) or name in (LOSS, "output") for name in found)
     return found if len(found) == count and usable else None
@@ -117,9 +122,9 @@ def check_vjp(
 ) -> GradientReport:
     """Compare a hand-written forward and backward pair with `function` and JAX's vector-Jacobian product of it.
 
-    The output gradient is random, because one that is all ones hides transposes, sums and all of batch normalization.
-    Where both sides agree, `backward` is called twice more: with an output gradient that is not contiguous in memory,
-    and with one of stride 0, as a sum's gradient is.
+    The output gradient is random, because one that is all ones hides errors of transposes, sums and batch norms.
+    If both sides agree, `backward` is called again with an output gradient that is not contiguous in memory, and with
+    one of stride 0, which a sum's gradient has.
 
     Args:
         forward: the hand-written forward pass, `(*inputs) -> (value, cache)`.
@@ -127,7 +132,7 @@ def check_vjp(
             for each floating-point input, in order (or for each input, with None for the others). One more value in
             the tuple, a dict, holds the gradients of intermediates that `function` marks with `tap`; an error is then
             located among them.
-        function: the reference, `(*inputs) -> value`, traceable by JAX; None for `forward` itself.
+        function: the reference, `(*inputs) -> value`, traceable by JAX. If it is None, `forward` itself is traced.
         *inputs: the inputs. Those that are not floating-point arrays are not differentiated.
         seed: the seed of the output gradient and of everything else that is random in the check.
         names: the names of the inputs in the report; by default those of `forward`'s arguments.
@@ -139,7 +144,7 @@ def check_vjp(
         The report, with a row for the output, which is compared entry by entry, and one for each input.
 
     Raises:
-        TypeError: as `check_gradients`.
+        TypeError: if JAX cannot trace or differentiate `function`.
         BadInput: a ValueError, if no input is a floating-point array, `forward` returns no pair, or names are unusable.
     """
     arrays = [np.array(x) if isinstance(x, float) else jax.tree.map(argument, x) for x in inputs]
@@ -161,8 +166,8 @@ def check_vjp(
     value = jax.tree.map(as_array, value)
     if not own:
         with precise(floating, others), in_words("function"):
-            shapes = jax.eval_shape(_shown(reference), *arrays)
-        wrong = _otherwise(value, shapes)
+            shapes = jax.eval_shape(_plain_function(reference), *arrays)
+        wrong = _output_mismatch(value, shapes)
         if wrong is not None:
             return wrong
     conjugate = convention == "conjugate"
@@ -182,7 +187,7 @@ def check_vjp(
     def gradients(inputs: tuple[Any, ...], cotangent: Any, others: Any) -> tuple[Any, Any, Any]:
         """(value, gradients, gradients of intermediates)"""
         value, cache = _pair(forward(*_merged(places, inputs, others)))
-        shown = copies(value)  # as the caller of the forward pass got it
+        shown = copies(value)  # a copy from before the backward pass, which may modify the output
         given = backward(_conjugated(cotangent) if conjugate else cotangent, cache)
         if any(apart(shown, value).values()):
             overwritten.append(True)
@@ -218,7 +223,7 @@ def check_vjp(
     report = replace(report, outputs=outputs)
     if overwritten:
         cause = Diagnosis(
-            "output", "modifies-output", "the backward pass writes into the output of the forward pass; work on a copy."
+            "output", "modifies-output", "the backward pass modifies the output of the forward pass: work on a copy."
         )
         return replace(report, verdict=Verdict.DISAGREE, diagnoses=[cause, *report.diagnoses], wrong_side="manual")
     if report.verdict is Verdict.AGREE:
@@ -235,7 +240,7 @@ def _pairs(leaves: list[np.ndarray], cotangent: Any) -> Iterator[tuple[np.ndarra
 
 
 def _value_of(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """The hand-written forward pass, as a function for JAX to trace. It raises Untraceable if that is impossible."""
+    """The output of the hand-written forward pass, as a function for JAX to trace. Raises Untraceable if it cannot."""
     function = traceable(forward)
 
     def value(*inputs: Any) -> Any:
@@ -250,15 +255,17 @@ def _value_of(forward: Callable[..., Any]) -> Callable[..., Any]:
     return value
 
 
-def _shown(function: Callable[..., Any]) -> Callable[..., Any]:
-    def shown(*inputs: Any) -> Any:
+def _plain_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A new function that calls the given one, so that JAX traces it again and does not use its cache."""
+
+    def called(*inputs: Any) -> Any:
         return function(*inputs)
 
-    return shown
+    return called
 
 
-def _otherwise(value: Any, expected: Any) -> GradientReport | None:
-    """The report on an output whose structure or shape is wrong, so that nothing else can be compared; else None."""
+def _output_mismatch(value: Any, expected: Any) -> GradientReport | None:
+    """The report on an output with a wrong structure or shape, so that nothing else can be compared; else None."""
     if jax.tree.structure(value) != jax.tree.structure(expected):
         ours, theirs = jax.tree.structure(value), jax.tree.structure(expected)
         words = f"the output has the structure {ours}, the reference has {theirs}."
@@ -286,18 +293,19 @@ def _in_other_layouts(
 ) -> GradientReport:
     """The report, DISAGREE if the backward pass depends on the memory layout of the output gradient."""
     constant = jax.tree.map(lambda c: np.full(c.shape, c.flat[0] if c.size else 0, c.dtype), cotangent)
-    looks = (
+    layouts = (
         ("not contiguous", cotangent, jax.tree.map(_strided, cotangent)),
-        ("of stride 0 (as that of a sum is)", constant, jax.tree.map(_of_one_number, constant)),
+        ("of stride 0 (as that of a sum)", constant, jax.tree.map(_of_stride_0, constant)),
     )
-    # The size of each gradient for the random output gradient: for a constant one, that of a softmax is 0 to rounding.
+    # Differences are relative to the gradients for the random output gradient, because a constant output gradient may
+    # lead to gradients that consist of rounding errors only, such as those of a softmax.
     sizes: dict[str, float] = {}
-    for words, plain, otherwise in looks:
+    for words, plain, relaid in layouts:
         try:
             with np.errstate(all="ignore"):
-                right, found = (copies(gradients(copies(inputs), c, copies(others))[1]) for c in (plain, otherwise))
-        except Exception as error:  # it may reject such arrays
-            note = f"an output gradient that is {words} in memory is refused: {error}"
+                right, found = (copies(gradients(copies(inputs), c, copies(others))[1]) for c in (plain, relaid))
+        except Exception as error:  # the code under test may reject such arrays
+            note = f"the backward pass rejects an output gradient that is {words} in memory: {error}"
             return replace(report, notes=[*report.notes, note])
         leaves = leaves_by_path(right)
         sizes = sizes or {path: float(np.max(np.abs(leaf), initial=0)) for path, leaf in leaves.items()}
@@ -305,7 +313,7 @@ def _in_other_layouts(
         if differing:
             message = (
                 f"with an output gradient that is {words} in memory, the gradient of {', '.join(differing)} "
-                "changes: read the output gradient by its strides, or copy it first (np.ascontiguousarray)."
+                "changes: read the output gradient with its strides, or copy it first (np.ascontiguousarray)."
             )
             cause = Diagnosis(differing[0], "layout", message)
             return replace(report, verdict=Verdict.DISAGREE, diagnoses=[cause, *report.diagnoses], wrong_side="manual")
@@ -313,7 +321,14 @@ def _in_other_layouts(
 
 
 def _alike(right: np.ndarray, found: Any, path: str, size: float) -> bool:
-    """Whether they agree in half of the digits of the larger of `right` and `size`: rounding depends on the layout."""
+    """Whether two gradients agree in half of the digits of the dtype, because rounding errors depend on the layout.
+
+    Args:
+        right: the gradient for a contiguous output gradient.
+        found: the gradients for another layout.
+        path: the path of the gradient in them.
+        size: the least magnitude to which the difference is relative.
+    """
     other = leaves_by_path(found).get(path)
     if other is None or other.shape != right.shape:
         return False
@@ -324,9 +339,9 @@ def _alike(right: np.ndarray, found: Any, path: str, size: float) -> bool:
 
 
 def _strided(array: np.ndarray) -> np.ndarray:
-    """The same values with the first axis the fastest in memory, and a foreign number after each of them.
+    """The same values in another layout: the first axis is the fastest in memory, and every other number is unused.
 
-    Code that takes the array for contiguous reads wrong numbers.
+    Code that assumes a contiguous array reads wrong numbers.
     """
     if not array.ndim:
         return array
@@ -336,8 +351,8 @@ def _strided(array: np.ndarray) -> np.ndarray:
     return spread
 
 
-def _of_one_number(array: np.ndarray) -> np.ndarray:
-    """An array of stride 0, in a buffer of full size, so that code which ignores strides does not read beyond it."""
+def _of_stride_0(array: np.ndarray) -> np.ndarray:
+    """An array of stride 0, in a buffer of full size, so that code that ignores strides does not read beyond it."""
     memory = np.full(max(array.size, 1), 7, array.dtype)
     memory[0] = array.flat[0] if array.size else 0
     return np.lib.stride_tricks.as_strided(memory, array.shape, (0,) * array.ndim)

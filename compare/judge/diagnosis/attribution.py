@@ -1,4 +1,4 @@
-"""After a disagreement: the first wrong quantity, its cause, the side at fault, and whether it is one at all."""
+"""After a disagreement: the first wrong quantity, its cause, and the side at fault."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -33,28 +33,37 @@ from compare.judge.reports.verdict import Diagnosis, Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.pytrees import LOSS, Leaves, Pytree, all_finite, copies, leaves_by_path
 
-# Of the largest entry: derivatives that change so much a little away are those at a nonsmooth point.
+# A change of an entry by more than this share of the largest entry, between points next to each other, shows a
+# nonsmooth point.
 JUMP = 0.1
 
 
 def explain(check: Check, point: Point, side: str = "manual") -> tuple[str | None, list[Diagnosis]]:
-    """The first wrong quantity in backward order, each judged given what came before it, and all causes found.
+    """Finds the first wrong quantity and the causes of all wrong quantities.
 
-    If `side`, the one at fault, is "autodiff", causes say how JAX's gradient differs from the hand-written one.
-    Entries at which the reference has another derivative beside the point may hide a cause: it is looked for there.
+    Each quantity is judged given the hand-written gradients upstream of it, so that an error is not reported once more
+    for each quantity that depends on it. If no cause is found at a nonsmooth point, it is looked for beside the point.
+
+    Args:
+        check: the check.
+        point: a point at which the two sides disagree.
+        side: the side at fault. For "autodiff", causes say how JAX's gradient differs from the hand-written one.
+
+    Returns:
+        The path of the first wrong quantity in backward order, and the causes.
     """
     first, causes = _explained(check, point, side)
     near = None if causes or not check.loss.has_nonsmooth_points else _beside(check, point)
     if near is not None:
         _, found = _explained(check, near, side)
         wrong = point.wrong
-        words = "beside this point, which is a nonsmooth one, "
+        words = "next to this point, which is nonsmooth, "
         causes = [replace(cause, message=words + cause.message) for cause in found if cause.path in wrong]
     return first, causes
 
 
 def _beside(check: Check, point: Point) -> Point | None:
-    """A point a little away, if some wrong entry is another there on either side, as it is at no smooth point."""
+    """A point a little away, if a wrong entry of either side is quite different there; None at a smooth point."""
     near = a_little_away(check, point, np.random.default_rng(check.seed))
     if near is None or near.verdict is not Verdict.DISAGREE:
         return None
@@ -73,13 +82,13 @@ def _beside(check: Check, point: Point) -> Point | None:
 def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[Diagnosis]]:
     alone, effort = judge_alone(check, point), Effort()
     actual, expected = point.actual, leaves_by_path(point.parameters)
-    # A gradient that is right is so though the intermediate that was returned beside it is wrong; and where a point may
-    # not convict, nothing is to be explained.
+    # A gradient that was judged right is not wrong because a returned intermediate is wrong, from which it could have
+    # been computed. And rows that are inconclusive at this point need no explanation.
     settled = {row.path for row in point.rows if row.verdict is not Verdict.DISAGREE}
     wrong = [row.path for row in alone.rows if row.verdict is Verdict.DISAGREE and row.path not in settled]
     mismatched = point.answer.mismatched
     renamed = _renamed([path for path in wrong if path not in actual], actual.keys() - alone.expected.keys())
-    causes = _built_otherwise(mismatched, expected) + _called_otherwise(renamed)
+    causes = _structure_mismatches(mismatched, expected) + _wrong_names(renamed)
     for path in wrong:
         if path in mismatched or path in renamed or path in renamed.values():
             continue
@@ -102,19 +111,19 @@ def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[
             with np.errstate(all="ignore"):
                 both = (right, value) if side == "autodiff" else (value, right)
                 evidence = gather(check, point, path, *both, alone.tolerance[path], row.departure, effort)
-                if side == "autodiff":  # the error is in JAX's program, and so in what it predicts
+                if side == "autodiff":  # the predictions are computed by JAX's program, which has the error
                     evidence = replace(evidence, traced=None, alternatives={}, paths={}, overwriting={}, terms={})
-                constant = _apart_by_a_constant(check, point, evidence) if wrong == [LOSS] else []
+                constant = _constant_in_the_loss(check, point, evidence) if wrong == [LOSS] else []
                 causes += constant or diagnose(evidence)
     first = wrong[0] if wrong else next((row.path for row in point.rows if row.verdict is Verdict.DISAGREE), None)
     if wrong and not set(wrong) - expected.keys():
-        # Nothing follows from the gradient of a parameter, so that the order of these has no meaning.
+        # No other quantity is computed from a parameter's gradient, so that their order has no meaning.
         explained = {cause.path for cause in causes}
         first = next((path for path in wrong if path in explained), first)
         whole = jax.tree.leaves(point.parameters, is_leaf=lambda part: isinstance(part, Parts))
         common = _one_for_all(causes, expected.keys()) if len(whole) > 1 and not point.intermediates else []
         causes = common or causes
-    # Causes that belong to no single quantity come first, then those of the first wrong quantity.
+    # Causes that concern no single quantity come first, then those of the first wrong quantity.
     return first, sorted(causes, key=lambda cause: cause.path not in (None, first))
 
 
@@ -135,7 +144,7 @@ def _one_for_all(causes: list[Diagnosis], parameters: Collection[str]) -> list[D
 
 
 def _renamed(missing: list[str], unknown: Collection[str]) -> dict[str, str]:
-    """The names of gradients that were renamed, by parameter: dW1 for W1."""
+    """The names of gradients that differ from those of their parameters in a usual way, such as dW1 for W1."""
     found = {}
     for path in missing:
         place, dot, name = path.rpartition(".")
@@ -147,7 +156,7 @@ def _renamed(missing: list[str], unknown: Collection[str]) -> dict[str, str]:
     return found
 
 
-def _called_otherwise(renamed: dict[str, str]) -> list[Diagnosis]:
+def _wrong_names(renamed: dict[str, str]) -> list[Diagnosis]:
     """One diagnosis for all gradients whose names differ from those of their parameters."""
     if not renamed:
         return []
@@ -158,17 +167,17 @@ def _called_otherwise(renamed: dict[str, str]) -> list[Diagnosis]:
     return [Diagnosis(None, "missing-leaf", words)]
 
 
-def _built_otherwise(otherwise: dict[str, str], expected: dict[str, Any]) -> list[Diagnosis]:
-    """One diagnosis for each place at which the structure of the gradients differs from that of the parameters."""
-    whole = len(set(otherwise.values())) == 1 and otherwise.keys() == expected.keys()
-    places = {message: path for path, message in reversed(otherwise.items())}
+def _structure_mismatches(mismatched: dict[str, str], expected: dict[str, Any]) -> list[Diagnosis]:
+    """One diagnosis for each subtree of the gradients whose structure differs from that of the parameters."""
+    whole = len(set(mismatched.values())) == 1 and mismatched.keys() == expected.keys()
+    places = {message: path for path, message in reversed(mismatched.items())}
     return [
         Diagnosis(None, "structure", f"the gradients: {message}") if whole else Diagnosis(path, "structure", message)
         for message, path in reversed(places.items())
     ]
 
 
-def _apart_by_a_constant(check: Check, point: Point, evidence: Evidence) -> list[Diagnosis]:
+def _constant_in_the_loss(check: Check, point: Point, evidence: Evidence) -> list[Diagnosis]:
     """A diagnosis if the losses differ by the same amount at other points, so that no gradient depends on it."""
     here, slack = _gap(point), 0.0
     for times in (1.5, 0.6):
@@ -177,13 +186,13 @@ def _apart_by_a_constant(check: Check, point: Point, evidence: Evidence) -> list
         except CodeUnderTestFailed:  # it may reject values that its caller never passes
             return []
         slack = max(slack, 2 * float(point.tolerance[LOSS] + elsewhere.tolerance[LOSS]))
-        # If the rounding error is large, any two differences could be equal.
+        # If the rounding errors are as large as the differences, their equality proves nothing.
         if not abs(here - _gap(elsewhere)) <= slack <= DECISIVE * abs(here):
             return []
     named = name_constant(abs(here), slack, evidence)
     known = f" ({named})" if named else ""
-    words = f"they differ by a constant: it is {'more' if here > 0 else 'less'} than it should be by {abs(here):.9g}"
-    return [evidence.says("constant", f"{words}{known}, here and at other points. No gradient depends on it.", here)]
+    words = f"it is {'larger' if here > 0 else 'smaller'} than the reference by the constant {abs(here):.9g}{known}"
+    return [evidence.says("constant", f"{words}, at this point and at others. No gradient depends on it.", here)]
 
 
 def _gap(point: Point) -> float:
@@ -191,7 +200,11 @@ def _gap(point: Point) -> float:
 
 
 def judge_alone(check: Check, point: Point) -> Point:
-    """The same answer, with each quantity compared with the reference for the hand-written gradients upstream of it."""
+    """Judges each quantity given what was computed before it.
+
+    The reference of a quantity is computed from the hand-written gradients upstream of it, so that an error upstream
+    does not make it wrong. The loss, and quantities without a hand-written gradient, keep their rows.
+    """
     upstream = point.upstream(check.taps)
     alone = check.compared(point.parameters, point.args, point.answer, upstream=upstream)
     as_it_was = {row.path: row for row in point.rows if row.path == LOSS or row.path in check.taps.keys() - upstream}
@@ -202,7 +215,16 @@ def judge_alone(check: Check, point: Point) -> Point:
 
 
 def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[Any, dict[str, Derivative], list[str]]:
-    """Compare each gradient with finite differences of its own loss. Returns (side, derivatives, notes)."""
+    """Finds the wrong side: each side's gradient is compared with finite differences of its own loss.
+
+    Args:
+        check: the check.
+        point: a point at which the two sides disagree.
+        first_wrong: the path of the first wrong quantity.
+
+    Returns:
+        The side, "manual", "autodiff", "loss" or None if it is not known; the finite differences; and notes.
+    """
     parameters = leaves_by_path(point.parameters)
     wrong = {path for path in point.wrong if path in parameters}
     loss_wrong = not point.wrong.isdisjoint({LOSS, *check.outputs})
@@ -237,7 +259,7 @@ def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[
         if apart:
             return "loss", opinions, []
         side, opinions, notes = _by_complex_step(check, point, directions, opinions)
-        # For an error that shows only in a leaf as a whole, the note would seem to contradict the verdict.
+        # If only the leaf as a whole exceeds its tolerance, a note that both gradients fit would confuse.
         return side, opinions, [] if row.departure is not None else notes
     if fits["autodiff"]:
         return "manual", opinions, []
@@ -247,13 +269,13 @@ def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[
 
 
 def gradients_of(check: Check, point: Point) -> Leaves:
-    """The hand-written gradients, those without a parameter included."""
+    """The hand-written gradients by path, including those for which there is no parameter."""
     others = {LOSS, *check.outputs, *point.intermediates}
     return {name: value for name, value in point.actual.items() if name not in others}
 
 
 def _tree(point: Point, values: Leaves) -> Pytree:
-    """Gradients by name in the tree of the parameters."""
+    """The pytree of the parameters, filled with gradients by path."""
     return jax.tree.unflatten(
         jax.tree.structure(point.parameters), [values[path] for path in leaves_by_path(point.parameters)]
     )
@@ -262,13 +284,23 @@ def _tree(point: Point, values: Leaves) -> Pytree:
 def opinions_on(
     check: Check, point: Point, directions: dict[str, Any], sides: Any = ("manual", "autodiff")
 ) -> dict[str, Derivative]:
-    """Compare each side's gradient with finite differences of its loss, along each direction."""
+    """Compares each side's gradient with finite differences of its loss along directions.
+
+    Args:
+        check: the check.
+        point: the point.
+        directions: pytrees like the parameters, by name.
+        sides: the sides to compare.
+
+    Returns:
+        The derivatives by gradient and by finite differences, by "side, name of the direction".
+    """
     opinions = {}
     start, exact = widened(point.parameters), unit_roundoff(np.float64)
     for name, direction in directions.items():
         if "autodiff" in sides:
             losses, value = reference_losses(check.loss, point.args), float(point.expected[LOSS])
-            # Constants of a float32 loss are rounded to float32, so that 0.9 and 0.1 add up to 1 to this precision.
+            # The constants of a float32 loss are rounded to float32, so that 0.9 + 0.1 is 1 only to that precision.
             own = unit_roundoff(check.dtype)
             opinion = derivative(losses, start, direction, _tree(point, point.expected), exact, value, own)
             opinions[f"autodiff, {name}"] = opinion
@@ -286,14 +318,14 @@ def opinions_on(
 
 
 def _hand_side(check: Check, point: Point) -> tuple[float, Any]:
-    """The unit roundoff of the hand-written loss, and the loss, in float64 if it works in it."""
+    """The unit roundoff of the hand-written loss, and the loss as a function: in float64 if it works in float64."""
     function = check.by_hand.function
     wide_args = widened(point.args)
     try:
         value = np.asarray(function(copies(widened(point.parameters)), *copies(wide_args))[0])
         if value.dtype == np.float64:
             return unit_roundoff(np.float64), hand_losses(lambda p: float(function(p, *copies(wide_args))[0]))
-    except Exception:  # whatever it raises, it does not work in float64
+    except Exception:  # whatever it raises, the code under test does not work in float64
         pass
 
     def narrow(p: Any) -> float:
@@ -306,9 +338,10 @@ def _hand_side(check: Check, point: Point) -> tuple[float, Any]:
 def _by_complex_step(
     check: Check, point: Point, directions: dict[str, Any], opinions: Any
 ) -> tuple[Any, Any, list[str]]:
-    """Find the wrong side if the error is too small for finite differences of the hand-written loss.
+    """Finds the wrong side if the error is too small for finite differences of the hand-written loss.
 
-    Complex steps of JAX's loss are more accurate; if it is not analytic, differences in float64 are used.
+    The complex-step derivative of JAX's loss is more accurate. If that loss is not analytic, its finite differences in
+    float64 are used. Returns the side, the finite differences as given, and notes.
     """
     for name, direction in directions.items():
         exact = complex_step(check.loss, widened(point.parameters), direction, *point.args)
@@ -327,9 +360,17 @@ def _by_complex_step(
 
 
 def fits_its_loss(check: Check, point: Point) -> dict[str, Derivative]:
-    """Compare a gradient on which both sides agree with the loss, along one random direction of all parameters."""
+    """Compares a gradient on which both sides agree with the loss, along one random direction of all parameters.
 
-    # Some functions read one triangle of a symmetric matrix, and JAX divides the gradient between both.
+    Args:
+        check: the check.
+        point: the point.
+
+    Returns:
+        The derivatives by gradient and by finite differences.
+    """
+
+    # Some functions read one triangle of a symmetric matrix, while JAX gives each triangle half of the gradient.
     def symmetrized(leaf: np.ndarray, direction: np.ndarray) -> np.ndarray:
         return (direction + np.swapaxes(direction, -1, -2)) / 2 if is_symmetric(leaf) else direction
 
@@ -339,9 +380,14 @@ def fits_its_loss(check: Check, point: Point) -> dict[str, Derivative]:
 
 
 def intended(check: Check, point: Point) -> str:
-    """Names the custom rules and stop_gradient because of which JAX's gradient is not the loss's derivative.
+    """The custom rules and stop_gradient because of which JAX's gradient is not the derivative of the loss.
 
-    The result is empty unless the gradient without them agrees with finite differences of the loss.
+    Args:
+        check: the check.
+        point: the point.
+
+    Returns:
+        Their names, for a note; empty unless the gradient without them agrees with finite differences of the loss.
     """
     words = rules_of_its_own(check.loss)
     if not words:
@@ -354,9 +400,16 @@ def intended(check: Check, point: Point) -> str:
 
 
 def reference_at_fault(check: Check, point: Point) -> GradientReport | None:
-    """A report of an error on JAX's side, whose gradient is not finite where the loss and the correct gradient are.
+    """A report of an error on JAX's side: its gradient is not finite, and the loss and the correct gradient are.
 
     Examples are `linalg.norm` at 0, and a quotient whose divisor is a difference that vanishes.
+
+    Args:
+        check: the check.
+        point: the point.
+
+    Returns:
+        The report; None unless finite differences of the loss confirm the hand-written gradient.
     """
     lost = [row.path for row in point.rows if row.path in point.expected and not all_finite(point.expected[row.path])]
     if not lost or not point.loss_is_finite or LOSS in lost or not all(all_finite(point.actual[path]) for path in lost):

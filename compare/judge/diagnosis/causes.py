@@ -1,4 +1,4 @@
-"""Why a gradient is wrong: hypotheses, kept if they bring the difference back to rounding."""
+"""Why a gradient is wrong: the first hypothesis that explains the error up to rounding errors."""
 
 import numpy as np
 
@@ -8,7 +8,14 @@ from compare.judge.reports.verdict import Diagnosis
 
 
 def diagnose(evidence: Evidence) -> list[Diagnosis]:
-    """The causes that explain the difference, the simplest first; empty if none does."""
+    """Tries the hypotheses in order, the simplest first.
+
+    Args:
+        evidence: the wrong quantity, and what is known about it.
+
+    Returns:
+        A list of the first diagnosis that explains the error, or an empty list.
+    """
     for hypothesis in HYPOTHESES:
         if evidence.below_tolerance and hypothesis in OF_RIGHT_VALUES:
             continue
@@ -23,14 +30,18 @@ def diagnose(evidence: Evidence) -> list[Diagnosis]:
 
 
 def shape_or_dtype(path: str, came: np.ndarray, right: np.ndarray) -> Diagnosis | None:
-    """What can be said before any value is looked at."""
+    """A diagnosis of a wrong shape or dtype, for which no value is compared; None if both are right.
+
+    Args:
+        path: the name of the quantity.
+        came: the hand-written array.
+        right: an array of the expected shape and dtype.
+    """
     if came.shape != right.shape:
         kept = tuple(n for n in came.shape if n != 1) == tuple(n for n in right.shape if n != 1)
         hint = ""
         if came.ndim > right.ndim and kept:
-            hint = (
-                f" An axis of length 1 is too many: drop it, as a sum does without keepdims=True, to get {right.shape}."
-            )
+            hint = f" An axis of length 1 is superfluous: drop it (sum without keepdims=True) to get {right.shape}."
         elif came.ndim < right.ndim and kept:
             hint = f" An axis of length 1 is missing: keep the summed axis (keepdims=True) to get {right.shape}."
         elif came.shape == right.shape[::-1]:
@@ -40,5 +51,5 @@ def shape_or_dtype(path: str, came: np.ndarray, right: np.ndarray) -> Diagnosis 
         return Diagnosis(path, "shape", f"the shape is {came.shape} and should be {right.shape}.{hint}")
     if came.dtype != right.dtype:
         what = f"the dtype is {came.dtype} and should be {right.dtype}, the parameter's"
-        return Diagnosis(path, "dtype", f"{what}: a constant or a buffer of another dtype changes it on the way.")
+        return Diagnosis(path, "dtype", f"{what}: a constant or a buffer of another dtype converted it.")
     return None

@@ -1,7 +1,7 @@
-"""Single edits of a traced program: one operation left out, turned, given another operand, done before another.
+"""Single edits of a traced program: an operation is left out, reversed, moved, or given another operand.
 
-Each is a fault that somebody may make. Whether it is the one that was made is asked by doing the program again with it:
-`hypotheses/edited.py` keeps those that give the actual numbers in every entry, here and at another point.
+Each edit is a mistake that somebody may make in a derivation by hand. `hypotheses/edited.py` evaluates the program with
+each edit, and keeps an edit that reproduces the hand-written values in every entry, at this point and at others.
 """
 
 import functools
@@ -19,6 +19,7 @@ from compare.judge.program.plan import Plan, Step
 
 Array = Any
 
+# The negation of each comparison.
 COMPARISONS = {"gt": np.less_equal, "lt": np.greater_equal, "ge": np.less, "le": np.greater, "eq": np.not_equal} | {
     "ne": np.equal
 }
@@ -27,31 +28,37 @@ UNARY = {"exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "tanh", "logistic", "s
     "rev",
     "cumsum",
 }
-# Programs that make more numbers than this are not tried with other operations: each try would take too long.
+# The largest number of array entries in a program that is edited: each edit of a larger one would take too long.
 MOST_ENTRIES = 1_000_000
-# At another point, rounding may be larger by this.
+# The factor by which rounding errors at another point may be larger.
 MORE_ROUNDING = 16.0
-# So many pairs of numbers are exchanged at most.
+# The largest number of pairs that are tried where two edits are combined: each costs one evaluation.
 MOST_PAIRS = 50
-# Operations on single entries, which may be done in another order by mistake.
+# Elementwise operations, of which two may be applied in the wrong order.
 OF_ENTRIES = {"add", "sub", "mul", "div", *UNARY} - {"rev", "cumsum"}
-# What follows where a mask is left out.
+# The consequence of a mask that is missing in the backward pass.
 EVERYWHERE = f": {GRADIENT} passes everywhere"
+# Operations that return their operand unchanged: they mark values in a trace.
 IDENTITIES = {"nudged", "bent", "bend", "marked", "arrives", "name"}
 
 
 @dataclass(frozen=True)
 class Edit:
-    """What is done otherwise, by the identity of the step, and what that is, in words.
+    """A mistake: the steps that it changes, and its description. A step is identified by its `id`.
 
-    Args:
-        seen_by: the identities of the only steps that see what the changed ones make; None for all.
-        rewired: by the identity of a step, the places that it has operands from instead of its own, by their number.
-        instead: the place of another value that stands for the quantity.
-        controls: edits that must give other numbers, or nothing was learned about what the words say.
-        like: what it has in common with edits of other steps that one mistake makes together; None for nothing.
-        where: where its words say that it is.
-        then: what its words say that follows from it.
+    Attributes:
+        kind: the kind of the diagnosis.
+        words: the description of the mistake, to which `where` and `then` are appended.
+        changes: the functions that replace the operations of steps, by step.
+        seen_by: the only steps that read the changed results, while all others read the original ones; None if all
+            steps read the changed results.
+        rewired: other operands, by step and by the operand's position: the index of the value that is used instead.
+        instead: the index of a value that replaces the quantity itself.
+        controls: edits that must predict other values. If one of them predicts the same values, the description cannot
+            be inferred from these values.
+        like: a key that edits of several steps have in common if one mistake may cause all of them; None if none does.
+        where: the line of code, as appended to the description.
+        then: the consequence of the mistake, as appended after the line.
     """
 
     kind: str
@@ -68,21 +75,26 @@ class Edit:
 
 @dataclass
 class Effort:
-    """How many steps may still be done again, for all that is explained together."""
+    """The number of steps that may still be evaluated again. All quantities of one report share it."""
 
     left: int = 20_000
 
 
 @dataclass
 class Traced:
-    """A program as it was evaluated, and the value in it that a quantity is.
+    """The reference's program, evaluated at a point, and which of its values is the quantity that is wrong.
 
-    Args:
-        target: the place of the value.
-        names: of the inputs, by place.
-        start: what is subtracted from it.
-        elsewhere: other points, if the code under test can be asked there: the same program evaluated there, what the
-            quantity was there by hand, and what is subtracted.
+    Values are identified by their index in `here.values`.
+
+    Attributes:
+        here: the program and its values.
+        target: the index of the quantity.
+        names: the names of the program's inputs, by index.
+        effort: the number of steps that may still be evaluated again.
+        backward: the `id`s of the steps of the backward pass.
+        start: is subtracted from the value. For a training step, it is the parameter before the step.
+        elsewhere: returns, for each other point, the program evaluated there, the hand-written value of the quantity,
+            and `start`; an empty list if the code under test cannot be called at other points.
     """
 
     here: Evaluated
@@ -94,10 +106,11 @@ class Traced:
     elsewhere: Callable[[], list[tuple[Evaluated, Array, Any]]] = list
 
     def predicts(self, edit: Edit) -> Array:
-        """The quantity, with the edit."""
+        """The quantity as the edited program computes it."""
         return self.value(self.here, edit) - self.start
 
     def value(self, there: Evaluated, edit: Edit) -> Array:
+        """The same at any evaluated point, before `start` is subtracted."""
         if edit.instead is not None:
             return np.asarray(there.values[edit.instead])
         before = there.done
@@ -106,11 +119,11 @@ class Traced:
         return value
 
     def is_controlled(self, edit: Edit, prediction: Array) -> bool:
-        """Whether its controls predict something else."""
+        """Whether all controls of the edit predict other values than the edit itself."""
         return not any(np.allclose(self.predicts(other), prediction, rtol=1e-9, atol=0) for other in edit.controls)
 
     def holds_elsewhere(self, edit: Edit, rounding: float) -> bool:
-        """Whether it leaves nothing but rounding of the error at other points; True if there are none."""
+        """Whether the edit leaves only rounding errors at other points, too; True if there are no other points."""
         for there, came, start in self.elsewhere():
             right = np.asarray(there.values[self.target]) - start
             error, left = (np.linalg.norm(came - v) for v in (right, self.value(there, edit) - start))
@@ -120,13 +133,17 @@ class Traced:
 
 
 def single_edits(traced: Traced) -> Iterator[Edit]:
-    """All of them, the nearest to the quantity first; then those of several operations alike."""
+    """All edits of a program.
+
+    Edits of single operations come first, in the order from the quantity back to the inputs. Edits of several similar
+    operations follow, then those of forward values as the backward pass reads them, and then replacements of values.
+    """
     plan, words = traced.here.plan, Words(traced.here.plan, traced.names, traced.backward, traced.here.values)
     leading = [plan.steps[number] for number in reversed(traced.here.leading_to(traced.target))]
     users = _users(plan)
     alike: dict[tuple[Any, ...], list[Edit]] = {}
 
-    def noted(edits: Iterator[Edit]) -> Iterator[Edit]:
+    def grouped(edits: Iterator[Edit]) -> Iterator[Edit]:
         for edit in edits:
             if edit.like is not None:
                 alike.setdefault((edit.kind, *edit.like), []).append(edit)
@@ -134,11 +151,11 @@ def single_edits(traced: Traced) -> Iterator[Edit]:
 
     yield from _cut(leading, words)
     for step in leading:
-        yield from noted(_edits_of(step, words))
+        yield from grouped(_edits_of(step, words))
         if step.programs:
-            yield from noted(_inside(step, words))
+            yield from grouped(_inside(step, words))
         else:
-            yield from noted(_swapped(step, users, words))
+            yield from grouped(_swapped(step, users, words))
     for edits in alike.values():
         if len(edits) > 1:
             merged = {at: change for edit in edits for at, change in edit.changes.items()}
@@ -147,7 +164,7 @@ def single_edits(traced: Traced) -> Iterator[Edit]:
                 first = edits[0]
                 yield Edit(
                     first.kind,
-                    f"{first.words}, and so in {count} places alike",
+                    f"{first.words}, in {count} places",
                     merged,
                     where=first.where,
                     then=first.then,
@@ -158,7 +175,7 @@ def single_edits(traced: Traced) -> Iterator[Edit]:
                 seen_by = {id(user) for place in step.outputs for user in users.get(place, ())} & traced.backward
                 if seen_by and len(seen_by) < sum(len(users.get(place, ())) for place in step.outputs):
                     for edit in _edits_of(step, words):
-                        message = f"{edit.words}, in what the way back has of it"
+                        message = f"{edit.words}, for the backward pass only"
                         yield Edit(edit.kind, message, edit.changes, seen_by, where=edit.where, then=edit.then)
     yield from _instead(traced, words)
     yield from _other_statistics(traced, words)
@@ -175,7 +192,7 @@ def _users(plan: Plan) -> dict[int, list[Step]]:
 
 
 def _inside(step: Step, words: Words) -> Iterator[Edit]:
-    """The same of what a loop repeats: one operation, in every turn of it."""
+    """Edits of one operation in the body of a loop or a branch; in a loop, every iteration has the edit."""
     for plan in step.programs.values():
         inner = words.of_a_loop(plan, step)
         for inside in reversed(plan.steps):
@@ -185,7 +202,7 @@ def _inside(step: Step, words: Words) -> Iterator[Edit]:
 
 
 def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
-    """What may be done otherwise by one operation alone."""
+    """The edits of one operation."""
     name = step.name
     if step.keys or len(step.outputs) != 1 or name in IDENTITIES:
         return
@@ -203,7 +220,7 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
         group = None if like is None else (name, id(step) in words.backward, like)
         return Edit(kind, what, {id(step): change}, like=group, where=where, then=then)
 
-    def own(inputs: list[Array]) -> Array:
+    def unedited(inputs: list[Array]) -> Array:
         return step.run(inputs, plainly)[0]
 
     if dtype.kind == "b":
@@ -222,7 +239,7 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
             source = words.source(step)
             made = words.producers.get(step.inputs[i])
             if source is not None and source.name == "abs" and made is not None and words.source(made) is source:
-                # JAX writes it as one sum of two, with the other sign where the argument is negative.
+                # JAX computes the gradient of |x| as g where x >= 0, plus -g where x < 0: without the minus, it is g.
                 if made.name == "neg":
                     what = f"the factor sign({words.value(source.inputs[0])}), the derivative of "
                     what += f"{words.value(source.outputs[0])}, is left out"
@@ -255,22 +272,22 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
         if not back[0]:
             yield edit("missing-factor", f"{of[0]} is left out of {of[0]} / {of[1]}", lambda v: 1 / v[1])
     elif name == "neg":
-        yield edit("wrong-sign", f"the minus of {words.value(step.outputs[0])} is left out", lambda v: v[0])
+        yield edit("wrong-sign", f"the minus sign of {words.value(step.outputs[0])} is left out", lambda v: v[0])
     elif name == "select_n":
         for i in range(1, len(of)):
             words_of_it = f"the mask {of[0]}{words.of_source(step)} is left out"
             passes = len(of) == 3 and back[i] and words.is_zero(step.inputs[3 - i])
-            then = EVERYWHERE if passes else f": {of[i]} stands everywhere"
+            then = EVERYWHERE if passes else f": {of[i]} is used everywhere"
             yield edit("missing-mask", words_of_it, lambda v, i=i: v[i], then=then)
         if len(of) == 3 and step.equation.invars[0].aval.dtype == bool:
-            yield edit("wrong-mask", f"the mask {of[0]} is inverted", lambda v: own([~v[0], v[1], v[2]]))
+            yield edit("wrong-mask", f"the mask {of[0]} is inverted", lambda v: unedited([~v[0], v[1], v[2]]))
     elif name == "dot_general":
         for i in (0, 1):
             if not back[i]:
                 yield edit(
                     "missing-factor",
                     f"the factor {of[i]} of a matrix product is left out, as if it were 1",
-                    lambda v, i=i: own([np.ones_like(x) if k == i else x for k, x in enumerate(v)]),
+                    lambda v, i=i: unedited([np.ones_like(x) if k == i else x for k, x in enumerate(v)]),
                 )
             operand = step.equation.invars[i].aval.shape
             if len(operand) == 2 and operand[0] == operand[1] > 1:
@@ -278,7 +295,7 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
                 yield edit(
                     "transpose",
                     f"{turned} is transposed in a matrix product, and should not be",
-                    lambda v, i=i: own([x.T if k == i else x for k, x in enumerate(v)]),
+                    lambda v, i=i: unedited([x.T if k == i else x for k, x in enumerate(v)]),
                 )
     elif name == "reduce_sum":
         yield from _other_axes(step, words, edit)
@@ -296,11 +313,11 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
                         lambda v, k=other: v[0] ** k,
                     )
     if len(shape) == 2 and shape[0] == shape[1] > 1 and name not in ("broadcast_in_dim", "transpose"):
-        yield edit("transpose", f"{_result(step, words)} is transposed, and should not be", lambda v: own(v).T)
+        yield edit("transpose", f"{_result(step, words)} is transposed, and should not be", lambda v: unedited(v).T)
 
 
 def _other_axes(step: Step, words: Words, edit: Callable[..., Edit]) -> Iterator[Edit]:
-    """A sum that is averaged over one more axis, or goes over it, too."""
+    """A sum that is also summed or averaged over one more axis."""
     axes = tuple(step.params["axes"])
     kept = [axis for axis in range(step.equation.invars[0].aval.ndim) if axis not in axes]
     value, over = words.value(step.outputs[0]), ", ".join(map(str, axes))
@@ -311,7 +328,7 @@ def _other_axes(step: Step, words: Words, edit: Callable[..., Edit]) -> Iterator
         for word, function in (("averaged", np.mean), ("taken", np.sum)):
             yield edit(
                 "wrong-axis",
-                f"{total} is {word} over axis {axis}, too, and should not be",
+                f"{total} is also {word} over axis {axis}, and should not be",
                 lambda v, at=at, function=function: np.broadcast_to(
                     function(v[0].sum(axes), axis=at, keepdims=True), v[0].sum(axes).shape
                 ),
@@ -319,7 +336,7 @@ def _other_axes(step: Step, words: Words, edit: Callable[..., Edit]) -> Iterator
 
 
 def _other_indices(step: Step, words: Words, edit: Callable[..., Edit]) -> Iterator[Edit]:
-    """Windows that are read or written with other strides: of 1, or those of another axis."""
+    """Windows that are read or written with a stride of 1, or with the strides of the other axis."""
     indices = words.values[step.inputs[1]]
     if indices is None or indices.ndim < 2 or indices.shape[-1] != 1:
         return
@@ -340,14 +357,13 @@ def _other_indices(step: Step, words: Words, edit: Callable[..., Edit]) -> Itera
             grid = np.array(sum(n * p for n, p in zip(strides, np.meshgrid(*places, indexing="ij"), strict=True)))
             return step.run([v[0], (first + grid[..., None]).astype(v[1].dtype), *v[2:]], plainly)[0]
 
-        many = "strides" if len(steps) > 1 else "the stride"
-        yield edit(
-            "wrong-stride", f"it is {verb} with {many} {said[0]}, and should be with {said[1]}", moved, (way, *steps)
-        )
+        many = "strides" if len(steps) > 1 else "stride"
+        message = f"an array is {verb} with {many} {said[0]}, and should be {verb} with {many} {said[1]}"
+        yield edit("wrong-stride", message, moved, (way, *steps))
 
 
 def regular(indices: Array) -> list[int] | None:
-    """How far the indices go on along each axis, if that is the same everywhere; else None."""
+    """The increment of the indices along each axis; None if it is not the same everywhere along one of them."""
     steps = []
     for axis, n in enumerate(indices.shape):
         if n < 2:
@@ -361,9 +377,11 @@ def regular(indices: Array) -> list[int] | None:
 
 
 def other_numbers(traced: Traced) -> Iterator[tuple[float, Edit, Callable[[float], Edit]]]:
-    """Numbers that the program multiplies or divides by, each without what it multiplies, and with it so many times.
+    """The constants that the program multiplies or divides by, with edits that replace them.
 
-    Yields the number, an edit that leaves out what is multiplied by it, and one that has it as often as is asked.
+    Yields:
+        The constant, an edit that sets the product or quotient to 0, and a function that returns, for any factor, the
+        edit that multiplies the product or quotient by it.
     """
     words = Words(traced.here.plan, traced.names, traced.backward, traced.here.values)
     found: dict[tuple[Any, ...], list[Step]] = {}
@@ -381,7 +399,7 @@ def other_numbers(traced: Traced) -> Iterator[tuple[float, Edit, Callable[[float
 
         other = number * share if name == "mul" else number / share if share else np.inf
         places = f", in {len(steps)} places" if len(steps) > 1 else ""
-        message = f"{other:.6g} stands where {number:.6g} belongs{places}"
+        message = f"{other:.6g} is used instead of {number:.6g}{places}"
         return Edit("wrong-number", message, {id(step): change for step in steps}, where=words.where(steps[0]))
 
     for (name, number, _), steps in found.items():
@@ -390,7 +408,7 @@ def other_numbers(traced: Traced) -> Iterator[tuple[float, Edit, Callable[[float
 
 
 def flipped(traced: Traced, wrong: Array) -> Iterator[Edit]:
-    """Masks that have the other value in the entries that are wrong, each in one of its uses."""
+    """Masks that have the opposite value in the entries that are wrong, each in one of the steps that use it."""
     words = Words(traced.here.plan, traced.names, traced.backward, traced.here.values)
     for number in reversed(traced.here.leading_to(traced.target)):
         step = traced.here.plan.steps[number]
@@ -405,9 +423,9 @@ def flipped(traced: Traced, wrong: Array) -> Iterator[Edit]:
                 return step.run([turned if k == i else x for k, x in enumerate(inputs)], plainly)
 
             mask = np.asarray(traced.here.values[place])[wrong].astype(bool)
-            what = "holds {}, where it should not"
+            what = "is 1 {}, where it should be 0"
             if mask.any():
-                what = "does not hold {}, where it should" if mask.all() else "is the other way round {}"
+                what = "is 0 {}, where it should be 1" if mask.all() else "is inverted {}"
             yield Edit(
                 "wrong-mask",
                 f"the mask {words.value(place)} {what}",
@@ -427,7 +445,10 @@ def _done(step: Step) -> str:
 
 
 def _kind_of(words: Words, place: int) -> str:
-    """What an operand is like, whatever its inputs are called: what one mistake has in common in several places."""
+    """The operation that computed an operand, and those that computed its inputs, without names.
+
+    One mistake that is repeated in several places concerns operands with the same description.
+    """
     step = words.producers.get(place)
     while step is not None and step.name in SEEN_THROUGH:
         place = step.inputs[0]
@@ -444,7 +465,7 @@ def _number(words: Words, place: int) -> str:
 
 
 def _swapped(first: Step, users: dict[int, list[Step]], words: Words) -> Iterator[Edit]:
-    """Two operations on single entries in the other order: sqrt(v) + eps for sqrt(v + eps)."""
+    """Two elementwise operations in the wrong order: sqrt(v) + eps instead of sqrt(v + eps)."""
     if len(first.outputs) != 1:
         return
     shape, after = first.equation.outvars[0].aval.shape, users.get(first.outputs[0], ())
@@ -484,14 +505,15 @@ def _swapped(first: Step, users: dict[int, list[Step]], words: Words) -> Iterato
         outer = f"{BETWEEN[second.name]} {rest[0]}" if rest else _done(second)
         yield Edit(
             "wrong-order",
-            f"'{outer}' is done before '{inner}', and should be after it, in {words.value(second.outputs[0])}",
+            f"'{outer}' is applied before '{inner}', and should be applied after it, in "
+            f"{words.value(second.outputs[0])}",
             {id(first): before, id(second): after_it},
             where=words.where(second),
         )
 
 
 def _cut(leading: list[Step], words: Words) -> Iterator[Edit]:
-    """Nothing comes back through one operation of the function: what it makes is taken for constant."""
+    """No gradient flows back through one operation of the function, as if its result were a constant."""
     derived: dict[str, list[Step]] = {}
     sources: dict[str, tuple[Step, Words]] = {}
 
@@ -516,14 +538,18 @@ def _cut(leading: list[Step], words: Words) -> Iterator[Edit]:
             step, inner = sources[number]
             yield Edit(
                 "missing-path",
-                f"nothing comes back through {inner.value(step.outputs[0])}: it is taken for constant",
-                dict.fromkeys(map(id, steps), _nothing),
+                f"no gradient flows back through {inner.value(step.outputs[0])}",
+                dict.fromkeys(map(id, steps), _zeros),
                 where=inner.where(step),
+                then=": the backward pass treats it as a constant",
             )
 
 
 def _instead(traced: Traced, words: Words) -> Iterator[Edit]:
-    """Another value of the program for the quantity itself, if that has a name: that a gradient is none says little."""
+    """The quantity is another value of the program.
+
+    A quantity that can only be described as "the gradient" is skipped: that it is another value would explain little.
+    """
     if words.value(traced.target) == GRADIENT:
         return
     right = np.asarray(traced.here.values[traced.target])
@@ -541,13 +567,13 @@ def _instead(traced: Traced, words: Words) -> Iterator[Edit]:
 
 
 def _other_statistics(traced: Traced, words: Words) -> Iterator[Edit]:
-    """One or two of the arguments in the place of means that the program forms: running statistics, say.
+    """One or two arguments, such as running statistics, are used instead of means that the program computes.
 
-    Nothing comes back through them then; or the way back is as it was, if only what it is given is wrong.
+    Each is tried twice: without the gradient through the mean, and with it, as if only the mean's value were wrong.
     """
     plan, values = traced.here.plan, traced.here.values
     means = [step for step in plan if id(step) not in traced.backward and _is_mean(step, words)]
-    used = {at for step in plan for at in step.inputs}  # what the program itself does not need comes first
+    used = {at for step in plan for at in step.inputs}  # arguments that the reference does not use come first
     given = [at for at in sorted(traced.names, key=used.__contains__) if np.size(values[at]) > 1]
     given = [at for at in given if np.asarray(values[at]).dtype.kind == "f"]
     derived: dict[str | None, list[Step]] = {}
@@ -563,30 +589,36 @@ def _other_statistics(traced: Traced, words: Words) -> Iterator[Edit]:
     ]
     pairs = [(one, other) for one, other in combinations(singles, 2) if one[0] is not other[0] and one[1] != other[1]]
     for some in [*((single,) for single in singles), *pairs[:MOST_PAIRS]]:
-        said = " and ".join(
-            f"{words.value(place)} stands where {words.value(s.outputs[0])} belongs" for s, place in some
+        message = " and ".join(
+            f"{words.value(place)} is used instead of {words.value(s.outputs[0])}" for s, place in some
         )
-        message = f"{said}: running statistics in the place of the batch's?"
         for constant in (True, False) if traced.backward else (False,):
             changes: dict[int, Change] = {id(step): last for step, _ in some}
             for step, _ in some if constant else ():
-                changes |= {id(back): _nothing for back in derived.get(operation_of(step), ())}
+                changes |= {id(back): _zeros for back in derived.get(operation_of(step), ())}
             rewired = {id(step): {len(step.inputs) - 1: place} for step, place in some}
             controls = tuple(
                 Edit("", "", {**changes, id(step): functools.partial(_moved, last)}, rewired=rewired)
                 for step, _ in some
             )
-            where = words.where(some[0][0])
-            yield Edit("running-statistics", message, changes, rewired=rewired, controls=controls, where=where)
+            yield Edit(
+                "running-statistics",
+                message,
+                changes,
+                rewired=rewired,
+                controls=controls,
+                where=words.where(some[0][0]),
+                then=": perhaps running statistics instead of those of the batch",
+            )
 
 
 def _moved(change: Change, step: Step, inputs: list[Array]) -> list[Array]:
-    """What a change makes, and a little more."""
+    """The results of a change, moved by about 10%."""
     return [1.1 * value + 0.1 for value in change(step, inputs)]
 
 
 def _is_mean(step: Step, words: Words) -> bool:
-    """Whether it is a sum divided by a number."""
+    """Whether a step divides a sum by a constant, or multiplies it by one."""
     if step.name not in ("div", "mul") or len(step.outputs) != 1 or step.dtypes[0].kind != "f":
         return False
     place = step.inputs[0]
@@ -597,14 +629,14 @@ def _is_mean(step: Step, words: Words) -> bool:
     return made is not None and made.name == "reduce_sum" and number is not None and np.ndim(number) == 0
 
 
-def _nothing(step: Step, inputs: list[Array]) -> list[Array]:
+def _zeros(step: Step, inputs: list[Array]) -> list[Array]:
     return [
         np.zeros(variable.aval.shape, dtype) for variable, dtype in zip(step.equation.outvars, step.dtypes, strict=True)
     ]
 
 
 def _two_numbers(traced: Traced, leading: list[Step]) -> Iterator[Edit]:
-    """Two numbers of the program, each in the other's place."""
+    """Two constants of the program are swapped."""
     literals, own = traced.here.plan.values, {id(step) for step in leading}
     uses: dict[float, list[tuple[Step, int]]] = {}
     for step in traced.here.plan:
@@ -612,7 +644,7 @@ def _two_numbers(traced: Traced, leading: list[Step]) -> Iterator[Edit]:
             value = literals[place]
             if value is not None and np.ndim(value) == 0 and value.dtype.kind == "f":
                 uses.setdefault(float(value), []).append((step, i))
-    # Who writes 0.9 and 0.1 writes 0.9 and 1 - 0.9: with the one goes the other.
+    # 0.9 and 0.1 usually are b and 1 - b for one constant b: they are no pair, and 1 - b changes whenever b does.
     pairs = [(a, b) for a, b in combinations(uses, 2) if not np.isclose(a + b, 1) and not {a, b} & {0.0, 1.0}]
     for one, other in pairs[:MOST_PAIRS]:
         values = {one: other, other: one, **{1 - a: 1 - b for a, b in ((one, other), (other, one))}}
@@ -629,7 +661,7 @@ def _two_numbers(traced: Traced, leading: list[Step]) -> Iterator[Edit]:
             )
 
         if not own.isdisjoint(swapped):
-            yield Edit("wrong-number", f"{one:.6g} and {other:.6g} are exchanged", dict.fromkeys(swapped, change))
+            yield Edit("wrong-number", f"{one:.6g} and {other:.6g} are swapped", dict.fromkeys(swapped, change))
 
 
 def _exchanged(traced: Traced, leading: list[Step], users: dict[int, list[Step]], words: Words) -> Iterator[Edit]:
@@ -651,7 +683,7 @@ def _exchanged(traced: Traced, leading: list[Step], users: dict[int, list[Step]]
             continue
         source = words.sources.get(operation_of(step) or "")
         if back and source is not None and source.name in UNARY:
-            continue  # the derivative of tanh, say, as JAX writes it
+            continue  # JAX's derivative of a function such as tanh has intermediates that no hand-written code has
         seen_by = None
         if not back and traced.backward:
             seen_by = {id(user) for place in step.outputs for user in users.get(place, ())} & traced.backward
@@ -666,7 +698,7 @@ def _exchanged(traced: Traced, leading: list[Step], users: dict[int, list[Step]]
                 inside = "" if back else f" in {words.value(step.outputs[0])}"
                 yield Edit(
                     "wrong-operand",
-                    f"{words.value(other)} stands where {words.value(place)} belongs{inside}",
+                    f"{words.value(other)} is used instead of {words.value(place)}{inside}",
                     {},
                     seen_by,
                     rewired={id(step): {i: other}},

@@ -1,4 +1,4 @@
-"""What is known about one wrong quantity, and when an explanation of its error counts as its cause."""
+"""The evidence about one wrong quantity, and the criterion by which a prediction explains its error."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -29,12 +29,13 @@ from compare.judge.roundoff.tolerance import DEVIATIONS
 from compare.judge.roundoff.whole import ALONE, Departure
 from compare.pytrees import LOSS, leaves_by_path
 
-MARGIN = 4.0  # tolerances; a prediction may differ by more than the reference, because it is computed once more
-# Functions of a larger parameter are not tried as factors of its gradient.
+# The factor by which tolerances are enlarged for predictions, which have rounding errors of their own.
+MARGIN = 4.0
+# The largest size of a parameter whose own functions are tried as elementwise factors of its gradient.
 MOST_OF_ITS_OWN = 100_000
-# A prediction explains an error only if it leaves at most this share of it,
+# The largest share of an error that may remain if a prediction explains the error.
 DECISIVE = 0.1
-# and if one as good would be found by chance, among all that are tried, at most this often.
+# The largest probability that one of all tried predictions fits by chance.
 CHANCE = 1e-3
 
 
@@ -42,8 +43,8 @@ class WhenAsked(Mapping[Any, Any]):
     """A mapping that is computed when it is first used, because it may take a hundred evaluations of the gradient.
 
     Args:
-        make: computes it.
-        about: an estimate of its length.
+        make: computes the mapping.
+        about: an estimate of its length, for use before it is computed.
     """
 
     def __init__(self, make: Callable[[], Mapping[Any, Any]], about: int) -> None:
@@ -69,33 +70,35 @@ def _about(items: Any) -> int:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One wrong quantity, and what is known about it.
+    """One wrong quantity, and what is known about it. Names are those of the reports.
 
     Attributes:
-        path: its name.
+        path: the name of the quantity.
         actual: its hand-written value.
         expected: the reference value.
         tolerance: the rounding tolerance of each entry.
-        sizes: dimensions, by name (`x.shape[1]`).
-        scalars: other numbers, by name.
-        factors: arrays that may be elementwise factors of it (`1 - A1**2`), by name.
-        summands: arrays whose sum over some axes it may be, by name.
-        thresholds: the marked values, by name, of which a mask may be made.
-        alternatives: what it would be after another error upstream, by kind and message.
-        parameter: the parameter whose gradient it is, if it is one.
+        sizes: dimensions of the arguments, by name (`x.shape[1]`).
+        scalars: scalar arguments, by name.
+        factors: arrays that may be elementwise factors of the quantity (`1 - A1**2`), by name.
+        summands: arrays whose sum over some axes the quantity may be, by name.
+        thresholds: the tapped values, by name, from which a mask may be computed.
+        alternatives: the values that the quantity would have after an error upstream, by kind and message.
+        parameter: the parameter whose gradient the quantity is; None for another quantity.
         dtype: the dtype under test.
         ids: integer arguments that may index rows, by name.
-        paths: the part of it that passes through each marked value, by name.
-        known: values, arguments and other gradients, by name, which may have been used in its place.
-        overwriting: what it would be if contributions overwrote each other, by the contribution that is kept.
-        terms: the terms of the sums in the backward pass, with their parts of it.
-        accumulated: what it would be if its last sum were formed in 16 bits, and the number of terms of that sum.
-        errors_nearby: computes its errors at points nearby.
-        decays_nearby: computes there what multiple of the parameter comes closest to the error.
-        traced: traces the program that computes it.
-        of_complex: whether the last axis has real and imaginary parts.
-        of_a_step: whether it is what a training step adds to a parameter, and no gradient.
-        departure: the whole or the line whose error exceeds its tolerance, though every entry may be within its own.
+        paths: the part of the gradient that flows back through each tapped value, by name.
+        known: tapped values, arguments and other gradients, by name, which may be used by mistake.
+        overwriting: the values that the quantity would have if contributions to the same entry overwrote each other
+            instead of being added, for "first" and "last" as the contribution that remains.
+        terms: the terms of the sums in the backward pass, with their contributions to the quantity, by number.
+        accumulated: the values that the quantity would have if its last sum were accumulated in 16 bits, and the number
+            of terms of that sum.
+        errors_nearby: computes the quantity's errors at points nearby.
+        decays_nearby: computes there the multiple of the parameter that is closest to the error.
+        traced: returns the program that computes the quantity, evaluated at the point.
+        of_complex: whether the last axis contains real and imaginary parts.
+        of_a_step: whether the quantity is the update that a training step adds to a parameter, and not a gradient.
+        departure: the array as a whole or the line that exceeds its tolerance, even if each entry is within its own.
     """
 
     path: str
@@ -138,7 +141,7 @@ class Evidence:
 
     @functools.cached_property
     def candidates(self) -> int:
-        """About the number of predictions that are tried, each of which may fit by chance."""
+        """An estimate of the number of predictions that are tried, each of which may fit by chance."""
         same = sum(f.shape == self.expected.shape for f in self.factors.values())
         arrays = len(self.known) * (same + 3)
         return (
@@ -154,13 +157,13 @@ class Evidence:
     def explains(
         self, prediction: np.ndarray, strength: float = 1.0, fitted: int = 0, log_tried: float | None = None
     ) -> bool:
-        """Whether the actual values are `prediction` to within rounding, and are so by chance with low probability.
+        """Whether the actual values equal a prediction up to rounding errors, and this is unlikely to be by chance.
 
         Args:
             prediction: the values that the hypothesis predicts.
-            strength: the factor by which it enlarges the expected values, and so their rounding errors.
-            fitted: how many numbers in it were fitted.
-            log_tried: the logarithm of the number of predictions like it; by default, of all candidates.
+            strength: the factor by which the prediction is larger than the expected values, and so its rounding errors.
+            fitted: the number of parameters of the hypothesis that were fitted to the actual values.
+            log_tried: the logarithm of the number of similar predictions that are tried; by default, of `candidates`.
         """
         if prediction.shape != self.actual.shape or not np.isfinite(prediction).all():
             return False
@@ -175,12 +178,18 @@ class Evidence:
         fitted: int = 0,
         log_tried: float | None = None,
     ) -> bool:
-        """Whether an explanation that leaves `residual` of `error` is within `tolerance`, far better than none, and
-        unlikely by chance.
+        """Whether an explanation leaves a residual within the tolerance, and this is unlikely to be by chance.
 
-        An entry with the error e is within t of a random prediction with a probability of about t / e. For n entries
-        with errors in a random direction, the probability that a share q of the error is left is about q^n. Each
-        fitted number explains one entry.
+        A random prediction is within t of an entry whose error is e with a probability of about t / e. For n entries
+        with errors in a random direction, the probability that a share q of the error remains is about q^n. Each fitted
+        parameter explains one entry.
+
+        Args:
+            residual: the part of the error that remains.
+            tolerance: the largest residual of each entry.
+            error: the error to be explained.
+            fitted: the number of fitted parameters.
+            log_tried: the logarithm of the number of similar explanations that are tried; by default, of `candidates`.
         """
         residual, error = np.abs(residual), np.abs(error)
         largest = float(error.max(initial=0.0))
@@ -192,20 +201,29 @@ class Evidence:
             return False
         shares = np.minimum(tolerance / largest / np.maximum(error, 1e-300), 1.0)
         entries = np.sort(np.log(np.maximum(shares, 1e-300)), axis=None)[fitted:]
-        spread = size**4 / float(np.sum(error**4))  # how many entries the error is spread over
+        spread = size**4 / float(np.sum(error**4))  # the effective number of wrong entries
         chance = min(float(entries.sum()), max(spread - fitted, 0.0) * np.log(max(left / size, 1e-16)))
         return chance + (np.log(self.candidates) if log_tried is None else log_tried) <= np.log(CHANCE)
 
     def is_rounding(self, errors: np.ndarray, allowed: np.ndarray) -> bool:
-        """Whether the root mean square of errors is not much larger than the expected rounding error."""
+        """Whether the root mean square of errors is at most three times that of rounding errors.
+
+        Args:
+            errors: the errors.
+            allowed: their rounding tolerances, DEVIATIONS standard deviations each.
+        """
         shares = errors * DEVIATIONS / np.maximum(allowed, 1e-300)
         return not shares.size or bool(np.sqrt(np.mean(np.square(shares))) <= 3)
 
     def common_factor(self, part: np.ndarray | None = None) -> tuple[float, float] | None:
-        """The factor between expected and actual values of a part, and its standard error, by weighted least squares.
+        """The factor c of actual = c expected, and its standard error, by weighted least squares.
 
-        The standard error is that of the scatter of the entries, and at least that of rounding. None if it cannot be
-        estimated.
+        Args:
+            part: a mask of the entries to use; None for all.
+
+        Returns:
+            The factor and its standard error, which is estimated from the scatter of the entries and is at least that
+            of their rounding errors; None if it cannot be estimated.
         """
         chosen = self.expected != 0 if part is None else part & (self.expected != 0)
         unit = np.maximum(self.tolerance[chosen], 1e-300) / DEVIATIONS
@@ -221,7 +239,7 @@ class Evidence:
         return c, max(scatter, 1 / largest) / telling**0.5
 
     def departs(self, part: np.ndarray) -> bool:
-        """Whether a part has a common factor that rounding does not explain, though it may explain each entry."""
+        """Whether a part has a common factor that differs from 1 significantly, even if no single entry does."""
         found = self.common_factor(part)
         return found is not None and abs(found[0] - 1) > ALONE * found[1]
 
@@ -257,7 +275,18 @@ def gather(
     departure: Departure | None = None,
     effort: Effort | None = None,
 ) -> Evidence:
-    """What is known about one wrong quantity. `effort` is shared by all quantities that are explained together."""
+    """Collects the evidence about one wrong quantity.
+
+    Args:
+        check: the check.
+        point: both sides' values at the point.
+        path: the name of the quantity.
+        came: its hand-written value.
+        right: its reference value.
+        allowed: the rounding tolerance of each entry.
+        departure: the whole or the line that exceeds its tolerance.
+        effort: the limit on the evaluations of edited programs, which all quantities of a report share.
+    """
     arguments = dict(zip(check.names, (point.parameters, *point.args), strict=True))
     sizes: dict[str, int] = {}
     scalars: dict[str, float] = {}
@@ -278,7 +307,7 @@ def gather(
     marked = tapped_values(check.loss, point.parameters, *point.args)
     values = {name: np.asarray(value) for name, value in marked.items() if not np.iscomplexobj(value)}
     parameters = leaves_by_path(point.parameters)
-    # The gradient of an elementwise function of the parameter has a factor that is a function of it.
+    # A loss with an elementwise function of the parameter has a gradient with a factor that is a function of it.
     own = {path: parameters[path]} if path in parameters and parameters[path].size <= MOST_OF_ITS_OWN else {}
     upstream = point.upstream(check.taps)
     gradients = {name: value for name, value in point.actual.items() if name != LOSS and name not in check.taps}
@@ -323,7 +352,7 @@ def _readable_leaves(argument: Any) -> dict[str, np.ndarray]:
 
 
 def _factors(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Possible elementwise factors of a derivative: each marked value, and derivatives that are written with it."""
+    """Possible elementwise factors of a gradient: each value, and derivatives of common functions at it, by name."""
     factors: dict[str, np.ndarray] = {}
     for name, value in values.items():
         v = np.asarray(value, np.float64)
@@ -346,7 +375,7 @@ def _factors(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _gelu_slopes(name: str, v: np.ndarray) -> dict[str, np.ndarray]:
-    """The derivatives of v P(v), P being the normal distribution or its form by tanh; and of both, mixed."""
+    """The derivatives of gelu(v) = v P(v), with the normal distribution function P, exact or by tanh, or mixed."""
     root = np.sqrt(2 / np.pi)
     bent = np.tanh(root * (v + 0.044715 * v**3))
     inner = root * (1 + 3 * 0.044715 * v**2)

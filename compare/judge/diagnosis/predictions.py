@@ -1,4 +1,4 @@
-"""Predicts what a quantity would be if the gradient's program had done something else."""
+"""Predictions of a quantity's values if the reference's gradient were computed with some mistake."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -18,9 +18,9 @@ from compare.judge.program.primitives.indexing import scatter
 from compare.judge.program.trace import Taps
 from compare.pytrees import LOSS, Pytree, copies, leaves_by_path
 
-# At most so many terms of sums in a gradient's program are left out one by one, those nearest to the parameters first.
+# The largest number of terms of sums that are left out one by one: those nearest to the parameters.
 MOST_TERMS = 32
-# Larger sums are not formed term by term, because that would take too long.
+# The largest number of additions for which a sum is accumulated term by term: larger ones take too long.
 MOST_SUMMED = 50_000_000
 # The description of a term that belongs neither to a mean nor to a variance.
 UNNAMED = "one of the terms"
@@ -29,7 +29,19 @@ Rule = Callable[[Step, list[Any]], list[Any]]
 
 
 def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str], np.ndarray]:
-    """What a quantity would be after another error upstream of it, by kind and message."""
+    """The values that a quantity would have after an error upstream of it.
+
+    The errors are: an upstream gradient of which a part is lost, an upstream gradient in the place of another one, and
+    a square parameter that is transposed in the backward pass.
+
+    Args:
+        check: the check.
+        point: both sides' values.
+        path: the name of the quantity.
+
+    Returns:
+        The predicted values, by kind and message of the diagnosis.
+    """
     if path == LOSS:
         return {}
     upstream, parameters = point.upstream(check.taps), point.parameters
@@ -49,16 +61,16 @@ def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str],
             ):
                 mask = np.zeros_like(gradient)
                 mask[(slice(None),) * axis + (list(kept),)] = 1
-                message = f"it comes from {words} along axis {axis} of d{name}, and should sum over them all."
+                message = f"it is computed from {words} along axis {axis} of d{name}, and should sum over all."
                 found["missing-sum", message] = value(parameters, upstream | {name: gradient * mask})
         for other, swapped in upstream.items():
             if other != name and swapped.shape == gradient.shape and other != path:
-                message = f"it is computed from d{other}, where d{name} belongs."
+                message = f"it is computed from d{other}, and should be computed from d{name}."
                 found["wrong-factor", message] = value(parameters, upstream | {name: swapped})
     leaves, tree = jax.tree.flatten(parameters)
     for i, (name, leaf) in enumerate(leaves_by_path(parameters).items()):
         if leaf.ndim == 2 and leaf.shape[0] == leaf.shape[1] > 1:
-            # The forward pass stays as it is: only the backward step sees the transpose.
+            # The gradients upstream are given, so that only the last part of the backward pass uses the transpose.
             turned = jax.tree.unflatten(tree, [*leaves[:i], leaf.T, *leaves[i + 1 :]])
             found["transpose", f"it is computed with the transpose of {name}."] = value(turned, upstream)
     return found
@@ -67,14 +79,14 @@ def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str],
 def _gradient(
     check: Check, point: Point, path: str, parameters: Pytree, taps: Taps, rule: Rule = as_it_is
 ) -> np.ndarray:
-    """One quantity's gradient, with gradients replaced by `taps`, and with each step evaluated by `rule`."""
+    """One quantity's gradient, with the upstream gradients in `taps`, and with each step evaluated by `rule`."""
     _, right = check.loss.gradient(parameters, *point.args, taps=taps, rule=rule)
     found = taps.gradients | leaves_by_path(right)
     return np.asarray(found[path] if path in found else np.zeros(check.taps[path].shape))
 
 
 def paths(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
-    """The part of a quantity's gradient that passes through each marked value."""
+    """The nonzero parts of a quantity's gradient that flow back through each tapped value, by name."""
     if path == LOSS or not check.taps:
         return {}
     cut = point.upstream(check.taps)
@@ -97,10 +109,10 @@ class Term:
     """One term of a sum in the gradient's program.
 
     Attributes:
-        words: its description.
-        part: its part of the quantity.
-        instead: what a derivative becomes without it, if the sum is JAX's form of a derivative that is one product in
-            formulas by hand.
+        words: the description of the term.
+        part: its contribution to the quantity.
+        instead: the factor that a derivative has without this term, and the right one, if JAX writes as a sum what is
+            one product when written by hand.
     """
 
     words: str
@@ -109,7 +121,7 @@ class Term:
 
 
 def terms(check: Check, point: Point, path: str) -> list[Term]:
-    """The parts of a quantity that come from the terms of sums in the backward pass."""
+    """The contributions to a quantity of the terms of sums in the backward pass."""
     plan = _plan(check, point)
     if path == LOSS or plan is None:
         return []
@@ -133,21 +145,26 @@ def terms(check: Check, point: Point, path: str) -> list[Term]:
         for operand in range(2):
             part = whole - without(number, operand)
             if part.any() and np.isfinite(part).all():
-                said, axes = words.of[number, operand], _constant_along(part)
-                if said == UNNAMED and axes and words.comes_from_a_sum(adding[number].inputs[operand]):
-                    said = f"the term of the sum or mean over {_axes_in_words(axes)}"
-                found.append(Term(said, part, words.instead(adding[number], operand)))
+                description, axes = words.of[number, operand], _constant_along(part)
+                if description == UNNAMED and axes and words.comes_from_a_sum(adding[number].inputs[operand]):
+                    description = f"the term of the sum or mean over {_axes_in_words(axes)}"
+                found.append(Term(description, part, words.instead(adding[number], operand)))
     return found
 
 
 class _Words:
-    """A rule that evaluates each step unchanged, and finds descriptions of the terms of some sums."""
+    """A rule that evaluates each step unchanged, and collects descriptions of the terms of some sums.
+
+    Args:
+        plan: the gradient's program.
+        adding: the sums of two terms.
+    """
 
     def __init__(self, plan: Plan, adding: list[Step]) -> None:
         self.numbers = {id(step): number for number, step in enumerate(adding)}
         self.plan = plan
         self.producers = {place: step for step in plan for place in step.outputs}
-        self.inputs: dict[int, list[Any]] = {}  # the inputs of products, which are needed where these are added
+        self.inputs: dict[int, list[Any]] = {}  # the inputs of each product, by `id`
         self.of: dict[tuple[int, int], str] = {}
 
     def rule(self, step: Step, inputs: list[Any]) -> list[Any]:
@@ -160,7 +177,7 @@ class _Words:
         return step.run(inputs, as_it_is)
 
     def comes_from_a_sum(self, place: int) -> bool:
-        """Whether what is added is a sum that was broadcast, perhaps multiplied; not one value for another reason."""
+        """Whether a value depends on a reduction, which may explain why it is constant along an axis."""
         waiting, seen = [place], set()
         while waiting:
             step = self.producers.get(waiting.pop())
@@ -173,7 +190,10 @@ class _Words:
         return False
 
     def instead(self, adding: Step, operand: int) -> str | None:
-        """What tanh's derivative becomes without a term of JAX's form, g (1 - t) + g (1 - t) t with t = tanh(x)."""
+        """The factor instead of tanh's derivative if a term is missing, and the right one; None for any other sum.
+
+        JAX writes g (1 - t**2) as g (1 - t) + g (1 - t) t, with t = tanh(x).
+        """
         for times, other in (adding.inputs, adding.inputs[::-1]):
             factors, terms = self._factors(times), self._summed(other)
             for t in factors if not terms.isdisjoint(factors) else ():
@@ -181,12 +201,12 @@ class _Words:
                 if tanh is None or tanh.name != "tanh":
                     continue
                 rest = {s.outputs[0] for s in self.plan if s.name == "sub" and s.inputs[1] == t}
-                # Forward it is (g + g t) (1 - t).
+                # In forward mode, JAX writes (g + g t) (1 - t).
                 after = [s.inputs for s in self.plan if s.name == "mul" and adding.outputs[0] in s.inputs]
                 if any(not rest.isdisjoint(some) for some in (*after, *map(self._factors, terms))):
                     shape = tanh.equation.outvars[0].aval.shape
                     taken = "1 - t" if adding.inputs[operand] == times else "t (1 - t)"
-                    return f"{taken} where 1 - t**2 belongs, the derivative of t = tanh(...) of shape {shape}"
+                    return f"{taken}, and should be 1 - t**2, the derivative of t = tanh(...) of shape {shape}"
         return None
 
     def _summed(self, place: int) -> set[int]:
@@ -197,10 +217,16 @@ class _Words:
         )
 
     def _factors(self, place: int) -> list[int]:
+        """The operands if the value is a product, else none."""
         step = self.producers.get(place)
         return step.inputs if step is not None and step.name == "mul" else []
 
     def _words(self, place: int, value: np.ndarray) -> str:
+        """The description of a term.
+
+        The term of a mean is constant along its axes. That of a variance is the product of an array that is constant
+        along them and one whose mean over them is 0.
+        """
         axes = _constant_along(value)
         if axes and self.comes_from_a_sum(place):
             return f"the term of the sum or mean over {_axes_in_words(axes)}"
@@ -223,6 +249,7 @@ class _Words:
 
 
 def _constant_along(value: np.ndarray) -> tuple[int, ...]:
+    """The axes along which an array is constant up to rounding errors, while it is not 0."""
     if value.size < 2:
         return ()
     largest = np.abs(value).max()
@@ -234,6 +261,7 @@ def _constant_along(value: np.ndarray) -> tuple[int, ...]:
 
 
 def _is_centered(value: np.ndarray, axes: tuple[int, ...]) -> bool:
+    """Whether the sums over some axes are 0 up to rounding errors."""
     sizes = np.abs(value).sum(axes)
     return bool(sizes.any() and (np.abs(value.sum(axes)) <= 1e-9 * sizes).all())
 
@@ -243,7 +271,11 @@ def _axes_in_words(axes: tuple[int, ...]) -> str:
 
 
 def overwriting(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
-    """What a quantity would be if contributions to one place overwrote each other, by the one that is kept."""
+    """The values that a quantity would have if contributions to one entry overwrote each other, instead of being added.
+
+    Returns:
+        The values by the contribution that remains, "last" or "first"; empty if no contributions share an entry.
+    """
     plan = _plan(check, point)
     if path == LOSS or plan is None:
         return {}
@@ -257,7 +289,7 @@ def overwriting(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
                 return step.run(inputs, as_it_is)
             operand, indices, updates = inputs
             numbers = step.params["dimension_numbers"]
-            if first:  # in reverse order, the last one written is the first one
+            if first:  # the last one that is written remains, so the order is reversed
                 rows = tuple(i for i in range(updates.ndim) if i not in numbers.update_window_dims)
                 indices, updates = np.flip(indices, tuple(range(indices.ndim - 1))), np.flip(updates, rows)
             written = scatter(
@@ -275,7 +307,11 @@ def overwriting(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
 
 
 def accumulated(check: Check, point: Point, path: str) -> tuple[np.ndarray, int] | None:
-    """A parameter's gradient if its last sum were formed in 16 bits, and the number of terms of that sum."""
+    """A parameter's gradient if its last sum were accumulated in 16 bits, and the number of terms of that sum.
+
+    Returns:
+        None if the quantity is no parameter's gradient in 16 bits, or is not computed by a sum.
+    """
     plan = _plan(check, point)
     names = list(leaves_by_path(point.parameters))
     if plan is None or path not in names or not is_narrow(check.dtype):
@@ -318,7 +354,7 @@ def _summands(step: Step, inputs: list[Any]) -> tuple[Iterator[np.ndarray], int]
     (left_sum, right_sum), (left_same, right_same) = step.params["dimension_numbers"]
 
     def arranged(value: np.ndarray, summed: Any, same: Any) -> np.ndarray:
-        """The array with three axes: the summed ones, the batch axes, and the rest."""
+        """The array with three axes: the contracted axes, the batch axes, and the rest, each flattened."""
         rest = [i for i in range(value.ndim) if i not in (*summed, *same)]
         sizes = [int(np.prod([value.shape[i] for i in axes], dtype=int)) for axes in (summed, same, rest)]
         return value.transpose(*summed, *same, *rest).reshape(sizes)
@@ -329,22 +365,22 @@ def _summands(step: Step, inputs: list[Any]) -> tuple[Iterator[np.ndarray], int]
 
 
 def errors_nearby(check: Check, point: Point, path: str, count: int = 8) -> np.ndarray | None:
-    """A quantity's errors at parameters that differ by about 1%; None if it cannot be computed there.
+    """A quantity's errors at `count` points whose parameters differ by about 1%; None if they cannot be computed.
 
-    Rounding errors are different there, and the error of a wrong formula is about the same.
+    Rounding errors differ from point to point, while the error of a wrong formula is about the same.
     """
     found = [error for _, error in _nearby(check, point, path, count)]
     return np.array(found) if len(found) == count else None
 
 
 def decays_nearby(check: Check, point: Point, path: str, count: int = 2) -> np.ndarray | None:
-    """What multiple of the parameter comes closest to its gradient's error, at the same points."""
+    """The multiple of the parameter that is closest to its gradient's error, at `count` such points."""
     found = [np.vdot(p, error) / np.vdot(p, p) for p, error in _nearby(check, point, path, count) if p is not None]
     return np.array(found) if len(found) == count else None
 
 
 def _nearby(check: Check, point: Point, path: str, count: int) -> Iterator[tuple[np.ndarray | None, np.ndarray]]:
-    """The parameter, if it is one, and the error at points nearby; less than `count` if they cannot be computed."""
+    """Yields, at up to `count` points nearby, the parameter (None for another quantity) and the quantity's error."""
     for there in points_nearby(check, point, count):
         if path not in there.actual or path == LOSS:
             return
@@ -356,7 +392,7 @@ def _nearby(check: Check, point: Point, path: str, count: int) -> Iterator[tuple
 
 
 def traced_gradient(check: Check, point: Point, path: str, effort: Effort) -> Traced | None:
-    """The gradient's program, evaluated at a point, and the place of a quantity in it; None if it is too large."""
+    """The gradient's program, evaluated at a point, with a quantity as its target; None if the program is too large."""
     plan = _plan(check, point)
     target = None if plan is None else _place(check, point, plan, path)
     if plan is None or target is None or plan.entries() > MOST_ENTRIES:
@@ -389,7 +425,7 @@ def traced_gradient(check: Check, point: Point, path: str, effort: Effort) -> Tr
 
 
 def _place(check: Check, point: Point, plan: Plan, path: str) -> int | None:
-    """The place of a quantity in the gradient's program."""
+    """The index of a quantity among the values of the gradient's program; None if it is not there."""
     if path == LOSS:
         return plan.outputs[0]
     names = list(leaves_by_path(point.parameters))
@@ -400,7 +436,7 @@ def _place(check: Check, point: Point, plan: Plan, path: str) -> int | None:
 
 
 def points_nearby(check: Check, point: Point, count: int) -> Iterator[Point]:
-    """Points whose parameters differ by about 1%, with the hand-written results; none if the code fails there."""
+    """Yields points whose parameters differ by about 1%, with the hand-written results, until the code fails at one."""
     random = np.random.default_rng(check.seed)
 
     def moved(leaf: np.ndarray) -> np.ndarray:
@@ -412,7 +448,7 @@ def points_nearby(check: Check, point: Point, count: int) -> Iterator[Point]:
         parameters = jax.tree.map(moved, point.parameters)
         try:
             answer = check.answer(check.by_hand.function(*copies((parameters, *point.args))), parameters)
-        except Exception:  # whatever it raises, it does not work at another point
+        except Exception:  # whatever it raises, the code under test does not work at that point
             return
         yield Point(parameters, point.args, answer, {}, {}, [], 0)
 
@@ -425,7 +461,7 @@ def _plan(check: Check, point: Point) -> Plan | None:
 
 
 def _backward(plan: Plan) -> list[Step]:
-    """The steps of the backward pass, which are those that the loss does not need."""
+    """The steps of the backward pass: those on which the loss does not depend."""
     needed = {plan.outputs[0]}
     forward = set()
     for step in reversed(plan.steps):

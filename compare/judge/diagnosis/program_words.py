@@ -1,4 +1,4 @@
-"""A traced program's values in words: as formulas of its inputs, with the line that they come from."""
+"""Descriptions of a traced program's values: formulas of its inputs, and the lines of code that compute them."""
 
 import os
 import re
@@ -13,6 +13,7 @@ from compare.judge.program import trace
 from compare.judge.program.plan import Plan, Step
 from compare.judge.program.trace import DERIVED
 
+# The binary operators, as they are written between their operands.
 BETWEEN = {"add": "+", "add_any": "+", "sub": "-", "mul": "*", "div": "/", "dot_general": "@", "rem": "%"} | {
     "gt": ">",
     "lt": "<",
@@ -21,7 +22,7 @@ BETWEEN = {"add": "+", "add_any": "+", "sub": "-", "mul": "*", "div": "/", "dot_
     "eq": "==",
     "ne": "!=",
 }
-# What changes nothing that a formula would show.
+# Operations that a formula leaves out, because they only change the dtype or the shape, or mark a value.
 SEEN_THROUGH = {
     "nudged",
     "bent",
@@ -36,9 +37,9 @@ SEEN_THROUGH = {
     "stop_gradient",
     "arrives",
 }
-# How tightly operators bind; what is not listed here binds less than any.
+# The precedence of operators: those with a higher number bind more tightly.
 BINDS = {">": 1, "<": 1, ">=": 1, "<=": 1, "==": 1, "!=": 1, "+": 2, "-": 2, "*": 3, "/": 3, "@": 3, "%": 3}
-# What people call functions whose operations JAX calls otherwise.
+# The usual names of functions for which JAX's primitives have other names.
 CALLED = {
     "reduce_sum": "sum",
     "reduce_max": "max",
@@ -57,8 +58,9 @@ CALLED = {
     "scan": "loop",
     "cond": "branch",
 } | dict.fromkeys(("gather", "slice", "dynamic_slice"), "items")
-# Of more than this, the outer operations alone are shown.
+# The depth of nested operations from which on a formula shows "..." instead of operands.
 DEEPEST = 5
+# The names of the results of operations.
 NOUNS = {
     "add": "sum",
     "add_any": "sum",
@@ -72,23 +74,27 @@ NOUNS = {
     "select_n": "choice",
     "neg": "change of sign",
 }
+# JAX marks the operations of a backward pass as a transpose in their name stack.
 BACK = re.compile(r"transpose\(")
 NUMBER = re.compile(re.escape(DERIVED) + r"(\d+)")
+# The largest number of characters of a formula.
 LONGEST = 60
 GRADIENT = "the gradient"
-# Folders of code that no user of a check has written.
+# Folders of code that is not the user's.
 NOT_THE_USERS = tuple(
     f"{folder}{os.sep}" for folder in (Path(jax.__file__).parent, Path(np.__file__).parent, Path(__file__).parents[2])
 )
 
 
 class Words:
-    """Names for what is in a plan.
+    """Descriptions of the values and steps of a plan. A value is identified by its index in the plan's values.
 
     Args:
-        names: of the plan's inputs, by place.
-        backward: the identities of the steps that the function itself does not need.
-        values: what is there, by place; nothing is known of it inside of a loop.
+        plan: the traced program.
+        names: the names of the plan's inputs, by index.
+        backward: the `id`s of the steps of the backward pass.
+        values: the values by index, as they were evaluated; by default only the plan's constants, because the values
+            inside of a loop are not kept.
     """
 
     def __init__(
@@ -102,30 +108,30 @@ class Words:
                 self.names.setdefault(step.inputs[0], f"{GRADIENT} of {step.params['name']}")
         self.values = plan.values if values is None else values
         self.producers = {place: step for step in plan for place in step.outputs}
-        self.sources: dict[str, Step] = {}  # the function's operations, by number
+        self.sources: dict[str, Step] = {}  # the operations of the forward pass, by number
         for step in plan:
             number = operation_of(step)
             if number is not None and id(step) not in backward and step.name not in SEEN_THROUGH:
                 self.sources.setdefault(number, step)
 
     def of_a_loop(self, plan: Plan, step: Step) -> "Words":
-        """The words for what a step repeats."""
+        """The descriptions of the values in the body of a loop or branch."""
         return Words(plan, {}, {id(inside) for inside in plan} if id(step) in self.backward else set())
 
     def is_mask(self, place: int) -> bool:
-        """Whether it is known to hold both 0 and 1, and nothing else."""
+        """Whether a value is known, and contains both 0 and 1, and nothing else."""
         value = self.values[place]
         if value is None or np.ndim(value) == 0 or np.asarray(value).dtype.kind not in "fiub":
             return False
         return set(np.unique(value).tolist()) == {0, 1}
 
     def is_zero(self, place: int) -> bool:
-        """Whether it is known to be 0 in every entry."""
+        """Whether a value is known, and is 0 in every entry."""
         value = self.values[place]
         return value is not None and np.asarray(value).dtype.kind in "fiub" and not np.any(value)
 
     def value(self, place: int, depth: int = DEEPEST) -> str:
-        """A formula, short enough to be read."""
+        """The formula of a value, with at most `depth` nested operations and LONGEST characters."""
         for fewer in range(depth, -1, -1):
             words = self._formula(place, fewer)
             if len(words) <= LONGEST:
@@ -138,7 +144,7 @@ class Words:
         step = self.producers.get(place)
         if step is None:
             constant = self.plan.values[place]
-            return _constant(constant) if constant is not None else "an item of the loop"
+            return _constant(constant) if constant is not None else "a loop variable"
         if step.name in SEEN_THROUGH:
             return self._formula(step.inputs[0], depth)
         if id(step) in self.backward and self._is_back(step):
@@ -165,7 +171,10 @@ class Words:
         return f"{_called(step)}({', '.join(inner)})"
 
     def _mask_of_an_extreme(self, step: Step, depth: int) -> str | None:
-        """The derivative of a maximum or minimum by an operand, which JAX writes as a quotient of comparisons."""
+        """The derivative of max(a, b) with respect to a, as the mask `a > b`; None for any other step.
+
+        JAX computes that derivative as a quotient of selected constants, which is 1/2 at a tie.
+        """
         source = self.source(step)
         if source is None or source.name not in ("max", "min") or step.name != "div" or id(step) == id(source):
             return None
@@ -180,12 +189,12 @@ class Words:
         return f" {'>' if source.name == 'max' else '<'} ".join(words)
 
     def source(self, step: Step) -> Step | None:
-        """The operation of the function that a step was derived from; None if it is one itself, or nobody knows."""
+        """The operation of the forward pass that a step is part of the derivative of; None if there is none."""
         found = self.sources.get(operation_of(step) or "")
         return None if found is step else found
 
     def of_source(self, step: Step) -> str:
-        """What a step is the derivative of, if it is that of a function with a name: ` (of max(z, 0))`."""
+        """The function of which a step computes the derivative, as ` (of max(z, 0))`; empty for an operator."""
         source = self.source(step)
         if source is None or source.name in {*BETWEEN, "select_n"}:
             return ""
@@ -193,7 +202,7 @@ class Words:
         return f" (of {words})" if words != "..." else ""
 
     def _gradient(self, step: Step) -> str:
-        """What a value on the way back is the gradient of, if that is clear."""
+        """Names a value of the backward pass as a gradient: of which value, if that is unambiguous."""
         source = self.sources.get(operation_of(step) or "")
         if source is None:
             return GRADIENT
@@ -211,29 +220,29 @@ class Words:
         return bool(BACK.search(str(step.equation.source_info.name_stack)))
 
     def where(self, step: Step) -> str:
-        """The line, and whether it is on the way back from there."""
+        """The line of code of a step, in brackets, and whether the step belongs to the backward pass of that line."""
         line = line_of(step)
         if id(step) in self.backward:
-            return f" on the way back{f' from {line}' if line else ''}"
+            return f" (in the backward pass{f' of {line}' if line else ''})"
         return f" ({line})" if line else ""
 
 
 def line_of(step: Step) -> str:
-    """The line of the user's code that an operation comes from: file and number; empty if there is none.
+    """The line of the user's code that an operation was traced from, as file and line number; empty if there is none.
 
-    It is the innermost one outside of this package and the libraries that trace.
+    It is the innermost line outside of this package, JAX and NumPy.
     """
     found = step.equation.source_info.traceback
     for frame in found.frames if found is not None else ():  # the innermost first
         if frame.file_name == trace.__file__:
-            break  # what is beyond is the caller of the check
+            break  # the frames further out called the check, and did not compute anything
         if not frame.file_name.startswith(NOT_THE_USERS) and not frame.file_name.startswith("<"):
             return f"{Path(frame.file_name).name}:{frame.line_num}"
     return ""
 
 
 def operation_of(step: Step) -> str | None:
-    """The number of the function's operation that a step was derived from: the innermost, of one in a loop."""
+    """The number of the forward operation that a step was derived from; inside of a loop, that in the loop's body."""
     found = NUMBER.findall(str(step.equation.source_info.name_stack))
     return found[-1] if found else None
 
@@ -245,7 +254,7 @@ def _constant(value: Any) -> str:
 
 
 def _called(step: Step) -> str:
-    """What people call the function that an operation is."""
+    """The usual name of the function that a step computes."""
     if step.name.startswith("custom_"):
         called = step.params.get("call_jaxpr")
         name = getattr(getattr(called, "jaxpr", None), "debug_info", None)
@@ -254,7 +263,7 @@ def _called(step: Step) -> str:
 
 
 def _in_brackets(words: str, binds: int = 4) -> str:
-    """The words in brackets, if they are a formula with an operator that binds no more than this."""
+    """The formula in brackets, if its outermost operator has at most the precedence `binds`; else unchanged."""
     deep = 0
     for part in [] if words.startswith(("a constant", GRADIENT)) else words.split(" "):
         if not deep and BINDS.get(part, 9) <= binds:

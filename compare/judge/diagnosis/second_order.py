@@ -1,17 +1,17 @@
-"""Why a second derivative is wrong: which operations' own second derivatives it lacks.
+"""Why a second derivative is wrong: the second derivatives of some operations are missing in it.
 
-A Hessian is a sum with one term for each operation on the way from x to the loss,
+A Hessian is a sum with one term for each operation k between x and the loss,
 
-    H = sum over operations k of J_k' (g_k . d2 op_k) J_k,
+    H = sum over k of J_k' (g_k . d2 op_k) J_k,
 
-J_k being the Jacobian of the operation's inputs with respect to x, and g_k the gradient that arrives at its result. A
-second derivative by hand leaves out some of them: all but those of the outermost operation in the Gauss-Newton matrix;
-those of the operations outside where the first derivative is taken for a constant; that of one operation where its
-slope is.
+where J_k is the Jacobian of the operation's inputs with respect to x, and g_k is the upstream gradient at its result.
+Typical mistakes leave out some of the terms. The Gauss-Newton matrix has only that of the outermost operation. Where
+the gradient that arrives from the outer operations is treated as a constant, their terms are missing. Where the slope
+of one operation is treated as a constant, that operation's term is missing.
 
-The terms are found at once: each operation is replaced by its tangent at the point, plus s_k times what is left of it.
-The value and the first derivative are the same, the second is sum of s_k times term k, and its derivative with respect
-to s are the terms.
+All terms are computed together. Each operation is replaced by its linearization at the point plus s_k times the rest,
+which is quadratic there. The value and the gradient stay the same, the Hessian becomes the sum of s_k times term k, and
+its derivative with respect to s_k is term k.
 """
 
 import itertools
@@ -32,37 +32,36 @@ from compare.judge.program.trace import Program, bound, under_jax
 from compare.judge.reports.gradient_report import SIDE_EFFECTS, GradientReport
 from compare.judge.reports.verdict import Diagnosis
 
-MOST = 48  # operations whose terms are looked for
-SUBSETS = 12  # terms that are not zero, up to which every subset of them is tried
-# Of two factors or more, and no product of them: the second derivative of each is zero.
+MOST = 48  # the largest number of operations whose terms are computed
+SUBSETS = 12  # the largest number of nonzero terms of which every subset is tried
+# Linear operations of several operands: their second derivatives are zero.
 SUMS = ("add", "add_any", "sub", "concatenate", "select_n")
 
-
-# What explains a second derivative as well as any: a factor, a half of the matrix, a place in it.
+# Kinds of causes that explain every entry of a matrix, so that missing terms are not looked for.
 SETTLED = ("factor", "sign", "zeros", "transpose", "triangle", "off-diagonal-doubled", "off-diagonal-halved", "pattern",
            "symmetric", "shape", "dtype", "structure", "missing-leaf", "non-finite", "conjugated", "one-row",
            "adjoint")  # fmt: skip
 
 
 def settled(report: GradientReport) -> bool:
-    """Whether the first cause that a report names needs no better one."""
+    """Whether the first cause in a report explains a wrong second derivative, so that missing terms need not."""
     return bool(report.diagnoses) and report.diagnoses[0].kind in (*SETTLED, *SIDE_EFFECTS)
 
 
 def missing_terms(
     loss: Callable[[Any], Any], x: Any, vector: Any, product: np.ndarray, path: str | None
 ) -> Diagnosis | None:
-    """What a product with a Hessian lacks, if it lacks the second derivatives of some operations, and nothing else.
+    """Finds the operations whose second derivatives are missing in a product with a Hessian.
 
     Args:
-        loss: of one array or tree, traceable by JAX.
-        x: where.
-        vector: what the Hessian is multiplied by; like x.
-        product: what the hand-written side returned, flat.
-        path: of the quantity, for the report.
+        loss: a scalar function of one array or pytree, traceable by JAX.
+        x: the point.
+        vector: the vector that the Hessian is multiplied by; has the structure of x.
+        product: the product that the hand-written side returned, flat.
+        path: the name of the quantity in the report.
 
     Returns:
-        A diagnosis of the kind "gauss-newton" or "second-order-term"; None if nothing of that sort explains it.
+        A diagnosis of the kind "gauss-newton" or "second-order-term"; None if missing terms do not explain the error.
     """
     names, terms = terms_of_product(loss, x, vector)
     right = terms.sum(axis=0)
@@ -79,14 +78,21 @@ def missing_terms(
         for lost in itertools.combinations(present, count):
             left = right - terms[list(lost)].sum(axis=0)
             if evidence.explains(left, log_tried=len(present) * np.log(2)):
-                return _said(path, names, present, lost)
+                return _diagnosis(path, names, present, lost)
     return None
 
 
 def terms_of_product(loss: Callable[[Any], Any], x: Any, vector: Any) -> tuple[list[str], np.ndarray]:
-    """The names of the operations in the order of the forward pass, and of each its term of the Hessian times `vector`.
+    """Each operation's term of the Hessian, times a vector.
 
-    Empty if there are more than MOST.
+    Args:
+        loss: a scalar function of one array or pytree, traceable by JAX.
+        x: the point.
+        vector: the vector that the Hessian is multiplied by; has the structure of x.
+
+    Returns:
+        The names of the operations that may have a second derivative, in the order of the forward pass, and their
+        terms, (operations, entries of x). Both are empty if there are more than MOST operations.
     """
     leaves, tree = jax.tree.flatten(jax.tree.map(np.asarray, x))
     closed = jax.make_jaxpr(lambda *leaves: loss(jax.tree.unflatten(tree, leaves)))(*leaves)
@@ -114,12 +120,12 @@ def terms_of_product(loss: Callable[[Any], Any], x: Any, vector: Any) -> tuple[l
         return jnp.concatenate([jnp.ravel(leaf) for leaf in found])
 
     scales = np.zeros(len(names), leaves[0].dtype)
-    terms = Program(jax.jacfwd(product), scales, leaves, vectors)  # which compiles nothing
+    terms = Program(jax.jacfwd(product), scales, leaves, vectors)  # evaluated in NumPy: nothing is compiled
     return names, np.asarray(terms(scales, leaves, vectors), np.float64).T
 
 
 def _may_be_curved(equation: Any) -> bool:
-    """Whether an operation may have a second derivative: all but sums, moves of numbers, and decisions."""
+    """Whether the second derivative of an operation may be nonzero: it is zero for linear and discrete operations."""
     name = equation.primitive.name
     row = TABLE.get(name, UNKNOWN)
     floating = [atom for atom in equation.invars if _is_floating(atom.aval) and not isinstance(atom, core.Literal)]
@@ -135,7 +141,7 @@ def _is_floating(aval: Any) -> bool:
 
 
 def _partly_straight(equation: Any, inputs: list[Any], scale: Any) -> list[Any]:
-    """The operation's tangent where it is, and `scale` times what is left of it, which is flat there."""
+    """An operation's linearization at its inputs, plus `scale` times the rest, whose gradient is 0 there."""
     places = [i for i, atom in enumerate(equation.invars) if _is_floating(atom.aval)]
     moving = [jnp.asarray(inputs[i]) for i in places]
     here = [lax.stop_gradient(value) for value in moving]
@@ -151,22 +157,22 @@ def _partly_straight(equation: Any, inputs: list[Any], scale: Any) -> list[Any]:
     return [s + scale.astype(s.dtype) * (o - s) for o, s in zip(operation(*moving), straight, strict=True)]
 
 
-def _said(path: str | None, names: list[str], present: list[int], lost: tuple[int, ...]) -> Diagnosis:
+def _diagnosis(path: str | None, names: list[str], present: list[int], lost: tuple[int, ...]) -> Diagnosis:
     kept = [k for k in present if k not in lost]
-    if min(kept) > max(lost) and (len(kept) == 1 or len(lost) > 1):  # one of many inside is a slope
+    if min(kept) > max(lost) and (len(kept) == 1 or len(lost) > 1):  # one lost term of many is reported as a slope
         words = (
-            f"it is the Gauss-Newton matrix for the Hessian: the second derivatives of what goes into "
+            f"it is the Gauss-Newton matrix, and should be the Hessian: the second derivatives of what goes into "
             f"{_listed([names[k] for k in kept])} ({_listed([names[k] for k in lost])}) are left out."
         )
         return Diagnosis(path, "gauss-newton", words)
     if min(lost) > max(kept):
         words = (
-            f"the path through the first derivative is missing: the gradient that arrives from "
-            f"{_listed([names[k] for k in lost])} is taken for a constant."
+            f"the path through the first derivative is missing: the upstream gradient from "
+            f"{_listed([names[k] for k in lost])} is treated as a constant."
         )
     else:
         lacks = _listed([names[k] for k in lost])
-        words = f"the second derivative of {lacks} is left out: a slope is taken for constant."
+        words = f"the second derivative of {lacks} is left out: its first derivative is treated as a constant."
     return Diagnosis(path, "second-order-term", words)
 
 

@@ -1,4 +1,4 @@
-"""Why a training step is wrong, from what the two sides made of the same start."""
+"""Why a training step is wrong: both sides take one step from the same parameters and state, and the steps differ."""
 
 import functools
 from collections.abc import Iterator
@@ -25,14 +25,26 @@ from compare.pytrees import Pytree, leaves_by_path
 
 # Usual decay rates of Adam's two moments.
 BETAS = [(0.9, 0.999), (0.9, 0.99), (0.9, 0.95), (0.9, 0.98), (0.8, 0.999), (0.5, 0.999)]
-# What is said of a parameter's step as such, and is no consequence of a wrong state.
+# Kinds of causes that concern the update rule itself, and are no consequences of a wrong state.
 OF_THE_RULE = {"frozen", "weight-decay", "bias-correction", "stale-read", "momentum"}
 
 
 def explain_step(
     own_step: Careful, reference_step: Step, before: Pytree, batch: tuple[Pytree, ...], alone: list[Row], step: int
 ) -> list[Diagnosis]:
-    """The causes of one wrong step, one for each wrong parameter; one for all if they share it."""
+    """The causes of one wrong step.
+
+    Args:
+        own_step: the hand-written step.
+        reference_step: JAX's step.
+        before: the parameters and the optimizer's state before the step.
+        batch: the arguments of the step.
+        alone: the judged leaves of this step, both sides having started from `before`.
+        step: the number of the step, from 1 on.
+
+    Returns:
+        One diagnosis for each wrong leaf that has a known cause, or one for all leaves if they share the cause.
+    """
     found, wrong = _of_one_step(own_step, reference_step, before, batch, alone, step)
     if all(cause.kind == "factor" for cause in found) and _buffers_are_zero(before[1]):
         later = _at_a_later_step(own_step, reference_step, before, batch, alone, step)
@@ -43,7 +55,7 @@ def explain_step(
 def _of_one_step(
     own_step: Careful, reference_step: Step, before: Pytree, batch: tuple[Pytree, ...], alone: list[Row], step: int
 ) -> tuple[list[Diagnosis], list[str]]:
-    """The causes of one wrong step, and the names of all leaves that are wrong."""
+    """The causes of one wrong step, and the paths of all wrong leaves."""
     ours = own_step.whole(before, *batch)
     theirs = jax.tree.map(np.asarray, reference_step(before, *batch))
     starts, came, right = both_leaves(before), both_leaves(ours), both_leaves(theirs)
@@ -61,7 +73,7 @@ def _of_one_step(
         moves = [np.asarray(leaves[path], np.float64) - start for leaves in (came, right)]
         if not np.isfinite(moves[0]).all():
             continue
-        # A step is known to the rounding of the parameter that it was added to.
+        # A step is the difference of two parameters, and so has their rounding errors.
         dtype = starts[path].dtype
         eps = 2 * unit_roundoff(dtype) if jnp.issubdtype(dtype, jnp.floating) else 0.0
         rounding = 4 * eps * float(np.max(np.abs(start) + np.abs(moves[1]), initial=0.0))
@@ -89,7 +101,7 @@ def _of_one_step(
 def _traced_step(
     own_step: Careful, reference_step: Step, before: Pytree, batch: tuple[Pytree, ...], effort: Effort, path: str
 ) -> Traced | None:
-    """The reference's step as a program, and where in it a leaf is; None if it is too large."""
+    """The reference's step as a traced program whose target is the new value of one leaf; None if it is too large."""
     plan = Program(reference_step, before, *batch, narrow_stays=True).plan
     starts = both_leaves(before)
     if plan.entries() > MOST_ENTRIES:
@@ -105,11 +117,11 @@ def _traced_step(
 
     @functools.cache
     def elsewhere() -> list[tuple[Evaluated, np.ndarray, np.ndarray]]:
-        """After the reference's step, where buffers have something in them."""
+        """The next step, which starts where the reference's step ends: buffers that start at 0 are filled there."""
         further = jax.tree.map(np.asarray, reference_step(before, *batch))
         try:
             came = both_leaves(own_step.whole(further, *batch))[path]
-        except Exception:  # any refusal of another step means the same
+        except Exception:  # whatever it raises, the code under test cannot take that step
             return []
         start = np.asarray(both_leaves(further)[path], np.float64)
         if came.shape != start.shape or not np.isfinite(came).all():
@@ -123,7 +135,7 @@ def _traced_step(
 
 
 def _buffers_are_zero(state: Pytree) -> bool:
-    """Whether there are buffers, and nothing in them yet, so that they are no part of the step."""
+    """Whether the optimizer's state has buffers that are all 0, so that the step does not show how they are used."""
     buffers = [
         np.asarray(leaf) for leaf in jax.tree.leaves(state) if np.ndim(leaf) and np.asarray(leaf).dtype.kind == "f"
     ]
@@ -133,11 +145,14 @@ def _buffers_are_zero(state: Pytree) -> bool:
 def _at_a_later_step(
     own_step: Careful, reference_step: Step, before: Pytree, batch: tuple[Pytree, ...], alone: list[Row], step: int
 ) -> list[Diagnosis]:
-    """What the buffers have to do with it shows where there is something in them: after the reference's step."""
+    """The causes that involve a buffer, by the next step: the buffers are 0 in this one.
+
+    The next step starts where the reference's step ends.
+    """
     further = jax.tree.map(np.asarray, reference_step(before, *batch))
     try:
         ours = own_step.whole(further, *batch)
-    except Exception:  # any refusal of another step means the same
+    except Exception:  # whatever it raises, the code under test cannot take that step
         return []
     theirs = jax.tree.map(np.asarray, reference_step(further, *batch))
     starts, came, right = leaves_by_path(further[0]), leaves_by_path(ours[0]), leaves_by_path(theirs[0])
@@ -155,9 +170,9 @@ def _at_a_later_step(
 
 
 def _clipped_one_by_one(before: Pytree, ours: Any, theirs: Any, wrong: list[str]) -> Diagnosis | None:
-    """Gradients are clipped to a norm each, and should be by the norm of all of them together.
+    """Each gradient is clipped by its own norm, where all should be clipped together by their global norm.
 
-    By descent, clipped steps then have the same norm, each by itself, as the right ones have all together; steps that
+    With gradient descent, each clipped step then has the norm that all expected steps have together. The steps that
     were not clipped are all too long by the same factor.
     """
     starts, came, right = (leaves_by_path(both[0]) for both in (before, ours, theirs))
@@ -184,8 +199,8 @@ def _clipped_one_by_one(before: Pytree, ours: Any, theirs: Any, wrong: list[str]
     apart = max(factors.values()) > 1.01 * min(factors.values()) and min(factors.values()) > 1
     if len(at_limit) < 2 or not apart or (others and not np.allclose(others, others[0], rtol=1e-3)):
         return None
-    words = f"the steps of {', '.join(at_limit)} are clipped to one norm each, and should be to that norm all together"
-    return Diagnosis(at_limit[0], "clipping", f"{words}: clip by the norm of all gradients.")
+    words = f"the steps of {', '.join(at_limit)} are each clipped to the same norm, and should have that norm together"
+    return Diagnosis(at_limit[0], "clipping", f"{words}: clip by the global norm of all gradients.")
 
 
 def _causes(
@@ -208,7 +223,7 @@ def _causes(
             yield from _bias_correction(e, step)
         yield from _stale_read(e, starts[e.path], reference_step, before, theirs, batch)
         yield from _momentum(e, before[1])
-    if _buffers_are_zero(before[1]):  # where a buffer is 0, many a fault looks like a factor
+    if _buffers_are_zero(before[1]):  # then many mistakes change the step by a factor, which would explain nothing
         yield from edited(e)
     yield from diagnose(e)
 
@@ -216,10 +231,11 @@ def _causes(
 def _decay_in_the_gradient(
     e: Evidence, starts: dict[str, np.ndarray], came: dict[str, np.ndarray], right: dict[str, np.ndarray]
 ) -> Iterator[Diagnosis]:
-    """A multiple of the parameter too many in the gradient, or too few, where the step is a quotient and hides it.
+    """Weight decay is wrongly added to the gradient, or is missing there, as the optimizer's buffers show.
 
-    A buffer that averages gradients then differs by a multiple of the parameter. So do the roots of one that sums or
-    averages their squares from 0 on, with the signs of the gradients, which are those of the step reversed.
+    The step itself does not show it if the gradient is divided by its own size, as in Adam. A buffer that averages
+    gradients differs by a multiple of the parameter. So does the square root of a buffer of squared gradients that was
+    0 before, with the signs of the gradients, which are opposite to those of the step.
     """
     p = e.parameter
     if p is None or p.size < 2 or not p.any() or not (e.actual.any() and e.expected.any()):
@@ -244,29 +260,36 @@ def _decay_in_the_gradient(
 
 
 def _bias_correction(e: Evidence, step: int) -> Iterator[Diagnosis]:
-    """Adam's step is lr m^/(sqrt(v^) + eps), with m^ = m/(1 - b1^t) and v^ = v/(1 - b2^t)."""
+    """The bias correction of Adam's moments is missing or wrong.
+
+    Adam's step is lr m^ / (sqrt(v^) + eps), with m^ = m / (1 - b1^t) and v^ = v / (1 - b2^t). Each mistake in the
+    corrections multiplies the step by a known factor, if eps is negligible.
+    """
     telling = np.abs(e.expected) > 0.5 * np.abs(e.expected).max()
     ratio = float(np.median(e.actual[telling] / e.expected[telling]))
     for first, second in BETAS:
         one, two = 1 - first**step, 1 - second**step
         next_one, next_two = 1 - first ** (step + 1), 1 - second ** (step + 1)
         for value, what in (
-            (one / two**0.5, "neither moment is corrected for its start at zero"),
-            (one, "the first moment is not corrected for its start at zero"),
-            (two**-0.5, "the second moment is not corrected for its start at zero"),
-            (one**2, "the first moment is multiplied by 1 - beta1**t, not divided by it"),
-            (one**2 / two, "both moments are multiplied by 1 - beta**t, not divided by it"),
+            (one / two**0.5, "the bias correction of both moments is missing"),
+            (one, "the bias correction of the first moment is missing"),
+            (two**-0.5, "the bias correction of the second moment is missing"),
+            (one**2, "the first moment is multiplied by 1 - beta1**t, instead of divided"),
+            (one**2 / two, "both moments are multiplied by 1 - beta**t, instead of divided"),
             (
                 one / (1 - first) * ((1 - second) / two) ** 0.5,
-                "both are divided by 1 - beta at every step, not 1 - beta**t",
+                "both moments are divided by 1 - beta at every step, instead of by 1 - beta**t",
             ),
-            (one / next_one * (next_two / two) ** 0.5, "both are corrected for one step more than were taken"),
+            (
+                one / next_one * (next_two / two) ** 0.5,
+                "the bias correction of both moments is that of the next step, t + 1",
+            ),
         ):
             near = np.allclose(e.actual[telling], ratio * e.expected[telling], rtol=1e-3, atol=0)
             if near and np.isclose(ratio, value, rtol=2e-4) and not np.isclose(value, 1, rtol=1e-2):
                 known = f"for beta1 = {first}, beta2 = {second}"
                 yield e.says(
-                    "bias-correction", f"its step is {ratio:.4g} times the right one: {what} ({known}).", ratio
+                    "bias-correction", f"its step is {ratio:.4g} times the expected one: {what} ({known}).", ratio
                 )
                 return
 
@@ -274,23 +297,22 @@ def _bias_correction(e: Evidence, step: int) -> Iterator[Diagnosis]:
 def _stale_read(
     e: Evidence, start: np.ndarray, reference_step: Step, before: Pytree, theirs: Any, batch: tuple[Pytree, ...]
 ) -> Iterator[Diagnosis]:
-    """The step would be right if another parameter had been updated before all of its uses were over.
+    """The step is computed with another parameter that was updated too early.
 
-    The reference's step is run as the list of operations that it is, with the parameter's new value in one of the
-    operations that use it, or in all.
+    The reference's step is evaluated operation by operation, and one of the operations that use the other parameter, or
+    all of them, get its new value.
     """
     updated = leaves_by_path(theirs[0])
     program = Program(reference_step, before, *batch, narrow_stays=True)
     for path, new in updated.items():
         uses = 1
-        at = -1  # all of them
+        at = -1  # every operation
         while path != e.path and at < uses:
             uses, early = _with_new_value(program, before, batch, path, new, at)
             move = np.asarray(leaves_by_path(early[0])[e.path], np.float64) - start
             if e.explains(move) and np.abs(move - e.expected).max() > e.tolerance.max():
-                yield e.says(
-                    "stale-read", f"its step is computed with {path} as already updated; read all before writing any."
-                )
+                message = f"its step is computed with the updated {path}: read every parameter before any is updated."
+                yield e.says("stale-read", message)
                 return
             at += 1
 
@@ -298,7 +320,19 @@ def _stale_read(
 def _with_new_value(
     program: Program, before: Pytree, batch: tuple[Pytree, ...], path: str, new: Any, at: int
 ) -> tuple[int, Any]:
-    """How many operations use the parameter, and the step's result if that number `at` (-1: each) finds it new."""
+    """The step's result if one operation gets a parameter's new value, and how many operations use that parameter.
+
+    Args:
+        program: the reference's step.
+        before: the parameters and the state before the step.
+        batch: the arguments of the step.
+        path: the parameter.
+        new: its new value.
+        at: which of the operations that use the parameter gets the new value, from 0 on; all of them for -1.
+
+    Returns:
+        The number of operations that use the parameter, and the result of the step.
+    """
     place = program.plan.inputs[list(both_leaves(before)).index(path)]
     uses = 0
 
@@ -315,7 +349,7 @@ def _with_new_value(
 
 
 def _momentum_and_factor(e: Evidence, state: Pytree) -> Iterator[Diagnosis]:
-    """The step is the right one times a number, and a buffer of the state times another."""
+    """The step is a multiple of the expected one plus a multiple of a buffer of the state."""
     for path, buffer in leaves_by_path(state).items():
         if buffer.shape != e.expected.shape or buffer.size < 3 or not buffer.any() or buffer.dtype.kind != "f":
             continue
@@ -326,8 +360,8 @@ def _momentum_and_factor(e: Evidence, state: Pytree) -> Iterator[Diagnosis]:
         if by_buffer > 1e-3 * size and e.explains(prediction, max(1.0, abs(times)), fitted=2):
             yield e.says(
                 "momentum",
-                f"where state.{path} is not 0 any more, its step is {factor_in_words(float(times), 1e-4)} times the "
-                f"right one and {share:.4g} times state.{path}: what is added up there, or how it is used, is wrong.",
+                f"once state.{path} is not 0, its step is {factor_in_words(float(times), 1e-4)} times the expected one "
+                f"plus {share:.4g} times state.{path}: that buffer is accumulated or used in a wrong way.",
                 float(times),
             )
             return
@@ -340,20 +374,26 @@ def _momentum(e: Evidence, state: Pytree) -> Iterator[Diagnosis]:
         if buffer.shape == extra.shape and buffer.size > 1 and buffer.any() and buffer.dtype.kind == "f":
             c = float(np.vdot(buffer, extra) / np.vdot(buffer, buffer))
             if e.explains(e.expected + c * np.asarray(buffer, np.float64), fitted=1):
-                yield e.says("momentum", f"{c:.4g} times state.{path} is added to its step once too often.", c)
+                yield e.says("momentum", f"{c:.4g} times state.{path} is added to its step, and should not be.", c)
                 return
 
 
 def _shared(found: list[Diagnosis], wrong: list[str], parameters: int) -> list[Diagnosis]:
-    """One cause for all parameters is the update rule's, and so is one that nothing else explains."""
+    """The diagnoses in order, or one about the update rule.
+
+    The update rule is at fault if the steps of all parameters have the same cause, or if all are wrong without a known
+    cause.
+    """
     everywhere = len([path for path in wrong if not path.startswith("state.")]) == parameters > 1
     first = found[0] if found else None
     if first is not None and everywhere:
         alike = [d for d in found if d.kind == first.kind and np.isclose(d.factor or 0, first.factor or 0, rtol=1e-2)]
         if len(alike) == len(wrong):
-            return [replace(first, message=f"{first.message} So it is for every parameter: the update rule.")]
+            words = f"{first.message} The same holds for every parameter: look at the update rule."
+            return [replace(first, message=words)]
     if not found and (everywhere or any(path.startswith("state.") for path in wrong)):
         what = "every parameter's step is" if everywhere else "the optimizer's state is"
-        return [Diagnosis(wrong[0], "update-rule", f"{what} wrong, in no way that has a name: the update rule.")]
-    # A step is made from the state: what is wrong there comes first, but for what is the update rule's own.
+        words = f"{what} wrong, and no known cause explains it: look at the update rule."
+        return [Diagnosis(wrong[0], "update-rule", words)]
+    # A wrong update rule comes first, then a wrong state, because steps are computed from the state.
     return sorted(found, key=lambda d: (d.kind not in OF_THE_RULE, not str(d.path).startswith("state.")))

@@ -1,7 +1,7 @@
-"""The possible causes of a wrong gradient, one function for each.
+"""The possible causes of a wrong gradient, with one function for each.
 
-Each yields a diagnosis if the actual values are, to within rounding, those that its cause predicts. A similarity is not
-enough. The last functions describe what is wrong where no cause is known.
+Each function computes what its cause predicts, and yields a diagnosis if the hand-written values equal the prediction
+up to rounding errors. The last functions of the list only describe the error.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,9 +32,9 @@ from compare.judge.diagnosis.hypotheses.factors import (
     along_another_axis,
     another_factor,
     elementwise_factor,
+    error_upstream,
     line_factors,
     missing_mask,
-    otherwise,
     weight_decay,
 )
 from compare.judge.diagnosis.hypotheses.routes import (
@@ -57,7 +57,7 @@ from compare.judge.diagnosis.hypotheses.sums import (
 )
 from compare.judge.reports.verdict import Diagnosis
 
-# The simplest explanations come first. The last ones describe rather than explain.
+# The simplest explanations come first, descriptions of the error last.
 HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     triangle,
     zeros,
@@ -75,12 +75,12 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     missing_mask,
     missing_path,
     weighted_path,
-    otherwise,
+    error_upstream,
     weight_decay,
     missing_term,
     weighted_term_of_a_norm,
     another_array,
-    another_factor,  # after another_array, because dy itself in the place of dy c would be explained by a factor
+    another_factor,  # after another_array: if the gradient is dy instead of dy c, a factor would explain that, too
     broadcast,
     edited,
     other_number,
@@ -119,7 +119,7 @@ OF_RIGHT_VALUES = {
     copied,
     misplaced,
 }
-# Hypotheses about which entries are wrong; there are none if a leaf is wrong as a whole only.
+# Hypotheses about wrong entries. They do not apply if only the leaf as a whole exceeds its tolerance.
 OF_WRONG_ENTRIES = {
     zeros,
     other_mask,

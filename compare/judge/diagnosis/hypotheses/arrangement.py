@@ -1,4 +1,4 @@
-"""The expected values in a wrong order: transposed, shifted, permuted, misplaced; and matrices made symmetric."""
+"""The expected values in a wrong order: transposed, shifted, permuted, copied; and matrices made symmetric."""
 
 from collections.abc import Iterator
 from itertools import combinations, permutations
@@ -10,37 +10,38 @@ from compare.judge.reports.verdict import Diagnosis
 
 
 def transpose(e: Evidence) -> Iterator[Diagnosis]:
+    """The axes are permuted; or the array is the transpose, reshaped to the expected shape."""
     if e.expected.ndim < 2:
         return
     for axes in list(permutations(range(e.expected.ndim)))[1:]:
         if e.explains(e.expected.transpose(axes)):
-            yield e.says("transpose", f"it is transposed: axes {axes} of what it should be.")
+            yield e.says("transpose", f"it is transposed: the expected array with its axes in the order {axes}.")
             return
     turned = e.expected.T.reshape(e.expected.shape)
     if e.explains(turned):
-        yield e.says("transpose", "its entries are those of the transpose, reshaped: a reshape where a .T belongs.")
+        yield e.says("transpose", "its entries are those of the transpose, reshaped: use .T instead of reshape.")
 
 
 def symmetric(e: Evidence) -> Iterator[Diagnosis]:
-    """The entries of a matrix off the diagonal are doubled or halved, as if it were symmetric."""
+    """The gradient of a symmetric matrix distributes the derivatives of [i, j] and [j, i] in a wrong way."""
     if e.expected.ndim < 2 or e.expected.shape[-1] != e.expected.shape[-2] or e.expected.shape[-1] < 2:
         return
     turned = np.swapaxes(e.expected, -1, -2)
     lower, upper = np.tril(e.expected), np.triu(e.expected)
     diagonal = lower + upper - e.expected
     itself = (np.abs(e.expected - turned) <= 2 * e.tolerance).all()
-    pairs = "off its diagonal, as if each pair of entries of a symmetric parameter were one"
+    pairs = "off its diagonal, as if [i, j] and [j, i] of a symmetric parameter were one variable"
     ways = [
         *(
-            (2 * half - diagonal, f"its {words} triangle holds what belongs to both, and the other is 0.")
+            (2 * half - diagonal, f"its {words} triangle is doubled, as if it stood for both, and the other one is 0.")
             for half, words in ((lower, "lower"), (upper, "upper"))
         ),
-        (2 * e.expected - diagonal, f"it is exactly twice too large {pairs} (2 G - diag G)."),
-        ((e.expected + diagonal) / 2, "it is exactly half of what it should be off its diagonal ((G + diag G) / 2)."),
+        (2 * e.expected - diagonal, f"it is exactly twice the expected value {pairs} (2 G - diag G)."),
+        ((e.expected + diagonal) / 2, "it is exactly half the expected value off its diagonal ((G + diag G) / 2)."),
     ]
     if not itself:
         ways += [
-            (e.expected + turned, "its transpose is added to it (G + G^T): the other half is counted too."),
+            (e.expected + turned, "its transpose is added to it (G + G^T), and should not be."),
             ((e.expected + turned) / 2, "it is made symmetric ((G + G^T) / 2), and should not be."),
             (e.expected + turned - diagonal, f"its transpose is added to it {pairs} (G + G^T - diag G)."),
         ]
@@ -59,20 +60,21 @@ def triangle(e: Evidence) -> Iterator[Diagnosis]:
     for kept, gone, words in ((lower, upper - diagonal, "lower"), (upper, lower - diagonal, "upper")):
         other = "upper" if words == "lower" else "lower"
         if np.count_nonzero(np.abs(gone) > e.tolerance) > 1 and e.explains(kept):
-            yield e.says("triangle", f"only its {words} triangle is there: it is 0 above or below the diagonal.")
+            yield e.says("triangle", f"only its {words} triangle is right: the {other} one is 0, and should not be.")
             return
         strictly = np.triu(np.ones(e.expected.shape), 1) if words == "lower" else np.tril(np.ones(e.expected.shape), -1)
         if not gone.any() and (e.wrong <= (strictly > 0)).all() and e.wrong.sum() > 1:
-            yield e.says("triangle", f"it is not 0 in the {other} triangle, where it should be; the rest is right.")
+            yield e.says("triangle", f"its {other} triangle should be 0, and is not; the rest is right.")
             return
 
 
 def shift(e: Evidence) -> Iterator[Diagnosis]:
+    """The entries are shifted along an axis by up to 8 places, or in reverse order."""
     for axis in range(e.expected.ndim):
         n = e.expected.shape[axis]
         for k in [k for step in range(1, min(n, 9)) for k in (step, -step)]:
             if e.explains(np.roll(e.expected, k, axis)):
-                yield e.says("shift", f"it is shifted by {k} along axis {axis} (np.roll of what it should be).")
+                yield e.says("shift", f"it is shifted by {k} along axis {axis} (np.roll of the expected array).")
                 return
         if n > 1 and e.explains(np.flip(e.expected, axis)):
             yield e.says("permutation", f"axis {axis} is in reverse order.")
@@ -80,7 +82,7 @@ def shift(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def permutation(e: Evidence) -> Iterator[Diagnosis]:
-    """The same numbers in another order: whole rows along an axis, or single entries."""
+    """The expected values in another order: whole lines along an axis, or single entries."""
     for axis in range(e.expected.ndim):
         came = np.moveaxis(e.actual, axis, 0).reshape(e.expected.shape[axis], -1)
         right = np.moveaxis(e.expected, axis, 0).reshape(came.shape)
@@ -105,14 +107,14 @@ def permutation(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def copied(e: Evidence) -> Iterator[Diagnosis]:
-    """Some lines along an axis have the expected values of other lines."""
+    """The wrong lines along an axis have the expected values of other lines."""
     for axis, n in enumerate(e.expected.shape):
         came, right, allowed, wrong = (
             np.moveaxis(a, axis, 0).reshape(n, -1) for a in (e.actual, e.expected, e.tolerance, e.wrong)
         )
         lines = np.flatnonzero(wrong.any(axis=1))
         if not 0 < len(lines) < n or n > 512 or not np.ptp(came, axis=0).any():
-            continue  # of one value everywhere, `broadcast` speaks
+            continue  # if all lines are equal, `broadcast` describes it
         slack = MARGIN * allowed.max(axis=0)
         source = [np.flatnonzero((np.abs(right - came[i]) <= slack).all(axis=1)) for i in lines]
         if not all(len(some) and right[some[0]].any() for some in source):
@@ -120,26 +122,25 @@ def copied(e: Evidence) -> Iterator[Diagnosis]:
         index = np.arange(n)
         index[lines] = [some[0] for some in source]
         if e.explains(np.take(e.expected, index, axis), log_tried=len(lines) * np.log(n) + np.log(100)):
-            pairs = [f"{i} what {index[i]} should" for i in lines.tolist()]
+            pairs = [f"{i} has those of {index[i]}" for i in lines.tolist()]
             listed = "; ".join(pairs[:3]) + ("; ..." if len(pairs) > 3 else "")
-            yield e.says("copied", f"along axis {axis}, some hold what others should hold, too: {listed}.")
+            yield e.says("copied", f"along axis {axis}, some lines have the expected values of others: {listed}.")
             return
 
 
 def misplaced(e: Evidence) -> Iterator[Diagnosis]:
-    """Sums along some axes are correct, so that the right amounts are in wrong places."""
+    """The entries are wrong, but their sums along some axes are right."""
     for count in range(1, e.expected.ndim + 1):
         for axes in combinations(range(e.expected.ndim), count):
             right = e.expected.sum(axes)
             sizes, slack = np.abs(e.expected).sum(axes), MARGIN * e.tolerance.sum(axes)
-            # A sum that cancels, as along the features of a norm, is right for every such gradient.
+            # Sums that are 0 by construction, such as those along the axis of a normalization, prove nothing.
             if right.size < 2 or not (np.abs(right) > 1e-9 * sizes + slack).all():
                 continue
-            # Errors that had nothing to do with each other would not cancel.
+            # The size that the sum of the errors would have if they were independent.
             independent = np.sqrt(np.square(e.error).sum(axes))
             if e.decides(e.actual.sum(axes) - right, slack, independent):
                 label = f"axis {axes[0]}" if count == 1 else f"axes {axes}"
-                yield e.says(
-                    "misplaced", f"its sums along {label} are right: the right amounts go to wrong places there."
-                )
+                message = f"its sums along {label} are right: contributions are added to wrong entries along {label}."
+                yield e.says("misplaced", message)
                 return

@@ -1,4 +1,4 @@
-"""Constant factors and signs."""
+"""Constant factors and signs, and what a factor consists of."""
 
 from collections.abc import Iterator
 
@@ -8,9 +8,9 @@ from compare.judge.diagnosis.evidence import MARGIN, Evidence
 from compare.judge.reports.verdict import Diagnosis
 from compare.judge.roundoff.whole import ALONE, SHORTEST
 
-# A size explains a factor only if one as near is found by chance at most this often.
+# A dimension is named as the reason of a factor only if some candidate would be as close by chance at most this often.
 COINCIDENCE = 0.01
-# Factors are spread over so many powers of e.
+# Factors are assumed to be spread uniformly over this many powers of e.
 RANGE = 10.0
 
 
@@ -19,14 +19,14 @@ def conjugated(e: Evidence) -> Iterator[Diagnosis]:
     if e.of_complex and e.explains(e.expected * np.array([1.0, -1.0]), log_tried=1.0):
         yield e.says(
             "conjugated",
-            "it is the complex conjugate of what it should be: JAX does not conjugate the output gradient, and PyTorch "
-            "does.",
+            "it is the complex conjugate of the expected value: PyTorch conjugates the output gradient, and JAX does "
+            "not.",
         )
 
 
 def constant_factor(e: Evidence) -> Iterator[Diagnosis]:
-    """actual = c expected, for one number c. Zero is left to `zeros`."""
-    weight = np.where(e.expected != 0, 1 / np.maximum(e.tolerance, 1e-300), 0)  # exact entries count most
+    """actual = c expected for one number c, which is not 0: see `zeros` for that."""
+    weight = np.where(e.expected != 0, 1 / np.maximum(e.tolerance, 1e-300), 0)  # as in weighted least squares
     weight = weight / weight.max(initial=1e-300)
     bottom = float(np.sum((weight * e.expected) ** 2))
     c = float(np.sum(weight**2 * e.actual * e.expected)) / bottom if bottom > 0 else 0.0
@@ -39,7 +39,7 @@ def constant_factor(e: Evidence) -> Iterator[Diagnosis]:
         return
     named = name_factor(c, e, precision)
     if np.count_nonzero(e.expected) == 1:
-        # One number is always a multiple of another: only a known one is a cause.
+        # One number is always a multiple of another, so that only a factor with a known meaning is a cause.
         if named is None or not e.explains(c * e.expected, abs(c), log_tried=np.log(100)):
             return
     elif not e.explains(c * e.expected, abs(c), fitted=1):
@@ -50,9 +50,10 @@ def constant_factor(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def common_factor(e: Evidence) -> Iterator[Diagnosis]:
-    """One factor for all, which rounding hides in each entry but not in all of them: the lines have it alike.
+    """actual = c expected, where c is so close to 1 that only all entries together show it.
 
-    What it leaves is rounding, which may be as large as what it explains.
+    The rounding errors of the entries may be as large as the error that the factor explains. So every line along every
+    axis must have the factor, too.
     """
     found = e.common_factor() if e.expected.size >= SHORTEST else None
     if found is None:
@@ -71,7 +72,7 @@ def common_factor(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def _lines_are_alike(e: Evidence, c: float) -> bool:
-    """Whether each row, or whatever stands along another axis, has the common factor as well as it tells."""
+    """Whether each line along each axis has the factor `c`, to within the standard error of its own factor."""
     for axis, n in enumerate(e.expected.shape):
         places = np.indices(e.expected.shape, sparse=True)[axis]
         for line in range(n):
@@ -82,7 +83,7 @@ def _lines_are_alike(e: Evidence, c: float) -> bool:
 
 
 def factor_of_a_part(e: Evidence) -> Iterator[Diagnosis]:
-    """A factor on one line whose entries are all within their tolerances; the rest is correct."""
+    """One line along an axis has a factor, though each of its entries is within its tolerance; the rest is right."""
     if e.departure is None or e.departure.axis is None or e.wrong.any() or not np.isfinite(e.departure.factor):
         return
     axis, line, c = e.departure.axis, e.departure.line, e.departure.factor
@@ -101,16 +102,25 @@ def factor_of_a_part(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def precision_of_factor(e: Evidence) -> float:
-    """How well these numbers tell a common factor: the more of them, the better, but for what they have in common."""
-    telling = np.abs(e.expected) / np.maximum(e.tolerance, 1e-300)
-    most = max(float(telling.max(initial=0)), 1e-300)
-    count = max(float(np.sum((telling / most) ** 2)), 1.0)  # of entries that tell
-    share = float(telling.sum()) / most / count / most
+    """The relative uncertainty of a common factor of all entries, between 1e-12 and 1.
+
+    It decreases with the square root of the number of entries that determine the factor, down to 1/64 of that of one
+    entry, because rounding errors of entries are not independent.
+    """
+    accuracy = np.abs(e.expected) / np.maximum(e.tolerance, 1e-300)
+    most = max(float(accuracy.max(initial=0)), 1e-300)
+    count = max(float(np.sum((accuracy / most) ** 2)), 1.0)  # the number of entries that determine the factor
+    share = float(accuracy.sum()) / most / count / most
     return float(np.clip(share * max(1 / 64, 1 / (4 * count**0.5)), 1e-12, 1.0))
 
 
 def factor_in_words(c: float, precision: float = 1e-10) -> str:
-    """The factor with as many digits as are known, and as are needed to distinguish it from 1."""
+    """A factor as text, with the digits that are known, and at least those that distinguish it from 1.
+
+    Args:
+        c: the factor.
+        precision: its relative uncertainty.
+    """
     apart = abs(c - 1)
     if 0 < apart <= 1e-6:
         return f"1 {'+' if c > 1 else '-'} {apart:.3g}"
@@ -120,10 +130,17 @@ def factor_in_words(c: float, precision: float = 1e-10) -> str:
 
 
 def name_factor(c: float, e: Evidence, precision: float) -> str | None:
-    """What a factor is made of: a size of the problem, a small number, a scalar argument; none where chance may do.
+    """An expression for a factor: a common number, a dimension or its reciprocal, a scalar argument, n / (n - 1).
 
-    A number of three digits or fewer, such as 1.5, is one by itself: that it is n / (n - 1) for some n says nothing.
-    And where a factor is not known well, or sizes are many, one of them is always near.
+    Args:
+        c: the factor.
+        e: the dimensions and the scalar arguments.
+        precision: the relative uncertainty of the factor.
+
+    Returns:
+        The expression; None if there is none, or if one would be as close by chance because the factor is not known
+        well or the candidates are many. Composed expressions such as n / (n - 1) are not tried for a number of three
+        digits or fewer, such as 1.5, which is an explanation itself.
     """
     near = float(np.clip(precision, 1e-12, 1.0))
 
@@ -154,7 +171,7 @@ def name_factor(c: float, e: Evidence, precision: float) -> str | None:
             f"1 / the square root of {name}": n**-0.5,
             f"1 / {name} squared": n**-2.0,
         }
-    # Near 1 there are many n / (n - 1).
+    # Many expressions n / (n - 1) are close to 1.
     known_well = _is_telling(len(made), near) and near <= COINCIDENCE * abs(abs(c) - 1)
     if known_well and not np.isclose(c, float(f"{c:.3g}"), rtol=near, atol=0):
         return first(made)
@@ -162,12 +179,18 @@ def name_factor(c: float, e: Evidence, precision: float) -> str | None:
 
 
 def _is_telling(candidates: int, near: float) -> bool:
-    """Whether one of so many candidates is unlikely to be as near by chance."""
+    """Whether it is unlikely that one of this number of candidates is within a relative distance by chance."""
     return 2 * near * candidates / RANGE <= COINCIDENCE
 
 
 def name_constant(c: float, slack: float, e: Evidence) -> str | None:
-    """What an added constant is made of, by the sizes of the problem; none if rounding leaves many to choose from."""
+    """An expression for an added constant, by the dimensions; None if there is none, or if rounding allows several.
+
+    Args:
+        c: the constant, positive.
+        slack: its absolute uncertainty.
+        e: the dimensions.
+    """
     if slack > 1e-6 * c:
         return None
     constants = {"log(2 pi) / 2": np.log(2 * np.pi) / 2, "log 2": np.log(2), "1": 1.0, "1 / 2": 0.5}

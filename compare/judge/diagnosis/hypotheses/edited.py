@@ -1,4 +1,4 @@
-"""One edit of the traced program gives the actual numbers: an operation left out, turned, or given another operand."""
+"""Hypotheses that the hand-written values are those of the reference's program with one edit; see `edits.py`."""
 
 from collections.abc import Iterator
 
@@ -9,12 +9,12 @@ from compare.judge.diagnosis.edits import flipped, other_numbers, single_edits
 from compare.judge.diagnosis.evidence import MARGIN, Evidence, in_places
 from compare.judge.reports.verdict import Diagnosis
 
-# So many edits there are about: each might hit by chance.
+# The number of edits, at most about this, by which the chance is multiplied that one of them fits by accident.
 MOST_EDITS = 5_000
 
 
 def edited(e: Evidence) -> Iterator[Diagnosis]:
-    """The numbers are those of the program with one edit, in every entry, and so they are at other points."""
+    """One edit of the program predicts every hand-written entry, at this point and at others."""
     traced = e.traced() if e.traced is not None else None
     if traced is None:
         return
@@ -26,7 +26,7 @@ def edited(e: Evidence) -> Iterator[Diagnosis]:
             return
         try:
             prediction = traced.predicts(edit)
-        except (ValueError, TypeError, IndexError, NotImplementedError):  # it makes no sense there
+        except (ValueError, TypeError, IndexError, NotImplementedError):  # the edited program cannot be evaluated
             continue
         if prediction.shape != e.actual.shape or not abs(prediction[worst] - e.actual[worst]) <= near:
             continue
@@ -40,7 +40,7 @@ def edited(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def other_mask(e: Evidence) -> Iterator[Diagnosis]:
-    """A mask has the other value where entries are wrong: what comes there is what it would let through."""
+    """A mask has the opposite value in the wrong entries, and only there."""
     traced = e.traced() if e.traced is not None else None
     if traced is None or not e.wrong.any():
         return
@@ -54,7 +54,7 @@ def other_mask(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def other_number(e: Evidence) -> Iterator[Diagnosis]:
-    """A number that something is multiplied or divided by is another: one number is fitted, all entries tell."""
+    """The program multiplies or divides by another constant, which is fitted to all entries."""
     traced = e.traced() if e.traced is not None and e.expected.size > 1 else None
     if traced is None:
         return

@@ -1,4 +1,4 @@
-"""Errors of single entries, rows or regions, and of precision."""
+"""Causes that concern some of the entries: zeros, masks, lost contributions, ties, clipping; and lost precision."""
 
 from collections.abc import Iterator
 
@@ -9,13 +9,14 @@ from compare.judge.reports.verdict import Diagnosis
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import DEVIATIONS
 
-# The correlation of errors at points near each other that rounding may have.
+# The largest correlation between rounding errors at points near each other.
 COMMON = 0.6
-# Sizes that differ by less than this share of the largest are one size.
+# Magnitudes that differ by less than this share of the largest count as equal.
 ONE_SIZE = 0.01
 
 
 def zeros(e: Evidence) -> Iterator[Diagnosis]:
+    """It is zero where it should not be: everywhere, below or above a threshold of a marked value, or elsewhere."""
     wrong = e.wrong
     if not e.expected.any() and e.actual.any() and e.expected.size > 1:
         yield e.says("zeros", "the reference is zero everywhere: does the JAX side stop this gradient?")
@@ -26,7 +27,7 @@ def zeros(e: Evidence) -> Iterator[Diagnosis]:
         yield e.says("zeros", "it is zero everywhere: no gradient arrives.")
         return
     where = in_places(wrong)
-    for name, values in sorted(e.thresholds.items(), key=lambda item: item[0] != e.path):  # its own value first
+    for name, values in sorted(e.thresholds.items(), key=lambda item: item[0] != e.path):  # the quantity's own first
         if values.shape != wrong.shape:
             continue
         for side, inside, outside in (
@@ -42,9 +43,9 @@ def zeros(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def lost_repeats(e: Evidence) -> Iterator[Diagnosis]:
-    """Rows with several contributions hold one of them, or their mean, and not the sum.
+    """Rows with several contributions are one of these contributions, or their mean, instead of their sum.
 
-    That only such rows are wrong is not enough: it is also so for padding that is not masked.
+    The values are compared, because padding that is not masked makes the same rows wrong.
     """
     for words, value in e.overwriting.items():
         if e.explains(value):
@@ -52,8 +53,8 @@ def lost_repeats(e: Evidence) -> Iterator[Diagnosis]:
             where = f" (rows {in_words(rows.tolist())})" if 1 < len(rows) < len(e.wrong) else ""
             yield e.says(
                 "lost-repeats",
-                f"what is named more than once holds its {words} contribution only{where}: contributions overwrite "
-                "each other instead of adding up; use np.add.at.",
+                f"rows whose index is repeated hold only their {words} contribution{where}: contributions overwrite "
+                "each other, and should be added, as np.add.at does.",
             )
             return
     for name, ids in e.ids.items():
@@ -64,13 +65,14 @@ def lost_repeats(e: Evidence) -> Iterator[Diagnosis]:
         if counts.max() > 1 and e.explains(e.expected / np.maximum(each, 1)):
             yield e.says(
                 "averaged-repeats",
-                f"every row is divided by how often {name} names it: contributions are averaged, and should add up.",
+                f"every row is divided by the number of times that its index occurs in {name}: contributions are "
+                "averaged, and should be added.",
             )
             return
 
 
 def masked(e: Evidence) -> Iterator[Diagnosis]:
-    """Whole lines along an axis should be 0 and are not, such as padding."""
+    """Whole lines along an axis, such as those of padding, are not 0 and should be."""
     for axis in range(e.expected.ndim):
         others = tuple(i for i in range(e.expected.ndim) if i != axis)
         lines, wrong = (
@@ -83,7 +85,7 @@ def masked(e: Evidence) -> Iterator[Diagnosis]:
         for name, ids in e.ids.items():
             count = int(np.isin(ids, at).sum())
             if axis == 0 and count:
-                times = f", which {name} names {count} times"
+                times = f", whose index occurs {count} times in {name}"
                 break
         yield e.says(
             "missing-mask",
@@ -94,12 +96,12 @@ def masked(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def overwritten(e: Evidence) -> Iterator[Diagnosis]:
-    """Every wrong entry is one entry of a known array, where a sum of several belongs."""
+    """Every wrong entry equals one entry of a known array, of which it should be a sum."""
     wrong = e.wrong
     if wrong.sum() < 2:
-        return  # one number, such as 1, is found in many an array
+        return  # a single number, such as 1, occurs in many arrays
     if (np.abs(e.expected[wrong]) <= e.tolerance[wrong]).any() or len(np.unique(e.actual[wrong])) < wrong.sum():
-        return  # a sum over nothing is 0, and a limit that many entries share is a clip
+        return  # an expected 0 has no contributions, and equal values come from clipping
     for name, terms in e.known.items():
         if terms.size < 2:
             continue
@@ -111,16 +113,16 @@ def overwritten(e: Evidence) -> Iterator[Diagnosis]:
             yield e.says(
                 "lost-repeats",
                 f"each of its {int(wrong.sum())} wrong entries is a single entry of {name}: contributions overwrite "
-                "each other instead of adding up.",
+                "each other, and should be added.",
             )
             return
 
 
 def _hardly_by_chance(numbers: np.ndarray, tolerance: np.ndarray, ordered: np.ndarray, arrays: int) -> bool:
-    """Whether numbers of these sizes would hardly all be found among those of some array, each to within its tolerance.
+    """Whether it is unlikely that all these numbers occur by chance, within their tolerances, in one of some arrays.
 
-    As many of the array's values as are within half a number's size of it are spread over that size: so many more are
-    within the tolerance of any number there. Among thousands of values of 16 bits, one always is.
+    The density of the array's values around a number is estimated from those within half of its magnitude. The chance
+    of a match is that density times twice the tolerance. Among thousands of 16-bit values, a match is certain.
     """
     values, size = np.unique(ordered), np.maximum(np.abs(numbers), tolerance)
     around = np.searchsorted(values, numbers + size / 2) - np.searchsorted(values, numbers - size / 2)
@@ -129,9 +131,9 @@ def _hardly_by_chance(numbers: np.ndarray, tolerance: np.ndarray, ordered: np.nd
 
 
 def ties(e: Evidence) -> Iterator[Diagnosis]:
-    """Among equal values, such as two maxima, too many get a gradient, or it is divided among them.
+    """The gradient of equal values, such as two maxima, is distributed among them in another way than expected.
 
-    Every wrong entry has the gradient of another entry of its group, or an equal share of that of the group.
+    Every wrong entry has the gradient of another entry of its group of equal values, or an equal share of the group's.
     """
     wrong = np.flatnonzero(e.wrong)
     candidates = ({} if e.parameter is None else {"its value": e.parameter}) | e.thresholds
@@ -152,13 +154,13 @@ def ties(e: Evidence) -> Iterator[Diagnosis]:
             prediction[i] = options[np.argmin(np.abs(options - came[i]))]
             ways = max(ways, len(options))
         if e.explains(prediction.reshape(e.expected.shape), log_tried=np.log(100) + len(wrong) * np.log(ways)):
-            yield e.says(
-                "ties", f"where {name} occurs more than once, each gets the gradient of another, or a share of it."
-            )
+            message = f"entries where {name} is tied get the gradient of another tied entry, or a share of it."
+            yield e.says("ties", message)
             return
 
 
 def clipping(e: Evidence) -> Iterator[Diagnosis]:
+    """All wrong entries have the same magnitude, because they, or values upstream of them, are clipped."""
     wrong = e.wrong
     sizes = np.abs(e.actual[wrong])
     if (
@@ -166,12 +168,13 @@ def clipping(e: Evidence) -> Iterator[Diagnosis]:
         and sizes.min() < 0.5 * sizes.max()
         and np.ptp(large := sizes[sizes > 0.5 * sizes.max()]) < 1e-5 * large[0]
     ):
-        # A probability clipped away from both 0 and 1 leaves entries near 0 and near 1: the small ones tell.
+        # A probability that is clipped away from both 0 and 1 leads to entries near 0 and near 1, of which only the
+        # small ones show the limit.
         wrong = wrong & (np.abs(e.actual) < 0.5 * sizes.max())
         sizes = np.abs(e.actual[wrong])
     if not sizes.size or not sizes.all():
         return
-    rounding = float(e.tolerance[wrong].min()) / DEVIATIONS  # where they are what is left of 1
+    rounding = float(e.tolerance[wrong].min()) / DEVIATIONS  # an entry computed as 1 - p has the rounding error of p
     limit = float(sizes.max())
     equal = 1e-5 * limit + rounding
     if np.ptp(sizes) > equal or not (
@@ -180,21 +183,21 @@ def clipping(e: Evidence) -> Iterator[Diagnosis]:
         return
     expected = np.abs(e.expected[wrong])
     if np.ptp(expected) < ONE_SIZE * expected.max():
-        return  # they are of one size, as Adam's first step is: no clip makes what came so
+        return  # the expected magnitudes are equal, too, as in Adam's first step: nothing is clipped
     cut = (expected > limit) & (np.sign(e.actual[wrong]) == np.sign(e.expected[wrong]))
     if sizes.size > 1 and cut.all() and (np.abs(e.actual) <= limit * (1 + 1e-9)).all():
-        yield e.says("clipping", f"it is clipped at ±{limit:.6g}: entries beyond that are cut off.", limit)
+        yield e.says("clipping", f"it is clipped to ±{limit:.6g}: larger entries are cut off.", limit)
         return
     if not (expected < limit).all():
         return
-    # A single entry tells a clip only if its value is a round number such as 1e-7, perhaps over a size.
+    # One or two entries show a clip only if their value is a power of ten such as 1e-7, or that over a dimension.
     round_number = next((v for n in (1, *e.sizes.values()) if _is_power_of_ten(v := limit * n)), None)
     if sizes.size > 2 or round_number is not None:
-        known = f", {round_number:.0e} over one of the sizes" if round_number not in (None, limit) else ""
+        known = f", {round_number:.0e} divided by a dimension" if round_number not in (None, limit) else ""
         yield e.says(
             "clipping",
-            f"{sizes.size} of its entries are ±{limit:.3g}{known}, and should be smaller: something on the way is kept "
-            "from getting small, as by a clip of a probability away from 0 and 1.",
+            f"{sizes.size} of its entries are ±{limit:.3g}{known}, and should be smaller: an intermediate is clipped, "
+            "such as a probability that is kept away from 0 and 1.",
             limit,
         )
 
@@ -204,18 +207,18 @@ def _is_power_of_ten(value: float) -> bool:
 
 
 def precision(e: Evidence) -> Iterator[Diagnosis]:
-    """Errors as large as the rounding errors of a narrower dtype, which are different at points nearby."""
+    """The errors are as large as the rounding errors of a narrower dtype, and vary like these at points nearby."""
     if e.dtype.kind in "biu":
         return
     for narrow in (np.float16, np.float32):
         eps = float(np.finfo(narrow).eps)
         if 2 * unit_roundoff(e.dtype) >= eps or not np.array_equal(e.actual, e.actual.astype(narrow)):
             continue
-        # Round numbers are numbers of every type: those that are expected must not be.
+        # Only entries whose expected value is not a number of the narrow dtype show that the values were rounded.
         telling = e.wrong & (e.expected != e.expected.astype(narrow))
         if telling.any() and (np.abs(e.error) <= eps * np.abs(e.expected) + e.tolerance).all():
             name = np.dtype(narrow).name
-            yield e.says("precision", f"its values are {name} numbers stored as {e.dtype}: a cast or a {name} buffer.")
+            yield e.says("precision", f"its values are rounded to {name}, by a cast or a {name} buffer.")
             return
     if e.dtype != np.float64 or e.expected.size < 2 or e.errors_nearby is None:
         return
@@ -229,22 +232,24 @@ def precision(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def independent(errors: np.ndarray) -> bool:
-    """Whether errors at points near each other have little in common, as those of rounding.
+    """Whether errors at points near each other are as little correlated as rounding errors.
 
-    The square of the sum of n independent errors is n times that of one, and of equal ones n^2 times. Some is common to
-    rounding, too: a polynomial for tanh in float32 is too small in one place and too large in another.
+    The square of the sum of n errors is n times the square of one error if they are independent, and n^2 times if they
+    are equal. Rounding errors are correlated to some degree: float32's polynomial for tanh is always too small near
+    some arguments, and too large near others.
     """
     total, sizes = np.square(errors.sum(axis=0)).sum(), np.square(errors).sum()
     return bool(np.isfinite(sizes) and sizes > 0 and total / sizes < 1 + COMMON * (len(errors) - 1))
 
 
 def few_entries(e: Evidence) -> Iterator[Diagnosis]:
+    """One entry, or a few, are wrong, and the others are right."""
     wrong = e.wrong
     count = int(wrong.sum())
     if count == 0 or count > max(1, 0.05 * wrong.size) or wrong.size < 2:
         return
     if e.departs(~wrong):
-        return  # the others are wrong alike, and only within what is rounding for each of them
+        return  # the others have a common wrong factor, though each is within its tolerance
     index = tuple(int(i) for i in np.argwhere(wrong)[0])
     place = f"[{', '.join(map(str, index))}]"
     right, came = float(e.expected[index]), float(e.actual[index])
@@ -252,7 +257,7 @@ def few_entries(e: Evidence) -> Iterator[Diagnosis]:
         times = f", {came / right:.12g} times what it should be" if right else ""
         yield e.says("single-entry", f"one entry of {wrong.size} is wrong: {place} is {came:.9g}{times}.")
     else:
-        # Nor may the others be wrong in other ways, within what is rounding for each of them.
+        # Errors within the tolerance of each other entry may together be too large for rounding errors.
         if not e.is_rounding(e.error[~wrong], e.tolerance[~wrong]):
             return
         where = in_places(wrong)

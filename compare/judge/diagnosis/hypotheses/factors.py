@@ -1,4 +1,4 @@
-"""Elementwise factors, added terms, and quantities that are computed from wrong ones."""
+"""Wrong elementwise factors and masks, weight decay, and gradients computed from a wrong upstream gradient."""
 
 from collections.abc import Iterator
 from itertools import permutations
@@ -27,15 +27,15 @@ def elementwise_factor(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def another_factor(e: Evidence) -> Iterator[Diagnosis]:
-    """One elementwise factor stands in the place of another."""
+    """One elementwise factor is used instead of another."""
     same = {name: f for name, f in e.factors.items() if f.shape == e.expected.shape and np.ptp(f) > 0}
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        # A mask is not a formula that happens to be 0 where it is: of what explains the same, it comes first.
+        # A mask comes before a formula that has the same values, which happens at zeros.
         rank = {name: (not _is_mask(f), not name.startswith(f"{e.path} ")) for name, f in same.items()}
         for name, other in sorted(_fitting_pairs(e, same), key=lambda pair: rank[pair[0]]):
             if _explains_quotient(e, same[name], same[other]):
                 mask = "the mask " if _is_mask(same[name]) else ""
-                yield e.says("wrong-factor", f"the factor is {other} where {mask}{name} belongs.")
+                yield e.says("wrong-factor", f"the factor is {other}, and should be {mask}{name}.")
                 return
 
 
@@ -48,12 +48,13 @@ def along_another_axis(e: Evidence) -> Iterator[Diagnosis]:
         shapes = {axis: [w.size if i == axis else 1 for i in range(e.expected.ndim)] for axis in axes}
         for one, other in permutations(axes, 2):
             if _explains_quotient(e, w.reshape(shapes[one]), w.reshape(shapes[other])):
-                yield e.says("wrong-axis", f"{name} multiplies it along axis {other}, and should along axis {one}.")
+                message = f"{name} multiplies it along axis {other}, and should multiply it along axis {one}."
+                yield e.says("wrong-axis", message)
                 return
 
 
 def _fitting_pairs(e: Evidence, factors: dict[str, np.ndarray]) -> list[tuple[str, str]]:
-    """The pairs of factors that explain the entry with the largest error, which are few among hundreds of factors."""
+    """The pairs of factors that explain the entry with the largest error: few of them do, and only these are tried."""
     if not factors:
         return []
     names = list(factors)
@@ -66,13 +67,13 @@ def _fitting_pairs(e: Evidence, factors: dict[str, np.ndarray]) -> list[tuple[st
 
 
 def _spreads(f: np.ndarray, right: np.ndarray) -> bool:
-    """Whether an array multiplies every row, column or entry of another, as a gain does."""
+    """Whether an array can be broadcast to another one's shape, as a gain can, and has different entries."""
     fits = f.ndim <= right.ndim and all(n in (1, m) for n, m in zip(f.shape[::-1], right.shape[::-1], strict=False))
     return fits and f.size > 1 and bool(np.ptp(f) > 0)
 
 
 def missing_mask(e: Evidence) -> Iterator[Diagnosis]:
-    """It is correct except where a mask is 0, and should be 0 there."""
+    """It should be 0 where a mask is 0, and is not; the rest is right."""
     for name, f in sorted(e.factors.items(), key=lambda item: not item[0].startswith(f"{e.path} ")):
         zero = f == 0
         if (
@@ -83,7 +84,8 @@ def missing_mask(e: Evidence) -> Iterator[Diagnosis]:
             or e.expected[zero].any()
         ):
             continue
-        # So many places could have been chosen in as many ways; and where the mask is 1, something comes back.
+        # The number of ways to choose as many entries is the number of masks that could fit by chance. And where the
+        # mask is 1, most entries must be nonzero, or it would not show that this mask belongs there.
         count, of = int(zero.sum()), zero.size
         ways = gammaln(of + 1) - gammaln(count + 1) - gammaln(of - count + 1)
         if ways - np.log(len(e.factors)) > -np.log(CHANCE) and np.count_nonzero(e.expected[~zero]) > 0.5 * (of - count):
@@ -95,12 +97,12 @@ def missing_mask(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def _is_mask(f: np.ndarray) -> bool:
-    """Whether it is 0 or 1 in every entry."""
+    """Whether every entry is 0 or 1."""
     return bool(((f == 0) | (f == 1)).all())
 
 
 def line_factors(e: Evidence) -> Iterator[Diagnosis]:
-    """Every line along an axis has its own factor."""
+    """Each line along an axis has a factor of its own."""
     for axis in range(e.expected.ndim):
         n = e.expected.shape[axis]
         came, right, allowed = (np.moveaxis(a, axis, 0).reshape(n, -1) for a in (e.actual, e.expected, e.tolerance))
@@ -117,39 +119,38 @@ def line_factors(e: Evidence) -> Iterator[Diagnosis]:
                 and known.all()
                 and np.allclose(factors * known.ravel(), known.flat[0], rtol=1e-9, atol=0)
             ):
-                yield e.says("line-factors", f"{name}[0] stands for every entry of {name}, along axis {axis}.")
+                yield e.says("line-factors", f"{name}[0] is used instead of every entry of {name}, along axis {axis}.")
                 return
         amounts = list(dict.fromkeys(f"{factor:.4g}" for factor in factors))
         listed = ", ".join(amounts[:5]) + (", ..." if len(amounts) > 5 else "")
-        yield e.says(
-            "line-factors", f"along axis {axis} each part has a factor of its own, and should have 1: {listed}."
-        )
+        yield e.says("line-factors", f"each line along axis {axis} has another factor, and should have 1: {listed}.")
         return
 
 
 def _explains_quotient(e: Evidence, f: np.ndarray, g: np.ndarray) -> bool:
-    """came = right g / f, checked as came f = right g so that zeros of f do no harm."""
+    """Whether actual = expected g / f, compared as actual f = expected g, because f may be 0."""
     if ((np.abs(e.actual) > e.tolerance) & (f == 0) & (g == 0)).any():
-        return False  # with the factor g, it would be 0 there
+        return False  # if g were the factor, the actual value would be 0 there
     allowed = MARGIN * (e.tolerance * (np.abs(g) + 1) + 1e-14 * np.abs(e.actual * f))
     return e.decides(e.actual * f - e.expected * g, allowed, e.error * f)
 
 
 def weight_decay(e: Evidence) -> Iterator[Diagnosis]:
+    """A multiple of the parameter is added to the gradient or the step, or is missing there."""
     p = e.parameter
     if p is None or not p.any() or p.shape != e.expected.shape or p.size < 2:
         return
     decay = float(np.vdot(p, e.error) / np.vdot(p, p))
     if not decay or not e.explains(e.expected + decay * p, fitted=1):
         return
-    # A multiple that changes with the parameters is that of something else, such as a norm.
+    # If the multiple depends on the parameters, it belongs to something else, such as the gradient of a norm.
     nearby = None if e.decays_nearby is None else e.decays_nearby()
     rounding = np.linalg.norm(e.tolerance) / np.linalg.norm(p)
     if nearby is not None and not np.all(np.abs(nearby - decay) <= 1e-4 * abs(decay) + MARGIN * rounding):
         return
     much = abs(decay)
-    if e.of_a_step:  # which subtracts the gradient
-        done = "should be subtracted, too, and is not" if decay > 0 else "is subtracted, and should not be"
+    if e.of_a_step:  # a step subtracts the gradient, so that the sign is the opposite one
+        done = "should also be subtracted, and is not" if decay > 0 else "is subtracted, and should not be"
         words = f"{much:.6g} times the parameter {done}: weight decay, times the learning rate."
     else:
         done = "is missing" if decay < 0 else "is added to it"
@@ -158,8 +159,8 @@ def weight_decay(e: Evidence) -> Iterator[Diagnosis]:
     yield e.says("weight-decay", words, decay)
 
 
-def otherwise(e: Evidence) -> Iterator[Diagnosis]:
-    """It is correct for another value upstream, as listed in `alternatives`."""
+def error_upstream(e: Evidence) -> Iterator[Diagnosis]:
+    """It is what another upstream gradient or parameter would lead to, as listed in `Evidence.alternatives`."""
     for (kind, message), value in e.alternatives.items():
         if e.explains(value):
             yield e.says(kind, message)

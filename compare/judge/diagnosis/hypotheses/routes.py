@@ -1,4 +1,4 @@
-"""Missing and repeated paths and terms of a gradient, and other quantities in its place."""
+"""Paths and terms of a gradient that are missing or have a wrong factor, and other quantities in its place."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -12,42 +12,38 @@ from compare.judge.reports.verdict import Diagnosis
 
 
 def missing_path(e: Evidence) -> Iterator[Diagnosis]:
-    """The gradient through one or two marked values is missing, as if they were constants."""
+    """No gradient flows back through one or two tapped values, as if they were constants."""
     parts = _telling_parts(e)
     for count in (1, 2):
         for names in combinations(parts, count):
             rest = e.expected - sum(parts[name] for name in names)
             if e.explains(rest):
-                what = "it is" if count == 1 else "they are"
-                yield e.says(
-                    "missing-path",
-                    f"nothing comes back through {' and '.join(names)}: {what} taken for constant.",
-                    0.0,
-                )
+                what = "it as a constant" if count == 1 else "them as constants"
+                message = f"no gradient flows back through {' and '.join(names)}: the backward pass treats {what}."
+                yield e.says("missing-path", message, 0.0)
                 return
 
 
 def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
-    """The gradient through one marked value has a wrong factor."""
+    """The gradient that flows back through one tapped value has a wrong factor."""
     if e.expected.size < 2:
-        return  # for one number, any path would do
+        return  # a factor on any path explains a single number
     for name, part in _telling_parts(e).items():
         if (np.abs(part - e.expected) <= e.tolerance).all():
-            continue  # all of it comes back through this one: a factor on that is one on the whole
+            continue  # the whole gradient takes this path: `constant_factor` reports a factor on it
         times = 1 + float(np.vdot(part, e.actual - e.expected) / np.vdot(part, part))
         times = round(times) if abs(times - round(times)) < 1e-9 else times
         if times != 1 and e.explains(e.expected + (times - 1) * part, abs(times), fitted=1):
             precision = float(np.clip(e.tolerance.max() / np.abs(part).max(), 1e-12, 1.0))
             amount, named = factor_in_words(times, precision), name_factor(times, e, precision)
             known = f" ({amount} = {named})" if named and named != amount else ""
-            yield e.says(
-                "path", f"what comes back through {name} counts {amount} times{known}, and should once.", times
-            )
+            message = f"the gradient that flows back through {name} has the factor {amount}{known}, and should have 1."
+            yield e.says("path", message, times)
             return
 
 
 def missing_term(e: Evidence) -> Iterator[Diagnosis]:
-    """One or two terms of a sum in the backward pass are missing, and have names."""
+    """One or two terms of sums in the backward pass are missing, which belong to a mean or a variance."""
     telling = [term for term in e.terms.values() if _is_telling(term.part, e)]
     for term in telling:
         if term.instead is not None and e.explains(e.expected - term.part):
@@ -57,7 +53,7 @@ def missing_term(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def missing_unnamed_term(e: Evidence) -> Iterator[Diagnosis]:
-    """The same of any terms."""
+    """One or two terms of sums in the backward pass are missing, of any kind."""
     yield from _missing(e, [t for t in e.terms.values() if _is_telling(t.part, e) and t.instead is None])
 
 
@@ -79,7 +75,7 @@ def _missing(e: Evidence, telling: list[Term]) -> Iterator[Diagnosis]:
 
 
 def weighted_term_of_a_norm(e: Evidence) -> Iterator[Diagnosis]:
-    """The term of a mean or a variance has a wrong factor."""
+    """The term of a mean or a variance in the backward pass has a wrong factor."""
     yield from _weighted(e, [term for term in e.terms.values() if term.words != UNNAMED])
 
 
@@ -90,25 +86,22 @@ def weighted_term(e: Evidence) -> Iterator[Diagnosis]:
 
 def _weighted(e: Evidence, terms: list[Term]) -> Iterator[Diagnosis]:
     if e.expected.size < 2:
-        return  # for one number, any term would do
+        return  # a factor on any term explains a single number
     telling = [term for term in terms if _is_telling(term.part, e) and term.instead is None]
     for term in telling:
         if sum(np.allclose(term.part, other.part, rtol=1e-9, atol=0) for other in telling) > 1:
-            continue  # of two that are equal, as those of x * x, neither is one by itself
+            continue  # equal terms, such as those of x * x, cannot be told apart
         times = 1 + float(np.vdot(term.part, e.error) / np.vdot(term.part, term.part))
         if e.explains(e.expected + (times - 1) * term.part, abs(times), fitted=1):
             precision = float(np.clip(e.tolerance.max() / np.abs(term.part).max(), 1e-12, 1.0))
             amount = factor_in_words(times, precision)
-            yield e.says(
-                "term",
-                f"{term.words} counts {amount} times in what is added up on the way back, and should once.",
-                times,
-            )
+            message = f"{term.words} has the factor {amount} in a sum of the backward pass, and should have 1."
+            yield e.says("term", message, times)
             return
 
 
 def _telling_parts(e: Evidence) -> dict[str, np.ndarray]:
-    """The gradients through marked values, without those that are below the tolerance, of which any multiple fits."""
+    """The gradients through tapped values, without those below the tolerance, of which any multiple would fit."""
     return {name: part for name, part in e.paths.items() if _is_telling(part, e)}
 
 
@@ -121,7 +114,7 @@ def another_array(e: Evidence) -> Iterator[Diagnosis]:
     if e.expected.size < 2:
         return
     if e.parameter is not None and e.parameter.any() and e.explains(e.parameter):
-        yield e.says("other-quantity", "it is the value that the gradient is for, not a gradient.")
+        yield e.says("other-quantity", "it is the value of the parameter itself, and should be its gradient.")
         return
     for name, value in _of_its_shape(e).items():
         if e.explains(value):
@@ -138,20 +131,19 @@ def another_quantity(e: Evidence) -> Iterator[Diagnosis]:
     if e.expected.size < 2:
         return
     same = _of_its_shape(e)
-    some = np.linspace(0, e.expected.size - 1, min(e.expected.size, 64)).astype(
-        int
-    )  # there are many pairs, and few fit there
+    # A pair of an array and a factor is first compared at some entries, because there are many pairs.
+    some = np.linspace(0, e.expected.size - 1, min(e.expected.size, 64)).astype(int)
     came, slack = e.actual.ravel()[some], MARGIN * e.tolerance.ravel()[some] + 1e-14 * np.abs(e.actual.ravel()[some])
     factors = {name: f for name, f in e.factors.items() if f.shape == e.expected.shape and np.ptp(f) > 0}
     for name, value in same.items():
         for factor, f in factors.items():
             near = (np.abs(value.ravel()[some] * f.ravel()[some] - came) <= 2 * slack).all()
             if near and factor != name and e.explains(value * f):
-                yield e.says("other-quantity", f"it is {name} times {factor}, entry by entry, and nothing else.")
+                yield e.says("other-quantity", f"it is the elementwise product of {name} and {factor}.")
                 return
     for name, value in e.known.items():
         for axis in range(value.ndim):
             total = value.sum(axis)
             if total.size == e.expected.size and e.explains(total.reshape(e.expected.shape)):
-                yield e.says("other-quantity", f"it is the sum of {name} over axis {axis}, which is something else.")
+                yield e.says("other-quantity", f"it is the sum of {name} over axis {axis}, which is another quantity.")
                 return

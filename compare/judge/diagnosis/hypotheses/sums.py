@@ -1,4 +1,4 @@
-"""Sums over axes: missing, over the wrong one, over too many."""
+"""Sums over axes that are missing, incomplete, or over the wrong axes; and one value in the place of several."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from compare.judge.reports.verdict import Diagnosis
 
 
 def missing_sum(e: Evidence) -> Iterator[Diagnosis]:
-    """The quantity should be the sum of a known array over some axes, and is one entry, or a wrong sum, of it."""
+    """The quantity should be the sum of a known array over some axes, and is one entry of it, or an incomplete sum."""
     for name, terms in e.summands.items():
         axes = _summed_axes(terms, e)
         if not axes:
@@ -31,23 +31,26 @@ def missing_sum(e: Evidence) -> Iterator[Diagnosis]:
             return
         total = np.full(e.expected.shape, terms.sum())
         if e.expected.size > 1 and e.explains(total, terms.size / e.expected.size):
-            message = f"every entry is the sum of d{name} over all axes; sum over {label} only, and keep the others."
+            message = f"every entry is the sum of d{name} over all axes, and should be its sum over {label} only."
             yield e.says("broadcast", message)
             return
 
 
 def wrong_axis(e: Evidence) -> Iterator[Diagnosis]:
+    """The quantity should be the sum of a known array over some axes, and is its sum over another axis."""
     for name, terms in e.summands.items():
         right = _summed_axes(terms, e)
         for axis in set(range(terms.ndim)) - set(right) if right else ():
             total = terms.sum(axis)
             if total.size == e.expected.size and e.explains(total.reshape(e.expected.shape)):
                 label = right[0] if len(right) == 1 else right
-                yield e.says("missing-sum", f"d{name} is summed over axis {axis}, and should be over axis {label}.")
+                message = f"d{name} is summed over axis {axis}, and should be summed over axis {label}."
+                yield e.says("missing-sum", message)
                 return
 
 
 def _summed_axes(terms: np.ndarray, e: Evidence) -> tuple[int, ...]:
+    """The axes over which an array has to be summed to get the expected values; empty if there are none."""
     for axes in [(0,), (1,), (0, 1), (0, 1, 2)]:
         if terms.ndim > max(axes) and terms.sum(axes).size == e.expected.size:
             slack = MARGIN * e.tolerance.ravel()
@@ -62,19 +65,22 @@ def broadcast(e: Evidence) -> Iterator[Diagnosis]:
         for word, function in (("sum", np.sum), ("mean", np.mean)):
             value = function(e.expected, axis=axis, keepdims=True)
             if e.explains(np.broadcast_to(value, e.expected.shape), e.expected.size):
-                yield e.says("broadcast", f"one value stands {place}: the {word} of what should be there.")
+                yield e.says("broadcast", f"it has the same value {place}: the {word} of the expected values.")
                 return
 
 
 def one_value(e: Evidence) -> Iterator[Diagnosis]:
     """Every entry, or every entry along an axis, has the same value, where different ones are expected."""
     for _, place in _of_one_value(e):
-        yield e.says("broadcast", f"one value stands {place}, where different ones belong.")
+        yield e.says("broadcast", f"it has the same value {place}, and the expected values differ.")
         return
 
 
 def _of_one_value(e: Evidence) -> Iterator[tuple[int | None, str]]:
-    """The axes along which one value stands where different ones belong, None for all together; and that in words."""
+    """The axes along which all actual values are equal and the expected ones are not, each with its description.
+
+    The axis is None if all entries of the array are equal.
+    """
     if e.expected.size < 2 or not e.actual.any():
         return
     axes = [None, *range(e.expected.ndim)] if e.expected.ndim > 1 else [None]
@@ -84,12 +90,12 @@ def _of_one_value(e: Evidence) -> Iterator[tuple[int | None, str]]:
         if not (np.ptp(e.actual, axis=axis) <= 4 * np.finfo(e.actual.dtype).eps * np.abs(e.actual).max()).all():
             continue
         if (np.ptp(e.expected, axis=axis) <= 2 * MARGIN * e.tolerance.max(axis=axis)).all():
-            continue  # one value does belong there, if another one
-        yield axis, "in every entry" if axis is None else f"all along axis {axis}"
+            continue  # the expected values are equal, too
+        yield axis, "in every entry" if axis is None else f"everywhere along axis {axis}"
 
 
 def broadcast_in_part(e: Evidence) -> Iterator[Diagnosis]:
-    """Some lines along an axis are equal: the sum or the mean of the expected ones."""
+    """The wrong lines along an axis all equal the sum or the mean of the expected lines."""
     for axis, n in enumerate(e.expected.shape):
         others = tuple(i for i in range(e.expected.ndim) if i != axis)
         lines = np.flatnonzero(e.wrong.any(axis=others)) if others else np.flatnonzero(e.wrong)
@@ -102,20 +108,20 @@ def broadcast_in_part(e: Evidence) -> Iterator[Diagnosis]:
             prediction[part] = function(right, axis=axis, keepdims=True)
             if e.explains(prediction, len(lines)):
                 where = f"at {in_words(lines.tolist())} of axis {axis}"
-                yield e.says("broadcast", f"{where} it is the same: the {word} of what should be there.")
+                yield e.says("broadcast", f"it has the same values {where}: the {word} of the expected values there.")
                 return
 
 
 def accumulator(e: Evidence) -> Iterator[Diagnosis]:
-    """A sum was formed term by term in 16 bits and stopped growing: 256 + 1 is 256 in bfloat16."""
+    """A sum is accumulated in 16 bits and stops growing: 256 + 1 is rounded to 256 in bfloat16."""
     if e.accumulated is None:
         return
     value, count = e.accumulated
-    rounding = 4 * float(jnp.finfo(e.dtype).eps) * np.abs(value)  # the terms may be added in another order
+    rounding = 4 * float(jnp.finfo(e.dtype).eps) * np.abs(value)  # the hand-written sum may have another order
     if e.decides(e.actual - value, rounding, e.error, log_tried=np.log(10)):
         worst = np.unravel_index(np.argmax(np.abs(e.error)), e.error.shape)
         yield e.says(
             "accumulator",
-            f"its sum of {count} terms is formed in {e.dtype} and stops growing ({e.actual[worst]:.6g}, where "
-            f"{e.expected[worst]:.6g} is expected): add up in float32, and round once.",
+            f"its sum of {count} terms is accumulated in {e.dtype} and stops growing (at {e.actual[worst]:.6g}, "
+            f"where {e.expected[worst]:.6g} is expected): accumulate in float32, and round once.",
         )

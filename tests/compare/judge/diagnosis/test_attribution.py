@@ -244,7 +244,7 @@ def test_an_entry_at_a_kink_hides_no_cause_among_the_others(times, kind, words):
     assert report.verdict is Verdict.DISAGREE
     (cause,) = report.diagnoses
     assert cause.kind == kind
-    assert cause.message.startswith("beside this point, which is a nonsmooth one, ")
+    assert cause.message.startswith("next to this point, which is nonsmooth, ")
     assert words in cause.message
     assert "[2]" not in cause.message
 

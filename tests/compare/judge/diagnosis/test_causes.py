@@ -37,7 +37,7 @@ def test_an_array_that_has_nothing_to_do_with_it_gets_no_name(seed, shape):
     [
         (RIGHT.T, "shape", "That is the shape of the transpose."),
         (RIGHT.ravel(), "shape", "The size is right: reshape it to (4, 6)."),
-        (RIGHT[:, None], "shape", "drop it, as a sum does without keepdims=True, to get (4, 6)"),
+        (RIGHT[:, None], "shape", "drop it (sum without keepdims=True) to get (4, 6)"),
         (RIGHT[:2], "shape", "the shape is (2, 6) and should be (4, 6)."),
         (RIGHT.astype(np.float32), "dtype", "float32 and should be float64"),
     ],

@@ -67,8 +67,8 @@ def test_an_edit_must_hold_elsewhere():
 def test_numbers_are_counted_with_those_that_are_alike():
     of = traced(lambda x: 0.3 * x + 0.3 * jnp.sin(x) + x / 7.0)
     found = [(number, times(2.0).words, len(times(2.0).changes)) for number, _, times in other_numbers(of)]
-    assert (0.3, "0.6 stands where 0.3 belongs, in 2 places", 2) in found
-    assert (7.0, "3.5 stands where 7 belongs", 1) in found
+    assert (0.3, "0.6 is used instead of 0.3, in 2 places", 2) in found
+    assert (7.0, "3.5 is used instead of 7", 1) in found
     assert sum(number == 0.3 for number, _, _ in found) == 3  # both, and each
 
 

@@ -79,7 +79,7 @@ def test_what_is_known_of_a_network():
     assert e.parameter is not None
     np.testing.assert_array_equal(e.parameter, parameters["W1"])
     # What W1's gradient would be if it came from dA1 in place of dZ1, which here is what did come.
-    other = e.alternatives["wrong-factor", "it is computed from dA1, where dZ1 belongs."]
+    other = e.alternatives["wrong-factor", "it is computed from dA1, and should be computed from dZ1."]
     np.testing.assert_allclose(other, point.intermediates["A1"] @ x.T, atol=1e-13)
     # All of W1's gradient comes back through Z1, and nothing by another way; the others are cut off by it.
     assert e.paths.keys() == {"Z1"}

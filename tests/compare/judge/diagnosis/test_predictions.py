@@ -61,7 +61,7 @@ def norm_by_hand(norm, change):
         (0, 1, "missing-term", ["sum or mean over axis"]),
         (1, 0, "missing-term", ["the variance over axis"]),
         (0, 0, "missing-term", ["the variance over axis", "sum or mean over axis"]),
-        (1, 0.5, "term", ["the variance over axis", "counts 0.5 times"]),
+        (1, 0.5, "term", ["the variance over axis", "has the factor 0.5"]),
     ],
 )
 def test_a_norm_without_one_of_its_terms(norm, by_variance, mean, variance, kind, words):
@@ -206,7 +206,7 @@ def counted(ours, n=1600, terms=1.0):
 def test_a_sum_that_stops_growing_in_its_accumulator():
     report = counted(256 * np.ones(12))
     assert kinds(report) == ["accumulator"]
-    assert "its sum of 1600 terms is formed in bfloat16 and stops growing (256, where 1600 is expected)" in (
+    assert "its sum of 1600 terms is accumulated in bfloat16 and stops growing (at 256, where 1600 is expected)" in (
         report.diagnoses[0].message
     )
 
@@ -249,7 +249,7 @@ def weighted(axis, power=1.0):
 def test_a_weight_along_the_wrong_axis():
     report = weighted(axis=0)
     assert kinds(report) == ["wrong-axis"]
-    assert "multiplies it along axis 0, and should along axis 1" in report.diagnoses[0].message
+    assert "multiplies it along axis 0, and should multiply it along axis 1" in report.diagnoses[0].message
 
 
 @pytest.mark.parametrize(("axis", "power"), [(0, 2.0), (1, 0.5), (0, 1.01)])
@@ -315,9 +315,9 @@ SQUARE = RANDOM.standard_normal((4, 5))
         (
             lambda t: 1 - t,
             "wrong-factor",
-            "the factor is 1 - t where 1 - t**2 belongs, the derivative of t = tanh(...)",
+            "the factor is 1 - t, and should be 1 - t**2, the derivative of t = tanh(...)",
         ),
-        (lambda t: t * (1 - t), "wrong-factor", "the factor is t (1 - t) where 1 - t**2 belongs"),
+        (lambda t: t * (1 - t), "wrong-factor", "the factor is t (1 - t), and should be 1 - t**2"),
         (lambda t: 1 - 0.999 * t, None, ""),
         (lambda t: (1 - t) * (1 + t**2), None, ""),
     ],

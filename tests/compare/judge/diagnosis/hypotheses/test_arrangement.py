@@ -51,17 +51,17 @@ SYMMETRIC = G + G.T
             2 * SYMMETRIC - np.diag(np.diag(SYMMETRIC)),
             SYMMETRIC,
             "symmetric",
-            "exactly twice too large off its diagonal",
+            "exactly twice the expected value off its diagonal",
         ),
         ((SYMMETRIC + np.diag(np.diag(SYMMETRIC))) / 2, SYMMETRIC, "symmetric", "exactly half"),
-        (2 * np.tril(G) - np.diag(np.diag(G)), G, "symmetric", "its lower triangle holds what belongs to both"),
-        (2 * np.triu(G) - np.diag(np.diag(G)), G, "symmetric", "its upper triangle holds what belongs to both"),
+        (2 * np.tril(G) - np.diag(np.diag(G)), G, "symmetric", "its lower triangle is doubled"),
+        (2 * np.triu(G) - np.diag(np.diag(G)), G, "symmetric", "its upper triangle is doubled"),
         (G + G.T, G, "symmetric", "(G + G^T)"),
         ((G + G.T) / 2, G, "symmetric", "(G + G^T) / 2"),
         (G + G.T - np.diag(np.diag(G)), G, "symmetric", "(G + G^T - diag G)"),
         (np.tril(G), G, "triangle", "only its lower triangle"),
         (np.triu(SYMMETRIC), SYMMETRIC, "triangle", "only its upper triangle"),
-        (G, np.triu(G), "triangle", "not 0 in the lower triangle"),
+        (G, np.triu(G), "triangle", "its lower triangle should be 0, and is not"),
     ],
 )
 def test_a_matrix_taken_for_symmetric_and_a_triangle_alone(came, right, kind, words):
@@ -117,7 +117,7 @@ def with_rows(**rows):
 def test_a_row_that_holds_what_another_should():
     kind, _, message = named(with_rows(_2=RIGHT[0]))
     assert kind == "copied"
-    assert "along axis 0, some hold what others should hold, too: 2 what 0 should" in message
+    assert "along axis 0, some lines have the expected values of others: 2 has those of 0" in message
     came = RIGHT.copy()
     came[:, [1, 4]] = RIGHT[:, [0, 2]]
     kind, _, message = named(came)

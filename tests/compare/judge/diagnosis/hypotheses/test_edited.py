@@ -63,7 +63,7 @@ FAULTS = {
         X,
         lambda x, g: -g * A * x / (x * x + B) ** 1.5,
         lambda x, g: -g * A * x / (x + B) ** 3,
-        "is done before",
+        "is applied before",
     ),
     "missing-operation": (
         lambda lib, x: lib.sin(x * A) * B,
@@ -84,7 +84,7 @@ FAULTS = {
         X,
         lambda x, g: g * (np.cos(x) - np.sin(x)) * np.exp(-x),
         lambda x, g: g * (np.cos(x) * np.sin(x) - np.sin(x) * np.exp(-x)),
-        "stands where exp(-x) belongs",
+        "is used instead of exp(-x)",
     ),
     "missing-mask": (
         lambda lib, x: lib.where(MASK, x, 0.0) * A + x * B,
@@ -112,21 +112,21 @@ FAULTS = {
         X,
         lambda x, g: g * np.sin(x).sum(1, keepdims=True) / 3 + np.cos(x) * (g * x).sum(1, keepdims=True) / 3,
         lambda x, g: g * np.sin(x).sum(1, keepdims=True) / 3 + np.cos(x) * (g * x).sum((0, 1), keepdims=True) / 3,
-        "over axis 0, too",
+        "is also taken over axis 0",
     ),
     "wrong-stride": (
         lambda lib, x: at_places(lib, x, PLACES) @ W[0] + 0.5 * x[:4],
         SEQUENCE,
         lambda x, g: back_to(PLACES, np.outer(g, W[0])) + 0.5 * np.pad(g, (0, 5)),
         lambda x, g: back_to(np.arange(4)[:, None] + np.arange(3), np.outer(g, W[0])) + 0.5 * np.pad(g, (0, 5)),
-        "with strides 1, 1, and should be with 2, 1",
+        "with strides 1, 1, and should be written with strides 2, 1",
     ),
     "wrong-number": (
         lambda lib, x: 0.4 * lib.sin(x) + A * x,
         X,
         lambda x, g: g * (0.4 * np.cos(x) + A),
         lambda x, g: g * (0.37 * np.cos(x) + A),
-        "0.37 stands where 0.4 belongs",
+        "0.37 is used instead of 0.4",
     ),
 }
 KINDS = set(FAULTS) | {"copied"}
@@ -199,7 +199,7 @@ def test_a_mask_by_closeness_lets_through_what_is_near():
 
     ((kind, message),) = kinds(functools.partial(backward, 1e-2))
     assert kind == "wrong-mask"
-    assert "holds in 2 of 9 entries, where it should not" in message
+    assert "is 1 in 2 of 9 entries, where it should be 0" in message
     assert not kinds(functools.partial(backward, 1e-12))
     for factor in (0.5, 1.001, -1.0):  # what comes there is not what the mask would let through
         found = kinds(lambda dy, a, factor=factor: np.where(backward(1e-12, 1 + 0 * dy, a) > 0, 1.0, factor)
@@ -276,8 +276,8 @@ def batch_norm(statistics):
 @pytest.mark.parametrize(
     ("statistics", "words"),
     [
-        (lambda x, m, v: (m, v), "mean stands where sum(x) / 8 belongs and variance stands where"),
-        (lambda x, m, v: (x.mean(0), v), "variance stands where sum("),
+        (lambda x, m, v: (m, v), "mean is used instead of sum(x) / 8 and variance is used instead of"),
+        (lambda x, m, v: (x.mean(0), v), "variance is used instead of sum("),
     ],
 )
 def test_running_statistics_in_the_place_of_the_batchs(statistics, words):

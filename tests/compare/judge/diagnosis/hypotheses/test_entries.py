@@ -39,7 +39,7 @@ def test_rows_of_repeated_ids_that_hold_one_contribution():
     known = {"ids": {"ids": IDS}, "overwriting": {"last": last, "first": first}}
     kind, _, message = named(last, **known)
     assert kind == "lost-repeats"
-    assert "its last contribution" in message
+    assert "their last contribution" in message
     assert "np.add.at" in message
     assert "its first contribution" in named(first, **known)[2]
     averaged = RIGHT / np.array([1, 1, 1, 2])[:, None]
@@ -64,7 +64,7 @@ def test_padding_that_should_be_masked():
     right = placed(0, 0.0)
     kind, _, message = named(RIGHT, right, ids={"ids": np.array([0, 2, 0, 1])})
     assert kind == "missing-mask"
-    assert "at 0 of axis 0, which ids names 2 times" in message
+    assert "at 0 of axis 0, whose index occurs 2 times in ids" in message
     columns = RIGHT * (np.arange(6) < 4)
     assert "at 4, 5 of axis 1" in named(RIGHT, columns)[2]
 

@@ -26,7 +26,7 @@ def test_every_row_has_a_factor_of_its_own():
     assert "0.5, 2, -1" in message
     weights = np.array([3.0, -1.0, 0.5, 2.0])
     _, _, message = named(RIGHT * (weights[0] / weights)[:, None], known={"weights": weights})
-    assert "weights[0] stands for every entry of weights, along axis 0" in message
+    assert "weights[0] is used instead of every entry of weights, along axis 0" in message
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_every_row_has_a_factor_of_its_own():
     [
         (RIGHT, "missing-factor", "the factor 1 - A1**2 is missing"),
         (RIGHT * DERIVATIVE**2, "extra-factor", "multiplied by 1 - A1**2 once too often"),
-        (RIGHT * (1 - A1), "wrong-factor", "the factor is 1 - A1 where 1 - A1**2 belongs"),
+        (RIGHT * (1 - A1), "wrong-factor", "the factor is 1 - A1, and should be 1 - A1**2"),
     ],
 )
 def test_elementwise_factors(came, kind, words):
@@ -63,7 +63,7 @@ def test_a_mask_is_no_formula_that_is_0_where_it_is():
     _, _, message = named(RIGHT, RIGHT * mask, factors=factors)
     assert message == "it should be 0 where W <= 0: the mask W > 0 is missing."
     _, _, message = named(RIGHT * PARAMETER, RIGHT * mask, factors=factors)
-    assert message == "the factor is W where the mask W > 0 belongs."
+    assert message == "the factor is W, and should be the mask W > 0."
     del factors["W > 0"]
     assert diagnose(evidence(RIGHT, RIGHT * mask, factors=factors)) == []
     assert all(
@@ -92,7 +92,7 @@ def test_weight_decay(decay):
     amount = f"{abs(decay):.6g} times the parameter"
     assert message.startswith(f"{amount} is {'missing' if decay < 0 else 'added to it'}: the derivative of a penalty")
     _, _, message = named(RIGHT + decay * PARAMETER, parameter=PARAMETER, of_a_step=True)
-    assert message.startswith(f"{amount} {'should be' if decay > 0 else 'is'} subtracted, ")
+    assert message.startswith(f"{amount} {'should also be' if decay > 0 else 'is'} subtracted, ")
     assert factor == pytest.approx(decay, rel=1e-6)
 
 

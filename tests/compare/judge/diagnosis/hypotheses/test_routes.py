@@ -23,11 +23,11 @@ PATHS = {"mean": OTHERWISE, "variance": np.random.default_rng(1).standard_normal
 @pytest.mark.parametrize(
     ("came", "kind", "factor", "words"),
     [
-        (RIGHT - OTHERWISE, "missing-path", 0, "nothing comes back through mean: it is taken"),
-        (RIGHT - OTHERWISE - PATHS["variance"], "missing-path", 0, "through mean and variance: they are taken"),
-        (RIGHT + OTHERWISE, "path", 2, "through mean counts 2 times, and"),
-        (RIGHT - 2 * OTHERWISE, "path", -1, "through mean counts -1 times, and"),
-        (RIGHT + 11 * OTHERWISE, "path", 12, "counts 12 times (12 = x.shape[1])"),
+        (RIGHT - OTHERWISE, "missing-path", 0, "no gradient flows back through mean: the backward pass treats it"),
+        (RIGHT - OTHERWISE - PATHS["variance"], "missing-path", 0, "mean and variance: the backward pass treats them"),
+        (RIGHT + OTHERWISE, "path", 2, "through mean has the factor 2, and"),
+        (RIGHT - 2 * OTHERWISE, "path", -1, "through mean has the factor -1, and"),
+        (RIGHT + 11 * OTHERWISE, "path", 12, "has the factor 12 (12 = x.shape[1])"),
         (RIGHT + (1 / 12 - 1) * PATHS["variance"], "path", 1 / 12, "1 / x.shape[1]"),
     ],
 )
@@ -41,9 +41,9 @@ def test_paths_that_are_missing_or_count_more_than_once(came, kind, factor, word
 @pytest.mark.parametrize(
     ("came", "words"),
     [
-        (PARAMETER, "it is the value that the gradient is for"),
+        (PARAMETER, "it is the value of the parameter itself"),
         (OTHERWISE, "it is dy itself, unchanged"),
-        (OTHERWISE * DERIVATIVE, "it is dy times 1 - A1**2, entry by entry"),
+        (OTHERWISE * DERIVATIVE, "it is the elementwise product of dy and 1 - A1**2"),
     ],
 )
 def test_another_quantity_in_its_place(came, words):

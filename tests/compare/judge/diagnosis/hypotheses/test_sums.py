@@ -34,11 +34,11 @@ def test_sums_over_too_many_axes_and_over_the_wrong_one():
     assert "sum over axis 1 only" in found[2]
     found = named(terms.sum(axis=0), right, summands={"Z": terms})
     assert found[0] == "missing-sum"
-    assert "summed over axis 0, and should be over axis 1" in found[2]
+    assert "summed over axis 0, and should be summed over axis 1" in found[2]
 
 
 def test_one_value_where_different_ones_belong():
-    assert "the mean of what should be there" in named(np.full(SHAPE, RIGHT.mean()))[2]
+    assert "the mean of the expected values" in named(np.full(SHAPE, RIGHT.mean()))[2]
     columns = np.ones(SHAPE) * RIGHT.sum(axis=1, keepdims=True)
     kind, _, message = named(columns)
     assert kind == "broadcast"
@@ -64,7 +64,7 @@ def rows_alike(value):
 def test_rows_that_are_alike_are_a_sum_of_what_they_should_be(word):
     kind, _, message = named(rows_alike(getattr(np, word)(RIGHT[1:3], axis=0)))
     assert kind == "broadcast"
-    assert f"at 1, 2 of axis 0 it is the same: the {word} of what should be there" in message
+    assert f"it has the same values at 1, 2 of axis 0: the {word} of the expected values" in message
 
 
 @pytest.mark.parametrize(
