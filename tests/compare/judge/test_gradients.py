@@ -274,7 +274,7 @@ def by_labels(p, x):
 
 
 REFUSED += [
-    (marked_by_hand(), lambda p, x: (marked(p, x), p), P, TypeError, r"a tuple of 2\. Return the first alone"),
+    (marked_by_hand(), lambda p, x: (marked(p, x), p), P, TypeError, r"a tuple of 2\. Return only the first"),
     (marked_by_hand(), lambda p, x: x @ p, P, TypeError, r"returns float\d+\[\d+\]\. Sum or average it\.$"),
     (marked_by_hand(), lambda p, x: None, P, TypeError, "returns None"),
     (marked_by_hand(), lambda p, x: "much", P, TypeError, "the loss must return arrays of numbers"),

@@ -328,7 +328,7 @@ def test_a_backward_pass_must_leave_the_output_of_the_forward_pass_alone(in_plac
     assert report.verdict is (Verdict.DISAGREE if in_place else Verdict.AGREE), str(report)
     assert [cause.kind for cause in report.diagnoses] == ["modifies-output"] * in_place
     if in_place:
-        assert "writes into the output of the forward pass" in report.sentence
+        assert "modifies the output of the forward pass" in report.sentence
         assert report.wrong_side == "manual"
 
 

@@ -17,7 +17,7 @@ CAUSES = {
     ("tanh", "dZ2"): "7 times what it should be",
     ("relu", "db2"): "1 / x.shape[1]",
     ("tanh", "dA1"): "the sign is wrong",
-    ("tanh", "dZ1"): "1 - Z1**2 where 1 - A1**2 belongs",
+    ("tanh", "dZ1"): "1 - Z1**2, and should be 1 - A1**2",
     ("sigmoid", "dZ1"): "the factor A1 is missing",
 }
 

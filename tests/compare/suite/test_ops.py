@@ -18,7 +18,7 @@ def test_a_sweep_names_the_case_of_a_fault(monkeypatch):
     assert found.verdict is Verdict.DISAGREE
     assert found.worst["float64"] > 1e6
     assert "(7,), float64" in str(found)
-    assert "the factor is 1 - t where 1 - t**2 belongs, the derivative of t = tanh" in str(found.report)
+    assert "the factor is 1 - t, and should be 1 - t**2, the derivative of t = tanh" in str(found.report)
     assert found.to_dict()["report"]["verdict"] == "disagree"
 
 

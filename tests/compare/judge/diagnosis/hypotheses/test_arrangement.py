@@ -123,7 +123,7 @@ def test_a_row_that_holds_what_another_should():
     kind, _, message = named(came)
     assert kind == "copied"
     assert "along axis 1" in message
-    assert "1 what 0 should; 4 what 2 should" in message
+    assert "1 has those of 0; 4 has those of 2" in message
 
 
 @pytest.mark.parametrize(

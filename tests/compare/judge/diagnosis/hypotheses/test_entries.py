@@ -41,7 +41,7 @@ def test_rows_of_repeated_ids_that_hold_one_contribution():
     assert kind == "lost-repeats"
     assert "their last contribution" in message
     assert "np.add.at" in message
-    assert "its first contribution" in named(first, **known)[2]
+    assert "their first contribution" in named(first, **known)[2]
     averaged = RIGHT / np.array([1, 1, 1, 2])[:, None]
     assert "contributions are averaged" in named(averaged, **known)[2]
 

@@ -42,7 +42,7 @@ def test_one_value_where_different_ones_belong():
     columns = np.ones(SHAPE) * RIGHT.sum(axis=1, keepdims=True)
     kind, _, message = named(columns)
     assert kind == "broadcast"
-    assert "all along axis 1: the sum" in message
+    assert "everywhere along axis 1: the sum" in message
     assert named(np.full(SHAPE, 0.123))[0] == "broadcast"
 
 
