@@ -283,7 +283,7 @@ def of_its_own(loss_and_gradients: GradientFunction) -> Loss:
             result = function(parameters, *args)
         except Untraceable:
             raise
-        except Exception as error:  # from the code under test, or because a traced array is no NumPy array
+        except Exception as error:  # raised by the code under test, perhaps because a traced array is no NumPy array
             raise Untraceable(
                 f"JAX cannot trace it ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
             ) from error

@@ -220,7 +220,7 @@ def _elsewhere(
                 words = [f"the hand-written gradient of {path} is not finite." for path in lost]
                 return replace(nothing, arithmetic=words)
             return _at(watched, answer, there[0], there[1], dtype, seed, np.inf)
-    except CodeUnderTestFailed:  # it may reject values that its caller never passes
+    except CodeUnderTestFailed:  # the code under test may reject values that its caller never passes
         return nothing
 
 

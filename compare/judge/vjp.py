@@ -40,7 +40,7 @@ class _Contracted:
 
     Attributes:
         function: the reference.
-        places: for each input, whether it is a floating one.
+        places: for each input, whether it is differentiated, because it is a floating-point array.
     """
 
     function: Callable[..., Any]
@@ -185,7 +185,7 @@ def check_vjp(
     overwritten: list[bool] = []
 
     def gradients(inputs: tuple[Any, ...], cotangent: Any, others: Any) -> tuple[Any, Any, Any]:
-        """(value, gradients, gradients of intermediates)"""
+        """Returns (value, gradients, gradients of intermediates)."""
         value, cache = _pair(forward(*_merged(places, inputs, others)))
         shown = copies(value)  # a copy from before the backward pass, which may modify the output
         given = backward(_conjugated(cotangent) if conjugate else cotangent, cache)
@@ -248,7 +248,7 @@ def _value_of(forward: Callable[..., Any]) -> Callable[..., Any]:
             return _pair(function(*inputs))[0]
         except (Untraceable, BadInput):
             raise
-        except Exception as error:  # from the code under test, or because a traced array is no NumPy array
+        except Exception as error:  # raised by the code under test, perhaps because a traced array is no NumPy array
             words = str(error).partition("\n")[0]
             raise Untraceable(f"JAX cannot trace it ({type(error).__name__}: {words})") from error
 

@@ -100,7 +100,7 @@ def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[
             causes.append(Diagnosis(path, "missing-leaf", "no leaf of this name is expected."))
             continue
         value, right = np.asarray(actual[path]), alone.expected[path]
-        traced = check.taps[path] if path in check.taps else check.loss.output  # noqa: SIM401  # of another type
+        traced = check.taps[path] if path in check.taps else check.loss.output  # noqa: SIM401  # the values have different types
         model = expected[path] if path in expected else check.like(traced)
         plain = shape_or_dtype(path, value, model)
         if plain is not None:
@@ -183,7 +183,7 @@ def _constant_in_the_loss(check: Check, point: Point, evidence: Evidence) -> lis
     for times in (1.5, 0.6):
         try:
             elsewhere = check.at(*scaled(times)(point.parameters, point.args, np.random.default_rng(check.seed)))
-        except CodeUnderTestFailed:  # it may reject values that its caller never passes
+        except CodeUnderTestFailed:  # the code under test may reject values that its caller never passes
             return []
         slack = max(slack, 2 * float(point.tolerance[LOSS] + elsewhere.tolerance[LOSS]))
         # If the rounding errors are as large as the differences, their equality proves nothing.

@@ -30,9 +30,9 @@ UNARY = {"exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "tanh", "logistic", "s
 }
 # The largest number of array entries in a program that is edited: each edit of a larger one would take too long.
 MOST_ENTRIES = 1_000_000
-# The factor by which rounding errors at another point may be larger.
+# The factor by which rounding errors at another point may be larger than at the point of the check.
 MORE_ROUNDING = 16.0
-# The largest number of pairs that are tried where two edits are combined: each costs one evaluation.
+# The largest number of pairs of constants that are swapped, or of means that are replaced: each costs one evaluation.
 MOST_PAIRS = 50
 # Elementwise operations, of which two may be applied in the wrong order.
 OF_ENTRIES = {"add", "sub", "mul", "div", *UNARY} - {"rev", "cumsum"}
@@ -135,8 +135,8 @@ class Traced:
 def single_edits(traced: Traced) -> Iterator[Edit]:
     """All edits of a program.
 
-    Edits of single operations come first, in the order from the quantity back to the inputs. Edits of several similar
-    operations follow, then those of forward values as the backward pass reads them, and then replacements of values.
+    Edits of single operations come first, in the order from the quantity back to the inputs. Then come edits of several
+    similar operations, edits of forward values that only the backward pass reads, and replacements of values.
     """
     plan, words = traced.here.plan, Words(traced.here.plan, traced.names, traced.backward, traced.here.values)
     leading = [plan.steps[number] for number in reversed(traced.here.leading_to(traced.target))]

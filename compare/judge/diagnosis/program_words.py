@@ -189,7 +189,7 @@ class Words:
         return f" {'>' if source.name == 'max' else '<'} ".join(words)
 
     def source(self, step: Step) -> Step | None:
-        """The operation of the forward pass that a step is part of the derivative of; None if there is none."""
+        """The operation of the forward pass whose derivative a step belongs to; None if there is none."""
         found = self.sources.get(operation_of(step) or "")
         return None if found is step else found
 
@@ -202,7 +202,7 @@ class Words:
         return f" (of {words})" if words != "..." else ""
 
     def _gradient(self, step: Step) -> str:
-        """Names a value of the backward pass as a gradient: of which value, if that is unambiguous."""
+        """The name of a value of the backward pass: "the gradient of z", or "the gradient" if z is ambiguous."""
         source = self.sources.get(operation_of(step) or "")
         if source is None:
             return GRADIENT
@@ -235,14 +235,14 @@ def line_of(step: Step) -> str:
     found = step.equation.source_info.traceback
     for frame in found.frames if found is not None else ():  # the innermost first
         if frame.file_name == trace.__file__:
-            break  # the frames further out called the check, and did not compute anything
+            break  # the frames further out are the code that called the check
         if not frame.file_name.startswith(NOT_THE_USERS) and not frame.file_name.startswith("<"):
             return f"{Path(frame.file_name).name}:{frame.line_num}"
     return ""
 
 
 def operation_of(step: Step) -> str | None:
-    """The number of the forward operation that a step was derived from; inside of a loop, that in the loop's body."""
+    """The number of the forward operation that a step was derived from: in a loop, of the operation in its body."""
     found = NUMBER.findall(str(step.equation.source_info.name_stack))
     return found[-1] if found else None
 

@@ -10,8 +10,8 @@ the gradient that arrives from the outer operations is treated as a constant, th
 of one operation is treated as a constant, that operation's term is missing.
 
 All terms are computed together. Each operation is replaced by its linearization at the point plus s_k times the rest,
-which is quadratic there. The value and the gradient stay the same, the Hessian becomes the sum of s_k times term k, and
-its derivative with respect to s_k is term k.
+whose value and gradient are 0 there. So the loss keeps its value and gradient, its Hessian becomes the sum of s_k times
+term k, and the derivative of the Hessian with respect to s_k is term k.
 """
 
 import itertools
@@ -44,7 +44,7 @@ SETTLED = ("factor", "sign", "zeros", "transpose", "triangle", "off-diagonal-dou
 
 
 def settled(report: GradientReport) -> bool:
-    """Whether the first cause in a report explains a wrong second derivative, so that missing terms need not."""
+    """Whether the first cause in a report explains the whole error, so that missing terms are not looked for."""
     return bool(report.diagnoses) and report.diagnoses[0].kind in (*SETTLED, *SIDE_EFFECTS)
 
 

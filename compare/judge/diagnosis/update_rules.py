@@ -145,7 +145,7 @@ def _buffers_are_zero(state: Pytree) -> bool:
 def _at_a_later_step(
     own_step: Careful, reference_step: Step, before: Pytree, batch: tuple[Pytree, ...], alone: list[Row], step: int
 ) -> list[Diagnosis]:
-    """The causes that involve a buffer, by the next step: the buffers are 0 in this one.
+    """The causes that involve a buffer, by a comparison of the next step, because the buffers are 0 at this one.
 
     The next step starts where the reference's step ends.
     """
@@ -219,11 +219,11 @@ def _causes(
     if e.path in starts:
         yield from _decay_in_the_gradient(e, *states)
         buffers = [leaf for leaf in jax.tree.leaves(before[1]) if np.shape(leaf) == e.expected.shape]
-        if len(buffers) > 1:  # two moments: a velocity alone has nothing to correct
+        if len(buffers) > 1:  # two moments, as in Adam; a velocity has no bias correction
             yield from _bias_correction(e, step)
         yield from _stale_read(e, starts[e.path], reference_step, before, theirs, batch)
         yield from _momentum(e, before[1])
-    if _buffers_are_zero(before[1]):  # then many mistakes change the step by a factor, which would explain nothing
+    if _buffers_are_zero(before[1]):  # in that case, many mistakes only multiply the step by a factor
         yield from edited(e)
     yield from diagnose(e)
 

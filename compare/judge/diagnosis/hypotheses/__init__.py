@@ -1,7 +1,8 @@
 """The possible causes of a wrong gradient, with one function for each.
 
 Each function computes what its cause predicts, and yields a diagnosis if the hand-written values equal the prediction
-up to rounding errors. The last functions of the list only describe the error.
+up to rounding errors. The last functions of the list only describe the error. In docstrings and messages, "it" is the
+wrong quantity.
 """
 
 from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from compare.judge.diagnosis.evidence import MARGIN, Evidence
 from compare.judge.reports.verdict import Diagnosis
 from compare.judge.roundoff.whole import ALONE, SHORTEST
 
-# A dimension is named as the reason of a factor only if some candidate would be as close by chance at most this often.
+# The largest probability that some dimension equals a factor by chance, for a dimension to be named as its reason.
 COINCIDENCE = 0.01
 # Factors are assumed to be spread uniformly over this many powers of e.
 RANGE = 10.0
@@ -104,8 +104,8 @@ def factor_of_a_part(e: Evidence) -> Iterator[Diagnosis]:
 def precision_of_factor(e: Evidence) -> float:
     """The relative uncertainty of a common factor of all entries, between 1e-12 and 1.
 
-    It decreases with the square root of the number of entries that determine the factor, down to 1/64 of that of one
-    entry, because rounding errors of entries are not independent.
+    It decreases with the square root of the number of entries that determine the factor, but not below 1/64 of their
+    relative tolerance, because the rounding errors of entries are not independent.
     """
     accuracy = np.abs(e.expected) / np.maximum(e.tolerance, 1e-300)
     most = max(float(accuracy.max(initial=0)), 1e-300)
@@ -179,7 +179,7 @@ def name_factor(c: float, e: Evidence, precision: float) -> str | None:
 
 
 def _is_telling(candidates: int, near: float) -> bool:
-    """Whether it is unlikely that one of this number of candidates is within a relative distance by chance."""
+    """Whether it is unlikely that one of `candidates` numbers is within the relative distance `near` by chance."""
     return 2 * near * candidates / RANGE <= COINCIDENCE
 
 

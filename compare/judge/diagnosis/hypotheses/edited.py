@@ -9,7 +9,7 @@ from compare.judge.diagnosis.edits import flipped, other_numbers, single_edits
 from compare.judge.diagnosis.evidence import MARGIN, Evidence, in_places
 from compare.judge.reports.verdict import Diagnosis
 
-# The number of edits, at most about this, by which the chance is multiplied that one of them fits by accident.
+# An estimate of the largest number of edits that are tried, each of which may fit by chance.
 MOST_EDITS = 5_000
 
 

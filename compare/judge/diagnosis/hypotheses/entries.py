@@ -16,7 +16,7 @@ ONE_SIZE = 0.01
 
 
 def zeros(e: Evidence) -> Iterator[Diagnosis]:
-    """It is zero where it should not be: everywhere, below or above a threshold of a marked value, or elsewhere."""
+    """It is zero where it should not be: everywhere, below or above a threshold of a tapped value, or elsewhere."""
     wrong = e.wrong
     if not e.expected.any() and e.actual.any() and e.expected.size > 1:
         yield e.says("zeros", "the reference is zero everywhere: does the JAX side stop this gradient?")
@@ -228,7 +228,9 @@ def precision(e: Evidence) -> Iterator[Diagnosis]:
         return
     errors = e.errors_nearby()
     if errors is not None and independent(np.array([e.error, *errors]) / np.maximum(unit, 1e-300)):
-        yield e.says("precision", "its errors are as large as float32 makes them: precision is lost on the way.")
+        yield e.says(
+            "precision", "its errors are as large as float32's rounding errors: an intermediate has lost precision."
+        )
 
 
 def independent(errors: np.ndarray) -> bool:

@@ -43,7 +43,7 @@ def weighted_path(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def missing_term(e: Evidence) -> Iterator[Diagnosis]:
-    """One or two terms of sums in the backward pass are missing, which belong to a mean or a variance."""
+    """One or two terms of a mean or a variance are missing in sums of the backward pass."""
     telling = [term for term in e.terms.values() if _is_telling(term.part, e)]
     for term in telling:
         if term.instead is not None and e.explains(e.expected - term.part):
@@ -53,7 +53,7 @@ def missing_term(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def missing_unnamed_term(e: Evidence) -> Iterator[Diagnosis]:
-    """One or two terms of sums in the backward pass are missing, of any kind."""
+    """One or two terms of any kind are missing in sums of the backward pass."""
     yield from _missing(e, [t for t in e.terms.values() if _is_telling(t.part, e) and t.instead is None])
 
 
