@@ -106,7 +106,7 @@ def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[
         if plain is not None:
             causes.append(plain)
         elif not np.isfinite(value).all():
-            causes.append(Diagnosis(path, "non-finite", f"{row.message}, from an overflow, log(0) or 0/0."))
+            causes.append(Diagnosis(path, "non-finite", f"it is {row.message}: look for an overflow, log(0) or 0/0."))
         else:
             with np.errstate(all="ignore"):
                 both = (right, value) if side == "autodiff" else (value, right)
@@ -139,7 +139,7 @@ def _one_for_all(causes: list[Diagnosis], parameters: Collection[str]) -> list[D
     what = "has the wrong sign" if first.kind == "sign" else f"is {first.factor:.6g} times what it should be"
     names = {cause.message.partition(" (")[2].rpartition(").")[0] for cause in causes if first.kind == "factor"}
     known = f" ({names.pop()})" if len(names) == 1 and all(names) else ""
-    words = f"every gradient {what}{known}: one common factor; look at the first line of the backward pass."
+    words = f"every gradient {what}{known}: all share this factor, so look at the first line of the backward pass."
     return [Diagnosis(None, first.kind, words, first.factor)]
 
 

@@ -226,14 +226,15 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
     if dtype.kind == "b":
         if name in COMPARISONS:
             inverse = COMPARISONS[name]
-            yield edit("wrong-mask", f"the mask {words.value(step.outputs[0])} is inverted", lambda v: inverse(*v))
+            mask = _named("mask", words.value(step.outputs[0]))
+            yield edit("wrong-mask", f"{mask} is inverted", lambda v: inverse(*v))
         return
     if dtype.kind != "f":
         return
     if name in ("add", "add_any", "sub"):
         for i, j in ((1, 0), (0, 1)):
             sign = -1 if name == "sub" and i == 0 else 1
-            term = "a term" if back[i] else f"the term {of[i]}"
+            term = "a term" if back[i] else _named("term", of[i])
             key = _kind_of(words, step.inputs[i])
             yield edit("missing-term", f"{term} is left out", lambda v, j=j, sign=sign: sign * v[j], ("drop", key))
             source = words.source(step)
@@ -257,10 +258,10 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
             if back[i] and not back[j]:
                 continue
             mask = words.is_mask(step.inputs[i])
-            what = f"{of[i]}{words.of_source(step)}" if mask and back[j] else of[i]
+            what = _named("mask" if mask else "factor", of[i]) + (words.of_source(step) if mask and back[j] else "")
             yield edit(
                 "missing-mask" if mask else "missing-factor",
-                f"the {'mask' if mask else 'factor'} {what} is left out",
+                f"{what} is left out",
                 lambda v, j=j: v[j],
                 ("drop", _kind_of(words, step.inputs[i])),
                 EVERYWHERE if mask and back[j] else "",
@@ -275,18 +276,18 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
         yield edit("wrong-sign", f"the minus sign of {words.value(step.outputs[0])} is left out", lambda v: v[0])
     elif name == "select_n":
         for i in range(1, len(of)):
-            words_of_it = f"the mask {of[0]}{words.of_source(step)} is left out"
+            words_of_it = f"{_named('mask', of[0])}{words.of_source(step)} is left out"
             passes = len(of) == 3 and back[i] and words.is_zero(step.inputs[3 - i])
             then = EVERYWHERE if passes else f": {of[i]} is used everywhere"
             yield edit("missing-mask", words_of_it, lambda v, i=i: v[i], then=then)
         if len(of) == 3 and step.equation.invars[0].aval.dtype == bool:
-            yield edit("wrong-mask", f"the mask {of[0]} is inverted", lambda v: unedited([~v[0], v[1], v[2]]))
+            yield edit("wrong-mask", f"{_named('mask', of[0])} is inverted", lambda v: unedited([~v[0], v[1], v[2]]))
     elif name == "dot_general":
         for i in (0, 1):
             if not back[i]:
                 yield edit(
                     "missing-factor",
-                    f"the factor {of[i]} of a matrix product is left out, as if it were 1",
+                    f"{_named('factor', of[i])} of a matrix product is left out, as if it were 1",
                     lambda v, i=i: unedited([np.ones_like(x) if k == i else x for k, x in enumerate(v)]),
                 )
             operand = step.equation.invars[i].aval.shape
@@ -428,10 +429,16 @@ def flipped(traced: Traced, wrong: Array) -> Iterator[Edit]:
                 what = "is 0 {}, where it should be 1" if mask.all() else "is inverted {}"
             yield Edit(
                 "wrong-mask",
-                f"the mask {words.value(place)} {what}",
+                f"{_named('mask', words.value(place))} {what}",
                 {id(step): change},
                 where=words.where(step),
             )
+
+
+def _named(noun: str, formula: str) -> str:
+    """A mask, factor or term with its formula: `the mask z > 0`, or `a constant mask of shape (3,)`."""
+    unnamed = formula.startswith("a constant ")
+    return f"a constant {noun} {formula.removeprefix('a constant ')}" if unnamed else f"the {noun} {formula}"
 
 
 def _result(step: Step, words: Words) -> str:

@@ -255,13 +255,18 @@ def in_words(items: list[int]) -> str:
     return ", ".join(map(str, items[:8])) + (", ..." if len(items) > 8 else "")
 
 
+def at_indices(items: list[int], axis: int) -> str:
+    """A list of indices along an axis as text."""
+    return f"at {'index' if len(items) == 1 else 'indices'} {in_words(items)} of axis {axis}"
+
+
 def in_places(wrong: np.ndarray) -> str:
     """A description of where the wrong entries are."""
     for axis in range(wrong.ndim):
         others = tuple(i for i in range(wrong.ndim) if i != axis)
         lines = np.flatnonzero(wrong.any(axis=others)) if others else np.flatnonzero(wrong)
         if 0 < len(lines) <= max(1, wrong.shape[axis] // 4):
-            return f"at {in_words(lines.tolist())} of axis {axis}"
+            return at_indices(lines.tolist(), axis)
     return f"in {wrong.sum()} of {wrong.size} entries"
 
 

@@ -27,9 +27,9 @@ def of_pattern(given: Any, dense: np.ndarray, expected: np.ndarray, allowed: flo
         if not found.any() or (wrong & ~found).any():
             continue
         i, j = (int(k) for k in np.argwhere(found)[0])
-        more = f", and {np.count_nonzero(found) - 1} more" if np.count_nonzero(found) > 1 else ""
+        more = f" and {np.count_nonzero(found) - 1} more entries" if np.count_nonzero(found) > 1 else ""
         value = f"{expected[i, j]:.6g}, and is not stored" if words == "lacks" else f"0, and is {dense[i, j]:.6g}"
-        message = f"its sparsity pattern {words} [{i}, {j}]{more}: that entry should be {value}. All others are right."
+        message = f"its sparsity pattern {words} [{i}, {j}]{more}: [{i}, {j}] should be {value}. The rest is right."
         return Diagnosis("matrix", "pattern", message)
     return None
 

@@ -103,7 +103,7 @@ def permutation(e: Evidence) -> Iterator[Diagnosis]:
     if e.expected.size > 2 and e.explains(
         prediction.reshape(e.expected.shape), log_tried=moved * np.log(e.expected.size)
     ):
-        yield e.says("permutation", "it holds the right numbers in the wrong places.")
+        yield e.says("permutation", "its entries are the expected values in another order.")
 
 
 def copied(e: Evidence) -> Iterator[Diagnosis]:

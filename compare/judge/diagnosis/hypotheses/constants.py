@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compare.judge.diagnosis.evidence import MARGIN, Evidence
+from compare.judge.diagnosis.evidence import MARGIN, Evidence, at_indices
 from compare.judge.reports.verdict import Diagnosis
 from compare.judge.roundoff.whole import ALONE, SHORTEST
 
@@ -97,7 +97,7 @@ def factor_of_a_part(e: Evidence) -> Iterator[Diagnosis]:
         return
     amount = factor_in_words(c, max(abs(c - 1) / 10, 1e-9))
     unseen = "though no single entry exceeds its tolerance"
-    words = f"at {line} of axis {axis} it is {amount} times what it should be, {unseen}."
+    words = f"{at_indices([line], axis)} it is {amount} times what it should be, {unseen}."
     yield e.says("line-factors", words, c)
 
 

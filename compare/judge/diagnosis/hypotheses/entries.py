@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compare.judge.diagnosis.evidence import CHANCE, MARGIN, Evidence, in_places, in_words
+from compare.judge.diagnosis.evidence import CHANCE, MARGIN, Evidence, at_indices, in_places, in_words
 from compare.judge.reports.verdict import Diagnosis
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import DEVIATIONS
@@ -89,8 +89,8 @@ def masked(e: Evidence) -> Iterator[Diagnosis]:
                 break
         yield e.says(
             "missing-mask",
-            f"it should be 0 at {in_words(at.tolist())} of axis {axis}{times}, and is not; the rest is right: padding "
-            "that should be masked?",
+            f"it should be 0 {at_indices(at.tolist(), axis)}{times}, and is not; the rest is right. Is padding not "
+            "masked?",
         )
         return
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 import numpy as np
 
-from compare.judge.diagnosis.evidence import MARGIN, Evidence, in_words
+from compare.judge.diagnosis.evidence import MARGIN, Evidence, at_indices
 from compare.judge.reports.verdict import Diagnosis
 
 
@@ -107,7 +107,7 @@ def broadcast_in_part(e: Evidence) -> Iterator[Diagnosis]:
             part = (slice(None),) * axis + (lines,)
             prediction[part] = function(right, axis=axis, keepdims=True)
             if e.explains(prediction, len(lines)):
-                where = f"at {in_words(lines.tolist())} of axis {axis}"
+                where = at_indices(lines.tolist(), axis)
                 yield e.says("broadcast", f"it has the same values {where}: the {word} of the expected values there.")
                 return
 

@@ -300,7 +300,7 @@ def test_one_factor_of_every_gradient_is_said_once():
     assert [(cause.path, cause.kind, cause.factor) for cause in report.diagnoses] == [
         (None, "factor", pytest.approx(2))
     ]
-    assert report.sentence.startswith("DISAGREE: every gradient is 2 times what it should be: one common factor")
+    assert report.sentence.startswith("DISAGREE: every gradient is 2 times what it should be: all share this factor")
     assert "Fix this first" not in str(report)
 
 

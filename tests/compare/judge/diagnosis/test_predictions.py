@@ -188,7 +188,7 @@ def test_a_row_of_padding():
         references=False,
     )
     assert kinds(report) == ["missing-mask"]
-    assert "at 3 of axis 0" in report.diagnoses[0].message
+    assert "at index 3 of axis 0" in report.diagnoses[0].message
 
 
 # ------------------------------------------------------------------------------ a sum that stops growing

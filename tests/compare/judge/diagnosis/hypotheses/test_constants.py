@@ -164,7 +164,7 @@ def test_a_factor_on_one_line_in_16_bits():
     e = Evidence("W", narrow(scales * right), right, 0.3 * np.abs(right) + 0.01, departure=Departure(0, 5, 1.2, 10.0))
     (diagnosis,) = diagnose(e)
     assert diagnosis.kind == "line-factors"
-    assert "at 5 of axis 0 it is 1.2 times" in diagnosis.message
+    assert "at index 5 of axis 0 it is 1.2 times" in diagnosis.message
 
 
 def test_a_sign_in_16_bits_is_a_sign():

@@ -14,7 +14,7 @@ IDS = np.array([3, 1, 3, 0])
     ("came", "words"),
     [
         (0 * RIGHT, "zero everywhere"),
-        (placed(2, 0.0), "at 2 of axis 0"),
+        (placed(2, 0.0), "at index 2 of axis 0"),
         (np.where(PARAMETER < -0.5, 0, RIGHT), "zero where Z is below about -0."),
     ],
 )
@@ -64,9 +64,9 @@ def test_padding_that_should_be_masked():
     right = placed(0, 0.0)
     kind, _, message = named(RIGHT, right, ids={"ids": np.array([0, 2, 0, 1])})
     assert kind == "missing-mask"
-    assert "at 0 of axis 0, whose index occurs 2 times in ids" in message
+    assert "at index 0 of axis 0, whose index occurs 2 times in ids" in message
     columns = RIGHT * (np.arange(6) < 4)
-    assert "at 4, 5 of axis 1" in named(RIGHT, columns)[2]
+    assert "at indices 4, 5 of axis 1" in named(RIGHT, columns)[2]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def rows_alike(value):
 def test_rows_that_are_alike_are_a_sum_of_what_they_should_be(word):
     kind, _, message = named(rows_alike(getattr(np, word)(RIGHT[1:3], axis=0)))
     assert kind == "broadcast"
-    assert f"it has the same values at 1, 2 of axis 0: the {word} of the expected values" in message
+    assert f"it has the same values at indices 1, 2 of axis 0: the {word} of the expected values" in message
 
 
 @pytest.mark.parametrize(
