@@ -3,17 +3,17 @@
 A check passes through these rooms from top to bottom. Each room imports only from those below it.
 
     gradients.py            check_gradients, which all checks but check_trajectory call in the end
-    vjp.py jvp.py           a forward and backward pass, and a product with the Jacobian, turned into gradients
+    vjp.py jvp.py           backward passes, and products with the Jacobian, checked as gradients of a loss
     hessian.py jacobian.py  products with the Hessian; matrices: dense, sparse, operators
-    custom_rules.py         every custom rule of a JAX program, at the inputs that it gets there
-    trajectory.py           training, one step after the other
+    custom_rules.py         every custom derivative rule of a JAX program, at the inputs that it gets there
+    trajectory.py           training, step by step
     own_loss.py             without a reference: finite differences of the hand-written loss, and bisection
          |
     diagnosis/      attribution.py   the first wrong quantity, and the side whose gradient does not fit its function
-         |          causes.py hypotheses/ evidence.py predictions.py   the cause: predictions compared with the numbers
-         |          edits.py program_words.py   single edits of the traced program; its values in words
+         |          causes.py hypotheses/ evidence.py predictions.py   the cause whose prediction equals the wrong values
+         |          edits.py program_words.py   single edits of the traced program; descriptions of its values
          |          update_rules.py  the cause of a wrong training step
-         |          matrices.py second_order.py   the cause of a wrong matrix; second derivatives that are left out
+         |          matrices.py second_order.py   the cause of a wrong matrix; missing terms of second derivatives
          |
     evaluation/     point.py         both sides at one point
          |          side_effects.py static_arguments.py complex_parts.py   how the code under test is called

@@ -61,7 +61,7 @@ def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str],
             ):
                 mask = np.zeros_like(gradient)
                 mask[(slice(None),) * axis + (list(kept),)] = 1
-                message = f"it is computed from {words} along axis {axis} of d{name}, and should sum over all."
+                message = f"it is computed from {words} index of d{name} along axis {axis}, and should sum over all."
                 found["missing-sum", message] = value(parameters, upstream | {name: gradient * mask})
         for other, swapped in upstream.items():
             if other != name and swapped.shape == gradient.shape and other != path:

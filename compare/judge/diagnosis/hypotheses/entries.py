@@ -136,7 +136,7 @@ def ties(e: Evidence) -> Iterator[Diagnosis]:
     Every wrong entry has the gradient of another entry of its group of equal values, or an equal share of the group's.
     """
     wrong = np.flatnonzero(e.wrong)
-    candidates = ({} if e.parameter is None else {"its value": e.parameter}) | e.thresholds
+    candidates = ({} if e.parameter is None else {e.path: e.parameter}) | e.thresholds
     for name, values in candidates.items():
         if values.shape != e.expected.shape or len(wrong) < 1:
             continue
@@ -154,7 +154,7 @@ def ties(e: Evidence) -> Iterator[Diagnosis]:
             prediction[i] = options[np.argmin(np.abs(options - came[i]))]
             ways = max(ways, len(options))
         if e.explains(prediction.reshape(e.expected.shape), log_tried=np.log(100) + len(wrong) * np.log(ways)):
-            message = f"entries where {name} is tied get the gradient of another tied entry, or a share of it."
+            message = f"entries at which {name} is tied get the gradient of another tied entry, or a share of it."
             yield e.says("ties", message)
             return
 

@@ -119,7 +119,9 @@ def line_factors(e: Evidence) -> Iterator[Diagnosis]:
                 and known.all()
                 and np.allclose(factors * known.ravel(), known.flat[0], rtol=1e-9, atol=0)
             ):
-                yield e.says("line-factors", f"{name}[0] is used instead of every entry of {name}, along axis {axis}.")
+                yield e.says(
+                    "line-factors", f"the first entry of {name} is used instead of each entry, along axis {axis}."
+                )
                 return
         amounts = list(dict.fromkeys(f"{factor:.4g}" for factor in factors))
         listed = ", ".join(amounts[:5]) + (", ..." if len(amounts) > 5 else "")

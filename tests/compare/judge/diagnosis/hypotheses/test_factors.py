@@ -26,7 +26,7 @@ def test_every_row_has_a_factor_of_its_own():
     assert "0.5, 2, -1" in message
     weights = np.array([3.0, -1.0, 0.5, 2.0])
     _, _, message = named(RIGHT * (weights[0] / weights)[:, None], known={"weights": weights})
-    assert "weights[0] is used instead of every entry of weights, along axis 0" in message
+    assert "the first entry of weights is used instead of each entry, along axis 0" in message
 
 
 @pytest.mark.parametrize(
