@@ -10,7 +10,7 @@ A check passes through these rooms from top to bottom. Each room imports only fr
     own_loss.py             without a reference: finite differences of the hand-written loss, and bisection
          |
     diagnosis/      attribution.py   the first wrong quantity, and the side whose gradient does not fit its function
-         |          causes.py hypotheses/ evidence.py predictions.py   the cause whose prediction equals the wrong values
+         |          causes.py hypotheses/ evidence.py predictions.py   the cause that predicts the wrong values
          |          edits.py program_words.py   single edits of the traced program; descriptions of its values
          |          update_rules.py  the cause of a wrong training step
          |          matrices.py second_order.py   the cause of a wrong matrix; missing terms of second derivatives

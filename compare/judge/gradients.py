@@ -248,16 +248,16 @@ def refuse_what_is_no_number(result: Any) -> None:
     dtype, shape = getattr(result, "dtype", None), getattr(result, "shape", None)
     if dtype is not None and shape == () and jax.numpy.issubdtype(dtype, np.floating):
         return
-    came, mend = repr(result), "Sum or average it."
+    received, cure = repr(result), "Sum or average it."
     if dtype is not None:
-        came = f"{dtype}[{', '.join(map(str, shape or ()))}]"
-        mend = "Take its real part." if jax.numpy.issubdtype(dtype, np.complexfloating) else mend
+        received = f"{dtype}[{', '.join(map(str, shape or ()))}]"
+        cure = "Take its real part." if jax.numpy.issubdtype(dtype, np.complexfloating) else cure
     elif isinstance(result, tuple | list):
-        came = f"a {type(result).__name__} of {len(result)}"
-        mend = "Return only the first, as in lambda *args: loss(*args)[0]."
+        received = f"a {type(result).__name__} of {len(result)}"
+        cure = "Return only the first, as in lambda *args: loss(*args)[0]."
     elif result is None:
-        mend = "Return it."
-    raise TypeError(f"loss must return one floating-point number, but it returns {came}. {mend}")
+        cure = "Return it."
+    raise TypeError(f"loss must return one floating-point number, but it returns {received}. {cure}")
 
 
 def _traced_from_numpy(what: str) -> str:

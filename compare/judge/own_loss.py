@@ -411,12 +411,12 @@ def _causes(
 ) -> list[Diagnosis]:
     """The causes of a wrong leaf, from its entries if it is small, else from the wrong entries that bisection finds."""
     if gradient.size <= SMALL:
-        right, allowed = _entry_by_entry(own, path, parameters, gradient.shape)
-        allowed += 64 * unit_roundoff(gradient.dtype) * np.abs(right).max(initial=0.0)
+        expected, allowed = _entry_by_entry(own, path, parameters, gradient.shape)
+        allowed += 64 * unit_roundoff(gradient.dtype) * np.abs(expected).max(initial=0.0)
         evidence = Evidence(
             path,
             np.asarray(gradient, np.float64),
-            right,
+            expected,
             allowed,
             sizes=_sizes(parameters, args),
             parameter=np.asarray(leaves_by_path(parameters)[path], np.float64),
@@ -430,9 +430,9 @@ def _causes(
         return []
     places = ", ".join(f"[{', '.join(map(str, index))}]" for index in found)
     if len(found) == 1:
-        right, _ = own.slope(_entry(parameters, path, found[0]))
-        came = float(gradient[found[0]])
-        words = f"one entry of {gradient.size} is wrong: {places} is {came:.9g}, where {right:.9g} is expected."
+        expected, _ = own.slope(_entry(parameters, path, found[0]))
+        actual = float(gradient[found[0]])
+        words = f"one entry of {gradient.size} is wrong: {places} is {actual:.9g}, where {expected:.9g} is expected."
         return [Diagnosis(path, "single-entry", words)]
     return [Diagnosis(path, "single-entry", f"entries such as {places} are wrong.")] if len(found) < SHOWN else []
 
@@ -456,11 +456,11 @@ def _entry(parameters: Pytree, path: str, index: tuple[int, ...]) -> Pytree:
 def _entry_by_entry(
     own: OwnLoss, path: str, parameters: Pytree, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    right, allowed = np.zeros(shape), np.zeros(shape)
+    expected, allowed = np.zeros(shape), np.zeros(shape)
     for index in np.ndindex(shape):
-        right[index], error = own.slope(_entry(parameters, path, index))
-        allowed[index] = 4 * error + 1e-7 * abs(right[index])
-    return right, allowed
+        expected[index], error = own.slope(_entry(parameters, path, index))
+        allowed[index] = 4 * error + 1e-7 * abs(expected[index])
+    return expected, allowed
 
 
 def _bisected(
@@ -481,8 +481,8 @@ def _bisected(
     def error_along(part: np.ndarray) -> float:
         direction = np.zeros(flat.size)
         direction[part] = flat[part]
-        right, _ = own.slope(_alone(parameters, path, direction.reshape(gradient.shape)))
-        return float(products[part].sum()) - right
+        expected, _ = own.slope(_alone(parameters, path, direction.reshape(gradient.shape)))
+        return float(products[part].sum()) - expected
 
     total = whole.by_gradient - whole.by_differences
     least = max(0.02 * abs(total), 4 * whole.error)

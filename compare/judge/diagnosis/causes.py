@@ -29,27 +29,27 @@ def diagnose(evidence: Evidence) -> list[Diagnosis]:
     return []
 
 
-def shape_or_dtype(path: str, came: np.ndarray, right: np.ndarray) -> Diagnosis | None:
+def shape_or_dtype(path: str, actual: np.ndarray, expected: np.ndarray) -> Diagnosis | None:
     """A diagnosis of a wrong shape or dtype, for which no value is compared; None if both are right.
 
     Args:
         path: the name of the quantity.
-        came: the hand-written array.
-        right: an array of the expected shape and dtype.
+        actual: the hand-written array.
+        expected: an array of the expected shape and dtype.
     """
-    if came.shape != right.shape:
-        kept = tuple(n for n in came.shape if n != 1) == tuple(n for n in right.shape if n != 1)
+    if actual.shape != expected.shape:
+        kept = tuple(n for n in actual.shape if n != 1) == tuple(n for n in expected.shape if n != 1)
         hint = ""
-        if came.ndim > right.ndim and kept:
-            hint = f" An axis of length 1 is superfluous: drop it (sum without keepdims=True) to get {right.shape}."
-        elif came.ndim < right.ndim and kept:
-            hint = f" An axis of length 1 is missing: keep the summed axis (keepdims=True) to get {right.shape}."
-        elif came.shape == right.shape[::-1]:
+        if actual.ndim > expected.ndim and kept:
+            hint = f" An axis of length 1 is superfluous: drop it (sum without keepdims=True) to get {expected.shape}."
+        elif actual.ndim < expected.ndim and kept:
+            hint = f" An axis of length 1 is missing: keep the summed axis (keepdims=True) to get {expected.shape}."
+        elif actual.shape == expected.shape[::-1]:
             hint = " That is the shape of the transpose."
-        elif came.size == right.size:
-            hint = f" The size is right: reshape it to {right.shape}."
-        return Diagnosis(path, "shape", f"the shape is {came.shape} and should be {right.shape}.{hint}")
-    if came.dtype != right.dtype:
-        what = f"the dtype is {came.dtype} and should be {right.dtype}, the parameter's"
+        elif actual.size == expected.size:
+            hint = f" The size is right: reshape it to {expected.shape}."
+        return Diagnosis(path, "shape", f"the shape is {actual.shape} and should be {expected.shape}.{hint}")
+    if actual.dtype != expected.dtype:
+        what = f"the dtype is {actual.dtype} and should be {expected.dtype}, the parameter's"
         return Diagnosis(path, "dtype", f"{what}: a constant or a buffer of another dtype converted it.")
     return None

@@ -124,9 +124,9 @@ class Traced:
 
     def holds_elsewhere(self, edit: Edit, rounding: float) -> bool:
         """Whether the edit leaves only rounding errors at other points, too; True if there are no other points."""
-        for there, came, start in self.elsewhere():
-            right = np.asarray(there.values[self.target]) - start
-            error, left = (np.linalg.norm(came - v) for v in (right, self.value(there, edit) - start))
+        for there, actual, start in self.elsewhere():
+            expected = np.asarray(there.values[self.target]) - start
+            error, left = (np.linalg.norm(actual - v) for v in (expected, self.value(there, edit) - start))
             if not left <= min(1e-2 * error, 1e-6 * error + MORE_ROUNDING * rounding):
                 return False
         return True
@@ -559,11 +559,11 @@ def _instead(traced: Traced, words: Words) -> Iterator[Edit]:
     """
     if words.value(traced.target) == GRADIENT:
         return
-    right = np.asarray(traced.here.values[traced.target])
+    expected = np.asarray(traced.here.values[traced.target])
     for step in reversed(traced.here.plan.steps):
         for place in step.outputs if step.name not in {"bend", *SEEN_THROUGH} else ():
             value = traced.here.values[place]
-            if isinstance(value, np.ndarray) and value.size > 1 and value.shape == right.shape and value.any():
+            if isinstance(value, np.ndarray) and value.size > 1 and value.shape == expected.shape and value.any():
                 yield Edit(
                     "wrong-operand",
                     f"it is {words.value(place)}, and should be {words.value(traced.target)}",
@@ -697,9 +697,9 @@ def _exchanged(traced: Traced, leading: list[Step], users: dict[int, list[Step]]
             if not seen_by:
                 continue
         for i, place in enumerate(step.inputs):
-            right = values[place]
-            for other in by_shape.get(np.shape(right), ()):
-                if other == place or other in step.outputs or np.array_equal(values[other], right):
+            expected = values[place]
+            for other in by_shape.get(np.shape(expected), ()):
+                if other == place or other in step.outputs or np.array_equal(values[other], expected):
                     continue
 
                 inside = "" if back else f" in {words.value(step.outputs[0])}"

@@ -39,33 +39,33 @@ DECISIVE = 0.1
 CHANCE = 1e-3
 
 
-class WhenAsked(Mapping[Any, Any]):
+class LazyMapping(Mapping[Any, Any]):
     """A mapping that is computed when it is first used, because it may take a hundred evaluations of the gradient.
 
     Args:
-        make: computes the mapping.
+        compute: computes the mapping.
         about: an estimate of its length, for use before it is computed.
     """
 
-    def __init__(self, make: Callable[[], Mapping[Any, Any]], about: int) -> None:
-        self.make, self.about = make, about
+    def __init__(self, compute: Callable[[], Mapping[Any, Any]], about: int) -> None:
+        self.compute, self.about = compute, about
 
     @functools.cached_property
-    def made(self) -> Mapping[Any, Any]:
-        return self.make()
+    def computed(self) -> Mapping[Any, Any]:
+        return self.compute()
 
     def __getitem__(self, key: Any) -> Any:
-        return self.made[key]
+        return self.computed[key]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.made)
+        return iter(self.computed)
 
     def __len__(self) -> int:
-        return len(self.made)
+        return len(self.computed)
 
 
 def _about(items: Any) -> int:
-    return items.about if isinstance(items, WhenAsked) else len(items)
+    return items.about if isinstance(items, LazyMapping) else len(items)
 
 
 @dataclass(frozen=True)
@@ -228,14 +228,14 @@ class Evidence:
         chosen = self.expected != 0 if part is None else part & (self.expected != 0)
         unit = np.maximum(self.tolerance[chosen], 1e-300) / DEVIATIONS
         with np.errstate(over="ignore"):
-            came, right = self.actual[chosen] / unit, self.expected[chosen] / unit
-        largest = float(np.abs([came, right]).max(initial=0.0))
-        if right.size < 2 or not 0 < largest < np.inf:
+            actual, expected = self.actual[chosen] / unit, self.expected[chosen] / unit
+        largest = float(np.abs([actual, expected]).max(initial=0.0))
+        if expected.size < 2 or not 0 < largest < np.inf:
             return None
-        came, right = came / largest, right / largest
-        telling = max(float(np.vdot(right, right)), 1e-300)
-        c = float(np.vdot(right, came)) / telling
-        scatter = float(np.linalg.norm(came - c * right)) / (right.size - 1) ** 0.5
+        actual, expected = actual / largest, expected / largest
+        telling = max(float(np.vdot(expected, expected)), 1e-300)
+        c = float(np.vdot(expected, actual)) / telling
+        scatter = float(np.linalg.norm(actual - c * expected)) / (expected.size - 1) ** 0.5
         return c, max(scatter, 1 / largest) / telling**0.5
 
     def departs(self, part: np.ndarray) -> bool:
@@ -274,8 +274,8 @@ def gather(
     check: Check,
     point: Point,
     path: str,
-    came: Any,
-    right: Any,
+    actual: Any,
+    expected: Any,
     allowed: Any,
     departure: Departure | None = None,
     effort: Effort | None = None,
@@ -286,8 +286,8 @@ def gather(
         check: the check.
         point: both sides' values at the point.
         path: the name of the quantity.
-        came: its hand-written value.
-        right: its reference value.
+        actual: its hand-written value.
+        expected: its reference value.
         allowed: the rounding tolerance of each entry.
         departure: the whole or the line that exceeds its tolerance.
         effort: the limit on the evaluations of edited programs, which all quantities of a report share.
@@ -317,19 +317,19 @@ def gather(
     upstream = point.upstream(check.taps)
     gradients = {name: value for name, value in point.actual.items() if name != LOSS and name not in check.taps}
     known = values | {f"d{name}": value for name, value in (gradients | upstream).items() if name != path} | known
-    of_complex = np.iscomplexobj(came) or np.iscomplexobj(right)
+    of_complex = np.iscomplexobj(actual) or np.iscomplexobj(expected)
     if of_complex:
-        came, right = (np.stack([np.real(value), np.imag(value)], -1) for value in (came, right))
+        actual, expected = (np.stack([np.real(value), np.imag(value)], -1) for value in (actual, expected))
         allowed = np.stack([allowed, allowed], -1)
     return Evidence(
         path,
-        np.asarray(came, np.float64),
-        np.asarray(right),
+        np.asarray(actual, np.float64),
+        np.asarray(expected),
         np.asarray(allowed),
         sizes=sizes,
         scalars=scalars,
         factors=_factors(values | own),
-        alternatives=WhenAsked(
+        alternatives=LazyMapping(
             functools.partial(alternatives, check, point, path),
             sum(3 * value.ndim + len(upstream) for value in upstream.values()) + len(parameters),
         ),
@@ -338,10 +338,10 @@ def gather(
         dtype=check.dtype,
         parameter=None if path not in parameters else np.asarray(parameters[path], np.float64),
         ids=ids,
-        paths=WhenAsked(functools.partial(paths, check, point, path), len(check.taps)),
+        paths=LazyMapping(functools.partial(paths, check, point, path), len(check.taps)),
         known=known,
-        overwriting=WhenAsked(functools.partial(overwriting, check, point, path), 3),
-        terms=WhenAsked(lambda: dict(enumerate(terms(check, point, path))), 16),
+        overwriting=LazyMapping(functools.partial(overwriting, check, point, path), 3),
+        terms=LazyMapping(lambda: dict(enumerate(terms(check, point, path))), 16),
         accumulated=accumulated(check, point, path),
         of_complex=of_complex,
         departure=departure,

@@ -80,8 +80,8 @@ def _gradient(
     check: Check, point: Point, path: str, parameters: Pytree, taps: Taps, rule: Rule = as_it_is
 ) -> np.ndarray:
     """One quantity's gradient, with the upstream gradients in `taps`, and with each step evaluated by `rule`."""
-    _, right = check.loss.gradient(parameters, *point.args, taps=taps, rule=rule)
-    found = taps.gradients | leaves_by_path(right)
+    _, gradients = check.loss.gradient(parameters, *point.args, taps=taps, rule=rule)
+    found = taps.gradients | leaves_by_path(gradients)
     return np.asarray(found[path] if path in found else np.zeros(check.taps[path].shape))
 
 
@@ -414,10 +414,10 @@ def traced_gradient(check: Check, point: Point, path: str, effort: Effort) -> Tr
     def elsewhere() -> list[tuple[Evaluated, np.ndarray, float]]:
         found = []
         for there in points_nearby(check, point, 2):
-            came = there.actual.get(path)
-            if came is None or came.shape != np.shape(point.actual[path]) or not np.isfinite(came).all():
+            actual = there.actual.get(path)
+            if actual is None or actual.shape != np.shape(point.actual[path]) or not np.isfinite(actual).all():
                 return []
-            found.append((evaluated(there), np.asarray(came, np.float64), 0.0))
+            found.append((evaluated(there), np.asarray(actual, np.float64), 0.0))
         return found
 
     back = {id(step) for step in _backward(plan)}

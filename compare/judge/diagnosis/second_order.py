@@ -64,19 +64,19 @@ def missing_terms(
         A diagnosis of the kind "gauss-newton" or "second-order-term"; None if missing terms do not explain the error.
     """
     names, terms = terms_of_product(loss, x, vector)
-    right = terms.sum(axis=0)
+    expected = terms.sum(axis=0)
     product = np.asarray(product, np.float64).ravel()
-    if product.shape != right.shape or not np.isfinite(product).all() or not np.isfinite(terms).all():
+    if product.shape != expected.shape or not np.isfinite(product).all() or not np.isfinite(terms).all():
         return None
     unit = 1e-7 if any(np.asarray(leaf).dtype != np.float64 for leaf in jax.tree.leaves(x)) else 1e-15
-    allowed = 64 * unit * np.abs(terms).sum(axis=0).max(initial=0.0) + 0 * right
+    allowed = 64 * unit * np.abs(terms).sum(axis=0).max(initial=0.0) + 0 * expected
     present = [k for k in range(len(names)) if np.abs(terms[k]).max(initial=0.0) > 1e3 * allowed.max(initial=0.0)]
     if not 1 < len(present) <= SUBSETS:
         return None
-    evidence = Evidence(path or "", product, right, allowed)
+    evidence = Evidence(path or "", product, expected, allowed)
     for count in range(1, len(present)):
         for lost in itertools.combinations(present, count):
-            left = right - terms[list(lost)].sum(axis=0)
+            left = expected - terms[list(lost)].sum(axis=0)
             if evidence.explains(left, log_tried=len(present) * np.log(2)):
                 return _diagnosis(path, names, present, lost)
     return None

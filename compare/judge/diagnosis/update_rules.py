@@ -58,7 +58,7 @@ def _of_one_step(
     """The causes of one wrong step, and the paths of all wrong leaves."""
     ours = own_step.whole(before, *batch)
     theirs = jax.tree.map(np.asarray, reference_step(before, *batch))
-    starts, came, right = both_leaves(before), both_leaves(ours), both_leaves(theirs)
+    starts, actual, expected = both_leaves(before), both_leaves(ours), both_leaves(theirs)
     wrong = [row for row in alone if row.verdict is Verdict.DISAGREE]
     clipped = _clipped_one_by_one(before, ours, theirs, [row.path for row in wrong])
     if clipped is not None:
@@ -67,10 +67,10 @@ def _of_one_step(
     found: list[Diagnosis] = []
     for row in wrong:
         path = row.path
-        if any(path not in leaves or leaves[path].shape != row.shape for leaves in (starts, came, right)):
+        if any(path not in leaves or leaves[path].shape != row.shape for leaves in (starts, actual, expected)):
             continue
         start = np.asarray(starts[path], np.float64)
-        moves = [np.asarray(leaves[path], np.float64) - start for leaves in (came, right)]
+        moves = [np.asarray(leaves[path], np.float64) - start for leaves in (actual, expected)]
         if not np.isfinite(moves[0]).all():
             continue
         # A step is the difference of two parameters, and so has their rounding errors.
@@ -78,11 +78,11 @@ def _of_one_step(
         eps = 2 * unit_roundoff(dtype) if jnp.issubdtype(dtype, jnp.floating) else 0.0
         rounding = 4 * eps * float(np.max(np.abs(start) + np.abs(moves[1]), initial=0.0))
         allowed = np.full(start.shape, max(row.tolerance, rounding, 1e-300))
-        came_by, right_by = moves
+        actual_step, expected_step = moves
         e = Evidence(
             path,
-            came_by,
-            right_by,
+            actual_step,
+            expected_step,
             allowed,
             parameter=None if path.startswith(STATE) else start,
             of_a_step=True,
@@ -90,7 +90,8 @@ def _of_one_step(
             traced=functools.partial(traced, path),
         )
         states = tuple(
-            {at: leaf for at, leaf in leaves.items() if at.startswith("state.")} for leaves in (starts, came, right)
+            {at: leaf for at, leaf in leaves.items() if at.startswith("state.")}
+            for leaves in (starts, actual, expected)
         )
         cause = next(_causes(e, reference_step, before, theirs, batch, step, states), None)
         if cause is not None:
@@ -120,13 +121,13 @@ def _traced_step(
         """The next step, which starts where the reference's step ends: buffers that start at 0 are filled there."""
         further = jax.tree.map(np.asarray, reference_step(before, *batch))
         try:
-            came = both_leaves(own_step.whole(further, *batch))[path]
+            actual = both_leaves(own_step.whole(further, *batch))[path]
         except Exception:  # whatever it raises, the code under test cannot take that step
             return []
         start = np.asarray(both_leaves(further)[path], np.float64)
-        if came.shape != start.shape or not np.isfinite(came).all():
+        if actual.shape != start.shape or not np.isfinite(actual).all():
             return []
-        return [(evaluated(further), np.asarray(came, np.float64) - start, start)]
+        return [(evaluated(further), np.asarray(actual, np.float64) - start, start)]
 
     names = dict(zip(plan.inputs, [*starts, *labels], strict=True))
     target = plan.outputs[list(starts).index(path)]
@@ -155,16 +156,20 @@ def _at_a_later_step(
     except Exception:  # whatever it raises, the code under test cannot take that step
         return []
     theirs = jax.tree.map(np.asarray, reference_step(further, *batch))
-    starts, came, right = leaves_by_path(further[0]), leaves_by_path(ours[0]), leaves_by_path(theirs[0])
+    starts, actual, expected = leaves_by_path(further[0]), leaves_by_path(ours[0]), leaves_by_path(theirs[0])
     found = []
     for row in alone:
         path = row.path
         if row.verdict is not Verdict.DISAGREE or path not in starts:
             continue
         start = np.asarray(starts[path], np.float64)
-        came_by, right_by = (np.asarray(leaves[path], np.float64) - start for leaves in (came, right))
-        rounding = 16 * unit_roundoff(starts[path].dtype) * float(np.max(np.abs(start) + np.abs(right_by), initial=0.0))
-        e = Evidence(path, came_by, right_by, np.full(start.shape, max(rounding, 1e-300)), dtype=starts[path].dtype)
+        actual_step, expected_step = (np.asarray(leaves[path], np.float64) - start for leaves in (actual, expected))
+        rounding = (
+            16 * unit_roundoff(starts[path].dtype) * float(np.max(np.abs(start) + np.abs(expected_step), initial=0.0))
+        )
+        e = Evidence(
+            path, actual_step, expected_step, np.full(start.shape, max(rounding, 1e-300)), dtype=starts[path].dtype
+        )
         found += list(_momentum_and_factor(e, further[1]))[:1]
     return found
 
@@ -175,11 +180,11 @@ def _clipped_one_by_one(before: Pytree, ours: Any, theirs: Any, wrong: list[str]
     With gradient descent, each clipped step then has the norm that all expected steps have together. The steps that
     were not clipped are all too long by the same factor.
     """
-    starts, came, right = (leaves_by_path(both[0]) for both in (before, ours, theirs))
-    if len(starts) < 2 or not set(wrong) >= set(starts) or any(came[p].shape != right[p].shape for p in starts):
+    starts, actual, expected = (leaves_by_path(both[0]) for both in (before, ours, theirs))
+    if len(starts) < 2 or not set(wrong) >= set(starts) or any(actual[p].shape != expected[p].shape for p in starts):
         return None
     moves = {
-        path: [np.asarray(leaves[path], np.float64) - np.asarray(start, np.float64) for leaves in (came, right)]
+        path: [np.asarray(leaves[path], np.float64) - np.asarray(start, np.float64) for leaves in (actual, expected)]
         for path, start in starts.items()
     }
     factors, norms = {}, {}
@@ -229,7 +234,7 @@ def _causes(
 
 
 def _decay_in_the_gradient(
-    e: Evidence, starts: dict[str, np.ndarray], came: dict[str, np.ndarray], right: dict[str, np.ndarray]
+    e: Evidence, starts: dict[str, np.ndarray], actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]
 ) -> Iterator[Diagnosis]:
     """Weight decay is wrongly added to the gradient, or is missing there, as the optimizer's buffers show.
 
@@ -241,13 +246,13 @@ def _decay_in_the_gradient(
     if p is None or p.size < 2 or not p.any() or not (e.actual.any() and e.expected.any()):
         return
     for path, start in starts.items():
-        if start.shape != p.shape or start.dtype.kind != "f" or not (path in came and came[path].shape == p.shape):
+        if start.shape != p.shape or start.dtype.kind != "f" or not (path in actual and actual[path].shape == p.shape):
             continue
-        ours, theirs = (np.asarray(leaves[path], np.float64) for leaves in (came, right))
+        ours, theirs = (np.asarray(leaves[path], np.float64) for leaves in (actual, expected))
         forms = [(path, ours, theirs)]
         if not start.any() and (ours >= 0).all() and (theirs >= 0).all():
-            signs, right_signs = -np.sign(e.actual), -np.sign(e.expected)
-            forms.append((f"the root of {path}", signs * np.sqrt(ours), right_signs * np.sqrt(theirs)))
+            signs, expected_signs = -np.sign(e.actual), -np.sign(e.expected)
+            forms.append((f"the root of {path}", signs * np.sqrt(ours), expected_signs * np.sqrt(theirs)))
         for what, one, other in forms:
             extra = one - other
             share = float(np.vdot(p, extra) / np.vdot(p, p))

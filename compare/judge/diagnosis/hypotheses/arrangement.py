@@ -84,16 +84,16 @@ def shift(e: Evidence) -> Iterator[Diagnosis]:
 def permutation(e: Evidence) -> Iterator[Diagnosis]:
     """The expected values in another order: whole lines along an axis, or single entries."""
     for axis in range(e.expected.ndim):
-        came = np.moveaxis(e.actual, axis, 0).reshape(e.expected.shape[axis], -1)
-        right = np.moveaxis(e.expected, axis, 0).reshape(came.shape)
-        slack = MARGIN * np.moveaxis(e.tolerance, axis, 0).reshape(came.shape).max(axis=0)
-        if len(right) > 512:
+        actual = np.moveaxis(e.actual, axis, 0).reshape(e.expected.shape[axis], -1)
+        expected = np.moveaxis(e.expected, axis, 0).reshape(actual.shape)
+        slack = MARGIN * np.moveaxis(e.tolerance, axis, 0).reshape(actual.shape).max(axis=0)
+        if len(expected) > 512:
             continue
-        match = [np.flatnonzero((np.abs(right - row) <= slack).all(axis=1)) for row in came]
+        match = [np.flatnonzero((np.abs(expected - row) <= slack).all(axis=1)) for row in actual]
         found = [int(m[0]) for m in match if len(m)]
-        if len(found) == len(right) and found != sorted(found) == list(range(len(right))):
+        if len(found) == len(expected) and found != sorted(found) == list(range(len(expected))):
             moved = sum(i != j for i, j in enumerate(found))
-            if e.explains(np.take(e.expected, found, axis), log_tried=moved * np.log(len(right))):
+            if e.explains(np.take(e.expected, found, axis), log_tried=moved * np.log(len(expected))):
                 yield e.says("permutation", f"the entries along axis {axis} are in another order: {in_words(found)}.")
                 return
     order, model = np.argsort(e.actual, axis=None), np.argsort(e.expected, axis=None)
@@ -109,15 +109,15 @@ def permutation(e: Evidence) -> Iterator[Diagnosis]:
 def copied(e: Evidence) -> Iterator[Diagnosis]:
     """The wrong lines along an axis have the expected values of other lines."""
     for axis, n in enumerate(e.expected.shape):
-        came, right, allowed, wrong = (
+        actual, expected, allowed, wrong = (
             np.moveaxis(a, axis, 0).reshape(n, -1) for a in (e.actual, e.expected, e.tolerance, e.wrong)
         )
         lines = np.flatnonzero(wrong.any(axis=1))
-        if not 0 < len(lines) < n or n > 512 or not np.ptp(came, axis=0).any():
+        if not 0 < len(lines) < n or n > 512 or not np.ptp(actual, axis=0).any():
             continue  # if all lines are equal, `broadcast` describes it
         slack = MARGIN * allowed.max(axis=0)
-        source = [np.flatnonzero((np.abs(right - came[i]) <= slack).all(axis=1)) for i in lines]
-        if not all(len(some) and right[some[0]].any() for some in source):
+        source = [np.flatnonzero((np.abs(expected - actual[i]) <= slack).all(axis=1)) for i in lines]
+        if not all(len(some) and expected[some[0]].any() for some in source):
             continue
         index = np.arange(n)
         index[lines] = [some[0] for some in source]
@@ -132,14 +132,14 @@ def misplaced(e: Evidence) -> Iterator[Diagnosis]:
     """The entries are wrong, but their sums along some axes are right."""
     for count in range(1, e.expected.ndim + 1):
         for axes in combinations(range(e.expected.ndim), count):
-            right = e.expected.sum(axes)
+            expected = e.expected.sum(axes)
             sizes, slack = np.abs(e.expected).sum(axes), MARGIN * e.tolerance.sum(axes)
             # Sums that are 0 by construction, such as those along the axis of a normalization, prove nothing.
-            if right.size < 2 or not (np.abs(right) > 1e-9 * sizes + slack).all():
+            if expected.size < 2 or not (np.abs(expected) > 1e-9 * sizes + slack).all():
                 continue
             # The size that the sum of the errors would have if they were independent.
             independent = np.sqrt(np.square(e.error).sum(axes))
-            if e.decides(e.actual.sum(axes) - right, slack, independent):
+            if e.decides(e.actual.sum(axes) - expected, slack, independent):
                 label = f"axis {axes[0]}" if count == 1 else f"axes {axes}"
                 message = f"its sums along {label} are right: contributions are added to wrong entries along {label}."
                 yield e.says("misplaced", message)

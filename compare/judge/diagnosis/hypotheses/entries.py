@@ -144,14 +144,14 @@ def ties(e: Evidence) -> Iterator[Diagnosis]:
         group = group.ravel()
         if (counts[group[wrong]] < 2).any():
             continue
-        came, right = e.actual.ravel(), e.expected.ravel()
-        prediction, ways = right.copy(), 1
+        actual, expected = e.actual.ravel(), e.expected.ravel()
+        prediction, ways = expected.copy(), 1
         for i in wrong:
             mates = np.flatnonzero(group == group[i])
-            total = right[mates].sum()
-            shares = [total / n for n in range(2, len(mates) + 1)] if np.count_nonzero(right[mates]) == 1 else []
-            options = np.array([*right[mates[mates != i]], *shares])
-            prediction[i] = options[np.argmin(np.abs(options - came[i]))]
+            total = expected[mates].sum()
+            shares = [total / n for n in range(2, len(mates) + 1)] if np.count_nonzero(expected[mates]) == 1 else []
+            options = np.array([*expected[mates[mates != i]], *shares])
+            prediction[i] = options[np.argmin(np.abs(options - actual[i]))]
             ways = max(ways, len(options))
         if e.explains(prediction.reshape(e.expected.shape), log_tried=np.log(100) + len(wrong) * np.log(ways)):
             message = f"entries at which {name} is tied get the gradient of another tied entry, or a share of it."
@@ -254,10 +254,10 @@ def few_entries(e: Evidence) -> Iterator[Diagnosis]:
         return  # the others have a common wrong factor, though each is within its tolerance
     index = tuple(int(i) for i in np.argwhere(wrong)[0])
     place = f"[{', '.join(map(str, index))}]"
-    right, came = float(e.expected[index]), float(e.actual[index])
+    expected, actual = float(e.expected[index]), float(e.actual[index])
     if count == 1:
-        times = f", {came / right:.12g} times what it should be" if right else ""
-        yield e.says("single-entry", f"one entry of {wrong.size} is wrong: {place} is {came:.9g}{times}.")
+        times = f", {actual / expected:.12g} times what it should be" if expected else ""
+        yield e.says("single-entry", f"one entry of {wrong.size} is wrong: {place} is {actual:.9g}{times}.")
     else:
         # Errors within the tolerance of each other entry may together be too large for rounding errors.
         if not e.is_rounding(e.error[~wrong], e.tolerance[~wrong]):

@@ -60,15 +60,17 @@ def _fitting_pairs(e: Evidence, factors: dict[str, np.ndarray]) -> list[tuple[st
     names = list(factors)
     at = np.unravel_index(np.argmax(np.abs(e.actual - e.expected)), e.expected.shape)
     values = np.array([f[at] for f in factors.values()])
-    came, right, allowed = e.actual[at], e.expected[at], e.tolerance[at]
+    actual, expected, allowed = e.actual[at], e.expected[at], e.tolerance[at]
     f, g = values[:, None], values
-    fits = np.abs(came * f - right * g) <= MARGIN * (allowed * (np.abs(g) + 1) + 1e-14 * np.abs(came * f))
+    fits = np.abs(actual * f - expected * g) <= MARGIN * (allowed * (np.abs(g) + 1) + 1e-14 * np.abs(actual * f))
     return [(names[i], names[j]) for i, j in np.argwhere(fits) if i != j]
 
 
-def _spreads(f: np.ndarray, right: np.ndarray) -> bool:
+def _spreads(f: np.ndarray, expected: np.ndarray) -> bool:
     """Whether an array can be broadcast to another one's shape, as a gain can, and has different entries."""
-    fits = f.ndim <= right.ndim and all(n in (1, m) for n, m in zip(f.shape[::-1], right.shape[::-1], strict=False))
+    fits = f.ndim <= expected.ndim and all(
+        n in (1, m) for n, m in zip(f.shape[::-1], expected.shape[::-1], strict=False)
+    )
     return fits and f.size > 1 and bool(np.ptp(f) > 0)
 
 
@@ -105,13 +107,15 @@ def line_factors(e: Evidence) -> Iterator[Diagnosis]:
     """Each line along an axis has a factor of its own."""
     for axis in range(e.expected.ndim):
         n = e.expected.shape[axis]
-        came, right, allowed = (np.moveaxis(a, axis, 0).reshape(n, -1) for a in (e.actual, e.expected, e.tolerance))
-        telling = (right**2).sum(axis=1)
-        if n < 2 or right.shape[1] < 2 or not telling.all():
+        actual, expected, allowed = (
+            np.moveaxis(a, axis, 0).reshape(n, -1) for a in (e.actual, e.expected, e.tolerance)
+        )
+        telling = (expected**2).sum(axis=1)
+        if n < 2 or expected.shape[1] < 2 or not telling.all():
             continue
-        factors = (came * right).sum(axis=1) / telling
-        tolerance = MARGIN * allowed * np.maximum(1, np.abs(factors))[:, None] + 1e-14 * np.abs(came)
-        if not e.decides(came - factors[:, None] * right, tolerance, came - right, fitted=n):
+        factors = (actual * expected).sum(axis=1) / telling
+        tolerance = MARGIN * allowed * np.maximum(1, np.abs(factors))[:, None] + 1e-14 * np.abs(actual)
+        if not e.decides(actual - factors[:, None] * expected, tolerance, actual - expected, fitted=n):
             continue
         for name, known in e.known.items():
             if (

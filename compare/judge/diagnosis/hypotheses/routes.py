@@ -133,11 +133,11 @@ def another_quantity(e: Evidence) -> Iterator[Diagnosis]:
     same = _of_its_shape(e)
     # A pair of an array and a factor is first compared at some entries, because there are many pairs.
     some = np.linspace(0, e.expected.size - 1, min(e.expected.size, 64)).astype(int)
-    came, slack = e.actual.ravel()[some], MARGIN * e.tolerance.ravel()[some] + 1e-14 * np.abs(e.actual.ravel()[some])
+    actual, slack = e.actual.ravel()[some], MARGIN * e.tolerance.ravel()[some] + 1e-14 * np.abs(e.actual.ravel()[some])
     factors = {name: f for name, f in e.factors.items() if f.shape == e.expected.shape and np.ptp(f) > 0}
     for name, value in same.items():
         for factor, f in factors.items():
-            near = (np.abs(value.ravel()[some] * f.ravel()[some] - came) <= 2 * slack).all()
+            near = (np.abs(value.ravel()[some] * f.ravel()[some] - actual) <= 2 * slack).all()
             if near and factor != name and e.explains(value * f):
                 yield e.says("other-quantity", f"it is the elementwise product of {name} and {factor}.")
                 return

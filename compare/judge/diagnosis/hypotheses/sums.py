@@ -39,11 +39,11 @@ def missing_sum(e: Evidence) -> Iterator[Diagnosis]:
 def wrong_axis(e: Evidence) -> Iterator[Diagnosis]:
     """The quantity should be the sum of a known array over some axes, and is its sum over another axis."""
     for name, terms in e.summands.items():
-        right = _summed_axes(terms, e)
-        for axis in set(range(terms.ndim)) - set(right) if right else ():
+        axes = _summed_axes(terms, e)
+        for axis in set(range(terms.ndim)) - set(axes) if axes else ():
             total = terms.sum(axis)
             if total.size == e.expected.size and e.explains(total.reshape(e.expected.shape)):
-                label = right[0] if len(right) == 1 else right
+                label = axes[0] if len(axes) == 1 else axes
                 message = f"d{name} is summed over axis {axis}, and should be summed over axis {label}."
                 yield e.says("missing-sum", message)
                 return
@@ -101,11 +101,11 @@ def broadcast_in_part(e: Evidence) -> Iterator[Diagnosis]:
         lines = np.flatnonzero(e.wrong.any(axis=others)) if others else np.flatnonzero(e.wrong)
         if not 1 < len(lines) < n:
             continue
-        right = np.take(e.expected, lines, axis)
+        expected = np.take(e.expected, lines, axis)
         for word, function in (("sum", np.sum), ("mean", np.mean)):
             prediction = e.expected.copy()
             part = (slice(None),) * axis + (lines,)
-            prediction[part] = function(right, axis=axis, keepdims=True)
+            prediction[part] = function(expected, axis=axis, keepdims=True)
             if e.explains(prediction, len(lines)):
                 where = at_indices(lines.tolist(), axis)
                 yield e.says("broadcast", f"it has the same values {where}: the {word} of the expected values there.")
