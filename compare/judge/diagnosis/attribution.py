@@ -204,6 +204,13 @@ def judge_alone(check: Check, point: Point) -> Point:
 
     The reference of a quantity is computed from the hand-written gradients upstream of it, so that an error upstream
     does not make it wrong. The loss, and quantities without a hand-written gradient, keep their rows.
+
+    Args:
+        check: the check.
+        point: both sides' values.
+
+    Returns:
+        The same values with other rows and references.
     """
     upstream = point.upstream(check.taps)
     alone = check.compared(point.parameters, point.args, point.answer, upstream=upstream)

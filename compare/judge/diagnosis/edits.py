@@ -106,11 +106,23 @@ class Traced:
     elsewhere: Callable[[], list[tuple[Evaluated, Array, Any]]] = list
 
     def predicts(self, edit: Edit) -> Array:
-        """The quantity as the edited program computes it."""
+        """The quantity as the edited program computes it.
+
+        Args:
+            edit: the edit.
+
+        Raises:
+            ValueError, TypeError, IndexError, NotImplementedError: if the edited program cannot be evaluated.
+        """
         return self.value(self.here, edit) - self.start
 
     def value(self, there: Evaluated, edit: Edit) -> Array:
-        """The same at any evaluated point, before `start` is subtracted."""
+        """The target's value as the edited program computes it at a point, before `start` is subtracted.
+
+        Args:
+            there: the program, evaluated at that point.
+            edit: the edit.
+        """
         if edit.instead is not None:
             return np.asarray(there.values[edit.instead])
         before = there.done
@@ -119,11 +131,21 @@ class Traced:
         return value
 
     def is_controlled(self, edit: Edit, prediction: Array) -> bool:
-        """Whether all controls of the edit predict other values than the edit itself."""
+        """Whether all controls of an edit predict other values than the edit itself.
+
+        Args:
+            edit: the edit.
+            prediction: its own prediction.
+        """
         return not any(np.allclose(self.predicts(other), prediction, rtol=1e-9, atol=0) for other in edit.controls)
 
     def holds_elsewhere(self, edit: Edit, rounding: float) -> bool:
-        """Whether the edit leaves only rounding errors at other points, too; True if there are no other points."""
+        """Whether an edit leaves only rounding errors at other points, too; True if there are no other points.
+
+        Args:
+            edit: the edit.
+            rounding: the norm of the quantity's rounding tolerances.
+        """
         for there, actual, start in self.elsewhere():
             expected = np.asarray(there.values[self.target]) - start
             error, left = (np.linalg.norm(actual - v) for v in (expected, self.value(there, edit) - start))
@@ -137,6 +159,9 @@ def single_edits(traced: Traced) -> Iterator[Edit]:
 
     Edits of single operations come first, in the order from the quantity back to the inputs. Then come edits of several
     similar operations, edits of forward values that only the backward pass reads, and replacements of values.
+
+    Args:
+        traced: the program and its target.
     """
     plan, words = traced.here.plan, Words(traced.here.plan, traced.names, traced.backward, traced.here.values)
     leading = [plan.steps[number] for number in reversed(traced.here.leading_to(traced.target))]
@@ -380,6 +405,9 @@ def regular(indices: Array) -> list[int] | None:
 def other_numbers(traced: Traced) -> Iterator[tuple[float, Edit, Callable[[float], Edit]]]:
     """The constants that the program multiplies or divides by, with edits that replace them.
 
+    Args:
+        traced: the program and its target.
+
     Yields:
         The constant, an edit that sets the product or quotient to 0, and a function that returns, for any factor, the
         edit that multiplies the product or quotient by it.
@@ -409,7 +437,12 @@ def other_numbers(traced: Traced) -> Iterator[tuple[float, Edit, Callable[[float
 
 
 def flipped(traced: Traced, wrong: Array) -> Iterator[Edit]:
-    """Masks that have the opposite value in the entries that are wrong, each in one of the steps that use it."""
+    """Masks that have the opposite value in the entries that are wrong, each in one of the steps that use it.
+
+    Args:
+        traced: the program and its target.
+        wrong: whether an entry of the quantity is wrong. Only masks of this shape are tried.
+    """
     words = Words(traced.here.plan, traced.names, traced.backward, traced.here.values)
     for number in reversed(traced.here.leading_to(traced.target)):
         step = traced.here.plan.steps[number]

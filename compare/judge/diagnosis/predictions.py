@@ -1,4 +1,8 @@
-"""Predictions of a quantity's values if the reference's gradient were computed with some mistake."""
+"""Predictions of a quantity's values if the reference's gradient were computed with some mistake.
+
+The functions have arguments in common: `check` is the check, `point` has both sides' values at one point, and `path` is
+the name of the quantity that is predicted.
+"""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -33,11 +37,6 @@ def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str],
 
     The errors are: an upstream gradient of which a part is lost, an upstream gradient in the place of another one, and
     a square parameter that is transposed in the backward pass.
-
-    Args:
-        check: the check.
-        point: both sides' values.
-        path: the name of the quantity.
 
     Returns:
         The predicted values, by kind and message of the diagnosis.
@@ -365,16 +364,23 @@ def _summands(step: Step, inputs: list[Any]) -> tuple[Iterator[np.ndarray], int]
 
 
 def errors_nearby(check: Check, point: Point, path: str, count: int = 8) -> np.ndarray | None:
-    """A quantity's errors at `count` points whose parameters differ by about 1%; None if they cannot be computed.
+    """A quantity's errors at `count` points whose parameters differ by about 1%.
 
     Rounding errors differ from point to point, while the error of a wrong formula is about the same.
+
+    Returns:
+        The errors, (count, *shape of the quantity); None if they cannot be computed at all of the points.
     """
     found = [error for _, error in _nearby(check, point, path, count)]
     return np.array(found) if len(found) == count else None
 
 
 def decays_nearby(check: Check, point: Point, path: str, count: int = 2) -> np.ndarray | None:
-    """The multiple of the parameter that is closest to its gradient's error, at `count` such points."""
+    """The multiple of the parameter that is closest to its gradient's error, at `count` points nearby.
+
+    Returns:
+        The multiples, (count,); None if they cannot be computed at all of the points.
+    """
     found = [np.vdot(p, error) / np.vdot(p, p) for p, error in _nearby(check, point, path, count) if p is not None]
     return np.array(found) if len(found) == count else None
 
@@ -392,7 +398,14 @@ def _nearby(check: Check, point: Point, path: str, count: int) -> Iterator[tuple
 
 
 def traced_gradient(check: Check, point: Point, path: str, effort: Effort) -> Traced | None:
-    """The gradient's program, evaluated at a point, with a quantity as its target; None if the program is too large."""
+    """The gradient's program, evaluated at the point, with the quantity as its target.
+
+    Args:
+        effort: the number of steps that may be evaluated again by all edits of all quantities.
+
+    Returns:
+        The program; None if it is too large, or does not compute the quantity.
+    """
     plan = _plan(check, point)
     target = None if plan is None else _place(check, point, plan, path)
     if plan is None or target is None or plan.entries() > MOST_ENTRIES:
