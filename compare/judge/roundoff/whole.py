@@ -67,7 +67,7 @@ class Departure:
 
     @property
     def place(self) -> str:
-        return "as a whole" if self.axis is None else f"at {self.line} of axis {self.axis}"
+        return "as a whole" if self.axis is None else f"at index {self.line} of axis {self.axis}"
 
 
 def axes_of(value: np.ndarray) -> Iterator[int | None]:

@@ -80,7 +80,7 @@ def test_a_dropped_line_is_found_in_its_place(seed, line, axis):
     first = departures(wrong - value, value, scatter.parts(np.float64))[0]
     assert (first.axis, first.line) == (axis, line)
     assert first.factor == pytest.approx(0, abs=1e-9)
-    assert first.place == f"at {line} of axis {axis}"
+    assert first.place == f"at index {line} of axis {axis}"
 
 
 def test_errors_that_are_too_large_depart_though_they_point_nowhere():
