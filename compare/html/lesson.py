@@ -1,4 +1,4 @@
-"""The page of a lesson: formula, lines and numbers of every step, and a slider that moves through training."""
+"""The page of a lesson: the formulas, code and numbers of every step, and a slider that moves through training."""
 
 from collections.abc import Iterator
 
@@ -13,8 +13,15 @@ from compare.lesson.text import SECOND_ORDER, shown
 
 
 def lesson_page(lesson: Lesson, play: Playground | None = None) -> str:
-    """The whole page; with `play`, a part in which the network can be changed. Without a script it shows the first
-    moment."""
+    """The whole page of a lesson.
+
+    Args:
+        lesson: The lesson.
+        play: If given, the page has a part in which the reader can change the network.
+
+    Returns:
+        The HTML document. Without JavaScript it shows the numbers before training.
+    """
     live = Live(lesson.moments)
     drawn = pictures(lesson)
     body = tag(
@@ -45,7 +52,7 @@ def lesson_page(lesson: Lesson, play: Playground | None = None) -> str:
 
 
 def _contents(lesson: Lesson, play: Playground | None) -> Html:
-    """A way to every part, and to every step of it."""
+    """Links to every part of the page and to its steps."""
     forward = [step for step in lesson.steps if not step.backward and step.order == 1]
     backward = [step for step in lesson.steps if step.backward]
     second = [step for step in lesson.steps if step.order == 2]
@@ -54,7 +61,7 @@ def _contents(lesson: Lesson, play: Playground | None) -> Html:
     parts += [("why", "Why backward?", [])] + ([("play", "Change it, break it", [])] if play else [])
 
     def part(name: str, title: str, steps: list[Step]) -> Html:
-        links = (html(tag("a", step.name, href=f"#{anchor(step.name)}"), " ") for step in steps)
+        links = (html(tag("a", step.shown, href=f"#{anchor(step.name)}"), " ") for step in steps)
         return tag("li", tag("a", title, href=f"#{name}", class_="part"), html(" ", *links) if steps else "")
 
     return tag("nav", tag("ol", *(part(*one) for one in parts)), class_="contents", aria_label="Contents")
@@ -69,7 +76,7 @@ def _slider(lesson: Lesson) -> Html:
         tag("label", "Training", for_="moment"),
         tag("output", said, for_="moment", aria_live="polite"),
         tag("input", **control, autocomplete="off", aria_valuetext=said, hidden=True),
-        tag("noscript", "This is before training. To move through it, the slider needs JavaScript."),
+        tag("noscript", "The numbers are those before training. To move on, the slider needs JavaScript."),
         class_="slider",
     )
 
@@ -82,22 +89,22 @@ def _steps(lesson: Lesson, live: Live) -> Iterator[Html]:
     forward = [step for step in lesson.steps if not step.backward and step.order == 1]
     backward = [step for step in lesson.steps if step.backward]
     yield tag("h2", "Forward", id="forward")
-    yield tag("p", "What the network computes, and what it keeps for the way back.", class_="soft")
+    yield tag("p", "The forward pass computes the loss, and keeps values that the backward pass needs.", class_="soft")
     yield from (step_article(step, number, live) for number, step in enumerate(forward, 1))
     yield tag("h2", "Backward", id="backward")
     yield tag(
         "p",
-        "Every step takes the gradient of what comes after it and makes that of what went into it. By hand each has to "
-        "be derived and written; JAX needs the lines of the forward pass, and this one:",
+        "Every step takes the gradient with respect to its output and computes the gradient with respect to its "
+        "inputs. By hand, each of these has to be derived and written. JAX needs the forward pass and this line:",
         class_="soft",
     )
-    yield tag("div", lines("in JAX, once for all of them", "autodiff", [lesson.root]), class_="root")
+    yield tag("div", lines("in JAX, one line for all steps", "autodiff", [lesson.root]), class_="root")
     yield from (step_article(step, number, live) for number, step in enumerate(backward, len(forward) + 1))
     if lesson.second_root is not None:
         second = [step for step in lesson.steps if step.order == 2]
         yield tag("h2", "Second order", id="second")
-        yield tag("p", with_formulas(f"{SECOND_ORDER} JAX derives it by this line:"), class_="soft")
-        yield tag("div", lines("in JAX, once for all of them", "autodiff", [lesson.second_root]), class_="root")
+        yield tag("p", with_formulas(f"{SECOND_ORDER} JAX derives it with this line:"), class_="soft")
+        yield tag("div", lines("in JAX, one line for all steps", "autodiff", [lesson.second_root]), class_="root")
         yield from (
             step_article(step, number, live) for number, step in enumerate(second, len(lesson.steps) - len(second) + 1)
         )

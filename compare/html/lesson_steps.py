@@ -1,4 +1,4 @@
-"""One step of a lesson on the page: its formula and words, its numbers, and the lines of both sides."""
+"""One step of a lesson on the page: its formulas and text, its numbers, and the code of both sides."""
 
 import inspect
 import math
@@ -15,12 +15,12 @@ from compare.lesson.formulas import Formulas, Line
 from compare.lesson.source import Excerpt
 from compare.lesson.text import indexed, shown
 
-FORWARD_ONLY = "in JAX, the forward is all there is"
+FORWARD_ONLY = "in JAX, only the forward pass"
 
 
 @dataclass
 class Live:
-    """The places whose text changes with the slider, in the order of the page."""
+    """The elements whose text changes with the slider, in the order of the page."""
 
     moments: Sequence[Moment]
     places: list[Callable[[Moment], str]] = field(default_factory=list)
@@ -34,6 +34,7 @@ class Live:
 
 
 def step_article(step: Step, number: int, live: Live) -> Html:
+    """The article on one step, with its number among all steps. Its live numbers are added to `live`."""
     single = all("\n" not in excerpt.code for excerpt in step.by_hand)
     text = html(
         tag("p", with_formulas(step.words)) if single else _paragraph(step.words),
@@ -55,7 +56,7 @@ def step_article(step: Step, number: int, live: Live) -> Html:
 
 
 def anchor(name: str) -> str:
-    """The id of a step's place on the page."""
+    """The id of a step's article, which links lead to."""
     return "step-" + re.sub(r"\W", "-", name)
 
 
@@ -63,20 +64,20 @@ def anchor(name: str) -> str:
 
 
 def with_formulas(text: str) -> Html:
-    """Prose, in which the names of quantities are written as in formulas: dZ1, W2, dJ, m."""
+    """Prose with the names of quantities, such as dZ1, W2 and m, written as in formulas."""
     parts = re.split(r"\b(R?d?[ZAWb][12]|[Rd]?[JQ]|[xym])\b", text)
     return html(*(formula(part) if i % 2 else part for i, part in enumerate(parts)))
 
 
 def _paragraph(text: str) -> Html:
-    """Of a docstring. What is indented, or in columns, are equations."""
+    """A paragraph of a docstring. Indented text and text in columns are equations, which keep their layout."""
     if text.startswith(" ") or "   " in text:
         return tag("pre", inspect.cleandoc("\n" + text), tabindex="0", role="group", aria_label="Equations")
     return tag("p", *(tag("code", part) if i % 2 else part for i, part in enumerate(text.split("`"))))
 
 
 def _formulas(step: Step) -> list[Html]:
-    """In the order of the derivation; of functions that the step calls, below it. Wide ones can be scrolled."""
+    """The formulas of the step, then those of the functions that it calls. Wide formulas can be scrolled."""
     return [_written(part) for part in step.formulas]
 
 
@@ -88,6 +89,7 @@ def _written(part: Formulas) -> Html:
 
 
 def formula_line(line: Line, scalars: frozenset[str]) -> Html:
+    """One formula with its note beside it, or a note alone."""
     pieces = line.note.split("`")
     note = html(*(formula(piece, scalars=scalars) if i % 2 else piece for i, piece in enumerate(pieces)))
     written = formula(line.code, display=True, scalars=scalars) if line.code else ""
@@ -100,7 +102,7 @@ def formula_line(line: Line, scalars: frozenset[str]) -> Html:
 
 
 def lines(label: str, side: str, excerpts: Sequence[Excerpt]) -> Html:
-    """Lines of source with their numbers, under the names of their files."""
+    """Lines of source with their line numbers, below the name of their file."""
     files = groupby(excerpts, lambda excerpt: excerpt.file)
     return html(*(_of_file(label, side, file, list(group)) for file, group in files))
 
@@ -128,10 +130,10 @@ def _of_file(label: str, side: str, file: str, excerpts: Sequence[Excerpt]) -> H
 
 
 def _numbers(quantity: Quantity, live: Live) -> Html:
-    """A row for each entry, and a sentence on all of them."""
+    """A table with a row for each entry, and a sentence on all of them."""
     label, symbol, of = quantity.label, _symbol(quantity.label), _symbol(quantity.path)
     headers = [symbol or "entry", *([of or "value"] if quantity.gradient and not quantity.along else [])]
-    caption = f"{label}: by hand, by JAX, and their difference"
+    caption = f"{quantity.shown}: by hand, by JAX, and their difference"
     rows = [
         tag("tr", tag("th", indexed(entry) or tag("i", "J"), scope="row"), *_cells(quantity, i, live))
         for i, entry in enumerate(live.moments[0].numbers[label].entries)
@@ -145,7 +147,7 @@ def _numbers(quantity: Quantity, live: Live) -> Html:
     )
     return tag(
         "div",
-        "" if symbol else tag("p", label, class_="path"),
+        "" if symbol else tag("p", _in_italics(quantity.shown), class_="path"),
         tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption),
         tag("p", *_judged(quantity, live), class_="judged"),
         data_quantity=label,
@@ -182,7 +184,10 @@ def _judged(quantity: Quantity, live: Live) -> Iterator[Html | str]:
 
 
 def _symbol(label: str) -> Html | None:
-    """A name as in formulas, if it is one and no path: dZ1. Not MathML, which is no text to some readers."""
+    """A name such as dZ1 as it looks in formulas; None for a path.
+
+    It is not MathML, because some screen readers do not read MathML in a table's header.
+    """
     found = re.fullmatch(r"(R?d?)([A-Z]|b(?=\d))(\d?)", label)
     if found is None:
         return None
@@ -190,10 +195,20 @@ def _symbol(label: str) -> Html | None:
     return html(d, tag("i", letter), tag("sub", digit) if digit else "")
 
 
+def _in_italics(symbol: str) -> Html:
+    """A symbol such as dJ/dW (layer 2), with its variables in italics, as in formulas."""
+    found = re.fullmatch(r"(?:(d)(J)(/d))?(J|[A-Za-z])(?:_([a-z]))?( \(.*\))?", symbol)
+    if found is None:
+        return html(symbol)
+    d, loss, over, letter, below, where = found.groups(default="")
+    top = html(d, tag("i", loss), over) if d else html()
+    return html(top, tag("i", letter), tag("sub", below) if below else "", where)
+
+
 def _size(number: float | None) -> str:
-    """Two digits of it."""
+    """The number with two digits."""
     if number is None:
-        return "nothing that is known"
+        return "unknown"
     return "0" if number == 0 else _typeset(f"{number:.1e}")
 
 

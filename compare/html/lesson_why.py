@@ -1,4 +1,4 @@
-"""The page's last part: what JAX makes of the loss, beside the derivation, and what each direction costs."""
+"""The last part of a lesson's page: JAX's program for the gradient, and the cost of forward and backward mode."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,11 @@ from compare.lesson.backward_mode import BackwardMode, Equation
 from compare.lesson.content import Lesson, Step
 from compare.lesson.text import LINEARIZED, backward_to_loss, inputs_sentence
 
-LONG = 120  # equations
+LONG = 120  # A program of more equations is folded.
 
 
 def why(lesson: Lesson) -> Html:
+    """The section that compares forward and backward mode."""
     mode = lesson.backward_mode
     count = mode.operations
     saved = count["all forward"] / count["backward"]
@@ -23,39 +24,39 @@ def why(lesson: Lesson) -> Html:
         "Why backward?",
         tag(
             "p",
-            f"The chain rule can be worked through from either end. Forward, a pass begins with one parameter and says "
-            f"how the loss changes with it: this network has {mode.parameters:,} parameters and needs as many passes. "
-            f"Backward, a pass begins with the loss, which is one number, and leaves the gradient of everything behind "
-            f"it: one pass is enough.",
+            f"The chain rule can be applied from either end. A forward pass begins with one parameter and computes how "
+            f"the loss changes with it. This network has {mode.parameters:,} parameters, and needs as many passes. A "
+            f"backward pass begins with the loss, which is one number, and computes the gradient with respect to every "
+            f"value that the loss depends on. One pass is enough.",
         ),
         table(
-            ["direction", "passes", "operations in one", "operations in all, as run"],
+            ["mode", "passes", "operations in one pass", "operations in all passes"],
             rows,
-            caption="The cost of the whole gradient in each direction",
+            caption="The cost of the whole gradient in each mode",
         ),
         tag(
             "p",
-            f"Backward, {saved:,.3g} times fewer are needed. Both ways were run here, the passes forward side by side "
-            f"in one program that computes the values of the loss once for all of them, and their results differ by "
-            f"at most {mode.difference:.1e}. ".replace("e-", "e−"),
-            f"Counted are additions, multiplications and function calls on single numbers in the programs that JAX "
-            f"traces, without those that nothing depends on. The loss alone takes {count['loss']:,}: the gradient "
-            f"costs a small constant ({backward_to_loss(lesson):.2g} here) times the loss, and not a multiple that "
-            f"grows with the number of parameters.",
+            f"Backward mode needs {saved:,.3g} times fewer operations. Both modes were run for this page. All forward "
+            f"passes were run side by side in one program, which computes the values of the loss only once. The two "
+            f"gradients differ by at most {mode.difference:.1e}. ".replace("e-", "e−"),
+            f"An operation is an addition, a multiplication or a function call on single numbers. They are counted in "
+            f"the programs that JAX traces, without those that do not affect the result. The loss alone takes "
+            f"{count['loss']:,} operations. So the loss with its gradient costs a small constant "
+            f"({backward_to_loss(lesson):.2g} here) times the loss, whatever the number of parameters.",
         ),
         tag("h3", "What JAX does"),
         tag(
             "p",
-            "JAX runs the forward lines once on placeholders, and writes down every elementary operation; for each it "
-            f"knows one rule. {LINEARIZED}",
+            "JAX runs the forward pass once on placeholders and records every elementary operation. It knows the rule "
+            f"for the derivative of each operation. {LINEARIZED}",
         ),
         tag(
             "p",
-            "The program was run here, equation by equation: where an equation computes the very numbers of a step of "
-            "the derivation, before training and after it, the step stands beside it. JAX may reach the same numbers "
-            "in another way. What is called unused is written down, but nothing depends on it.",
+            "The program below was run equation by equation. If an equation computes the numbers of a step of the "
+            "derivation, both before and after training, the step is named beside it. JAX may compute the same numbers "
+            "in another way. The results of an unused equation do not affect the loss or the gradient.",
         ),
-        tag("p", f"In it, {inputs_sentence(lesson)}.", class_="soft"),
+        tag("p", f"In the program, {inputs_sentence(lesson)}.", class_="soft"),
         _folded(_program(lesson, mode), len(mode.gradient)),
         tag("details", tag("summary", "The loss before it is differentiated"), _listing(mode.loss, "the loss")),
         name="why",
@@ -63,12 +64,12 @@ def why(lesson: Lesson) -> Html:
 
 
 def _folded(program: Html, length: int) -> Html:
-    """A long program is shown to who asks for it."""
+    """The program; a long one is folded until the reader opens it."""
     return program if length <= LONG else tag("details", tag("summary", f"The program: {length} operations"), program)
 
 
 def _program(lesson: Lesson, mode: BackwardMode) -> Html:
-    """The gradient's program, each matched equation beside the line that does the same by hand."""
+    """The program of the gradient, with the hand-written line beside each matched equation."""
     steps = {quantity.label: step for step in lesson.steps for quantity in step.quantities}
     rows, passed = [], False
     for equation in mode.gradient:
@@ -83,13 +84,14 @@ def _program(lesson: Lesson, mode: BackwardMode) -> Html:
         )
         if equation.step == "loss" and not passed:
             passed = True
-            rows.append(tag("li", "Here the loss is known. Everything below goes backward.", class_="turn"))
+            rows.append(tag("li", "Here the loss is known. The equations below go backward.", class_="turn"))
     return tag("ol", *rows, class_="program", tabindex="0", aria_label="The program of the gradient")
 
 
 def _match(equation: Equation, step: Step) -> Html:
     alone = len(step.by_hand) == 1 and "\n" not in step.by_hand[0].code
-    words = step.by_hand[0].code if alone else str(equation.step)
+    names = {quantity.label: quantity.shown for quantity in step.quantities}
+    words = step.by_hand[0].code if alone else names[str(equation.step)]
     return tag("a", words, href=f"#{anchor(step.name)}")
 
 

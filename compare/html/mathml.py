@@ -1,8 +1,8 @@
-"""A line of code as the formula that it computes, in MathML: `dW = x.T @ dZ / m` and the like.
+"""Writes a line of code, such as `dW = x.T @ dZ / m`, as a formula in MathML.
 
-`compare.lesson.notation` reads the code; here stands how its pieces look on a page. Quotients are fractions, and
-`np.exp(x)` is a power. Names carry their numbers as subscripts, Greek ones turn into letters, and a `d` before a name
-is upright: dZ1, as in this project's formulas, is the gradient of the loss with respect to Z1.
+`compare.lesson.notation` reads the code, and this module says how its pieces look on a page. Quotients are fractions,
+and `np.exp(x)` is a power of e. Numbers in names become subscripts, names of Greek letters become the letters, and a
+`d` before a name is upright: dZ1 is the gradient of the loss with respect to Z1.
 """
 
 import ast
@@ -14,38 +14,39 @@ from compare.lesson.notation import COMPARISON, GREEK, POWER, SCALARS, Notation,
 
 
 def formula(code: str, *, display: bool = False, scalars: Collection[str] = SCALARS) -> Html:
-    """One `<math>` for one statement or expression. Raises ValueError for what there is no way to write."""
+    """One `<math>` element for one statement or expression. Raises ValueError if it cannot be written as a formula."""
     written = MathML(scalars).statement(statement_of(code))
     return tag("math", tag("mrow", written), display="block" if display else None)
 
 
 def formulas(line: str) -> list[Html]:
-    """One for each statement of a line; `;` and wide gaps are between them, and a comment is left out.
+    """A `<math>` element for each statement of a line. Statements are separated by `;` or by a wide gap after a comma.
 
-    Raises ValueError if there is one that cannot be written.
+    A comment is left out. Raises ValueError if a statement cannot be written as a formula.
     """
     parts = re.split(r";|,\s{2,}", line.partition("#")[0])
     return [formula(part) for part in parts if part.strip()]
 
 
 class MathML(Notation[Html]):
-    """Markup without the `<math>` around it."""
+    """MathML markup, without the `<math>` element around it."""
 
     def row(self, *parts: Html | str) -> Html:
         return html(*(part if isinstance(part, Html) else self.words(part) for part in parts))
 
     def name(self, name: str) -> Html:
-        """dZ1: an upright d, and Z with 1 below; m_hat: m with a hat; beta1: β with 1 below; u_prime: u′; RZ1: R Z1."""
+        """A name: dZ1 is an upright d and Z with the index 1, m_hat is m with a hat, beta1 is β with the index 1,
+        u_prime is u′, and RZ1 is an upright R and Z with the index 1."""
         if name.endswith("_hat") and len(name) > 4:
             return tag("mover", self.name(name[:-4]), tag("mo", "^"))
         if name.endswith("_prime"):
             return tag("msup", self.name(name[:-6]), tag("mo", "′"))
         if found := re.fullmatch(r"d([A-Za-z](?:\d+|_\w+)?|[A-Z]\w*)", name):
             return tag("mrow", tag("mi", "d", mathvariant="normal"), self.name(found[1]))
-        if found := re.fullmatch(r"R(d?[A-Zb]\d?)", name):  # the derivative along a direction
+        if found := re.fullmatch(r"R(d?[A-Zb]\d?)", name):  # a directional derivative
             return tag("mrow", tag("mi", "R", mathvariant="normal"), self.name(found[1]))
         letter, _, below = re.sub(r"^([A-Za-z]+)(\d+)$", r"\1_\2", name).partition("_")
-        if len(letter) > 1 and letter not in GREEK and not below.isdigit():  # words: learning_rate
+        if len(letter) > 1 and letter not in GREEK and not below.isdigit():  # a word, such as learning_rate
             return self.words(name.replace("_", " "))
         written = tag("mi", GREEK.get(letter, letter))
         if not below:
@@ -58,7 +59,7 @@ class MathML(Notation[Html]):
     def words(self, text: str) -> Html:
         if re.fullmatch(r"\w+|⊤", text):
             return tag("mi", text)
-        return tag("mtext", re.sub(r"^ | $", "\N{NO-BREAK SPACE}", text))  # other spaces at its ends are not shown
+        return tag("mtext", re.sub(r"^ | $", "\N{NO-BREAK SPACE}", text))  # MathML drops plain spaces at the ends
 
     def sign(self, sign: str, *, prefix: bool = False) -> Html:
         return tag("mo", sign, form="prefix" if prefix else None, **(SPACED if sign == "⊙" else {}))
@@ -87,7 +88,7 @@ class MathML(Notation[Html]):
         return tag("msqrt", inside)
 
     def below(self, base: Html, index: Html) -> Html:
-        """Of a name that has something below already, in parentheses: the two are not one index."""
+        """The base with an index. A base that has an index already is put in parentheses, to keep the two apart."""
         base = self.parentheses(base) if base.endswith(("</msub>", "</msub></mrow>")) else base
         return tag("msub", boxed(base), boxed(index))
 
@@ -99,10 +100,10 @@ class MathML(Notation[Html]):
         return tag("mrow", tag("mo", "{"), tag("mtable", *rows, columnalign="left"))
 
 
-HIGH = ("<mfrac", "<munder", "<mtable", "<msqrt")  # what is higher than a line
+HIGH = ("<mfrac", "<munder", "<mtable", "<msqrt")  # elements that are taller than a line of text
 SPACED = {"lspace": "0.12em", "rspace": "0.12em"}
 
 
 def boxed(part: Html) -> Html:
-    """Where MathML counts children, a part has to be one."""
+    """The part as one element, for parents such as mfrac and msup that need an exact number of children."""
     return tag("mrow", part)

@@ -1,4 +1,4 @@
-"""Lessons on networks: the derivation step by step, with its lines of source and the numbers of a short run."""
+"""Lessons on networks: the derivation step by step, with its source code and the numbers of a short training run."""
 
 from typing import Any
 
@@ -16,14 +16,17 @@ def lesson(
     """The lesson on one of MODELS. The same seed gives the same lesson.
 
     Args:
-        model: What is taught.
-        seed: For the initial weights and made data.
-        progress: Is told what is done, and how much of it.
-        given: Options instead of the lesson's own: of shallow dataset, hidden, activation, learning_rate, iterations;
-            of the other models those of `compare.suite.models`.
+        model: The name of the model.
+        seed: The seed of the initial weights and of generated data.
+        progress: Is called with a description of the current work and the number of steps that are done.
+        given: Options that replace those of the lesson. For shallow these are dataset, hidden, activation,
+            learning_rate and iterations; for another model, those of `compare.suite.models`.
+
+    Returns:
+        The lesson, from which `compare.lesson.text` and `compare.html.lesson` make text and a page.
 
     Raises:
-        BadInput: For what there is not.
+        BadInput: For an unknown model or option, or an unsuitable value.
     """
     if model not in MODELS:
         raise unknown("lesson", model, MODELS)

@@ -1,12 +1,12 @@
-"""Why backward mode: the program that JAX derives from the loss, beside the derivation, and the cost of each mode.
+"""Why backward mode: JAX's program for the gradient beside the derivation, and the cost of both modes.
 
-The gradient's program is evaluated equation by equation. An equation is matched with a step of the derivation if it
-computes the numbers of that step, both before and after training.
+JAX's program for the gradient is evaluated equation by equation. An equation is matched with a step of the derivation
+if it computes the numbers of that step, both before and after training.
 
-Forward mode pushes one direction of the parameters through the network: one pass gives one entry of the gradient.
-Backward mode pulls the loss's one number back: one pass gives all entries. Operations are counted in the programs that
-JAX traces, without what their results do not depend on. All passes forward are run side by side, as one program, so
-that the values of the loss are computed once for all of them; it is counted as it is run.
+A pass in forward mode computes the derivative along one direction of the parameters, which is one entry of the
+gradient. A pass in backward mode computes all entries. Operations are counted in the programs that JAX traces, without
+those that do not affect the result. The forward passes for all entries are traced as one program, so that they share
+the values of the loss, and are counted like that.
 """
 
 import inspect
@@ -27,7 +27,7 @@ from compare.judge.program.primitives.row import Kind, Rounds
 from compare.judge.program.trace import Program, bound, under_jax, widened
 from compare.pytrees import leaves_by_path
 
-# Operations that compute nothing: they name, copy, arrange, or choose among numbers.
+# Operations that compute no new numbers: they name, copy, rearrange or select.
 MOVES = {
     name
     for name, row in TABLE.items()
@@ -37,9 +37,12 @@ MOVES = {
 
 @dataclass(frozen=True)
 class Equation:
-    """A line of a traced program, as JAX writes it but for the options of the operation.
+    """A line of a traced program, as JAX prints it but without the options of the operation.
 
-    `step` is what it computes; `used` says whether what the program returns depends on it.
+    Attributes:
+        text: The line.
+        step: The label of the quantity that it computes; None if it matches none.
+        used: Whether the program's results depend on it.
     """
 
     text: str
@@ -49,9 +52,18 @@ class Equation:
 
 @dataclass(frozen=True)
 class BackwardMode:
-    """`operations` are counts of additions, multiplications and function calls on single numbers.
+    """The programs of the loss and of its gradient, and the number of operations that each mode takes.
 
-    `inputs` are the names of what goes into both programs, which call it a, b, c and so on.
+    Attributes:
+        inputs: The names of the inputs of both programs. The programs call them a, b, c and so on.
+        loss: The program of the loss.
+        gradient: The program of the loss and its gradient.
+        parameters: The number of parameters.
+        forward_passes: The number of passes that the whole gradient takes in forward mode.
+        backward_passes: The same in backward mode.
+        operations: The number of additions, multiplications and function calls on single numbers: of the loss, and of
+            the loss together with one forward pass, with all forward passes, and with the backward pass.
+        difference: The largest difference between the gradients of both modes.
     """
 
     inputs: Sequence[str]
@@ -60,14 +72,20 @@ class BackwardMode:
     parameters: int
     forward_passes: int
     backward_passes: int
-    operations: dict[str, int]  # of the loss; and, each with the loss, of one pass forward, of all, of the one backward
-    difference: float  # between what all passes forward give and what the one backward gives
+    operations: dict[str, int]
+    difference: float
 
 
 def backward_mode(
     loss: Callable[..., Any], points: Sequence[tuple[Any, ...]], known: Sequence[Mapping[str, np.ndarray]]
 ) -> BackwardMode:
-    """`points` are arguments of the loss, the parameters first; `known` the derivation's quantities at each."""
+    """Trace the loss and its gradient, match their equations with the derivation, and count their operations.
+
+    Args:
+        loss: The loss, traceable by JAX.
+        points: Tuples of arguments of the loss, the parameters first.
+        known: The quantities of the derivation at each of the points, by label.
+    """
     with jax.enable_x64(True):
         flat, unravel = ravel_pytree(widened(points[0][0]))
         rest = widened(points[0][1:])
@@ -103,7 +121,7 @@ def backward_mode(
 def _matched(
     function: Callable[..., Any], points: Sequence[tuple[Any, ...]], known: Sequence[Mapping[str, np.ndarray]]
 ) -> list[Equation]:
-    """The equations of a program, each with the step whose numbers it is the first to compute at all points."""
+    """The equations of a program. Each step belongs to the first equation that computes its numbers at all points."""
     whole = jax.make_jaxpr(function)(*widened(points[0]))
     closed = jax.make_jaxpr(lambda *leaves: under_jax(whole.jaxpr, whole.consts, leaves, bound))(
         *jax.tree.leaves(widened(points[0]))
@@ -126,12 +144,12 @@ def _matched(
 
 
 def _needed(jaxpr: Any) -> Any:
-    """The program without equations that its results do not depend on."""
+    """The program without the equations that do not affect its results."""
     return dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)[0]
 
 
 def _used(jaxpr: Any) -> list[bool]:
-    """For each equation whether what the program returns depends on it."""
+    """For each equation, whether the program's results depend on it."""
     read = {atom for atom in jaxpr.outvars if not isinstance(atom, core.Literal)}
     used: list[bool] = []
     for equation in reversed(jaxpr.eqns):
@@ -142,7 +160,7 @@ def _used(jaxpr: Any) -> list[bool]:
 
 
 def _computed(closed: Any, arguments: list[Any]) -> list[list[Any]]:
-    """What every equation of a program computes."""
+    """The results of every equation of a program."""
     values = dict(zip([*closed.jaxpr.constvars, *closed.jaxpr.invars], [*closed.consts, *arguments], strict=True))
     computed = []
     for equation in closed.jaxpr.eqns:
@@ -154,11 +172,11 @@ def _computed(closed: Any, arguments: list[Any]) -> list[list[Any]]:
 
 
 def _same(computed: list[np.ndarray], expected: np.ndarray) -> bool:
-    """Whether one of the results is the expected one: transposed, perhaps, or without axes of length 1."""
+    """Whether one of the results equals the expected one, up to a transposition and axes of length 1."""
     right = np.squeeze(expected)
     scale = 1e-9 * float(np.max(np.abs(right), initial=0.0))
     if not scale:
-        return False  # zeros tell nothing
+        return False  # many equations compute zeros, so that they identify none
     return any(
         candidate.shape == right.shape and np.allclose(candidate, right, rtol=1e-9, atol=scale)
         for value in map(np.squeeze, computed)
@@ -168,7 +186,7 @@ def _same(computed: list[np.ndarray], expected: np.ndarray) -> bool:
 
 
 def _texts(jaxpr: Any) -> list[str]:
-    """One line for each equation, variables being called a, b, c and so on in the order in which they appear."""
+    """One line for each equation. Variables are called a, b, c and so on, in the order in which they appear."""
     names: dict[Any, str] = {}
 
     def named(variable: Any) -> str:
@@ -192,14 +210,17 @@ def _texts(jaxpr: Any) -> list[str]:
 
 
 def letters(number: int) -> str:
-    """a to z, then aa, ab and so on."""
+    """The name of the variable with this number: a to z, then aa, ab and so on."""
     letter = chr(ord("a") + number % 26)
     return letter if number < 26 else letters(number // 26 - 1) + letter
 
 
 def operations(jaxpr: Any) -> int:
-    """Operations on single numbers: for a product of matrices its multiplications and additions, for anything else
-    that computes one for each number that comes out or, in a sum, goes in. A branch counts as its longest.
+    """The number of operations on single numbers in a program.
+
+    A product of matrices counts its multiplications and additions, a reduction one operation for each entry of its
+    input, and any other operation that computes something one for each entry of its output. A conditional counts as its
+    longest branch.
     """
     return sum(map(_operations, jaxpr.eqns))
 

@@ -11,29 +11,48 @@ from compare.lesson.backward_mode import BackwardMode
 from compare.lesson.formulas import Formulas, as_text
 from compare.lesson.source import Excerpt
 
-ALL, SOME = 8, 5  # entries shown: all of a quantity, if it has no more than that; or some of it
+ALL, SOME = 8, 5  # A quantity with at most ALL entries is shown whole; of a larger one, SOME entries are shown.
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """An intermediate value, or the gradient of the loss with respect to one. `label` is its name in a step.
+    """An intermediate value, or the gradient of the loss with respect to one.
 
-    With `along`, it is the derivative of that as the parameters move along a direction.
+    Attributes:
+        label: The key under which its numbers are kept.
+        path: The path of the value among the parameters and intermediate values.
+        gradient: Whether the quantity is the gradient with respect to the value, and not the value itself.
+        along: Whether it is the directional derivative as the parameters move along a vector.
+        symbol: Its notation for readers, such as "dJ/dW (layer 2)". Empty if the label is notation already.
     """
 
     label: str
     path: str
     gradient: bool
     along: bool = False
+    symbol: str = ""
+
+    @property
+    def shown(self) -> str:
+        return self.symbol or self.label
 
 
 @dataclass(frozen=True)
 class Step:
     """One step of the derivation.
 
-    `words` say why it is so; for an op they are the first paragraph of the docstring of the function that does it, and
-    `derivation` is the rest. `by_hand` are the lines of `manual`, `by_jax` those of `autodiff` that make them
-    unnecessary; `formulas` are made from the former.
+    Attributes:
+        name: The step's key.
+        backward: Whether it belongs to the backward pass.
+        title: Its heading.
+        words: The reason for the formula. For an op, the first paragraph of the docstring of its function.
+        by_hand: The lines of `manual` that compute it.
+        by_jax: The lines of `autodiff` from which JAX derives the same.
+        quantities: What the step computes.
+        formulas: The formulas, made from `by_hand`.
+        derivation: For an op, the rest of the docstring.
+        order: 2 for a step of the Hessian-vector product, which is neither forward nor backward.
+        short: What a list of steps calls it. Empty if the name is notation already.
     """
 
     name: str
@@ -45,12 +64,17 @@ class Step:
     quantities: Sequence[Quantity]
     formulas: Sequence[Formulas]
     derivation: str = ""
-    order: int = 1  # 2: a step of the product of the Hessian with a vector, which is neither forward nor backward
+    order: int = 1
+    short: str = ""
+
+    @property
+    def shown(self) -> str:
+        return self.short or self.name
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a quantity. `value` is that of the thing whose gradient it is, None where it is a value itself."""
+    """One entry of a quantity. For a gradient, `value` is the entry of the array that is differentiated; else None."""
 
     index: tuple[int, ...]
     value: float | None
@@ -61,10 +85,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Numbers:
-    """A quantity at one moment: some entries, and the largest difference of all of them.
+    """A quantity at one moment: some of its entries, and the largest difference over all of them.
 
-    `error` and `tolerance` are those of the entry that is closest to its tolerance. They and the verdict are from
-    `check_gradients`, and None for values other than the loss, which it does not compare.
+    `error` and `tolerance` are those of the entry that is closest to its tolerance. These two and the verdict come from
+    `check_gradients`. They are None for forward values except the loss, because it does not compare these.
     """
 
     shape: tuple[int, ...]
@@ -77,7 +101,8 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Moment:
-    """Everything after so many steps of training. `boundary` is the share of class 1 on a grid, for plane data."""
+    """The state after `step` steps of training. For data in the plane, `boundary` is the probability of class 1 on a
+    grid."""
 
     step: int
     loss: float
@@ -90,7 +115,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Plane:
-    """Data in the plane, for the picture: the examples, their classes, and the ticks of the grid."""
+    """Data with two features, for the picture: the examples, their classes, and the ticks of the grid."""
 
     x: np.ndarray
     y: np.ndarray
@@ -98,18 +123,18 @@ class Plane:
 
     @property
     def grid(self) -> np.ndarray:
-        """Its points, (2, count), row by row."""
+        """The points of the grid, (2, count), row by row."""
         return np.stack([axis.ravel() for axis in np.meshgrid(*self.ticks)])
 
     @property
     def y_and_x(self) -> tuple[int, int]:
-        """The shape of a picture with a number for each point of the grid."""
+        """The shape of an array with a number for each point of the grid."""
         return len(self.ticks[1]), len(self.ticks[0])
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """The derivation of one network, and a tiny run of it."""
+    """The derivation of one network, with the numbers of a short training run."""
 
     model: str
     title: str
@@ -119,8 +144,8 @@ class Lesson:
     moments: Sequence[Moment]
     losses: np.ndarray
     backward_mode: BackwardMode
-    root: Excerpt  # the line of `autodiff` that derives everything
-    second_root: Excerpt | None = None  # and that of second order, where the lesson has it
+    root: Excerpt  # the line of `autodiff` that derives all gradients
+    second_root: Excerpt | None = None  # the line that derives the second order; None for a lesson without it
     plane: Plane | None = None
 
     @property
@@ -131,9 +156,9 @@ class Lesson:
     def sentence(self) -> str:
         if self.verdict is Verdict.AGREE:
             count, second = (sum(s.backward for s in self.steps), sum(s.order == 2 for s in self.steps))
-            steps = f"{count} steps backward" + (f", and {second} of second order" if second else "")
+            steps = f"{count} backward steps" + (f" and {second} steps of second order" if second else "")
             return (
-                f"AGREE: all {steps}, by hand and by JAX, at {len(self.moments)} moments of a training of "
+                f"AGREE: all {steps} agree with JAX at {len(self.moments)} moments of a training run of "
                 f"{len(self.losses) - 1} steps."
             )
         moment = next(moment for moment in self.moments if moment.verdict is self.verdict)
@@ -163,7 +188,7 @@ class Lesson:
 def numbers(
     value: np.ndarray | None, by_hand: np.ndarray, by_jax: np.ndarray, where: Sequence[tuple[int, ...]], row: Row | None
 ) -> Numbers:
-    """The entries at `where`. `value` is None if the quantity is a value and not a gradient."""
+    """The entries at the indices `where`. `value` is None unless the quantity is a gradient."""
     difference = np.abs(np.subtract(by_hand, by_jax, dtype=np.float64))
     entries = [
         Entry(
@@ -181,12 +206,12 @@ def numbers(
 
 
 def all_or_first(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """All entries if they are few, else those of the first example, which is the first column."""
+    """The indices of all entries if there are at most ALL; else those of the first example, which is a column."""
     indices = list(np.ndindex(*shape))
     return indices if len(indices) <= ALL else [index for index in indices if not any(index[1:])]
 
 
 def largest(gradient: np.ndarray) -> list[tuple[int, ...]]:
-    """The entries with the largest gradients, in their own order."""
+    """The indices of the SOME entries with the largest magnitudes, in the order of the array."""
     order = np.argsort(-np.abs(gradient), axis=None, kind="stable")[:SOME]
     return [tuple(int(i) for i in np.unravel_index(place, gradient.shape)) for place in sorted(order.tolist())]

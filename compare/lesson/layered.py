@@ -1,19 +1,20 @@
-"""The lesson on any network with a description: forward through its layers, and backward.
+"""The lesson on any network that is given by a list of layers: forward through the layers, and backward.
 
-The text of a step is the docstring of the op's backward pass. Its lines are the source, from which the formulas are
-made.
+The text of a step is the docstring of the op's backward pass. Its code is the source of that function. The formulas are
+made from the source, with the options that the layer has in this network.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import autodiff.network
 import manual.network
 import manual.optimizers
 from compare.lesson.content import Quantity, Step, largest
-from compare.lesson.formulas import formulas, inputs_of
+from compare.lesson.formulas import NOTHING, Known, formulas, inputs_of
 from compare.lesson.source import Excerpt, body, returned
 from compare.lesson.subject import Subject, marked_by_jax
 from compare.suite.models import Model, build
@@ -29,22 +30,33 @@ SIZES: dict[str, dict[str, Any]] = {
     "gru": _TEXT,
 }
 LOSS = "cross_entropy"
+NOTATION = (
+    "J is the loss. y (layer 2) is the output of layer 2, W (layer 2) its weight and b (layer 2) its bias. "
+    "dJ/dW (layer 2) is the gradient of the loss with respect to that weight. Within the formulas of one layer, x is "
+    "its input, y its output, and dx is short for dJ/dx."
+)
 
 
 def subject(name: str, *, seed: int, **given: Any) -> Subject:
-    """One of `compare.suite.models` that has a description, small, on one batch; with `given` instead of its sizes."""
+    """The lesson on a model of `compare.suite.models` that has a description: a small one, on one batch.
+
+    Args:
+        name: The model, one of SIZES.
+        seed: The seed of the parameters and the data.
+        given: Options that replace those in SIZES.
+    """
     model, options = build(name, SIZES[name] | given, seed=seed, dtype="float64")
     return described_subject(name, TITLES[name], model, options, seed=seed)
 
 
 def described_subject(name: str, title: str, model: Model, options: dict[str, Any], *, seed: int) -> Subject:
-    """A model that has a description, on the first of its batches."""
+    """The lesson on any model that has a description, on the first of its batches."""
     description = model.description
     assert description is not None, f"{name} has no description"
     names = [f"{i}.{layer['kind']}" for i, layer in enumerate(description)]
 
     def values(parameters: Any, x: Any, targets: Any) -> dict[str, Any]:
-        """What the first layers make of the input, then one more, and so on: the input of the next, or the logits."""
+        """The output of every layer: the input of the next layer, or the logits."""
         listed = [parameters.get(layer, {}) for layer in names]
         labels = [*(f"{layer}.input" for layer in names[1:]), "logits"]
         return {
@@ -57,7 +69,7 @@ def described_subject(name: str, title: str, model: Model, options: dict[str, An
         model,
         options,
         title=title,
-        steps=steps(model, names),
+        steps=steps(model, names, *next(model.batches())),
         root=returned(inspect.unwrap(autodiff.network._value_and_grad)),
         values=values,
         seed=seed,
@@ -74,8 +86,9 @@ def network_subject(
     root: Excerpt,
     values: Callable[..., dict[str, Any]],
     seed: int,
+    notation: str = NOTATION,
 ) -> Subject:
-    """What the lessons on models have in common: one batch, the model's optimizer, gradients in between."""
+    """The parts that the lessons on models share: one batch, the model's optimizer, the intermediate gradients."""
     optimizer = manual.optimizers.OPTIMIZERS[options["optimizer"]](options["learning_rate"])
 
     def by_hand(parameters: Any, x: Any, targets: Any) -> tuple[Any, Any, dict[str, Any]]:
@@ -88,9 +101,9 @@ def network_subject(
         title=f"{title}, every derivative by hand",
         about=[
             model.data,
-            f"In this lesson all steps are taken on one batch, by {options['optimizer']} at learning rate "
-            f"{options['learning_rate']:g}. d Q means dJ/dQ, the gradient of the loss. Of each array the entries are "
-            "shown that have the largest gradient, or value, at the start.",
+            f"Every training step uses the same batch, with {options['optimizer']} at learning rate "
+            f"{options['learning_rate']:g}. {notation} Each table shows the entries that are largest in magnitude "
+            "before training.",
         ],
         iterations=options["iterations"],
         settings={key: value for key, value in options.items() if value is not None} | {"seed": seed},
@@ -118,55 +131,132 @@ TITLES = {
 }
 
 
-def steps(model: Model, names: list[str]) -> list[Step]:
-    """Every layer forward, the loss, and every layer that has anything to differentiate, backward."""
+def steps(model: Model, names: list[str], x: Any, targets: Any) -> list[Step]:
+    """Every layer forward, the loss, and backward every layer that has a gradient. (x, targets) is a batch."""
     known, loss = catalog(), catalog()[LOSS]
     ops = [known[name.partition(".")[2]] for name in names]
     outputs = [*(f"{name}.input" for name in names[1:]), "logits"]
+    calls = list(_calls(model, names, ops, x))
+    logits = calls[-1].output
+    _, loss_cache = loss.forward(logits, targets)
     forward = [
-        forward_of(name, op, Quantity(output, output, False))
-        for name, op, output in zip(names, ops, outputs, strict=True)
+        forward_of(name, op, Quantity(output, output, False, symbol=symbol_of(output)), call.arguments)
+        for name, op, output, call in zip(names, ops, outputs, calls, strict=True)
     ]
-    forward.append(forward_of("loss", loss, Quantity("loss", "loss", False)))
-    backward = [backward_of("loss", loss, ["logits"])]
+    of_loss = _arguments(loss, {"logits": logits, "targets": targets}, {})
+    forward.append(forward_of("loss", loss, Quantity("loss", "loss", False, symbol="J"), of_loss))
+    backward = [backward_of("loss", loss, ["logits"], {"cache": loss_cache})]
     for index in reversed(range(len(names))):
         paths = [f"{names[index]}.{leaf}" for leaf in model.parameters.get(names[index], {})]
         paths += [f"{names[index]}.input"] if index else []
         if paths:
-            backward.append(backward_of(names[index], ops[index], paths))
+            backward.append(backward_of(names[index], ops[index], paths, {"cache": calls[index].cache}))
     return forward + backward
 
 
-def forward_of(name: str, op: Op, quantity: Quantity) -> Step:
+class _Call(NamedTuple):
+    """A call of a layer's op on a batch: its arguments by name, its cache and its output."""
+
+    arguments: Known
+    cache: Any
+    output: Any
+
+
+def _calls(model: Model, names: list[str], ops: Sequence[Op], x: Any) -> Iterator[_Call]:
+    """The calls of the layers' ops in the forward pass, in their order."""
+    assert model.description is not None
+    for name, op, layer in zip(names, ops, model.description, strict=True):
+        own = model.parameters.get(name, {})
+        y, caches = manual.network.apply([own], x, description=[layer])
+        first = inputs_of(op.forward)[0]
+        given = {"bias": None, first: x} | own
+        yield _Call(_arguments(op, given, layer), caches[-1].cache, y)
+        x = y
+
+
+def _arguments(op: Op, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> Known:
+    """Those arguments of an op's call that are among the inputs, and its options, with their defaults."""
+    own = {p.name: p.default for p in inspect.signature(op.forward).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    settled = {name: options.get(name, default) for name, default in own.items()}
+    return {name: inputs[name] for name in inputs_of(op.forward) if name in inputs} | settled
+
+
+def forward_of(name: str, op: Op, quantity: Quantity, known: Known = NOTHING) -> Step:
+    """The forward step of a layer. `known` are arguments of the op's call, which decide what its formulas show."""
     sentence = paragraphs(op.forward)[0]
     by_hand, by_jax = body(op.forward), body(op.function)
     try:
-        written = formulas(op.forward)
-    except ValueError:  # of the way forward, the code and the docstring say enough
+        written = formulas(op.forward, known=known)
+    except ValueError:  # the docstring and the code are enough for a forward pass
         written = []
-    return Step(name, False, f"{_title(name, op)}, forward", sentence, by_hand, by_jax, [quantity], written)
+    title = _title(name, op)
+    return Step(name, False, f"{title}, forward", sentence, by_hand, by_jax, [quantity], written, short=title)
 
 
-def backward_of(name: str, op: Op, paths: list[str]) -> Step:
+def backward_of(name: str, op: Op, paths: list[str], known: Known = NOTHING) -> Step:
+    """The backward step of a layer, with the gradients at these paths. `known` as for `forward_of`."""
     sentence, *derivation = paragraphs(op.backward)
+    title = _title(name, op)
     return Step(
         f"d {name}",
         True,
-        f"{_title(name, op)}, backward",
+        f"{title}, backward",
         sentence,
         body(op.backward),
         body(op.function),
-        [Quantity(f"d {path}", path, True) for path in paths],
-        formulas(op.backward, inputs_of(op.forward)),
+        [Quantity(f"d {path}", path, True, symbol=symbol_of(path, gradient=True)) for path in paths],
+        formulas(op.backward, inputs_of(op.forward), known),
         "\n\n".join(derivation),
+        short=title,
     )
 
 
+# The symbols of parameters in the formulas. The weights of a normalization are called weight there.
+SYMBOLS = {"weight": "W", "bias": "b", "input_weight": "W", "hidden_weight": "U", "input_bias": "b_x"}
+SYMBOLS |= {"hidden_bias": "b_h"}
+
+
+def symbol_of(path: str, *, gradient: bool = False) -> str:
+    """The notation for a value, or for the gradient with respect to it.
+
+    "3.dense.weight" is W (layer 4). "3.dense.input" is y (layer 3), because the input of a layer is the output of the
+    layer before. "blocks.0.up.input" is x (block 1, up). Other paths are words: the logits, the position embedding.
+    """
+    layer = re.fullmatch(r"(\d+)\.(\w+)\.(\w+)", path)
+    block = re.fullmatch(r"blocks\.(\d+)(?:\.(\w+))?\.(input|middle|weight|bias)", path)
+    part = re.fullmatch(r"(head|norm)\.(input|weight|bias)", path)
+    if layer:
+        number, kind, leaf = layer.groups()
+        symbol, where = ("y", int(number)) if leaf == "input" else (_symbol(kind, leaf), int(number) + 1)
+        return f"{_d(symbol, gradient)} (layer {where})"
+    if block:
+        number, kind, leaf = block.groups()
+        symbol = "x" if leaf in ("input", "middle") else _symbol(kind, leaf)
+        where = {"middle": ", between attention and hidden layer"}.get(leaf, f", {kind}" if kind else "")
+        return f"{_d(symbol, gradient)} (block {int(number) + 1}{where})"
+    if part:
+        kind, leaf = part.groups()
+        where = {"head": "output layer", "norm": "last norm"}[kind]
+        return f"{_d('x' if leaf == 'input' else _symbol(kind, leaf), gradient)} ({where})"
+    words = path.replace("_", " ")
+    return f"dJ/d({words})" if gradient else words
+
+
+def _symbol(kind: str, leaf: str) -> str:
+    return leaf if "norm" in kind else SYMBOLS.get(leaf, leaf)
+
+
+def _d(symbol: str, gradient: bool) -> str:
+    if not gradient:
+        return symbol
+    return f"dJ/d{symbol}" if len(symbol.partition("_")[0]) == 1 else f"dJ/d({symbol})"
+
+
 def paragraphs(function: Callable[..., Any]) -> list[str]:
-    """Of a function's docstring."""
+    """The paragraphs of a function's docstring."""
     return (inspect.getdoc(function) or "").split("\n\n")
 
 
 def _title(name: str, op: Op) -> str:
-    """cross_entropy for the loss, and "layer 4 (dense)" for 3.dense, as its parameters are called."""
-    return op.name if name == "loss" else f"layer {int(name.partition('.')[0]) + 1} ({op.name})"
+    """A readable name: "layer 4 (dense)" for "3.dense", and "loss (cross_entropy)"."""
+    return f"loss ({op.name})" if name == "loss" else f"layer {int(name.partition('.')[0]) + 1} ({op.name})"

@@ -1,9 +1,8 @@
-"""A line of code written as the formula that it computes: `dW = x.T @ dZ / m` and the like.
+"""Writes a line of code, such as `dW = x.T @ dZ / m`, as a mathematical formula.
 
-The code is read by Python itself. What it writes as a call or an operator becomes what mathematics writes for it: a sum
-a ∑ with its axis, a comparison that is multiplied by an Iverson bracket, `np.where` a choice of cases, `@` two letters
-side by side, `*` between arrays ⊙ (entry by entry). How these look is said by a notation: `Plain` is text for a
-terminal, and a page has MathML.
+The code is parsed by Python. A call of `sum` becomes ∑ with its axis, a comparison that is used as a number becomes an
+Iverson bracket, `np.where` a choice of cases, `@` a product without a sign, and `*` between arrays ⊙ (entry by entry).
+A subclass of `Notation` decides how these look: `Plain` here makes text for a terminal, `compare.html.mathml` MathML.
 """
 
 import ast
@@ -13,22 +12,22 @@ from typing import Generic, NoReturn, TypeVar
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eta": "η", "theta": "θ"}
 GREEK |= {"lambda": "λ", "mu": "μ", "sigma": "σ", "phi": "φ", "omega": "ω", "pi": "π", "Phi": "Φ", "ones": "𝟏"}
-# Known to be single numbers: a product with one of them is written without a sign.
+# Names of single numbers. A product with one of them is written without a sign.
 SCALARS = {"m", "k", "t", "rate", "learning_rate", "alpha", "beta1", "beta2", "epsilon", "pi"}
 COMPARISONS = {ast.Eq: "=", ast.NotEq: "≠", ast.Lt: "<", ast.LtE: "≤", ast.Gt: ">", ast.GtE: "≥"}
 UPDATES = {ast.Add: "+", ast.Sub: "−"}
-# How tightly each binds: what binds less tightly than its surroundings stands in parentheses.
-COMPARISON, BIG, SUM, PRODUCT, POWER, ATOM = range(6)  # BIG: an ∑ and what follows it
+# How tightly each kind of expression binds. An operand that binds less tightly than its operator needs parentheses.
+COMPARISON, BIG, SUM, PRODUCT, POWER, ATOM = range(6)  # BIG: an ∑ with its summand
 LIBRARIES = ("np", "jnp", "math")
 
 T = TypeVar("T")
 
 
 class Notation(ABC, Generic[T]):
-    """Walks through the syntax tree, and asks a subclass for how each piece looks.
+    """Walks through the syntax tree of a statement. The abstract methods say how each piece looks.
 
-    `scalars` are the names that are known to be single numbers. Raises ValueError for what there is no way to write:
-    nothing is ever written in part.
+    `scalars` are the names of single numbers. A statement that cannot be written as a formula raises ValueError, so
+    that nothing is ever written in part.
     """
 
     def __init__(self, scalars: Collection[str] = SCALARS) -> None:
@@ -74,7 +73,7 @@ class Notation(ABC, Generic[T]):
             return self.joined([*map(self.bare, node.targets), self.factor(node.value, COMPARISON)], "=")
         if isinstance(node, ast.AugAssign) and type(node.op) in UPDATES:
             target, operator = self.bare(node.target), self.sign(UPDATES[type(node.op)])
-            if isinstance(node.target, ast.Subscript):  # to be written once is enough
+            if isinstance(node.target, ast.Subscript):  # a long target is written only once
                 return self.row(target, self.sign(f"{UPDATES[type(node.op)]}="), self.bare(node.value))
             return self.row(target, self.sign("←"), target, operator, self.at_least(node.value, PRODUCT))
         give_up(node)
@@ -92,7 +91,7 @@ class Notation(ABC, Generic[T]):
         return self.enclosed("(", inside, ")")
 
     def part(self, node: ast.expr) -> tuple[T, int]:
-        """What it looks like, and how tightly it binds."""
+        """The expression as it is written, and how tightly it binds."""
         match node:
             case ast.Name(id=name):
                 return self.name(name), ATOM
@@ -122,8 +121,8 @@ class Notation(ABC, Generic[T]):
                 return self.number("∞"), ATOM
             case ast.Attribute(value=ast.Name() | ast.Attribute(), attr=name):  # a field of a cache, say
                 return self.name(name), ATOM
-            case ast.Subscript(value=ast.Name(id="d"), slice=ast.Constant(value=str(name))):  # d["down.input"]
-                return self.words(f"d {name}"), ATOM
+            case ast.Subscript(value=ast.Name(id="d"), slice=ast.Constant(value=str(name))):
+                return self.name(gradient_named(name)), ATOM
             case ast.Subscript(value=value, slice=ast.Constant(value=str(name))):  # parameters["W1"]
                 return self.name(name), ATOM
             case ast.Subscript(value=value, slice=index):
@@ -133,11 +132,11 @@ class Notation(ABC, Generic[T]):
         give_up(node)
 
     def inner(self, element: ast.expr) -> T:
-        """An entry of a tuple, which is in parentheses if it is a tuple itself."""
+        """An entry of a tuple, in parentheses if it is itself a tuple."""
         return self.parentheses(self.bare(element)) if isinstance(element, ast.Tuple) else self.bare(element)
 
     def said_or(self, node: ast.expr) -> T:
-        """The right side of a comparison, which may be a word."""
+        """The right side of a comparison, which may be a string."""
         match node:
             case ast.Constant(value=str(word)):
                 return self.words(word)
@@ -168,7 +167,7 @@ class Notation(ABC, Generic[T]):
         give_up(node)
 
     def factor(self, node: ast.expr, tightness: int) -> T:
-        """A comparison that is a value is 1 where it is true, and else 0: an Iverson bracket."""
+        """An operand. A comparison is written as an Iverson bracket, which is 1 where it holds and else 0."""
         if isinstance(node, ast.Compare):
             return self.enclosed("[", self.bare(node), "]")
         return self.at_least(node, tightness)
@@ -191,7 +190,7 @@ class Notation(ABC, Generic[T]):
         return False
 
     def call(self, node: ast.Call) -> tuple[T, int]:
-        """A function as mathematics writes it; a method is a function of what it belongs to."""
+        """A call of a function. A method is written as a function of its object."""
         function, arguments = node.func, list(node.args)
         match function:
             case ast.Attribute(value=ast.Name(id=library), attr=name) if library in LIBRARIES:
@@ -203,7 +202,7 @@ class Notation(ABC, Generic[T]):
             case _:
                 give_up(node)
         options = {keyword.arg: keyword.value for keyword in node.keywords}
-        if options.keys() - {"axis", "keepdims"}:  # any other may change what is computed
+        if options.keys() - {"axis", "keepdims"}:  # another option may change the result
             give_up(node)
         axis = self.axis(options["axis"]) if "axis" in options else None
         match name, arguments:
@@ -219,9 +218,9 @@ class Notation(ABC, Generic[T]):
                 return self.row(self.big("∑", axis), self.factor(value, PRODUCT)), BIG
             case "prod", [value]:
                 return self.row(self.big("∏", axis), self.factor(value, PRODUCT)), BIG
-            case "total", [ast.Name(id=letters), value]:  # over indices
+            case "total", [ast.Name(id=letters), value]:  # a sum over indices
                 return self.row(self.big("∑", self.letters(letters)), self.at_least(value, PRODUCT)), BIG
-            case "times", [left, right]:  # of single numbers
+            case "times", [left, right]:  # a product of single numbers
                 return self.beside(self.at_least(left, PRODUCT), self.at_least(right, POWER)), PRODUCT
             case "where", [condition, value, other]:
                 first, second = self.factor(value, COMPARISON), self.factor(other, COMPARISON)
@@ -252,11 +251,11 @@ class Notation(ABC, Generic[T]):
         give_up(node)
 
     def letters(self, letters: str) -> T:
-        """Indices, one letter each."""
+        """Indices of one letter each, separated by commas."""
         return self.joined([self.name(letter) for letter in letters], ",")
 
     def indexed(self, value: ast.expr, index: ast.expr) -> T:
-        """x[i, :] with its index below; what only gives an array more axes is left out."""
+        """An indexed array, with the index as a subscript. An index None, which only adds an axis, is left out."""
         base = self.at_least(value, ATOM)
         entries = list(index.elts) if isinstance(index, ast.Tuple) else [index]
         entries = [entry for entry in entries if not (isinstance(entry, ast.Constant) and entry.value is None)]
@@ -285,27 +284,37 @@ class Notation(ABC, Generic[T]):
         return self.row(*parts[:1], *(self.row(self.sign(sign), part) for part in parts[1:]))
 
 
+def gradient_named(path: str) -> str:
+    """The symbol of a gradient that is kept under a path: dx_down for "down.input", dW_up for "up.weight"."""
+    part, _, leaf = path.rpartition(".")
+    symbols = {"input": "x"} if "norm" in part else {"input": "x", "weight": "W", "bias": "b"}
+    stem, below = (symbols.get(leaf, leaf), part) if part else ("x", "" if leaf == "input" else leaf)
+    return f"d{stem}_{below}" if below else f"d{stem}"
+
+
 def is_everything(entry: ast.expr) -> bool:
+    """Whether an index selects a whole axis or all remaining ones: `:` or `...`."""
     if isinstance(entry, ast.Constant) and entry.value is ...:
         return True
     return isinstance(entry, ast.Slice) and (entry.lower, entry.upper, entry.step) == (None, None, None)
 
 
 def give_up(node: ast.AST) -> NoReturn:
-    raise ValueError(f"there is no way to write {ast.unparse(node)!r} as a formula here")
+    """Raises the ValueError for code that cannot be written as a formula."""
+    raise ValueError(f"{ast.unparse(node)!r} cannot be written as a formula")
 
 
 def statement_of(code: str) -> ast.stmt:
-    """The one statement that the code is. Raises ValueError if it is anything else."""
+    """The code, parsed as one statement. Raises ValueError if it is not exactly one statement."""
     try:
         (statement,) = ast.parse(code.strip()).body
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{code!r} is not one statement of Python") from error
+        raise ValueError(f"{code!r} is not one Python statement") from error
     return statement
 
 
 class Plain(Notation[str]):
-    """Text on one line: dh[t] = dy[t] + dh_next. Names are those of the source."""
+    """Formulas as text on one line, such as dh[t] = dy[t] + dh_next. Names stay as they are in the source."""
 
     def row(self, *parts: str) -> str:
         return "".join(parts)
@@ -356,5 +365,5 @@ class Plain(Notation[str]):
 
 
 def plain(code: str, scalars: Collection[str] = SCALARS) -> str:
-    """The formula as text. Raises ValueError for what there is no way to write."""
+    """The formula as text. Raises ValueError if the code cannot be written as a formula."""
     return Plain(scalars).statement(statement_of(code))

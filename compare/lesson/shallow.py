@@ -1,4 +1,4 @@
-"""The notebook's network as a lesson: one example is followed through every line of `manual.shallow`."""
+"""The lesson on the notebook's network, which follows one example through every line of `manual.shallow`."""
 
 import inspect
 from dataclasses import replace
@@ -27,74 +27,98 @@ LEARNING_RATE, ITERATIONS = 1.0, 300
 GRID = 56  # points along each axis of the picture
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "leaky_relu", "elu", "selu", "softplus", "gelu", "silu")
 
-# Name and title of each step forward, and why it is so.
+# For each forward step, its title and an explanation.
 FORWARD = {
     "Z1": ("A weighted sum for every hidden unit", "Each row of W1 belongs to a unit, each column of x to an example."),
-    "A1": ("Squashed", "Without a bend between them, two linear layers would be one linear layer."),
-    "Z2": ("The hidden units vote", "One number for every example: its logit, positive where the vote is for class 1."),
-    "A2": ("The vote as a probability", "sigmoid maps every logit into the interval from 0 to 1."),
+    "A1": (
+        "The activation",
+        "tanh is nonlinear. Without it, the two linear layers together would be one linear layer.",
+    ),
+    "Z2": (
+        "The output layer",
+        "It computes one number for every example, the logit. A positive logit predicts class 1.",
+    ),
+    "A2": ("The logit as a probability", "The sigmoid maps every logit into the interval from 0 to 1."),
     "loss": (
-        "How wrong is that?",
-        "Binary cross-entropy, averaged over the examples: the surprise at the right labels. In textbooks it is "
-        "J = −(1/m) ∑ (y log A2 + (1 − y) log(1 − A2)). With A2 = sigmoid(Z2) what is shown here equals that; it is "
-        "written from the logits Z2, because the form with log A2 meets log 0 as soon as A2 rounds to 0 or 1.",
+        "How wrong is the prediction?",
+        "The loss is the binary cross-entropy, averaged over the examples. Textbooks write it as "
+        "J = −(1/m) ∑ (y log A2 + (1 − y) log(1 − A2)). With A2 = sigmoid(Z2), the formula here has the same value. It "
+        "uses the logits Z2, because the form with log A2 meets log 0 as soon as A2 rounds to 0 or 1.",
     ),
 }
 
-# The quantity of each step backward, the forward line it goes back through, its title, and why it is so.
+# For each backward step, the forward line that it differentiates, its title and an explanation.
 BACKWARD = {
     "Z2": (
         "loss",
         "Begin at the loss",
-        "By the chain rule dJ/dZ2 = dJ/dA2 · A2 (1 − A2), the last factor being the sigmoid's derivative. With "
-        "dJ/dA2 = (A2 − y) / (A2 (1 − A2)) / m it cancels: what is left is how far the prediction is off. The 1/m "
-        "of the average appears here, once.",
+        "By the chain rule dJ/dZ2 = dJ/dA2 · A2 (1 − A2), where the last factor is the derivative of the sigmoid. "
+        "Since dJ/dA2 = (A2 − y) / (A2 (1 − A2)) / m, that factor cancels, and the error A2 − y of the prediction is "
+        "left, divided by m. The factor 1/m of the average appears in this step only.",
     ),
     "W2": (
         "Z2",
-        "What did each weight carry?",
-        "A weight multiplies the activation that it carries. So each example contributes dZ2 times that activation, "
-        "and the product of matrices adds up the contributions of all examples.",
+        "The weights of the output layer",
+        "A weight is multiplied by an activation. So each example contributes dZ2 times that activation, and the "
+        "matrix product adds up the contributions of all examples.",
     ),
-    "b2": ("Z2", "The bias carries 1", "A bias is used by every example alike, so it hears from all of them: a sum."),
+    "b2": (
+        "Z2",
+        "The bias of the output layer",
+        "Every example uses the same bias, multiplied by 1. So its gradient is the sum of dZ2 over the examples.",
+    ),
     "A1": (
         "Z2",
         "Back through the weights",
-        "A hidden unit reaches the loss through its weight in W2. Backward the same weights are used the other way "
-        "around, hence the transpose.",
+        "A hidden unit affects the loss through its weights in W2. The backward pass uses the same weights in the "
+        "opposite direction, from outputs to hidden units. This is why W2 is transposed.",
     ),
     "Z1": (
         "A1",
-        "Back through the bend",
-        "tanh' = 1 - tanh²: a function of the value, which the forward pass has computed already. A saturated unit, "
-        "with A1 near ±1, lets hardly anything through.",
+        "Back through the activation",
+        "The derivative of tanh is 1 − tanh², a function of the value A1, which the forward pass has computed already. "
+        "For a saturated unit, with A1 near ±1, it is almost 0, so that almost no gradient passes.",
     ),
     "W1": (
         "Z1",
-        "The first weights, as the second",
-        "The same rule as for W2: what arrives at the sum, times what the weight carries, which here is the data.",
+        "The weights of the hidden layer",
+        "The same rule as for W2: the gradient of the weighted sum times the input of the weight, which here is the "
+        "data.",
     ),
-    "b1": ("Z1", "And the first bias", "As for b2: the sum over the examples."),
+    "b1": ("Z1", "The bias of the hidden layer", "As for b2, the gradient is a sum over the examples."),
 }
 
-# What R is taken of in each step of second order, the forward line that it goes through, its title, and why it is so.
+# For each step of second order, the forward line that it differentiates, its title and an explanation.
 ALONG = {
-    "Z1": ("Z1", "The weights move", "R of a product has two terms; x stays, so that here one of them is 0."),
-    "A1": ("A1", "Through the bend", "R of a function is its slope times R of what it is given."),
-    "Z2": ("Z2", "Weights and activations move", "Both factors of the product do, so that there are two terms."),
-    "A2": ("A2", "The prediction moves", "By the slope of the sigmoid, A2 (1 − A2)."),
-    "dZ2": ("loss", "Begin at the loss again", "y stays; what is left of dZ2 is A2 / m."),
-    "dW2": ("Z2", "Two terms for a product", "The error moves, and the activation that it is multiplied by."),
-    "db2": ("Z2", "A sum moves as its terms do", "R is linear."),
-    "dA1": ("Z2", "Back through weights that move", "The second term is there because W2 is a parameter, too."),
+    "Z1": ("Z1", "The weights move", "R of a product has two terms. x does not move, so that one of them is 0 here."),
+    "A1": (
+        "A1",
+        "Through the activation",
+        "R of a function value is the derivative of the function times R of its input.",
+    ),
+    "Z2": ("Z2", "Weights and activations move", "Both factors of the product move, so that there are two terms."),
+    "A2": ("A2", "The prediction moves", "RA2 is RZ2 times the derivative of the sigmoid, A2 (1 − A2)."),
+    "dZ2": ("loss", "Begin at the loss again", "y does not move, so that R of (A2 − y) / m is RA2 / m."),
+    "dW2": ("Z2", "Two terms for a product", "Both the error dZ2 and the activation A1 move."),
+    "db2": ("Z2", "A sum moves as its terms do", "R of a sum is the sum of R of its terms, because R is linear."),
+    "dA1": (
+        "Z2",
+        "Back through weights that move",
+        "There is a second term, because W2 is a parameter and moves, too.",
+    ),
     "dZ1": (
         "A1",
-        "Back through the bend, which bends",
-        "The slope of tanh moves, too: by −2 A1 RA1, which is the second derivative of tanh times RZ1. Without this "
-        "term it would be the product with another matrix.",
+        "Back through the activation, whose slope moves",
+        "The derivative 1 − A1² of tanh moves as well, by −2 A1 RA1. This is the second derivative of tanh times RZ1. "
+        "Without the second term, the result would be the product of another matrix with the vector.",
     ),
-    "dW1": ("Z1", "The first weights", "x stays: one term. This is the first part of the Hessian times the vector."),
-    "db1": ("Z1", "And the first bias", "As for Rdb2."),
+    "dW1": (
+        "Z1",
+        "The weights of the hidden layer",
+        "There is one term, because x does not move. This is the part of the Hessian-vector product that belongs to "
+        "W1.",
+    ),
+    "db1": ("Z1", "The bias of the hidden layer", "As for Rdb2, it is a sum over the examples."),
 }
 
 
@@ -105,20 +129,20 @@ DEFAULTS: dict[str, Any] = {
     "learning_rate": LEARNING_RATE,
     "iterations": ITERATIONS,
 }
-MOST = {"hidden": 64, "iterations": 10_000}  # a lesson is read
+MOST = {"hidden": 64, "iterations": 10_000}  # The largest values: a lesson is there to be read.
 NAMED = {"moons": "two interleaving half circles", "flower": "a flower of two classes"}
 
 
 def subject(*, seed: int, **given: Any) -> Subject:
-    """40 examples of a data set, and a network of 4 hidden units: few enough for every number to be looked at.
+    """The lesson on 40 examples and a network of 4 hidden units, which is small enough to look at every number.
 
     Args:
-        seed: For the data and the initial weights.
-        given: What is to be instead of DEFAULTS. With another activation than tanh, which is that of `manual.shallow`,
-            the network is taken from the layers of `manual.network`, and its outputs from softmax.
+        seed: The seed of the data and the initial weights.
+        given: Options that replace those in DEFAULTS. `manual.shallow` has tanh as its activation. With any other, the
+            network is made of the layers of `manual.network`, with a softmax for its outputs.
 
     Raises:
-        BadInput: For options that there are not, or whose values make no sense.
+        BadInput: For an unknown option, or an unsuitable value.
     """
     options = chosen(given)
     if options["activation"] != DEFAULTS["activation"]:
@@ -144,11 +168,12 @@ def subject(*, seed: int, **given: Any) -> Subject:
         model="shallow",
         title="One hidden layer, every derivative by hand",
         about=[
-            f"{_described(problem.name, x)}; a network of {options['hidden']} hidden tanh units and {outputs}; plain "
-            f"gradient descent at learning rate {rate:g}, all examples in every step.",
-            "Columns are examples. dQ means dJ/dQ, the gradient of the loss itself. Of what has a column for every "
-            "example, the first is shown: follow that one example"
-            f"{', ringed in the picture,' if plane else ''} through the network and back.",
+            f"The data are {_described(problem.name, x)}. The network has {options['hidden']} hidden tanh units and "
+            f"{outputs}. It is trained by plain gradient descent at learning rate {rate:g}, with all examples in every "
+            "step.",
+            "Columns are examples. dQ means dJ/dQ, the gradient of the loss with respect to Q. Of an array with a "
+            "column for every example, the first column is shown. So you can follow one "
+            f"example{', ringed in the picture,' if plane else ''} through the network and back.",
             *problem.notes,
         ],
         iterations=options["iterations"],
@@ -171,7 +196,7 @@ def subject(*, seed: int, **given: Any) -> Subject:
 
 
 def chosen(given: dict[str, Any]) -> dict[str, Any]:
-    """All options. Raises BadInput for one that there is not, or whose value makes no sense."""
+    """All options, with their defaults. Raises BadInput for an unknown option or an unsuitable value."""
     for option, value in given.items():
         flag = f"--{option.replace('_', '-')}"
         if option not in DEFAULTS:
@@ -188,13 +213,13 @@ def chosen(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def one_hidden(options: dict[str, Any], *, seed: int) -> Subject:
-    """A hidden layer of any activation, and softmax: the layers of `manual.network`, examples in rows."""
+    """The lesson on a hidden layer with any activation and a softmax output. Rows are examples."""
     problem = load(options["dataset"], seed=seed)
     x, y = problem.train_x[:, :EXAMPLES], problem.train_y[:, :EXAMPLES]
     if len(y) > 1 and not (y.sum(axis=0) == 1).all():
         raise BadInput(
-            f"{problem.name}: examples have several outputs at once, and a softmax has one class for each. "
-            "Take --activation tanh, whose outputs are apart."
+            f"{problem.name}: an example may belong to several classes at once, but a softmax assigns it to one. "
+            "Choose --activation tanh, which has independent outputs."
         )
     labels = (y.argmax(axis=0) if len(y) > 1 else y[0]).astype(int)
     description = [
@@ -208,8 +233,8 @@ def one_hidden(options: dict[str, Any], *, seed: int) -> Subject:
         seed=seed,
         dtype="float64",
         ops=manual,
-        data=f"{_described(problem.name, x)}; a network of {options['hidden']} hidden {options['activation']} units "
-        f"and a softmax of {max(len(y), 2)} classes.",
+        data=f"The data are {_described(problem.name, x)}. The network has {options['hidden']} hidden "
+        f"{options['activation']} units and a softmax over {max(len(y), 2)} classes.",
         batches=lambda: repeat((x.T, labels)),
         held_out=None,
     )
@@ -228,7 +253,7 @@ def _described(dataset: str, x: np.ndarray) -> str:
 
 
 def plane_of(x: np.ndarray, y: np.ndarray) -> Plane | None:
-    """The picture of two features and two classes, a little larger than the data; None for other data."""
+    """The plane of two features and two classes, a little larger than the data. None for other data."""
     if len(x) != 2 or len(y) != 1:
         return None
     horizontal, vertical = (np.linspace(row.min() - 0.4, row.max() + 0.4, GRID) for row in x)
@@ -236,7 +261,7 @@ def plane_of(x: np.ndarray, y: np.ndarray) -> Plane | None:
 
 
 def along_by_hand(parameters: Any, vector: Any, x: Any, y: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """The Hessian times the vector, and R of all values and gradients on the way."""
+    """The Hessian-vector product, and R of all intermediate values and gradients."""
     _, cache = manual.forward_propagation(x, parameters)
     values, gradients = manual.shallow._forward_along(parameters, vector, x, cache)._asdict(), {}
     product = manual.hessian_vector_product(parameters, vector, x, y, intermediates=gradients)
@@ -244,7 +269,7 @@ def along_by_hand(parameters: Any, vector: Any, x: Any, y: Any) -> tuple[Any, di
 
 
 def steps() -> list[Step]:
-    """Forward, then backward, then both along a vector, in the order of `manual.shallow`."""
+    """The forward steps, the backward steps, and those of second order, in the order of `manual.shallow`."""
     forward = []
     for name, (title, words) in FORWARD.items():
         by_hand, by_jax = _forward(manual, name), _forward(autodiff, name)
@@ -271,7 +296,7 @@ def _along(name: str) -> Step:
 
 
 def _forward(side: Any, name: str) -> list[Excerpt]:
-    """The line of the forward pass that computes a quantity; the loss has two."""
+    """The line of the forward pass that computes a quantity. The loss takes two lines."""
     if name == "loss":
         loss = side.shallow.compute_loss
         return [assignment(loss, "terms"), returned(loss)]

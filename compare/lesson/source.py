@@ -1,6 +1,6 @@
-"""Lines of the project's own source, found in the syntax tree when they are shown: never typed a second time.
+"""Excerpts of the project's own source, found in its syntax tree whenever they are shown.
 
-A lesson that quotes a line which is no longer there is an error, and not an old quotation.
+No line is copied into a lesson, so that a lesson cannot quote old code: if the line is gone, LookupError is raised.
 """
 
 import ast
@@ -15,7 +15,7 @@ Source = Callable[..., Any] | ModuleType
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Whole lines of a file, without the indentation that they share. `line` is the number of the first."""
+    """Whole lines of a file without their common indentation. `line` is the number of the first line."""
 
     file: str
     line: int
@@ -30,18 +30,18 @@ class Excerpt:
 
 
 def assignment(source: Source, target: str) -> Excerpt:
-    """The one statement of a function, or of a module outside its functions, that assigns to the name `target`.
+    """The only statement that assigns to the name `target`, in a function, or in a module outside its functions.
 
-    Raises LookupError if there is none, or more than one.
+    Raises LookupError unless there is exactly one.
     """
     found = [node for node in _statements(source) if target in _targets(node)]
     return _only(found, source, f"assign to {target}")
 
 
 def containing(source: Source, fragment: str, *, assigned: bool = False) -> Excerpt:
-    """The one simple statement of a function with a piece of text in it, or, if that is `assigned` to, on its left.
+    """The only simple statement of a function that contains a piece of text.
 
-    Raises LookupError if there is none, or more than one.
+    With `assigned`, the text must be on the left side of an assignment. Raises LookupError unless there is exactly one.
     """
 
     def text(node: ast.stmt) -> str:
@@ -53,9 +53,9 @@ def containing(source: Source, fragment: str, *, assigned: bool = False) -> Exce
 
 
 def leading_to(source: Source, fragment: str) -> list[Excerpt]:
-    """The one statement with a piece of text on its left, after those that compute the names which it is made of.
+    """The only statement with a piece of text on its left side, preceded by the statements that compute its operands.
 
-    A name that is given to something else, by a statement without a call, is not computed.
+    A statement without a call only renames something, and is left out.
     """
     _, _, (definition,) = parsed(source)
     last = containing(source, fragment, assigned=True)
@@ -77,15 +77,15 @@ def _read(excerpt: Excerpt) -> set[str]:
 
 
 def returned(source: Source) -> Excerpt:
-    """The one return statement of a function. Raises LookupError if there is none, or more than one."""
+    """The only return statement of a function. Raises LookupError unless there is exactly one."""
     return _only([node for node in _statements(source) if isinstance(node, ast.Return)], source, "return something")
 
 
 def body(function: Source) -> list[Excerpt]:
-    """A function's statements, but its docstring and the guards that only refuse what does not fit.
+    """The statements of a function without its docstring and without checks of its arguments.
 
-    Lines that follow each other in the file are one excerpt. If the function only calls another one of its package, the
-    statements of that one follow.
+    Consecutive lines form one excerpt. If the function only calls another function of its package, that function's
+    statements follow.
     """
     lines, start, (definition,) = parsed(function)
     statements = [node for node in definition.body if not is_text(node) and not is_guard(node)]
@@ -102,7 +102,7 @@ def body(function: Source) -> list[Excerpt]:
 
 
 def _delegate(function: Any, last: ast.stmt) -> Any:
-    """The function of the same package that does the work, where all that is left to a function is to call it."""
+    """The function of the same package that the statement `return f(...)` calls; None for another statement."""
     call = last.value if isinstance(last, ast.Return) else None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
         return None
@@ -114,15 +114,15 @@ def _delegate(function: Any, last: ast.stmt) -> Any:
 def _only(found: list[ast.stmt], source: Source, what: str) -> Excerpt:
     if len(found) != 1:
         raise LookupError(
-            f"{_file(source)}: {len(found)} statements of {source.__name__} {what}, and the lesson shows one. "
-            "The source has changed: let the lesson's step name what stands there now."
+            f"{_file(source)}: {len(found)} statements of {source.__name__} {what}, but the lesson shows exactly one. "
+            "The source has changed; the step of the lesson must name the statement as it is now."
         )
     lines, start, _ = parsed(source)
     return _excerpt(source, lines, start, found[0].lineno, found[0].end_lineno or found[0].lineno)
 
 
 def parsed(source: Source) -> tuple[list[str], int, list[Any]]:
-    """The source's lines, the number of the first in its file, and its statements, which count from 1."""
+    """The lines of the source, the number of the first of them in its file, and the parsed statements."""
     lines, start = inspect.getsourcelines(source)
     return lines, max(start, 1), ast.parse(inspect.cleandoc("\n" + "".join(lines))).body
 
@@ -137,7 +137,7 @@ def _statements(source: Source) -> Iterator[ast.stmt]:
 
 
 def _within(node: ast.AST) -> Iterator[ast.stmt]:
-    """The statements inside of another one, but those of a function that is defined there."""
+    """The statements inside of another one, without those of functions that are defined there."""
     for inner in ast.iter_child_nodes(node):
         if isinstance(inner, ast.stmt):
             yield inner
@@ -151,11 +151,12 @@ def _targets(node: ast.stmt) -> set[str]:
 
 
 def is_text(node: ast.stmt) -> bool:
+    """Whether the statement is a string, such as a docstring."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def is_guard(node: ast.stmt) -> bool:
-    """Whether the statement is a guard: one that raises, or a call of a check that may."""
+    """Whether the statement only checks arguments: an `if` that raises, or a call of a function named after a check."""
     if isinstance(node, ast.If):
         return not node.orelse and all(isinstance(inner, ast.Raise) for inner in node.body)
     call = node.value if isinstance(node, ast.Expr) else None

@@ -1,4 +1,4 @@
-"""The subject of a lesson, which is a network and its data, and the short run that yields the numbers."""
+"""The subject of a lesson, which is a network and its data, and the short training run that yields the numbers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,10 +24,13 @@ MOMENTS = 31
 
 @dataclass(frozen=True)
 class SecondOrder:
-    """A direction, like the parameters, and what is derived along it.
+    """The second-order part of a lesson: the product of the Hessian with a vector.
 
-    `by_hand(parameters, vector, *args) -> (Hessian times vector, values, gradients)`: the latter two are derivatives
-    along the vector of what is computed on the way, by name. `root` is the line of `autodiff` that derives all of it.
+    Attributes:
+        vector: The vector, a pytree like the parameters.
+        by_hand: `(parameters, vector, *args) -> (product, values, gradients)`. The latter two are the derivatives along
+            the vector of the intermediate values and of their gradients, by name.
+        root: The line of `autodiff` from which JAX derives the product.
     """
 
     vector: Any
@@ -37,11 +40,28 @@ class SecondOrder:
 
 @dataclass(frozen=True)
 class Subject:
-    """`by_hand(parameters, *args) -> (loss, gradients, intermediates)`; `loss(parameters, *args)` in JAX.
+    """The network of a lesson, its data, and how it is trained.
 
-    `values` and `values_by_jax` take the same and give what the forward pass computes on its way, by name;
-    `update(parameters, gradients, state) -> (parameters, state)`; `where(values or gradient) -> indices` chooses the
-    entries to show; `boundary(parameters)` is for data in the plane.
+    Attributes:
+        model: The name of the model.
+        title: The title of the lesson.
+        about: Paragraphs that introduce it.
+        iterations: The number of training steps.
+        settings: All options, by name.
+        steps: The steps of the derivation.
+        root: The line of `autodiff` from which JAX derives all gradients.
+        parameters: The initial parameters.
+        args: The other arguments of the loss, which are the data.
+        by_hand: `(parameters, *args) -> (loss, gradients, gradients of intermediate values)`.
+        loss: The loss in JAX, `(parameters, *args) -> loss`.
+        values: `(parameters, *args)` -> the intermediate values of the hand-written forward pass, by name.
+        values_by_jax: The same in JAX.
+        update: `(parameters, gradients, state) -> (parameters, state)`, a step of the optimizer.
+        state: The initial state of the optimizer.
+        where: `array -> indices`, which chooses the entries that are shown.
+        plane: The data for the picture, if they have two features and two classes.
+        boundary: `parameters ->` the probability of class 1 on the grid of `plane`.
+        second: The second-order part, if the lesson has one.
     """
 
     model: str
@@ -66,7 +86,7 @@ class Subject:
 
 
 def taught(subject: Subject, *, seed: int, progress: Progress = lambda what, steps: None) -> Lesson:
-    """Train by hand, and compare both sides at MOMENTS of the way."""
+    """Train with the hand-written gradients, and compare both sides at up to MOMENTS steps of the run."""
     iterations = subject.iterations
     recorded = _recorded(iterations)
     losses = np.empty(iterations + 1)
@@ -105,7 +125,7 @@ def taught(subject: Subject, *, seed: int, progress: Progress = lambda what, ste
 
 
 def marked_by_jax(loss: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
-    """`parameters, *args -> {name: value}` of the values that the loss marks with `tap`, computed by JAX."""
+    """A function `(parameters, *args) -> {name: value}` of the values that the loss marks with `tap`."""
 
     @jax.jit
     def values(parameters: Any, *args: Any) -> dict[str, Any]:
@@ -124,9 +144,9 @@ def marked_by_jax(loss: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
 
 
 def _with_offsets(loss: Program) -> Callable[..., Any]:
-    """`(parameters, offsets), *args -> loss`, each marked value moved by the offset of its name.
+    """A function `((parameters, offsets), *args) -> loss` that adds to each marked value the offset of its name.
 
-    At offsets of 0, the gradient with respect to them is that of the marked values.
+    At offsets of 0, the gradient with respect to an offset is the gradient with respect to the marked value.
     """
 
     def moved(inputs: tuple[Any, dict[str, Any]], *args: Any) -> Any:
@@ -142,13 +162,13 @@ def _with_offsets(loss: Program) -> Callable[..., Any]:
 
 
 def _recorded(iterations: int) -> np.ndarray:
-    """MOMENTS steps of a training, closer together at the start; all of them, if it has no more."""
+    """The steps at which both sides are compared: at most MOMENTS, closer together at the start of the run."""
     spread = np.round(iterations * np.linspace(0, 1, MOMENTS) ** 2).astype(int)
     return np.unique(np.minimum(np.maximum(spread, np.arange(MOMENTS)), iterations))
 
 
 def _training(subject: Subject, iterations: int, losses: np.ndarray) -> Iterator[Any]:
-    """The parameters after 0, 1, 2, ... steps; fills in the loss at each."""
+    """Yield the parameters after 0, 1, 2, ... steps, and store the loss at each of them in `losses`."""
     parameters, state = subject.parameters, subject.state
     for step in range(iterations + 1):
         losses[step], gradients, _ = subject.by_hand(parameters, *subject.args)
@@ -158,14 +178,14 @@ def _training(subject: Subject, iterations: int, losses: np.ndarray) -> Iterator
 
 @dataclass(frozen=True)
 class _Look:
-    """Both sides at one moment, whole."""
+    """All values and gradients of both sides at one moment."""
 
     step: int
     parameters: Any
-    reports: list[Any]  # of the gradient and, where there is a second order, of the product with the Hessian
+    reports: list[Any]  # on the gradient and, if there is a second-order part, on the Hessian-vector product
     loss: Any
     loss_by_jax: float
-    values: dict[str, np.ndarray]  # by hand, or by JAX where `manual` gives no name to one
+    values: dict[str, np.ndarray]  # the hand-written values; JAX's where `manual` does not name a value
     quantities: dict[str, np.ndarray]  # by label, by hand
     by_jax: dict[str, np.ndarray]  # by label
 
@@ -211,7 +231,7 @@ def _look(
 
 
 def _judged_product(subject: Subject, second: SecondOrder, parameters: Any, seed: int) -> Any:
-    """The Hessian times the vector is the gradient of <gradient, vector>, and as that it is judged."""
+    """The report on the Hessian-vector product. It is checked as a gradient, that of <gradient, vector>."""
 
     def by_hand(parameters: Any, vector: Any, *args: Any) -> tuple[Any, Any]:
         _, gradients, _ = subject.by_hand(parameters, *args)

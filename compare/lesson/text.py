@@ -1,4 +1,4 @@
-"""A lesson on the terminal: every step with its lines and its numbers before training and after."""
+"""A lesson as text for a terminal: every step with its formulas, its code, and its numbers."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,21 +14,23 @@ from compare.lesson.content import Entry, Lesson, Numbers, Quantity, Step
 from compare.lesson.formulas import as_text as formulas_as_text
 from compare.lesson.source import Excerpt
 
-ENTRIES = 4  # of each quantity
+ENTRIES = 4  # The number of entries of each quantity that are printed.
 LINEARIZED = (
-    "JAX differentiates in two stages. Along with every value it computes the factors of its derivative, by the "
-    "rules of forward mode; so some of these stand in the first half. What is then left is linear, "
-    "and it is transposed, from the last operation to the first: that is the second half."
+    "JAX differentiates in two stages. First it computes every value together with the factors of its derivative, by "
+    "the rules of forward mode. This is the first half of the program. The derivative is then a linear function, and "
+    "JAX transposes it, from the last operation to the first. This is the second half."
 )
 
 SECOND_ORDER = (
-    "How does the gradient change as the parameters move along a vector? That is the Hessian times the vector; the "
-    "Hessian itself, with a row and a column for every parameter, is not needed. RQ is the derivative of Q along the "
-    "vector. It obeys the rules of derivatives, so R of every line above, forward and then backward, is enough."
+    "How does the gradient change as the parameters move along a vector? The answer is the product of the Hessian with "
+    "the vector. The Hessian itself, which has a row and a column for every parameter, is not needed. RQ is the "
+    "derivative of Q along the vector. R obeys the rules of differentiation, so it is enough to apply R to every line "
+    "above, first forward and then backward."
 )
 
 
 def as_text(lesson: Lesson, *, width: int = WIDTH) -> str:
+    """The whole lesson as plain text, no line of which is longer than `width` characters."""
     return plain_text(*_parts(lesson), width=width)
 
 
@@ -38,14 +40,14 @@ def _parts(lesson: Lesson) -> Iterator[RenderableType]:
     for backward, heading in ((False, "FORWARD"), (True, "BACKWARD")):
         yield f"\n{heading}"
         if backward:
-            yield "JAX derives everything that follows from the forward lines, by one line:"
+            yield "JAX derives all of the following from the forward pass, with one line:"
             yield _code([lesson.root])
         for step in lesson.steps:
             if step.backward is backward and step.order == 1:
                 yield from _step(lesson, step)
     if lesson.second_root is not None:
         yield "\nSECOND ORDER"
-        yield f"{SECOND_ORDER} JAX derives it by one line:"
+        yield f"{SECOND_ORDER} JAX derives it with one line:"
         yield _code([lesson.second_root])
         for step in lesson.steps:
             if step.order == 2:
@@ -58,7 +60,7 @@ def _parts(lesson: Lesson) -> Iterator[RenderableType]:
 
 
 def _step(lesson: Lesson, step: Step) -> Iterator[RenderableType]:
-    yield f"\n{step.name}: {step.title}"
+    yield f"\n{step.title}" if step.short else f"\n{step.name}: {step.title}"
     yield Padding(_text(step.words), (0, 2))
     if step.derivation:
         yield Padding(_text(step.derivation), (1, 2, 0, 2))
@@ -79,7 +81,7 @@ def _code(excerpts: Sequence[Excerpt]) -> Padding:
 
 
 def _text(words: str) -> RenderableType:
-    return Text(words)  # never markup
+    return Text(words)  # so that rich does not read brackets as markup
 
 
 def _numbers(lesson: Lesson, quantity: Quantity) -> Iterator[RenderableType]:
@@ -94,7 +96,7 @@ def _numbers(lesson: Lesson, quantity: Quantity) -> Iterator[RenderableType]:
     headers = ("", "entry", *values, f"{what} by hand", f"{what} by JAX", "difference")
     yield Padding(table(headers, rows, left=2), (0, 0, 0, 4))
     shape = "x".join(map(str, here.shape)) or "scalar"
-    largest = f"{quantity.label}, {shape}, largest difference: {', '.join(words)}"
+    largest = f"{quantity.shown}, {shape}, largest difference: {', '.join(words)}"
     yield Padding(_text(largest), (0, 0, 0, 4))
 
 
@@ -111,10 +113,11 @@ def _judged(numbers: Numbers) -> str:
 def _why(lesson: Lesson) -> Iterator[RenderableType]:
     why = lesson.backward_mode
     yield cost_sentence(lesson)
-    yield "What JAX makes of it, and the steps whose numbers it was found to compute:"
+    yield "This is JAX's program for the gradient. An arrow marks an equation that computes the numbers of a step:"
     yield LINEARIZED
-    yield Padding(_text(f"In it, {inputs_sentence(lesson)}."), (0, 0, 0, 4))
-    rows = [(e.text, f"<- {e.step}" if e.step else "" if e.used else "unused") for e in why.gradient]
+    yield Padding(_text(f"In the program, {inputs_sentence(lesson)}."), (0, 0, 0, 4))
+    names = {quantity.label: quantity.shown for step in lesson.steps for quantity in step.quantities}
+    rows = [(e.text, f"<- {names.get(e.step, e.step)}" if e.step else "" if e.used else "unused") for e in why.gradient]
     grid = Table.grid(padding=(0, 2))
     for text, step in rows:
         grid.add_row(_text(text), step)
@@ -125,30 +128,33 @@ def cost_sentence(lesson: Lesson) -> str:
     why = lesson.backward_mode
     count, saved = why.operations, why.operations["all forward"] / why.operations["backward"]
     return (
-        f"This network has {why.parameters:,} parameters. Forward mode needs a pass for each, and one pass is "
-        f"{count['forward']:,} operations. All {why.forward_passes:,} were run here side by side, sharing the values "
-        f"of the loss: {count['all forward']:,}. Backward mode needs one pass: {count['backward']:,}, which is "
-        f"{saved:,.3g} times fewer, and a small constant ({backward_to_loss(lesson):.2g} here) times the "
-        f"{count['loss']:,} of the loss alone. Counted in the programs that JAX traces, without what nothing depends "
-        f"on; the results of both ways differ by at most {why.difference:.1e}."
+        f"This network has {why.parameters:,} parameters. Forward mode needs one pass for each of them, and one pass "
+        f"takes {count['forward']:,} operations. All {why.forward_passes:,} passes were run here side by side, so that "
+        f"they share the values of the loss: together they take {count['all forward']:,} operations. Backward mode "
+        f"needs one pass of {count['backward']:,} operations, which is {saved:,.3g} times fewer. That is a small "
+        f"constant ({backward_to_loss(lesson):.2g} here) times the {count['loss']:,} operations of the loss alone. The "
+        f"operations are counted in the programs that JAX traces; those that do not affect the result are left out. "
+        f"The gradients of both modes differ by at most {why.difference:.1e}."
     )
 
 
 def backward_to_loss(lesson: Lesson) -> float:
+    """The operations of the loss with its gradient, as a multiple of those of the loss."""
     count = lesson.backward_mode.operations
     return count["backward"] / count["loss"]
 
 
 def inputs_sentence(lesson: Lesson) -> str:
-    """Which letter of the program is what."""
+    """A list of the program's inputs and the letters that it calls them by."""
     named = [f"{letters(i)} is {name}" for i, name in enumerate(lesson.backward_mode.inputs)]
     return ", ".join(named)
 
 
 def shown(number: float) -> str:
-    """Four digits, and an exponent without a leading zero."""
+    """The number with four significant digits, and an exponent without a leading zero."""
     return re.sub(r"e([+-])0", r"e\1", f"{number:.4g}")
 
 
 def indexed(entry: Entry) -> str:
+    """The index of an entry in brackets; empty for a number."""
     return f"[{', '.join(map(str, entry.index))}]" if entry.index else ""

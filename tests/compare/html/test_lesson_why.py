@@ -23,12 +23,12 @@ def test_the_cost_is_said_as_it_was_counted(found, outline):
         assert all(f"{number:,}" in text for number in count.values())
         assert f"a small constant ({count['backward'] / count['loss']:.2g} here) times the" in text
         assert "Both were run" not in text
-        assert "transposed, from the last operation to the first" in text
+        assert "transposes it, from the last operation to the first" in text
         assert "unused" in text
 
 
 def test_of_the_side_of_jax_nothing_is_said_that_manual_needs_as_well(outline):
-    assert "in JAX, the forward is all there is" in outline.data
+    assert "in JAX, only the forward pass" in outline.data
     assert "JAX needs only" not in outline.data
 
 

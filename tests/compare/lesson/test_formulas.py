@@ -1,6 +1,7 @@
 """Formulas made from the source: every backward step has its own, and they compute what the source computes."""
 
 import ast
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -120,16 +121,18 @@ def test_formulas_compute_what_the_backward_computes(name):
     part, *called = formulas(op.backward, inputs_of(op.forward))
     assert [inner.title.partition("(")[0] for inner in called] == ["softmax_backward"] * (name == "attention")
     found = computed(part.lines, names)
-    gave = {field: own for own, field in (pair.split(" of ") for pair in said_gradients(part.lines))}
+    gave = dict(said_gradients(part.lines))
     for given, gradient in zip(inputs_of(op.forward), gradients, strict=False):
         if gradient is not None:
             actual = np.reshape(found[gave.get(given, f"d{given}")], gradient.shape)
             np.testing.assert_allclose(actual, gradient, rtol=1e-12, atol=1e-14)
 
 
-def said_gradients(lines: tuple[Line, ...]) -> list[str]:
+def said_gradients(lines: tuple[Line, ...]) -> list[tuple[str, str]]:
+    """The pairs (input, name of its gradient) that the last note tells."""
     (*_, last) = lines
-    return last.note.replace("`", "").partition(": ")[2].split(", ") if last.note.startswith("gradient") else []
+    found = re.fullmatch(r"(.*) (?:is the gradient|are the gradients) of (.*)", last.note.replace("`", ""))
+    return list(zip(*(names.split(", ") for names in found.group(2, 1)), strict=True)) if found else []
 
 
 # --------------------------------------------------------------------------------- what is written how
@@ -215,7 +218,7 @@ def test_loops_choices_and_updates_are_written_in_their_order():
         "otherwise:",
         "  scale = scale + log(1 + x)",
         "da_x += scale   (added up where indices are equal)",
-        "gradient: da of x",
+        "da is the gradient of x",
     ]
 
 
@@ -272,5 +275,5 @@ def of_einsum_in_a_sum(output_gradient, x):
 
 @pytest.mark.parametrize("function", [tried, counted, with_option, of_einsum_in_a_sum])
 def test_what_cannot_be_written_is_refused_and_never_written_in_part(function):
-    with pytest.raises(ValueError, match="there is no way to write"):
+    with pytest.raises(ValueError, match="cannot be written as a formula"):
         formulas(function, ["x"])

@@ -147,7 +147,7 @@ def test_another_network_on_other_data_is_taught(tmp_path):
     assert found.moments[0].numbers["dW1"].shape == (3, 3)
     assert found.moments[0].numbers["dW2"].shape == (3, 3)
     assert len(found.losses) == 6
-    assert "a network of 3 hidden tanh units and 3 sigmoid outputs" in found.about[0]
+    assert "The network has 3 hidden tanh units and 3 sigmoid outputs." in found.about[0]
     assert any("3 classes have an output each: a, b, c" in sentence for sentence in found.about)
 
 
@@ -171,6 +171,6 @@ def test_every_other_activation_has_a_subject_whose_gradient_agrees(activation):
 def test_several_outputs_at_once_have_no_softmax(tmp_path):
     x, y = np.random.default_rng(0).standard_normal((12, 2)), np.arange(24).reshape(12, 2) % 3 > 0
     np.savez(tmp_path / "many.npz", x=x, y=y)
-    with pytest.raises(BadInput, match="several outputs at once"):
+    with pytest.raises(BadInput, match="several classes at once"):
         shallow.subject(seed=0, dataset=str(tmp_path / "many.npz"), activation="relu")
     assert shallow.subject(seed=0, dataset=str(tmp_path / "many.npz")).parameters["W2"].shape == (2, 4)

@@ -15,7 +15,7 @@ from compare.lesson import lesson
 def test_both_sides_agree(found):
     assert found.verdict is Verdict.AGREE
     assert found.sentence == (
-        "AGREE: all 7 steps backward, and 11 of second order, by hand and by JAX, at 4 moments of a training of "
+        "AGREE: all 7 backward steps and 11 steps of second order agree with JAX at 4 moments of a training run of "
         "12 steps."
     )
     rows = [numbers for moment in found.moments for numbers in moment.numbers.values() if numbers.verdict is not None]
