@@ -1,4 +1,7 @@
-"""Pages for a browser: each one file that needs nothing else, and that reaches for nothing else.
+"""HTML pages. Each page is one file that loads nothing else.
 
-`page` is the shell that they share, `plots` and `mathml` draw what stands in them; `report` and `museum` are pages.
+page plots mathml judgement    the frame of a page, drawings, formulas, and the text of a report
+report checked                 the pages of `backproof verify` and `backproof check`
+lesson lesson_steps lesson_why lesson_pictures playground    the page of `backproof lesson`
+museum                         the page of `backproof museum`
 """

@@ -1,4 +1,4 @@
-"""`backproof check --report PATH`: a page on one report."""
+"""The page of `backproof check --report PATH`: one report."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from compare.judge.reports.trajectory_report import TrajectoryReport
 
 
 def checked_page(report: Any, name: str) -> str:
-    """The page on a report of any kind; `name` is what was checked."""
+    """The page on a report of any kind. `name` is the name of the checked functions or file."""
     verdict, sentence = report.verdict, report.sentence
     top = tag(
         "header",

@@ -1,4 +1,4 @@
-"""What a report says, on a page: the verdict and its sentence, what else there is to say, and the table."""
+"""A report on a page: the verdict with its sentence, the other sentences of the report, and its table."""
 
 import re
 
@@ -11,18 +11,18 @@ from compare.judge.reports.verdict import Verdict
 
 
 def announced(verdict: Verdict, sentence: str) -> Html:
-    """The sentence, whose first word is the verdict, with that word as a badge."""
+    """The first sentence of a report. Its first word, the verdict, becomes a badge."""
     return html(badge(verdict.value), " ", without_verdict(verdict, sentence))
 
 
 def without_verdict(verdict: Verdict, sentence: str) -> str:
-    """What is left of it, as a sentence of its own; a name at its beginning stays as it is written."""
+    """The first sentence of a report without the verdict. It begins with a capital, unless it begins with a name."""
     rest = sentence.removeprefix(verdict.name).removeprefix(":").strip()
     return rest[:1].upper() + rest[1:] if re.match("[a-z]+ ", rest) else rest
 
 
 def judgement(report: GradientReport | TrajectoryReport, caption: str) -> Html:
-    """All that the report prints on a terminal. Of a long table, what does not agree comes first."""
+    """All that the report prints on a terminal. A long table is folded below the rows that do not agree."""
     first, *others = report.lines()
     headers = gradients.HEADERS if isinstance(report, GradientReport) else trajectories.HEADERS
     cells = report.cells()
@@ -35,4 +35,4 @@ def judgement(report: GradientReport | TrajectoryReport, caption: str) -> Html:
     return html(tag("p", announced(report.verdict, first)), *said, whole)
 
 
-LONG = 30  # rows; more are folded
+LONG = 30  # A table of more rows is folded.

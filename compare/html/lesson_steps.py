@@ -197,12 +197,11 @@ def _symbol(label: str) -> Html | None:
 
 def _in_italics(symbol: str) -> Html:
     """A symbol such as dJ/dW (layer 2), with its variables in italics, as in formulas."""
-    found = re.fullmatch(r"(?:(d)(J)(/d))?(J|[A-Za-z])(?:_([a-z]))?( \(.*\))?", symbol)
+    found = re.fullmatch(r"(dJ/d)?([A-Za-z])( \(.*\))?", symbol)
     if found is None:
         return html(symbol)
-    d, loss, over, letter, below, where = found.groups(default="")
-    top = html(d, tag("i", loss), over) if d else html()
-    return html(top, tag("i", letter), tag("sub", below) if below else "", where)
+    over = html("d", tag("i", "J"), "/d") if found[1] else ""
+    return html(over, tag("i", found[2]), found[3] or "")
 
 
 def _size(number: float | None) -> str:

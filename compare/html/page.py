@@ -1,7 +1,7 @@
-"""The shell of a page, and the few elements that pages are made of.
+"""The frame of a page, and the elements that pages are made of.
 
-Everything that goes into a page is either `Html`, which this module made, or text, which is escaped. The page's policy
-lets it load nothing from anywhere, and run no script but its own.
+The content of a page is either `Html`, which only this package makes, or text, which is escaped. The content security
+policy of a page forbids it to load anything, and to run any script but its own.
 """
 
 import base64
@@ -16,26 +16,26 @@ from typing import Any
 
 from compare.judge.reports.tables import SIGNS
 
-Cell = object  # Html or anything that is text once `str` was asked
+Cell = object  # Html, or anything that `str` turns into text
 
 VOID = {"meta", "link", "input", "br", "hr", "col"}
 
 
 class Html(str):
-    """Markup that is ready to be written. Nothing but the functions of this package makes it."""
+    """Markup that needs no escaping. Only the functions of this package make it."""
 
     __slots__ = ()
 
 
 def html(*parts: Cell) -> Html:
-    """The parts one after another; what is not Html is text."""
+    """The parts joined together. A part that is not Html is escaped as text."""
     return Html("".join(part if isinstance(part, Html) else escape(str(part)) for part in parts))
 
 
 def tag(element: str, *children: Cell, **attributes: Any) -> Html:
-    """An element: `tag("p", "a < b", class_="note", aria_label="...")`. True is an attribute without a value.
+    """An element, such as `tag("p", "a < b", class_="note", aria_label="...")`.
 
-    Attributes that are None or False are left out.
+    An attribute that is True is written without a value. One that is None or False is left out.
     """
     words = [element]
     for name, value in attributes.items():
@@ -49,11 +49,19 @@ def tag(element: str, *children: Cell, **attributes: Any) -> Html:
 
 
 def page(title: str, body: Html, *, style: str = "", script: str = "", data: Any = None, footer: Cell = "") -> str:
-    """The whole document. `style` is added to the style sheet; `script` is code of ours, run once the page is there;
-    `data` is what it, or anybody, reads from the element with the id `data`."""
+    """The whole document.
+
+    Args:
+        title: The title of the document.
+        body: The content.
+        style: CSS that is added to the style sheet.
+        script: JavaScript that runs when the page has been parsed.
+        data: A value that is stored as JSON in the element with the id `data`, for the script to read.
+        footer: The text of the footer.
+    """
     policy = {
         "default-src": "'none'",
-        "style-src": "'unsafe-inline'",  # the drawings carry their styles in attributes
+        "style-src": "'unsafe-inline'",  # drawings have style attributes
         "script-src": f"'sha256-{_digest(script)}'" if script else "'none'",
         "img-src": "data:",
         "base-uri": "'none'",
@@ -65,7 +73,7 @@ def page(title: str, body: Html, *, style: str = "", script: str = "", data: Any
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="generator", content="backproof"),
-        tag("link", rel="icon", href="data:,"),  # or the browser asks for one
+        tag("link", rel="icon", href="data:,"),  # without it, browsers request /favicon.ico
         tag("title", title),
         tag("style", Html(asset("style.css") + style)),
     )
@@ -79,14 +87,14 @@ def page(title: str, body: Html, *, style: str = "", script: str = "", data: Any
 
 
 def asset(name: str) -> str:
-    """A file of this package: the style sheet, or a script."""
+    """The text of a file of this package: the style sheet, or a script."""
     return files("compare.html").joinpath(name).read_text(encoding="utf-8")
 
 
 def embedded(value: Any) -> Html:
     """JSON that a script reads by `JSON.parse(document.getElementById("data").textContent)`.
 
-    No character of it can end the element or begin another: JSON allows each to be written by its number.
+    The characters <, > and & are written as \\uXXXX, so that no text can end the element or begin another.
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
@@ -102,29 +110,33 @@ def _digest(script: str) -> str:
 
 
 def heading(kicker: str, title: Cell, *lead: Cell) -> Html:
-    """The top of a page: what kind of page it is, its title, and what is to be said first."""
+    """The header of a page: the kind of page, its title, and introductory paragraphs."""
     return tag("header", tag("p", kicker, class_="kicker"), tag("h1", title), *lead)
 
 
 def section(title: str, *content: Cell, name: str = "") -> Html:
-    """A part of the page. `name` is what a link to it ends with."""
+    """A part of the page. `name` is its id, which links lead to."""
     return tag("section", tag("h2", title), *content, id=name or None)
 
 
 def badge(verdict: str) -> Html:
-    """A verdict as a word with a sign; the color says it once more."""
+    """A verdict as a word with a sign, in the color of the verdict."""
     return tag("span", f"{SIGNS[verdict]} {verdict.upper()}", class_=f"badge {verdict}")
 
 
 def facts(pairs: Mapping[str, Cell]) -> Html:
-    """Names and what belongs to each, in two columns."""
+    """Names and their values, in two columns."""
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs.items()), class_="facts")
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], *, caption: str, left: int = 1) -> Html:
-    """The first `left` columns are aligned left and the others, numbers, right. Wide ones scroll in their own box.
+    """A table that scrolls in its own box if it is wide. Cells that hold a verdict are colored.
 
-    A cell that says a verdict is colored. `caption` is what screen readers announce; a heading says it to others.
+    Args:
+        headers: The titles of the columns.
+        rows: The cells of each row.
+        caption: The name of the table, for screen readers.
+        left: The number of columns that are aligned left. The others hold numbers, and are aligned right.
     """
 
     def cell(i: int, value: Cell) -> Html:
@@ -136,16 +148,17 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], *, caption: st
     top = tag("tr", *(tag("th", h, scope="col", class_=None if i < left else "number") for i, h in enumerate(headers)))
     body = (tag("tr", *(cell(i, value) for i, value in enumerate(row))) for row in rows)
     whole = tag("table", tag("caption", caption), tag("thead", top), tag("tbody", *body))
-    # With the keyboard, what scrolls can be scrolled only if it can be reached.
+    # tabindex makes the box focusable, so that the keyboard can scroll it.
     return tag("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
 def code(text: str, *, label: str = "Code") -> Html:
+    """A block of code. `label` is its name, for screen readers."""
     return tag("pre", tag("code", text), tabindex="0", role="region", aria_label=label)
 
 
 def code_pair(wrong: str, right: str) -> Html:
-    """The wrong line above the right one; where they differ is marked in both."""
+    """The wrong line above the right one, with the differences marked in both."""
     before, after = _marked(wrong, right)
     lines = (
         tag("del", tag("span", "− ", class_="sign", aria_hidden="true"), spoken("Wrong: "), before),
@@ -156,7 +169,7 @@ def code_pair(wrong: str, right: str) -> Html:
 
 
 def _marked(wrong: str, right: str) -> tuple[Html, Html]:
-    """Both lines, with what only one of them has marked: whole words, as a reader sees them. Comments only explain."""
+    """Both lines, with the words marked that only one of them has. Comments are not compared."""
     lines = [re.fullmatch(r"(.*?)(\s*#.*)?", line, flags=re.DOTALL) for line in (wrong, right)]
     (before, said_before), (after, said_after) = (line.groups(default="") for line in lines if line)
     words = [re.findall(r"\w+|\s+|\*\*|\W", line) for line in (before, after)]
@@ -170,9 +183,10 @@ def _marked(wrong: str, right: str) -> tuple[Html, Html]:
 
 
 def spoken(text: str) -> Html:
-    """For screen readers only: what others see by its place or color."""
+    """Text for screen readers only. Others see its meaning by position or color."""
     return tag("span", text, class_="spoken")
 
 
 def figure(drawing: Html, caption: Cell) -> Html:
+    """A drawing with its caption below."""
     return tag("figure", drawing, tag("figcaption", caption))

@@ -1,7 +1,7 @@
-"""Drawings for pages: Matplotlib's SVG, in the page's own colors and font, so that light and dark are both right.
+"""Drawings for pages: Matplotlib's SVG with the colors and fonts of the page, in its light and in its dark form.
 
-A drawing is made in stand-in colors, one for each name of the style sheet; each is then replaced by its name. Text
-stays text. The same data give the same drawing, to the last character.
+A drawing is made with placeholder colors, which are then replaced by the color variables of the style sheet. Text in a
+drawing stays text. The same data always give exactly the same markup.
 """
 
 import io
@@ -22,12 +22,14 @@ INK, SOFT, LINE, LINK, GOOD, BAD, MANUAL, AUTODIFF, PAPER = COLORS.values()
 SVG = "{http://www.w3.org/2000/svg}"
 XLINK = "{http://www.w3.org/1999/xlink}href"
 
-CLOSE = 6.0  # points of a drawing: lines nearer than that are one line to the eye
+CLOSE = 6.0  # Lines that are nearer than this, in points, look like one line.
 CLASSES = (MANUAL, AUTODIFF)
-GRID = 121  # points each way of a plane that is drawn
+GRID = 121  # the number of grid points along each axis of a plane
 
 
 class Curve(NamedTuple):
+    """A line in a drawing: its name, its values and its color."""
+
     name: str
     values: Any
     color: str
@@ -72,16 +74,17 @@ STYLE: dict[Any, Any] = {
 
 @contextmanager
 def drawing(width: float = 7.4, height: float = 3.0) -> Iterator[tuple[Any, Callable[[str, str], Html]]]:
-    """A Matplotlib figure to draw on, and what turns it into Html: `finish(prefix, label)`.
+    """A Matplotlib figure of this size in inches, and a function `finish(prefix, label)` that turns it into Html.
 
-    `prefix` begins every id in it, and is to be used once on a page; `label` says in words what is to be seen.
+    Every id in the drawing begins with `prefix`, which must be unique on a page. `label` describes the drawing for
+    screen readers.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):  # as it was before, afterwards
+    with matplotlib.rc_context(STYLE):  # restores the caller's settings
         figure = Figure(figsize=(width, height))
-        figure.subplots_adjust(0.55 / width, 0.45 / height, 1 - 0.06 / width, 1 - 0.27 / height)  # room for the words
+        figure.subplots_adjust(0.55 / width, 0.45 / height, 1 - 0.06 / width, 1 - 0.27 / height)  # room for labels
 
         def finish(prefix: str, label: str) -> Html:
             buffer = io.BytesIO()
@@ -92,7 +95,7 @@ def drawing(width: float = 7.4, height: float = 3.0) -> Iterator[tuple[Any, Call
 
 
 def _for_a_page(svg: bytes, prefix: str, label: str) -> Html:
-    """The drawing without what only a file of its own needs, its colors by name, its ids its own."""
+    """The drawing as an element of a page: without metadata and style sheet, with the page's colors and unique ids."""
     root = ElementTree.fromstring(svg)
     for child in list(root):
         if child.tag == f"{SVG}metadata" or child.find(f"{SVG}style") is not None:  # the page has a style sheet
@@ -131,16 +134,16 @@ def _in_the_pages_words(key: str, value: str, prefix: str) -> str:
 
 
 def two_curves(axes: Any, steps: Any, first: Curve, second: Curve) -> None:
-    """Both, each with its name beside it, so that nobody has to look it up: where they are furthest apart.
+    """Draw two curves, each labeled with its name where they are furthest apart.
 
-    The first is drawn broad and the second on top of it, so that both are seen where they are the same.
+    The first is drawn as a broad line with the second on top, so that both are visible where they coincide.
     """
     first, second = (curve._replace(values=_finite(curve.values)) for curve in (first, second))
     for curve, style in ((first, {"linewidth": 5, "alpha": 0.4}), (second, {})):
         axes.plot(steps, curve.values, color=curve.color, marker="o" if len(steps) == 1 else "", **style)
     set_scale(axes, np.concatenate([first.values, second.values]))
     _over_steps(axes)
-    begin, end = len(steps) // 6, max(2 * len(steps) // 3, len(steps) // 6 + 1)  # where a name has room on both sides
+    begin, end = len(steps) // 6, max(2 * len(steps) // 3, len(steps) // 6 + 1)  # where a label has room
     gaps = np.nan_to_num((_places(axes, steps, second.values) - _places(axes, steps, first.values))[begin:end, 1])
     furthest = int(np.argmax(np.abs(gaps)))
     upper, lower = (second, first) if gaps[furthest] > 0 else (first, second)
@@ -155,20 +158,20 @@ def two_curves(axes: Any, steps: Any, first: Curve, second: Curve) -> None:
 
 
 def name_line(axes: Any, steps: Any, at: int, curve: Curve, *, above: bool = True) -> None:
-    """The line's name in its color, where a falling line leaves room: above it to the right, below it to the left."""
+    """Label a line with its name. Beside a falling line there is room above to the right and below to the left."""
     side, ha, va = (4, "left", "bottom") if above else (-4, "right", "top")
     place = {"xytext": (side, side), "textcoords": "offset points", "ha": ha, "va": va}
     axes.annotate(curve.name, (steps[at], curve.values[at]), color=curve.color, fontweight="bold", **place)
 
 
 def _places(axes: Any, steps: Any, values: Any) -> np.ndarray:
-    """Where points are on the drawing, (n, 2)."""
-    axes.autoscale_view()  # sets the limits, which otherwise are not set before the drawing is made
+    """The coordinates of points on the drawing, (n, 2)."""
+    axes.autoscale_view()  # sets the limits of the axes, which Matplotlib else does only when it draws
     return axes.transData.transform(np.column_stack([steps, values]))
 
 
 def share_of_tolerance(axes: Any, steps: Any, shares: Any) -> None:
-    """A drift as a share of its tolerance, with the limit 1, below which the sides agree."""
+    """Draw a drift as a fraction of its tolerance, with a line at 1, below which both sides agree."""
     over = bool((shares > 1).any())
     shares = np.where(np.isfinite(shares) & (shares > 0), shares, np.nan)
     drawn = shares[np.isfinite(shares)]
@@ -179,7 +182,7 @@ def share_of_tolerance(axes: Any, steps: Any, shares: Any) -> None:
     axes.axhline(1, color=INK, linewidth=1)
     axes.text(0.995, 1.15, "tolerance", transform=axes.get_yaxis_transform(), ha="right", color=INK)
     if drawn.size:
-        lately = np.flatnonzero(np.isfinite(shares))[-max(drawn.size // 8, 1) :]  # the name stands above all of it
+        lately = np.flatnonzero(np.isfinite(shares))[-max(drawn.size // 8, 1) :]  # the label goes above this part
         place = {"xytext": (0, 5), "textcoords": "offset points", "ha": "right", "fontweight": "bold"}
         axes.annotate("drift", (steps[lately[-1]], shares[lately].max()), color=BAD if over else GOOD, **place)
 
@@ -191,13 +194,13 @@ def _over_steps(axes: Any) -> None:
 
 
 def _finite(values: Any) -> np.ndarray:
-    """What cannot be drawn leaves a gap."""
+    """The values, with NaN for those that are not finite: Matplotlib leaves a gap there."""
     values = np.asarray(values, float)
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def set_scale(axes: Any, values: Any) -> None:
-    """Logarithmic if the values are positive and reach over two powers of ten; else from 0, if none is below."""
+    """Use a logarithmic axis for positive values that span two powers of ten. Else begin at 0, if no value is below."""
     values = values[np.isfinite(values)]
     if values.size and values.min() > 0 and values.max() > 100 * values.min():
         scale_by_powers(axes)
@@ -206,7 +209,7 @@ def set_scale(axes: Any, values: Any) -> None:
 
 
 def scale_by_powers(axes: Any) -> None:
-    """A logarithmic axis whose labels need no formula: 10⁻³, and plain numbers near 1."""
+    """Use a logarithmic axis, with labels in plain text: 10⁻³, and ordinary numbers near 1."""
     axes.set_yscale("log")
 
     def written(value: float, _: int) -> str:
@@ -220,9 +223,15 @@ def scale_by_powers(axes: Any) -> None:
 
 
 def boundary(axes: Any, x: Any, y: Any, filled: Any, dashed: Any) -> None:
-    """Examples `x: (2, m)` of two classes, where `filled` sees them, and `dashed`'s line between them on top.
+    """Draw examples of two classes, the probability by one side as colors, and the boundary by the other as a dashed
+    line.
 
-    Both are given points (2, n) and return the probability (n,) of class 1.
+    Args:
+        axes: Where to draw.
+        x: The examples, (2, m).
+        y: Their classes, 0 or 1.
+        filled: The side whose probability is drawn in color: `points (2, n) -> probability of class 1 (n,)`.
+        dashed: The side whose boundary, at probability 1/2, is drawn as a dashed line.
     """
     low, high = x.min(axis=1), x.max(axis=1)
     margin = 0.12 * (high - low)

@@ -249,7 +249,7 @@ def _symbol(kind: str, leaf: str) -> str:
 def _d(symbol: str, gradient: bool) -> str:
     if not gradient:
         return symbol
-    return f"dJ/d{symbol}" if len(symbol.partition("_")[0]) == 1 else f"dJ/d({symbol})"
+    return f"dJ/d{symbol}" if len(symbol) == 1 else f"dJ/d({symbol})"
 
 
 def paragraphs(function: Callable[..., Any]) -> list[str]:

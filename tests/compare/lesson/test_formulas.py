@@ -246,6 +246,102 @@ def test_a_constant_of_the_page_is_written_as_what_it_is():
     assert "  u′ = sqrt(2 / π) (1 + 3·0.044715 t²)" in written(manual.activations.gelu_backward, ["x"])[0]
 
 
+# ------------------------------------------------------------------------ branches that a call decides
+
+
+class OptionsCache(NamedTuple):
+    x: np.ndarray
+    bias: np.ndarray | None
+    kept: np.ndarray
+    exact: bool
+    rate: float
+
+
+def of_options(output_gradient, cache: OptionsCache):
+    dy, (x, bias, kept, exact, rate) = output_gradient, cache
+    if exact:
+        g = dy * rate
+        dx = g * x
+    else:
+        dx = dy + rate
+    dbias = None if bias is None else np.sum(dy, axis=0)
+    if x.ndim == 2:
+        dx = np.where(kept[..., None], dx, 0)
+    if x.max() > 100:
+        dx = dx / 2
+    return dx, dbias
+
+
+def options(**changed):
+    known = {"x": np.ones((3, 2)), "bias": None, "kept": np.ones(3, bool), "exact": True, "rate": 1.0}
+    return {"cache": OptionsCache(**known | changed)}
+
+
+def test_only_the_branches_that_a_call_takes_are_written():
+    """What depends on the entries of an array stays a choice: other data would take the other branch."""
+    (part,) = formulas(of_options, ["x", "bias"], options())
+    assert as_text(part) == ["g = dy", "dx = g ⊙ x", "if max(x) > 100:", "  dx = dx / 2"]
+    (part,) = formulas(of_options, ["x", "bias"], options(exact=False, rate=0.0, bias=np.ones(2)))
+    assert as_text(part)[:2] == ["dx = dy", "dbias = ∑[axis 0] dy"]
+
+
+def test_an_option_that_matters_stays():
+    (part,) = formulas(of_options, ["x", "bias"], options(rate=0.5, kept=np.array([True, False, True])))
+    assert as_text(part)[:3] == ["g = dy rate", "dx = g ⊙ x", "dx = dx if kept, 0 otherwise"]
+
+
+def test_without_a_call_every_branch_is_written():
+    (part,) = formulas(of_options, ["x", "bias"])
+    notes = [line.note for line in part.lines]
+    assert {"if `exact`:", "otherwise:", "if `bias` is given", "if `ndim(x) == 2`:"} <= set(notes)
+
+
+def twice(output_gradient, cache: OptionsCache):
+    first = branching(output_gradient, cache.exact)
+    second = branching(first, cache.bias)
+    return second
+
+
+def once(output_gradient, cache: OptionsCache):
+    return branching(output_gradient, cache.exact)
+
+
+def branching(y, exact):
+    z = y
+    if exact:
+        z = 2 * y
+    z = z * z
+    return z
+
+
+def test_a_function_that_is_called_in_two_ways_is_written_whole(monkeypatch):
+    monkeypatch.setattr(
+        "compare.lesson.formulas._Reader.resolved", lambda self, f: {"branching": branching}.get(ast.unparse(f))
+    )
+    _, called = formulas(twice, [], options(bias=0))
+    assert "if exact:" in [line.strip() for line in as_text(called)]
+    _, called = formulas(once, [], options())
+    assert as_text(called)[1:4] == ["  z = y", "  z = 2 y", "  z = z ⊙ z"]
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if model != "shallow"])
+def test_no_lesson_shows_a_branch_that_its_network_does_not_take(model):
+    for step in subject_of(model).steps:
+        notes = [line.note for part in step.formulas for line in part.lines]
+        assert not [note for note in notes if note.startswith("if ") or note == "otherwise:"], step.name
+
+
+def test_the_form_of_gelu_is_that_of_the_layer():
+    form = {
+        model: str([as_text(part) for step in subject_of(model).steps for part in step.formulas])
+        for model in ("mlp", "gpt")
+    }
+    assert "0.044715" in form["gpt"]
+    assert "exp(−t² / 2)" not in form["gpt"]
+    assert "exp(−t² / 2)" in form["mlp"]
+    assert "0.044715" not in form["mlp"]
+
+
 def test_lines_of_a_function_are_written_as_the_function_would_be():
     function = manual.activations.silu_backward
     (part,) = formulas_of_lines(function, body(function), result="dx")

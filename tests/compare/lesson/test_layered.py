@@ -4,6 +4,7 @@ import pytest
 
 from compare import Verdict
 from compare.lesson import lesson
+from compare.lesson.layered import symbol_of
 
 
 @pytest.mark.parametrize("model", ["mlp", "rnn"])
@@ -37,3 +38,24 @@ def test_a_fault_in_an_op_is_found_in_its_lesson(monkeypatch):
     found = lesson("mlp")
     assert found.verdict is Verdict.DISAGREE
     assert "3.dense.bias" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "gradient"),
+    [
+        ("2.dense.weight", "W (layer 3)", "dJ/dW (layer 3)"),
+        ("2.dense.input", "y (layer 2)", "dJ/dy (layer 2)"),  # the output of the layer before
+        ("1.gru.input_bias", "b_x (layer 2)", "dJ/d(b_x) (layer 2)"),
+        ("1.batch_norm.weight", "weight (layer 2)", "dJ/d(weight) (layer 2)"),
+        ("blocks.0.up.bias", "b (block 1, up)", "dJ/db (block 1, up)"),
+        ("blocks.1.norm2.input", "x (block 2, norm2)", "dJ/dx (block 2, norm2)"),
+        ("blocks.0.input", "x (block 1)", "dJ/dx (block 1)"),
+        ("blocks.0.middle", *(f"{x} (block 1, between attention and hidden layer)" for x in ("x", "dJ/dx"))),
+        ("head.input", "x (output layer)", "dJ/dx (output layer)"),
+        ("logits", "logits", "dJ/d(logits)"),
+        ("token_embedding", "token embedding", "dJ/d(token embedding)"),
+    ],
+)
+def test_a_path_has_a_notation(path, value, gradient):
+    assert symbol_of(path) == value
+    assert symbol_of(path, gradient=True) == gradient
