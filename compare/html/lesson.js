@@ -21,4 +21,4 @@ function show(index) {
 
 slider.hidden = false;
 slider.addEventListener("input", () => show(slider.valueAsNumber));
-show(slider.valueAsNumber);  // some browsers keep where it stood
+show(slider.valueAsNumber);  // some browsers restore the position of the slider when a page is reloaded

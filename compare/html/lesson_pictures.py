@@ -1,7 +1,8 @@
-"""The pictures of a lesson: the curve of the loss, and the plane with what the network says of every point of it.
+"""The pictures of a lesson: the curve of the loss, and the plane of the data with the network's probability of class 1.
 
-Axes, curve and examples are drawn once, by Matplotlib. What moves is laid over and under them in the same
-coordinates: for each moment, contours of the network's probability, and where the marker on the curve stands.
+Matplotlib draws the axes, the curve and the examples once. The moving parts are added to its SVG in the same
+coordinates. For each moment of training these are contours of the probability, and the position of a marker on the
+curve.
 """
 
 from collections.abc import Sequence
@@ -16,18 +17,19 @@ from compare.html.plots import INK, LINK, PAPER, drawing
 from compare.lesson.content import Lesson, Moment, Plane
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
-POINTS = 72  # of a figure, to an inch: the unit of Matplotlib's SVG
+POINTS = 72  # Matplotlib's SVG has 72 units to an inch.
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Figures in the order of the page, showing the first moment, and the data by which they move."""
+    """The figures at the first moment, in the order of the page, and the data of the moving parts at every moment."""
 
     figures: Sequence[Html]
     data: dict[str, Any]
 
 
 def pictures(lesson: Lesson) -> Pictures:
+    """The pictures of a lesson. Only a lesson on data in the plane has a picture of the plane."""
     curve, markers = _curve(lesson)
     if lesson.plane is None:
         return Pictures([curve], {"markers": markers})
@@ -49,7 +51,7 @@ def _curve(lesson: Lesson) -> tuple[Html, list[list[float]]]:
         at = _coordinates(axes, [moment.step for moment in lesson.moments], [moment.loss for moment in lesson.moments])
     x, y = at[0]
     marker = tag("circle", cx=x, cy=y, r=5, class_="marker", data_marker=True)
-    return figure(_over(drawn, marker), "The loss, and where in training you are."), at
+    return figure(_over(drawn, marker), "The loss over the steps of training. The dot is the moment shown."), at
 
 
 def _plane(lesson: Lesson, plane: Plane) -> tuple[Html, list[list[str]]]:
@@ -66,20 +68,22 @@ def _plane(lesson: Lesson, plane: Plane) -> tuple[Html, list[list[str]]]:
         axes.set_xlim(plane.ticks[0][0], plane.ticks[0][-1])
         axes.set_ylim(plane.ticks[1][0], plane.ticks[1][-1])
         count = len(plane.y[0])
-        drawn = finish("plane", f"{count} examples of two classes in the plane, and where the network parts them")
+        drawn = finish(
+            "plane", f"{count} examples of two classes in the plane, and the network's boundary between them"
+        )
         contours = [_contours(axes, plane, moment) for moment in lesson.moments]
     first = contours[0]
     regions = [tag("path", d=d, class_="region", data_contour=True) for d in first[:-1]]
     border = tag("path", d=first[-1], class_="border", data_contour=True)
     caption = html(
-        "◆ class 1, ○ class 0; the example that is followed is ringed. The bluer, the surer the network is of "
-        "class 1; on the line it is undecided."
+        "◆ class 1, ○ class 0. The lesson follows the ringed example. Deeper blue means a higher probability of class "
+        "1, which is 1/2 on the line."
     )
     return figure(_under(drawn, html(*regions, border)), caption), contours
 
 
 def _contours(axes: Any, plane: Plane, moment: Moment) -> list[str]:
-    """Where the probability is at least each of LEVELS, and the line at one half, as paths."""
+    """The regions where the probability is at least each of LEVELS, and the line where it is 1/2, as SVG paths."""
     from contourpy import FillType, LineType, contour_generator
 
     generator = contour_generator(
@@ -101,7 +105,7 @@ def _path(axes: Any, points: np.ndarray) -> str:
 
 
 def _coordinates(axes: Any, x: Any, y: Any) -> list[list[float]]:
-    """Data in the coordinates of the drawing, to a tenth of a point; y grows downward there."""
+    """Points in the coordinates of the drawing, rounded to a tenth. In an SVG, y grows downward."""
     shares = (axes.transScale + axes.transLimits).transform(
         np.stack([np.asarray(x, float), np.asarray(y, float)], axis=1)
     )
@@ -112,10 +116,11 @@ def _coordinates(axes: Any, x: Any, y: Any) -> list[list[float]]:
 
 
 def _under(drawn: Html, markup: Html) -> Html:
-    """Right after the drawing's opening tag, so that everything else is drawn over it."""
+    """The drawing with markup after its opening tag, so that everything else is drawn over it."""
     end = drawn.index(">") + 1
     return Html(drawn[:end] + markup + drawn[end:])
 
 
 def _over(drawn: Html, markup: Html) -> Html:
+    """The drawing with markup before its closing tag, so that it is drawn over everything else."""
     return Html(drawn.removesuffix("</svg>") + markup + "</svg>")

@@ -13,7 +13,7 @@ from compare.html.page import SIGNS, Html, html, tag
 from compare.lesson.content import Moment, Quantity, Step
 from compare.lesson.formulas import Formulas, Line
 from compare.lesson.source import Excerpt
-from compare.lesson.text import indexed, shown
+from compare.lesson.text import DOCUMENTED, indexed, shown
 
 FORWARD_ONLY = "in JAX, only the forward pass"
 
@@ -37,6 +37,7 @@ def step_article(step: Step, number: int, live: Live) -> Html:
     """The article on one step, with its number among all steps. Its live numbers are added to `live`."""
     single = all("\n" not in excerpt.code for excerpt in step.by_hand)
     text = html(
+        "" if single or not step.short else tag("p", DOCUMENTED, class_="soft"),
         tag("p", with_formulas(step.words)) if single else _paragraph(step.words),
         *map(_paragraph, step.derivation.split("\n\n") if step.derivation else ()),
     )
@@ -64,7 +65,12 @@ def anchor(name: str) -> str:
 
 
 def with_formulas(text: str) -> Html:
-    """Prose with the names of quantities, such as dZ1, W2 and m, written as in formulas."""
+    """Prose with the names of quantities, such as dZ1, m and dJ/dW (layer 2), written as in formulas."""
+    placed = re.split(r"((?:dJ/d|\b)[A-Za-z] \((?:layer|block) [^)]*\))", text)
+    return html(*(_in_italics(part) if i % 2 else _with_names(part) for i, part in enumerate(placed)))
+
+
+def _with_names(text: str) -> Html:
     parts = re.split(r"\b(R?d?[ZAWb][12]|[Rd]?[JQ]|[xym])\b", text)
     return html(*(formula(part) if i % 2 else part for i, part in enumerate(parts)))
 

@@ -1,6 +1,6 @@
 "use strict";
-// One exhibit at a time: the one that the address names after its #, or the first. So each has an address of its own.
-// An address that names none leads to the list of all, and says so.
+// Shows one exhibit at a time: the one whose name follows the # of the address, or the first. If the address names no
+// exhibit, a message says so above the list of all.
 const exhibits = [...document.querySelectorAll("article")];
 const [chooser, previous, next, place, unknown] = ["chooser", "previous", "next", "place", "unknown"].map(
   (name) => document.getElementById(name),
@@ -21,11 +21,11 @@ function show() {
 }
 
 function go(by) {
-  // Not by location.hash: following a link takes the focus away, and the arrow keys with it.
+  // replaceState, because a change of location.hash would move the keyboard focus away from the control.
   history.replaceState(null, "", `#${exhibits[chooser.selectedIndex + by].id}`);
   const used = document.activeElement;
   show();
-  if (used.disabled) (used === next ? previous : next).focus(); // at an end: a disabled button would lose the focus
+  if (used.disabled) (used === next ? previous : next).focus(); // a button that becomes disabled loses the focus
 }
 
 chooser.addEventListener("change", () => go(0));
@@ -33,7 +33,7 @@ previous.addEventListener("click", () => go(-1));
 next.addEventListener("click", () => go(+1));
 addEventListener("hashchange", () => { if (location.hash !== "#all") show(); });
 
-// The list of all is narrowed down by words, which may stand anywhere, and by the columns that have a choice.
+// The list of all is filtered by words, which may occur anywhere in an exhibit's texts, and by the values of columns.
 const [search, found] = ["search", "found"].map((name) => document.getElementById(name));
 const filters = [...document.querySelectorAll(".filters select")];
 const rows = [...document.querySelectorAll("#all tbody tr")];

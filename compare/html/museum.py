@@ -1,6 +1,6 @@
-"""`backproof museum --html PATH`: choose a bug, and see what was written, why nobody saw it, and how it is found.
+"""The page of `backproof museum --html PATH`: published bugs, why they were not noticed, and how the judge finds them.
 
-Without its script the page shows all exhibits one after another; the script shows one at a time.
+Without its script the page shows all exhibits, one after another. The script shows one at a time.
 """
 
 import re
@@ -12,42 +12,43 @@ from compare.html.page import Html, asset, code_pair, facts, figure, heading, ht
 from compare.html.plots import BAD, GOOD, Curve, drawing, two_curves
 from compare.museum.tour import Tour, Visit
 
-# owner/name and a number or a commit: what can be turned into an address without a guess.
+# owner/name with a number or a commit, from which the address on GitHub follows without a guess.
 GITHUB = re.compile(
     r"(?P<repository>[A-Za-z0-9-]+/[A-Za-z0-9._-]*[A-Za-z0-9_-]),? "
     r"(?:#(?P<issue>\d+)|issue (?P<named>\d+)|pull request (?P<pull>\d+)|commit (?P<commit>[0-9a-f]{7,40})\b)"
 )
-PASSES = {True: "It passes the bug.", False: "It fails on the bug."}
+PASSES = {True: "It accepts the bug.", False: "It rejects the bug."}
 
 
 def museum_page(visits: Sequence[Visit]) -> str:
-    """One page for one exhibit or for many; of many, one is chosen."""
+    """The page on one exhibit, or on many, of which the reader chooses one."""
     if len(visits) == 1:
-        top = heading("backproof museum", "A gradient bug that was really shipped")
+        top = heading("backproof museum", "A gradient bug in published code")
         return page(f"{visits[0].exhibit.title} · backproof museum", html(top, exhibit(visits[0])))
     top = heading(
         "backproof museum",
-        "Gradient bugs that were really shipped",
+        "Gradient bugs in published code",
         tag(
             "p",
-            "Every mistake on this page was in code that people used. The loss still fell, so nobody noticed. Each is "
-            "shown as the wrong line and the right one, with how it trains, what a test said of it, and what the judge "
-            "says.",
+            "Every mistake on this page was in code that people used. It was often not noticed, because the network "
+            "still trained. Each exhibit shows the wrong and the right line, a small training run, a test that did "
+            "not detect the mistake, and what the judge says about it.",
             class_="lead",
         ),
         tag("p", Tour(visits).sentence),
         tag(
             "p",
-            "Each is rebuilt in a few lines. The test is the one that its project relied on, or a usual one where none "
-            "is known. All numbers here were computed when this page was made.",
+            "Each mistake is rebuilt in a few lines of NumPy. The test is the project's own (the original check) or, "
+            "if that is not known, one that is common in tutorials (a usual check). All numbers were computed when "
+            "this page was made.",
         ),
     )
     body = html(top, _chooser(visits), *map(exhibit, visits), _overview(visits))
-    return page("Gradient bugs that were really shipped · backproof museum", body, script=asset("museum.js"))
+    return page("Gradient bugs in published code · backproof museum", body, script=asset("museum.js"))
 
 
 def exhibit(visit: Visit) -> Html:
-    """Everything that an exhibit did, in the order in which it is told."""
+    """The article on one exhibit."""
     e = visit.exhibit
     return tag(
         "article",
@@ -57,14 +58,14 @@ def exhibit(visit: Visit) -> Html:
         _as_formulas(e.wrong, e.right),
         tag("h3", "How it trains"),
         _training(visit),
-        tag("h3", "Why nobody saw it"),
+        tag("h3", "Why it was not noticed"),
         tag("p", e.unseen),
-        tag("h3", "What a usual check says" if e.typical else "What its own check said"),
+        tag("h3", "What a usual check says" if e.typical else "What the project's own check said"),
         tag("p", *_check(visit)),
         tag("h3", "What the judge says"),
         judgement(visit.report, f"What the judge found in {visit.name}"),
         tag("p", "With the right line: ", announced(visit.corrected.verdict, visit.corrected.sentence)),
-        tag("h3", "What to take along"),
+        tag("h3", "What to learn from it"),
         tag("p", e.lesson, class_="lesson"),
         id=visit.name,
         aria_labelledby=f"{visit.name}-title",
@@ -72,7 +73,7 @@ def exhibit(visit: Visit) -> Html:
 
 
 def linked(source: str) -> Html:
-    """The source, with a link wherever it names an issue, a pull request or a commit on GitHub in full."""
+    """The source, with a link for every issue, pull request or commit on GitHub that it names in full."""
     parts, end = [], 0
     for found in GITHUB.finditer(source):
         if issue := found["issue"] or found["named"]:
@@ -86,7 +87,7 @@ def linked(source: str) -> Html:
 
 
 def _as_formulas(wrong: str, right: str) -> Html:
-    """Both lines as mathematics, if both are code and nothing but code."""
+    """Both lines as formulas; nothing if one of them is not code."""
     try:
         lines = {"Wrong": formulas(wrong), "Right": formulas(right)}
     except ValueError:
@@ -98,14 +99,14 @@ def _as_formulas(wrong: str, right: str) -> Html:
 def _check(visit: Visit) -> Sequence[object]:
     if visit.check_passes is None:
         return ("None is known.",)
-    kind = "disagree" if visit.check_passes else "agree"  # for a bug, passing is the bad news
+    kind = "disagree" if visit.check_passes else "agree"  # red if the check accepts the bug
     said = tag("strong", PASSES[visit.check_passes], class_=kind)
-    whose = "No check of the project is known. A usual one" if visit.exhibit.typical else "It"
+    whose = "The project's own check is not known. A usual one" if visit.exhibit.typical else "It"
     return (f"{whose} {visit.exhibit.checked}. ", said)
 
 
 def _training(visit: Visit) -> Html:
-    """Both curves. Their ends are said in words too."""
+    """The loss curves with and without the bug. The caption tells their first and last values."""
     with_bug, without = visit.curves
     steps = range(1, len(with_bug) + 1)
     with drawing(height=2.6) as (chart, finish):
@@ -113,12 +114,12 @@ def _training(visit: Visit) -> Html:
         axes.set_title("loss", loc="left")
         two_curves(axes, steps, Curve("without", without, GOOD), Curve("with the bug", with_bug, BAD))
         ends = [f"from {curve[0]:.3g} to {curve[-1]:.3g}" for curve in visit.curves]
-        words = f"Loss over {len(with_bug)} steps of training: with the bug {ends[0]}, without {ends[1]}."
+        words = f"The loss over {len(with_bug)} steps of training: with the bug {ends[0]}, without it {ends[1]}."
         return figure(finish(visit.name, words), words)
 
 
 def _chooser(visits: Sequence[Visit]) -> Html:
-    """Hidden until the script is there to serve it."""
+    """The selection of an exhibit. It is hidden until the script runs."""
     options = (tag("option", visit.exhibit.title, value=visit.name) for visit in visits)
     return tag(
         "div",
@@ -133,7 +134,7 @@ def _chooser(visits: Sequence[Visit]) -> Html:
     )
 
 
-# By what the list of all is narrowed down, in the order of its columns.
+# The filters of the list of all exhibits, in the order of its columns.
 FILTERS: dict[str, Callable[[Visit], str]] = {
     "op": lambda visit: visit.exhibit.op,
     "cause": lambda visit: visit.cause,
@@ -142,14 +143,14 @@ FILTERS: dict[str, Callable[[Visit], str]] = {
 
 
 def _words(visit: Visit) -> str:
-    """What is searched: names, and what is said of the exhibit."""
+    """The text that a search looks through: the name and all texts of the exhibit."""
     e = visit.exhibit
     kinds = (kind(visit) for kind in FILTERS.values())
     return " ".join([visit.name, e.title, e.source, e.wrong, e.right, e.unseen, e.lesson, *kinds]).lower()
 
 
 def _filters(visits: Sequence[Visit]) -> Html:
-    """Hidden until the script is there to serve them."""
+    """The search field and the filters. They are hidden until the script runs."""
 
     def choice(name: str) -> Html:
         values = sorted({FILTERS[name](visit) for visit in visits}, key=str.lower)
@@ -169,7 +170,7 @@ def _filters(visits: Sequence[Visit]) -> Html:
 
 
 def _overview(visits: Sequence[Visit]) -> Html:
-    checks = {True: "passes", False: "fails", None: "none known"}
+    checks = {True: "accepts it", False: "rejects it", None: "none known"}
     rows = [
         (
             tag("a", visit.exhibit.title, href=f"#{visit.name}", data_words=_words(visit)),
@@ -182,5 +183,5 @@ def _overview(visits: Sequence[Visit]) -> Html:
     ]
     headers = ("exhibit", *FILTERS, "verdict", "first wrong", "check")
     listed = table(headers, rows, caption="All exhibits", left=4 + len(FILTERS))
-    unknown = tag("p", "The address names no exhibit. These are there:", id="unknown", role="status", hidden=True)
+    unknown = tag("p", "The address names no exhibit. These exist:", id="unknown", role="status", hidden=True)
     return tag("section", tag("h2", "All exhibits"), unknown, _filters(visits), listed, id="all", class_="wordy")

@@ -1,13 +1,13 @@
-// A network that the reader may change and break. The functions up to `train` are its mathematics, in the lines of the
-// lesson; a test holds them to `manual`. x is [feature][example], y [example], W1 [unit][feature], b1 and W2 [unit], b2 a
-// number. `broken` is the name of the line that is wrong, or "".
+// A network that the reader can change and break. The functions up to `train` compute the lines of the lesson, and a test
+// compares them with `manual`. Arrays are indexed as x[feature][example], y[example], W1[unit][feature], b1[unit] and
+// W2[unit]; b2 is a number. `broken` is the name of the wrong line, or "".
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 const sigmoid = (z) => (z >= 0 ? 1 / (1 + Math.exp(-z)) : Math.exp(z) / (1 + Math.exp(z)));
 const ACTIVATIONS = {
   tanh: [Math.tanh, (a) => 1 - a * a, (a, z) => 1 - z * z],
   relu: [(z) => Math.max(z, 0), (a, z) => Number(z > 0), (a) => a],
   sigmoid: [sigmoid, (a) => a * (1 - a), (a) => 1 - a],
-}; // the function, its derivative from the value and what went in, and the wrong one
+}; // the function, its derivative as a function of value and input, and a wrong derivative
 
 function forward(p, x, activation) {
   const f = ACTIVATIONS[activation][0];
@@ -36,7 +36,7 @@ function gradients(p, x, y, activation, broken) {
   return { W1: dW1, b1: db1, W2: dW2, b2: db2 };
 }
 
-// The gradient without any derivation: central differences of the loss.
+// The gradient by central differences of the loss.
 function differences(p, x, y, activation, step) {
   const moved = (change) => {
     const q = { W1: p.W1.map((row) => [...row]), b1: [...p.b1], W2: [...p.W2], b2: p.b2 };
@@ -52,7 +52,7 @@ function differences(p, x, y, activation, step) {
   };
 }
 
-// How far a gradient is from the differences, as a share of the larger of the two norms; 0 if both are next to nothing.
+// The norm of the difference of two gradients divided by the larger of their norms; 0 if both norms are below 1e-9.
 function distance(one, other) {
   const [a, b] = [[one].flat(2), [other].flat(2)];
   const norm = (values) => Math.sqrt(sum(values.map((v) => v * v)));
@@ -78,7 +78,8 @@ function train(p, x, y, activation, broken, rate, steps) {
   return { p, losses };
 }
 
-// The same start for the same choices: a generator of 32 bits (mulberry32), and sums of its numbers for a normal one's.
+// Initial weights that depend only on the number of units: a 32-bit generator (mulberry32), with a sum of 12 uniform
+// numbers in place of a normal one.
 function initial(hidden) {
   let state = 1;
   const uniform = () => {
@@ -114,10 +115,10 @@ function play() {
   showJudgement(start, x, y, activation, broken);
   const end = (losses) => (Number.isFinite(losses.at(-1)) ? losses.at(-1).toPrecision(3) : "no number");
   const correct = (p) => forward(p, x, activation).A2.filter((a, k) => (a > 0.5) === (y[k] === 1)).length;
-  const said = (run) => `loss ${run.losses[0].toPrecision(3)} to ${end(run.losses)}, ${correct(run.p)} of ${y.length} right`;
+  const said = (run) => `the loss goes from ${run.losses[0].toPrecision(3)} to ${end(run.losses)}, and ${correct(run.p)} of ${y.length} examples are classified correctly`;
   part("said").textContent = wrong
-    ? `After ${STEPS} steps with the wrong line: ${said(wrong)}. With the right one: ${said(right)}.`
-    : `After ${STEPS} steps: ${said(right)}.`;
+    ? `In ${STEPS} steps with the wrong line, ${said(wrong)}. With the right line, ${said(right)}.`
+    : `In ${STEPS} steps, ${said(right)}.`;
 }
 
 function showCode(activation, broken) {
@@ -127,7 +128,7 @@ function showCode(activation, broken) {
     place.className = line.name === broken ? "broken" : "";
   }
   const line = data.play.lines[activation].find((one) => one.name === broken);
-  part("fault").textContent = line ? `${line.fault} The right line:` : "Every line is right.";
+  part("fault").textContent = line ? `${line.fault} The right line is` : "Every line is right.";
   part("instead").textContent = line ? line.right : "";
 }
 
@@ -179,7 +180,7 @@ function showCurves(right, wrong) {
 
 function showJudgement(p, x, y, activation, broken) {
   const by = gradients(p, x, y, activation, broken);
-  const steps = [1e-5, 1e-6].map((step) => differences(p, x, y, activation, step)); // one of them misses a kink of relu
+  const steps = [1e-5, 1e-6].map((step) => differences(p, x, y, activation, step)); // at relu's nonsmooth point one is off
   for (const name of ["W1", "b1", "W2", "b2"]) {
     const off = Math.min(...steps.map((reference) => distance(by[name], reference[name])));
     const verdict = off < 1e-5 ? "agree" : "disagree";

@@ -1,4 +1,4 @@
-"""The part of a lesson's page in which the reader changes the network, and breaks a line of its backward pass."""
+"""The part of a lesson's page in which the reader changes the network and breaks a line of its backward pass."""
 
 from dataclasses import asdict
 from typing import Any
@@ -7,11 +7,11 @@ from compare.html.page import Html, html, section, table, tag
 from compare.lesson.playground import ACTIVATIONS, Playground, lines
 
 RATES = ("0.01", "0.03", "0.1", "0.3", "1", "3", "10")
-UNITS = 16
+UNITS = 16  # the largest number of hidden units that can be chosen
 
 
 def playground_part(play: Playground) -> Html:
-    """Hidden until the script is there to fill it."""
+    """The section of the page. Its controls are hidden until the script runs."""
     rates = sorted({*RATES, f"{play.rate:g}"}, key=float)
     choices = [
         ("data", "Data", _select("data", {name: name for name in play.data}, play.chosen)),
@@ -38,10 +38,10 @@ def playground_part(play: Playground) -> Html:
         "Change it, break it",
         tag(
             "p",
-            "Choose data, size, activation and rate; then put a mistake into one line of the backward pass, and "
-            "see what training does, and what is said of it. Training usually goes on, and often ends no worse than "
-            "with the right line: that is why nobody sees such a mistake. This network is trained "
-            "here, from weights of its own, with one sigmoid output; the picture at the side belongs to the lesson.",
+            "Choose data, size, activation and learning rate. Then break one line of the backward pass, and see how "
+            "the network trains and what two checks find. Often the loss falls as far as with the right line. This is "
+            "why such mistakes stay unnoticed. The network here has one sigmoid output. It is trained in your browser, "
+            "from weights of its own. The picture at the side belongs to the lesson, not to this network.",
         ),
         tag("noscript", tag("p", "This part needs JavaScript.")),
         tag(
@@ -53,24 +53,25 @@ def playground_part(play: Playground) -> Html:
             tag("p", tag("span", id="play-fault"), " ", tag("code", id="play-instead")),
             tag("div", _plane(), _curves(), class_="pictures"),
             tag("p", id="play-said", role="status"),
-            tag("h3", "Differences of the loss say"),
+            tag("h3", "What finite differences say"),
             tag(
                 "p",
-                "Each parameter is moved a little, here and now, at the first weights: where the gradient is right, "
-                "the loss changes as it says.",
+                "Your browser moves each parameter a little, at the initial weights, and measures how the loss "
+                "changes. A right gradient predicts that change.",
                 class_="soft",
             ),
             table(
                 ["gradient", "off by", "verdict"],
                 [_row(name) for name in ("W1", "b1", "W2", "b2")],
-                caption="The gradients of the broken backward pass against differences of the loss",
+                caption="The gradients of the backward pass compared with finite differences of the loss",
             ),
-            tag("h3", "The judge says"),
+            tag("h3", "What the judge says"),
             tag("p", id="play-judge"),
             tag(
                 "p",
-                f"Computed when this page was made, at {play.hidden} units on {next(iter(play.data))}, for each line "
-                "and activation. It compares every quantity on the way with JAX's, and names the first that is wrong.",
+                f"This was computed when the page was made, for each line and activation, with {play.hidden} hidden "
+                f"units on {next(iter(play.data))}. The judge compares every gradient, also those of intermediate "
+                "values, with JAX's, and names the first that is wrong.",
                 class_="soft",
             ),
             id="play-all",
@@ -81,7 +82,7 @@ def playground_part(play: Playground) -> Html:
 
 
 def playground_data(play: Playground) -> dict[str, Any]:
-    """What the script reads."""
+    """The data for the script: examples, lines of code and verdicts."""
     return {
         "data": {name: {"x": x.round(4).tolist(), "y": y[0].tolist()} for name, (x, y) in play.data.items()},
         "lines": {name: [asdict(line) for line in lines(name)] for name in ACTIVATIONS},
@@ -102,17 +103,18 @@ def _units(hidden: int) -> Html:
 
 
 def _plane() -> Html:
-    words = "The examples in the plane, and how sure the trained network is of class 1 at every point of it."
+    words = "The examples in the plane, and the trained network's probability of class 1 at every point."
     drawn = tag("canvas", id="play-plane", width=336, height=336, role="img", aria_label=words)
-    return tag("figure", drawn, tag("figcaption", "● class 1, ○ class 0; the bluer, the surer of class 1."))
+    caption = "● class 1, ○ class 0. Deeper blue means a higher probability of class 1."
+    return tag("figure", drawn, tag("figcaption", caption))
 
 
 def _curves() -> Html:
     paths = (tag("path", id=f"play-{which}", class_=which) for which in ("right", "wrong"))
-    words = "The loss over the steps of training, with the right line and with the wrong one."
+    words = "The loss over the steps of training, with the right line and with the wrong line."
     drawn = tag("svg", *paths, viewBox="0 0 300 104", role="img", aria_label=words, class_="curves")
     keys = html(tag("span", "right line", class_="right"), ", ", tag("span", "wrong line (dashed)", class_="wrong"))
-    return tag("figure", drawn, tag("figcaption", "The loss over 300 steps: ", keys))
+    return tag("figure", drawn, tag("figcaption", "The loss over 300 steps: ", keys, "."))
 
 
 def _row(name: str) -> tuple[Html | str, ...]:

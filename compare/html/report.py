@@ -1,4 +1,4 @@
-"""`backproof verify --report PATH`: the verdict first, then all that it rests on, and how to get it again."""
+"""The page of `backproof verify --report PATH`: the verdict, the evidence for it, and how to reproduce it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +14,11 @@ from compare.platform import precise
 from compare.verify.shallow import Result
 from compare.verify.timing import readable
 
-OUTPUTS = 4  # as many planes are drawn, if a network has more outputs
+OUTPUTS = 4  # the largest number of outputs whose decision boundary is drawn
 
 
 def report_page(result: Result, command: str) -> str:
-    """The page on a run. `command` is the line that leads to it again."""
+    """The page on a run. `command` is the command that reproduces it."""
     name = f"{result.model} on {result.sizes['name'].partition(': ')[0]}"
     verdict = result.verdict
     top = tag(
@@ -37,14 +37,14 @@ def report_page(result: Result, command: str) -> str:
         section("Loss", _losses(result), name="loss"),
         _boundaries(result),
         section("Time per step", _times(result), name="time"),
-        section("Where it was run", facts(result.environment), name="environment"),
-        section("How to get it again", *_again(result, command), name="again"),
+        section("Environment", facts(result.environment), name="environment"),
+        section("How to reproduce it", *_again(result, command), name="again"),
     )
     return page(f"{verdict.name}: {name} · backproof verify", body)
 
 
 def _fast(result: Result) -> Iterator[Html]:
-    """What was found of `manual.fast`, whose gradients and training are held to the same."""
+    """The reports on `manual.fast`, whose gradients and training are compared with the same reference."""
     for report, what in ((result.made_fast, "Gradients at the start"), (result.fast_training, "Training")):
         if report is not None:
             name = f"{what}, by manual.fast"
@@ -52,25 +52,25 @@ def _fast(result: Result) -> Iterator[Html]:
 
 
 def _drift(result: Result) -> Html:
-    """The distance between the free runs over the steps, as a share of its tolerance."""
+    """The distance between the free-running trainings of both sides, as a fraction of its tolerance."""
     run = result.trajectory
     if not run.free:
-        return tag("p", "Each step was judged by itself. There were no free runs, and so no drift.")
+        return tag("p", "Each step was judged by itself, from the same parameters. So there is no drift to show.")
     values = np.asarray(run.share.values, float)
     with drawing(height=2.6) as (chart, finish):
         axes = chart.subplots()
-        axes.set_title("drift, as a share of its tolerance", loc="left")
+        axes.set_title("drift, as a fraction of its tolerance", loc="left")
         share_of_tolerance(axes, run.share.steps, values)
         largest = f"{values.max():.2g}" if values.size else "nothing"
         words = (
-            f"The distance between the free runs of both sides, as a share of its tolerance: {largest} at most. "
-            "Each step shows the parameter with the largest share; a step without drift has no point."
+            f"Both sides train independently. Their distance is at most {largest} times its tolerance. The curve "
+            "shows, for each step, the parameter with the largest fraction. A step without any drift has no point."
         )
         return figure(finish("drift", words), words)
 
 
 def _losses(result: Result) -> Html:
-    name = next(iter(result.losses))  # the page's, if it was trained
+    name = next(iter(result.losses))  # that of `manual`, if it was trained
     steps, by_hand = result.loss_curve(name)
     _, by_jax = result.loss_curve("autodiff")
     with drawing(height=2.6) as (chart, finish):
@@ -78,7 +78,7 @@ def _losses(result: Result) -> Html:
         axes.set_title("loss", loc="left")
         two_curves(axes, steps, Curve(name, by_hand, MANUAL), Curve("autodiff", by_jax, AUTODIFF))
         finals = ", ".join(f"{side} {losses[-1]:.9g}" for side, losses in result.losses.items())
-        words = f"Loss of both sides: from {float(by_hand[0]):.6g} to {finals}."
+        words = f"The loss of both sides goes from {float(by_hand[0]):.6g} to {finals}."
         known = [f"{side} {value:.4f}" for side, value in result.accuracy.items() if value is not None]
         return figure(
             finish("losses", words), html(words, f" Held-out accuracy: {', '.join(known) or 'none held out'}.")
@@ -86,7 +86,7 @@ def _losses(result: Result) -> Html:
 
 
 def _boundaries(result: Result) -> Html:
-    """Where the trained networks see the classes, if examples are points of a plane."""
+    """The decision boundaries of the trained networks, for data with two features."""
     if result.data is None or result.trained is None or result.data.train_x.shape[0] != 2:
         return html()
     return section("Decision boundary", *_planes(result, result.data, result.trained), name="boundary")
@@ -110,9 +110,9 @@ def _planes(result: Result, data: Any, trained: dict[str, Any]) -> Iterator[Html
             sides = (probability(side, name, output) for side, name in ((manual, "manual"), (autodiff, "autodiff")))
             boundary(axes, data.train_x, data.train_y[output], *sides)
             words = (
-                f"What the networks see in the plane of both features{of}: blue is 0, orange is 1, the stronger the "
-                "surer. Where the probability is one half by hand there is a broad line, and by JAX a dashed one on "
-                "top of it. Points are the examples trained on, 0 round and 1 square."
+                f"The probability of class 1{of} in the plane of both features: blue is near 0, orange is near 1. The "
+                "broad line is where it is 1/2 by hand, and the dashed line on top of it where it is 1/2 by JAX. The "
+                "points are the training examples, round for class 0 and square for class 1."
             )
             yield figure(finish(f"boundary{output}", words), words)
 
@@ -124,12 +124,12 @@ def _times(result: Result) -> Html:
         tag(
             "p",
             f"{result.times.comparison}, after {result.times.compilation:.2f} s of compilation. "
-            f"All took {result.times.rounds} rounds in turns.",
+            f"The sides took turns in {result.times.rounds} rounds.",
         ),
     )
 
 
 def _again(result: Result, command: str) -> Iterator[Html]:
     yield code(command, label="The command")
-    yield tag("p", "Everything that was chosen, by you or by default:")
+    yield tag("p", "All options, chosen or default:")
     yield facts({key.replace("_", " "): value for key, value in result.settings.items()})

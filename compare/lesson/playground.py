@@ -2,7 +2,7 @@
 
     Z1 = W1 x + b1      A1 = f(Z1)      Z2 = W2 A1 + b2      A2 = sigmoid(Z2)
 
-The lines are run as they are shown. The page has the same mathematics as a small script; a test holds both to `manual`.
+The lines are executed as they are shown. The page computes the same in JavaScript. A test compares both with `manual`.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,14 @@ from manual.activations import sigmoid
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the backward pass, and a fault in it that people make."""
+    """A line of the backward pass, and a common mistake in it.
+
+    Attributes:
+        name: The quantity that the line computes.
+        right: The line.
+        wrong: The line with the mistake.
+        fault: A sentence on the mistake.
+    """
 
     name: str
     right: str
@@ -33,11 +40,15 @@ class Line:
     fault: str
 
 
-# f' as it stands in the line of dZ1, and what is written there by mistake.
+# For each activation, the line of dZ1, a wrong version of it, and the mistake.
 ACTIVATIONS = {
-    "tanh": ("dZ1 = dA1 * (1 - A1**2)", "dZ1 = dA1 * (1 - Z1**2)", "The derivative is taken at Z1, where A1 belongs."),
-    "relu": ("dZ1 = dA1 * (Z1 > 0)", "dZ1 = dA1 * A1", "The value of relu stands where its derivative belongs."),
-    "sigmoid": ("dZ1 = dA1 * A1 * (1 - A1)", "dZ1 = dA1 * (1 - A1)", "One factor of the derivative is forgotten."),
+    "tanh": (
+        "dZ1 = dA1 * (1 - A1**2)",
+        "dZ1 = dA1 * (1 - Z1**2)",
+        "The derivative is computed from Z1 and not from A1.",
+    ),
+    "relu": ("dZ1 = dA1 * (Z1 > 0)", "dZ1 = dA1 * A1", "The value of relu is used in place of its derivative."),
+    "sigmoid": ("dZ1 = dA1 * A1 * (1 - A1)", "dZ1 = dA1 * (1 - A1)", "The factor A1 of the derivative is missing."),
 }
 _HAND: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": np.tanh,
@@ -47,23 +58,39 @@ _HAND: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 _JAX = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
 
 
+MEAN = "It is a mean over the examples and should be a sum."
+
+
 def lines(activation: str) -> list[Line]:
-    """The backward pass, in its order."""
+    """The lines of the backward pass, in their order."""
     return [
-        Line("dZ2", "dZ2 = (A2 - y) / m", "dZ2 = A2 - y", "The average's 1/m is forgotten: every gradient is m times."),
-        Line("dW2", "dW2 = dZ2 @ A1.T", "dW2 = dZ2 @ Z1.T", "The weights meet the sums before the bend, not after."),
-        Line("db2", "db2 = dZ2.sum(axis=1)", "db2 = dZ2.mean(axis=1)", "A mean over the examples where a sum belongs."),
-        Line("dA1", "dA1 = W2.T @ dZ2", "dA1 = -W2.T @ dZ2", "A minus sign too many."),
+        Line(
+            "dZ2",
+            "dZ2 = (A2 - y) / m",
+            "dZ2 = A2 - y",
+            "The 1/m of the average is missing: all gradients are m times too large.",
+        ),
+        Line(
+            "dW2", "dW2 = dZ2 @ A1.T", "dW2 = dZ2 @ Z1.T", "The value before the activation is used, not the one after."
+        ),
+        Line("db2", "db2 = dZ2.sum(axis=1)", "db2 = dZ2.mean(axis=1)", MEAN),
+        Line("dA1", "dA1 = W2.T @ dZ2", "dA1 = -W2.T @ dZ2", "There is one minus sign too many."),
         Line("dZ1", *ACTIVATIONS[activation]),
-        Line("dW1", "dW1 = dZ1 @ x.T", "dW1 = dZ1 @ x.T / m", "Divided by m once more: dZ1 has the 1/m already."),
-        Line("db1", "db1 = dZ1.sum(axis=1)", "db1 = dZ1.mean(axis=1)", "A mean over the examples where a sum belongs."),
+        Line(
+            "dW1", "dW1 = dZ1 @ x.T", "dW1 = dZ1 @ x.T / m", "It is divided by m twice: dZ1 has the factor 1/m already."
+        ),
+        Line("db1", "db1 = dZ1.sum(axis=1)", "db1 = dZ1.mean(axis=1)", MEAN),
     ]
 
 
 def by_hand(activation: str, broken: str = "") -> Callable[..., tuple[float, dict[str, Any], dict[str, Any]]]:
-    """`(parameters, x, y) -> (loss, gradients, intermediates)` by the lines, of which the broken one is wrong.
+    """A function `(parameters, x, y) -> (loss, gradients, intermediates)` that executes the lines.
 
-    Biases have an axis of their own: b1 (units,), b2 (1,).
+    Args:
+        activation: A name in ACTIVATIONS.
+        broken: The name of the line that is replaced by its wrong version; empty for none.
+
+    The biases are vectors: b1 (units,), b2 (1,).
     """
     source = "\n".join(line.wrong if line.name == broken else line.right for line in lines(activation))
     program = compile(source, f"<backward pass, {broken or 'unbroken'}>", "exec")
@@ -74,17 +101,17 @@ def by_hand(activation: str, broken: str = "") -> Callable[..., tuple[float, dic
         Z1 = parameters["W1"] @ x + parameters["b1"][:, np.newaxis]
         A1 = _HAND[activation](Z1)
         Z2 = parameters["W2"] @ A1 + parameters["b2"][:, np.newaxis]
-        made = {"x": x, "y": y, "m": x.shape[1], "W2": parameters["W2"], "Z1": Z1, "A1": A1, "A2": sigmoid(Z2)[0]}
-        exec(program, made)
+        values = {"x": x, "y": y, "m": x.shape[1], "W2": parameters["W2"], "Z1": Z1, "A1": A1, "A2": sigmoid(Z2)[0]}
+        exec(program, values)
         loss = float(manual.compute_loss(Z2, y))
-        gradients = {name: made[f"d{name}"] for name in ("W1", "W2", "b1", "b2")}
-        return loss, gradients, {name: made[f"d{name}"] for name in ("Z2", "A1", "Z1")}
+        gradients = {name: values[f"d{name}"] for name in ("W1", "W2", "b1", "b2")}
+        return loss, gradients, {name: values[f"d{name}"] for name in ("Z2", "A1", "Z1")}
 
     return loss_and_gradients
 
 
 def loss_in_jax(activation: str) -> Callable[..., Any]:
-    """The same loss, from which JAX derives what the lines are held to."""
+    """The same loss in JAX, whose gradient the lines are compared with."""
 
     def loss(parameters: Any, x: Any, y: Any) -> Any:
         Z1 = tap("Z1", parameters["W1"] @ x + parameters["b1"][:, None])
@@ -97,7 +124,7 @@ def loss_in_jax(activation: str) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the judge says of a backward pass."""
+    """The judge's verdict on a backward pass, and its sentence."""
 
     verdict: str
     sentence: str
@@ -105,9 +132,15 @@ class Judged:
 
 @dataclass(frozen=True)
 class Playground:
-    """Data of two features and two classes by name, and the verdicts by activation and broken line, "" for none.
+    """What the playground of a page needs.
 
-    It begins with `chosen` (the first of the data if it is empty), `hidden` units, `activation` and `rate`.
+    Attributes:
+        data: Data sets with two features and two classes, by name.
+        verdicts: The judge's verdicts, by activation and by broken line, "" for none.
+        hidden: The number of hidden units at the start.
+        chosen: The data set at the start; the first if it is empty.
+        activation: The activation at the start.
+        rate: The learning rate at the start.
     """
 
     data: dict[str, tuple[np.ndarray, np.ndarray]]
@@ -125,10 +158,16 @@ OWN = "data of the lesson"
 def playground(
     own: Plane | None = None, *, seed: int = 0, settings: Mapping[str, Any] = MappingProxyType({})
 ) -> Playground:
-    """The made sets, the lesson's own data if they are in the plane, and what the judge says of every broken line.
+    """A playground that begins with the settings of a lesson.
 
-    It says so of the first set, at the first weights: which line is wrong, and why, does not depend on the data. It
-    begins with the lesson's settings, where it has what they name.
+    Args:
+        own: The data of the lesson, which are added to the generated data sets.
+        seed: The seed of the data and the weights.
+        settings: The settings of the lesson. Those that the playground does not have are ignored.
+
+    Returns:
+        The playground. The judge's verdicts are computed on the first data set at the initial weights, because the
+        cause of a broken line does not depend on the data.
     """
     data = {}
     for name in ("moons", "flower"):

@@ -15,6 +15,7 @@ from compare.lesson.formulas import as_text as formulas_as_text
 from compare.lesson.source import Excerpt
 
 ENTRIES = 4  # The number of entries of each quantity that are printed.
+DOCUMENTED = "From the documentation of the function, which covers all of its options:"
 LINEARIZED = (
     "JAX differentiates in two stages. First it computes every value together with the factors of its derivative, by "
     "the rules of forward mode. This is the first half of the program. The derivative is then a linear function, and "
@@ -61,6 +62,8 @@ def _parts(lesson: Lesson) -> Iterator[RenderableType]:
 
 def _step(lesson: Lesson, step: Step) -> Iterator[RenderableType]:
     yield f"\n{step.title}" if step.short else f"\n{step.name}: {step.title}"
+    if step.short:
+        yield Padding(DOCUMENTED, (0, 2))
     yield Padding(_text(step.words), (0, 2))
     if step.derivation:
         yield Padding(_text(step.derivation), (1, 2, 0, 2))

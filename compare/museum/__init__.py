@@ -1,7 +1,7 @@
-"""Published bugs in gradients: each is detected, located and explained, and shown with the check that it passed.
+"""Published bugs in gradients. The judge detects, locates and explains each of them.
 
-Each module has one theme and its own `EXHIBITS`. The bugs are written in our own words and code, after the sources; no
-line is copied.
+Each bug is shown with its correction, with a small training run, and with a check that did not detect it. Each module
+has one theme and its own `EXHIBITS`. The code was written for this project after the sources; no line is copied.
 """
 
 from compare.museum import (

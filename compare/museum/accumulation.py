@@ -1,4 +1,4 @@
-"""Gradients that meet: several uses, several passes, several micro-batches, and layers that pass nothing on."""
+"""Gradients that are added up over uses, passes or micro-batches, and layers that pass no gradient on."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -40,8 +40,9 @@ DROPOUT = Exhibit(
     source="ddbourgin/numpy-ml #94",
     wrong="dx = dy / (1 - rate)",
     right="dx = dy * mask / (1 - rate)",
-    unseen="Dropout had no test. The size of the gradient is right on average, and dropped units learn from noise.",
-    lesson="Randomness is no reason not to test: draw the mask once and hand it in.",
+    unseen="Dropout had no test. The gradient has the right size on average, so that training goes on, but units that "
+    "were dropped receive a gradient as well.",
+    lesson="A random layer can be tested: draw the mask once, and pass it as an argument.",
     faulty=lambda dy, kept: dy / (1 - RATE),
     sound=lambda dy, kept: dy * kept / (1 - RATE),
     judge=by_vjp(dropout, dropout_in_jax, random(5, 6)),
@@ -72,13 +73,15 @@ def cut(dy, cache):
 
 
 GRADIENT_CUT = Exhibit(
-    title="An operation without a backward cuts the gradient off in silence",
+    title="An operation without a backward pass cuts off the gradient without an error",
     op="bookkeeping",
     source="MLSysBook/TinyTorch, commit 02364f8; huggingface/candle #3568",
     wrong="y = x + f(x, W), where the result of f is not recorded:  dW = 0,  dx = dy",
     right="dW = x.T @ dZ,  dx = dy + dZ @ W.T,  dZ = dy * f'",
-    unseen="x still has a gradient, by the way around f, and the test asked no more of it than to exist.",
-    lesson="An operation that cannot go back should say so. A gradient of exactly zero is a finding.",
+    unseen="x still receives a gradient, through the path that does not contain f. The test only asserted that the "
+    "gradient exists.",
+    lesson="An operation that has no backward pass should raise an error. A gradient that is exactly zero deserves a "
+    "closer look.",
     faulty=cut,
     sound=sound_residual,
     judge=by_vjp(residual, residual_in_jax, random(5, 4), random(4, 4)),
@@ -95,13 +98,14 @@ def scaled(x):
 
 
 RETURNS_INPUT = Exhibit(
-    title="Backward returns the input of forward",
+    title="The backward pass returns the input of the forward pass",
     op="bookkeeping",
     source="explosion/thinc, pull request 492: with_getitem; torch/nn, pull request 344: nn.Padding",
     wrong="return x     # from the enclosing forward",
     right="return dx    # what was just computed",
-    unseen="Both names are within reach, of one shape and type. In torch/nn there was a test, which did not catch it.",
-    lesson="Whatever has the right shape will pass for a gradient. Name gradients as gradients.",
+    unseen="Both variables are in scope and have the same shape and type. In torch/nn there was a test, but it did not "
+    "detect the mistake.",
+    lesson="Any array of the right shape can be mistaken for a gradient. Give gradients names that say so.",
     faulty=lambda dy, x: x.copy(),
     sound=lambda dy, x: 3.0 * dy,
     judge=by_vjp(scaled, lambda x: 3.0 * x, random(5, 4)),
@@ -112,7 +116,7 @@ RETURNS_INPUT = Exhibit(
 
 
 def two_heads(first_only):
-    """h = tanh(x W) is read by two heads; J is the sum of both heads' outputs, each times a given array."""
+    """h = tanh(x W) is the input of two heads. J is the sum of the outputs of both heads, each times a given array."""
 
     def loss_and_gradients(parameters, x, du, dv):
         W, U, V = (parameters[name] for name in "WUV")
@@ -134,7 +138,7 @@ HEADS = {"W": random(5, 4), "U": random(4, 3), "V": random(4, 2)}
 
 
 def without_reuse(version):
-    """The second head is silent, so that h is used once."""
+    """The output gradient of the second head is zero, as if h were used only once."""
     x, du, dv = random(6, 5), random(6, 3), np.zeros((6, 2))
     right = differences(lambda W: version(HEADS | {"W": W}, x, du, dv)[0], HEADS["W"])
     return np.allclose(version(HEADS, x, du, dv)[1]["W"], right, atol=1e-6)
@@ -156,26 +160,27 @@ def train_heads(version, steps=80):
 
 
 FIRST_USE = Exhibit(
-    title="A value that is used twice gets the gradient of its first use",
+    title="A value that is used twice gets the gradient of its first use only",
     op="bookkeeping",
     source="TrenTorch, pull request 182",
     wrong="dh = du @ U.T",
     right="dh = du @ U.T + dv @ V.T",
     unseen="No test used a value twice.",
-    lesson="Every fork forward is a sum backward. A graph that is a chain tests none.",
+    lesson="Where a value is used several times in the forward pass, its gradients are added in the backward pass. A "
+    "test network that is a plain chain of layers does not test this.",
     faulty=two_heads(first_only=True),
     sound=two_heads(first_only=False),
     judge=by_gradients(two_heads_in_jax, HEADS, random(6, 5), random(6, 3), random(6, 2)),
     train=train_heads,
     check=without_reuse,
-    checked="compares with differences, where no value is used twice",
+    checked="compares with finite differences, in a network that uses no value twice",
 )
 
 # ------------------------------------------------------------------------------------- never-cleared
 
 
 class Graph:
-    """Values that keep their gradients from pass to pass, as those of a scalar engine do."""
+    """A graph whose values keep their gradients from one backward pass to the next, as in a scalar autograd engine."""
 
     def __init__(self, *, cleared):
         self.cleared, self.dh = cleared, 0.0
@@ -184,7 +189,7 @@ class Graph:
         h = np.tanh(x @ parameters["W"])
         if self.cleared:
             self.dh = 0.0
-        self.dh = self.dh + (h - y) / len(x)  # accumulates, for the sake of values with several uses
+        self.dh = self.dh + (h - y) / len(x)  # it accumulates, because a value may have several uses
         return np.mean((h - y) ** 2) / 2, {"W": x.T @ (self.dh * (1 - h**2))}
 
 
@@ -202,30 +207,33 @@ def one_pass(version):
 
 
 NEVER_CLEARED = Exhibit(
-    title="Parameters' gradients are cleared before a pass, those in between are not",
+    title="Only the gradients of parameters are cleared before a pass, and not those of intermediate values",
     op="bookkeeping",
     source="karpathy/micrograd, pull request 102",
     wrong="clear(parameters);  backward()      # twice on one graph",
     right="clear(every value);  backward()",
-    unseen="Each training step builds a new graph, so backward is called once on each.",
-    lesson="What accumulates must be cleared, all of it, or built anew.",
+    unseen="Every training step builds a new graph, so that backward is called only once on each graph.",
+    lesson="Every gradient that accumulates must be cleared before the next pass, also those of intermediate values.",
     faulty=lambda: Graph(cleared=False),
     sound=lambda: Graph(cleared=True),
-    judge=lambda build, **asked: regression_judged(build(), **asked),
+    judge=lambda build, **extra: regression_judged(build(), **extra),
     train=lambda build: descend(
         build(), {"W": np.zeros(3)}, [(random(6, 3), np.tanh(random(6, 3) @ random(3, seed=4)))] * 60, 0.1
     ),
     check=one_pass,
-    checked="compares with differences, after one pass",
+    checked="compares with finite differences after one backward pass",
 )
 
 # ---------------------------------------------------------------------------------- mean-of-means
 
-SIZES = np.array([1, 2, 4])  # of the micro-batches, in examples
+SIZES = np.array([1, 2, 4])  # the number of examples in each micro-batch
 
 
 def by_micro_batches(weight):
-    """The gradient of the mean loss from three micro-batches; `weight(n, m)` is what an example gets in one of n."""
+    """The gradient of the mean loss, accumulated over three micro-batches.
+
+    `weight(n, m)` is the weight of an example in a micro-batch of n examples out of m.
+    """
 
     def backward(v):
         sizes = SIZES if v.m == sum(SIZES) else np.full(3, v.m // 3)
@@ -249,19 +257,21 @@ def train_uneven(version, steps=80):
 
 
 MEAN_OF_MEANS = Exhibit(
-    title="Gradient accumulation takes the mean of micro-batches' means",
+    title="Gradient accumulation averages the means of micro-batches",
     op="bookkeeping",
     source="huggingface/transformers #34191",
     wrong="g = mean over micro-batches of (sum of their gradients / their size)",
     right="g = sum of all gradients / number of all examples (there: tokens)",
-    unseen="Micro-batches of one size hide it. Texts differ in length, and so micro-batches do in tokens.",
-    lesson="A mean of means is no mean. Test accumulation with unequal parts.",
+    unseen="If all micro-batches have the same size, the result is right. Texts differ in length, so that "
+    "micro-batches of text differ in their number of tokens.",
+    lesson="The mean of the means of unequal parts is not the mean of the whole. Test accumulation with parts of "
+    "unequal size.",
     faulty=by_micro_batches(lambda n, m: 1 / (3 * n)),
     sound=by_micro_batches(lambda n, m: 1 / m),
     judge=by_gradients(cross_entropy, *SITUATION),
     train=train_uneven,
     check=equal_sizes_match,
-    checked="compares with the whole batch, for micro-batches of one size",
+    checked="compares with the gradient of the whole batch, for micro-batches of equal size",
 )
 
 EXHIBITS = {

@@ -1,7 +1,7 @@
-"""An exhibit: a published bug and its correction, with a check, a training run and the project's own check for both.
+"""An exhibit: a published bug and its correction, with the judge's check, a training run, and the project's own check.
 
-A version is a backward pass, a function that returns gradients, or a training step. The wrong and the correct version
-differ in a line or two only.
+A version is a backward pass, a function that returns gradients, or a training step. The wrong and the corrected version
+differ only in a line or two.
 """
 
 import inspect
@@ -22,22 +22,22 @@ Judge = Callable[..., Report]
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A bug, its correction, and what can be done with both.
+    """A bug, its correction, and functions that judge, train and check both versions.
 
     Attributes:
-        title: what is wrong, in a sentence.
-        op: the kind of operation of the wrong line, by which exhibits are found.
-        source: where the bug was published.
-        wrong, right: the line before and after the correction, in our conventions.
-        unseen: why the bug was not noticed.
-        lesson: what can be learned from it.
-        faulty, sound: both versions.
+        title: A sentence that says what is wrong.
+        op: The kind of operation that the wrong line belongs to. Exhibits can be filtered by it.
+        source: Where the bug was published.
+        wrong, right: The line before and after the correction, in the conventions of this project.
+        unseen: Sentences that say why the bug was not noticed.
+        lesson: Sentences that say what can be learned from it.
+        faulty, sound: The wrong and the corrected version.
         judge: `(version, **options) -> report`.
         train: `version -> losses` of a small training run.
-        check: `version -> bool`, whether the original check passes the version; or, if `typical`, whether a usual check
-            does, because the original one is not known. None if there is neither.
-        checked: what the check does, in words.
-        typical: whether the check is a usual one.
+        check: `version -> bool`: whether the project's own check accepts the version. If `typical`, a check that is
+            common in tutorials, because the project's own is not known. None if there is no check.
+        checked: What the check does, as the rest of a sentence that begins with "It".
+        typical: Whether the check is a common one and not the project's own.
     """
 
     title: str
@@ -86,18 +86,18 @@ class Exhibit:
 
 
 def by_gradients(loss: Callable[..., Any], parameters: Any, *args: Any, **options: Any) -> Judge:
-    """A judge of versions `loss_and_gradients(parameters, *args)`. Perturbed points are not needed."""
+    """A judge for versions `loss_and_gradients(parameters, *args)`. It checks no perturbed points, to save time."""
     options = {"probes": False} | options
-    return lambda version, **asked: check_gradients(version, loss, parameters, *args, **options | asked)
+    return lambda version, **extra: check_gradients(version, loss, parameters, *args, **options | extra)
 
 
 def by_vjp(forward: Callable[..., Any], function: Callable[..., Any], *inputs: Any, **options: Any) -> Judge:
-    """A judge of versions `backward(output_gradient, cache)`. `function` is `forward` in JAX."""
+    """A judge for versions `backward(output_gradient, cache)`. `function` is the same as `forward`, in JAX."""
     names = tuple(inspect.signature(forward).parameters)
     options = {"probes": False, "names": names} | options
-    return lambda version, **asked: check_vjp(forward, version, function, *inputs, **options | asked)
+    return lambda version, **extra: check_vjp(forward, version, function, *inputs, **options | extra)
 
 
 def by_steps(step: Callable[..., Any], parameters: Any, batches: Sequence[tuple[Any, ...]], **options: Any) -> Judge:
-    """A judge of versions that are training steps. `step` is the same step in JAX."""
-    return lambda version, **asked: check_trajectory(version, step, parameters, batches, **options | asked)
+    """A judge for versions that are training steps. `step` is the same step in JAX."""
+    return lambda version, **extra: check_trajectory(version, step, parameters, batches, **options | extra)

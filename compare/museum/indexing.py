@@ -1,4 +1,4 @@
-"""Gather, pooling, convolution: one input serves several outputs, and their gradients add up in its place."""
+"""Gather, pooling, convolution: one input entry affects several outputs, whose gradients are added up for it."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ LETTERS = np.array([ord(c) - 96 if c != " " else 0 for c in TEXT])
 
 
 def embedding(assign):
-    """The sum of dy * W[ids], and its gradient in W."""
+    """The sum of dy * W[ids], and its gradient with respect to W."""
 
     def loss_and_gradients(parameters, ids, dy):
         W = parameters["W"]
@@ -45,7 +45,7 @@ def distinct_ids_match(version):
 
 
 def train_embedding(version, steps=80):
-    """Which letter follows which in a line of text, from a table of 27 rows."""
+    """Predict each letter of a line of text from the letter before, with a table of 27 rows."""
     ids, y = LETTERS[:-1], one_hot(LETTERS[1:], 27)
 
     def loss_and_gradients(p, ids, y):
@@ -56,13 +56,14 @@ def train_embedding(version, steps=80):
 
 
 EMBEDDING_REPEATS = Exhibit(
-    title="An embedding forgets all but one use of each row",
+    title="An embedding's gradient counts only one use of each row",
     op="embedding",
     source="ddbourgin/numpy-ml, Embedding._bwd; also nn-zero-to-hero #57, mxnet #9172, HIPS/autograd #39",
     wrong="dW[ids] += dy",
     right="np.add.at(dW, ids, dy)",
-    unseen="NumPy adds once for each row, however often ids name it. The ids in the test were distinct.",
-    lesson="Repeat an index in the test: in text, every frequent word does.",
+    unseen="With `+=`, NumPy adds to each row only once, however often the row occurs in ids. The ids in the test were "
+    "distinct.",
+    lesson="Use an index several times in the test. In text, every frequent word repeats.",
     faulty=embedding(last_one_wins),
     sound=embedding(adding_up),
     judge=by_gradients(looked_up, {"W": random(6, 3)}, np.array([2, 0, 2, 5, 2]), random(5, 3)),
@@ -75,7 +76,7 @@ EMBEDDING_REPEATS = Exhibit(
 
 
 def selected(assign):
-    """Each query scores the keys that it has selected."""
+    """The scores of each query with the keys that it selects."""
 
     def loss_and_gradients(parameters, queries, ids, dscores):
         keys = parameters["keys"]
@@ -110,9 +111,10 @@ SELECTED_KEYS = Exhibit(
     source="NVIDIA/cudnn-frontend #385",
     wrong="dkeys[ids] += dscores * queries",
     right="np.add.at(dkeys, ids, dscores * queries)",
-    unseen="With distinct indices it is right. In causal attention all queries select the early keys. (The project's "
-    "kernel corrupted dK and dV otherwise; this is the least that repeated indices do.)",
-    lesson="Real indices repeat. Draw test indices as the model will.",
+    unseen="For distinct indices the result is right. In causal attention, however, all queries select the early keys. "
+    "(The project's kernel corrupted dK and dV in another way; this version shows the simplest effect of repeated "
+    "indices.)",
+    lesson="In real use, indices repeat. Draw the indices of a test from the same distribution as in the model.",
     faulty=selected(last_one_wins),
     sound=selected(adding_up),
     judge=by_gradients(scored, {"keys": random(4, 4)}, random(3, 4), CAUSAL, random(3, 2)),
@@ -127,7 +129,7 @@ def largest(x):
 
 
 def largest_in_jax(x):
-    """Where a maximum is attained twice, the first has it."""
+    """The maximum of each row. If several entries attain it, the first one gets the gradient."""
     return jnp.take_along_axis(x, jnp.argmax(x, axis=1)[:, None], axis=1)[:, 0]
 
 
@@ -140,7 +142,7 @@ def the_first(dy, x):
 
 
 def train_ties(version, steps=80):
-    """Which letter comes after five others, from the largest of each of their features over the five."""
+    """Predict a letter from the five before, by the maximum of each of their features."""
     windows = np.lib.stride_tricks.sliding_window_view(LETTERS, 6)
     ids, y = windows[:, :5], one_hot(windows[:, 5], 27)
 
@@ -158,16 +160,18 @@ def train_ties(version, steps=80):
 
 
 MAX_TIES = Exhibit(
-    title="Where a maximum is attained twice, both get the whole gradient",
+    title="If two entries attain the maximum, both get the whole gradient",
     op="pooling",
     source="Theano/Theano #4568",
     wrong="dx = dy * (x == max(x))",
     right="dx = dy at the first maximum, 0 elsewhere (or shared between equals)",
-    unseen="Random numbers never tie. Rectified ones do, and so does a word that stands twice in a sentence.",
-    lesson="At a tie any share is a valid gradient, but the shares add up to one. Test with equal numbers.",
+    unseen="Random numbers are never equal, so that there was no tie in a test. Outputs of relu tie at 0, and so does "
+    "a word that occurs twice in a sentence.",
+    lesson="At a tie the gradient may be divided in any way, but the parts must add up to the whole. Test with equal "
+    "numbers.",
     faulty=all_that_are_equal,
     sound=the_first,
-    # At a tie differences of the loss see no derivative, so they are not asked.
+    # At a tie the loss has no derivative, so that finite differences cannot confirm the gradient.
     judge=by_vjp(
         largest,
         largest_in_jax,
@@ -176,7 +180,7 @@ MAX_TIES = Exhibit(
     ),
     train=train_ties,
     check=lambda version: passes(version, largest, (random(3, 4),), cotangent=random(3)),
-    checked="compares with differences, for random numbers, of which no two are equal",
+    checked="compares with finite differences, for random numbers, of which no two are equal",
 )
 
 # ------------------------------------------------------------------------------- overlapping-windows
@@ -217,14 +221,14 @@ OVERLAPPING = Exhibit(
     source="FluxML/Flux.jl #1197, mended in FluxML/NNlib.jl",
     wrong="dx[winners] = dy",
     right="dx[winners] += dy, once for each window",
-    unseen="If windows do not overlap, no entry wins twice, and the tests had none that overlap.",
-    lesson="Test a pooling, or a convolution, with a stride smaller than its window.",
+    unseen="If windows do not overlap, no entry is the maximum of two windows. The tests had no overlapping windows.",
+    lesson="Test pooling and convolution with a stride that is smaller than the window.",
     faulty=written,
     sound=added,
     judge=by_vjp(max_pool(1), max_pool_in_jax, random(3, 7)),
     train=trainer(max_pool(1), shape=(32,)),
     check=lambda version: passes(version, max_pool(SIZE), (random(3, 9),), cotangent=random(3, 3)),
-    checked="compares with differences, for windows that do not overlap",
+    checked="compares with finite differences, for windows that do not overlap",
 )
 
 # -------------------------------------------------------------------------------------- conv-stride
@@ -259,19 +263,20 @@ def convolution_backward(start):
 
 
 CONV_STRIDE = Exhibit(
-    title="A convolution's backward forgets the stride",
+    title="The backward pass of a convolution ignores the stride",
     op="convolution",
     source="Kulbear/deep-learning-coursera, pull request 34",
     wrong="start = t",
     right="start = t * stride",
-    unseen="The stride was 1 where backward was tested, and t * 1 is t.",
-    lesson="An option that is tested forward is not tested. Every option belongs into a gradient check.",
+    unseen="The backward pass was tested with a stride of 1 only, where t * stride equals t.",
+    lesson="A test of the forward pass does not test an option's effect on the gradient. Check gradients for every "
+    "option.",
     faulty=convolution_backward(lambda t, stride: t),
     sound=convolution_backward(lambda t, stride: t * stride),
     judge=by_vjp(convolution(2), convolution_in_jax, random(2, 9), random(3)),
     train=trainer(convolution(2), shape=(32,), weights=(random(4),)),
     check=lambda version: passes(version, convolution(1), (random(2, 9), random(3)), cotangent=random(2, 7)),
-    checked="compares with differences, for a stride of 1",
+    checked="compares with finite differences, for a stride of 1",
 )
 
 EXHIBITS = {

@@ -1,4 +1,4 @@
-"""Where the formula is right and the library is not. An exhibit stands here only where its bug still shows."""
+"""A right formula that calls a faulty library function. The exhibit exists only if the installed library is faulty."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from compare.museum.workshop import random, trainer
 
 
 def turned(x):
-    """x of shape (examples, time, features), with the first feature of the first example negated."""
+    """x (examples, time, features) with the first feature of the first example negated."""
     y = x.copy()
     y[:1, :, 0] *= -1.0
     return y, None
@@ -31,19 +31,20 @@ def in_new_memory(dy, cache):
 
 
 def shows() -> bool:
-    """Whether this NumPy, on this processor, has the bug."""
+    """Whether the installed NumPy has the bug on this processor."""
     dy = random(4, 5, 8)
     return not np.array_equal(in_place(dy, None), in_new_memory(dy, None))
 
 
 NEGATED_IN_PLACE = Exhibit(
-    title="np.negative reads a column as if it were contiguous, when it writes to it",
+    title="np.negative reads a column as if it were contiguous, if it also writes to that column",
     op="activation",
     source="NumPy 2.4.6 on x86-64 with AVX-512, as installed: np.negative(view, out=view)",
     wrong="np.negative(dx[0, :, 0], out=dx[0, :, 0])",
     right="dx[0, :, 0] = -dx[0, :, 0]",
-    unseen="It depends on the stride, the processor and the version: most columns are negated as they should be.",
-    lesson="A checker that compares numbers trusts no line, nor what a line calls.",
+    unseen="The bug depends on the stride of the column, the processor and the version of NumPy. Most columns are "
+    "negated correctly.",
+    lesson="A check that compares numbers also detects mistakes in the libraries that the code calls.",
     faulty=in_place,
     sound=in_new_memory,
     judge=by_vjp(turned, turned_in_jax, random(4, 5, 8)),

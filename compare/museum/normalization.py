@@ -1,4 +1,4 @@
-"""Layer and batch normalization: x reaches the output three times, by itself, by the mean and by the deviation."""
+"""Layer and batch normalization: x affects the output in three ways: directly, by the mean and by the deviation."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +32,7 @@ def norm(axis):
 
 
 def norm_backward(dx, axis):
-    """A backward whose dx is `dx(dnormalized, normalized, scale)`; weight and bias are never what is wrong."""
+    """A backward pass with dx = `dx(dnormalized, normalized, scale)`. The gradients of weight and bias are right."""
 
     def backward(dy, cache):
         normalized, scale, weight = cache
@@ -64,7 +64,7 @@ CONSTANTS = norm_backward(lambda g, n, scale: scale * g, 0)
 
 
 def in_either_mode(in_training):
-    """In inference mode the statistics are constants of the forward pass, and backward knows that it is in it."""
+    """A backward pass with a flag for its mode. In inference mode the statistics are constants."""
 
     def backward(dy, cache, training=True):
         return (in_training if training else CONSTANTS)(dy, cache)
@@ -73,7 +73,7 @@ def in_either_mode(in_training):
 
 
 def in_inference_mode(version):
-    """The check forgot to say that it is training."""
+    """The project's check: it did not pass the flag for training mode."""
     x, dy, weight = random(5, 4), random(5, 4, seed=1), random(4)
     normalized, scale = x - 0.1, np.full((1, 4), 0.8)
 
@@ -86,39 +86,40 @@ def in_inference_mode(version):
 
 
 CONSTANT_STATISTICS = Exhibit(
-    title="Batch norm's mean and variance are taken for constants",
+    title="Batch norm's backward pass treats mean and variance as constants",
     op="batch norm",
     source="facebookresearch/CrypTen, pull request 143",
     wrong="dx = scale * dn,  n = (x - mean) * scale,  dn = dy * weight",
     right="dx = scale * (dn - mean(dn) - n * mean(dn * n))",
-    unseen="The test did not pass on that it was training, and in inference mode they are constants.",
-    lesson="A test of a mode has to be in it. Ask what a test would have done had its flag been ignored.",
+    unseen="The test did not pass on the flag for training mode. It ran in inference mode, where mean and variance are "
+    "constants.",
+    lesson="Make sure that a test of a mode really runs in that mode: it should fail if the flag is ignored.",
     faulty=in_either_mode(CONSTANTS),
     sound=in_either_mode(BATCH_NORM),
     judge=batch_norm_judged,
     train=train_batch_norm,
     check=in_inference_mode,
-    checked="compares with differences, in inference mode",
+    checked="compares with finite differences, in inference mode",
 )
 
 # ------------------------------------------------------------------------------- batch-norm-mean-summed
 
 
 def only_parameters_match(version):
-    """With no layer before it, dx goes nowhere: the numerical check sees the gradients of weight and bias."""
+    """Compares the gradients of weight and bias only. There is no layer before this one, so that dx is not used."""
     situation = (random(5, 4), random(4), random(4, seed=1))
     return passes(version, batch_norm, situation, cotangent=random(5, 4, seed=1), which=(1, 2))
 
 
 MEAN_SUMMED = Exhibit(
-    title="Batch norm sums over the batch where it should average",
+    title="Batch norm's backward pass sums over the batch where it should average",
     op="batch norm",
     source="mlpack/mlpack #1923, pull request 1930; the formula as in pull request 1327",
     wrong="dx = scale * (dn - sum(dn) - n * mean(dn * n))",
     right="dx = scale * (dn - mean(dn) - n * mean(dn * n))",
-    unseen="The numerical check had the layer first in its network. It compares the gradients of parameters, and there "
-    "was none before the layer whose gradient needed dx.",
-    lesson="A layer's input gradient is seen by what comes before it only. Put something there.",
+    unseen="In the network of the numerical check, this was the first layer. The check compares the gradients of "
+    "parameters, and none of them depended on dx.",
+    lesson="The gradient of a layer's input affects only the layers before it. Put a layer with parameters there.",
     faulty=norm_backward(
         lambda g, n, scale: scale * (g - g.sum(0, keepdims=True) - n * (g * n).mean(0, keepdims=True)), 0
     ),
@@ -133,7 +134,7 @@ MEAN_SUMMED = Exhibit(
 
 
 def within_a_half(version):
-    """Absolute tolerance 0.5, for gradients of size 1."""
+    """The project's check, with an absolute tolerance of 0.5 for gradients of size 1."""
     x, dy = random(8, 256), random(8, 256, seed=1)
     cache = layer_norm(x, np.ones(256), np.zeros(256))[1]
     return np.allclose(version(dy, cache)[0], LAYER_NORM(dy, cache)[0], rtol=0, atol=0.5)
@@ -145,10 +146,10 @@ MEAN_TWICE = Exhibit(
     source="tenstorrent/tt-metal #53204, pull request 53215",
     wrong="dx = scale * (dn - 2 * mean(dn) - n * mean(dn * n))",
     right="dx = scale * (dn - mean(dn) - n * mean(dn * n))",
-    unseen="An accumulator was not cleared between two uses. The test allowed an error of 0.5 in gradients of size 1, "
-    "and the loss still decreases: here both curves are one. The extra term is the same for all features of an "
-    "example; by it the layer before moves them all alike, and that is what a norm takes out.",
-    lesson="A tolerance is a claim about rounding. Measure it, or it will hold the bug as well.",
+    unseen="An accumulator was not cleared between two uses. The test allowed an error of 0.5 in gradients of size 1. "
+    "Training does not show it either: both curves below coincide. The extra term is the same for all features of an "
+    "example. It moves all outputs of the layer before by the same amount, and the norm subtracts that again.",
+    lesson="A tolerance is a claim about the size of rounding errors. Measure it; a guess may be larger than the bug.",
     faulty=norm_backward(
         lambda g, n, scale: scale * (g - 2 * g.mean(-1, keepdims=True) - n * (g * n).mean(-1, keepdims=True)), -1
     ),
@@ -156,19 +157,19 @@ MEAN_TWICE = Exhibit(
     judge=layer_norm_judged,
     train=train_layer_norm,
     check=within_a_half,
-    checked="compares dx with a reference, to an absolute 0.5",
+    checked="compares dx with a reference, with an absolute tolerance of 0.5",
 )
 
 # -------------------------------------------------------------------------- layer-norm-constant-deviation
 
 CONSTANT_DEVIATION = Exhibit(
-    title="Layer norm's deviation is taken for a constant",
+    title="Layer norm's backward pass treats the deviation as a constant",
     op="layer norm",
     source="MLSysBook/TinyTorch, commit 02364f8",
     wrong="dx = scale * (dn - mean(dn))",
     right="dx = scale * (dn - mean(dn) - n * mean(dn * n))",
-    unseen="The tests asserted that a gradient exists, and it does.",
-    lesson="That a gradient is there says nothing about its value.",
+    unseen="The tests only asserted that a gradient exists.",
+    lesson="A test that a gradient exists does not test its value.",
     faulty=norm_backward(lambda g, n, scale: scale * (g - g.mean(-1, keepdims=True)), -1),
     sound=LAYER_NORM,
     judge=layer_norm_judged,
@@ -183,7 +184,7 @@ CONSTANT_DEVIATION = Exhibit(
 
 
 def by_rows(axes):
-    """A backward that averages over `axes(dy)` and says what it makes of the mean on its way."""
+    """A backward pass that averages over `axes(dy)` and also returns the gradient of the mean."""
 
     def backward(dy, cache):
         n, scale, weight = cache
@@ -197,14 +198,15 @@ def by_rows(axes):
 
 
 ROWS_OF_A_BATCH = Exhibit(
-    title="Layer norm takes everything after the first axis for one row",
+    title="Layer norm treats all axes after the first as one row",
     op="layer norm",
     source="flagos-ai/FlagGems #5392",
     wrong="rows = x.shape[0];  columns = x.size // rows",
     right="columns = weight.size;  rows = x.size // columns",
-    unseen="For x of rank 2 both are the same, and the tests were of rank 2. Transformers are of rank 3. (The "
-    "project's kernel also wrote beyond its buffers; ours has the sums only.)",
-    lesson="Derive sizes from what defines them, in backward as in forward; test every rank that is accepted.",
+    unseen="For x with two axes, both versions are the same, and all tests had two axes. In a transformer x has three. "
+    "(The project's kernel also wrote beyond its buffers. The version here only computes the wrong means.)",
+    lesson="Compute the sizes in the backward pass from the same arrays as in the forward pass. Test every number of "
+    "axes that the function accepts.",
     faulty=by_rows(lambda dy: tuple(range(1, dy.ndim))),
     sound=by_rows(lambda dy: (dy.ndim - 1,)),
     judge=by_vjp(layer_norm, norm_in_jax(-1), random(2, 3, 4), random(4), random(4, seed=1)),
@@ -212,7 +214,7 @@ ROWS_OF_A_BATCH = Exhibit(
     check=lambda version: passes(
         version, layer_norm, (random(5, 4), random(4), random(4, seed=1)), cotangent=random(5, 4, seed=1)
     ),
-    checked="compares with differences, for x of rank 2",
+    checked="compares with finite differences, for x with two axes",
 )
 
 # --------------------------------------------------------------------------------- layer-norm-overwrites
@@ -221,7 +223,7 @@ MICRO_BATCHES = np.stack([random(5, 4), random(5, 4, seed=1)])
 
 
 def two_micro_batches(accumulate):
-    """Gradients of weight and bias over two micro-batches, into one buffer each."""
+    """The gradients of weight and bias, each accumulated in a buffer over two micro-batches."""
 
     def loss_and_gradients(parameters, x, dy):
         weight, bias = parameters["weight"], parameters["bias"]
@@ -250,7 +252,7 @@ def normed_loss(parameters, x, dy):
 
 
 def train_accumulated(version, steps=60):
-    """The gain and bias of a norm are fitted to those of another, from two micro-batches at a time."""
+    """Fit the weight and bias of a norm to those of another norm, with two micro-batches in each step."""
     target = layer_norm(MICRO_BATCHES, 1 + random(4), random(4, seed=1))[0]
     parameters, losses = {"weight": np.ones(4), "bias": np.zeros(4)}, []
     for _ in range(steps):
@@ -262,7 +264,7 @@ def train_accumulated(version, steps=60):
 
 
 def within_two_hundredths(version):
-    """One micro-batch, into cleared buffers."""
+    """The project's check: one micro-batch, into cleared buffers."""
     x, dy, parameters = MICRO_BATCHES[:1], random(1, 5, 4, seed=2), {"weight": random(4), "bias": random(4, seed=1)}
     _, found, _ = version(parameters, x, dy)
     _, *right = LAYER_NORM(dy[0], layer_norm(x[0], *parameters.values())[1])
@@ -270,13 +272,14 @@ def within_two_hundredths(version):
 
 
 OVERWRITES = Exhibit(
-    title="Layer norm's backward overwrites what micro-batches should accumulate",
+    title="Layer norm's backward pass overwrites gradients that it should accumulate",
     op="layer norm",
     source="karpathy/llm.c, pull request 408",
     wrong="dweight[...] = sum(dy * n)",
     right="dweight[...] += sum(dy * n)",
-    unseen="One backward pass into cleared buffers gives the same either way; only the next one differs.",
-    lesson="Where gradients accumulate, test with two passes.",
+    unseen="After one backward pass into cleared buffers, both versions have the same result. They differ only after "
+    "the next pass.",
+    lesson="Test the accumulation of gradients with two backward passes.",
     faulty=two_micro_batches(overwrite),
     sound=two_micro_batches(add),
     judge=by_gradients(
@@ -284,7 +287,7 @@ OVERWRITES = Exhibit(
     ),
     train=train_accumulated,
     check=within_two_hundredths,
-    checked="compares gradients after one backward pass with a reference, to an absolute 2e-2",
+    checked="compares gradients after one backward pass with a reference, with an absolute tolerance of 2e-2",
 )
 
 EXHIBITS = {

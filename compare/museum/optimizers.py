@@ -1,4 +1,4 @@
-"""Bugs between the gradient and the parameter, where a gradient check cannot see them."""
+"""Bugs in the update of parameters, which a check of gradients cannot detect."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ gradients_of = network()
 
 
 def the_gradients_match(version):
-    """A gradient check: of the function that the optimizer is handed, and never of the optimizer."""
+    """A check of the gradients that the optimizer receives. It does not run the optimizer."""
     gradients = gradients_of(PARAMETERS, X, Y)[1]
     right = differences(lambda W1: gradients_of(PARAMETERS | {"W1": W1}, X, Y)[0], PARAMETERS["W1"])
     return np.allclose(gradients["W1"], right, atol=1e-7)
@@ -33,7 +33,7 @@ def the_gradients_match(version):
 
 
 def descent(*, last_layer_first):
-    """One step down, layer by layer."""
+    """One step of gradient descent, layer by layer."""
 
     def step(p, x, y):
         _, gradients, back = gradients_of(p, x, y)
@@ -51,31 +51,32 @@ def descent(*, last_layer_first):
 
 
 STALE_WEIGHTS = Exhibit(
-    title="The last layer is updated before the error goes back through it",
+    title="The last layer is updated before the gradient passes back through it",
     op="optimizer",
     source="zero_to_gpt #12; data-science-from-scratch #31; Toy-Neural-Network-JS #72",
     wrong="W2 -= rate * dW2;   dA1 = dZ2 @ W2.T",
     right="dA1 = dZ2 @ W2.T;   W2 -= rate * dW2",
-    unseen="Each formula is right. It shows only over a whole step, and there as an error in proportion to the rate.",
-    lesson="Read everything before writing anything. Check steps, not gradients alone.",
+    unseen="Each formula by itself is right. Only a whole training step is wrong, by an error that is proportional to "
+    "the learning rate.",
+    lesson="Compute all gradients before updating any parameter. Check whole training steps as well as gradients.",
     faulty=descent(last_layer_first=True),
     sound=descent(last_layer_first=False),
     judge=by_steps(descent_in_jax, PARAMETERS, BATCHES),
     train=train_steps,
     check=the_gradients_match,
-    checked="compares gradients with differences, and updates nothing",
+    checked="compares gradients with finite differences, and updates no parameter",
     typical=True,
 )
 
 # ----------------------------------------------------------------------------------------------- Adam
 
 ADAM_RATE, FIRST, SECOND = 0.01, 0.9, 0.999
-TINY = 1e-12  # 1e-8 would count where a bug makes the second moment a million times too small
+TINY = 1e-12  # One of the bugs makes the second moment a million times too small; 1e-8 would matter beside it.
 ZEROS = {name: np.zeros_like(value) for name, value in PARAMETERS.items()}
 
 
 def adam(correct):
-    """Kingma and Ba, 2015, algorithm 1; `correct(moment, beta, t)` is the moment without its bias towards 0."""
+    """Kingma and Ba, 2015, algorithm 1. `correct(moment, beta, t)` corrects the bias of a moment towards 0."""
 
     def step(p, state, x, y):
         gradients, t = gradients_of(p, x, y)[1], state["t"] + 1
@@ -122,44 +123,46 @@ ADAM_MULTIPLIES = Exhibit(
     source="karpathy/convnetjs, pull requests 70 and 107",
     wrong="m_hat = m * (1 - beta1**t);   v_hat = v * (1 - beta2**t)",
     right="m_hat = m / (1 - beta1**t);   v_hat = v / (1 - beta2**t)",
-    unseen="After some thousand steps both are 1. Gradient checks never see an optimizer; this one just seemed to be "
-    "worse than Adadelta.",
-    lesson="Follow an optimizer beside another for its first steps: there its corrections are largest.",
+    unseen="After some thousand steps the correction is a factor of 1 in both versions. A gradient check does not run "
+    "the optimizer. Adam only seemed to train worse than Adadelta.",
+    lesson="Compare the first steps of an optimizer with those of another implementation. The bias correction is "
+    "largest there.",
     faulty=adam(lambda moment, beta, t: moment * (1 - beta**t)),
     sound=adam(divided),
     judge=adam_judged,
     train=train_adam,
     check=the_gradients_match,
-    checked="compares gradients with differences, and updates nothing",
+    checked="compares gradients with finite differences, and updates no parameter",
     typical=True,
 )
 
 ADAM_CONSTANT = Exhibit(
-    title="Adam corrects as if every step were its first",
+    title="Adam applies the bias correction of the first step at every step",
     op="optimizer",
     source="eriklindernoren/ML-From-Scratch #35",
     wrong="m_hat = m / (1 - beta1);      v_hat = v / (1 - beta2)",
     right="m_hat = m / (1 - beta1**t);   v_hat = v / (1 - beta2**t)",
-    unseen="The first step is right, the tenth twice too large, the thousandth 0.4 times what it should be: another "
-    "learning rate, it seems. Gradient checks never see it.",
-    lesson="One step is no test of what depends on the step.",
+    unseen="The first step is right. The tenth is twice too large, and the thousandth is 0.4 times as large as it "
+    "should be. This looks like another learning rate. A gradient check does not run the optimizer.",
+    lesson="A formula that depends on the step number must be tested at several steps.",
     faulty=adam(lambda moment, beta, t: moment / (1 - beta)),
     sound=adam(divided),
     judge=adam_judged,
     train=train_adam,
     check=the_gradients_match,
-    checked="compares gradients with differences, and updates nothing",
+    checked="compares gradients with finite differences, and updates no parameter",
     typical=True,
 )
 
 ADAM_AHEAD = Exhibit(
-    title="Adam's count begins at 1 and is raised before it is used",
+    title="Adam's step count begins at 1 and is increased before its first use",
     op="optimizer",
     source="CS231n #179",
     wrong="t = 1;  each step: t += 1, then 1 - beta**t",
     right="t = 0;  each step: t += 1, then 1 - beta**t",
-    unseen="The first step is 26% too small, the tenth 0.5%, and nothing else differs.",
-    lesson="Off by one in time. The reference values of a course fix it for good: derive them from the paper.",
+    unseen="The first step is 26% too small, the tenth only 0.5%. Nothing else differs.",
+    lesson="This is an off-by-one error. The course's expected values contain it, so that a right solution fails. "
+    "Compute expected values independently of the code that they are to test.",
     faulty=adam(lambda moment, beta, t: divided(moment, beta, t + 1)),
     sound=adam(divided),
     judge=adam_judged,

@@ -1,4 +1,4 @@
-"""Sums and averages over the batch: the commonest place for a gradient to go wrong, and to train on regardless."""
+"""Sums and averages over the batch, the most common source of wrong gradients with which a network still trains."""
 
 import numpy as np
 
@@ -31,7 +31,7 @@ SOUND = network()
 
 
 def first_weights_match(version):
-    """Compares the gradient of W1 with differences of the loss, and no other."""
+    """Compares only the gradient of W1 with finite differences of the loss."""
     loss, gradients, _ = version(PARAMETERS, X, Y)
     right = differences(lambda W1: version(PARAMETERS | {"W1": W1}, X, Y)[0], PARAMETERS["W1"])
     return np.isfinite(loss) and np.allclose(gradients["W1"], right, atol=1e-7)
@@ -43,21 +43,21 @@ BIAS_MEAN = Exhibit(
     source="kvfrans/notes #5",
     wrong="db1 = dZ1.mean(axis=0)",
     right="db1 = dZ1.sum(axis=0)    # 1/m is in dZ already",
-    unseen="The comparison prints that the gradients match, after it has compared those of W1 alone.",
-    lesson="Compare every parameter. A bias m times too slow still learns.",
+    unseen="The comparison prints that the gradients match, but it compares the gradient of W1 only.",
+    lesson="Compare the gradients of all parameters. A bias whose gradient is m times too small still learns.",
     faulty=network(db1=lambda v: v.dZ1.mean(axis=0)),
     sound=SOUND,
     judge=judged,
     train=train_network,
     check=first_weights_match,
-    checked="compares the gradient of W1 with a reference, and no other",
+    checked="compares the gradient of W1 with a reference, and no other gradient",
 )
 
 # ------------------------------------------------------------- averaged-loss-summed-gradient
 
 
 def train_tuned(version):
-    """Ten examples, and a rate that suits a gradient ten times too large."""
+    """Ten examples, with a learning rate that suits a gradient ten times too large."""
     return train_network(version, rate=0.1, examples=10)
 
 
@@ -67,26 +67,27 @@ LOSS_AVERAGED = Exhibit(
     source="dennybritz/nn-from-scratch #13",
     wrong="J = sum(losses) / m;  dZ2 = P - y",
     right="J = sum(losses) / m;  dZ2 = (P - y) / m",
-    unseen="Gradients m times too large are a learning rate m times too large, which somebody had tuned.",
-    lesson="A wrong constant factor looks like a learning rate until the batch changes its size.",
+    unseen="Gradients that are m times too large have the same effect as a learning rate that is m times too large, "
+    "and the learning rate had been tuned.",
+    lesson="A wrong constant factor looks like another learning rate, until the batch size changes.",
     faulty=network(dZ2=lambda v: softmax(v.Z2) - v.y),
     sound=SOUND,
     judge=judged,
     train=train_tuned,
     check=loss_falls(train_tuned),
-    checked="trains, and sees the loss fall",
+    checked="trains, and tests that the loss falls",
 )
 
 # ----------------------------------------------------------------------------- mse-without-its-two
 
 MSE_WITHOUT_TWO = Exhibit(
-    title="The squared error's derivative has lost its 2",
+    title="The derivative of the squared error lacks its factor 2",
     op="loss",
     source="Deep-ML, DML-OpenProblem #54",
     wrong="J = mean(r**2);  dr = r / n",
     right="J = mean(r**2);  dr = 2 * r / n",
-    unseen="Half a gradient points where the whole one does: training is slower and nothing else.",
-    lesson="If you want no 2, put 1/2 in the loss. Only the pair can be right.",
+    unseen="Half of the gradient points in the same direction. Training is slower, and nothing else changes.",
+    lesson="To avoid the factor 2, put 1/2 into the loss. Loss and gradient must fit together.",
     faulty=network(**SQUARED | {"dZ2": lambda v: (v.Z2 - v.y) / (v.m * v.k)}),
     sound=network(**SQUARED),
     judge=judged_squared,
@@ -105,36 +106,37 @@ def descent(*, divided_again):
 
 
 def train_ten(step):
-    """Of ten examples: the bug is a factor of ten."""
+    """Training on ten examples, for which the bug is a factor of ten."""
     return train_steps(step, examples=10)
 
 
 AVERAGED_TWICE = Exhibit(
-    title="Divided by the batch twice: by the mean loss, then by the optimizer",
+    title="The gradient is divided by the batch size twice, by the mean loss and by the optimizer",
     op="loss",
     source="d2l-ai/d2l-en, pull request 1000",
     wrong="J = mean(losses);  W -= rate * dW / m",
     right="J = mean(losses);  W -= rate * dW",
-    unseen="The loss still falls, m times as slowly, and larger batches seem to learn worse.",
-    lesson="1/m belongs in one place. Here it is the loss's.",
+    unseen="The loss still falls, but m times more slowly. Larger batches seem to learn worse.",
+    lesson="Put the factor 1/m in one place only. Here that place is the loss.",
     faulty=descent(divided_again=True),
     sound=descent(divided_again=False),
     judge=by_steps(descent_in_jax, PARAMETERS, [(X, Y)] * 3),
     train=train_ten,
     check=loss_falls(train_ten),
-    checked="trains, and sees the loss fall",
+    checked="trains, and tests that the loss falls",
 )
 
 # ------------------------------------------------------------------------------ one-bias-for-all
 
 ONE_BIAS_FOR_ALL = Exhibit(
-    title="One number for every bias",
+    title="All biases of a layer get the same gradient, one number",
     op="dense",
     source="rasbt/stat453 #5",
     wrong="db1 = np.sum(dZ1)    # a scalar, broadcast by the update",
     right="db1 = np.sum(dZ1, axis=0)",
-    unseen="b1 - rate * db1 broadcasts: the shape of b1 stays right, and all its entries move together.",
-    lesson="Broadcasting hides missing axes. A gradient has its parameter's shape before it is used.",
+    unseen="In the update b1 - rate * db1, NumPy broadcasts the number. The shape of b1 stays right, and all its "
+    "entries move by the same amount.",
+    lesson="Broadcasting hides a missing axis. Assert that every gradient has the shape of its parameter.",
     faulty=network(db1=lambda v: np.broadcast_to(np.sum(v.dZ1), v.b1.shape)),
     sound=SOUND,
     judge=judged,
@@ -144,13 +146,15 @@ ONE_BIAS_FOR_ALL = Exhibit(
 # ------------------------------------------------------------------------------ bias-from-weights
 
 BIAS_FROM_WEIGHTS = Exhibit(
-    title="The bias's gradient is a sum of the weight's",
+    title="The bias's gradient is a sum over the weight's gradient",
     op="dense",
     source="Natural Language Processing Specialization, course 2, week 4 (rust0258 #62 and #64)",
     wrong="db1 = (x.T @ dZ1).sum(axis=0)",
     right="db1 = dZ1.sum(axis=0)",
-    unseen="The shape is right. Where every row of x sums to 1, as averages of one-hot rows do, so are the numbers.",
-    lesson="A right shape is no evidence, and inputs that sum to 1 hide a factor.",
+    unseen="The shape is right. The values are right as well if every row of x sums to 1, as averages of one-hot "
+    "vectors do.",
+    lesson="A right shape is no evidence for right values. Do not test with inputs that sum to 1, because they hide a "
+    "factor.",
     faulty=network(db1=lambda v: (v.x.T @ v.dZ1).sum(axis=0)),
     sound=SOUND,
     judge=judged,
@@ -180,24 +184,25 @@ BIAS_UNSUMMED = Exhibit(
     source="mlpack/mlpack, pull request 3679",
     wrong="dbias = dy",
     right="dbias = dy.sum(axis=0, keepdims=True)    # bias: (1, outputs)",
-    unseen="For one example dy is the sum, and one example was the only size of batch in the tests. In NumPy the "
-    "update even broadcasts: every example gets a bias of its own.",
-    lesson="Check with at least two examples, and a batch whose size is nothing else's.",
+    unseen="All tests used a batch of one example, for which dy equals its sum. In NumPy the update does not even "
+    "fail: it broadcasts, and every example gets a bias of its own.",
+    lesson="Check with at least two examples. Choose a batch size that is different from all other sizes.",
     faulty=unsummed_bias,
     sound=sound_dense,
     judge=by_vjp(dense, lambda x, weight, bias: x @ weight + bias, random(7, 5), random(5, 4), random(1, 4)),
     train=trainer(dense, weights=(0.3 * random(16, 12), np.zeros((1, 12)))),
     check=lambda version: passes(version, dense, (random(1, 5), random(5, 4), random(1, 4))),
-    checked="compares with differences, for a batch of one example",
+    checked="compares with finite differences, for a batch of one example",
 )
 
 # ---------------------------------------------------------------------------------- k-outputs
 
 
 def perceptron(delta):
-    """Two classifiers and a regressor with one line for the error of their output, `delta(output, v, averaged)`.
+    """Two classifiers and a regressor that share the line `delta(output, v, averaged)` for the error of the output.
 
-    The last argument is how many outputs the loss averages over: the regressor's all, a classifier's 1.
+    The last argument is the number of outputs that the loss averages over: all of them for the regressor, 1 for a
+    classifier.
     """
 
     def sigmoid(v):
@@ -221,7 +226,7 @@ regressor_judged = by_gradients(half_squared_error, PARAMETERS, X, Y)
 
 
 def classifiers_match(version):
-    """Compares all gradients with differences, for two labels, which are one output, and for three."""
+    """Compares all gradients of classifiers with finite differences, for two labels (one output) and for three."""
 
     def matches(kind, outputs):
         p = PARAMETERS | {"W2": PARAMETERS["W2"][:, :outputs], "b2": PARAMETERS["b2"][:outputs]}
@@ -236,21 +241,22 @@ def classifiers_match(version):
 
 
 K_OUTPUTS = Exhibit(
-    title="With k outputs, the gradient is k times that of the loss",
+    title="With k outputs, the gradient is k times too large",
     op="loss",
     source="scikit-learn/scikit-learn, issue 8349: MLPRegressor",
     wrong="dZ2 = (A2 - y) / m         # for every loss",
     right="dZ2 = (A2 - y) / (m * k)   # for a squared error averaged over k outputs",
-    unseen="One line serves every loss. The test of gradients has classifiers of two and of three labels, whose loss "
-    "sums over the outputs, and no regressor. In training the direction is right, and line searches forgive the "
-    "length.",
-    lesson="np.mean divides by every axis. Say which axes are averaged, and check each loss that a line serves.",
+    unseen="One line computes the error for every loss. The gradient test has classifiers with two and with three "
+    "labels, whose loss is a sum over the outputs, but no regressor. The direction of the gradient is right, and a "
+    "line search makes up for its length.",
+    lesson="np.mean averages over all axes. State which axes a loss averages over, and check every loss that shares a "
+    "line.",
     faulty=perceptron(lambda output, v, averaged: (output - v.y) / v.m),
     sound=perceptron(lambda output, v, averaged: (output - v.y) / (v.m * averaged)),
-    judge=lambda version, **asked: regressor_judged(version["regressor"], **asked),
+    judge=lambda version, **extra: regressor_judged(version["regressor"], **extra),
     train=lambda version: train_network(version["regressor"], rate=0.4),
     check=classifiers_match,
-    checked="compares all gradients of classifiers with differences, for two and for three labels",
+    checked="compares all gradients of classifiers with finite differences, for two and for three labels",
 )
 
 

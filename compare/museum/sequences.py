@@ -1,4 +1,4 @@
-"""Attention heads and time: which head, which step, and how many of them."""
+"""Attention heads and time steps: indices and counts that are confused."""
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,11 @@ from compare.museum.workshop import descend, random
 
 # -------------------------------------------------------------------------------- heads-misassigned
 
-HEADS, KEY_HEADS = 6, 3  # each key head serves two query heads, h, h + 3
+HEADS, KEY_HEADS = 6, 3  # The query heads h and h + 3 share the key head h.
 
 
 def scores(q, k):
-    """Query head h reads key head h mod KEY_HEADS: (heads, time, features) each."""
+    """The scores of query head h with key head h mod KEY_HEADS. Both arrays are (heads, time, features)."""
     return np.einsum("htd,hsd->hts", q, k[np.arange(HEADS) % KEY_HEADS]), (q, k)
 
 
@@ -33,7 +33,7 @@ def scores_backward(key_head):
 
 
 def train_scores(version, steps=60):
-    """Queries and keys are fitted to the scores of others."""
+    """Fit queries and keys to the scores of other queries and keys."""
     target, _ = scores(random(6, 2, 4, seed=1), random(3, 2, 4, seed=1))
 
     def loss_and_gradients(p):
@@ -45,14 +45,14 @@ def train_scores(version, steps=60):
 
 
 MISASSIGNED = Exhibit(
-    title="Grouped attention: backward divides heads among keys by the wrong count",
+    title="Grouped attention: the backward pass assigns query heads to the wrong key heads",
     op="attention",
     source="XunhaoLai/native-sparse-attention-triton #27",
     wrong="key_head = head % queries_per_key",
     right="key_head = head % key_heads",
-    unseen="If there are as many key heads as queries for each, the two counts are one number. (The project's kernel "
-    "left the other heads unwritten; here they are zero.)",
-    lesson="Give every size of a test another value, and two sizes of one value now and then.",
+    unseen="If there are as many key heads as query heads per key head, the two counts are equal. (The project's "
+    "kernel did not write the gradients of the other key heads; here they are zero.)",
+    lesson="Give every size in a test a different value. Add a second test with equal sizes.",
     faulty=scores_backward(lambda head: head % (HEADS // KEY_HEADS)),
     sound=scores_backward(lambda head: head % KEY_HEADS),
     judge=by_vjp(scores, scores_in_jax, random(6, 2, 4), random(3, 2, 4)),
@@ -65,7 +65,7 @@ TIME = 40
 
 
 def running(x, u, w):
-    """h_t = tanh(u x_t + w h_(t-1)) from h = 0; the loss is half the sum of squares of all h, for sequences (time,)."""
+    """h_t = tanh(u x_t + w h_(t-1)), beginning with h = 0, for x (time, units). Returns all h_t."""
     h = [np.zeros_like(x[0])]
     for x_t in x:
         h.append(np.tanh(u * x_t + w * h[-1]))
@@ -97,7 +97,7 @@ U, W = random(3), 0.5 * random(3, seed=1)
 
 
 def train_running(version, steps=60):
-    """The weights of three recurrent units are fitted to those of others."""
+    """Fit the weights of three recurrent units to those of three others."""
     x = random(TIME, 3)
     target, _ = running(x, 1.0 + U, 0.5 * W)
 
@@ -110,14 +110,14 @@ def train_running(version, steps=60):
 
 
 AVERAGED_OVER_TIME = Exhibit(
-    title="A recurrent weight's gradient is averaged over time, its loss is summed",
+    title="The gradient of a recurrent weight is averaged over time, but the loss is summed",
     op="recurrence",
     source="datascience.stackexchange.com, question 30850",
     wrong="dw = mean over t of dz_t * h_(t-1)",
     right="dw = sum over t of dz_t * h_(t-1)",
-    unseen="A numerical check did show it, by ratios of about 39; the question was whether floating-point precision "
-    "could be to blame.",
-    lesson="Rounding has a size, and it can be measured. A factor is never rounding.",
+    unseen="A numerical check did show the mistake: the ratio of the two gradients was about 39. The author asked "
+    "whether floating-point precision could explain it.",
+    lesson="The size of rounding errors can be measured. A factor of 39 is never a rounding error.",
     faulty=through_time(average=True),
     sound=through_time(average=False),
     judge=by_vjp(running, running_in_jax, random(TIME, 3), U, W),

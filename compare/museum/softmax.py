@@ -1,4 +1,4 @@
-"""Softmax, losses and activations: derivatives that are right for one companion only."""
+"""Softmax, losses and activations: derivatives that are right only together with one particular other function."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +43,7 @@ def sound_softmax(dp, p):
 
 
 def accuracy_rises_behind_its_cross_entropy(version):
-    """The cross-entropy of its project also counts the classes that are not the target."""
+    """Trains with the project's cross-entropy, which also has a term for the classes that are not the target."""
     (x, y), W, right = digits(), np.zeros((64, 10)), []
     for _ in range(80):
         p = softmax(x @ W)
@@ -56,31 +56,34 @@ judged = by_vjp(forward, softmax_in_jax, Z)
 trained = trainer(forward, shape=(16,), rate=3.0)
 
 DIAGONAL = Exhibit(
-    title="Softmax's derivative is p (1 - p), as if each output had an input of its own",
+    title="Softmax's derivative is p (1 - p), as if each output depended on one input only",
     op="softmax",
     source="eriklindernoren/ML-From-Scratch #71, pull request 125",
     wrong="dz = dp * p * (1 - p)",
     right="dz = p * (dp - sum(p * dp))",
-    unseen="With its project's cross-entropy, -y/p + (1-y)/(1-p), it gives p - y: two errors cancel exactly. With a "
-    "squared loss nothing cancels.",
-    lesson="Check each backward pass alone, with a random output gradient, and not only the pair that is in use.",
+    unseen="The project's cross-entropy has the gradient -y/p + (1-y)/(1-p). Multiplied by p (1 - p), this is p - y: "
+    "the two errors cancel exactly. With a squared loss they do not.",
+    lesson="Check each backward pass by itself with a random output gradient, and not only in the combination that is "
+    "used.",
     faulty=lambda dp, p: dp * p * (1 - p),
     sound=sound_softmax,
     judge=judged,
     train=trained,
     check=accuracy_rises_behind_its_cross_entropy,
-    checked="trains with that cross-entropy, and sees the accuracy rise",
+    checked="trains with that cross-entropy, and tests that the accuracy rises",
     typical=True,
 )
 
 COPIED = Exhibit(
-    title="Softmax's backward copies its output gradient",
+    title="Softmax's backward pass returns a copy of its output gradient",
     op="softmax",
     source="pjreddie/darknet, pull request 96",
     wrong="dz = dp",
     right="dz = p * (dp - sum(p * dp))",
-    unseen="Right when the loss behind it already hands over p - y, as the fused one does; any other loss gets this.",
-    lesson="A fused derivative belongs to the pair. Neither half has it.",
+    unseen="The copy is right after a loss whose backward pass already returns p - y, the gradient of softmax and "
+    "cross-entropy together. With any other loss it is wrong.",
+    lesson="If two operations are differentiated together, the result belongs to the pair. Do not use it for one of "
+    "them.",
     faulty=lambda dp, p: dp.copy(),
     sound=sound_softmax,
     judge=judged,
@@ -111,13 +114,13 @@ def sound_log_softmax(dy, y):
 
 
 def right_where_the_input_is_the_output(version):
-    """Scores z are handed over in the place of their log-softmax; the output gradient sums to -1."""
+    """The project's check. It passes scores z where the log-softmax is expected, and an output gradient of sum -1."""
     z, dy = np.array([[0.5, 0.5]]), np.array([[0.0, -1.0]])
     return np.allclose(version(dy, z)[0], [[1.6487, 0.6487]], atol=1e-3)
 
 
 def train_likelihood(version, steps=80):
-    """Digits by their negative log-likelihood, the even ones weighing half of what the odd ones do."""
+    """Classify digits by the negative log-likelihood. Even digits have half the weight of odd ones."""
     weights = np.where(np.arange(10) % 2, 1.0, 0.5)
 
     def loss_and_gradients(p, x, y):
@@ -133,16 +136,17 @@ LOG_SOFTMAX = Exhibit(
     source="mlpack/mlpack #2360, #3468 and #3470",
     wrong="dz = dy + exp(y)",
     right="dz = dy - exp(y) * sum(dy)",
-    unseen="The gradient of the negative log-likelihood does sum to -1, and no other was tested. The test also handed "
-    "backward the input in the place of the output: the numbers that it expects are no derivative at all, but what the "
-    "code had said. The Jacobian test had the same mistake, and would have refused right code.",
-    lesson="A test that calls the code in another way than its users do tests something else.",
+    unseen="The gradient of the negative log-likelihood does sum to -1, and no other loss was tested. The test also "
+    "passed the input to the backward pass where the output is expected. The numbers that it expects are copied from "
+    "the code's own result. The Jacobian test made the same mistake, and would have rejected right code.",
+    lesson="A test must call the code in the same way as its users do. Expected values must not come from the code "
+    "that is tested.",
     faulty=one_for_every_row,
     sound=sound_log_softmax,
     judge=by_vjp(log_softmax_forward, log_softmax_in_jax, Z),
     train=train_likelihood,
     check=right_where_the_input_is_the_output,
-    checked="hands over the input for the output, and an output gradient that sums to -1",
+    checked="passes the input where the output is expected, and an output gradient that sums to -1",
 )
 
 # ----------------------------------------------------------------------------------- one-weight-for-all
@@ -169,7 +173,7 @@ def sound_token_losses(dlosses, cache):
 
 
 def train_weighted(version, steps=80):
-    """Digits, the even ones weighing half of what the odd ones do, in an order that begins with an odd one."""
+    """Classify digits. Even digits have half the weight of odd ones, and an odd one comes first."""
     weights = np.where(np.arange(10) % 2, 1.0, 0.5)
 
     def loss_and_gradients(p, x, y):
@@ -184,26 +188,27 @@ def train_weighted(version, steps=80):
 
 
 FIRST_WEIGHT = Exhibit(
-    title="Every token's gradient is weighted by the first token's",
+    title="Every token's gradient is multiplied by the weight of the first token",
     op="loss",
     source="linkedin/Liger-Kernel #968, pull request 1298",
     wrong="dz = dlosses[0] * (p - y)",
     right="dz = dlosses[:, None] * (p - y)",
-    unseen="If all tokens weigh the same, as under a mean or a sum, the first speaks for all.",
-    lesson="A uniform output gradient, ones above all, hides every mistake about which entry goes where.",
+    unseen="If all tokens have the same weight, as in a mean or a sum, the result is right.",
+    lesson="An output gradient whose entries are all equal, such as ones, hides mistakes in indices. Use random "
+    "entries.",
     faulty=first_for_all,
     sound=sound_token_losses,
     judge=by_vjp(token_losses, token_losses_in_jax, random(5, 3), np.array([0, 2, 1, 1, 0])),
     train=train_weighted,
     check=lambda version: passes(version, token_losses, (random(5, 3), np.array([0, 2, 1, 1, 0]))),
-    checked="compares with differences, for an output gradient of ones",
+    checked="compares with finite differences, for an output gradient of ones",
 )
 
 # --------------------------------------------------------------------------------------- gelu-mixed
 
 
 def gelu(x):
-    """x sigmoid(1.702 x), an approximation of x times the normal distribution function."""
+    """x sigmoid(1.702 x), an approximation of x times the distribution function of the standard normal."""
     return x / (1 + np.exp(-1.702 * x)), x
 
 
@@ -224,13 +229,15 @@ def sound_gelu(dy, x):
 
 
 GELU_MIXED = Exhibit(
-    title="GELU goes forward by one approximation and back by another",
+    title="GELU's forward pass uses one approximation, and its backward pass another",
     op="activation",
     source="MLSysBook/TinyTorch, commit 02364f8",
     wrong="y = x * sigmoid(1.702 * x);  dx = dy * (derivative of the tanh form)",
     right="y = x * sigmoid(1.702 * x);  dx = dy * (s + 1.702 * x * s * (1 - s)),  s = sigmoid(1.702 * x)",
-    unseen="Both approximate the same function, to a few percent. The tests asserted that a gradient exists.",
-    lesson="The derivative of an approximation is not the approximation of the derivative: differentiate what is run.",
+    unseen="Both approximate the same function, to within a few percent. The tests only asserted that a gradient "
+    "exists.",
+    lesson="The gradient must be that of the function that the forward pass computes, and not that of a similar "
+    "function.",
     faulty=of_the_other_form,
     sound=sound_gelu,
     judge=by_vjp(gelu, gelu_in_jax, 2 * random(4, 5)),
@@ -253,19 +260,19 @@ def accuracy_rises(version):
 
 
 LOST_MINUS = Exhibit(
-    title="The loss has lost its minus sign, and the gradients have not",
+    title="The loss lacks its minus sign, but the gradients do not",
     op="loss",
     source="the notebook that this project began with: docs/notebook.md, row minus-sign",
     wrong="J = sum(y * log(P)) / m;   dZ2 = (P - y) / m",
     right="J = -sum(y * log(P)) / m;  dZ2 = (P - y) / m",
-    unseen="The gradients are derived from the right loss, so the network learns; only the printed number rises.",
-    lesson="Nothing in gradient descent reads the loss. Look at it, or let a checker.",
+    unseen="The gradients are those of the right loss, so that the network learns. Only the printed loss rises.",
+    lesson="Gradient descent does not use the value of the loss. Look at it yourself, or have it checked.",
     faulty=network(J=lambda v: np.sum(v.y * log_softmax(v.Z2)) / v.m),
     sound=network(),
     judge=by_gradients(cross_entropy, *SITUATION),
     train=train_network,
     check=accuracy_rises,
-    checked="trains, and sees the accuracy rise",
+    checked="trains, and tests that the accuracy rises",
     typical=True,
 )
 

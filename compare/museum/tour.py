@@ -1,4 +1,4 @@
-"""The museum on the terminal: all exhibits in a table, or one in detail."""
+"""The museum on the terminal: a table of all exhibits, or one exhibit in detail."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from compare.museum import EXHIBITS
 from compare.museum.exhibit import Exhibit, Report
 
 HEADERS = ("exhibit", "what was wrong", "verdict", "first wrong", "check")
-CHECKS = {True: "passes", False: "fails", None: "-"}
+CHECKS = {True: "accepts", False: "rejects", None: "-"}  # what the project's own check does with the bug
 BARS = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)
 class Visit:
-    """The results of an exhibit."""
+    """The results of one exhibit."""
 
     name: str
     exhibit: Exhibit
@@ -30,22 +30,26 @@ class Visit:
 
     @property
     def caught(self) -> bool:
+        """Whether the judge rejects the bug."""
         return self.report.verdict is Verdict.DISAGREE
 
     @property
     def explained(self) -> bool:
+        """Whether the judge names a cause."""
         return bool(self.report.diagnoses)
 
     @property
     def cause(self) -> str:
-        """The kind of the first diagnosis."""
+        """The kind of the judge's first diagnosis, in words."""
         return self.report.diagnoses[0].kind.replace("-", " ") if self.report.diagnoses else "none named"
 
     @property
     def as_it_should_be(self) -> bool:
+        """Whether the judge rejects the bug, names a cause, and accepts the corrected version."""
         return self.caught and self.explained and self.corrected.verdict is Verdict.AGREE
 
     def cells(self) -> tuple[str, ...]:
+        """The exhibit's row in the table."""
         verdict = self.report.verdict.value
         if self.caught and self.corrected.verdict is not Verdict.AGREE:
             verdict = f"{verdict}, and {self.corrected.verdict.value} when corrected"
@@ -55,7 +59,7 @@ class Visit:
 
     def __str__(self) -> str:
         e = self.exhibit
-        check = "none is known." if e.check is None else f"{e.checked}. The bug {CHECKS[self.check_passes]}."
+        check = "none is known." if e.check is None else f"it {e.checked}. It {CHECKS[self.check_passes]} the bug."
         with_bug, without = self.curves
         scale = [min(with_bug + without), max(with_bug + without)]
         lines = [
@@ -65,7 +69,7 @@ class Visit:
             f"  wrong   {e.wrong}",
             f"  right   {e.right}",
             "",
-            f"Why nobody saw it: {e.unseen}",
+            f"Why it was not noticed: {e.unseen}",
             f"{e.whose_check}: {check}",
             f"Lesson: {e.lesson}",
             "",
@@ -112,7 +116,7 @@ def visit(name: str) -> Visit:
 
 @dataclass(frozen=True)
 class Tour:
-    """All exhibits."""
+    """The results of all exhibits."""
 
     visits: Sequence[Visit]
 
@@ -122,14 +126,16 @@ class Tour:
 
     @property
     def sentence(self) -> str:
+        """A summary in one sentence."""
         located = sum(visit.caught and visit.report.first_wrong is not None for visit in self.visits)
         elsewhere = sum(visit.caught and visit.report.first_wrong is None for visit in self.visits)
-        side_effect = f" ({elsewhere} is a side effect, without a location)" if elsewhere else ""
+        side_effect = f" ({elsewhere} more is a side effect, which has no location)" if elsewhere else ""
         corrected = sum(visit.corrected.verdict is Verdict.AGREE for visit in self.visits)
         return (
-            f"{len(self.visits)} bugs: {sum(v.caught for v in self.visits)} caught, {located} located{side_effect}, "
-            f"{sum(visit.explained for visit in self.visits)} explained; {corrected} agree when corrected; "
-            f"{self._checks(typical=False)} original checks pass the bug, and {self._checks(typical=True)} usual ones."
+            f"Of {len(self.visits)} bugs, the judge caught {sum(v.caught for v in self.visits)}, located "
+            f"{located}{side_effect} and explained {sum(visit.explained for visit in self.visits)}. It accepts "
+            f"{corrected} corrected versions. The bug is accepted by {self._checks(typical=False)} original checks and "
+            f"by {self._checks(typical=True)} usual checks."
         )
 
     def _checks(self, *, typical: bool) -> str:
@@ -143,16 +149,16 @@ class Tour:
         return {"summary": self.sentence, "exhibits": [visit.to_dict() for visit in self.visits]}
 
 
-SECONDS_EACH = 0.25  # an exhibit takes a sixth of a second, of a machine that has nothing else to do
+SECONDS_EACH = 0.25  # An exhibit takes a sixth of a second on an idle machine.
 
 
 def expected_seconds() -> float:
-    """How long all exhibits take, about."""
+    """An estimate of the time that all exhibits take."""
     return SECONDS_EACH * len(EXHIBITS)
 
 
 def tour(progress: Callable[[str, int], None] = lambda what, done: None) -> Tour:
-    """Run them all. `progress` is told what runs, and how many are done."""
+    """Run all exhibits. `progress` is called with the current work and the number of exhibits that are done."""
     visits = []
     for done, name in enumerate(EXHIBITS):
         progress(f"looking at {name}", done)
@@ -161,7 +167,7 @@ def tour(progress: Callable[[str, int], None] = lambda what, done: None) -> Tour
 
 
 def sparkline(values: Sequence[float], scale: Sequence[float], width: int = 40) -> str:
-    """The values as bars, as high as they are between the two ends of the scale."""
+    """The values as a row of bars. The scale is the pair of values with an empty and with a full bar."""
     low, high = scale
     picked = [values[i] for i in np.linspace(0, len(values) - 1, min(width, len(values))).round().astype(int)]
     span = (high - low) or 1.0

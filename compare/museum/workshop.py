@@ -1,4 +1,4 @@
-"""Parts of several exhibits: the two-layer network as a table of lines, training through a layer, simple checks.
+"""Parts that several exhibits share: a two-layer network as a table of lines, small training runs, and simple checks.
 
 Batch-first: rows are examples. `dQ` is the gradient of the loss with respect to Q.
 """
@@ -20,6 +20,7 @@ Gradients = Callable[..., tuple[Any, ...]]
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
+    """Normally distributed numbers that depend only on the shape and the seed."""
     return np.random.default_rng([seed, *shape]).standard_normal(shape)
 
 
@@ -33,7 +34,7 @@ def softmax(z: np.ndarray) -> np.ndarray:
 
 
 def log_softmax(z: np.ndarray) -> np.ndarray:
-    """log(softmax(z)), also where a probability underflows."""
+    """log(softmax(z)), which is finite even if a probability underflows."""
     shifted = z - z.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
@@ -60,7 +61,10 @@ SQUARED: dict[str, Line] = {
 
 
 def network(**replaced: Line) -> Gradients:
-    """(parameters, x, y) -> (loss, gradients, intermediate gradients), with some lines replaced. y is one-hot."""
+    """A function (parameters, x, y) -> (loss, gradients, gradients of intermediate values). y is one-hot.
+
+    `replaced` are lines that replace those of the same name in LINES.
+    """
     lines = LINES | replaced
 
     def loss_and_gradients(parameters: Any, x: Any, y: Any) -> tuple[Any, ...]:
@@ -87,12 +91,12 @@ def _logits(parameters: Any, x: Any) -> Any:
 
 
 def network_parameters(inputs: int, hidden: int, outputs: int, scale: float = 0.5) -> dict[str, np.ndarray]:
-    """Biases too: at zero they would hide faults."""
+    """Random weights and biases. Biases of zero would hide mistakes."""
     shapes = {"W1": (inputs, hidden), "b1": (hidden,), "W2": (hidden, outputs), "b2": (outputs,)}
     return {name: scale * random(*shape) for name, shape in shapes.items()}
 
 
-# A situation small enough to read, with as many different sizes as it has axes.
+# Parameters and data that are small enough to read, in which every axis has a different size.
 SITUATION = (network_parameters(5, 6, 3), random(7, 5), one_hot(np.array([0, 2, 1, 1, 0, 2, 2]), 3))
 
 
@@ -109,7 +113,7 @@ def descent_in_jax(p: Any, x: Any, y: Any) -> Any:
 
 @functools.cache
 def digits(examples: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    """Images of digits, 8 by 8 and centered, and one-hot labels, from scikit-learn."""
+    """Images of digits from scikit-learn, 8 by 8 pixels around 0, and one-hot labels."""
     x, labels = datasets.digits()
     return x[:examples] / 16 - 0.3, one_hot(labels[:examples], 10)
 
@@ -120,7 +124,7 @@ def descend(version: Gradients, parameters: Any, batches: Any, rate: float) -> l
 
 
 def descended(version: Gradients, parameters: Any, batches: Any, rate: float) -> tuple[Any, list[float]]:
-    """Where it ends, and the losses on the way."""
+    """The parameters after plain gradient descent, and the loss of each batch."""
     losses = []
     for batch in batches:
         loss, gradients = version(parameters, *batch)[:2]
@@ -130,7 +134,7 @@ def descended(version: Gradients, parameters: Any, batches: Any, rate: float) ->
 
 
 def train_steps(step: Callable[..., Any], steps: int = 80, examples: int = 200) -> list[float]:
-    """The same network by `step(parameters, x, y)`, which is what is wrong or right here."""
+    """The losses of the two-layer network on digits, trained by `step(parameters, x, y) -> parameters`."""
     (x, y), p, losses = digits(examples), network_parameters(64, 16, 10, scale=0.15), []
     for _ in range(steps):
         losses.append(network()(p, x, y)[0])
@@ -139,7 +143,7 @@ def train_steps(step: Callable[..., Any], steps: int = 80, examples: int = 200) 
 
 
 def train_network(version: Gradients, steps: int = 80, rate: float = 0.5, examples: int = 200) -> list[float]:
-    """The two-layer network on digits, all examples at every step."""
+    """The losses of the two-layer network on digits, with all examples in every step."""
     x, y = digits(examples)
     return descend(version, network_parameters(64, 16, 10, scale=0.15), [(x, y)] * steps, rate)
 
@@ -153,10 +157,17 @@ def trainer(
     steps: int = 80,
     rate: float = 0.3,
 ) -> Callable[[Any], list[float]]:
-    """Training of a network on digits that has the layer in its middle, behind a dense layer and before another.
+    """A function `version -> losses` that trains a network of a dense layer, this layer, and another dense layer on
+    digits.
 
-    `forward(x, *weights) -> (value, cache)` works on examples of `shape`; a version is its backward, which returns
-    one gradient for x and one for each weight.
+    Args:
+        forward: The forward pass of the layer, `(x, *weights) -> (value, cache)`. A version is its backward pass, which
+            returns the gradients of x and of each weight.
+        shape: The shape of an example of x.
+        weights: The initial weights of the layer.
+        examples: The number of digits.
+        steps: The number of training steps.
+        rate: The learning rate.
     """
 
     def train(version: Callable[..., Any]) -> list[float]:
@@ -188,7 +199,7 @@ def trainer(
 
 
 def loss_falls(train: Callable[[Any], list[float]]) -> Callable[[Any], bool]:
-    """The check of many a tutorial: the loss ends below where it began."""
+    """A check that many tutorials use: training ends with a lower loss than it began."""
 
     def check(version: Any) -> bool:
         losses = train(version)
@@ -198,7 +209,7 @@ def loss_falls(train: Callable[[Any], list[float]]) -> Callable[[Any], bool]:
 
 
 def differences(function: Callable[[np.ndarray], Any], at: np.ndarray, step: float = 1e-6) -> np.ndarray:
-    """The gradient of a number, by central differences, entry by entry."""
+    """The gradient of a function whose value is a number, by central differences, entry by entry."""
     gradient = np.zeros_like(at)
     for index in np.ndindex(at.shape):
         moved = np.zeros_like(at)
@@ -216,10 +227,15 @@ def passes(
     which: tuple[int, ...] | None = None,
     tolerance: float = 1e-5,
 ) -> bool:
-    """A usual gradient check of a layer: central differences, an absolute and relative tolerance.
+    """A usual gradient check of a layer, by central differences with an absolute and a relative tolerance.
 
-    `cotangent` is all ones unless given, `which` the inputs whose gradients are compared: by default all
-    floating-point ones.
+    Args:
+        backward: The backward pass.
+        forward: The forward pass.
+        inputs: The arguments of the forward pass.
+        cotangent: The output gradient; ones if it is None.
+        which: The indices of the inputs whose gradients are compared; all floating-point inputs if it is None.
+        tolerance: Both tolerances.
     """
     value, cache = forward(*inputs)
     cotangent = np.ones_like(value) if cotangent is None else cotangent

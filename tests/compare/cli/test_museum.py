@@ -19,7 +19,7 @@ def test_the_list_ends_with_one_sentence(remembered, tmp_path):
     last = " ".join(result.stdout.rstrip().split("\n\n")[-1].split())  # in as many lines as the terminal needs
     value = strict((tmp_path / "museum.json").read_text(encoding="utf-8"))
     assert value["summary"] == last
-    assert last.startswith(f"{len(EXHIBITS)} bugs: ")
+    assert last.startswith(f"Of {len(EXHIBITS)} bugs, the judge caught {len(EXHIBITS)}, ")
     assert [exhibit["name"] for exhibit in value["exhibits"]] == list(EXHIBITS)
     assert all(exhibit["as_it_should_be"] for exhibit in value["exhibits"])
 
@@ -29,7 +29,7 @@ def test_one_is_shown_at_length(remembered, tmp_path):
     assert_no_traceback(result)
     assert result.exit_code == 0
     exhibit = EXHIBITS["bias-mean"]
-    for text in (exhibit.title, exhibit.source, exhibit.wrong, exhibit.right, "The bug passes.", "1 / x.shape[0]"):
+    for text in (exhibit.title, exhibit.source, exhibit.wrong, exhibit.right, "It accepts the bug.", "1 / x.shape[0]"):
         assert text in result.stdout
     assert "without       █" in result.stdout
     value = strict((tmp_path / "bias.json").read_text(encoding="utf-8"))

@@ -248,7 +248,7 @@ def test_what_the_page_says_is_what_the_json_says(visit, museum, name):
     with_bug, without = value["training"]["with_bug"], value["training"]["without"]
     for curve in (with_bug, without):
         assert f"from {curve[0]:.3g} to {curve[-1]:.3g}" in shown.locator("figcaption").inner_text()
-    assert ("It passes the bug." in shown.inner_text()) is (
+    assert ("It accepts the bug." in shown.inner_text()) is (
         value["original_check_passes"] or value["usual_check_passes"]
     )
     rows = cells(shown.locator("table"))
@@ -289,7 +289,7 @@ def test_the_tables_say_what_the_json_says(visit, run):
     ]
     assert [[row[0], *row[2:]] for row in cells(shown.locator("#training table"))] == training
     share = max(value["trajectory"]["share"]["values"])
-    assert f"share of its tolerance: {share:.2g} at most" in shown.locator("#training figcaption").inner_text()
+    assert f"Their distance is at most {share:.2g} times its tolerance." in shown.locator("#training figcaption").inner_text()
     losses = {side: curve["values"] for side, curve in value["losses"].items()}
     ends = ", ".join(f"{side} {values[-1]:.9g}" for side, values in losses.items())
     assert f"from {losses['manual'][0]:.6g} to {ends}" in shown.locator("#loss figcaption").inner_text()

@@ -40,7 +40,7 @@ def said(page):
 def test_a_run_is_told_from_its_verdict_to_the_command_that_repeats_it(result):
     outline, text = said(report_page(result, "backproof verify --dataset moons"))
     order = ["✓ AGREE", "By hand and by JAX", "Gradients at the start", "Training", "Loss", "Decision boundary"]
-    order += ["Time per step", "Where it was run", "How to get it again", "backproof verify --dataset moons"]
+    order += ["Time per step", "Environment", "How to reproduce it", "backproof verify --dataset moons"]
     places = [text.index(part) for part in order]
     assert places == sorted(places)
     for part in [*result.environment.values(), result.problem, result.network, *map(str, result.settings.values())]:

@@ -29,8 +29,8 @@ def test_what_is_counted():
     found = Tour([seen("bias-mean"), seen("never-cleared"), seen("stale-weights")])
     assert found.as_it_should_be
     assert found.sentence == (
-        "3 bugs: 3 caught, 2 located (1 is a side effect, without a location), 3 explained; "
-        "3 agree when corrected; 2 of 2 original checks pass the bug, and 1 of 1 usual ones."
+        "Of 3 bugs, the judge caught 3, located 2 (1 more is a side effect, which has no location) and explained 3. It "
+        "accepts 3 corrected versions. The bug is accepted by 2 of 2 original checks and by 1 of 1 usual checks."
     )
 
 
@@ -39,7 +39,7 @@ def test_a_bug_that_escapes_is_counted_and_is_not_as_it_should_be():
     escaped = replace(honest, report=honest.corrected)
     assert not escaped.caught
     assert not Tour([honest, escaped]).as_it_should_be
-    assert Tour([honest, escaped]).sentence.startswith("2 bugs: 1 caught, 1 located, 1 explained; 2 agree")
+    assert Tour([honest, escaped]).sentence.startswith("Of 2 bugs, the judge caught 1, located 1 and explained 1. It accepts 2")
 
 
 def test_a_repair_that_does_not_agree_is_told_in_its_row():
@@ -54,7 +54,7 @@ def test_it_is_said_whose_check_it_is(name):
     shown, usual = seen(name), name == "stale-weights"
     assert ("\nA usual check: " in str(shown)) is usual
     assert ("\nThe original check: " in str(shown)) is not usual
-    assert shown.cells()[-1] == ("passes (usual)" if usual else "passes")
+    assert shown.cells()[-1] == ("accepts (usual)" if usual else "accepts")
     value = shown.to_dict()
     assert (value["original_check_passes"], value["usual_check_passes"]) == ((None, True) if usual else (True, None))
 
