@@ -18,6 +18,8 @@ from benchmarks.answers.entry import Answer
 from compare import Verdict
 from compare.exercise import EXERCISES
 from compare.exercise.judging import Report, report_on
+from compare.exercise.mistakes import recognized
+from compare.exercise.outcome import COMMON_MISTAKE, marks
 from compare.exercise.sheet import function_name
 
 MODULES = (layers, activations, losses, normalization, windows, sequences, training)
@@ -28,10 +30,12 @@ ANSWERS: tuple[Answer, ...] = tuple(answer for module in MODULES for answer in m
 class Outcome:
     answer: Answer
     report: Report
+    mistake: str = ""  # the sentence of the exercise's own table of mistakes
 
     @property
     def kinds(self) -> list[str]:
-        return list(dict.fromkeys(diagnosis.kind for diagnosis in self.report.diagnoses))
+        found = [diagnosis.kind for diagnosis in self.report.diagnoses]
+        return list(dict.fromkeys([*found, *([COMMON_MISTAKE] if self.mistake else [])]))
 
     @property
     def miss(self) -> str:
@@ -56,14 +60,17 @@ class Outcome:
 def judged(answer: Answer) -> Outcome:
     exercise = EXERCISES[answer.exercise]
     functions = {answer.exercise: exercise.given, function_name(answer.exercise): answer.function}
-    return Outcome(answer, report_on(answer.exercise, functions))
+    report = report_on(answer.exercise, functions)
+    wrong = [returned for returned, right in marks(answer.exercise, report).items() if not right]
+    mistake = recognized(answer.exercise, functions, wrong)
+    return Outcome(answer, report, mistake.sentence if mistake else "")
 
 
 def main(part: str = "") -> int:
     outcomes = [judged(answer) for answer in ANSWERS if part in answer.exercise]
     table = Table("exercise", "answer", "source", "place", "cause", "what the judge says")
     for o in outcomes:
-        sentence = o.report.sentence.removeprefix("DISAGREE: ")
+        sentence = f"{o.report.sentence.removeprefix('DISAGREE: ')} {o.mistake}".rstrip()
         place = str(o.report.first_wrong or "")
         table.add_row(o.answer.exercise, o.answer.name, o.answer.source, place, ", ".join(o.kinds), sentence)
     Console(width=None if sys.stdout.isatty() else 200).print(table)

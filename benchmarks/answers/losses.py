@@ -52,20 +52,20 @@ def the_minus_is_lost(dy, cache):
     return dy * (np.eye(log_p.shape[1])[labels] - np.exp(log_p)) / len(labels)
 
 
-@wrong("cross_entropy", "eriklindernoren/ML-From-Scratch #71", "z", "wrong-factor", not_yet=True)
+@wrong("cross_entropy", "eriklindernoren/ML-From-Scratch #71", "z", "common-mistake")
 def softmax_differentiated_once_more(dy, cache):
     log_p, labels = cache
     p = np.exp(log_p)
     return dy * (p - np.eye(p.shape[1])[labels]) * p * (1 - p) / len(labels)
 
 
-@wrong("cross_entropy", UNREPORTED, "z", "", not_yet=True)
+@wrong("cross_entropy", UNREPORTED, "z", "common-mistake")
 def the_logarithms_are_taken_for_the_probabilities(dy, cache):
     log_p, labels = cache
     return dy * (log_p - np.eye(log_p.shape[1])[labels]) / len(labels)
 
 
-@wrong("cross_entropy", UNREPORTED, "z", "", not_yet=True)
+@wrong("cross_entropy", UNREPORTED, "z", "common-mistake")
 def one_is_taken_off_whole_columns(dy, cache):
     log_p, labels = cache
     p = np.exp(log_p)
@@ -80,6 +80,31 @@ def the_label_has_a_gradient_and_no_other_class(dy, cache):
     dz = np.zeros_like(log_p)
     dz[rows, labels] = np.exp(log_p[rows, labels]) - 1
     return dy * dz / len(labels)
+
+
+@wrong("cross_entropy", UNREPORTED, "z", "common-mistake")
+def the_gradient_of_the_probabilities_is_returned(dy, cache):
+    log_p, labels = cache
+    p, rows = np.exp(log_p), np.arange(len(labels))
+    dp = np.zeros_like(p)
+    dp[rows, labels] = -1 / p[rows, labels] / len(labels)
+    return dy * dp
+
+
+@wrong("cross_entropy", UNREPORTED, "z", "common-mistake")
+def the_softmax_is_taken_down_the_columns(dy, cache):
+    log_p, labels = cache
+    dz = np.exp(log_p) / np.exp(log_p).sum(axis=0)
+    dz[np.arange(len(labels)), labels] -= 1
+    return dy * dz / len(labels)
+
+
+@wrong("cross_entropy", UNREPORTED, "z", "wrong-number")
+def the_one_is_subtracted_after_the_division(dy, cache):
+    log_p, labels = cache
+    dz = np.exp(log_p) / len(labels)
+    dz[np.arange(len(labels)), labels] -= 1
+    return dy * dz
 
 
 @right("cross_entropy")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.answers.entry import Answer, into
+from benchmarks.answers.entry import UNREPORTED, Answer, into
 
 ANSWERS: list[Answer] = []
 wrong, right = into(ANSWERS)
@@ -45,11 +45,38 @@ def the_weight_is_forgotten(dy, cache):
     return (dy - mean(dy, 1) - x_hat * mean(dy * x_hat, 1)) / s, *sums(dy, x_hat), {"x_hat": dy}
 
 
-@wrong("layer_norm", "RubixML/ML, pull request 423", "x", "", "there batch norm, over width for batch", not_yet=True)
+@wrong("layer_norm", "RubixML/ML, pull request 423", "x", "common-mistake", "there batch norm, over width for batch")
 def the_means_are_over_the_rows(dy, cache):
     x_hat, s, weight = cache
     g = dy * weight
     return (g - mean(g, 0) - x_hat * mean(g * x_hat, 0)) / s, *sums(dy, x_hat), {"x_hat": g}
+
+
+@wrong("layer_norm", "flagos-ai/FlagGems, pull request 59", "x", "common-mistake")
+def the_means_are_over_all_entries(dy, cache):
+    x_hat, s, weight = cache
+    g = dy * weight
+    return (g - g.mean() - x_hat * (g * x_hat).mean()) / s, *sums(dy, x_hat)
+
+
+@wrong("layer_norm", UNREPORTED, "x", "common-mistake")
+def the_weight_is_applied_last(dy, cache):
+    x_hat, s, weight = cache
+    return weight / s * (dy - mean(dy, 1) - x_hat * mean(dy * x_hat, 1)), *sums(dy, x_hat)
+
+
+@wrong("layer_norm", UNREPORTED, "x", "common-mistake")
+def x_hat_is_missing_in_the_third_term(dy, cache):
+    x_hat, s, weight = cache
+    g = dy * weight
+    return (g - mean(g, 1) - mean(g * x_hat, 1)) / s, *sums(dy, x_hat), {"x_hat": g}
+
+
+@wrong("layer_norm", UNREPORTED, "x", "common-mistake line-factors")
+def divided_by_the_variance(dy, cache):
+    x_hat, s, weight = cache
+    g = dy * weight
+    return (g - mean(g, 1) - x_hat * mean(g * x_hat, 1)) / s**2, *sums(dy, x_hat)
 
 
 @right("layer_norm")

@@ -1,19 +1,20 @@
-"""Exercises: a forward pass is given, the learner derives and writes the backward pass, and the judge says what of it.
+"""Exercises: a forward pass is given, the learner derives and writes the backward pass, and the judge checks it.
 
     entry.py            what an exercise is
     layers.py activations.py losses.py normalization.py windows.py sequences.py training.py    the exercises
          |
-    sheet.py            the learner's file, or notebook, with its blanks
+    sheet.py            the file or notebook that the learner fills in
          |
-    reading.py          what the learner wrote, and sentences about what cannot be run
+    reading.py          runs the learner's code; a sentence if it cannot be run
          |
     references.py judging.py    the same functions in JAX, and the judge's checks
+    mistakes.py         common wrong answers that the judge detects but does not explain
          |
-    outcome.py          what is said of it; the page of `manual` beside the learner's own
+    outcome.py          the judge's report on an answer; the page of `manual` beside the learner's lines
     progress.py         the learner's record
-    classroom.py worker.py      exercises handed out and collected, each learner's code in a process of its own
+    classroom.py worker.py      hands out exercises and collects answers; each learner's code has its own process
 
-No solution stands here: it is the function of `manual` that an exercise names as its page.
+There are no solutions here. The solution of an exercise is the function of `manual` that it names as its page.
 """
 
 from collections.abc import Mapping
@@ -40,7 +41,7 @@ __all__ = ["EXERCISES", "Exercise", "check", "hint", "solution"]
 
 
 class Sentence(str):
-    """What a notebook shows as it is, without quotes."""
+    """A string that a notebook displays without quotes."""
 
     __slots__ = ()
 
@@ -49,18 +50,18 @@ class Sentence(str):
 
 
 def check(name: str, namespace: Mapping[str, Any]) -> "Outcome | Sentence":
-    """Have the judge look at an answer in a notebook: `check("bias", globals())`.
+    """Check an answer in a notebook: `check("bias", globals())`.
 
     Args:
-        name: which exercise.
-        namespace: where the learner's functions are, by their names.
+        name: The exercise.
+        namespace: The learner's functions by their names.
 
     Returns:
-        The outcome, which shows itself; or, of an answer that cannot be judged (a blank is left, it raises, it returns
-        what is no gradient), the sentence that says why.
+        The outcome, which a notebook displays. If the answer cannot be judged, because a blank is left, its code raises
+        an exception, or it returns something that is no gradient, a sentence that says so.
 
     Raises:
-        BadInput: a ValueError, if there is no such exercise.
+        BadInput: A ValueError, if there is no such exercise.
     """
     from compare.errors import BadInput
     from compare.exercise.outcome import judged
@@ -74,10 +75,17 @@ def check(name: str, namespace: Mapping[str, Any]) -> "Outcome | Sentence":
 
 
 def hint(name: str, step: int = 1) -> Sentence:
-    """A hint, in a notebook: 1 about the shapes, 2 about what is often forgotten, 3 the formula.
+    """A hint for an exercise, for use in a notebook.
+
+    Args:
+        name: The exercise.
+        step: 1 for the shapes, 2 for what is often forgotten, 3 for the formula.
+
+    Returns:
+        The hint.
 
     Raises:
-        BadInput: a ValueError, if there is no such exercise or step.
+        BadInput: A ValueError, if there is no such exercise or step.
     """
     from compare.errors import BadInput
     from compare.exercise.reading import known
@@ -89,7 +97,17 @@ def hint(name: str, step: int = 1) -> Sentence:
 
 
 def solution(name: str) -> Sentence:
-    """The page of `manual` that solves an exercise. Raises BadInput, a ValueError, if there is no such exercise."""
+    """The solution of an exercise, which is a function of `manual`, for use in a notebook.
+
+    Args:
+        name: The exercise.
+
+    Returns:
+        Its derivation and its source.
+
+    Raises:
+        BadInput: A ValueError, if there is no such exercise.
+    """
     from compare.exercise.outcome import page_beside
     from compare.exercise.reading import known
 

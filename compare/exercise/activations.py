@@ -1,4 +1,4 @@
-"""Exercises: relu, sigmoid, tanh, softmax."""
+"""The exercises on activations: relu, sigmoid, tanh, softmax."""
 
 import numpy as np
 
@@ -14,17 +14,17 @@ RELU = Exercise(
     title="relu",
     task="""y = max(x, 0), entry by entry.
 
-    x, y and dy of one shape
+    x, y and dy have the same shape.
 
-    What is the slope to the right of 0, and to the left of it?""",
+    What is the slope of y for positive x, and for negative x?""",
     blank="""
     x = cache
     dx = ...
     return dx""",
     returns=("dx",),
     hints=(
-        "dx has the shape of x. Every y depends on the x at its own place, and on no other.",
-        "Where x is positive, y moves as x does; where it is negative, y does not move. dy may have either sign.",
+        "dx has the shape of x. Each entry of y depends only on the entry of x at the same position.",
+        "Where x is positive, the slope is 1. Where x is negative, y is constant. The sign of dy does not matter.",
         "dx = dy where x > 0, else 0.",
     ),
     page=activations.relu_backward,
@@ -42,7 +42,7 @@ SIGMOID = Exercise(
     title="sigmoid",
     task="""y = 1 / (1 + exp(-x)), entry by entry. The cache holds y, not x.
 
-    x, y and dy of one shape
+    x, y and dy have the same shape.
 
     Differentiate with respect to x, then write the result with y alone.""",
     blank="""
@@ -51,8 +51,8 @@ SIGMOID = Exercise(
     return dx""",
     returns=("dx",),
     hints=(
-        "dx has the shape of x. Every y depends on the x at its own place, and on no other.",
-        "y' = exp(-x) / (1 + exp(-x))^2. One factor of it is y; what is the other? Do not forget dy.",
+        "dx has the shape of x. Each entry of y depends only on the entry of x at the same position.",
+        "y' = exp(-x) / (1 + exp(-x))^2. One factor of it is y. What is the other factor? Do not forget dy.",
         "dx = dy y (1 - y).",
     ),
     page=activations.sigmoid_backward,
@@ -70,7 +70,7 @@ TANH = Exercise(
     title="tanh",
     task="""y = tanh(x), entry by entry. The cache holds y, not x.
 
-    x, y and dy of one shape
+    x, y and dy have the same shape.
 
     tanh = sinh / cosh. Differentiate the quotient, then write the result with y alone.""",
     blank="""
@@ -79,8 +79,8 @@ TANH = Exercise(
     return dx""",
     returns=("dx",),
     hints=(
-        "dx has the shape of x. Every y depends on the x at its own place, and on no other.",
-        "tanh' = 1 / cosh^2 = 1 - tanh^2. The cache holds tanh(x) already; to take tanh once more is another function.",
+        "dx has the shape of x. Each entry of y depends only on the entry of x at the same position.",
+        "tanh' = 1 / cosh^2 = 1 - tanh^2. The cache already holds tanh(x). Do not apply tanh to it again.",
         "dx = dy (1 - y^2).",
     ),
     page=activations.tanh_backward,
@@ -101,15 +101,16 @@ SOFTMAX = Exercise(
 
     x, y and dy (rows, classes)
 
-    Every x_ki moves every y_kj of its row. Derive dy_j/dx_i first, for i = j and for i != j.""",
+    Every x_ki changes every y_kj in its row. First derive dy_j/dx_i, for i = j and for i != j.""",
     blank="""
     y = cache
     dx = ...
     return dx""",
     returns=("dx",),
     hints=(
-        "dx has the shape of x. What couples the classes of a row is one number for each row: keepdims=True.",
-        "dy_j/dx_i = y_i ([i = j] - y_j). The second term couples all classes: y_k (1 - y_k) alone is a sigmoid's.",
+        "dx has the shape of x. The classes of a row are coupled by one number for each row: sum with keepdims=True.",
+        "dy_j/dx_i = y_i ([i = j] - y_j). The second term couples all classes. y_i (1 - y_i) alone would be the "
+        "derivative of a sigmoid.",
         "dx_i = y_i (dy_i - sum over j of dy_j y_j).",
     ),
     page=activations.softmax_backward,

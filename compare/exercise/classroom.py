@@ -1,8 +1,8 @@
-"""For a teacher: exercises handed out in a folder, and many learners' answers collected.
+"""For a teacher: hands out exercises in a folder, and judges the answers of many learners.
 
-Every learner's code runs in a process of its own (`worker`), with a time limit for each exercise, so that an endless
-loop or an `os._exit` costs that exercise and nothing else. That keeps accidents apart, not attacks: the code has the
-rights of whoever collects it, and could forge its own verdict.
+Every learner's code runs in a process of its own (`worker`), with a time limit for each exercise. So an endless loop or
+an `os._exit` affects that exercise only. This protects against accidents and not against attacks: the code runs with
+the rights of the teacher, and could forge its own verdict.
 """
 
 import json
@@ -27,13 +27,13 @@ from compare.exercise.sheet import as_notebook, as_python
 from compare.exercise.worker import READY, unjudged
 from compare.files import check_writable, write_text
 
-START_SECONDS = 120  # for a process to load JAX, on a machine that is busy
+START_SECONDS = 120  # the time limit for a process to import JAX, also on a busy machine
 README = """Exercises: backpropagation by hand
 ==================================
 
-Each file gives a forward pass in NumPy. Derive the backward pass, and write it where
-the blanks (`...`) are. In this folder, the first command says whether it is right and,
-if not, where it is wrong and why. The second gives a hint.
+Each file contains a forward pass in NumPy. Derive the backward pass, and write it in
+place of the blanks (`...`). Run these commands in this folder. The first says whether
+your answer is right and, if not, where it is wrong and why. The second gives a hint.
 
     backproof exercise {first} --folder .
     backproof exercise {first} --folder . --hint
@@ -45,24 +45,24 @@ The exercises, from easy to hard:
 
 
 def hand_out(folder: Path, names: Iterable[str] = (), *, notebooks: bool = False) -> list[Path]:
-    """Write exercises, without solutions, into a folder, which is made if there is none.
+    """Write exercises without solutions into a folder, which is created if it does not exist.
 
     Args:
-        folder: where to.
-        names: which of them; all if none is given.
-        notebooks: notebooks instead of Python files.
+        folder: The folder.
+        names: The exercises; all if there are no names.
+        notebooks: Whether to write notebooks instead of Python files.
 
     Returns:
-        What was written. A file that is there already stays as it is, and is not among them.
+        The files that were written. Existing files are not changed, and are not in the list.
 
     Raises:
-        BadInput: a ValueError, if the folder cannot be written to, or there is no such exercise.
+        BadInput: A ValueError, if the folder cannot be written to, or there is no such exercise.
     """
     names = chosen(names)
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is a file; give the name of a folder.")
     if not folder.parent.is_dir():
-        raise BadInput(f"{folder} cannot be made: there is no folder {folder.parent}. Make it first.")
+        raise BadInput(f"{folder} cannot be created, because there is no folder {folder.parent}. Create it first.")
     folder.mkdir(exist_ok=True)
     suffix, written = ".ipynb" if notebooks else ".py", as_notebook if notebooks else as_python
     texts = {folder / f"{name}{suffix}": written(name) for name in names}
@@ -77,23 +77,25 @@ def hand_out(folder: Path, names: Iterable[str] = (), *, notebooks: bool = False
 
 
 def chosen(names: Iterable[str]) -> list[str]:
-    """The exercises of these names, from easy to hard; all if none is given. Raises BadInput for any other name."""
+    """The exercises with these names, from easy to hard; all if there are no names. Raises BadInput for others."""
     wanted = {known(name) for name in names} or set(EXERCISES)
     return [name for name in EXERCISES if name in wanted]
 
 
 @dataclass(frozen=True)
 class Learner:
-    """Whose answers were judged: one outcome for each exercise that was set, in the order of `EXERCISES`."""
+    """A learner, with one outcome for each exercise that was set, in the order of `EXERCISES`."""
 
     name: str
     outcomes: Sequence[dict[str, Any]]
 
     @property
     def score(self) -> int:
+        """The sum of the points."""
         return sum(outcome["score"] for outcome in self.outcomes)
 
     def count(self, *verdicts: str) -> int:
+        """The number of outcomes with one of these verdicts."""
         return sum(outcome["verdict"] in verdicts for outcome in self.outcomes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,26 +104,29 @@ class Learner:
 
 
 def learners_in(folder: Path) -> dict[str, Path]:
-    """The folders of learners by their names: the folder itself if it holds answers, else those within it.
+    """The folders of learners, by name: the folder itself if it contains answers, else the folders in it.
+
+    Args:
+        folder: A learner's folder, or a folder with one for each learner.
 
     Raises:
-        BadInput: a ValueError, if there is no answer in any of them.
+        BadInput: A ValueError, if none of them contains an answer.
     """
     if not folder.is_dir():
-        raise BadInput(f"{folder} is not a folder; give that in which the learners' folders are.")
+        raise BadInput(f"{folder} is not a folder. Give the folder that contains the learners' folders.")
     if _answers_in(folder):
         return {folder.resolve().name: folder}
     found = {inner.name: place for inner in sorted(folder.iterdir()) if inner.is_dir() for place in _places(inner)[:1]}
     if not found:
         raise BadInput(
-            f"{folder} holds no answers: they are files such as {next(iter(EXERCISES))}.py, in the folder itself or in "
-            "one for each learner."
+            f"{folder} contains no answers. Answers are files such as {next(iter(EXERCISES))}.py, in the folder itself "
+            "or in a folder for each learner."
         )
     return found
 
 
 def _places(folder: Path) -> list[Path]:
-    """The folder, or those within it, as nbgrader has one for each assignment, that hold answers."""
+    """Of the folder and the folders in it, those with answers. nbgrader has a folder for each assignment."""
     inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     return [place for place in (folder, *inner) if _answers_in(place)]
 
@@ -140,16 +145,16 @@ def collect(
     """Judge the answers of every learner in a folder.
 
     Args:
-        folder: a learner's, or one with a folder for each learner.
-        names: which exercises were set, out of whose points the score is; all if none is given.
-        time_limit: seconds that one exercise may take.
-        progress: is told who is judged, and how many are done.
+        folder: A learner's folder, or a folder with one for each learner.
+        names: The exercises that were set, which make up the full score; all if there are no names.
+        time_limit: The number of seconds that one exercise may take.
+        progress: Is called with the learner who is being judged and the number of learners that are done.
 
     Returns:
         The learners, in the order of their names.
 
     Raises:
-        BadInput: a ValueError, if there are no answers or no such exercise, or the limit is none.
+        BadInput: A ValueError, if there are no answers, there is no such exercise, or the time limit is not positive.
     """
     names = chosen(names)
     if not time_limit > 0:
@@ -165,18 +170,18 @@ def collect(
 
 
 def _verdicts(answers: dict[str, Path], time_limit: float) -> Iterator[dict[str, Any]]:
-    """Of one learner, in a process, and in another one for what is left when it dies or takes too long."""
+    """Yield the outcomes of one learner. If the process ends or takes too long, a new one judges the rest."""
     left = dict(answers)
     while left:
         with _process(list(left.values())) as connection:
             if _message(connection, START_SECONDS) != READY:
-                raise BadInput(f"a process to judge {next(iter(left.values())).parent} in could not be started.")
+                raise BadInput(f"the process that judges {next(iter(left.values())).parent} could not be started.")
             for name in list(left):
                 said = _message(connection, time_limit)
                 if _is_outcome(said, name):
                     yield said
                 elif said is TimeoutError:
-                    yield unjudged(name, "stopped", f"It took longer than {time_limit:g} s: does a loop never end?")
+                    yield unjudged(name, "stopped", f"It took longer than {time_limit:g} s. Is there an endless loop?")
                 else:
                     yield unjudged(name, "stopped", "It ended the process in which it was judged.")
                 del left[name]
@@ -185,7 +190,7 @@ def _verdicts(answers: dict[str, Path], time_limit: float) -> Iterator[dict[str,
 
 
 def _is_outcome(said: Any, name: str) -> bool:
-    """Whether what came from a learner's process is what it should be, and adds up."""
+    """Whether a message from a learner's process is a valid outcome of this exercise."""
     if not isinstance(said, dict) or said.keys() != unjudged(name, "", "").keys() or said["exercise"] != name:
         return False
     most = EXERCISES[name].points
@@ -194,7 +199,7 @@ def _is_outcome(said: Any, name: str) -> bool:
 
 
 def _message(connection: Connection, seconds: float) -> Any:
-    """What the process says next; TimeoutError, the class, if it says nothing; None if it has ended."""
+    """The next message of the process; the class TimeoutError after the time limit; None if the process has ended."""
     try:
         if not connection.poll(seconds):
             return TimeoutError
@@ -205,7 +210,7 @@ def _message(connection: Connection, seconds: float) -> Any:
 
 @contextmanager
 def _process(files: list[Path]) -> Iterator[Connection]:
-    """A worker at these files, which is ended with all that it started; its working folder is empty and goes, too."""
+    """A worker process for these files, in an empty temporary folder. At the end it is killed with its children."""
     ours, theirs = Pipe(duplex=False)
     with ours, tempfile.TemporaryDirectory(prefix="backproof-", ignore_cleanup_errors=True) as folder:
         root = str(Path(__file__).parents[2])

@@ -1,4 +1,4 @@
-"""What an exercise is: a forward pass that is given, a backward pass that is not, and the page that has it."""
+"""What an exercise is: a forward pass that is given, a backward pass to write, and the function that solves it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,23 +11,22 @@ Door = Literal["backward", "gradients", "step"]
 
 @dataclass(frozen=True)
 class Exercise:
-    """`given` is written into the learner's file as it stands, and `page` is the function of `manual` that solves it.
-
-    `door` says what the learner writes: a backward pass `<name>_backward(dy, cache)`, the gradients of a network
-    `<name>_backward(parameters, cache)`, or one step of an optimizer, `<name>_step(...)`.
+    """An exercise.
 
     Attributes:
-        title: what is derived, in a few words.
-        task: the equation to differentiate, the shapes of all arrays, and what to think about first.
-        blank: the body of the learner's function, each unknown `...`.
-        returns: what the learner's function returns, by name, as many as there are points.
-        hints: about the shape; about the term that is most often forgotten; the formula.
-        page: the function of `manual` that solves it.
-        inputs: what `given` is called with, parameters first; of a step, the state as it begins, by name.
-        door: which check judges it.
-        signature: the arguments of the learner's function.
-        given: the forward pass, in NumPy alone; None where there is none, as for an optimizer.
-        output: what the forward pass returns, in the words of the task; dy is the gradient with respect to it.
+        title: A few words on what is derived.
+        task: The equation to differentiate, the shapes of all arrays, and a question to begin with.
+        blank: The body of the learner's function, in which `...` stands for each unknown expression.
+        returns: The names of the values that the learner's function returns. Each is worth a point.
+        hints: Three hints: on the shapes, on the term that is most often forgotten, and the formula.
+        page: The function of `manual` that solves the exercise.
+        inputs: The arguments of `given`, parameters first. For a step of an optimizer, the names of its state.
+        door: What the learner writes: "backward" for a backward pass `<name>_backward(dy, cache)`, "gradients" for the
+            gradients of a network `<name>_backward(parameters, cache)`, "step" for a step `<name>_step(...)` of an
+            optimizer.
+        signature: The arguments of the learner's function.
+        given: The forward pass in NumPy, which is copied into the learner's file. None for an optimizer.
+        output: The output of the forward pass, as the task calls it. dy is the gradient with respect to it.
     """
 
     title: str
@@ -44,15 +43,15 @@ class Exercise:
 
     @property
     def suffix(self) -> str:
-        """What the learner's function is called after the exercise's name."""
+        """The part of the function's name that follows the name of the exercise."""
         return "step" if self.door == "step" else "backward"
 
     @property
     def points(self) -> int:
-        """One for each gradient, or for each value that a step returns."""
+        """The number of points: one for each gradient, or for each value that a step returns."""
         return len(self.returns)
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
-    """Numbers that are the same in every session, and others for every shape."""
+    """Normally distributed numbers that depend only on the shape and the seed."""
     return np.random.default_rng([seed, *shape]).standard_normal(shape)

@@ -1,4 +1,4 @@
-"""The judge's checks, put to what a learner wrote."""
+"""Applies the judge's checks to the functions that a learner wrote."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,13 +12,17 @@ from compare.exercise.references import REFERENCES
 from compare.exercise.sheet import function_name
 
 Report = GradientReport | TrajectoryReport
-STEPS = 3  # of an optimizer: what depends on the count shows at the second
+STEPS = 3  # The number of steps of an optimizer. A mistake in its step count shows at the second step.
 
 
 def report_on(name: str, functions: Mapping[str, Callable[..., Any]]) -> Report:
-    """What the judge says of a learner's functions, which it gets by their names.
+    """The judge's report on a learner's functions.
 
-    The reference is right, so that finite differences need not be asked which side is wrong.
+    The reference is known to be right, so that no finite differences are needed to tell which side is wrong.
+
+    Args:
+        name: The exercise.
+        functions: The learner's functions by their names.
     """
     exercise, own, reference = EXERCISES[name], functions[function_name(name)], REFERENCES[name]
     if exercise.door == "step":
@@ -27,7 +31,7 @@ def report_on(name: str, functions: Mapping[str, Callable[..., Any]]) -> Report:
     if exercise.door == "backward":
         return check_vjp(given, own, reference, *exercise.inputs, references=False)
 
-    def loss_and_gradients(parameters: Any, x: Any, y: Any) -> tuple[Any, ...]:  # whose names are in the report
+    def loss_and_gradients(parameters: Any, x: Any, y: Any) -> tuple[Any, ...]:  # the report uses these names
         loss, cache = given(parameters, x, y)
         found = own(parameters, cache)
         return (loss, *found) if isinstance(found, tuple) else (loss, found)
@@ -36,7 +40,7 @@ def report_on(name: str, functions: Mapping[str, Callable[..., Any]]) -> Report:
 
 
 def _of_steps(own: Callable[..., Any], exercise: Exercise, reference: Callable[..., Any]) -> TrajectoryReport:
-    """The gradients are data here: what is judged is what is done with them."""
+    """The report on some steps of an optimizer. The gradients are given as data."""
     p = {"p": normal(3, 2)}
     names = exercise.inputs
     state = {"t": np.zeros((), np.int32)} | {name: {"p": np.zeros_like(p["p"])} for name in names}

@@ -1,4 +1,4 @@
-"""Exercises: bias, dense layer, broadcasting, embedding, tied embedding, dropout."""
+"""The exercises on layers: bias, dense layer, broadcasting, embedding, tied embedding, dropout."""
 
 import numpy as np
 
@@ -16,16 +16,17 @@ BIAS = Exercise(
 
     x (examples, features)    b (features,)    y and dy (examples, features)
 
-    Ask of each input: which entries of y does it reach, and with what factor? b_i is used by every example.""",
+    For each input, ask which entries of y depend on it, and with what factor. Every example uses b_i.""",
     blank="""
     dx = ...
     db = ...
     return dx, db""",
     returns=("dx", "db"),
     hints=(
-        "A gradient has the shape of what it is the gradient of: dx is (examples, features), and db is (features,).",
-        "b_i is added in every example, so every dy_ki reaches it. What arrives from several places is added up.",
-        "dx = dy; db_i = sum over k of dy_ki. A sum and no mean: if the loss is a mean, its 1/m is in dy already.",
+        "A gradient has the shape of its input: dx is (examples, features), and db is (features,).",
+        "b_i is added in every example, so that every dy_ki contributes to its gradient. Contributions are added up.",
+        "dx = dy; db_i = sum over k of dy_ki. It is a sum, not a mean. If the loss is a mean, dy contains its 1/m "
+        "already.",
     ),
     page=layers.dense_backward,
     inputs=(normal(5, 3), normal(3)),
@@ -43,7 +44,7 @@ DENSE = Exercise(
 
     x (examples, inputs)    W (inputs, outputs)    b (outputs,)    y and dy (examples, outputs)
 
-    Which y does x_ki reach, and with what factor? Which does W_ij?""",
+    Which entries of y depend on x_ki, and with what factor? Which depend on W_ij?""",
     blank="""
     x, W = cache
     dx = ...
@@ -52,10 +53,10 @@ DENSE = Exercise(
     return dx, dW, db""",
     returns=("dx", "dW", "db"),
     hints=(
-        "dx (examples, inputs) must be made of dy (examples, outputs) and W (inputs, outputs): only one product has "
-        "that shape. The same is true of dW.",
-        "W_ij is used by every example, with x_ki: its gradient is a sum over examples, which a product of matrices "
-        "forms by itself.",
+        "dx (examples, inputs) is a product of dy (examples, outputs) and W (inputs, outputs). Only one product has "
+        "this shape. The same is true for dW.",
+        "Every example uses W_ij, with the factor x_ki. So its gradient is a sum over the examples, which a matrix "
+        "product computes.",
         "dx = dy W^T, dW = x^T dy, db = sum of dy over the examples.",
     ),
     page=layers.dense_backward,
@@ -74,7 +75,7 @@ BROADCAST = Exercise(
 
     x, y and dy (n, h, w)    scale (h, 1)    shift (w,)
 
-    NumPy stretches scale along n and w, and shift along n and h. What is used many times gets many gradients.""",
+    NumPy repeats scale along n and w, and shift along n and h. The gradients of all repetitions are added up.""",
     blank="""
     x, scale = cache
     dx = ...
@@ -83,9 +84,9 @@ BROADCAST = Exercise(
     return dx, dscale, dshift""",
     returns=("dx", "dscale", "dshift"),
     hints=(
-        "dscale is (h, 1) and dshift is (w,). Sum over every axis along which the array was stretched, no more: "
-        "keepdims keeps the axis of length 1.",
-        "scale is multiplied by x, so x stands in its gradient; shift is only added.",
+        "dscale is (h, 1) and dshift is (w,). Sum over exactly those axes along which the array was repeated. "
+        "keepdims=True keeps an axis of length 1.",
+        "scale is multiplied by x, so that its gradient contains x. shift is only added.",
         "dx = dy scale; dscale_h = sum over n, w of dy_nhw x_nhw; dshift_w = sum over n, h of dy_nhw.",
     ),
     page=layers.dense_backward,
@@ -100,19 +101,19 @@ def embedding(W, ids):
 
 EMBEDDING = Exercise(
     title="An embedding, whose rows are used more than once",
-    task="""y_t = W_v with v = ids_t: row ids_t of the table, for every place t.
+    task="""y_t = W_v with v = ids_t: for every position t, row ids_t of the table.
 
-    W (vocabulary, features)    ids (places,), whole numbers    y and dy (places, features)
+    W (vocabulary, features)    ids (positions,), integers    y and dy (positions, features)
 
-    Which places does row v reach? An id may stand at several of them, or at none. ids have no gradient.""",
+    At which positions is row v used? An id may occur at several positions, or at none. ids have no gradient.""",
     blank="""
     shape, ids = cache
     dW = ...
     return dW""",
     returns=("dW",),
     hints=(
-        "dW has the shape of the whole table, also where an id is never used.",
-        "A row that is used twice gets both gradients. Look up what `a[ids] += b` does where ids repeat.",
+        "dW has the shape of the whole table. The row of an id that is never used is 0.",
+        "A row that is used twice gets the sum of both gradients. Look up what `a[ids] += b` does if ids repeat.",
         "dW_v = sum of dy_t over all t with ids_t = v: np.add.at(dW, ids, dy), on zeros.",
     ),
     page=layers.embedding_backward,
@@ -128,11 +129,11 @@ def tied_embedding(W, ids):
 
 TIED_EMBEDDING = Exercise(
     title="One matrix for the embedding and for the output",
-    task="""a = tanh(W[ids]) and logits = a W^T: the same W at both ends, as in GPT-2.
+    task="""a = tanh(W[ids]) and logits = a W^T. The same W is used for both, as in GPT-2.
 
-    W (vocabulary, features)    ids (places,)    a (places, features)    logits and dy (places, vocabulary)
+    W (vocabulary, features)    ids (positions,)    a (positions, features)    logits and dy (positions, vocabulary)
 
-    W reaches the loss in two ways. Derive both parts, and add them.""",
+    W affects the loss in two ways. Derive the gradient of each, and add them.""",
     blank="""
     W, ids, a = cache
     da = ...
@@ -140,8 +141,9 @@ TIED_EMBEDDING = Exercise(
     return dW""",
     returns=("dW",),
     hints=(
-        "dW is (vocabulary, features): the output's part is dy^T a, and the embedding's part is added row by row.",
-        "Neither part alone is the gradient. The embedding's passes through tanh, and ids repeat.",
+        "dW is (vocabulary, features). The part from the output is dy^T a. The part from the embedding is added by "
+        "rows.",
+        "Neither part alone is the gradient. The part from the embedding goes through tanh, and ids repeat.",
         "da = dy W; dW = dy^T a, and then dW_v += da_t (1 - a_t^2) for all t with ids_t = v.",
     ),
     page=transformer.apply_backward,
@@ -159,9 +161,9 @@ DROPOUT = Exercise(
     title="Dropout",
     task="""y = x mask / (1 - rate), entry by entry.
 
-    x, mask, y and dy (examples, features); mask holds True where an entry is kept; rate is a number
+    x, mask, y and dy (examples, features); mask is True where an entry is kept; rate is a number
 
-    mask and rate are constants here: neither has a gradient.""",
+    mask and rate are constants, and have no gradient.""",
     blank="""
     mask, rate = cache
     dx = ...
@@ -169,8 +171,8 @@ DROPOUT = Exercise(
     returns=("dx",),
     hints=(
         "dx has the shape of x, and is 0 where x was dropped.",
-        "Two things were done to x: it was masked and it was scaled. Both are done to the gradient.",
-        "dx = dy mask / (1 - rate), with the mask of the forward pass and no new one.",
+        "x is masked and scaled. The gradient has to be masked and scaled as well.",
+        "dx = dy mask / (1 - rate), with the same mask as in the forward pass.",
     ),
     page=layers.dropout_backward,
     inputs=(normal(4, 6), normal(4, 6, seed=1) > -0.6),

@@ -1,4 +1,4 @@
-"""Exercises: mean squared error, softmax with cross-entropy."""
+"""The exercises on losses: mean squared error, softmax with cross-entropy."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ MEAN_SQUARED_ERROR = Exercise(
 
     p and t (examples, outputs)    J and dy a number
 
-    Both p and t have a gradient here. The mean is over all entries, not over examples alone.""",
+    Both p and t have a gradient here. The mean is over all entries, and not only over the examples.""",
     blank="""
     d = cache
     dp = ...
@@ -26,7 +26,7 @@ MEAN_SQUARED_ERROR = Exercise(
     returns=("dp", "dt"),
     hints=(
         "dp and dt have the shape of p. dy is a number, the gradient of the loss with respect to J.",
-        "The power brings a factor, and so does the mean: by how many entries does it divide?",
+        "The square contributes a factor, and so does the mean. By how many entries does the mean divide?",
         "dp = dy 2 (p - t) / n with n = d.size, and dt = -dp.",
     ),
     page=losses.mean_squared_error_backward,
@@ -46,17 +46,18 @@ CROSS_ENTROPY = Exercise(
     title="Softmax with cross-entropy",
     task="""J = mean over the rows k of -log p_k,label(k), with p = softmax(z) along each row.
 
-    z (rows, classes)    labels (rows,), whole numbers    J and dy a number
+    z (rows, classes)    labels (rows,), integers    J and dy a number
 
-    -log p_label = log(sum over c of exp z_c) - z_label. Differentiate that form: it is shorter.""",
+    -log p_label = log(sum over c of exp z_c) - z_label. Differentiate this form, because it is shorter.""",
     blank="""
     log_p, labels = cache
     dz = ...
     return dz""",
     returns=("dz",),
     hints=(
-        "dz has the shape of z: every class of a row has a gradient, not the right one alone.",
-        "The derivative of log(sum of exp z) is softmax; that of -z_label is -1, at the label only. The mean divides.",
+        "dz has the shape of z. Every class of a row has a gradient, and not only the class of the label.",
+        "The derivative of log(sum of exp z) is softmax(z). The derivative of -z_label is -1 at the label and 0 "
+        "elsewhere. The mean divides by the number of rows.",
         "dz = dy (p - one_hot(labels)) / rows, with p = exp(log_p).",
     ),
     page=losses.cross_entropy_backward,

@@ -1,4 +1,4 @@
-"""Exercises: layer norm, RMS norm, batch norm."""
+"""The exercises on normalization: layer norm, RMS norm, batch norm."""
 
 import numpy as np
 
@@ -19,8 +19,8 @@ LAYER_NORM = Exercise(
 
     x, y and dy (rows, features)    weight and bias (features,)    mean and s (rows, 1)
 
-    x reaches x_hat in three ways: directly, through the mean, and through s. Put g = dy weight first.
-    The gradient of x_hat may be returned, too; then the judge can say whether that is where it goes wrong.""",
+    x affects x_hat in three ways: directly, through the mean, and through s. Begin with g = dy weight.
+    You may also return the gradient of x_hat. Then the judge can tell whether it is the first that is wrong.""",
     blank="""
     x_hat, s, weight = cache
     dweight = ...
@@ -30,8 +30,10 @@ LAYER_NORM = Exercise(
     return dx, dweight, dbias, {"x_hat": dx_hat}""",
     returns=("dx", "dweight", "dbias"),
     hints=(
-        "dweight and dbias are (features,): they serve every row. The means within dx are over features, (rows, 1).",
-        "With g = dx_hat there are three terms: g, its mean (from the mean), and x_hat mean(g x_hat) (from s).",
+        "dweight and dbias are (features,), because every row uses weight and bias. The means in dx are over the "
+        "features, (rows, 1).",
+        "With g = dx_hat there are three terms: g, mean(g), which comes from the mean, and x_hat mean(g x_hat), which "
+        "comes from s.",
         "g = dy weight; dx = (g - mean(g) - x_hat mean(g x_hat)) / s; dweight = sum of dy x_hat over rows; dbias = sum "
         "of dy over rows.",
     ),
@@ -53,7 +55,7 @@ RMS_NORM = Exercise(
 
     x, y and dy (rows, features)    weight (features,)    r (rows, 1)
 
-    x reaches x_hat in two ways: directly, and through r. Put g = dy weight first.""",
+    x affects x_hat in two ways: directly, and through r. Begin with g = dy weight.""",
     blank="""
     x_hat, r, weight = cache
     dweight = ...
@@ -62,8 +64,8 @@ RMS_NORM = Exercise(
     return dx, dweight, {"x_hat": dx_hat}""",
     returns=("dx", "dweight"),
     hints=(
-        "dweight is (features,): it serves every row. The mean within dx is over features, (rows, 1).",
-        "dr/dx_j = x_j / (n r) = x_hat_j / n. It brings a second term, in which g = dy weight stands and not dy.",
+        "dweight is (features,), because every row uses weight. The mean in dx is over the features, (rows, 1).",
+        "dr/dx_j = x_j / (n r) = x_hat_j / n. This gives a second term, which contains g = dy weight and not dy.",
         "g = dy weight; dx = (g - x_hat mean(g x_hat)) / r; dweight = sum of dy x_hat over rows.",
     ),
     page=normalization.rms_norm_backward,
@@ -85,7 +87,7 @@ BATCH_NORM = Exercise(
 
     x, y and dy (examples, features)    weight, bias, mean and s (features,)
 
-    The mean and s are computed from x, so that every example changes x_hat of all the others.""",
+    The mean and s are computed from x, so that every example affects x_hat of all other examples.""",
     blank="""
     x_hat, s, weight = cache
     dweight = ...
@@ -95,8 +97,9 @@ BATCH_NORM = Exercise(
     return dx, dweight, dbias, {"x_hat": dx_hat}""",
     returns=("dx", "dweight", "dbias"),
     hints=(
-        "dweight, dbias and the means within dx are over examples, (features,).",
-        "As in layer norm there are three terms: directly, through the mean, and through s. Means, not sums.",
+        "dweight, dbias and the means in dx are taken over the examples. They are (features,).",
+        "As in layer norm, there are three terms: the direct one, one from the mean, and one from s. They contain "
+        "means, and not sums.",
         "g = dy weight; dx = (g - mean(g) - x_hat mean(g x_hat)) / s, with means over examples; dweight = sum of dy "
         "x_hat, dbias = sum of dy.",
     ),

@@ -1,4 +1,4 @@
-"""What is said of an answer, and the page of `manual` beside the learner's own lines."""
+"""The outcome of an answer: the judge's report, the points, and the page of `manual` beside the learner's own lines."""
 
 import ast
 import inspect
@@ -11,6 +11,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from compare.exercise import EXERCISES
+from compare.exercise.mistakes import recognized
 from compare.exercise.reading import Answer, failed, functions_of
 from compare.exercise.sheet import function_name
 
@@ -18,17 +19,26 @@ if TYPE_CHECKING:
     from compare.exercise.judging import Report
 
 BETWEEN = " │ "
-PAGE_WIDTH = 110  # columns of a notebook
-SMALL = 20  # lines of a function that is shown below the page that calls it
+COMMON_MISTAKE = "common-mistake"  # the kind of a cause that is in the exercise's table of mistakes
+PAGE_WIDTH = 110  # columns of text and of a notebook's output
+SMALL = 20  # A function of more lines is not shown below the page that calls it.
 
 
 @dataclass(frozen=True, repr=False)
 class Outcome:
-    """The judge's report on an answer to an exercise. In a notebook it shows itself."""
+    """The judge's report on an answer to an exercise. A notebook displays it.
+
+    Attributes:
+        name: The exercise.
+        report: The judge's report.
+        answer: The learner's answer.
+        mistake: A sentence on the common mistake that the answer contains; empty if it contains none that is known.
+    """
 
     name: str
     report: "Report"
     answer: Answer
+    mistake: str = ""
 
     @property
     def verdict(self) -> str:
@@ -40,7 +50,7 @@ class Outcome:
 
     @property
     def score(self) -> int:
-        """A point for each gradient that is right; all of them only if there is no fault at all."""
+        """One point for each right gradient. Full points are given only if the judge agrees."""
         most = EXERCISES[self.name].points
         if self.right:
             return most
@@ -48,67 +58,88 @@ class Outcome:
 
     @property
     def marks(self) -> dict[str, bool]:
-        """Of what the learner's function returns, by name: whether it is right."""
-        exercise = EXERCISES[self.name]
-        rows = {"p": "p"} | {name: f"state.{name}.p" for name in exercise.inputs} if exercise.door == "step" else {}
-        wrong = {row.path for row in self.report.rows if row.verdict.value != "agree"}
-        if exercise.door == "backward":
-            rows = {name: name.removeprefix("d") for name in exercise.returns}
-        return {name: rows.get(name, name) not in wrong for name in exercise.returns}
+        """For each value that the learner's function returns, by name, whether it is right."""
+        return marks(self.name, self.report)
 
     def __str__(self) -> str:
-        marks = "   ".join(f"{name} {'right' if good else 'wrong'}" for name, good in self.marks.items())
-        return "\n".join([*map(_in_words_of_the_exercise, self.report.lines()), "", marks])
+        marked = "   ".join(f"{name} {'right' if good else 'wrong'}" for name, good in self.marks.items())
+        mistake = textwrap.wrap(self.mistake, PAGE_WIDTH)
+        return "\n".join([*map(_in_words_of_the_exercise, self.report.lines()), *mistake, "", marked])
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
-        """The report, and the page once the answer is right."""
+        """The report and, once the answer is right, the page of `manual`."""
         page = f"<pre>{escape(page_beside(self.name, self.answer, PAGE_WIDTH))}</pre>" if self.right else ""
-        return _in_words_of_the_exercise(self.report._repr_html_()) + page
+        mistake = f"<p>{escape(self.mistake)}</p>" if self.mistake else ""
+        return _in_words_of_the_exercise(self.report._repr_html_()) + mistake + page
 
     def to_dict(self) -> dict[str, Any]:
+        sentence = _in_words_of_the_exercise(self.report.sentence)
+        causes = [*(cause.kind for cause in self.report.diagnoses), *([COMMON_MISTAKE] if self.mistake else [])]
         return {
             "exercise": self.name,
             "verdict": self.verdict,
             "score": self.score,
             "max_score": EXERCISES[self.name].points,
-            "sentence": _in_words_of_the_exercise(self.report.sentence),
+            "sentence": f"{sentence} {self.mistake}".rstrip(),
             "place": self.report.first_wrong,
-            "causes": list(dict.fromkeys(cause.kind for cause in self.report.diagnoses)),
+            "causes": list(dict.fromkeys(causes)),
         }
 
 
+def marks(name: str, report: "Report") -> dict[str, bool]:
+    """For each value that the function of an exercise returns, by name, whether it is right according to a report."""
+    exercise = EXERCISES[name]
+    rows = {"p": "p"} | {kept: f"state.{kept}.p" for kept in exercise.inputs} if exercise.door == "step" else {}
+    wrong = {row.path for row in report.rows if row.verdict.value != "agree"}
+    if exercise.door == "backward":
+        rows = {returned: returned.removeprefix("d") for returned in exercise.returns}
+    return {returned: rows.get(returned, returned) not in wrong for returned in exercise.returns}
+
+
 def _in_words_of_the_exercise(text: str) -> str:
-    """What the judge says, with `dy` where it speaks of the output gradient, which has no other name in an exercise."""
+    """The judge's text with `dy` for the output gradient, as the exercises call it."""
     return re.sub(r"\b(?:(?:the|an) )?(?:output gradient|cotangent)\b", "dy", text)
 
 
 def judged(name: str, answer: Answer) -> Outcome:
-    """What the judge says of an answer.
+    """The outcome of an answer.
+
+    Args:
+        name: The exercise.
+        answer: The learner's answer.
 
     Raises:
-        BadInput: a ValueError, if it cannot be judged: a blank, an exception of the learner's code, no gradients.
+        BadInput: A ValueError, if the answer cannot be judged: a blank is left, its code raises an exception, or it
+            returns something that is no gradient.
     """
     functions = functions_of(name, answer)
-    from compare.exercise.judging import report_on  # which loads JAX
+    from compare.exercise.judging import report_on  # here, because it imports JAX
 
     try:
         report = report_on(name, functions)
+        wrong = [returned for returned, right in marks(name, report).items() if not right]
+        mistake = recognized(name, functions, wrong)
     except (Exception, SystemExit) as error:
         said = failed(error, answer)
         if said is None:
             raise
         raise said from None
-    return Outcome(name, report, answer)
+    return Outcome(name, report, answer, mistake.sentence if mistake else "")
 
 
 def page_beside(name: str, answer: Answer | None, width: int) -> str:
-    """The solution, which is a page of `manual`: its derivation, and its lines beside the learner's, if there are any.
+    """The solution, which is a function of `manual` with its derivation.
 
-    Side by side where both fit into the width, one below the other where not. Below are the small functions that the
-    page calls, and the cache that it unpacks, so that one can read it without its module.
+    The learner's lines stand beside it if both fit into the width, and else above it. Below are the small functions
+    that it calls and its cache, so that it can be read without the rest of its module.
+
+    Args:
+        name: The exercise.
+        answer: The learner's answer; None to show the solution alone.
+        width: The number of columns.
     """
     page = EXERCISES[name].page
     where = f"{page.__module__.replace('.', '/')}.py, {page.__name__}"
@@ -129,8 +160,8 @@ def page_beside(name: str, answer: Answer | None, width: int) -> str:
 
 
 def _used_by(page: Callable[..., Any]) -> Iterator[str]:
-    """The sources of what a page cannot be read without: its cache, and the small functions of `manual` it calls."""
-    page = inspect.unwrap(page)  # from what checks its shapes, in tests
+    """The sources of the page's cache and of the small functions of `manual` that the page calls."""
+    page = inspect.unwrap(page)  # in tests, a wrapper checks its shapes
     caches = [each.annotation for each in inspect.signature(page).parameters.values() if each.name == "cache"]
     called = [page.__globals__.get(name) for name in _names_in(page.__code__)]
     for used in dict.fromkeys(each for each in (*caches, *called) if inspect.isfunction(each) or inspect.isclass(each)):
@@ -142,7 +173,7 @@ def _used_by(page: Callable[..., Any]) -> Iterator[str]:
 
 
 def _names_in(code: CodeType) -> list[str]:
-    """The globals and attributes that a function uses, and the functions within it."""
+    """The names of globals and attributes that a function and its inner functions use."""
     inner = [name for each in code.co_consts if isinstance(each, CodeType) for name in _names_in(each)]
     return [*code.co_names, *inner]
 
@@ -157,7 +188,7 @@ def _own_lines(name: str, answer: Answer | None) -> list[str] | None:
 
 
 def _lines(source: str) -> list[str]:
-    """The source of a function or class without its docstring, comments and all; of a function without annotations."""
+    """The source of a function or class without its docstring and, for a function, without annotations."""
     source = textwrap.dedent(source)
     function = ast.parse(source).body[0]
     if isinstance(function, ast.ClassDef):

@@ -1,4 +1,4 @@
-"""What a learner wrote, made ready for the judge; and one sentence, with the line, about whatever cannot be run."""
+"""Runs a learner's code and prepares its functions for the judge. Code that fails gets one sentence with the line."""
 
 import ast
 import inspect
@@ -25,12 +25,18 @@ SUFFIXES = (".py", ".ipynb")
 
 
 class Unfinished(BadInput):
-    """A blank is left: the answer has not been given yet."""
+    """The answer still has a blank."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A learner's functions and values by their names; and the file and text that they come from, if there are any."""
+    """A learner's answer.
+
+    Attributes:
+        namespace: Its functions and values by their names.
+        file: The file that it comes from; None for a notebook that is running.
+        text: The text of that file, or of a notebook's code cells.
+    """
 
     namespace: Mapping[str, Any]
     file: Path | None = None
@@ -38,10 +44,11 @@ class Answer:
 
     @property
     def where(self) -> str:
+        """The name of its file, for messages."""
         return self.file.name if self.file else "the notebook"
 
     def source_of(self, function: str) -> str | None:
-        """The definition of a function, as it is written; None if it cannot be had."""
+        """The source of a function; None if it is not available."""
         with suppress(OSError, TypeError, SyntaxError):
             if not self.text:
                 return textwrap.dedent(inspect.getsource(self.namespace[function]))
@@ -52,7 +59,7 @@ class Answer:
 
 
 def known(name: str) -> str:
-    """The exercise's name, also if it is written with hyphens. Raises BadInput, a ValueError, if there is none."""
+    """The exercise with this name. Hyphens and capitals are accepted. Raises BadInput if there is none."""
     plain = name.replace("-", "_").lower()
     if plain in EXERCISES:
         return plain
@@ -62,15 +69,18 @@ def known(name: str) -> str:
 
 
 def answer_in(folder: Path, name: str) -> Path | None:
-    """The file that answers an exercise, Python before a notebook; None if there is none."""
+    """The file with the answer to an exercise; a Python file if there is also a notebook. None if there is no file."""
     return next((path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()), None)
 
 
 def read(file: Path) -> Answer:
-    """Run a learner's file, and return what it defines.
+    """Run a learner's file, and return the functions that it defines.
+
+    Args:
+        file: A Python file or a notebook.
 
     Raises:
-        BadInput: a ValueError, if it cannot be read or run, in one sentence with the line.
+        BadInput: A ValueError with one sentence and the line, if the file cannot be read or run.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -81,7 +91,7 @@ def read(file: Path) -> Answer:
     namespace: dict[str, Any] = {"__name__": f"exercise_{file.stem}", "__file__": str(file)}
     try:
         program = compile(text, str(file), "exec")
-    except (SyntaxError, ValueError) as error:  # a ValueError for null bytes
+    except (SyntaxError, ValueError) as error:  # null bytes raise ValueError
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise BadInput(f"{file}{line}: {type(error).__name__}: {getattr(error, 'msg', error)}.") from None
     with _neighbors(file.parent):
@@ -93,19 +103,19 @@ def read(file: Path) -> Answer:
 
 
 def _code_of(text: str, file: Path) -> str:
-    """The code cells of a notebook, without lines for the shell or for IPython, and without asking the judge."""
+    """The code cells of a notebook, without shell and IPython commands and without the cell that calls `check`."""
     try:
         listed = json.loads(text)["cells"]
         sources = ["".join(cell["source"]) for cell in listed if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError):
-        raise BadInput(f"{file} is not a notebook of Jupyter's format 4.") from None
+        raise BadInput(f"{file} is not a notebook in Jupyter's format 4.") from None
     lines = "\n\n".join(source for source in sources if "compare.exercise" not in source).splitlines()
     return "\n".join("" if line.lstrip().startswith(("%", "!", "?")) else line for line in lines) + "\n"
 
 
 @contextmanager
 def _neighbors(folder: Path) -> Iterator[None]:
-    """Inside, modules beside the file can be imported, as when it is run."""
+    """A context in which modules beside the file can be imported, as when the file is run as a script."""
     before = list(sys.path)
     sys.path.insert(0, str(folder.resolve()))
     try:
@@ -115,18 +125,23 @@ def _neighbors(folder: Path) -> Iterator[None]:
 
 
 def functions_of(name: str, answer: Answer) -> dict[str, Callable[..., Any]]:
-    """The functions that the judge asks for, each with a look at what it returns.
+    """The functions that the judge calls. The learner's function checks its own result before it returns it.
+
+    Args:
+        name: The exercise.
+        answer: The learner's answer.
 
     Raises:
-        BadInput: a ValueError, if one is missing; Unfinished, which is one, if a blank is left.
+        BadInput: A ValueError, if a function is missing.
+        Unfinished: A BadInput, if a blank is left.
     """
     exercise, own = EXERCISES[name], function_name(name)
     needed = [own] if exercise.given is None else [name, own]
     for function in needed:
         found = answer.namespace.get(function)
         if not callable(found):
-            came = "" if found is None else f" (it is {type(found).__name__})"
-            raise BadInput(f"{answer.where} has no function {function}{came}: keep the names that were given.")
+            actual = "" if found is None else f" (it is of type {type(found).__name__})"
+            raise BadInput(f"{answer.where} has no function {function}{actual}. Keep the names in the file.")
     written = answer.namespace[own]
     blanks = _blanks(answer.source_of(own) or "")
     if blanks:
@@ -135,14 +150,14 @@ def functions_of(name: str, answer: Answer) -> dict[str, Callable[..., Any]]:
 
 
 def _blanks(source: str) -> list[str]:
-    """The names that are still `...` in a function's source."""
+    """The names to which a function's source still assigns `...`."""
     found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assign)]
     blank = [node for node in found if isinstance(node.value, ast.Constant) and node.value.value is Ellipsis]
     return [ast.unparse(target) for node in blank for target in node.targets]
 
 
 def _watched(function: Callable[..., Any], called: str, exercise: Exercise) -> Callable[..., Any]:
-    """The function, whose result is looked at, and which prints at the first of the judge's many calls only."""
+    """The function with a check of its result. It prints only at the first of the judge's many calls."""
     calls = 0
 
     def watched(*args: Any) -> Any:
@@ -160,15 +175,15 @@ def _watched(function: Callable[..., Any], called: str, exercise: Exercise) -> C
 
 
 def _check_result(result: Any, called: str, exercise: Exercise) -> None:
-    """Raises BadInput unless there are as many values as are asked for, and each is one of numbers."""
-    asked = ", ".join(exercise.returns)
+    """Raises BadInput unless the function returns the expected number of values, each of them an array of numbers."""
+    expected = ", ".join(exercise.returns)
     if result is None or result is Ellipsis:
-        raise Unfinished(f"{called} returns {'nothing' if result is None else '`...`'}: it should return {asked}.")
+        raise Unfinished(f"{called} returns {'nothing' if result is None else '`...`'}. It should return {expected}.")
     if exercise.door == "gradients":
         gradients = result[0] if isinstance(result, tuple) and result else result
         if not isinstance(gradients, dict) or set(gradients) != set(exercise.returns):
-            came = f"the keys {_joined(map(str, gradients))}" if isinstance(gradients, dict) else _kind(gradients)
-            raise BadInput(f"{called} must return a dict with the keys {asked}, but it returns {came}.")
+            actual = f"the keys {_joined(map(str, gradients))}" if isinstance(gradients, dict) else _kind(gradients)
+            raise BadInput(f"{called} must return a dict with the keys {expected}, but it returns {actual}.")
         values = gradients
     else:
         listed = list(result) if isinstance(result, tuple | list) else [result]
@@ -176,7 +191,7 @@ def _check_result(result: Any, called: str, exercise: Exercise) -> None:
             listed = listed[:-1]
         if len(listed) != len(exercise.returns):
             count = f"{len(exercise.returns)} value{'s' if len(exercise.returns) > 1 else ''}"
-            raise BadInput(f"{called} must return {asked} ({count}), but it returns {len(listed)}.")
+            raise BadInput(f"{called} must return {expected} ({count}), but it returns {len(listed)}.")
         values = dict(zip(exercise.returns, listed, strict=True))
     for name, value in values.items():
         if value is Ellipsis:
@@ -188,16 +203,19 @@ def _check_result(result: Any, called: str, exercise: Exercise) -> None:
 def _no_numbers(value: Any) -> bool:
     try:
         return np.asarray(value).dtype.kind not in "biufc"
-    except (ValueError, TypeError):  # a list whose parts do not fit together
+    except (ValueError, TypeError):  # a list of arrays of different shapes
         return True
 
 
 def _kind(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    if value is None:
+        return "None"
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def failed(error: BaseException, answer: Answer) -> BadInput | None:
-    """What is to be said of an exception that the learner's code raised; None if it is not the learner's."""
+    """The BadInput for an exception that the learner's code raised; None if the learner's code did not raise it."""
     if isinstance(error, BadInput):
         return error
     file = str(answer.file) if answer.file else None
@@ -205,13 +223,13 @@ def failed(error: BaseException, answer: Answer) -> BadInput | None:
     places = {file} if file else {name for name in own if not name.endswith(".py")}
     if any(frame.filename in places for frame in traceback.extract_tb(error.__traceback__)):
         return BadInput(_sentence(error, file))
-    if isinstance(error, TypeError | ValueError):  # of the judge's, about what was returned
+    if isinstance(error, TypeError | ValueError):  # the judge rejects the returned values
         return BadInput(str(error).partition("\n")[0])
     return None
 
 
 def _sentence(error: BaseException, file: str | None) -> str:
-    """Where and what, in one line: of the last of the learner's lines that was at work."""
+    """One sentence on an exception, with the last line of the learner's code in its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == file] or ([] if file else frames[-1:])
     said = str(error).partition("\n")[0].rstrip(".")

@@ -1,4 +1,7 @@
-"""The functions of the exercises in JAX, which a check differentiates. Lines that are worth a place are marked."""
+"""The functions of the exercises in JAX, which a check differentiates.
+
+`tap` marks intermediate values whose gradients an answer may return as well.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +40,7 @@ def tied_embedding(W: Any, ids: Any) -> Any:
 
 
 def _step(optimizer: Any, *names: str) -> Callable[..., Any]:
-    """A step of an optimizer whose state is a dict: the count `t`, and what it remembers by these names."""
+    """A step of an optimizer whose state is a dict with the step count `t` and the arrays of these names."""
 
     def step(parameters: Any, state: dict[str, Any], gradients: Any) -> tuple[Any, dict[str, Any]]:
         kept = type(optimizer.initialize(parameters))(*(state[name] for name in ("t", *names)))

@@ -1,4 +1,4 @@
-"""Exercises: attention, causal attention, a recurrent network, one step of an LSTM."""
+"""The exercises on sequences: attention, causal attention, a recurrent network, one step of an LSTM."""
 
 import numpy as np
 
@@ -21,8 +21,8 @@ ATTENTION = Exercise(
     q (examples, queries, depth)    k (examples, keys, depth)    v (examples, keys, width)
     s and p (examples, queries, keys)    y and dy (examples, queries, width)
 
-    Go back line by line: dv and dp from y = p v, ds from the softmax, dq and dk from s.
-    The gradients of p and s may be returned, too; then the judge can say which line is wrong first.""",
+    Go backwards line by line: dv and dp from y = p v, ds from the softmax, dq and dk from s.
+    You may also return the gradients of p and s. Then the judge can tell which line is the first that is wrong.""",
     blank="""
     q, k, v, p = cache
     dv = ...
@@ -33,8 +33,8 @@ ATTENTION = Exercise(
     return dq, dk, dv, {"p": dp, "s": ds}""",
     returns=("dq", "dk", "dv"),
     hints=(
-        "dp and ds are (examples, queries, keys); x.transpose(0, 2, 1) turns the last two axes.",
-        "The softmax's derivative couples the keys of a row. The factor 1 / sqrt(depth) of s is in dq and in dk.",
+        "dp and ds are (examples, queries, keys); x.transpose(0, 2, 1) exchanges the last two axes.",
+        "The derivative of the softmax couples the keys of a row. dq and dk contain the factor 1 / sqrt(depth) of s.",
         "dv = p^T dy; dp = dy v^T; ds = p (dp - sum over keys of p dp); dq = ds k / sqrt(depth); dk = ds^T q / "
         "sqrt(depth).",
     ),
@@ -55,12 +55,12 @@ def causal_attention(q, k, v):
 
 CAUSAL_ATTENTION = Exercise(
     title="Causal attention",
-    task="""As in attention, but s_ij = -infinity wherever key j comes after query i, so that p_ij = 0 there.
+    task="""As in attention, but s_ij = -infinity if key j comes after query i, so that p_ij = 0.
 
     q, k and v (examples, tokens, depth)    s and p (examples, tokens, tokens)
     y and dy (examples, tokens, depth)
 
-    What does the mask do to the gradient of s? Look at what multiplies it.""",
+    What does the mask do to the gradient of s? Look at the factor p in it.""",
     blank="""
     q, k, v, p = cache
     dv = ...
@@ -71,8 +71,8 @@ CAUSAL_ATTENTION = Exercise(
     return dq, dk, dv, {"p": dp, "s": ds}""",
     returns=("dq", "dk", "dv"),
     hints=(
-        "Shapes are those of attention. Key 0 is seen by all queries, the last key by the last query alone.",
-        "p is 0 where a key is hidden, and p multiplies all of ds: nothing more has to be masked.",
+        "The shapes are those of attention. All queries see key 0. Only the last query sees the last key.",
+        "p is 0 where a key is hidden, and p is a factor of ds. So nothing else has to be masked.",
         "dv = p^T dy; dp = dy v^T; ds = p (dp - sum over keys of p dp); dq = ds k / sqrt(depth); dk = ds^T q / "
         "sqrt(depth).",
     ),
@@ -92,12 +92,12 @@ def rnn(x, h_start, W, U, b):
 
 RNN = Exercise(
     title="A recurrent network, backwards in time",
-    task="""h_t = tanh(x_t W + h_{t-1} U + b), for t = 0, 1, ...; h_{-1} is h_start. The value is all h_t.
+    task="""h_t = tanh(x_t W + h_{t-1} U + b), for t = 0, 1, ..., with h_{-1} = h_start. The output is all h_t.
 
     x (examples, time, inputs)    W (inputs, hidden)    U (hidden, hidden)    b (hidden,)
     h_start (examples, hidden)    h and dy (examples, time, hidden)
 
-    h_t is used twice: as an output, and by the next step. Go from the last step to the first.""",
+    h_t is used twice: as an output, and in the next step. Go from the last step to the first.""",
     blank="""
     x, h_start, W, U, h = cache
     dx = ...
@@ -108,9 +108,10 @@ RNN = Exercise(
     return dx, dh_start, dW, dU, db""",
     returns=("dx", "dh_start", "dW", "dU", "db"),
     hints=(
-        "Start with zeros in the shapes of x, W, U and b, and go through time backwards: "
+        "Start with zeros in the shapes of x, W, U and b, and loop over time backwards: "
         "for t in reversed(range(x.shape[1])).",
-        "dh_t is dy_t and what step t + 1 sends back through U. The weights are used at every step: add up over time.",
+        "dh_t is dy_t plus the gradient that comes from step t + 1 through U. Every step uses the weights: add up "
+        "over time.",
         "dh = dy_t + da_{t+1} U^T; da_t = dh (1 - h_t^2); dx_t = da_t W^T; dW += x_t^T da_t; dU += h_{t-1}^T da_t; db "
         "+= sum of da_t; dh_start = da_0 U^T.",
     ),
@@ -134,13 +135,14 @@ def lstm_step(x, h, c, W, U, b):
 LSTM_STEP = Exercise(
     title="One step of an LSTM",
     task="""i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of the four blocks of a = x W + h U + b
-    c_new = f c + i g      h_new = o tanh(c_new)      The value is the pair (h_new, c_new).
+    c_new = f c + i g      h_new = o tanh(c_new)      The output is the pair (h_new, c_new).
 
     x (examples, inputs)    h and c (examples, hidden)    W (inputs, 4 hidden)    U (hidden, 4 hidden)
     b (4 hidden,)    dy is a pair: the gradients of h_new and of c_new
 
-    c_new reaches the loss in two ways: as a value of its own, and through h_new.
-    The gradients of the cell and of the four blocks may be returned, too: the judge says which is wrong first.""",
+    c_new affects the loss in two ways: as an output, and through h_new.
+    You may also return the gradients of the cell and of the four blocks. Then the judge can tell which is wrong
+    first.""",
     blank="""
     x, h, c, W, U, i, f, g, o, c_new = cache
     dh_new, dc_new = dy
@@ -159,9 +161,9 @@ LSTM_STEP = Exercise(
     returns=("dx", "dh", "dc", "dW", "dU", "db"),
     hints=(
         "da = np.concatenate([da_i, da_f, da_g, da_o], axis=1) is (examples, 4 hidden), in the order of the blocks of "
-        "W. From da on, it is a dense layer.",
-        "The whole gradient of the cell is dc_new and what comes through h_new. Each gate has its own slope: "
-        "s (1 - s) of a sigmoid, 1 - g^2 of tanh.",
+        "W. The rest is the backward pass of a dense layer.",
+        "The gradient of the cell is dc_new plus the gradient that comes through h_new. The derivative of a gate is "
+        "s (1 - s) for a sigmoid and 1 - g^2 for tanh.",
         "dcell = dc_new + dh_new o (1 - tanh(c_new)^2); da_i = dcell g i (1 - i); da_f = dcell c f (1 - f); da_g = "
         "dcell i (1 - g^2); da_o = dh_new tanh(c_new) o (1 - o); dc = dcell f; dx = da W^T; dh = da U^T; dW = x^T da; "
         "dU = h^T da; db = sum of da.",

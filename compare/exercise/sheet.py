@@ -1,4 +1,4 @@
-"""An exercise as a file: Python to be filled in, or a notebook, as text (jupytext's percent format) or as JSON."""
+"""An exercise as a file to fill in: Python, or a notebook as JSON or as text in jupytext's percent format."""
 
 import inspect
 import json
@@ -7,19 +7,19 @@ from typing import Any
 
 from compare.exercise import EXERCISES
 
-ASK_THE_COMMAND = """Then type `backproof exercise {name}`,
-which says whether it is right, and if not, where it is wrong and why. With --hint it gives a hint."""
-ASK_BELOW = "The last cell says whether it is right, and if not, why."
-GIVEN = "# Given, and not to be changed: the judge compares its output, too."
+ASK_THE_COMMAND = """Then type `backproof exercise {name}`.
+It says whether your answer is right and, if not, where it is wrong and why. With --hint it gives a hint."""
+ASK_BELOW = "The last cell says whether your answer is right and, if not, where it is wrong and why."
+GIVEN = "# The forward pass. Do not change it, because the judge compares its output as well."
 
 
 def function_name(name: str) -> str:
-    """What the learner's function is called."""
+    """The name of the learner's function."""
     return f"{name}_{EXERCISES[name].suffix}"
 
 
 def as_python(name: str) -> str:
-    """A file with the task, the forward pass, and a function whose body is blank."""
+    """The text of a Python file with the task, the forward pass, and a function with blanks."""
     exercise = EXERCISES[name]
     said = f"{exercise.title}\n\n{_task(name)}\n\n{_instruction(name, ASK_THE_COMMAND.format(name=name))}"
     given = [f"{GIVEN}\n{_given(name)}"] if exercise.given else []
@@ -27,9 +27,9 @@ def as_python(name: str) -> str:
 
 
 def cells(name: str) -> list[tuple[str, str]]:
-    """The notebook's cells, in order: "markdown" or "code", and the text. The last one asks the judge."""
+    """The cells of a notebook in order, each with its kind, "markdown" or "code". The last cell calls `check`."""
     exercise = EXERCISES[name]
-    task = textwrap.indent(_task(name), "    ")  # as code, in which a shape stays as it is
+    task = textwrap.indent(_task(name), "    ")  # indented text is a code block, which keeps its layout
     title = f"# {exercise.title}\n\n{task}\n\n{_instruction(name, ASK_BELOW)}"
     given = "import numpy as np" + (f"\n\n\n{GIVEN}\n{_given(name)}" if exercise.given else "")
     ask = (
@@ -40,7 +40,7 @@ def cells(name: str) -> list[tuple[str, str]]:
 
 
 def as_percent_script(name: str) -> str:
-    """The notebook as a Python file that jupytext, VS Code and others take for a notebook."""
+    """The notebook as a Python file in percent format, which jupytext, VS Code and others read as a notebook."""
     parts = []
     for kind, text in cells(name):
         if kind == "markdown":
@@ -50,7 +50,7 @@ def as_percent_script(name: str) -> str:
 
 
 def as_notebook(name: str) -> str:
-    """The notebook as Jupyter keeps it, without outputs."""
+    """The notebook as an .ipynb file without outputs."""
     listed = [_cell(f"{name}-{number}", kind, text) for number, (kind, text) in enumerate(cells(name))]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     whole = {"cells": listed, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
@@ -74,7 +74,7 @@ def _given(name: str) -> str:
 
 def _blank(name: str) -> str:
     exercise = EXERCISES[name]
-    body = textwrap.indent('"""Derive it here, on paper or in words, before you write it below.\n\n\n"""', "    ")
+    body = textwrap.indent('"""Derive it here or on paper before you write the code.\n\n\n"""', "    ")
     body = "\n".join(line.rstrip() for line in body.splitlines())
     return f"def {function_name(name)}({exercise.signature}):\n{body}{exercise.blank}"
 
@@ -82,13 +82,13 @@ def _blank(name: str) -> str:
 def _instruction(name: str, ask: str) -> str:
     exercise = EXERCISES[name]
     first, *others = exercise.returns
-    # J is a loss itself: it may be the last step, or one part of a larger one.
+    # J is a loss itself. It may be the final loss, for which dy is 1, or one term of it.
     loss, one = ("final loss", " (1 if J is the final loss)") if exercise.output == "J" else ("loss", "")
     gradients = textwrap.fill(
-        f"dy is the gradient of the {loss} with respect to {exercise.output}{one}, {first} that with respect to "
-        f"{first.removeprefix('d')}{', and so on' if others else ''}.",
+        f"dy is the gradient of the {loss} with respect to {exercise.output}{one}, {first} is the gradient with "
+        f"respect to {first.removeprefix('d')}{', and so on' if others else ''}.",
         100,
     )
     return (f"{gradients}\n\n" if exercise.door == "backward" else "") + (
-        f"You write {function_name(name)}: fill in every `...`. {ask}"
+        f"Write {function_name(name)}: replace every `...`. {ask}"
     )

@@ -1,4 +1,4 @@
-"""Exercises: a whole network of two layers, and steps of gradient descent with momentum, Adam and AdamW."""
+"""The exercises on training: a network of two layers, and steps of gradient descent with momentum, Adam and AdamW."""
 
 import numpy as np
 
@@ -24,8 +24,8 @@ TWO_LAYER = Exercise(
     Columns are examples: x (features, m), y, Z2 and A2 (outputs, m), Z1 and A1 (hidden, m),
     W1 (hidden, features), b1 (hidden, 1), W2 (outputs, hidden), b2 (outputs, 1)
 
-    Go from J to W1, line by line; dZ2 has a short form. Return a dict with the keys of the parameters.
-    The gradients of Z2, A1 and Z1 are returned, too, so that the judge can say which line is wrong first.""",
+    Go from J to W1 line by line. dZ2 has a short form. Return a dict with the keys of the parameters.
+    Also return the gradients of Z2, A1 and Z1, so that the judge can tell which line is the first that is wrong.""",
     blank="""
     x, y, A1, A2 = cache
     dZ2 = ...
@@ -38,8 +38,10 @@ TWO_LAYER = Exercise(
     return {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}, {"Z2": dZ2, "A1": dA1, "Z1": dZ1}""",
     returns=("W1", "b1", "W2", "b2"),
     hints=(
-        "Biases are columns, (hidden, 1) and (outputs, 1): sum over axis 1 and keep it. x has its examples in columns.",
-        "The factor 1/m enters once, in dZ2. The sigmoid's slope cancels against the logarithm's, tanh's does not.",
+        "Biases are columns, (hidden, 1) and (outputs, 1): sum over axis 1 with keepdims=True. Columns of x are "
+        "examples.",
+        "The factor 1/m enters once, in dZ2. The derivatives of sigmoid and logarithm cancel there. That of tanh "
+        "remains.",
         "dZ2 = (A2 - y) / m; dW2 = dZ2 A1^T; db2 = sum of dZ2; dA1 = W2^T dZ2; dZ1 = dA1 (1 - A1^2); dW1 = dZ1 x^T; "
         "db1 = sum of dZ1.",
     ),
@@ -58,17 +60,18 @@ MOMENTUM = Exercise(
     title="Gradient descent with momentum",
     task="""v = beta v + g, then p = p - rate v.
 
-    p is a parameter, g its gradient, v its velocity, all of one shape; v is 0 at the start; rate and beta are numbers
+    p is a parameter, g its gradient and v its velocity, all of one shape. v is 0 at the start. rate and beta are
+    numbers.
 
-    Return the new p and the new v. (Of the variants in print, this is Polyak's, as PyTorch has it.)""",
+    Return the new p and the new v. (There are several variants. This one is Polyak's, as in PyTorch.)""",
     blank="""
     v_new = ...
     p_new = ...
     return p_new, v_new""",
     returns=("p", "v"),
     hints=(
-        "Everything is done entry by entry: p, g and v have one shape.",
-        "p moves along the new velocity, not along the old one. g enters with the factor 1, and the rate comes last.",
+        "All operations are entry by entry, because p, g and v have the same shape.",
+        "p moves along the new velocity, and not along the old one. g has the factor 1 in v. The rate multiplies v.",
         "v_new = beta v + g; p_new = p - rate v_new.",
     ),
     page=optimizers.momentum,
@@ -82,9 +85,9 @@ ADAM = Exercise(
     task="""m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, entry by entry
     p = p - rate m^ / (sqrt(v^) + epsilon), m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t), t = 1 at the first update
 
-    p is a parameter, g its gradient, m and v its moments, all of one shape; m and v are 0 at the start
+    p is a parameter, g its gradient, m and v its moments, all of one shape. m and v are 0 at the start.
 
-    Return the new p, m and v. Why are the moments divided? Write down m after the first update.""",
+    Return the new p, m and v. Why are the moments divided? Write down m after the first update to see it.""",
     blank="""
     m_new = ...
     v_new = ...
@@ -92,8 +95,8 @@ ADAM = Exercise(
     return p_new, m_new, v_new""",
     returns=("p", "m", "v"),
     hints=(
-        "Everything is done entry by entry: p, g, m and v have one shape.",
-        "The corrections are not kept: m and v are returned as they are, uncorrected. t is another at every step.",
+        "All operations are entry by entry, because p, g, m and v have the same shape.",
+        "Return m and v without the correction: it is used only in the update of p. t changes with every step.",
         "m_new = beta1 m + (1 - beta1) g; v_new = beta2 v + (1 - beta2) g^2; p_new = p - rate (m_new / (1 - beta1^t)) "
         "/ (sqrt(v_new / (1 - beta2^t)) + epsilon).",
     ),
@@ -107,9 +110,9 @@ ADAMW = Exercise(
     title="AdamW",
     task="""m and v as in Adam, and p = p - rate (m^ / (sqrt(v^) + epsilon) + decay p).
 
-    p is a parameter, g its gradient, m and v its moments, all of one shape; t = 1 at the first update
+    p is a parameter, g its gradient, m and v its moments, all of one shape. t = 1 at the first update.
 
-    Return the new p, m and v. The decay stands outside of the quotient: what would be different inside of it?""",
+    Return the new p, m and v. The decay is outside of the quotient. What would be different if it were inside?""",
     blank="""
     m_new = ...
     v_new = ...
@@ -117,8 +120,8 @@ ADAMW = Exercise(
     return p_new, m_new, v_new""",
     returns=("p", "m", "v"),
     hints=(
-        "Everything is done entry by entry: p, g, m and v have one shape.",
-        "The decay never enters m or v. It is multiplied by the rate, and by p as it was before the step.",
+        "All operations are entry by entry, because p, g, m and v have the same shape.",
+        "The decay does not enter m or v. It is multiplied by the rate and by p before the step.",
         "p_new = p - rate ((m_new / (1 - beta1^t)) / (sqrt(v_new / (1 - beta2^t)) + epsilon) + decay p).",
     ),
     page=optimizers.adamw,

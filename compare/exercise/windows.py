@@ -1,4 +1,4 @@
-"""Exercises: max pooling, convolution."""
+"""The exercises on windows: max pooling, convolution."""
 
 import numpy as np
 
@@ -23,16 +23,17 @@ MAX_POOL = Exercise(
 
     x (images, height, width, channels)    y and dy (images, new height, new width, channels)
 
-    With which entry of its window does y change? Windows overlap: one entry may be the largest of several.""",
+    Which entry of its window does y depend on? Windows overlap, so that an entry may be the largest in several
+    windows.""",
     blank="""
     x, y, size, stride = cache
     dx = ...
     return dx""",
     returns=("dx",),
     hints=(
-        "dx has the shape of x, and is 0 wherever an entry was the largest of no window.",
-        "Go through the windows as the forward pass does. Where windows overlap, += is needed.",
-        "dx[n, i s + a, j s + b, c] += dy[n, i, j, c], where x is the window's maximum.",
+        "dx has the shape of x. It is 0 for an entry that is the largest in no window.",
+        "Loop over the windows as the forward pass does. Because windows overlap, use +=.",
+        "dx[n, i s + a, j s + b, c] += dy[n, i, j, c], where x is the maximum of the window.",
     ),
     page=pooling.max_pool2d_backward,
     inputs=(normal(2, 5, 5, 2),),
@@ -58,7 +59,7 @@ CONVOLUTION = Exercise(
     x (images, height, width, channels)    W (size, size, channels, outputs)    b (outputs,)
     y and dy (images, new height, new width, outputs)
 
-    It is a dense layer, applied to every window. What does one window send to dx, dW and db?""",
+    It is a dense layer, applied to every window. What does one window contribute to dx, dW and db?""",
     blank="""
     x, W, stride = cache
     dx = ...
@@ -67,11 +68,11 @@ CONVOLUTION = Exercise(
     return dx, dW, db""",
     returns=("dx", "dW", "db"),
     hints=(
-        "Start with zeros in the shapes of x and W. db is (outputs,): a sum over images and both axes of space.",
-        "Go through the windows as the forward pass does, at i * stride and not at i. An entry of x is in several "
-        "windows.",
-        "For each window: dx_window += dy[:, i, j] W^T (over outputs), dW += window^T dy[:, i, j] (over images); db is "
-        "the sum of dy.",
+        "Start with zeros in the shapes of x and W. db is (outputs,), a sum over the images, the height and the width.",
+        "Loop over the windows as the forward pass does. They begin at i * stride, and not at i. An entry of x is in "
+        "several windows.",
+        "For each window, dx_window += dy[:, i, j] W^T (a sum over outputs) and dW += window^T dy[:, i, j] (a sum over "
+        "images). db is the sum of dy.",
     ),
     page=convolutions.conv2d_backward,
     inputs=(normal(2, 5, 5, 2), normal(3, 3, 2, 3), normal(3)),

@@ -1,7 +1,8 @@
-"""A process that judges one learner's answers, and tells its parent of each: what a learner writes may do anything.
+"""A process that judges one learner's answers and sends each outcome to its parent, `classroom`.
 
-The parent (`classroom`) says what to judge on the command line, and reads one message for each from a pipe: bytes of
-JSON, because nothing that a learner's process sends may be executed by the one that reads it.
+It is a process of its own, because a learner's code may do anything. The parent passes the files on the command line
+and reads one message for each from a pipe. Messages are JSON and not pickles, so that a learner's process cannot make
+the parent execute code.
 """
 
 import json
@@ -22,9 +23,9 @@ READY = "ready"
 
 
 def end_with_parent() -> None:
-    """Kill this process, and what it starts, once the parent is gone, with whom the other end of stdin closes.
+    """Kill this process and its children when the parent ends, which closes the other end of stdin.
 
-    What is run here reads nothing from stdin.
+    The learner's code gets an empty stdin instead.
     """
     life = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -39,8 +40,8 @@ def end_with_parent() -> None:
 
 
 def main(descriptor: str, *files: str) -> None:
-    """Judge files, each named by its exercise, in order."""
-    import compare.exercise.judging  # noqa: F401  which loads JAX, before anybody's time is taken
+    """Judge the files in order. The name of a file is that of its exercise, and `descriptor` that of the pipe."""
+    import compare.exercise.judging  # noqa: F401  imports JAX, which should not count toward the time limit
 
     with suppress(BrokenPipeError), Connection(int(descriptor), readable=False) as connection:
         connection.send_bytes(json.dumps(READY).encode())
@@ -49,7 +50,7 @@ def main(descriptor: str, *files: str) -> None:
 
 
 def verdict_on(file: Path) -> dict[str, object]:
-    """What is said of the answer in a file whose name is the exercise's."""
+    """The outcome of the answer in a file, as a dict. The name of the file is that of its exercise."""
     name = file.stem
     try:
         return judged(name, read(file)).to_dict()
@@ -57,12 +58,12 @@ def verdict_on(file: Path) -> dict[str, object]:
         return unjudged(name, "unfinished", str(error))
     except BadInput as error:
         return unjudged(name, "error", str(error))
-    except Exception as error:  # the judge's own, of what it was given here: the others are to be judged all the same
+    except Exception as error:  # an error of the judge on this answer must not stop the other answers
         return unjudged(name, "error", f"{type(error).__name__}: {error}")
 
 
 def unjudged(name: str, verdict: str, sentence: str) -> dict[str, object]:
-    """An outcome without a report, as `Outcome.to_dict` has it."""
+    """The outcome of an answer that has no report, with the keys of `Outcome.to_dict`."""
     most = EXERCISES[name].points
     said = {"exercise": name, "verdict": verdict, "score": 0, "max_score": most, "sentence": sentence}
     return said | {"place": None, "causes": []}

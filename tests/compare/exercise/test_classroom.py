@@ -75,7 +75,7 @@ def test_one_folder_of_answers_is_one_learner(tmp_path):
 
 
 def test_no_answers_no_folder_and_no_time_are_refused(tmp_path):
-    with pytest.raises(BadInput, match=r"holds no answers: they are files such as bias\.py"):
+    with pytest.raises(BadInput, match=r"contains no answers\. Answers are files such as bias\.py"):
         collect(tmp_path)
     with pytest.raises(BadInput, match="is not a folder"):
         collect(tmp_path / "nowhere")
@@ -104,7 +104,7 @@ def test_an_endless_loop_and_an_exit_cost_their_exercise_and_leave_nothing_runni
     (learner,) = collect(tmp_path, time_limit=1.5)
     said = {each["exercise"]: each for each in learner.outcomes}
     assert [said[name]["verdict"] for name in ("bias", "relu", "tanh")] == ["agree", "stopped", "stopped"]
-    assert said["relu"]["sentence"] == "It took longer than 1.5 s: does a loop never end?"
+    assert said["relu"]["sentence"] == "It took longer than 1.5 s. Is there an endless loop?"
     assert said["tanh"]["sentence"] == "It ended the process in which it was judged."
     pids = [int(pid) for pid in re.findall(r"\d+", left.read_text())]
     assert len(pids) == 2

@@ -29,9 +29,9 @@ def test_a_file_has_the_task_the_forward_pass_and_blanks(name):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("bias", "of the loss with respect to y, dx that with respect to x, and so on."),
-        ("cross_entropy", "of the final loss with respect to J (1 if J is the final loss), dz that with respect to z."),
-        ("rnn", "of the loss with respect to h, dx that"),
+        ("bias", "of the loss with respect to y, dx is the gradient with respect to x, and so on."),
+        ("cross_entropy", "of the final loss with respect to J (1 if J is the final loss), dz is the gradient with"),
+        ("rnn", "of the loss with respect to h, dx is"),
     ],
 )
 def test_the_output_is_called_what_the_task_calls_it(name, said):

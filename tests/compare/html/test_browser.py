@@ -202,7 +202,7 @@ def test_exhibits_are_found_by_words_and_by_op_cause_and_project(visit, museum):
     assert titles["softmax-copied"] in found
     assert titles["conv-stride"] not in found
     assert shown.locator("#found").inner_text() == f"{len(found)} of {len(NAMES)}"
-    shown.fill("#search", "COPIES  softmax")
+    shown.fill("#search", "COPY  softmax")
     assert listed(shown) == [titles["softmax-copied"]]
     shown.fill("#search", "no such words")
     assert listed(shown) == []
@@ -289,7 +289,10 @@ def test_the_tables_say_what_the_json_says(visit, run):
     ]
     assert [[row[0], *row[2:]] for row in cells(shown.locator("#training table"))] == training
     share = max(value["trajectory"]["share"]["values"])
-    assert f"Their distance is at most {share:.2g} times its tolerance." in shown.locator("#training figcaption").inner_text()
+    assert (
+        f"Their distance is at most {share:.2g} times its tolerance."
+        in shown.locator("#training figcaption").inner_text()
+    )
     losses = {side: curve["values"] for side, curve in value["losses"].items()}
     ends = ", ".join(f"{side} {values[-1]:.9g}" for side, values in losses.items())
     assert f"from {losses['manual'][0]:.6g} to {ends}" in shown.locator("#loss figcaption").inner_text()

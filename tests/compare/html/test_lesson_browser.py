@@ -133,6 +133,29 @@ def test_what_is_barred_would_be_found(opened):
     assert {fault.partition(":")[0] for fault in serious_faults(page)} >= {"label", "color-contrast"}
 
 
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_every_picture_has_its_caption_below_it_and_in_view(opened, viewport):
+    page = opened(viewport)
+    page.locator("#step-dZ1").evaluate("element => element.scrollIntoView({behavior: 'instant'})")
+    captions = page.locator(".stage figcaption")
+    assert captions.count() == page.locator(".stage svg").count() == 2
+    for index in range(2):
+        box, picture = captions.nth(index).bounding_box(), page.locator(".stage svg").nth(index).bounding_box()
+        assert box is not None
+        assert picture is not None
+        assert picture["y"] + picture["height"] <= box["y"] <= viewport["height"] - box["height"]
+        assert box["width"] > 100
+        assert captions.nth(index).inner_text()
+
+
+def test_a_phone_held_sideways_keeps_its_room_for_the_text(opened):
+    page = opened({"width": 844, "height": 390})
+    page.locator("#step-dZ1").evaluate("element => element.scrollIntoView({behavior: 'instant'})")
+    box = page.locator("#moment").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] < 0  # the pictures and their slider scroll away
+
+
 def test_on_a_phone_the_pictures_stay_with_the_slider_and_code_shows_that_it_scrolls(opened):
     page = opened(PHONE)
     for place in ("#step-Z1", "#step-db1", "#why"):

@@ -39,7 +39,9 @@ def test_a_bug_that_escapes_is_counted_and_is_not_as_it_should_be():
     escaped = replace(honest, report=honest.corrected)
     assert not escaped.caught
     assert not Tour([honest, escaped]).as_it_should_be
-    assert Tour([honest, escaped]).sentence.startswith("Of 2 bugs, the judge caught 1, located 1 and explained 1. It accepts 2")
+    assert Tour([honest, escaped]).sentence.startswith(
+        "Of 2 bugs, the judge caught 1, located 1 and explained 1. It accepts 2"
+    )
 
 
 def test_a_repair_that_does_not_agree_is_told_in_its_row():

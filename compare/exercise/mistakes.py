@@ -1,0 +1,183 @@
+"""Common wrong answers to exercises, each with a sentence on what is wrong.
+
+The judge knows nothing of an exercise's text. If the gradients of an answer equal those of a wrong answer in this
+table, the sentence is shown below the judge's report. An exercise needs an entry only for mistakes that the judge
+detects but does not explain.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compare.exercise import EXERCISES
+from compare.exercise.sheet import function_name
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer.
+
+    Attributes:
+        sentence: What is wrong, for the learner.
+        answer: The backward pass, `(dy, cache) -> gradients`, in the order of the exercise's `returns`. A gradient that
+            the mistake does not concern is None.
+    """
+
+    sentence: str
+    answer: Callable[[Any, Any], tuple[np.ndarray | None, ...]]
+
+
+def recognized(name: str, functions: Mapping[str, Callable[..., Any]], wrong: Collection[str]) -> Mistake | None:
+    """The mistake whose gradients equal the wrong ones of an answer.
+
+    Args:
+        name: The exercise.
+        functions: The learner's functions by their names.
+        wrong: The gradients that are wrong, by the names in the exercise's `returns`.
+
+    Returns:
+        The mistake; None if the table has none with these gradients.
+    """
+    returns, known = EXERCISES[name].returns, MISTAKES.get(name, ())
+    if not wrong or not known:
+        return None
+    value, _ = functions[name](*EXERCISES[name].inputs)
+    dy = np.asarray(np.random.default_rng(0).standard_normal(np.shape(value)))
+
+    def gradients(backward: Callable[[Any, Any], Any]) -> dict[str, Any]:
+        _, cache = functions[name](*EXERCISES[name].inputs)  # anew, because an answer may change its cache
+        found = backward(dy.copy(), cache)
+        return dict(zip(returns, found if isinstance(found, tuple | list) else (found,), strict=False))
+
+    actual = gradients(functions[function_name(name)])
+    for mistake in known:
+        predicted = gradients(mistake.answer)
+        if all(_same(actual[each], predicted[each]) for each in wrong):
+            return mistake
+    return None
+
+
+def _same(actual: Any, predicted: np.ndarray | None) -> bool:
+    if predicted is None or np.shape(actual) != predicted.shape:
+        return False
+    return np.allclose(actual, predicted, rtol=1e-7, atol=1e-9 * float(np.max(np.abs(predicted))))
+
+
+# --------------------------------------------------------------------------------------- cross-entropy
+
+
+def _one_hot(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return np.eye(log_p.shape[1])[labels]
+
+
+def _softmax_twice(dy: Any, cache: Any) -> tuple[np.ndarray]:
+    log_p, labels = cache
+    p = np.exp(log_p)
+    return (dy * (p - _one_hot(log_p, labels)) * p * (1 - p) / len(labels),)
+
+
+def _logarithms(dy: Any, cache: Any) -> tuple[np.ndarray]:
+    log_p, labels = cache
+    return (dy * (log_p - _one_hot(log_p, labels)) / len(labels),)
+
+
+def _whole_columns(dy: Any, cache: Any) -> tuple[np.ndarray]:
+    log_p, labels = cache
+    p = np.exp(log_p)
+    p[:, labels] -= 1
+    return (dy * p / len(labels),)
+
+
+def _of_probabilities(dy: Any, cache: Any) -> tuple[np.ndarray]:
+    log_p, labels = cache
+    return (-dy * _one_hot(log_p, labels) / np.exp(log_p) / len(labels),)
+
+
+def _softmax_of_columns(dy: Any, cache: Any) -> tuple[np.ndarray]:
+    log_p, labels = cache
+    e = np.exp(log_p)
+    return (dy * (e / e.sum(axis=0) - _one_hot(log_p, labels)) / len(labels),)
+
+
+# ------------------------------------------------------------------------------------------ layer norm
+
+
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    return values.mean(axis=axis, keepdims=True)
+
+
+def _means_over_rows(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
+    x_hat, s, weight = cache
+    g = dy * weight
+    return (g - _mean(g, 0) - x_hat * _mean(g * x_hat, 0)) / s, None, None
+
+
+def _means_of_all(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
+    x_hat, s, weight = cache
+    g = dy * weight
+    return (g - g.mean() - x_hat * (g * x_hat).mean()) / s, None, None
+
+
+def _weight_last(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
+    x_hat, s, weight = cache
+    return weight * (dy - _mean(dy, 1) - x_hat * _mean(dy * x_hat, 1)) / s, None, None
+
+
+def _third_without_x_hat(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
+    x_hat, s, weight = cache
+    g = dy * weight
+    return (g - _mean(g, 1) - _mean(g * x_hat, 1)) / s, None, None
+
+
+def _divided_twice(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
+    x_hat, s, weight = cache
+    g = dy * weight
+    return (g - _mean(g, 1) - x_hat * _mean(g * x_hat, 1)) / s**2, None, None
+
+
+MISTAKES: dict[str, tuple[Mistake, ...]] = {
+    "cross_entropy": (
+        Mistake(
+            "p - one_hot(labels) is multiplied by p (1 - p). It is the gradient of softmax and logarithm together: the "
+            "derivative of softmax is in it already.",
+            _softmax_twice,
+        ),
+        Mistake("log_p is used in place of p. The cache holds logarithms: p = exp(log_p).", _logarithms),
+        Mistake(
+            "1 is subtracted in whole columns: p[:, labels] selects every row. Select one entry of each row, with an "
+            "index for the rows, too.",
+            _whole_columns,
+        ),
+        Mistake(
+            "This is the gradient with respect to the probabilities p, which is -1 / p at the label. z is before the "
+            "softmax, so that the softmax has to be differentiated as well.",
+            _of_probabilities,
+        ),
+        Mistake(
+            "The probabilities are divided by their sums over axis 0. The softmax is along each row, and the rows of "
+            "exp(log_p) sum to 1 already.",
+            _softmax_of_columns,
+        ),
+    ),
+    "layer_norm": (
+        Mistake(
+            "The means in dx are taken over the rows (axis 0), as in batch norm. Here each row is normalized by "
+            "itself, so that they are over the features (axis 1).",
+            _means_over_rows,
+        ),
+        Mistake(
+            "The means in dx are taken over all entries. Each row is normalized by itself, so that they are over the "
+            "features of each row: axis=1, keepdims=True.",
+            _means_of_all,
+        ),
+        Mistake(
+            "dx is multiplied by weight after the means are taken, as in batch norm. Here weight differs along the "
+            "axis of the means, so that it must be inside of them: g = dy weight.",
+            _weight_last,
+        ),
+        Mistake("The third term of dx, the one from s, lacks its factor x_hat.", _third_without_x_hat),
+        Mistake("dx is divided by s twice. s appears in the denominator once.", _divided_twice),
+    ),
+}
