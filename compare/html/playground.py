@@ -41,7 +41,7 @@ def playground_part(play: Playground) -> Html:
             "Choose data, size, activation and learning rate. Then break one line of the backward pass, and see how "
             "the network trains and what two checks find. Often the loss falls as far as with the right line. This is "
             "why such mistakes stay unnoticed. The network here has one sigmoid output. It is trained in your browser, "
-            "from weights of its own. The picture at the side belongs to the lesson, not to this network.",
+            "from weights of its own. The pictures beside the slider belong to the lesson, not to this network.",
         ),
         tag("noscript", tag("p", "This part needs JavaScript.")),
         tag(

@@ -421,7 +421,7 @@ class _Reader:
             yield from self.gradients(parts, depth)
             return
         if all(_is_name(part) for part, _ in parts) and not self.several:
-            yield Line(note=f"gives {', '.join(f'`{ast.unparse(part)}`' for part, _ in parts)}", depth=depth)
+            yield Line(note=f"returns {', '.join(f'`{ast.unparse(part)}`' for part, _ in parts)}", depth=depth)
         elif len(parts) == 1:
             yield Line(f"{result} = {ast.unparse(parts[0][0])}", parts[0][1], depth)
         else:
@@ -449,7 +449,7 @@ class _Reader:
             case ast.Call(func=ast.Name(id="range"), args=[count]):
                 return f"for `{own}` = 0, 1, …, {ast.unparse(count)} − 1:"
             case ast.Call(func=ast.Attribute(attr="ndindex"), args=[shape]):
-                return f"for every place `{own}` of the `{ast.unparse(self.simplified(shape))}`:"
+                return f"for all `{own}` in the `{ast.unparse(self.simplified(shape))}`:"
         give_up(over)
 
     # ------------------------------------------------------------------------------ expressions

@@ -182,7 +182,7 @@ def test_a_reshape_within_a_formula_is_written():
         dW = x.reshape(-1, 2).T @ output_gradient
         return dW
 
-    assert written(backward)[0] == ["dW = reshape(x)ᵀ dy", "gives dW"]
+    assert written(backward)[0] == ["dW = reshape(x)ᵀ dy", "returns dW"]
 
 
 def test_what_is_assigned_to_dy_is_not_called_the_output_gradient():
