@@ -95,8 +95,11 @@ def formulas_of_lines(
         ValueError: If a statement cannot be written as a formula.
     """
     reader = _Reader(function, (), known)
-    for target, value in reader.pairs():  # lines that are not shown may define what the shown ones use
+    for target, value in reader.pairs():  # lines that are not shown may define names that the shown ones use
         reader.learn(target, value)
+    for node in ast.walk(reader.definition):
+        if isinstance(node, ast.For | ast.If):  # their names have several values
+            reader.forget(_stored(node))
     statements = [node for excerpt in excerpts for node in ast.parse(excerpt.code).body]
     return [reader.read(statements, result=result), *_of_called(reader)]
 
@@ -185,7 +188,8 @@ class _Shape:
 class _Reader:
     """Reads the statements of one function.
 
-    `known` maps names to their values at the statement that is being read, as far as they follow from the arguments.
+    `known` are arguments of a call of the function. `values` maps names to their values at the statement that is being
+    read, as far as these follow from the arguments.
     """
 
     function: Callable[..., Any]
@@ -211,14 +215,16 @@ class _Reader:
         self.renamed: dict[str, str] = {}
         self.loops: set[str] = set()
         self.several = sum(isinstance(node, ast.Return) for node in ast.walk(self.definition)) > 1
-        given = [(target, value) for target, value in self.pairs() if "dy" in _words_of(target)]
-        same = all(
-            _is_name(target) and ast.unparse(self.simplified(value)) == "output_gradient" for target, value in given
+        # The output gradient is called dy, unless the function uses that name for something else.
+        to_dy = [(target, value) for target, value in self.pairs() if "dy" in _words_of(target)]
+        free = all(
+            _is_name(target) and ast.unparse(self.simplified(value)) == "output_gradient" for target, value in to_dy
         )
-        if "output_gradient" in self.parameters and same:
+        if "output_gradient" in self.parameters and free:
             self.renamed = {"output_gradient": "dy"}
 
     def pairs(self) -> Iterator[tuple[ast.expr, ast.expr]]:
+        """The targets and values of all assignments."""
         for node in ast.walk(self.definition):
             if isinstance(node, ast.Assign):
                 yield from _pairs(node.targets[0], node.value)
@@ -234,6 +240,7 @@ class _Reader:
             self.bind(target, actual)
 
     def bind(self, target: ast.expr, value: Any) -> None:
+        """Keep a value that is assigned to a name, or to a tuple of names."""
         if isinstance(target, ast.Name):
             self.values[target.id] = value
         elif isinstance(target, ast.Tuple) and not any(isinstance(one, ast.Starred) for one in target.elts):
@@ -241,6 +248,7 @@ class _Reader:
                 self.bind(one, its_value)
 
     def forget(self, names: Iterable[str]) -> None:
+        """The values of these names are no longer known."""
         for name in names:
             self.values.pop(name, None)
 
@@ -267,7 +275,7 @@ class _Reader:
         return None
 
     def is_neutral(self, name: str) -> bool:
-        """Whether an option is known to be 0 or 1: then terms that it stands in vanish, or lose a factor."""
+        """Whether a name is an option that is known to be 0 or 1, so that terms with it can be simplified."""
         value = self.values.get(name)
         return name in self.options and type(value) in (int, float) and value in (0, 1)
 
@@ -279,6 +287,7 @@ class _Reader:
         return isinstance(value, np.ndarray) and value.dtype == bool and bool(value.all())
 
     def read(self, statements: Sequence[ast.stmt], *, title: str = "", result: str = "result") -> Formulas:
+        """The formulas of some statements, without notes on names that no formula uses."""
         lines = list(self.lines(statements, 0, result))
         used = {name for line in lines for name in _names(line)}
         kept: list[Line] = []
@@ -294,6 +303,7 @@ class _Reader:
     # ------------------------------------------------------------------------------- statements
 
     def lines(self, statements: Sequence[ast.stmt], depth: int, result: str) -> Iterator[Line]:
+        """The lines of some statements inside of `depth` loops and branches. `result` names the returned value."""
         rest = list(statements)
         while rest:
             node = rest.pop(0)
@@ -315,12 +325,12 @@ class _Reader:
                 case ast.Expr(value=ast.Call(func=called, args=[target, index, value])):
                     if ast.unparse(called) != "np.add.at":
                         give_up(node)
-                    place_of_index = ast.Subscript(target, self.simplified(index), ast.Store())
-                    code = ast.unparse(ast.AugAssign(place_of_index, ast.Add(), self.simplified(value)))
+                    indexed = ast.Subscript(target, self.simplified(index), ast.Store())
+                    code = ast.unparse(ast.AugAssign(indexed, ast.Add(), self.simplified(value)))
                     yield Line(code, "added up where indices are equal", depth)
                     self.forget(_words_of(target))
                 case ast.With(items=[ast.withitem(context_expr=ast.Call(func=guard))], body=body):
-                    if ast.unparse(guard) != "np.errstate":  # which says what is silent, and computes nothing
+                    if ast.unparse(guard) != "np.errstate":  # errstate only silences warnings
                         give_up(node)
                     yield from self.lines(body, depth, result)
                 case ast.For(target=target, iter=over, body=body):
@@ -330,21 +340,26 @@ class _Reader:
                     yield Line(note=self.loop(target, over), depth=depth)
                     yield from self.lines(body, depth + 1, result)
                 case ast.If(test=test, body=body, orelse=other):
+                    before = dict(self.values)
                     yield Line(note=f"{self.condition(test)}:", depth=depth)
                     yield from self.lines(body, depth + 1, result)
                     if isinstance(body[-1], ast.Return):
                         other = [*other, *rest]
                     if other:
+                        self.values = dict(before)
                         yield Line(note="otherwise:", depth=depth)
                         yield from self.lines(other, depth + 1, result)
                     if isinstance(body[-1], ast.Return):
                         return
+                    self.values = before
+                    self.forget(_stored(node))
                 case ast.Return(value=ast.expr() as value):
                     yield from self.returned(value, depth, result)
                 case _:
                     give_up(node)
 
     def assigned(self, target: ast.expr, value: ast.expr, depth: int) -> Iterator[Line]:
+        """The lines of one assignment."""
         names = [name.id for name in ast.walk(target) if isinstance(name, ast.Name)]
         left = ast.unparse(self.simplified(target))
         if _only_lengths(value):
@@ -356,7 +371,7 @@ class _Reader:
         while isinstance(value, ast.IfExp) and (chosen := self.decided(value.test)) is not None:
             value = value.body if chosen else value.orelse
         if _is_none(value):
-            return  # there is no such input, and so no gradient of it
+            return  # an input that is not given has no gradient
         if isinstance(value, ast.IfExp) and _is_none(value.orelse):
             note, value = self.condition(value.test), value.body
         elif isinstance(value, ast.IfExp) and _is_none(value.body):
@@ -368,7 +383,7 @@ class _Reader:
         value, arranged = self.arranged(value)
         right = ast.unparse(value)
         if right == left and not note:
-            return  # a cast, or the same in another shape
+            return  # a cast or a reshape
         if isinstance(value, ast.Name | ast.Attribute) and not note:
             yield from self.renaming(target, value, arranged, depth)
             return
@@ -404,7 +419,7 @@ class _Reader:
         own, other = ast.unparse(target), value.attr if isinstance(value, ast.Attribute) else ast.unparse(value)
         if own == other:
             return
-        if isinstance(target, ast.Name) and isinstance(value, ast.Name) and not arranged:  # where a sum begins, say
+        if isinstance(target, ast.Name) and isinstance(value, ast.Name) and not arranged:  # such as a sum's first term
             yield Line(f"{own} = {other}", depth=depth)
             return
         said = f"`{own}` is `{other}`" if isinstance(target, ast.Name) else f"(`{own}`) = `{other}`"
@@ -428,6 +443,7 @@ class _Reader:
             give_up(value)
 
     def gradients(self, parts: Sequence[tuple[Any, str]], depth: int) -> Iterator[Line]:
+        """Lines for the returned gradients: a formula for an expression, a note for a name."""
         others: list[tuple[str, str]] = []
         for name, (part, arranged) in zip(self.inputs, parts, strict=False):
             if _is_absent(part) or self.values.get(getattr(part, "id", ""), part) is None:
@@ -442,6 +458,7 @@ class _Reader:
             yield Line(note=f"{found} {are} of {of_inputs}", depth=depth)
 
     def loop(self, target: ast.expr, over: ast.expr) -> str:
+        """The head of a loop in words."""
         own = ast.unparse(target).strip("()")
         match over:
             case ast.Call(func=ast.Name(id="reversed"), args=[ast.Call(func=ast.Name(id="range"), args=[count])]):
@@ -455,6 +472,7 @@ class _Reader:
     # ------------------------------------------------------------------------------ expressions
 
     def simplified(self, node: ast.expr) -> Any:
+        """The expression without what computes nothing, and with helper functions of one formula substituted."""
         return _Simplifier(self).visit(copy.deepcopy(node))
 
     def arranged(self, node: ast.expr) -> tuple[Any, str]:
@@ -502,7 +520,7 @@ class _Reader:
         for node in body[:-1]:
             match node:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value) if name not in used:
-                    pass  # for a guard alone
+                    pass  # only a check of the arguments uses it
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     value = self.simplified(value)
                     if not isinstance(value, ast.Name):
@@ -568,7 +586,7 @@ class _Simplifier(ast.NodeTransformer):
         return self.folded(node)
 
     def folded(self, node: ast.BinOp) -> ast.expr:
-        """The operation without an operand that changes nothing: x + 0, x * 1, x / 1, or a mask of True alone."""
+        """The operation without an operand that has no effect, as in x + 0, x * 1, x / 1, or x times a mask of True."""
         match node:
             case ast.BinOp(op=ast.Mult(), left=left, right=right):
                 for one, other in ((left, right), (right, left)):

@@ -290,6 +290,23 @@ def test_an_option_that_matters_stays():
     assert as_text(part)[:3] == ["g = dy rate", "dx = g ⊙ x", "dx = dx if kept, 0 otherwise"]
 
 
+def after_a_choice(output_gradient, cache: OptionsCache):
+    bias = None
+    if cache.x.max() > 100:
+        bias = 2
+        dx = output_gradient * bias
+    else:
+        dx = output_gradient
+    if bias is None:
+        dx = dx + 1
+    return dx
+
+
+def test_what_one_branch_assigns_is_not_known_in_the_other_nor_after_it():
+    (part,) = formulas(after_a_choice, ["x"], options())
+    assert as_text(part)[-2:] == ["if bias is not given:", "  dx = dx + 1"]
+
+
 def test_without_a_call_every_branch_is_written():
     (part,) = formulas(of_options, ["x", "bias"])
     notes = [line.note for line in part.lines]
