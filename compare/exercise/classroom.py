@@ -99,6 +99,7 @@ class Learner:
         return sum(outcome["verdict"] in verdicts for outcome in self.outcomes)
 
     def to_dict(self) -> dict[str, Any]:
+        """The learner as JSON types, with the score and the full score."""
         most = sum(outcome["max_score"] for outcome in self.outcomes)
         return {"student_id": self.name, "score": self.score, "max_score": most, "exercises": list(self.outcomes)}
 

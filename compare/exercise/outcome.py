@@ -42,10 +42,12 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
+        """The judge's verdict."""
         return self.report.verdict.value
 
     @property
     def right(self) -> bool:
+        """Whether the judge agrees."""
         return self.verdict == "agree"
 
     @property
@@ -76,6 +78,7 @@ class Outcome:
         return _in_words_of_the_exercise(self.report._repr_html_()) + mistake + page
 
     def to_dict(self) -> dict[str, Any]:
+        """The outcome as JSON types, as a teacher collects it."""
         sentence = _in_words_of_the_exercise(self.report.sentence)
         causes = [*(cause.kind for cause in self.report.diagnoses), *([COMMON_MISTAKE] if self.mistake else [])]
         return {

@@ -29,7 +29,7 @@ def judgement(report: GradientReport | TrajectoryReport, caption: str) -> Html:
     whole = table(headers, cells, caption=caption)
     if len(cells) > LONG:
         wrong = [row for row in cells if row[-1] != Verdict.AGREE.value]
-        short = table(headers, wrong, caption=f"{caption}: what does not agree") if wrong else ""
+        short = table(headers, wrong, caption=f"{caption}: the rows that do not agree") if wrong else ""
         whole = html(short, tag("details", tag("summary", f"All {len(cells)} rows"), whole))
     said = (tag("p", line) for line in others)
     return html(tag("p", announced(report.verdict, first)), *said, whole)

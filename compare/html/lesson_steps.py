@@ -30,6 +30,7 @@ class Live:
         return tag(element, text(self.moments[0]), data_live=True, **attributes)
 
     def texts(self) -> list[list[str]]:
+        """The texts of all elements, for each moment."""
         return [[text(moment) for text in self.places] for moment in self.moments]
 
 

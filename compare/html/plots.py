@@ -107,7 +107,7 @@ def _for_a_page(svg: bytes, prefix: str, label: str) -> Html:
         node.text = (node.text or "").strip() or None
         name = node.attrib.pop("id", None)
         for key, value in list(node.attrib.items()):
-            if value := _in_the_pages_words(key, value, prefix):
+            if value := _rewritten(key, value, prefix):
                 node.set(key, value)
             else:
                 del node.attrib[key]
@@ -119,7 +119,8 @@ def _for_a_page(svg: bytes, prefix: str, label: str) -> Html:
     return Html(ElementTree.tostring(root, encoding="unicode"))
 
 
-def _in_the_pages_words(key: str, value: str, prefix: str) -> str:
+def _rewritten(key: str, value: str, prefix: str) -> str:
+    """An attribute's value with the page's fonts and colors, unique ids and short numbers. It may be empty."""
     value = re.sub(r"font-family: [^;]*; |font: (?=[\d.]+px)|rotate\(-0 [^)]*\)", "", value)
     value = re.sub(r"^([\d.]+px) [^;]*", r"font-size: \1", value).replace("url(#", f"url(#{prefix}-")
     if key in ("d", "x", "y"):

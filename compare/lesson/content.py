@@ -34,6 +34,7 @@ class Quantity:
 
     @property
     def shown(self) -> str:
+        """The name for readers."""
         return self.symbol or self.label
 
 
@@ -69,6 +70,7 @@ class Step:
 
     @property
     def shown(self) -> str:
+        """The name for readers."""
         return self.short or self.name
 
 
@@ -150,10 +152,12 @@ class Lesson:
 
     @property
     def verdict(self) -> Verdict:
+        """The worst verdict of all moments."""
         return Verdict.of([moment.verdict for moment in self.moments])
 
     @property
     def sentence(self) -> str:
+        """The verdict in one sentence; unless it is AGREE, that of the first moment with this verdict."""
         if self.verdict is Verdict.AGREE:
             count, second = (sum(s.backward for s in self.steps), sum(s.order == 2 for s in self.steps))
             steps = f"{count} backward steps" + (f" and {second} steps of second order" if second else "")
@@ -165,6 +169,7 @@ class Lesson:
         return f"After {moment.step} steps of training: {moment.sentence}"
 
     def to_dict(self) -> dict[str, Any]:
+        """The lesson as JSON types, without the pictures."""
         return plain(
             {
                 "verdict": self.verdict,

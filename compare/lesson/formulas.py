@@ -298,7 +298,9 @@ class _Reader:
                 line = Line("", f"{kept[-1].note}; {line.note}", line.depth, kept.pop().defines)
             line_as_text(line, frozenset(self.scalars))  # raises ValueError if it cannot be written
             kept.append(line)
-        return Formulas(tuple(kept), frozenset(self.scalars), title)
+        masks = [name for name in sorted(used) if self.excludes_nothing(ast.Name(name))]
+        notes = [Line(note=f"`{name}` is True at every entry") for name in masks]
+        return Formulas((*notes, *kept), frozenset(self.scalars), title)
 
     # ------------------------------------------------------------------------------- statements
 

@@ -36,37 +36,65 @@ class Notation(ABC, Generic[T]):
     # -------------------------------------------------------------------------------- the pieces
 
     @abstractmethod
-    def row(self, *parts: T | str) -> T: ...
+    def row(self, *parts: T | str) -> T:
+        """Parts side by side."""
+
     @abstractmethod
-    def name(self, name: str) -> T: ...
+    def name(self, name: str) -> T:
+        """A variable."""
+
     @abstractmethod
-    def number(self, text: str) -> T: ...
+    def number(self, text: str) -> T:
+        """A number."""
+
     @abstractmethod
-    def words(self, text: str) -> T: ...
+    def words(self, text: str) -> T:
+        """Text, such as the name of a function."""
+
     @abstractmethod
-    def sign(self, sign: str, *, prefix: bool = False) -> T: ...
+    def sign(self, sign: str, *, prefix: bool = False) -> T:
+        """An operator or a comma. `prefix` says that it has no left operand."""
+
     @abstractmethod
-    def beside(self, left: T, right: T) -> T: ...
+    def beside(self, left: T, right: T) -> T:
+        """A product without a sign."""
+
     @abstractmethod
-    def enclosed(self, opening: str, inside: T, closing: str) -> T: ...
+    def enclosed(self, opening: str, inside: T, closing: str) -> T:
+        """An expression in brackets."""
+
     @abstractmethod
-    def fraction(self, left: ast.expr, right: ast.expr) -> tuple[T, int]: ...
+    def fraction(self, left: ast.expr, right: ast.expr) -> tuple[T, int]:
+        """A quotient, and how tightly it binds."""
+
     @abstractmethod
-    def power(self, base: T, exponent: T, tightness: int) -> T: ...
+    def power(self, base: T, exponent: T, tightness: int) -> T:
+        """A power, whose exponent binds with this tightness."""
+
     @abstractmethod
-    def exponential(self, exponent: T) -> tuple[T, int]: ...
+    def exponential(self, exponent: T) -> tuple[T, int]:
+        """A power of e, and how tightly it binds."""
+
     @abstractmethod
-    def root(self, inside: T) -> T: ...
+    def root(self, inside: T) -> T:
+        """A square root."""
+
     @abstractmethod
-    def below(self, base: T, index: T) -> T: ...
+    def below(self, base: T, index: T) -> T:
+        """An expression with a subscript."""
+
     @abstractmethod
-    def big(self, sign: str, over: T | None) -> T: ...
+    def big(self, sign: str, over: T | None) -> T:
+        """The sign of a sum or product, with what it is taken over."""
+
     @abstractmethod
-    def cases(self, choices: Sequence[tuple[T, T]]) -> T: ...
+    def cases(self, choices: Sequence[tuple[T, T]]) -> T:
+        """A choice of cases: pairs of a value and its condition."""
 
     # -------------------------------------------------------------------------------- statements
 
     def statement(self, node: ast.stmt) -> T:
+        """A statement: an expression, an assignment or an update."""
         if isinstance(node, ast.Expr):
             return self.bare(node.value)
         if isinstance(node, ast.Assign):
@@ -81,13 +109,16 @@ class Notation(ABC, Generic[T]):
     # -------------------------------------------------------------------------------- expressions
 
     def bare(self, node: ast.expr) -> T:
+        """An expression without parentheses around it."""
         return self.part(node)[0]
 
     def at_least(self, node: ast.expr, tightness: int) -> T:
+        """An expression, in parentheses if it binds less tightly than this."""
         written, own = self.part(node)
         return written if own >= tightness else self.parentheses(written)
 
     def parentheses(self, inside: T) -> T:
+        """An expression in parentheses."""
         return self.enclosed("(", inside, ")")
 
     def part(self, node: ast.expr) -> tuple[T, int]:
@@ -143,6 +174,7 @@ class Notation(ABC, Generic[T]):
         return self.at_least(node, BIG)
 
     def binary(self, node: ast.BinOp) -> tuple[T, int]:
+        """An operation with two operands, and how tightly it binds."""
         left, right = node.left, node.right
         match node.op:
             case ast.Add():
@@ -173,9 +205,11 @@ class Notation(ABC, Generic[T]):
         return self.at_least(node, tightness)
 
     def truth(self, node: ast.expr) -> T:
+        """An operand of a logical operation."""
         return self.parentheses(self.bare(node)) if isinstance(node, ast.Compare) else self.at_least(node, BIG)
 
     def scalar(self, node: ast.expr) -> bool:
+        """Whether an expression is known to be a single number."""
         match node:
             case ast.Constant():
                 return True
@@ -236,9 +270,11 @@ class Notation(ABC, Generic[T]):
                 return self.row(named, self.parentheses(self.joined(list(map(self.inner, arguments)), ","))), ATOM
 
     def condition(self, node: ast.expr) -> T:
+        """The condition of a case."""
         return self.row(self.words("if "), self.bare(node))
 
     def axis(self, node: ast.expr) -> T:
+        """The axes of a reduction in words."""
         match node:
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=1)):
                 return self.words("last axis")
@@ -270,6 +306,7 @@ class Notation(ABC, Generic[T]):
         return self.below(base, written)
 
     def entry(self, entry: ast.expr) -> T:
+        """One entry of an index, which may be a slice."""
         if is_everything(entry):
             return self.words("·" if isinstance(entry, ast.Slice) else "…")
         if not isinstance(entry, ast.Slice):
@@ -281,6 +318,7 @@ class Notation(ABC, Generic[T]):
         return self.joined([self.bare(bound) if bound else self.words("") for bound in bounds], ":")
 
     def joined(self, parts: Sequence[T], sign: str) -> T:
+        """Parts with a sign between them."""
         return self.row(*parts[:1], *(self.row(self.sign(sign), part) for part in parts[1:]))
 
 

@@ -23,9 +23,11 @@ class Excerpt:
 
     @property
     def place(self) -> str:
+        """The file and the first line, as in "manual/shallow.py:163"."""
         return f"{self.file}:{self.line}"
 
     def numbered(self) -> list[tuple[int, str]]:
+        """The lines with their numbers."""
         return list(enumerate(self.code.splitlines(), self.line))
 
 

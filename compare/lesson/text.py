@@ -12,6 +12,7 @@ from compare.judge.reports.tables import WIDTH, plain_text, table
 from compare.lesson.backward_mode import letters
 from compare.lesson.content import Entry, Lesson, Numbers, Quantity, Step
 from compare.lesson.formulas import as_text as formulas_as_text
+from compare.lesson.layered import symbol_of
 from compare.lesson.source import Excerpt
 
 ENTRIES = 4  # The number of entries of each quantity that are printed.
@@ -128,6 +129,7 @@ def _why(lesson: Lesson) -> Iterator[RenderableType]:
 
 
 def cost_sentence(lesson: Lesson) -> str:
+    """The costs of forward and backward mode in words."""
     why = lesson.backward_mode
     count, saved = why.operations, why.operations["all forward"] / why.operations["backward"]
     return (
@@ -149,7 +151,7 @@ def backward_to_loss(lesson: Lesson) -> float:
 
 def inputs_sentence(lesson: Lesson) -> str:
     """A list of the program's inputs and the letters that it calls them by."""
-    named = [f"{letters(i)} is {name}" for i, name in enumerate(lesson.backward_mode.inputs)]
+    named = [f"{letters(i)} is {symbol_of(name)}" for i, name in enumerate(lesson.backward_mode.inputs)]
     return ", ".join(named)
 
 

@@ -73,6 +73,7 @@ class Exhibit:
 
     @property
     def whose_check(self) -> str:
+        """The beginning of a sentence on the check."""
         return "A usual check" if self.typical else "The original check"
 
     def check_passes(self) -> bool | None:

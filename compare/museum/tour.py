@@ -85,6 +85,7 @@ class Visit:
         return plain_text(*lines)
 
     def to_dict(self) -> dict[str, Any]:
+        """The results as JSON types."""
         e = self.exhibit
         texts = ("title", "source", "wrong", "right", "unseen", "lesson", "checked")
         with_bug, without = self.curves
@@ -122,6 +123,7 @@ class Tour:
 
     @property
     def as_it_should_be(self) -> bool:
+        """Whether every exhibit is."""
         return all(visit.as_it_should_be for visit in self.visits)
 
     @property
@@ -146,6 +148,7 @@ class Tour:
         return plain_text(table(HEADERS, [visit.cells() for visit in self.visits], left=5), self.sentence)
 
     def to_dict(self) -> dict[str, Any]:
+        """The results as JSON types."""
         return {"summary": self.sentence, "exhibits": [visit.to_dict() for visit in self.visits]}
 
 

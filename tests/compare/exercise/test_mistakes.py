@@ -20,7 +20,9 @@ def functions(name, answer):
 
 def concerned(name, mistake):
     """The gradients that a mistake makes wrong."""
-    value, cache = EXERCISES[name].given(*EXERCISES[name].inputs)
+    given = EXERCISES[name].given
+    assert given is not None
+    value, cache = given(*EXERCISES[name].inputs)
     found = mistake.answer(np.ones(np.shape(value)), cache)
     return [each for each, gradient in zip(EXERCISES[name].returns, found, strict=True) if gradient is not None]
 

@@ -348,6 +348,14 @@ def test_no_lesson_shows_a_branch_that_its_network_does_not_take(model):
         assert not [note for note in notes if note.startswith("if ") or note == "otherwise:"], step.name
 
 
+def test_a_mask_that_masks_nothing_is_left_out_and_its_other_uses_are_explained():
+    """cross_entropy counts the rows whose label is not to be ignored; here these are all rows."""
+    (loss,) = (step for step in subject_of("mlp").steps if step.name == "d loss")
+    lines = as_text(loss.formulas[0])
+    assert lines[:2] == ["counted is True at every entry", "n = ∑ counted"]
+    assert "dz = dy ⊙ (T ⊙ p − q)" in lines
+
+
 def test_the_form_of_gelu_is_that_of_the_layer():
     form = {
         model: str([as_text(part) for step in subject_of(model).steps for part in step.formulas])

@@ -5,6 +5,7 @@ import pytest
 from compare import Verdict
 from compare.lesson import lesson
 from compare.lesson.layered import symbol_of
+from compare.lesson.text import inputs_sentence
 
 
 @pytest.mark.parametrize("model", ["mlp", "rnn"])
@@ -21,6 +22,7 @@ def test_a_network_of_the_catalog_is_taught_by_its_own_ops(model):
             Verdict.AGREE
         }
         assert all(numbers.largest_difference < 1e-12 for numbers in moment.numbers.values())
+    assert f"is W (layer {len(kinds)})" in inputs_sentence(found)
     matched = {equation.step for equation in found.backward_mode.gradient}
     assert {f"d {len(kinds) - 1}.dense.weight", "logits", "loss", "d logits"} <= matched
 
