@@ -38,7 +38,7 @@ def step_article(step: Step, number: int, live: Live) -> Html:
     """The article on one step, with its number among all steps. Its live numbers are added to `live`."""
     single = all("\n" not in excerpt.code for excerpt in step.by_hand)
     text = html(
-        "" if single or not step.short else tag("p", DOCUMENTED, class_="soft"),
+        tag("p", DOCUMENTED, class_="soft") if step.short else "",
         tag("p", with_formulas(step.words)) if single else _paragraph(step.words),
         *map(_paragraph, step.derivation.split("\n\n") if step.derivation else ()),
     )

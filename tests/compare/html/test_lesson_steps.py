@@ -10,6 +10,7 @@ from compare.html.lesson_steps import Live, anchor, formula_line, lines, step_ar
 from compare.lesson import MODELS
 from compare.lesson.formulas import Formulas, Line
 from compare.lesson.source import Excerpt
+from compare.lesson.text import DOCUMENTED
 from tests.compare.html.markup import HOSTILE, Outline
 from tests.compare.lesson.taught import shown_lines, subject_of
 
@@ -74,6 +75,28 @@ def test_names_of_quantities_in_prose_are_formulas_and_words_are_not():
     outline = Outline(with_formulas("dZ1 and m, of A2 < 3; a modem"))
     assert [name for name, _ in outline.elements].count("math") == 3
     assert "; a modem" in "".join(outline.data)
+
+
+def test_a_symbol_with_its_layer_is_in_italics_and_other_parentheses_are_not():
+    markup = with_formulas("dJ/dW (layer 2) is that of W (layer 2), but a W (of any layer) is not")
+    assert markup.startswith("d<i>J</i>/d<i>W</i> (layer 2) is that of <i>W</i> (layer 2), but a W (of")
+
+
+def test_the_documentation_of_a_function_is_called_so_and_words_of_the_lesson_are_not(found):
+    live = Live(found.moments)
+    step = found.steps[-1]
+    assert DOCUMENTED not in Outline(step_article(step, 1, live)).data
+    assert DOCUMENTED in Outline(step_article(replace(step, short="layer 1 (dense)"), 1, live)).data
+
+
+def test_a_table_is_headed_by_the_symbol_of_its_quantity(found):
+    step = found.steps[-1]
+    quantity = replace(step.quantities[0], symbol="dJ/db (layer 2)", label="d 1.dense.bias")
+    moments = [replace(m, numbers={quantity.label: m.numbers[step.quantities[0].label]}) for m in found.moments]
+    page = step_article(replace(step, quantities=[quantity]), 1, Live(moments))
+    assert '<p class="path">d<i>J</i>/d<i>b</i> (layer 2)</p>' in page
+    assert 'aria-label="dJ/db (layer 2): by hand, by JAX, and their difference"' in page
+    assert ">d 1.dense.bias" not in page
 
 
 def test_lines_that_do_not_follow_each_other_are_parted():
