@@ -127,7 +127,7 @@ def learners_in(folder: Path) -> dict[str, Path]:
 
 
 def _places(folder: Path) -> list[Path]:
-    """Of the folder and the folders in it, those with answers. nbgrader has a folder for each assignment."""
+    """The folder and those folders in it, as far as they contain answers. nbgrader has a folder for each assignment."""
     inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     return [place for place in (folder, *inner) if _answers_in(place)]
 
