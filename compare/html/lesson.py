@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from compare.html.judgement import announced
 from compare.html.lesson_pictures import pictures
 from compare.html.lesson_steps import Live, anchor, lines, step_article, with_formulas
 from compare.html.lesson_why import why
-from compare.html.page import Html, asset, badge, heading, html, page, tag
+from compare.html.page import Html, asset, heading, html, page, tag
 from compare.html.playground import playground_data, playground_part
 from compare.lesson.content import Lesson, Moment, Step
 from compare.lesson.playground import Playground
@@ -30,7 +31,7 @@ def lesson_page(lesson: Lesson, play: Playground | None = None) -> str:
             "backproof lesson",
             lesson.title,
             *(tag("p", with_formulas(text), class_="lead" if i == 0 else None) for i, text in enumerate(lesson.about)),
-            tag("p", badge(lesson.verdict.value), " ", lesson.sentence.removeprefix("AGREE: "), class_="sentence"),
+            tag("p", announced(lesson.verdict, lesson.sentence), class_="sentence"),
         ),
         tag("aside", _slider(lesson), *drawn.figures, class_="stage", aria_label="Training"),
         tag(

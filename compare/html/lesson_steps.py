@@ -67,8 +67,9 @@ def anchor(name: str) -> str:
 
 def with_formulas(text: str) -> Html:
     """Prose with the names of quantities, such as dZ1, m and dJ/dW (layer 2), written as in formulas."""
-    placed = re.split(r"((?:dJ/d|\b)[A-Za-z] \((?:layer|block) [^)]*\))", text)
-    return html(*(_in_italics(part) if i % 2 else _with_names(part) for i, part in enumerate(placed)))
+    text = re.sub(r"(?<=\d) x (?=\d)", " × ", text)
+    symbols = re.split(r"((?:dJ/d|\b)[A-Za-z] \((?:layer|block) [^)]*\)|dJ/d[A-Za-z]\b)", text)
+    return html(*(_in_italics(part) if i % 2 else _with_names(part) for i, part in enumerate(symbols)))
 
 
 def _with_names(text: str) -> Html:

@@ -50,6 +50,11 @@ def test_what_moves_is_there_for_every_moment(found, outline):
     assert data["said"][-1] == f"step 12 of 12, loss {found.moments[-1].loss:.4g}"
 
 
+def test_the_verdict_is_a_badge_before_a_whole_sentence(found, outline):
+    said = "".join(outline.data)
+    assert f"✓ AGREE {found.sentence.removeprefix('AGREE: ').capitalize()[:20]}" in said
+
+
 def test_text_from_outside_stays_text(found):
     steps = [replace(step, title=HOSTILE, words=HOSTILE, derivation=HOSTILE) for step in found.steps]
     page = lesson_page(replace(found, title=HOSTILE, about=[HOSTILE, HOSTILE], steps=steps))

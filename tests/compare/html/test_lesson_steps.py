@@ -80,6 +80,7 @@ def test_names_of_quantities_in_prose_are_formulas_and_words_are_not():
 def test_a_symbol_with_its_layer_is_in_italics_and_other_parentheses_are_not():
     markup = with_formulas("dJ/dW (layer 2) is that of W (layer 2), but a W (of any layer) is not")
     assert markup.startswith("d<i>J</i>/d<i>W</i> (layer 2) is that of <i>W</i> (layer 2), but a W (of")
+    assert with_formulas("dJ/dQ, of 8 x 8 images") == "d<i>J</i>/d<i>Q</i>, of 8 × 8 images"
 
 
 def test_the_documentation_of_a_function_is_called_so_and_words_of_the_lesson_are_not(found):
