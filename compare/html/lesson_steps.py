@@ -35,7 +35,13 @@ class Live:
 
 
 def step_article(step: Step, number: int, live: Live) -> Html:
-    """The article on one step, with its number among all steps. Its live numbers are added to `live`."""
+    """The article on one step.
+
+    Args:
+        step: The step.
+        number: Its number among all steps.
+        live: Collects the elements whose text changes with the slider.
+    """
     single = all("\n" not in excerpt.code for excerpt in step.by_hand)
     text = html(
         tag("p", DOCUMENTED, class_="soft") if step.short else "",
@@ -110,7 +116,13 @@ def formula_line(line: Line, scalars: frozenset[str]) -> Html:
 
 
 def lines(label: str, side: str, excerpts: Sequence[Excerpt]) -> Html:
-    """Lines of source with their line numbers, below the name of their file."""
+    """Lines of source with their line numbers, below the name of their file.
+
+    Args:
+        label: The heading, such as "by hand".
+        side: "manual" or "autodiff", which decides the color.
+        excerpts: The lines.
+    """
     files = groupby(excerpts, lambda excerpt: excerpt.file)
     return html(*(_of_file(label, side, file, list(group)) for file, group in files))
 

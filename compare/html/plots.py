@@ -138,6 +138,12 @@ def two_curves(axes: Any, steps: Any, first: Curve, second: Curve) -> None:
     """Draw two curves, each labeled with its name where they are furthest apart.
 
     The first is drawn as a broad line with the second on top, so that both are visible where they coincide.
+
+    Args:
+        axes: Where to draw.
+        steps: The values on the horizontal axis.
+        first: The curve below.
+        second: The curve on top.
     """
     first, second = (curve._replace(values=_finite(curve.values)) for curve in (first, second))
     for curve, style in ((first, {"linewidth": 5, "alpha": 0.4}), (second, {})):
@@ -159,7 +165,15 @@ def two_curves(axes: Any, steps: Any, first: Curve, second: Curve) -> None:
 
 
 def name_line(axes: Any, steps: Any, at: int, curve: Curve, *, above: bool = True) -> None:
-    """Label a line with its name. Beside a falling line there is room above to the right and below to the left."""
+    """Label a line with its name. Beside a falling line there is room above to the right and below to the left.
+
+    Args:
+        axes: Where to draw.
+        steps: The values on the horizontal axis.
+        at: The index of the step at which the label is put.
+        curve: The line.
+        above: Whether the label goes above the line.
+    """
     side, ha, va = (4, "left", "bottom") if above else (-4, "right", "top")
     place = {"xytext": (side, side), "textcoords": "offset points", "ha": ha, "va": va}
     axes.annotate(curve.name, (steps[at], curve.values[at]), color=curve.color, fontweight="bold", **place)

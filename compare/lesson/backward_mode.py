@@ -85,6 +85,9 @@ def backward_mode(
         loss: The loss, traceable by JAX.
         points: Tuples of arguments of the loss, the parameters first.
         known: The quantities of the derivation at each of the points, by label.
+
+    Returns:
+        Both programs, with the steps that their equations match, and the costs of both modes.
     """
     with jax.enable_x64(True):
         flat, unravel = ravel_pytree(widened(points[0][0]))

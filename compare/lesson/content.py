@@ -193,7 +193,15 @@ class Lesson:
 def numbers(
     value: np.ndarray | None, by_hand: np.ndarray, by_jax: np.ndarray, where: Sequence[tuple[int, ...]], row: Row | None
 ) -> Numbers:
-    """The entries at the indices `where`. `value` is None unless the quantity is a gradient."""
+    """The numbers of a quantity at one moment.
+
+    Args:
+        value: The array that is differentiated; None unless the quantity is a gradient.
+        by_hand: The quantity by `manual`.
+        by_jax: The quantity by JAX.
+        where: The indices of the entries that are shown.
+        row: The quantity's row in the judge's report; None if it has none.
+    """
     difference = np.abs(np.subtract(by_hand, by_jax, dtype=np.float64))
     entries = [
         Entry(

@@ -44,7 +44,14 @@ NOTATION = (
 
 
 def steps(parameters: Any, ids: Any, targets: Any, *, heads: int) -> list[Step]:
-    """The forward pass in a few steps, and every line of the backward pass. (ids, targets) is a batch."""
+    """The forward pass in a few steps, and every line of the backward pass.
+
+    Args:
+        parameters: The parameters of the network.
+        ids: The tokens of a batch.
+        targets: The tokens that follow.
+        heads: The number of attention heads.
+    """
     loss = catalog()[LOSS]
     logits, cache = manual.transformer.apply(parameters, ids, heads=heads)
     _, loss_cache = loss.forward(logits, targets, ignore_index=manual.transformer.IGNORED)

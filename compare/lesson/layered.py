@@ -50,7 +50,15 @@ def subject(name: str, *, seed: int, **given: Any) -> Subject:
 
 
 def described_subject(name: str, title: str, model: Model, options: dict[str, Any], *, seed: int) -> Subject:
-    """The lesson on any model that has a description, on the first of its batches."""
+    """The lesson on any model that has a description, on the first of its batches.
+
+    Args:
+        name: The name of the lesson's model.
+        title: The beginning of the lesson's title.
+        model: The model.
+        options: Its options, which are shown as settings.
+        seed: The seed, which is shown with them.
+    """
     description = model.description
     assert description is not None, f"{name} has no description"
     names = [f"{i}.{layer['kind']}" for i, layer in enumerate(description)]
@@ -88,7 +96,19 @@ def network_subject(
     seed: int,
     notation: str = NOTATION,
 ) -> Subject:
-    """The parts that the lessons on models share: one batch, the model's optimizer, the intermediate gradients."""
+    """A lesson's subject, from the parts that differ between lessons on models.
+
+    Args:
+        name: The name of the lesson's model.
+        model: The model. The lesson uses its first batch.
+        options: Its options, with the optimizer, the learning rate and the number of iterations.
+        title: The beginning of the title.
+        steps: The steps of the derivation.
+        root: The line of `autodiff` from which JAX derives all gradients.
+        values: `(parameters, x, targets)` -> the intermediate values of the hand-written forward pass, by path.
+        seed: The seed, which is shown with the settings.
+        notation: Sentences that explain the symbols.
+    """
     optimizer = manual.optimizers.OPTIMIZERS[options["optimizer"]](options["learning_rate"])
 
     def by_hand(parameters: Any, x: Any, targets: Any) -> tuple[Any, Any, dict[str, Any]]:
@@ -132,7 +152,14 @@ TITLES = {
 
 
 def steps(model: Model, names: list[str], x: Any, targets: Any) -> list[Step]:
-    """Every layer forward, the loss, and backward every layer that has a gradient. (x, targets) is a batch."""
+    """The forward step of every layer and of the loss, and the backward step of every layer that has a gradient.
+
+    Args:
+        model: The model, which has a description.
+        names: The names of its layers, such as "3.dense".
+        x: The input of a batch, which decides what the formulas show.
+        targets: The targets of the batch.
+    """
     known, loss = catalog(), catalog()[LOSS]
     ops = [known[name.partition(".")[2]] for name in names]
     outputs = [*(f"{name}.input" for name in names[1:]), "logits"]
@@ -182,7 +209,14 @@ def _arguments(op: Op, inputs: Mapping[str, Any], options: Mapping[str, Any]) ->
 
 
 def forward_of(name: str, op: Op, quantity: Quantity, known: Known = NOTHING) -> Step:
-    """The forward step of a layer. `known` are arguments of the op's call, which decide what its formulas show."""
+    """The forward step of a layer.
+
+    Args:
+        name: The name of the layer, such as "3.dense", or "loss".
+        op: Its op.
+        quantity: Its output.
+        known: Arguments of the call of the op, which decide what the formulas show.
+    """
     sentence = paragraphs(op.forward)[0]
     by_hand, by_jax = body(op.forward), body(op.function)
     try:
@@ -194,7 +228,14 @@ def forward_of(name: str, op: Op, quantity: Quantity, known: Known = NOTHING) ->
 
 
 def backward_of(name: str, op: Op, paths: list[str], known: Known = NOTHING) -> Step:
-    """The backward step of a layer, with the gradients at these paths. `known` as for `forward_of`."""
+    """The backward step of a layer.
+
+    Args:
+        name: The name of the layer, such as "3.dense", or "loss".
+        op: Its op.
+        paths: The paths of the values whose gradients the step computes.
+        known: Arguments of the call of the op's backward pass, which decide what the formulas show.
+    """
     sentence, *derivation = paragraphs(op.backward)
     title = _title(name, op)
     return Step(

@@ -86,7 +86,16 @@ class Subject:
 
 
 def taught(subject: Subject, *, seed: int, progress: Progress = lambda what, steps: None) -> Lesson:
-    """Train with the hand-written gradients, and compare both sides at up to MOMENTS steps of the run."""
+    """Train with the hand-written gradients, and compare both sides at up to MOMENTS steps of the run.
+
+    Args:
+        subject: The network, its data, and how it is trained.
+        seed: The seed of the checks.
+        progress: Is called with a description of the current work and the number of comparisons that are done.
+
+    Returns:
+        The lesson.
+    """
     iterations = subject.iterations
     recorded = _recorded(iterations)
     losses = np.empty(iterations + 1)

@@ -87,18 +87,39 @@ class Exhibit:
 
 
 def by_gradients(loss: Callable[..., Any], parameters: Any, *args: Any, **options: Any) -> Judge:
-    """A judge for versions `loss_and_gradients(parameters, *args)`. It checks no perturbed points, to save time."""
+    """A judge for versions `loss_and_gradients(parameters, *args)`. It checks no perturbed points, to save time.
+
+    Args:
+        loss: The loss in JAX.
+        parameters: Its parameters.
+        args: Its other arguments.
+        options: Options of `check_gradients`.
+    """
     options = {"probes": False} | options
     return lambda version, **extra: check_gradients(version, loss, parameters, *args, **options | extra)
 
 
 def by_vjp(forward: Callable[..., Any], function: Callable[..., Any], *inputs: Any, **options: Any) -> Judge:
-    """A judge for versions `backward(output_gradient, cache)`. `function` is the same as `forward`, in JAX."""
+    """A judge for versions `backward(output_gradient, cache)`.
+
+    Args:
+        forward: The forward pass in NumPy, `(*inputs) -> (value, cache)`.
+        function: The same function in JAX, without the cache.
+        inputs: The inputs of both.
+        options: Options of `check_vjp`.
+    """
     names = tuple(inspect.signature(forward).parameters)
     options = {"probes": False, "names": names} | options
     return lambda version, **extra: check_vjp(forward, version, function, *inputs, **options | extra)
 
 
 def by_steps(step: Callable[..., Any], parameters: Any, batches: Sequence[tuple[Any, ...]], **options: Any) -> Judge:
-    """A judge for versions that are training steps. `step` is the same step in JAX."""
+    """A judge for versions that are training steps.
+
+    Args:
+        step: The same step in JAX.
+        parameters: The initial parameters.
+        batches: The other arguments of each step.
+        options: Options of `check_trajectory`.
+    """
     return lambda version, **extra: check_trajectory(version, step, parameters, batches, **options | extra)

@@ -119,12 +119,19 @@ def digits(examples: int = 200) -> tuple[np.ndarray, np.ndarray]:
 
 
 def descend(version: Gradients, parameters: Any, batches: Any, rate: float) -> list[float]:
-    """The losses of plain gradient descent, one for each batch."""
+    """The losses of plain gradient descent, one for each batch.
+
+    Args:
+        version: `(parameters, *batch) -> (loss, gradients, ...)`.
+        parameters: The initial parameters, a dict of arrays.
+        batches: The other arguments of `version` at each step.
+        rate: The learning rate.
+    """
     return descended(version, parameters, batches, rate)[1]
 
 
 def descended(version: Gradients, parameters: Any, batches: Any, rate: float) -> tuple[Any, list[float]]:
-    """The parameters after plain gradient descent, and the loss of each batch."""
+    """The parameters after plain gradient descent, and the loss of each batch. Arguments are those of `descend`."""
     losses = []
     for batch in batches:
         loss, gradients = version(parameters, *batch)[:2]
