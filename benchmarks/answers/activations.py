@@ -80,7 +80,7 @@ def the_derivative_of_the_tangent(dy, y):
     return dy * (1 + y**2)
 
 
-@wrong("tanh", "scutan90/DeepLearning-500-questions #544", "x", "wrong-factor missing-term", not_yet=True)
+@wrong("tanh", "scutan90/DeepLearning-500-questions #544", "x", "common-mistake")
 def without_the_one(dy, y):
     return -dy * y**2
 
@@ -113,7 +113,7 @@ def without_the_sum(dy, y):
     return dy * y
 
 
-@wrong("softmax", "uTensor/uTensor, pull request 171", "x", "wrong-axis", "there the forward's sum", not_yet=True)
+@wrong("softmax", "uTensor/uTensor, pull request 171", "x", "common-mistake", "there the forward's sum")
 def summed_over_all_rows(dy, y):
     return y * (dy - np.sum(dy * y))
 

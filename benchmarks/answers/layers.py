@@ -80,7 +80,7 @@ def shift_is_not_summed(dy, cache):
     return dy * scale, (dy * x).sum(axis=(0, 2))[:, None], dy
 
 
-@wrong("broadcast", "fengdu78/Coursera-ML-AndrewNg-Notes #82", "scale", "missing-factor wrong-factor", not_yet=True)
+@wrong("broadcast", "fengdu78/Coursera-ML-AndrewNg-Notes #82", "scale", "missing-factor wrong-factor")
 def the_scale_without_x(dy, cache):
     _, scale = cache
     return dy * scale, dy.sum(axis=(0, 2))[:, None], dy.sum(axis=(0, 1))
@@ -116,7 +116,7 @@ def rows_that_repeat_are_overwritten(dy, cache):
     return dW
 
 
-@wrong("embedding", "ooples/AiDotNet.Tensors, pull request 894", "W", "other-quantity misplaced", not_yet=True)
+@wrong("embedding", "ooples/AiDotNet.Tensors, pull request 894", "W", "common-mistake")
 def gathered_instead_of_scattered(dy, cache):
     _, ids = cache
     return dy[ids]
@@ -173,8 +173,7 @@ def repeats_are_lost(dy, cache):
     "tied_embedding",
     "Bot-Academy/NeuralNetworkFromScratch, pull request 3",
     "W",
-    "missing-factor wrong-factor missing-path",
-    not_yet=True,
+    "common-mistake",
 )
 def without_the_slope_of_tanh(dy, cache):
     W, ids, a = cache

@@ -43,7 +43,7 @@ def without_the_scale(dy, cache):
     return attended(dy, cache, scale=1.0)
 
 
-@wrong("attention", "uTensor/uTensor, pull request 171", "s", "wrong-axis", "there a forward's sum", not_yet=True)
+@wrong("attention", "uTensor/uTensor, pull request 171", "s", "common-mistake", "there a forward's sum")
 def the_sum_goes_over_all(dy, cache):
     return attended(dy, cache, through=lambda dp, p: p * (dp - (dp * p).sum()))
 

@@ -33,7 +33,7 @@ def windows_that_overlap_are_overwritten(dy, cache):
     return dx
 
 
-@wrong("max_pool", "riccardoandreoni0/CNN-from-scratch #1", "x", "zeros missing-term", not_yet=True)
+@wrong("max_pool", "riccardoandreoni0/CNN-from-scratch #1", "x", "common-mistake")
 def returns_after_the_first_window(dy, cache):
     x, y, size, stride = cache
     dx = np.zeros_like(x)
@@ -112,7 +112,7 @@ def the_kernel_is_turned_around(dy, cache):
     return sent_back(dy, cache, kernel=W[::-1, ::-1])
 
 
-@wrong("convolution", "FluxML/Flux.jl #1197", "x", "overwritten lost-repeats", "there max pooling", not_yet=True)
+@wrong("convolution", "FluxML/Flux.jl #1197", "x", "common-mistake", "there max pooling")
 def overlapping_windows_overwrite(dy, cache):
     x, W, stride = cache
     _, dW, db = sent_back(dy, cache)

@@ -65,6 +65,56 @@ def _same(actual: Any, predicted: np.ndarray | None) -> bool:
     return np.allclose(actual, predicted, rtol=1e-7, atol=1e-9 * float(np.max(np.abs(predicted))))
 
 
+# ------------------------------------------------------------------------------ activations and layers
+
+
+def _only_the_square(dy: Any, y: Any) -> tuple[np.ndarray]:
+    return (-dy * y**2,)
+
+
+def _summed_over_all_rows(dy: Any, y: Any) -> tuple[np.ndarray]:
+    return (y * (dy - np.sum(dy * y)),)
+
+
+def _gathered(dy: Any, cache: Any) -> tuple[np.ndarray]:
+    _, ids = cache
+    return (dy[ids],)
+
+
+def _without_slope_of_tanh(dy: Any, cache: Any) -> tuple[np.ndarray]:
+    W, ids, a = cache
+    dW = dy.T @ a
+    np.add.at(dW, ids, dy @ W)
+    return (dW,)
+
+
+# --------------------------------------------------------------------------------- windows and attention
+
+
+def _first_window_only(dy: Any, cache: Any) -> tuple[np.ndarray]:
+    x, y, size, _ = cache
+    dx = np.zeros_like(x)
+    window = x[:, :size, :size]
+    dx[:, :size, :size] = (window == y[:, :1, :1]) * dy[:, :1, :1]
+    return (dx,)
+
+
+def _windows_overwritten(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
+    x, W, stride = cache
+    size, dx = len(W), np.zeros_like(x)
+    for i, j in np.ndindex(*dy.shape[1:3]):
+        rows, columns = slice(i * stride, i * stride + size), slice(j * stride, j * stride + size)
+        dx[:, rows, columns] = np.tensordot(dy[:, i, j], W, axes=(1, 3))
+    return dx, None, None
+
+
+def _attention_summed_over_all(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
+    q, k, v, p = cache
+    dp = dy @ v.transpose(0, 2, 1)
+    ds = p * (dp - np.sum(dp * p))
+    return ds @ k / np.sqrt(q.shape[2]), ds.transpose(0, 2, 1) @ q / np.sqrt(q.shape[2]), None
+
+
 # --------------------------------------------------------------------------------------- cross-entropy
 
 
@@ -138,6 +188,47 @@ def _divided_twice(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
 
 
 MISTAKES: dict[str, tuple[Mistake, ...]] = {
+    "tanh": (Mistake("The derivative of tanh is 1 - y^2, but the 1 is missing: dx is -dy y^2.", _only_the_square),),
+    "softmax": (
+        Mistake(
+            "The sum of dy y is taken over all rows. The softmax is along each row, so that each row has its own sum: "
+            "axis=1, keepdims=True.",
+            _summed_over_all_rows,
+        ),
+    ),
+    "embedding": (
+        Mistake(
+            "dW is dy[ids], which reads rows of dy by the ids. The gradient goes the other way: add row t of dy to row "
+            "ids[t] of dW.",
+            _gathered,
+        ),
+    ),
+    "tied_embedding": (
+        Mistake(
+            "In the part from the embedding, the derivative of tanh is missing: a = tanh(W[ids]) has the slope 1 - "
+            "a^2.",
+            _without_slope_of_tanh,
+        ),
+    ),
+    "max_pool": (
+        Mistake(
+            "Only the first window contributes to dx. Is the return statement inside of the loop?", _first_window_only
+        ),
+    ),
+    "convolution": (
+        Mistake(
+            "Where windows overlap, the last one overwrites dx. An entry of x is in several windows, whose "
+            "contributions are added: use +=.",
+            _windows_overwritten,
+        ),
+    ),
+    "attention": (
+        Mistake(
+            "In ds, the sum of p dp is taken over all entries. The softmax is along each row of keys, so that each "
+            "row has its own sum: axis=2, keepdims=True.",
+            _attention_summed_over_all,
+        ),
+    ),
     "cross_entropy": (
         Mistake(
             "p - one_hot(labels) is multiplied by p (1 - p). It is the gradient of softmax and logarithm together: the "
