@@ -7,7 +7,7 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-from tests import pytorch, workers, xla
+from tests import pytorch, sweeps, workers, xla
 
 xla.compile_quickly()
 install_import_hook(["manual", "autodiff"], "beartype.beartype")
@@ -15,6 +15,19 @@ install_import_hook(["manual", "autodiff"], "beartype.beartype")
 pytest.register_assert_rewrite(
     "tests.browser", "tests.command", "tests.compare.museum.exhibits", "tests.compare.suite.cases.sides"
 )
+
+
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="run every row of the tests that are marked as sweeps")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--all") or any("::" in argument for argument in config.args):
+        return
+    if left_out := sweeps.left_out(items):
+        config.hook.pytest_deselected(items=left_out)
+        kept = set(items) - set(left_out)
+        items[:] = [item for item in items if item in kept]
 
 
 def pytest_configure():

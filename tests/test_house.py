@@ -141,6 +141,7 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
 PACKAGES = (*SIDES, "compare", "backproof")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("package", PACKAGES)
 def test_importing_changes_no_global_state(package, changes_by_imports):
     assert changes_by_imports[package] == []
@@ -225,6 +226,7 @@ def changes_by_calls():
     return changes_by(CALLS | CHANGING, preparation)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("work", CALLS)
 def test_calling_changes_no_global_state(work, changes_by_calls):
     assert changes_by_calls[work] == []

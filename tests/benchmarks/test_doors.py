@@ -11,6 +11,7 @@ from benchmarks.doors.case import CHANGES, Case, planted, unchanged
 pytest.importorskip("autograd")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("door", DOORS)
 def test_a_sound_and_a_faulty_case_of_each_door_are_told_right(door):
     if door == "compare.torch.check_function":

@@ -85,6 +85,7 @@ def test_a_wrong_line_shows_first_where_the_corpus_says(fault):
         np.testing.assert_array_equal(wrong[name], right[name], strict=True)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("fault", named(IN_JAX))
 def test_a_fault_of_the_jax_side_shows_first_where_the_corpus_says(fault):
     problem = fault.problem()

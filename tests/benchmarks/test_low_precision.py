@@ -34,6 +34,7 @@ def distance(actual, expected):
     return max(np.linalg.norm(a - e) / np.linalg.norm(e) for a, e in zip(actual, expected, strict=True))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernels_are_right_in_float32(name):
     assert distance(*in_float32(name)) < 1e-5

@@ -41,6 +41,7 @@ def test_no_name_occurs_twice():
     assert [name for name, count in Counter(map(named, FAULTS)).items() if count > 1] == []
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("fault", SOME, ids=named)
 def test_the_broken_one_is_caught_where_it_is_wrong_and_the_sound_one_agrees(fault: ReportedFault):
     found = outcome(fault)

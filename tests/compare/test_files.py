@@ -282,6 +282,7 @@ def test_a_title_is_text_and_never_a_formula(tmp_path, title):
     assert names(tmp_path) == ["plot.png"]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("losses", "drift"),
     [

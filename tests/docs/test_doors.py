@@ -15,6 +15,7 @@ def example(kind: str) -> dict[str, str]:
     return {title: code for title, _, found, code in EXAMPLES if found == kind}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("title", example(""))
 def test_an_example_agrees(title, capsys):
     exec(compile(example("")[title], title, "exec"), {})

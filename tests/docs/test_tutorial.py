@@ -71,6 +71,7 @@ def played(text):
         yield shown, printed.getvalue()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.stem)
 def test_a_chapter_prints_what_it_shows(chapter, tmp_path, monkeypatch):
     text = chapter.read_text(encoding="utf-8")

@@ -137,6 +137,7 @@ SATURATED = {
 }
 
 
+@pytest.mark.sweep
 @SIDES
 @pytest.mark.parametrize("name", SATURATED)
 def test_saturated(vjp, name):
@@ -147,6 +148,7 @@ def test_saturated(vjp, name):
     np.testing.assert_allclose(gradients[0], SATURATED[name][1], rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.sweep
 @BY_HAND
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -228,6 +230,7 @@ def test_where_all_is_masked_there_is_no_softmax(vjp):
 # ------------------------------------------------------------------------------ shapes and purity
 
 
+@pytest.mark.sweep
 @SIDES
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_empty_batches(vjp, name):

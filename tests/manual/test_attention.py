@@ -83,6 +83,7 @@ EDGES = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.parametrize("causal", [False, True])
 def test_attention_against_one_query_at_a_time(edge, causal, monkeypatch):

@@ -142,6 +142,7 @@ def textbook(fault=None):
 CAUSAL = partial(autodiff.attention.attention, causal=True)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("fault", "wrong"),
     [

@@ -28,6 +28,7 @@ BY_HAND = pytest.mark.parametrize("ops", [manual.convolution, manual.fast.convol
 # ------------------------------------------------------------------------------------ nested loops
 
 
+@pytest.mark.sweep
 @BY_HAND
 @pytest.mark.parametrize("name", EDGES)
 def test_conv2d_is_what_its_loops_say(ops, name):
@@ -69,6 +70,7 @@ TRANSPOSED: dict[str, Any] = {  # shapes of x and weight, size of y, options
 }
 
 
+@pytest.mark.sweep
 @BY_HAND
 @pytest.mark.parametrize("name", TRANSPOSED)
 def test_conv_transpose2d_is_what_its_loops_say(ops, name):

@@ -52,6 +52,7 @@ RUNS = [  # of both ways to the input gradient, with groups and depthwise
 ]
 
 
+@pytest.mark.sweep
 @BY_HAND
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize(("name", "x_shape", "weight_shape", "options"), RUNS)

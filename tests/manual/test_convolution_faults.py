@@ -62,6 +62,7 @@ def bias_of_one_example(dy, cache):
     return *conv2d_backward(dy, cache)[:2], dy[0].sum((0, 1))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("fault", "wrong"),
     [

@@ -194,6 +194,7 @@ def calls(dtype):
     }
 
 
+@pytest.mark.sweep
 @BY_HAND
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("name", LAYERS)

@@ -107,6 +107,7 @@ def naive_cross_entropy(logits, ids, smoothing, ignored):
     return total, gradient, count
 
 
+@pytest.mark.sweep
 @SIDES
 @pytest.mark.parametrize("smoothing", [0.0, 0.25, 1.0])
 @pytest.mark.parametrize("ignored", [-100, 2])
@@ -204,6 +205,7 @@ SATURATED = {
 }
 
 
+@pytest.mark.sweep
 @SIDES
 @pytest.mark.parametrize("name", LOSSES)
 def test_saturated(vjp, name):
@@ -331,6 +333,7 @@ def test_an_output_gradient_of_another_shape(name, rules):
 # ------------------------------------------------------------------------------ shapes and purity
 
 
+@pytest.mark.sweep
 @SIDES
 @pytest.mark.parametrize("name", LOSSES)
 def test_empty_batches(vjp, name):

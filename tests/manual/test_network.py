@@ -51,6 +51,7 @@ def judged(name, *, dtype: Any = np.float64, training=True, **options):
 # ------------------------------------------------------------------------------- whole networks
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NETWORKS)
 def test_both_sides_agree_in_both_dtypes_at_every_layer(name):
     for dtype in (np.float64, np.float32):
@@ -178,6 +179,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_fault_is_named_by_its_op(monkeypatch, kind):
     name, backward, first_wrong = FAULTS[kind]

@@ -30,6 +30,7 @@ def test_a_description_in_words():
     ]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NETWORKS)
 def test_both_sides_describe_and_shape_alike(name):
     description, shape, *_ = NETWORKS[name]

@@ -16,6 +16,7 @@ SIDES = [manual.network, autodiff.network]
 # ----------------------------------------------------------------------------- starting values
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_same_seed_means_the_same_bits_on_both_sides(name):
     description, shape, *_ = NETWORKS[name]

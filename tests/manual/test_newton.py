@@ -183,6 +183,7 @@ def test_an_impossible_radius_is_refused(side, radius, largest):
         side.newton.newton_step(*functions, {"w": np.ones(2)}, (), radius=radius, largest_radius=largest)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("side", [manual, autodiff], ids=IDS)
 def test_a_step_keeps_the_dtype_and_its_arguments(side, dtype):

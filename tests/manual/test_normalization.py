@@ -266,6 +266,7 @@ def test_an_output_gradient_whose_spatial_axes_are_exchanged_is_refused(ops, nam
         backward(np.ones((2, 5, 3, 4)), cache)
 
 
+@pytest.mark.sweep
 @BY_HAND
 @pytest.mark.parametrize("shape", [(500_009, 1), (2**19, 4), (4, 2**17, 4)])
 @pytest.mark.parametrize("name", ["batch_norm", "group_norm", "layer_norm"])

@@ -100,6 +100,7 @@ def test_the_tables_are_alike():
     assert NAMES == ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("name", NAMES)
@@ -192,6 +193,7 @@ def test_the_norm_neither_overflows_nor_vanishes(lists):
         assert float(side.global_norm(tree)) == pytest.approx(expected, rel=1e-14)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("side", SIDES)
 def test_clipping_of_extremes(side, dtype):

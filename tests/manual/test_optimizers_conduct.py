@@ -21,6 +21,7 @@ NAMES = list(manual.optimizers.OPTIMIZERS)
 # ------------------------------------------------------------------ dtypes, purity, memory
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("side", SIDES)
 def test_work_keeps_its_dtype_whatever_the_constants(side, dtype):
@@ -58,6 +59,7 @@ def test_a_page_is_pure(name, donate):
         assert not any(np.shares_memory(ours, theirs) for theirs in jax.tree.leaves((parameters, gradients, state)))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NAMES)
 def test_fast_is_the_page_to_rounding(name):
     """In every layout, with fields that have a history, clipped and not, in any order of the keys."""

@@ -140,6 +140,7 @@ def judged_with(name, ours, theirs):
     )
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NAMES)
 def test_a_missing_decay_is_named_at_once(name):
     """Also where it is divided before it reaches the parameter."""
@@ -159,6 +160,7 @@ def test_a_missing_decay_is_named_at_once(name):
             assert cause.factor == pytest.approx(-sign * 0.1 * RATE)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("name", "option"),
     [

@@ -86,6 +86,7 @@ EDGES: dict[str, Any] = {  # shape of x, how many windows there must be, options
 }
 
 
+@pytest.mark.sweep
 @VJPS
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.parametrize("name", ["max_pool2d", "average_pool2d"])
@@ -206,6 +207,7 @@ RUNS: list[Any] = [
 ]
 
 
+@pytest.mark.sweep
 @VJPS
 @pytest.mark.parametrize(("name", "options"), RUNS)
 def test_empty_batches(vjp, name, options):
@@ -216,6 +218,7 @@ def test_empty_batches(vjp, name, options):
     assert dx.shape == x.shape
 
 
+@pytest.mark.sweep
 @VJPS
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize(("name", "options"), RUNS)

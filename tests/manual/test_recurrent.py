@@ -106,6 +106,7 @@ EDGES = {
 }
 
 
+@pytest.mark.sweep
 @BY_HAND
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.parametrize(("name", "options"), [("rnn", {}), ("rnn", {"activation": "relu"}), ("lstm", {}), ("gru", {})])
@@ -117,6 +118,7 @@ def test_against_one_unit_at_a_time(rules, name, options, edge):
     assert_close(gradients, differences(name, inputs, output_gradient, **options), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.sweep
 @BY_HAND
 @pytest.mark.parametrize("edge", [{"batch": 0}, {"time": 0}])
 @pytest.mark.parametrize("name", GATES)
@@ -134,6 +136,7 @@ def test_nothing_to_do_is_done_alike_on_both_sides(rules, name, edge):
         assert not gradient.any()
 
 
+@pytest.mark.sweep
 @BY_HAND
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", GATES)

@@ -106,6 +106,7 @@ LSTM = ["x", "initial_hidden", "initial_cell", "input_weight", "hidden_weight", 
 GRU = ["x", "initial_state", "input_weight", "hidden_weight", "input_bias", "hidden_bias"]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("name", "fault", "wrong"),
     [

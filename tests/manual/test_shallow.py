@@ -52,6 +52,7 @@ def test_hand_derived_gradients_equal_complex_steps(seed, sizes):
         np.testing.assert_allclose(gradients[name], expected, rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("sizes", [(3, 4, 2, 6), (4, 4, 4, 4), (1, 1, 1, 1), (30, 16, 1, 101)])
 def test_both_sides_agree(sizes, dtype):
@@ -150,6 +151,7 @@ def test_inputs_are_never_modified():
         assert np.array_equal(before[name], held[name])
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("label", [0.0, 1.0, 0.3])
 @pytest.mark.parametrize("logit", [-800.0, -40.0, -1e-3, -0.0, 0.0, 1e-3, 40.0, 800.0])
 def test_the_loss_of_jax_has_the_right_derivative_everywhere(logit, label):
@@ -163,6 +165,7 @@ def test_the_loss_of_jax_has_the_right_derivative_everywhere(logit, label):
     assert derivative == pytest.approx(expected, rel=1e-14, abs=0)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("iterations", [1, 1024, 1025, 2500])
 def test_autodiff_trains_for_any_number_of_iterations(iterations):
     parameters, x, y = network(6, 2, 3, 1, 10)
@@ -278,6 +281,7 @@ def test_float64_survives_whatever_jax_is_configured_to():
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", [bool, np.uint8, np.uint32, np.int8, np.int64, np.float32])
 def test_labels_may_be_of_any_kind(kind):
     parameters, x, y = network(3, 3, 4, 2, 12)
@@ -295,6 +299,7 @@ def test_labels_may_be_of_any_kind(kind):
         )
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("steps", [1, 4, 5, 8, 11])
 def test_a_block_in_runs_is_a_block_step_by_step(steps):
     """As accelerators have it, with runs of 4: none, whole ones, and what is left of one."""

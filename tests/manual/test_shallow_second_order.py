@@ -91,6 +91,7 @@ def test_jvp_is_the_loss_and_the_gradient_along_the_vector(seed, sizes):
     assert along == pytest.approx(inner(gradients, vector), rel=1e-10, abs=1e-13)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("sizes", [(3, 4, 2, 6), (1, 1, 1, 1), (30, 16, 1, 101)])
 def test_both_sides_agree_and_stay_in_their_dtype(sizes, dtype):
@@ -157,6 +158,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found_where_it_is(fault):
     old, new, function, wrong = FAULTS[fault]

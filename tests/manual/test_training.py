@@ -212,6 +212,7 @@ def trained(side, dtype: DTypeLike = np.float64, name="adamw", **options):
     return side.train(GRADIENTS[side], parameters, batches, OPTIMIZERS[side].OPTIMIZERS[name](0.05), **options)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_both_sides_train_alike(dtype, parts):

@@ -34,6 +34,7 @@ LOSS = partial(by_jax.compute_loss, heads=HEADS)  # one object: what is compiled
 # ----------------------------------------------------------------------------------- both sides
 
 
+@pytest.mark.sweep
 @BY_HAND
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_both_sides_agree_in_every_gradient_and_intermediate(dtype, side):
@@ -272,6 +273,7 @@ def planted(fault, monkeypatch, layers):
     return report
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != IN_TWO_BLOCKS])
 def test_a_planted_fault_is_named_by_the_op_that_has_it_and_nothing_else_is(fault, monkeypatch):
     report = planted(fault, monkeypatch, layers=1)

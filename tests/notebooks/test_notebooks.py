@@ -116,6 +116,7 @@ def test_the_executed_notebook_has_the_cells_of_the_text(name):
     assert text == executed, "make notebooks"
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NAMES)
 def test_it_shows_what_its_text_says_today(name, monkeypatch):
     monkeypatch.setattr(plt, "show", lambda: None)

@@ -11,6 +11,7 @@ SMALL = {"hidden": 8, "batch": 3}
 SHORT = SMALL | {"length": 5}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("name", "options"),
     [("gpt", SHORT | {"layers": 1}), ("mlp", SMALL), ("mlp", SMALL | {"optimizer": "adamw"}), ("gru", SHORT)],

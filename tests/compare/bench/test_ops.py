@@ -15,6 +15,7 @@ from compare.suite.ops import catalog
 from tests.compare.bench.runs import installed, outcome_of
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("op", ["hinge", "dropout", "rotary_embedding", "max_pool2d", "conv1d", "gru"])
 def test_everybody_computes_the_same_value_and_gradients(op, monkeypatch):
     small, workload = all_cases()[op][0], Workload("ops", op)

@@ -10,6 +10,7 @@ from compare.errors import BadInput
 from tests.compare.bench.runs import outcome_of, reference_of
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", [name for name in shallow.CONTESTANTS if name != "torch-compiled"])
 def test_everybody_trains_the_same_network(name, dtype):

@@ -77,6 +77,7 @@ def test_an_op_is_pytorchs_or_there_is_a_reason():
 quiet = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
 
 
+@pytest.mark.sweep
 @quiet
 @pytest.mark.parametrize("name", TORCH_OPS)
 def test_pytorch_agrees(name):
@@ -162,6 +163,7 @@ def changed(leaves, number, change):
     return [*leaves[:number], leaf, *leaves[number + 1 :]]
 
 
+@pytest.mark.sweep
 @quiet
 @pytest.mark.parametrize("name", TORCH_OPS)
 def test_one_entry_wrong_by_a_thousandth_is_noticed_and_the_last_digit_of_all_is_not(name):

@@ -10,6 +10,7 @@ from compare.check.optimizers import ALIASES, NAMES, update_rule
 from compare.errors import BadInput
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NAMES)
 def test_every_rule_is_made_by_its_name(name):
     rule = update_rule(f"{name}:lr=0.01")

@@ -44,6 +44,7 @@ GRADIENTS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("at", [1, 2])
 @pytest.mark.parametrize("name", GRADIENTS)
 def test_a_wrong_gradient_is_found_at_its_step(name, at):

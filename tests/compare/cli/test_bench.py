@@ -82,6 +82,7 @@ def test_it_fails_when_told_to_if_something_is_slower_and_never_of_noise(tmp_pat
     assert (few.exit_code, "1 cannot tell" in few.stdout) == (0, True), few.output
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

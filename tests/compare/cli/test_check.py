@@ -92,6 +92,7 @@ def test_a_right_gradient_agrees_and_a_wrong_one_does_not(mine):
         assert "3 times" in result.stdout
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("factor", [1.0, 1.1])
 @pytest.mark.parametrize("door", DOORS)
 def test_every_door_opens_from_the_shell(door, factor, tmp_path):
@@ -234,6 +235,7 @@ REFUSED = {
 }  # fmt: skip
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", REFUSED)
 def test_bad_input_is_a_sentence_with_status_two(name, mine):
     folder = mine.parent

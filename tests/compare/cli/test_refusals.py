@@ -74,6 +74,7 @@ def test_the_memory_that_a_run_needs_is_said_before_it():
     )
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -96,6 +97,7 @@ def test_settings_that_make_no_sense_are_refused(arguments, message):
     assert_refused(invoke("verify", *arguments), message)
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("nothing_compared")
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -150,6 +152,7 @@ def test_mistakes_in_usage_end_with_2(arguments, message):
 # ------------------------------------------------------------------------------------------ bad data
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("nothing_compared")
 @pytest.mark.parametrize(
     ("text", "message"),

@@ -246,6 +246,7 @@ def test_a_wrong_op_ends_with_1(monkeypatch):
     assert "  at (" in result.stdout
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

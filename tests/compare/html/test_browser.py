@@ -82,6 +82,7 @@ def test_a_browser_that_was_named_and_is_not_there_is_not_passed_over(monkeypatc
 # ------------------------------------------------------------------------------------- both pages alike
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 @pytest.mark.parametrize("name", ["museum", "run"])
 def test_nothing_keeps_anybody_out_and_nothing_overflows(visit, museum, run, name, viewport, scheme):

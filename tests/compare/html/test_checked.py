@@ -66,6 +66,7 @@ REPORTS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", REPORTS)
 def test_a_page_says_what_the_report_says_and_runs_no_name(kind):
     report = REPORTS[kind]()

@@ -22,6 +22,7 @@ def words(markup):
     return re.sub(r"\s+", " ", "".join(Outline(markup).data))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", EXHIBITS)
 def test_an_exhibit_says_all_that_it_says_on_the_terminal(name):
     visit = seen(name) if name in RUN else stand_in(name)

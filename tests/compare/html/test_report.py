@@ -69,6 +69,7 @@ def test_a_disagreement_stands_first(result):
     assert "Note: a note" in text
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("shares", "losses"),
     [

@@ -35,6 +35,7 @@ def risk_by_hand(factor=1.0):
     return loss_and_gradients
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("product", [jnp.matmul, lambda m, e: jnp.einsum("ij,j->i", m, e), lambda m, e: (m * e).sum(1)])
 @pytest.mark.parametrize("data", ["given", "closed over"])
@@ -86,6 +87,7 @@ NAN_AT_ZERO = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(3,), (3, 1)])
 @pytest.mark.parametrize("name", NAN_AT_ZERO)
@@ -142,6 +144,7 @@ INSIDE = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", INSIDE)
 def test_complex_numbers_inside(name, dtype):
@@ -248,6 +251,7 @@ def classification(dtype, labels, examples=12):
     return {"W": w, "V": v}, x, a.integers(0, 2, examples).astype(labels)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("labels", [np.int64, np.int32, np.uint8])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("fault", [None, "V", "h", "W"])
@@ -268,6 +272,7 @@ SCALARS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", SCALARS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_wide_number_in_the_loss(kind, dtype):
@@ -311,6 +316,7 @@ NO_GRADIENT = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", MISSHAPEN)
 @pytest.mark.parametrize(("fault", "dtype"), [(None, np.float32), ("V", np.float32), ("W", np.float64)])
 def test_an_intermediate_of_another_shape_than_its_tap(kind, fault, dtype):
@@ -327,6 +333,7 @@ def test_an_intermediate_of_another_shape_than_its_tap(kind, fault, dtype):
     assert fault is None or fault in [diagnosis.path for diagnosis in report.diagnoses]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", NO_GRADIENT)
 @pytest.mark.parametrize("fault", [None, "W"])
 def test_an_intermediate_that_can_be_no_gradient(kind, fault):
@@ -600,6 +607,7 @@ def test_a7_code_that_cancels_is_right_and_loses_digits(name, wrong):
 # A8, complex numbers inside: test_complex_exponentials_are_as_inexact_as_their_dtype.
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("function", [lambda x, w: jnp.tanh(x @ w), lambda x, w: (x @ w) ** 2], ids=["tanh", "square"])
 @pytest.mark.parametrize("dtype", [np.float16, BF])
 def test_a9_jax_s_own_vjp_in_16_bits_is_right(function, dtype):
@@ -653,6 +661,7 @@ def wide_product(x, w):
     return (x.astype(jnp.float32) @ w.astype(jnp.float32)).astype(x.dtype)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("function", [product, wide_product])
 @pytest.mark.parametrize("leaf", ["dw", "dx", "forward"])
 @pytest.mark.parametrize(("dtype", "factor"), [(BF, 1.02), (BF, 1.5), (np.float16, 1.005)])
@@ -727,6 +736,7 @@ DECIDED = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", DECIDED)
 @pytest.mark.parametrize("at", [[0.4, 2.7, 6.3, 5.2, 9.3], [0.5, 5.0, 6.0, 5.25, 9.0]], ids=["between", "at borders"])
 def test_b3_there_is_a_gradient_behind_what_is_decided(name, at):
@@ -768,6 +778,7 @@ def summed_bias(n, factor, dtype):
     return check_gradients(by_hand, lambda b, x: (b + x).sum(), np.zeros(4, dtype), np.ones((n, 4), dtype))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("factor", [2, 0, -1])
 @pytest.mark.parametrize(("n", "dtype"), [(256, BF), (1024, BF), (1024, np.float16)])
 def test_b4_what_may_be_anything_does_not_agree(n, dtype, factor):
@@ -913,6 +924,7 @@ def vectors_loss(S):
     return v[0, 0] ** 2 + 2 * v[1, 0]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("times", [0.0, 1.5, -1.0])
 @pytest.mark.parametrize("gap", [1e-14, 1e-13])
 def test_d2_nearly_equal_eigenvalues_are_no_agreement(gap, times):
@@ -1175,6 +1187,7 @@ def test_e7_the_headline_is_on_a_row_that_disagrees(loss_factor):
     assert [row.path for row in report.rows if row.verdict is Verdict.DISAGREE] == ["loss"]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("where", ["h", "W"])
 def test_e8_what_is_no_number_is_said_to_be_none(bad, where):
@@ -1263,6 +1276,7 @@ TERMS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("name", TERMS)
 def test_e11_a_norm_without_a_term_is_named(name, dtype):

@@ -28,6 +28,7 @@ CHOSEN = [
 ]  # fmt: skip
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", CHOSEN)
 def test_a_planted_fault_is_caught_placed_named_and_blamed_on_its_side(name):
     fault = next(fault for fault in gradient_faults() if fault.name == name)
@@ -42,6 +43,7 @@ def test_a_planted_fault_is_caught_placed_named_and_blamed_on_its_side(name):
         assert fault.kinds & {diagnosis.kind for diagnosis in report.diagnoses}, str(report)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", [fault.name for fault in gradient_faults() if fault.strict])
 def test_a_fault_of_the_arithmetic_is_none_of_the_derivation(name):
     fault = next(fault for fault in gradient_faults() if fault.name == name)
@@ -183,6 +185,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", OTHERS)
 def test_correct_code_of_other_sorts_is_not_blamed(name):
     by_hand, loss, draw = OTHERS[name]

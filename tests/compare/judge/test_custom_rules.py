@@ -65,6 +65,7 @@ FAULTS = {
 }  # fmt: skip
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_wrong_rule_is_found_wherever_it_stands(name):
     report = check_custom_rules(FAULTS[name], X)
@@ -93,6 +94,7 @@ SOUND = {
 }  # fmt: skip
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", SOUND)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_sound_rules_agree(name, dtype):

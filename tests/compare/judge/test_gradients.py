@@ -44,6 +44,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", FAULTS)
 def test_planted_faults_are_caught_in_the_leaf_that_has_them(name):
     parameters, x, y = network(0, 4, 4, 2, 12)

@@ -72,6 +72,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_of_a_hessian_are_caught(name):
     change, kind = FAULTS[name]
@@ -81,6 +82,7 @@ def test_faults_of_a_hessian_are_caught(name):
         assert kind in [cause.kind for cause in report.diagnoses]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_same_faults_are_caught_by_products_with_a_vector(name):
     report = check_hvp(lambda x, v: FAULTS[name][0](rosen_hess(x)) @ v, rosenbrock, X)
@@ -107,6 +109,7 @@ SOUND = {
 }  # fmt: skip
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", SOUND)
 def test_sound_second_derivatives_agree(name):
     report = SOUND[name]()

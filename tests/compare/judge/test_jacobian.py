@@ -72,6 +72,7 @@ DENSE = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", DENSE)
 def test_faults_of_a_dense_jacobian_are_caught(name):
     change, kind = DENSE[name]
@@ -83,6 +84,7 @@ def test_faults_of_a_dense_jacobian_are_caught(name):
         assert kind in [cause.kind for cause in report.diagnoses]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", DENSE)
 def test_the_same_faults_are_caught_by_products(name):
     report = check_jacobian(changed(DENSE[name][0]), function, X, entries=False)
@@ -148,6 +150,7 @@ PRODUCTS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_faults_of_an_operator_are_caught(name):
     jacobian, kind = PRODUCTS[name]
@@ -179,6 +182,7 @@ SOUND = {
 }  # fmt: skip
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", SOUND)
 def test_sound_jacobians_agree(name):
     report = check_jacobian(*SOUND[name])

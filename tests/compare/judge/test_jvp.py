@@ -53,6 +53,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_of_the_tangent_are_caught(name):
     report = check_jvp(lambda p, t: softmax_jvp(p, t, FAULTS[name]), softmax, X)
@@ -109,6 +110,7 @@ SOUND = {
 }  # fmt: skip
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", SOUND)
 def test_sound_products_agree(name):
     report = check_jvp(*SOUND[name])

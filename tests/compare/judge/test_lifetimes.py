@@ -66,6 +66,7 @@ def trajectory_checked(factor, data):
     return check_trajectory(by_hand, by_jax, W, [(X,)] * 3), (by_hand, by_jax)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("factor", [1.0, 1.01], ids=["right", "wrong"])
 @pytest.mark.parametrize("check", [gradients_checked, vjp_checked, trajectory_checked])
 def test_a_report_outlives_the_functions_and_the_data(check, factor):

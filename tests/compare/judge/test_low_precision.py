@@ -30,6 +30,7 @@ def test_a_right_kernel_agrees(dtype, name, way, seed):
     assert report.verdict is Verdict.AGREE, str(report)
 
 
+@pytest.mark.sweep
 @given(seed=st.integers(0, 10_000), way=st.sampled_from(sorted(WAYS)))
 @pytest.mark.parametrize(("dtype", "factor"), FACTORS)
 @pytest.mark.parametrize(("name", "leaf"), [("dense", "W"), ("layer norm", "x")])
@@ -43,6 +44,7 @@ def test_a_small_factor_on_a_large_leaf_shows(name, leaf, dtype, factor, way, se
         assert row.departure.factor == pytest.approx(factor, abs=(factor - 1) / 4)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("name", "fault"),
@@ -154,6 +156,7 @@ def test_a_tie_among_numbers_of_16_bits_is_no_fault():
     assert report.verdict is Verdict.DISAGREE
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("seed", range(4))
 def test_ties_at_perturbed_points_are_no_faults(seed):
     random = np.random.default_rng(seed)

@@ -38,6 +38,7 @@ def point(dtype: Any = np.float64):
     return np.random.default_rng(2).uniform(-1, 1, N).astype(dtype)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("place", [0, 1, 17, 2499, 5000, 5001, 7777, 8192, 9998, 9999])
 def test_one_wrong_entry_of_ten_thousand_is_found_in_few_evaluations(place, monkeypatch):
     counted, spent = Counted({place: 1.5}), []

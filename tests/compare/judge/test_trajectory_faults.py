@@ -36,6 +36,7 @@ def named(pairs):
     return [pytest.param(pair, id=pair.name) for pair in pairs]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("fault", named(TRAJECTORY_FAULTS))
 def test_a_fault_shows_first_where_the_corpus_says(fault):
     step, wrong = first_difference(fault)
@@ -44,6 +45,7 @@ def test_a_fault_shows_first_where_the_corpus_says(fault):
     assert fault.kinds
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("pair", named(SOUND_TRAJECTORIES))
 def test_the_steps_without_a_fault_are_right(pair):
     assert first_difference(pair) == (None, set())

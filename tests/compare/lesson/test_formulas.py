@@ -23,6 +23,7 @@ def written(function: Any, inputs: Any = ()) -> list[list[str]]:
     return [as_text(part) for part in formulas(function, inputs)]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("model", MODELS)
 def test_every_backward_step_of_every_lesson_has_a_formula(model):
     backward = [step for step in subject_of(model).steps if step.backward]

@@ -52,6 +52,7 @@ def test_the_slope_of_every_activation_is_that_of_its_page(activation):
     np.testing.assert_allclose(intermediates["Z1"], backward(intermediates["A1"], cache), rtol=1e-13)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("activation", "broken"), [*CAUSES, ("relu", "dZ1"), ("sigmoid", "dW2"), ("relu", "")])
 def test_the_judge_says_what_is_wrong_with_a_broken_line(activation, broken):
     p, x, y = a_problem()

@@ -151,6 +151,7 @@ def test_another_network_on_other_data_is_taught(tmp_path):
     assert any("3 classes have an output each: a, b, c" in sentence for sentence in found.about)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("activation", [name for name in shallow.ACTIVATIONS if name != "tanh"])
 def test_every_other_activation_has_a_subject_whose_gradient_agrees(activation):
     subject = shallow.subject(seed=0, activation=activation, hidden=5, iterations=1)

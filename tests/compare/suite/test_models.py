@@ -16,6 +16,7 @@ def made(name, seed=0, dtype="float64", **given):
     return build(name, TINY[name] | given, seed=seed, dtype=dtype)[0]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", MODELS)
 def test_both_sides_compute_the_same(name):
     model = made(name)
@@ -29,6 +30,7 @@ def test_both_sides_compute_the_same(name):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-14), gradients, dict(reference))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", MODELS)
 def test_batches_are_of_the_size_asked_for_and_do_not_end_and_begin_the_same(name):
     model = made(name)

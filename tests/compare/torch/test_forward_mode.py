@@ -53,6 +53,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_wrong_forward_mode_is_caught(name):
     def function(x, y):

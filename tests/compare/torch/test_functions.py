@@ -12,6 +12,7 @@ from compare import GradientMismatch, Verdict  # noqa: E402  # after what may sk
 from compare.torch import assert_function_agrees  # noqa: E402
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", RULES)
 def test_sound_kernels_are_not_blamed(name, dtype):

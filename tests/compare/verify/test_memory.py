@@ -28,6 +28,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("smaller", [False, True])
 def test_the_size_of_a_model_is_that_of_what_is_built(name, smaller):

@@ -23,6 +23,7 @@ def twice(optimizer, **options):
     return parameters, state
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NAMES)
 def test_blocks_threads_and_donation_change_no_bit(name, monkeypatch):
     optimizer = optimizers.clipped(optimizers.OPTIMIZERS[name](RATE, weight_decay=0.1), 1e3)

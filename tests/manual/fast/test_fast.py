@@ -90,6 +90,7 @@ def assert_held_to_its_page(pair, case, layout=lambda x: x):
         np.testing.assert_array_equal(x, then)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
 @pytest.mark.parametrize(("op", "number"), CASES)
 def test_at_every_case_and_dtype(op, number, dtype):
@@ -109,6 +110,7 @@ def strided(x):
     return view
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("layout", [transposed, strided])
 @pytest.mark.parametrize(("op", "number"), CASES)
 def test_in_every_layout(op, number, layout):
@@ -116,6 +118,7 @@ def test_in_every_layout(op, number, layout):
     assert_held_to_its_page(pair(op), all_cases()[op][number], layout)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("op", "number"), CASES)
 def test_in_small_parts_by_several_threads(op, number, monkeypatch):
     monkeypatch.setattr(_threads, "PARALLEL", 0)
@@ -187,6 +190,7 @@ EDGES: dict[str, Any] = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("count", [0, 1])
 @pytest.mark.parametrize("op", MODULE_OF)
 def test_without_examples_and_with_one(op, count):

@@ -125,6 +125,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_caught_at_its_place_and_named(name, side):

@@ -89,6 +89,7 @@ OPS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("layout", [lambda x: x, np.asfortranarray], ids=["C", "Fortran"])
 @pytest.mark.parametrize("name", OPS)
 def test_an_op_in_parts_is_the_op(name, layout, monkeypatch):

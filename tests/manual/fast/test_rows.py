@@ -9,6 +9,7 @@ from tests.manual.normalization_inputs import ROWWISE, drawn
 
 
 # Many rows are taken as one if a number of them divides all there are, as of the first, and one by one if none does.
+@pytest.mark.sweep
 @pytest.mark.parametrize("shape", [(8, 64, 96, 12), (3, 37, 151, 8), (2, 40_000, 4)])
 @pytest.mark.parametrize("name", ROWWISE)
 def test_rows_taken_together_come_to_the_same(monkeypatch, name, shape):

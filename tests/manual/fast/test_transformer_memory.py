@@ -13,6 +13,7 @@ from manual.fast import transformer as fast
 from tests.manual.transformer_inputs import HEADS, SIZES, example, with_intermediates
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("rows", [1, 4, 15])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_the_loss_in_blocks_of_rows_is_the_page_s(dtype, rows, monkeypatch):

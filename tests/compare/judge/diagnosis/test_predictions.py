@@ -53,6 +53,7 @@ def norm_by_hand(norm, change):
     return forward, backward
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("by_variance", [True, False])
 @pytest.mark.parametrize("norm", GROUPS)
 @pytest.mark.parametrize(
@@ -71,6 +72,7 @@ def test_a_norm_without_one_of_its_terms(norm, by_variance, mean, variance, kind
     assert all(part in report.diagnoses[0].message for part in words)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "change",
     [

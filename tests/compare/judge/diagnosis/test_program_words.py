@@ -81,6 +81,7 @@ RELUS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("name", RELUS)
 def test_a_forgotten_mask_in_words_and_with_a_line_of_this_file(name, own):

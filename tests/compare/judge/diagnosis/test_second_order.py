@@ -29,6 +29,7 @@ CAUSES = {"gauss-newton": (1, 0), "second-order-term": (0, 1)}
 NEAR = [(1, 1), (2, 1), (1, 0.5), (0.99, 0), (0, 1.01), (2, 0), (1, -1)]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", CAUSES)
 @pytest.mark.parametrize("door", ["hvp", "hessian"])
 def test_the_cause_is_named_through_both_doors(kind, door):

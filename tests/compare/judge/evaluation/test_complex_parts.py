@@ -83,6 +83,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_wrong_gradients_are_wrong_and_not_called_conjugated(name, convention):

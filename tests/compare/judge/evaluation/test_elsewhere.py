@@ -84,6 +84,7 @@ def test_and_fails_if_it_is_judged_strictly(name):
     assert words in report.sentence or any(words in cause.message for cause in report.diagnoses)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", FRAGILE)
 @pytest.mark.parametrize("times", [1.001, -1.0])
 def test_a_wrong_gradient_of_fragile_code_is_wrong(name, times):

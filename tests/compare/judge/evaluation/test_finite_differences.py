@@ -156,6 +156,7 @@ def counting_network(w, x):
     return w[index] ** 3 + jnp.sum(jnp.where(jnp.round(w) > 0, jnp.clip(w, -1, 1) * x, jnp.minimum(w, x)))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("loss", [cubic, log_sigmoid_network, relu_network, counting_network])
 def test_complex_steps_are_exact_to_rounding(loss):
     args = () if loss is cubic else (np.array([0.4, -0.2, 1.5, 0.9]),)

@@ -161,6 +161,7 @@ STARTS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("with_Z", [False, True])
 @pytest.mark.parametrize("slope", [lambda Z: Z > 0, lambda Z: Z >= 0])
 @pytest.mark.parametrize("start", STARTS)

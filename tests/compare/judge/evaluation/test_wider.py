@@ -80,6 +80,7 @@ def test_code_that_loses_digits_agrees_with_a_remark_and_fails_if_judged_strictl
     assert {diagnosis.kind for diagnosis in strict.diagnoses} == {"arithmetic"}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", CANCELS)
 @pytest.mark.parametrize("times", [1 + 1e-3, 2.0, -1.0])
 def test_a_wrong_factor_is_as_wrong_in_a_wider_dtype(name, times):

@@ -247,6 +247,7 @@ def leaky(w, x, y, fault=1.0):
     return np.full(1, np.sum(h**2), np.float64)[0], (fault * x.T @ dh).astype(w.dtype)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, "bfloat16"], ids=str)
 @pytest.mark.parametrize("function", [softmax_regression, layer_norm, leaky])
 @pytest.mark.parametrize("fault", [1.0, 1.5])

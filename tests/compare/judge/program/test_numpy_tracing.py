@@ -156,6 +156,7 @@ WRITES = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", WRITES)
 def test_what_is_written_is_written_as_numpy_does(name):
     x = np.random.default_rng(0).normal(size=(3, 4))
@@ -270,6 +271,7 @@ CALLS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", CALLS)
 def test_functions_give_what_numpys_give(name):
     assert_same(CALLS[name], np.random.default_rng(1).normal(size=(3, 4)))
@@ -294,6 +296,7 @@ PROMOTIONS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", PROMOTIONS)
 def test_dtypes_are_promoted_as_numpy_does(name):
     with np.errstate(over="ignore"):

@@ -67,6 +67,7 @@ def ruled(w, x, key):
 # ------------------------------------------------------------------------------------------------ float64
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("loss", [dropped, normal, looping, cast, solved, ruled])
 def test_in_float64_it_does_the_same_and_rounds_less(loss):
     program = traced(loss, W, X, 3)
@@ -488,6 +489,7 @@ def test_constants_are_what_float32_makes_of_them_and_so_do_not_contradict_the_g
     assert report.verdict is Verdict.AGREE
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kinds", [("float64", "float32"), ("float32", "bfloat16"), ("float32", "float16")])
 @pytest.mark.parametrize("wrong", [False, True])
 def test_work_that_is_narrow_on_both_sides_is_held_to_its_own_rounding(kinds, wrong):

@@ -6,6 +6,7 @@ import pytest
 from tests.compare.suite.cases.sides import CASES, assert_agree, assert_covered, numbered, ops_of
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("name", "number"), numbered("convolution"))
 def test_both_sides_agree(name, number):
     assert_agree(name, number)

@@ -145,6 +145,7 @@ def causes(name, gradient):
     return report.diagnoses
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", FAULTS)
 def test_one_edit_is_named_with_the_line_that_it_is_of(name):
     _, _, right, faulty, words = FAULTS[name]
@@ -167,6 +168,7 @@ NEAR = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("near", NEAR)
 @pytest.mark.parametrize("name", FAULTS)
 def test_what_is_near_to_an_edit_is_not_called_one(name, near):
@@ -286,6 +288,7 @@ def test_running_statistics_in_the_place_of_the_batchs(statistics, words):
     assert words in found[0][1]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "statistics",
     [

@@ -62,6 +62,7 @@ def integers(dtype):
     return st.lists(few | st.integers(limits.min, limits.max) | st.integers(0, 9), min_size=SIZE, max_size=SIZE)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_integers_are_xla_s(dtype):
     @settings(max_examples=25, deadline=None)

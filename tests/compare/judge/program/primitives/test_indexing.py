@@ -179,6 +179,7 @@ CASES = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", RULES)
 @settings(max_examples=3, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**20))
@@ -204,6 +205,7 @@ def jnp_functions():
     }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", jnp_functions())
 def test_functions_of_jnp_and_their_derivatives_are_jax_s(name):
     function = jnp_functions()[name]

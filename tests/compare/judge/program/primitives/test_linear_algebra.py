@@ -215,11 +215,13 @@ def assert_rules_agree(reached):
         assert_same(by_rule(equation, inputs), outputs)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_gives_what_jax_gives(name):
     assert_rules_agree([reach(name, function, *arguments) for function, *arguments in CASES[name]])
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_primitives_of_a_program_give_what_jax_gives(name):
     function, *arguments = PROGRAMS[name]
@@ -248,6 +250,7 @@ def drawn(aval):
     return read_only(x + 4 * np.eye(*aval.shape[-2:]) if x.ndim > 1 else x)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", RULES)
 def test_single_precision_stays_single(name):
     """A rule goes by its inputs' dtype, whatever the trace says."""

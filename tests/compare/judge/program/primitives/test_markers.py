@@ -44,6 +44,7 @@ SMOOTH = [jnp.tanh, jnp.exp, jax.nn.sigmoid, jnp.cos, lax.erf, by_rule, jax.nn.s
 WRAPS = {"alone": lambda function: function, "in a loop": in_a_loop, "in a branch": in_a_branch}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("function", [*SMOOTH, jnp.abs, lambda x: jnp.maximum(x, 0.1), jnp.sort, lambda x: x.max() * x])
 def test_markers_change_nothing(function, wrap):
@@ -80,6 +81,7 @@ def bending(by):
     return rule
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("function", SMOOTH)
 def test_a_bend_moves_the_derivative_of_a_smooth_function_and_not_its_value(function, wrap):

@@ -44,6 +44,7 @@ def assert_same(actual, expected, rtol, atol=0.0):
     np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_gives_what_jax_gives(name):
     """Also at poles, limits and outside of the domain. JAX's own error grows with the arguments, here up to 1e5."""
@@ -104,6 +105,7 @@ def representative(name):
     return inputs, by_rule(name, *inputs)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", RELATIVE_ERROR)
 def test_the_errors_of_jax_are_those_of_the_table(name):
     inputs, values = representative(name)

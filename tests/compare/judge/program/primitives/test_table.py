@@ -420,6 +420,7 @@ ROWS = sorted(TABLE.keys() - markers.ROWS.keys())
 STEPS = (0.0, 0.5, -0.25)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_what_a_row_calls_linear_is_known_between_two_points(name):
     """Along a line, operations that are linear are evaluated at its ends only: all inputs move, then each alone."""
@@ -445,6 +446,7 @@ def in_the_traced_shape(step, inputs):
     return results
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_a_result_has_the_shape_that_was_traced(name):
     """Rank 0 too: a scalar stays one, where NumPy has functions that give it an axis."""
@@ -461,6 +463,7 @@ def test_a_result_has_the_shape_that_was_traced(name):
             assert np.shape(result) == ()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_is_what_jax_compiles(name):
     assert name in CASES, f"the row {name!r} has no function in this test: give it one"
@@ -484,6 +487,7 @@ def test_a_row_is_what_jax_compiles(name):
     held_to_jax()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", ["complex128", "bfloat16"])
 @pytest.mark.parametrize("index", range(5))
 def test_rows_are_what_jax_compiles_in_other_dtypes(index, kind):

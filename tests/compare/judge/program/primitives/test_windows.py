@@ -121,6 +121,7 @@ CASES = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", RULES)
 @settings(max_examples=3, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**20))
