@@ -1,19 +1,20 @@
-"""Steps that were recorded elsewhere, in any language, judged from their file.
+"""Reads recordings of training steps, which a program in any language has written.
 
-The names of a recording, which is an array file of one or more steps:
+A recording is an array file of one or more steps. Its arrays have these names:
 
-    step.1/...                       in front of every name below, if there are several steps, from 1 on
+    step.1/...                       in front of each name below if there are several steps, counted from 1
     parameters/W1   inputs/x         the first argument of the loss, and its other arguments by their names
-    loss            gradients/W1     what the step found
-    values/h        intermediates/h  values on the way, and the gradients with respect to them, by the loss's taps
+    loss            gradients/W1     the loss and its gradients, as the step computed them
+    values/h        intermediates/h  values that the loss marks with tap, and the gradients with respect to them
     next/W1                          the parameters after the update
 
-This is where the rule stands. The writers in `compare.check.writers` and docs/recording.md quote it, as a test holds.
+The writers in `compare.check.writers` and docs/recording.md quote these rules; a test compares them.
 
-Slashes and dots both separate: the parameters are a dict whose keys are what follows `parameters/`, with dots. An input
-whose name goes on is a dict likewise: `inputs/frozen/a.weight` is the argument `frozen`, {"a.weight": ...}. Where the
-loss has none of the inputs' names, they are its arguments in the order of the file. Values are compared where there are
-two recordings; beside a loss, they are not looked at.
+The parts of a name are separated by slashes or by dots. The parameters are a dict whose keys are the rest of the name
+after `parameters/`, with dots. An input whose name has more than one part is a dict as well: `inputs/frozen/a.weight`
+is the argument `frozen`, {"a.weight": ...}. If the loss has no argument with the name of an input, the inputs are its
+arguments in the order of the file. Values are compared if there are two recordings, and ignored if a recording is
+compared with a loss.
 """
 
 import inspect

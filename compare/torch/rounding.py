@@ -1,6 +1,6 @@
-"""How far rounding moves what PyTorch computes: every operation's result is moved, by a dispatch mode."""
+"""Perturbed evaluation in PyTorch: a dispatch mode changes the result of every operation by its rounding error."""
 
-# PyTorch is optional: where it is not installed, nothing is known of its names.
+# PyTorch is optional, and pyright cannot resolve its names where it is not installed.
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
 from typing import Any
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 from compare.judge.roundoff.perturbation import unit_roundoff, working_dtype
 from compare.pytrees import as_array
 
-# Operations that only move numbers, choose among them, or make tensors of constants.
+# Operations without rounding errors: they only move or select entries, or create constants.
 EXACT = frozenset(
     """
     _reshape_alias _to_copy _unsafe_view abs alias amax amin arange as_strided bitwise_and bitwise_not bitwise_or cat
@@ -27,7 +27,11 @@ EXACT = frozenset(
 
 
 class Rounding(TorchDispatchMode):
-    """Moves every operation's result by what its rounding may be in `dtype`, sums being formed in `work`."""
+    """Perturbs the result of every operation by a random amount of the size of its rounding error.
+
+    Results are rounded to `dtype`. Sums accumulate rounding errors in the dtype in which kernels form them, which is
+    float32 if `dtype` has 16 bits.
+    """
 
     def __init__(self, dtype: Any, seed: int) -> None:
         super().__init__()
@@ -48,16 +52,20 @@ class Rounding(TorchDispatchMode):
                 return x
             scale = self.stored * x.abs()
             if terms is not None and terms.shape == x.shape:
-                scale = scale + 3**0.5 * self.work * terms  # whose standard deviation is that of the draws
+                # A uniform draw from [-s, s] has the standard deviation s / sqrt(3).
+                scale = scale + 3**0.5 * self.work * terms
             noise = torch.rand(x.shape, generator=self.generator, dtype=torch.float64).to(x.device)
-            change = scale * 2 * (noise - 0.5)  # no operation rounds by more
+            change = scale * 2 * (noise - 0.5)
             return torch.where(torch.isfinite(change), x + change, x)
 
         return tree_map(moved, result)
 
 
 def _terms(name: str, args: Any) -> Any:
-    """What a sum of products errs in proportion to: the square root of the number of terms times their norm."""
+    """The size to which the error of accumulation is proportional: sqrt(number of terms) * norm of the terms.
+
+    None if the operation does not accumulate.
+    """
     if name in ("mm", "bmm"):
         a, b = args[0], args[1]
         return a.shape[-1] ** 0.5 * ((a * a) @ (b * b)).sqrt()
