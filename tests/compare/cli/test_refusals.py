@@ -61,7 +61,7 @@ def test_more_devices_than_a_cpu_should_be_are_refused():
 @pytest.mark.parametrize("arguments", [["--hidden", "100000000"], ["--model", "mlp", "--hidden", "100000000"]])
 def test_what_no_memory_can_hold_is_refused(arguments):
     message = (
-        r"this needs about [\d.,e+]+ GiB of memory, and there are [\d.,]+ GiB here\. Give .*, or fewer --iterations\."
+        r"this needs about [\d.,e+]+ GiB of memory, and this machine has [\d.,]+ GiB\. Give .*, or fewer --iterations\."
     )
     assert_refused(invoke("verify", *arguments), message)
 
