@@ -293,7 +293,7 @@ def interpolators() -> Iterator[RealCase]:
 
 
 def densities() -> Iterator[RealCase]:
-    """Densities, which are derivatives of distribution functions, and a hazard rate, that of a survival function's log."""
+    """Densities, as derivatives of distribution functions, and a hazard rate, as that of a log survival function."""
     random = np.random.default_rng(3)
     real, positive, share = random.standard_normal(12), random.uniform(0.3, 3, 12), random.uniform(0.1, 0.9, 12)
     atan = jnp.arctan

@@ -84,7 +84,15 @@ class Changes:
 
 
 def changes(older: Bench, newer: Bench) -> Changes:
-    """The changes of every contestant at every size that both runs have."""
+    """Compare two runs.
+
+    Args:
+        older: the older run.
+        newer: the newer run.
+
+    Returns:
+        The change of every contestant at every size that both runs have, with notes on what only one of them has.
+    """
     before, after = ({cell.size: cell for cell in run.cells} for run in (older, newer))
     rows, lost, notes = [], [], []
     for size in [*before, *(size for size in after if size not in before)]:

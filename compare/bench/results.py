@@ -65,9 +65,7 @@ class Cell:
         return (high - low) / 2 / middle
 
     def shown_ratio(self, name: str, other: str = BOUND) -> str:
-        """A ratio with its spread, as "1.23 ±4%", without it after a single round; "?" if it is vague; "" if there is
-        no ratio.
-        """
+        """The ratio as text: "1.23 ±4%" with its spread, "1.23" after a single round, "?" if it is vague, or ""."""
         ratio, spread = self.ratio(name, other), self.spread(name, other)
         if ratio is None:
             return ""

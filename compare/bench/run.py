@@ -136,7 +136,7 @@ def _announced(settings: Settings, sizes: Sequence[str]) -> str:
     words = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
     counts = ((len(sizes), "size"), (settings.rounds, "round"))
     what = " of ".join(f"{count} {thing}{'s' if count != 1 else ''}" for count, thing in counts)
-    return f"{what}: about {words}, and more where a step alone takes longer than {ROUND_SECONDS} s"
+    return f"{what}: about {words}, or more if a single step takes longer than {ROUND_SECONDS} s"
 
 
 def _split(names: str) -> list[str]:

@@ -142,7 +142,7 @@ def check_recording(
             break
     notes += _broken_chain(steps)
     if any(step.loss is None for step in steps):
-        notes.append("at least one recorded step has no loss; there it was not compared.")
+        notes.append("the loss was not compared at steps for which the recording has no loss.")
     recorded = [step for step in steps if step.next]
     unfit = _unfit(recorded)
     if optimizer is None or not recorded or unfit:
@@ -202,7 +202,7 @@ def _updates(steps: list[RecordedStep], optimizer: Optimizer) -> TrajectoryRepor
             rows = [replace(row, wrong_step=row.wrong_step and step.number) for row in report.rows]
             return replace(report, rows=rows, steps=len(steps))
         state = _rounded(following(step.parameters, _found(step), state)[1], initial.output)
-    assert report is not None  # there is a step
+    assert report is not None  # there is at least one step
     return replace(report, steps=len(steps))
 
 

@@ -24,7 +24,9 @@ def bench(
     context: typer.Context,
     newer: Annotated[
         Path | None,
-        typer.Argument(metavar="[NEW.json]", help="With --compare: a stored run; nothing is timed then."),
+        typer.Argument(
+            metavar="[NEW.json]", help="With --compare: a stored run to compare, instead of timing anything."
+        ),
     ] = None,
     sizes: Annotated[
         str | None,
@@ -69,11 +71,11 @@ def bench(
     learning_rate: Annotated[float | None, typer.Option()] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64, for all contestants.")] = "float32",
     platform: Annotated[
-        str, typer.Option(help="Where JAX works: cpu, gpu or tpu. PyTorch goes to the GPU, too.")
+        str, typer.Option(help="The platform of JAX: cpu, gpu or tpu. PyTorch uses a GPU as well.")
     ] = "cpu",
     rounds: Annotated[int, typer.Option(help="The number of rounds at each size.")] = 9,
     threads: Annotated[int | None, typer.Option(help="The number of cores and threads for each. Default: all.")] = None,
-    seed: Annotated[int, typer.Option(help="For data and initial weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of data and initial weights.")] = 0,
     json: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Write the results as JSON, each size when it is finished.")
     ] = None,
@@ -85,14 +87,14 @@ def bench(
         Path | None,
         typer.Option(
             metavar="OLD.json",
-            help="Compare with an older run: what is faster, and what is slower. With NEW.json, two stored ones.",
+            help="Compare with an older run: what is faster, and what is slower. With NEW.json, two stored runs.",
         ),
     ] = None,
     fail_above: Annotated[
         float | None,
         typer.Option(
             metavar="FACTOR",
-            help="Exit with 1 if anything is slower than FACTOR times, beyond the noise, or now fails.",
+            help="Exit with 1 if a contestant takes more than FACTOR times as long, beyond the noise, or now fails.",
         ),
     ] = None,
 ) -> None:
@@ -109,7 +111,7 @@ def bench(
     With fewer than five rounds, no contestant is called faster than another. With fewer than five rounds, or where the
     rounds spread further than the two runs differ, --compare says "cannot tell", and --fail-above does not fail.
 
-    Exit status: 0, or 1 with --fail-above, 2 bad input or usage.
+    Exit status: 0; 1 with --fail-above, if a contestant is slower or fails; 2 bad input or usage.
     """
     chosen = {"hidden": hidden, "layers": layers, "heads": heads, "length": length, "preset": preset}
     chosen |= {"batch": batch, "optimizer": optimizer, "learning_rate": learning_rate}

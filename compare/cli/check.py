@@ -58,7 +58,7 @@ def check(
     jacobian: Annotated[bool, typer.Option("--jacobian", help="Check a function that returns a Jacobian.")] = False,
     hessian: Annotated[bool, typer.Option("--hessian", help="Check a function that returns a Hessian.")] = False,
     dtype: Annotated[str | None, typer.Option(help="Convert floating-point inputs to this dtype.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Lost digits and overflow are errors as well.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat lost digits and overflow as errors, too.")] = False,
     seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as an HTML page.")] = None,

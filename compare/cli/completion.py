@@ -88,7 +88,7 @@ def contestants() -> list[str]:
 
 
 def datasets(incomplete: str) -> list[str]:
-    """The values of --data that begin with `incomplete`: names of data sets, folders, and files that can be read."""
+    """The values of --dataset that begin with `incomplete`: names of data sets, folders, and files that can be read."""
     from compare.suite.datasets import DATASETS, TABLES
 
     named = [name for name in DATASETS if name.startswith(incomplete)]

@@ -83,7 +83,9 @@ def verify(
     ] = "float64",
     platform: Annotated[
         str,
-        typer.Option(help="Where JAX works: cpu, gpu or tpu.", autocompletion=completion.among(completion.platforms)),
+        typer.Option(
+            help="The platform of JAX: cpu, gpu or tpu.", autocompletion=completion.among(completion.platforms)
+        ),
     ] = "cpu",
     devices: Annotated[
         int | None,

@@ -121,7 +121,7 @@ def test_it_is_said_beforehand_of_what_is_still_to_be_done(tmp_path):
     path, said = tmp_path / "run.json", []
     next(bench(a_settings("a", "b", "c"), path=path, progress=lambda what, done: None, note=said.append))
     run_to_the_end(a_settings("a", "b", "c"), path=path, resume=True, note=said.append)
-    assert [re.sub(r"\d+ s, and", "S s, and", text) for text in said] == [
-        f"{count} sizes of 1 round: about S s, and more where a step alone takes longer than {run.ROUND_SECONDS} s"
+    assert [re.sub(r"\d+ s, or", "S s, or", text) for text in said] == [
+        f"{count} sizes of 1 round: about S s, or more if a single step takes longer than {run.ROUND_SECONDS} s"
         for count in (3, 2)
     ]
