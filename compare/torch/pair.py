@@ -132,8 +132,8 @@ def run(
         (outputs, gradients by name).
 
     Raises:
-        BadInput: a ValueError, if the function cannot be differentiated, modifies an input in place, or returns
-            anything else than the cotangents fit.
+        BadInput: a ValueError, if the function cannot be differentiated, modifies an input in place, or returns tensors
+            whose number or shapes differ from those of the cotangents.
     """
     given, leaves = [], {}
     labels = iter(pair.labels())

@@ -3,6 +3,7 @@
 # PyTorch is optional, and pyright cannot resolve its names where it is not installed.
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
+import math
 from typing import Any
 
 import torch
@@ -15,13 +16,14 @@ from compare.pytrees import as_array
 # Operations without rounding errors: they only move or select entries, or create constants.
 EXACT = frozenset(
     """
-    _reshape_alias _to_copy _unsafe_view abs alias amax amin arange as_strided bitwise_and bitwise_not bitwise_or cat
-    clamp clamp_max clamp_min clone constant_pad_nd contiguous copy_ cummax cummin detach diagonal embedding empty
-    empty_like eq expand fill_ flip full full_like ge gather gt hardtanh index index_put index_select kthvalue le
-    lift_fresh lt masked_fill max max_pool2d_with_indices maximum median min minimum ne neg new_empty new_empty_strided
-    new_zeros ones ones_like permute relu repeat reshape roll rot90 scalar_tensor select select_backward sgn sign slice
-    slice_backward sort split squeeze stack t threshold_backward topk transpose tril triu unbind unfold unsqueeze view
-    where zeros zeros_like
+    _conj _conj_physical _neg_view _reshape_alias _to_copy _unsafe_view abs alias amax amin arange as_strided
+    bitwise_and bitwise_not bitwise_or cat clamp clamp_max clamp_min clone complex conj_physical constant_pad_nd
+    contiguous copy_ cummax cummin detach diagonal embedding empty empty_like eq expand fill_ flip full full_like
+    gather ge gt hardtanh index index_put index_select kthvalue le lift_fresh lt masked_fill max
+    max_pool2d_with_indices maximum median min minimum ne neg new_empty new_empty_strided new_zeros ones ones_like
+    permute relu repeat reshape resolve_conj resolve_neg roll rot90 scalar_tensor select select_backward sgn sign
+    slice slice_backward sort split squeeze stack t threshold_backward topk transpose tril triu unbind unfold
+    unsqueeze view view_as_complex view_as_real where zeros zeros_like
     """.split()  # noqa: SIM905  # one name a line would fill two pages
 )
 
@@ -45,38 +47,45 @@ class Rounding(TorchDispatchMode):
         name = function.overloadpacket.__name__
         if name.rstrip("_") in EXACT or name in EXACT:
             return result
-        terms = _terms(name, args)
+        terms = _terms(name, args, result)
 
         def moved(x: Any) -> Any:
-            if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+            if not isinstance(x, torch.Tensor) or not (x.is_floating_point() or x.is_complex()):
                 return x
             scale = self.stored * x.abs()
             if terms is not None and terms.shape == x.shape:
                 # A uniform draw from [-s, s] has the standard deviation s / sqrt(3).
                 scale = scale + 3**0.5 * self.work * terms
-            noise = torch.rand(x.shape, generator=self.generator, dtype=torch.float64).to(x.device)
-            change = scale * 2 * (noise - 0.5)
+            change = scale * self._draw(x)
+            if x.is_complex():  # the real and the imaginary part each have a rounding error
+                change = torch.complex(change, scale * self._draw(x))
             return torch.where(torch.isfinite(change), x + change, x)
 
         return tree_map(moved, result)
 
+    def _draw(self, x: torch.Tensor) -> torch.Tensor:
+        """Uniform random numbers between -1 and 1, in the shape of x."""
+        return 2 * torch.rand(x.shape, generator=self.generator, dtype=torch.float64).to(x.device) - 1
 
-def _terms(name: str, args: Any) -> Any:
+
+def _terms(name: str, args: Any, result: Any) -> Any:
     """The size to which the error of accumulation is proportional: sqrt(number of terms) * norm of the terms.
 
     None if the operation does not accumulate.
     """
-    if name in ("mm", "bmm"):
-        a, b = args[0], args[1]
-        return a.shape[-1] ** 0.5 * ((a * a) @ (b * b)).sqrt()
-    if name == "addmm":
-        a, b = args[1], args[2]
-        return a.shape[-1] ** 0.5 * ((a * a) @ (b * b)).sqrt()
+    if name in ("mm", "bmm", "addmm"):
+        a, b = args[1:3] if name == "addmm" else args[:2]
+        return a.shape[-1] ** 0.5 * (a.abs().square() @ b.abs().square()).sqrt()
+    if name.startswith("_fft_"):  # log2(n) stages, each of which has errors of the size of a typical entry
+        axes = args[1]
+        stages = max(math.log2(math.prod(result.shape[axis] for axis in axes)), 1.0)
+        return stages * result.abs().square().mean(axes, keepdim=True).sqrt().expand(result.shape)
     if name in ("sum", "mean") and isinstance(args[0], torch.Tensor):
         x = args[0]
         axes = args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else None
         keep = bool(args[2]) if len(args) > 2 and isinstance(args[2], bool) else False
-        total = (x * x).sum() if axes is None else (x * x).sum(axes, keepdim=keep)
+        squares = x.abs().square()
+        total = squares.sum() if axes is None else squares.sum(axes, keepdim=keep)
         count = x.numel() / max(total.numel(), 1)
         return count**0.5 * total.sqrt() / (count if name == "mean" else 1)
     return None

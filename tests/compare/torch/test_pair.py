@@ -150,3 +150,33 @@ def test_a_complex_function_is_checked_by_its_real_and_imaginary_parts(factor, v
 
     report = check_function(ComplexSquare.apply, reference, drawn(0, 6, 2), layouts=False)
     assert report.verdict is verdict
+
+
+def real_product(x, y, error=0.0):
+    (a, b), (c, d) = x.unbind(-1), y.unbind(-1)
+    return torch.stack([a @ c - b @ d, a @ d + b @ c], -1) * (1 + error)
+
+
+def dft(x, error=0.0):
+    k = torch.arange(len(x), dtype=x.dtype)
+    angle = 2 * torch.pi * (k[:, None] * k % len(x)) / len(x)
+    return torch.stack([torch.cos(angle) @ x, -torch.sin(angle) @ x], -1) * (1 + error)
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(0.0, Verdict.AGREE), (1e-11, Verdict.DISAGREE)])
+def test_a_reference_with_complex_numbers_inside_has_their_rounding_errors(error, verdict):
+    """In float64 no wider dtype decides, so that the tolerance must have the errors of products and of the FFT."""
+    x, y = drawn(0, 8, 32, 2).double(), drawn(1, 32, 8, 2).double()
+
+    def product(x, y):
+        return torch.view_as_real(torch.view_as_complex(x) @ torch.view_as_complex(y))
+
+    smooth = torch.sin(2 * torch.pi * torch.arange(64, dtype=torch.float64) / 64) + 2
+    options = {"layouts": False, "probes": False}
+    for seed in range(3):
+        found = check_function(lambda x, y: real_product(x, y, error), product, x, y, seed=seed, **options)
+        assert found.verdict is verdict
+        found = check_function(
+            lambda x: dft(x, error), lambda x: torch.view_as_real(torch.fft.fft(x)), smooth, seed=seed, **options
+        )
+        assert found.verdict is verdict

@@ -48,3 +48,20 @@ def test_the_same_seed_moves_in_the_same_way():
 
 def test_whole_numbers_are_left_alone():
     assert torch.equal(moved(lambda x: x + 1, torch.arange(5)), torch.arange(1, 6))
+
+
+def test_both_parts_of_a_complex_result_move_by_its_rounding():
+    z = torch.view_as_complex(drawn(0, 1000, 2).double())
+    change = torch.view_as_real(moved(lambda z: z * z, z, dtype=torch.float32) - z * z)
+    relative = change.abs() / (z * z).abs()[:, None]
+    unit = torch.finfo(torch.float32).eps / 2
+    assert all(unit / 2 < float(part) <= unit * (1 + 1e-9) for part in relative.amax(0))
+    assert torch.equal(moved(lambda z: z.mH.resolve_conj(), z[None]), z[None].mH)
+
+
+def test_small_entries_of_a_fourier_transform_move_by_the_size_of_the_others():
+    x = torch.sin(2 * torch.pi * torch.arange(64, dtype=torch.float64) / 64)
+    change = (moved(torch.fft.rfft, x, dtype=torch.float32) - torch.fft.rfft(x)).abs()
+    unit = torch.finfo(torch.float32).eps / 2
+    assert float(change[5:].max()) > unit
+    assert float(change.max()) < 100 * unit * 32
