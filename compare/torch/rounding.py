@@ -4,11 +4,13 @@
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import torch
+from torch._decomp import decomposition_table
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves
 
 from compare.judge.roundoff.perturbation import unit_roundoff, working_dtype
 from compare.pytrees import as_array
@@ -28,6 +30,10 @@ EXACT = frozenset(
 )
 
 
+# Operations whose accumulated rounding errors `_terms` knows.
+SUMS = ("mm", "bmm", "addmm", "sum", "mean", "convolution", "convolution_backward")
+
+
 class Rounding(TorchDispatchMode):
     """Perturbs the result of every operation by a random amount of the size of its rounding error.
 
@@ -43,14 +49,20 @@ class Rounding(TorchDispatchMode):
         self.generator = torch.Generator().manual_seed(seed)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
         name = function.overloadpacket.__name__
-        if name.rstrip("_") in EXACT or name in EXACT:
+        exact = name.rstrip("_") in EXACT or name in EXACT
+        if not exact and name not in SUMS and function in decomposition_table:
+            # A fused operation, such as the backward pass of softmax, has the rounding errors of all its steps. Some
+            # decompositions do not accept all that the operation accepts; then it counts as a single step.
+            with suppress(RuntimeError, TypeError), self:
+                return decomposition_table[function](*args, **(kwargs or {}))
+        result = function(*args, **(kwargs or {}))
+        if exact or not any(map(_is_rounded, tree_leaves(result))):
             return result
-        terms = _terms(name, args, result)
+        terms = _terms(function, args, result)
 
-        def moved(x: Any) -> Any:
-            if not isinstance(x, torch.Tensor) or not (x.is_floating_point() or x.is_complex()):
+        def moved(x: Any, terms: Any) -> Any:
+            if not _is_rounded(x):
                 return x
             scale = self.stored * x.abs()
             if terms is not None and terms.shape == x.shape:
@@ -61,18 +73,26 @@ class Rounding(TorchDispatchMode):
                 change = torch.complex(change, scale * self._draw(x))
             return torch.where(torch.isfinite(change), x + change, x)
 
-        return tree_map(moved, result)
+        if isinstance(result, tuple | list):
+            terms = terms or (None,) * len(result)
+            return type(result)(map(moved, result, terms)) if type(result) in (tuple, list) else result
+        return moved(result, terms)
 
     def _draw(self, x: torch.Tensor) -> torch.Tensor:
         """Uniform random numbers between -1 and 1, in the shape of x."""
         return 2 * torch.rand(x.shape, generator=self.generator, dtype=torch.float64).to(x.device) - 1
 
 
-def _terms(name: str, args: Any, result: Any) -> Any:
+def _is_rounded(x: Any) -> bool:
+    return isinstance(x, torch.Tensor) and (x.is_floating_point() or x.is_complex())
+
+
+def _terms(function: Any, args: Any, result: Any) -> Any:
     """The size to which the error of accumulation is proportional: sqrt(number of terms) * norm of the terms.
 
-    None if the operation does not accumulate.
+    None if the operation does not accumulate. For an operation with several results, it is a tuple.
     """
+    name = function.overloadpacket.__name__
     if name in ("mm", "bmm", "addmm"):
         a, b = args[1:3] if name == "addmm" else args[:2]
         return a.shape[-1] ** 0.5 * (a.abs().square() @ b.abs().square()).sqrt()
@@ -80,6 +100,13 @@ def _terms(name: str, args: Any, result: Any) -> Any:
         axes = args[1]
         stages = max(math.log2(math.prod(result.shape[axis] for axis in axes)), 1.0)
         return stages * result.abs().square().mean(axes, keepdim=True).sqrt().expand(result.shape)
+    if name == "convolution":
+        x, w = (a.abs().square() for a in args[:2])
+        return w[0].numel() ** 0.5 * function(x, w, None, *args[3:]).sqrt()
+    if name == "convolution_backward":
+        squares = function(*(a.abs().square() for a in args[:3]), *args[3:])
+        counts = args[2][:, :1].numel(), args[0][:, 0].numel(), args[0][:, 0].numel()
+        return tuple(None if s is None else n**0.5 * s.sqrt() for s, n in zip(squares, counts, strict=True))
     if name in ("sum", "mean") and isinstance(args[0], torch.Tensor):
         x = args[0]
         axes = args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else None

@@ -2,6 +2,8 @@
 
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -172,11 +174,9 @@ def test_a_reference_with_complex_numbers_inside_has_their_rounding_errors(error
         return torch.view_as_real(torch.view_as_complex(x) @ torch.view_as_complex(y))
 
     smooth = torch.sin(2 * torch.pi * torch.arange(64, dtype=torch.float64) / 64) + 2
-    options = {"layouts": False, "probes": False}
+    check = functools.partial(check_function, layouts=False, probes=False)
     for seed in range(3):
-        found = check_function(lambda x, y: real_product(x, y, error), product, x, y, seed=seed, **options)
+        found = check(lambda x, y: real_product(x, y, error), product, x, y, seed=seed)
         assert found.verdict is verdict
-        found = check_function(
-            lambda x: dft(x, error), lambda x: torch.view_as_real(torch.fft.fft(x)), smooth, seed=seed, **options
-        )
+        found = check(lambda x: dft(x, error), lambda x: torch.view_as_real(torch.fft.fft(x)), smooth, seed=seed)
         assert found.verdict is verdict
