@@ -83,8 +83,8 @@ def told(door: str, case: Case) -> Told:
 
 
 def table(answers: Sequence[Told]) -> Table:
-    shown = Table("door", title="Every door", title_justify="left")
-    for heading in ("faults", "caught", "with a cause", "sound", "AGREE", "seconds a check"):
+    shown = Table("door", title="Derivatives of libraries, by check", title_justify="left")
+    for heading in ("faults", "caught", "with a cause", "sound", "AGREE", "seconds per check"):
         shown.add_column(heading, justify="right")
     for door in dict.fromkeys(answer.door for answer in answers):
         here = [answer for answer in answers if answer.door == door]

@@ -110,7 +110,7 @@ def _read_npz(path: Path) -> Rows:
 def _bundled(set_name: str, file: str, header_lines: int = 0) -> Rows:
     """A dataset of scikit-learn, read from its file, because importing scikit-learn takes longer than many checks."""
     for folder in getattr(importlib.util.find_spec("sklearn"), "submodule_search_locations", None) or []:
-        with suppress(OSError, ValueError):  # the file has been moved, or its format has changed
+        with suppress(OSError, ValueError):  # other versions of scikit-learn may have another file or format
             table = np.loadtxt(Path(folder, "datasets", "data", file), delimiter=",", skiprows=header_lines)
             return table[:, :-1], table[:, -1]
     from sklearn import datasets

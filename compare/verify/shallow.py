@@ -168,7 +168,7 @@ class Result:
         known = [f"{side} {value:.4f}" for side, value in self.accuracy.items() if value is not None]
         fast = [f"Gradients: {self.made_fast.sentence}"] if self.made_fast is not None else []
         fast += (
-            [f"Training, where a step is a call of {min(STEPS, len(curves[0]))}: {self.fast_training.sentence}"]
+            [f"Training, in calls of {min(STEPS, len(curves[0]))} steps each: {self.fast_training.sentence}"]
             if self.fast_training is not None
             else []
         )
