@@ -1,1 +1,5 @@
-"""How well the judge judges: planted faults, correct networks, and other people's checkers beside it."""
+"""Campaigns that measure the judge and the catalog: too long for the tests, each with its own command.
+
+They check planted and reported faults, correct functions and the derivatives of published libraries, and compare the
+judge with other gradient checkers.
+"""

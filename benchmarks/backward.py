@@ -1,6 +1,6 @@
-"""The notebook's network as a table of lines, any of which a fault may replace.
+"""The notebook's network as a table of lines, each of which can be replaced by a faulty one.
 
-Each line is a function of the values before it: `v.x`, `v.W1`, ..., `v.m`, `v.n_y`. `dQ` is dJ/dQ.
+Each line is a function of the values computed before it: `v.x`, `v.W1`, ..., `v.m`, `v.n_y`. `dQ` is dJ/dQ.
 """
 
 from collections.abc import Callable
@@ -32,22 +32,33 @@ LINES: dict[str, Line] = {
     "gradients": lambda v: {"W1": v.dW1, "b1": v.db1, "W2": v.dW2, "b2": v.db2},
 }
 
-MARKED = ("Z1", "A1", "Z2")  # as the loss in JAX marks them; where there is none, the hand-written one is the reference
+MARKED = (
+    "Z1",
+    "A1",
+    "Z2",
+)  # marked by `tap`, as in the loss in JAX, for checks whose reference is the hand-written loss
 
-# The order in which a fault shows: what comes later is computed from what comes earlier.
+# The order of the backward pass: each quantity is computed from earlier ones only.
 BACKWARD_ORDER = ("loss", "Z2", "W2", "b2", "A1", "Z1", "W1", "b1")
 
 
 def by_hand(**replaced: Line) -> ByHand:
-    """(parameters, x, y) -> (loss, gradients, intermediate gradients), with some lines replaced."""
+    """The network with some lines replaced.
+
+    Args:
+        **replaced: lines by their names in LINES.
+
+    Returns:
+        A function `(parameters, x, y) -> (loss, gradients, gradients of intermediate values)`.
+    """
     unknown = replaced.keys() - LINES.keys()
     if unknown:
-        raise ValueError(f"no line is called {', '.join(sorted(unknown))}; there are {', '.join(LINES)}.")
+        raise ValueError(f"there is no line {', '.join(sorted(unknown))}; the lines are {', '.join(LINES)}.")
     lines = LINES | replaced
 
     def loss_and_gradients(parameters: Any, x: Any, y: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         v = SimpleNamespace(**parameters, x=x, y=y, m=x.shape[1], n_y=y.shape[0])
-        with np.errstate(all="ignore"):  # some faults overflow, and that is their point
+        with np.errstate(all="ignore"):  # some faults overflow on purpose
             for name, line in lines.items():
                 value = line(v)
                 setattr(v, name, tap(name, value) if name in MARKED else value)

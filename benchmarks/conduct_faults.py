@@ -1,4 +1,4 @@
-"""Functions whose numbers may well be right, but which do not behave as functions. Each call makes a new one."""
+"""Functions with side effects, whose results may be right. Each call of a function here creates a new one."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def replaces_parameters_in_their_dict() -> ByHand:
 
 
 def flips_labels_in_place() -> ByHand:
-    """Computes A2 - y in the labels' own memory."""
+    """A2 - y is computed in the memory of the labels."""
 
     def loss_and_gradients(parameters: Any, x: Any, y: Any) -> Any:
         results = correct(parameters, x, y)
@@ -71,7 +71,7 @@ def reuses_every_buffer() -> ByHand:
 
 
 def accumulates() -> ByHand:
-    """Adds to the gradients of earlier calls, as a framework does whose gradients nobody sets to zero."""
+    """Gradients are added to those of earlier calls, as in a framework in which gradients must be set to zero."""
     sums: dict[Any, np.ndarray] = {}
 
     def gradients(v: Any) -> Any:
@@ -107,7 +107,7 @@ def scales_with_the_number_of_calls() -> ByHand:
 
 
 def drops_units_at_random() -> ByHand:
-    random = np.random.default_rng()  # no seed: that is the fault
+    random = np.random.default_rng()  # without a seed, which is the fault
 
     def dropout(v: Any) -> Any:
         kept = random.random(v.Z1.shape) > 0.2

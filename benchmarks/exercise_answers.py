@@ -1,10 +1,9 @@
-"""Wrong answers that people give to the exercises, and unusual right ones: what the judge says of each.
+"""Judges typical wrong answers to the exercises, and unusual right ones.
 
     python -m benchmarks.exercise_answers [part of an exercise's name]
 
-Every wrong answer has its public source, or says that none is known. Exits with 1 if a wrong one agrees or a right one
-does not, if the first wrong quantity is another one than it should be, or if the cause that is named is none of those
-that it may be.
+Every wrong answer names a public source, or says that none is known. The command exits with 1 if a wrong answer agrees,
+a right one does not, or the first wrong quantity or the cause of a wrong answer is not among the expected ones.
 """
 
 import sys
@@ -39,7 +38,7 @@ class Outcome:
 
     @property
     def miss(self) -> str:
-        """What is not as it should be; empty if all is."""
+        """The difference between the report and what is expected; empty if there is none."""
         if self.answer.right:
             return "" if self.report.verdict is Verdict.AGREE else f"is {self.report.verdict.name}"
         if self.report.verdict is not Verdict.DISAGREE:
@@ -48,12 +47,12 @@ class Outcome:
             return f"is placed at {self.report.first_wrong}"
         if not set(self.kinds) <= self.answer.kinds or not (self.kinds or self.answer.not_yet):
             expected = ", ".join(sorted(self.answer.kinds)) or "none"
-            return f"has the causes {', '.join(self.kinds) or 'none'}, not {expected}"
+            return f"has the causes {', '.join(self.kinds) or 'none'}, expected {expected}"
         return ""
 
     @property
     def named(self) -> bool:
-        """Whether it is a wrong answer whose cause is named, and the right one."""
+        """Whether it is a wrong answer whose cause is named correctly."""
         return bool(self.kinds) and not self.miss
 
 
@@ -68,7 +67,7 @@ def judged(answer: Answer) -> Outcome:
 
 def main(part: str = "") -> int:
     outcomes = [judged(answer) for answer in ANSWERS if part in answer.exercise]
-    table = Table("exercise", "answer", "source", "place", "cause", "what the judge says")
+    table = Table("exercise", "answer", "source", "place", "cause", "sentence of the report")
     for o in outcomes:
         sentence = f"{o.report.sentence.removeprefix('DISAGREE: ')} {o.mistake}".rstrip()
         place = str(o.report.first_wrong or "")
@@ -78,10 +77,8 @@ def main(part: str = "") -> int:
     for o in missed:
         print(f"- {o.answer.exercise}, {o.answer.name}: {o.miss}\n    {o.report.sentence}")
     wrong = sum(not o.answer.right for o in outcomes)
-    print(f"The cause is named of {sum(o.named for o in outcomes)} of {wrong} wrong answers.")
-    print(
-        f"{wrong} wrong answers and {len(outcomes) - wrong} right ones; {len(missed)} are not judged as they should be."
-    )
+    print(f"The cause is named for {sum(o.named for o in outcomes)} of {wrong} wrong answers.")
+    print(f"{wrong} wrong answers and {len(outcomes) - wrong} right ones; {len(missed)} are not judged as expected.")
     return 1 if missed else 0
 
 

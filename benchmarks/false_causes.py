@@ -1,11 +1,11 @@
-"""Faults that are none of the named kinds, and how many of them are given a name all the same.
+"""Counts false causes: faults that are of no known kind, and for which the judge names a cause nevertheless.
 
     python -m benchmarks.false_causes [count]
 
-A cause that is named falsely sends people to the wrong line. So errors that no hypothesis is about are planted in the
-networks of this corpus: mixtures of two faults in random parts, errors of low rank, and errors in some entries only, of
-all sizes from the whole gradient down to what is just more than rounding. Whatever is said of them but that few
-entries are wrong, where few are, is false.
+A false cause sends the user to the wrong line. Errors that no hypothesis describes are therefore planted in networks:
+mixtures of two faults with random weights, errors of low rank, and errors in some of the entries. Their sizes range
+from that of the gradient down to slightly more than the rounding error. Any cause that is named is false, except that a
+few entries are wrong, if the error is in some entries only.
 """
 
 import sys
@@ -24,13 +24,13 @@ from compare.suite.shallow import shallow_loss
 COUNT = 300
 SHAPES = (OBLONG, SQUARE, (8, 16, 2, 50))
 PLACES = {"dZ2": "W2", "dW2": "W2", "db2": "b2", "dA1": "A1", "dZ1": "A1", "dW1": "W1", "db1": "b1"}
-# Of every entry that is wrong, an error below this share of the largest one may be within rounding in float32.
+# The smallest relative size of an error; a smaller one could be below the rounding tolerance.
 SMALLEST = {"float64": 1e-9, "float32": 1e-2}
 
 
 @dataclass(frozen=True)
 class Nameless:
-    """A fault without a name; `true` are the kinds that describe it nevertheless."""
+    """A fault without a known cause. `true` are kinds of causes that describe it correctly nevertheless."""
 
     name: str
     by_hand: ByHand
@@ -38,7 +38,7 @@ class Nameless:
     true: frozenset[str]
 
 
-# What each of two faults makes of a gradient, given the values computed so far and a generator.
+# Faults from which mixtures are made: functions of the values computed so far, the right gradient, and a generator.
 Change = Callable[[Any, np.ndarray, np.random.Generator], np.ndarray]
 PARTS: dict[str, Change] = {
     "factor": lambda v, g, random: random.choice([0.5, 2.0, -1.0, 1 / v.m, v.m]) * g,
@@ -50,12 +50,12 @@ PARTS: dict[str, Change] = {
     "clip": lambda v, g, random: np.clip(g, -np.abs(g).mean(), np.abs(g).mean()),
     "square": lambda v, g, random: g * np.abs(g) / np.abs(g).max(),
 }
-# Two of these together are another of them: where the mean is near 0, an average is a smaller factor.
+# Pairs whose mixture could be a single fault: if the mean is near 0, an average acts as a smaller factor, for example.
 ALIKE = ({"factor", "rows"}, {"factor", "average"}, {"rows", "average"}, {"shift", "order"}, {"noise", "order"})
 
 
 def mixture(random: np.random.Generator) -> tuple[str, Change]:
-    """Two faults of one gradient, each in a random part: no one of them explains it."""
+    """A mixture of two faults of one gradient with random weights, which neither of the two explains."""
     while True:
         one, other = random.choice(list(PARTS), size=2, replace=False)
         if {one, other} not in ALIKE:
@@ -94,7 +94,7 @@ KINDS = (mixture, low_rank, sparse)
 
 
 def nameless(count: int = COUNT, seed: int = 0) -> Iterator[Nameless]:
-    """`count` such faults, each at a line of the backward pass and a network drawn from `seed`."""
+    """`count` faults without a known cause, each at a random line of the backward pass of a random network."""
     random = np.random.default_rng(seed)
     for i in range(count):
         dtype = ("float64", "float64", "float32")[i // len(KINDS) % 3]
@@ -112,7 +112,7 @@ def nameless(count: int = COUNT, seed: int = 0) -> Iterator[Nameless]:
 
 
 def _changed(line: str, change: Change, size: float, seed: int) -> Callable[[Any], Any]:
-    """A line whose result is wrong by `change`; the same at every call with the same shapes."""
+    """A line with `change` added to its result, which is the same in every call with the same values."""
 
     def changed(v: Any) -> Any:
         right = LINES[line](v)
@@ -123,7 +123,7 @@ def _changed(line: str, change: Change, size: float, seed: int) -> Callable[[Any
 
 
 def named_falsely(faults: Iterator[Nameless]) -> tuple[int, int, list[str]]:
-    """(how many were tried, how many were caught, what was said falsely)."""
+    """The number of faults, the number of caught ones, and a sentence for each false cause."""
     tried, caught, falsely = 0, 0, []
     for fault in faults:
         tried += 1
@@ -139,7 +139,7 @@ def named_falsely(faults: Iterator[Nameless]) -> tuple[int, int, list[str]]:
 
 def main() -> None:
     tried, caught, falsely = named_falsely(nameless(int(sys.argv[1]) if sys.argv[1:] else COUNT))
-    print(f"{tried} faults without a name, {caught} of them caught, {len(falsely)} false causes")
+    print(f"{tried} faults without a known cause, {caught} of them caught, {len(falsely)} false causes")
     print(*falsely, sep="\n")
 
 

@@ -1,7 +1,7 @@
-"""Planted faults of the notebook's network: what is wrong, where it begins, and what it may be called.
+"""Faults that are planted in the notebook's network, with the place and the possible names of the cause of each.
 
-Most are one wrong line of the backward pass (`backward`). The others are in the loss, on JAX's side
-(`jax_faults`), or in how the function behaves (`conduct_faults`). Faults of training: `trajectory_faults`.
+Most are one wrong line of the backward pass (`backward`). The others are in the loss, on JAX's side (`jax_faults`), or
+in the side effects of the function (`conduct_faults`). Faults of training are in `trajectory_faults`.
 """
 
 from collections.abc import Callable
@@ -18,18 +18,27 @@ from compare.suite.shallow import shallow_loss
 
 Sizes = tuple[int, int, int, int]  # n_x, n_h, n_y, m
 OBLONG: Sizes = (4, 6, 3, 12)
-SQUARE: Sizes = (5, 5, 5, 5)  # where a transpose, or one operand for another, has the right shape
+SQUARE: Sizes = (5, 5, 5, 5)  # for faults such as a transpose, which would have a wrong shape with other sizes
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A check that must not end in agreement.
+    """A check that must not agree.
 
-    `place` is the first wrong quantity in backward order, or None where the fault has no place; `kinds` are the
-    diagnoses that name its cause, none if it has no common name. `wrong_side` is "manual" or "autodiff" where that
-    side's gradient does not fit the loss, and "loss" where each gradient fits one of the losses and these differ.
-    `saturated` faults show only where activations saturate, and `conduct` faults only in how the function behaves.
-    `strict` ones are derived right, and their arithmetic fails far from the point: faults with strict=True only.
+    Attributes:
+        name: what is wrong.
+        by_hand: the hand-written loss and gradients.
+        loss: the loss in JAX.
+        dtype: the dtype of parameters and data.
+        place: the first wrong quantity in the order of the backward pass; None if no quantity is wrong.
+        kinds: the kinds of diagnoses that name the cause; none if the cause has no common name.
+        wrong_side: "manual" or "autodiff" if the gradient of that side does not fit the loss, and "loss" if each
+            gradient fits one of the losses, and these differ.
+        sizes: (n_x, n_h, n_y, m).
+        saturated: whether the fault shows only where activations saturate.
+        conduct: whether the fault is a side effect only.
+        strict: whether the derivation is right and only the arithmetic fails, far from the point; this is a fault with
+            strict=True only.
     """
 
     name: str
@@ -97,13 +106,13 @@ def _clipped_by_norm(v: Any) -> Any:
 
 
 def _uncancelled(v: Any) -> Any:
-    """The chain through A2 without the cancellation: 0/0 where A2 rounds to 0 or 1."""
+    """The chain rule through A2 without cancelling A2 (1 - A2), which gives 0/0 where A2 rounds to 0 or 1."""
     dA2 = (-v.y / v.A2 + (1 - v.y) / (1 - v.A2)) / v.m
     return dA2 * v.A2 * (1 - v.A2)
 
 
 def _narrow(dtype: Any, line: str) -> Line:
-    """A line computed in a narrower dtype, its result widened again."""
+    """A line that is computed in a narrower dtype. Its result has the original dtype."""
 
     def narrowed(v: Any) -> Any:
         arrays = {name: value.astype(dtype) for name, value in vars(v).items() if isinstance(value, np.ndarray)}
@@ -215,7 +224,7 @@ def _lines() -> list[Fault]:
 
 
 def _losses() -> list[Fault]:
-    """Wrong losses, on one side or in how the two differ."""
+    """Wrong losses on one side, or different losses on the two."""
 
     def log_terms(v: Any) -> Any:
         return v.y * np.log(v.A2), (1 - v.y) * np.log(1 - v.A2)
@@ -259,7 +268,7 @@ def _conducts() -> list[Fault]:
     ]  # fmt: skip
 
 
-# Faults that are repeated in float32: some of every sort, none that rounding there would hide.
+# The faults that are also planted in float32: some of each kind, and none that is below the rounding errors there.
 IN_FLOAT32 = frozenset(
     {
         "dZ2 without 1/m", "dZ2 over m - 1", "db2 mean for sum", "dZ2 = y - A2", "dW1 transposed",
@@ -274,7 +283,7 @@ IN_FLOAT32 = frozenset(
 
 
 def gradient_faults() -> tuple[Fault, ...]:
-    """All of them, made anew: some remember their earlier calls."""
+    """All faults. They are new objects in each call, because some of them have state."""
     wide = [*_lines(), *_losses(), *_conducts()]
     again = [fault for fault in [*_lines(), *_losses(), *_conducts()] if fault.name in IN_FLOAT32]
     return (*wide, *(replace(fault, name=f"{fault.name} (float32)", dtype="float32") for fault in again))

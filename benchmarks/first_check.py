@@ -1,16 +1,17 @@
-"""What a first check of a small function costs that the process has never seen, beside JAX's compilation of it.
+"""Measures the first check of a small function, beside its compilation by JAX and other gradient checkers.
 
     python -m benchmarks.first_check [--repetitions 9] [--json PATH]
 
-Five problems in float64, right and with a fault, in a process that is up: one check of another problem was made by
-everybody. Each run is of new functions, of shapes that JAX has not seen, but for rows that say so: JAX keeps a program
-for each operation and shape that it does outside of `jit`. The contestants take turns, so that a busy machine is busy
-for all of them; a ratio is of two runs of one turn. Seconds of the processor are those that the process had in all of
-its threads: they say more where other work is going on.
+There are five problems in float64, each in a correct version and with a fault. Each contestant first checks another
+problem, so that the start of the process is not measured. Then each run has new functions with shapes that JAX has not
+compiled before, except in the rows that say otherwise. (Outside of `jit`, JAX caches a program for each operation and
+shape.) The contestants alternate, so that other work on the machine affects all of them, and a ratio is taken within a
+turn. Processor seconds are those of all threads of the process. They are more reliable than seconds if there is other
+work on the machine.
 
-Other people's checkers are there too. JAX's check_grads asks whether JAX's gradient is that of the JAX loss, the
-others whether the hand-written one is right. It takes most of a run's minutes, because it compiles every operation for
-every new shape. A checker that is not installed is listed as such (.venv/bin/pip install -e '.[peers]').
+JAX's check_grads checks the gradient by JAX of the loss in JAX; all other checkers check the hand-written gradient.
+check_grads takes most of the time of a run, because it compiles every operation for every new shape. A checker that is
+not installed is listed as such (.venv/bin/pip install -e '.[peers]').
 """
 
 import argparse
@@ -41,12 +42,12 @@ notes = Console(stderr=True)
 OURS, JIT, CHECK_GRADS = "backproof check_gradients", "jit(value_and_grad), first call", "jax check_grads, JAX's loss"
 SHOWN = ("torch gradcheck", "torch gradcheck, fast mode", "HIPS autograd check_grads")
 RECURRING = "shapes seen"
-LIMITS = {"right": 0.15, "faulty": 0.4}  # seconds of our check
-LIMIT_OF_JIT = 0.5  # of the first call of jit, where the code is right
+LIMITS = {"right": 0.15, "faulty": 0.4}  # the most seconds that our check may take
+LIMIT_OF_JIT = 0.5  # the largest ratio of our check to the first call of jit, for a correct function
 
 
 def ours(problem: SmallProblem) -> bool | None:
-    """Whether the gradient is said to be right; None if nothing is said. So for every contestant."""
+    """Whether the checker accepts the gradient; None if it gives no verdict. All contestants return this."""
     report = check_gradients(problem.loss_and_gradients, problem.loss, problem.parameters)
     return {Verdict.AGREE: True, Verdict.DISAGREE: False}.get(report.verdict)
 
@@ -68,14 +69,14 @@ def checked_by_jax(problem: SmallProblem) -> bool | None:
 class Contestant:
     name: str
     run: Callable[[SmallProblem], bool | None]
-    kinds: tuple[str, ...] = ("right", "faulty")  # and RECURRING: right, new functions of shapes that were seen
+    kinds: tuple[str, ...] = ("right", "faulty")  # or RECURRING: correct new functions with shapes seen before
 
 
 def contestants() -> list[Contestant]:
-    def asked(peer: Any) -> Callable[[SmallProblem], bool | None]:
+    def accepted_by(peer: Any) -> Callable[[SmallProblem], bool | None]:
         return lambda problem: not peer.notices(problem.hand_written, problem.parameters, None, None)
 
-    peers = [Contestant(p.name, asked(p)) for p in PEERS if p.name in SHOWN and p.version is not None]
+    peers = [Contestant(p.name, accepted_by(p)) for p in PEERS if p.name in SHOWN and p.version is not None]
     return [
         Contestant(OURS, ours, ("right", RECURRING, "faulty")),
         Contestant(JIT, compiled, ("right",)),
@@ -88,12 +89,12 @@ def contestants() -> list[Contestant]:
 
 
 def measure(repetitions: int) -> dict[str, Any]:
-    """Seconds of each run by problem, contestant and kind of code, and what was said."""
+    """The seconds and the verdict of each run, by problem, contestant and kind of function."""
     everybody = contestants()
     for contestant in everybody:
         contestant.run(logistic_regression(0, False))
     runs = [(contestant, kind) for contestant in everybody for kind in contestant.kinds if kind != RECURRING]
-    # Those that use JAX need a problem each in every turn; they come first. The others have no use for what is new.
+    # Contestants that use JAX need a problem of new shapes in every run; they come first. The others do not compile.
     fresh = sum(contestant.name in (OURS, JIT, CHECK_GRADS) for contestant, _ in runs)
     results: dict[str, Any] = {
         name: {c.name: {kind: {"seconds": [], "processor": [], "said": []} for kind in c.kinds} for c in everybody}
@@ -113,21 +114,21 @@ def measure(repetitions: int) -> dict[str, Any]:
 
 
 def timed(contestant: Contestant, problem: SmallProblem) -> dict[str, Any]:
-    """Seconds, those of the processor in all threads, and what was said."""
-    gc.collect()  # nobody pays for the garbage of others
+    """The seconds, the processor seconds of all threads, and the verdict of a run."""
+    gc.collect()  # so that no contestant pays for the garbage of another
     start, busy = time.perf_counter(), time.process_time()
     said = contestant.run(problem)
     return {"seconds": time.perf_counter() - start, "processor": time.process_time() - busy, "said": said}
 
 
 def ratios(of_problem: dict[str, Any], kind: str) -> list[float]:
-    """Our check in first calls of jit, by turn."""
+    """For each turn, the ratio of the time of our check to that of the first call of jit."""
     both = zip(of_problem[OURS][kind]["seconds"], of_problem[JIT]["right"]["seconds"], strict=True)
     return [check / jit for check, jit in both]
 
 
 def misjudged(results: dict[str, Any]) -> list[str]:
-    """What was not said as it is, in a sentence for each contestant and problem."""
+    """A sentence for each contestant and problem with wrong verdicts."""
     found = []
     for problem, by_contestant in results.items():
         for contestant, by_kind in by_contestant.items():
@@ -135,7 +136,8 @@ def misjudged(results: dict[str, Any]) -> list[str]:
                 wrong = [said for said in runs["said"] if said is not (kind != "faulty")]
                 if wrong and contestant != JIT:
                     found.append(
-                        f"{contestant} on the {problem}, {kind}: not so said in {len(wrong)} of {len(runs['said'])}."
+                        f"{contestant} on the {problem}, {kind}: {len(wrong)} of {len(runs['said'])} verdicts are "
+                        "wrong."
                     )
     return found
 
@@ -144,13 +146,13 @@ def misjudged(results: dict[str, Any]) -> list[str]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """The median, and half the distance of the quartiles in its percent."""
+    """The median, and half the interquartile range in percent of it."""
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     return f"{middle:.3g} ±{(high - low) / 2 / middle:.0%}"
 
 
 def table(results: dict[str, Any], repetitions: int) -> Table:
-    shown = Table(title=f"Seconds, median of {repetitions} ± half the distance of the quartiles", title_justify="left")
+    shown = Table(title=f"Seconds, median of {repetitions} ± half the interquartile range", title_justify="left")
     shown.add_column("", no_wrap=True)
     for heading in ("limit", *results):
         shown.add_column(heading, justify="right")
@@ -169,7 +171,7 @@ def table(results: dict[str, Any], repetitions: int) -> Table:
     shown.add_section()
     for contestant, kind in ((OURS, "right"), (OURS, "faulty"), (JIT, "right")):
         name = contestant if contestant == JIT else f"{contestant}, {kind}"
-        row(f"{name}: processor", seconds(contestant, kind, "processor"))
+        row(f"{name}: processor seconds", seconds(contestant, kind, "processor"))
     shown.add_section()
     any_problem = next(iter(results.values()))
     for contestant in (CHECK_GRADS, *SHOWN):
@@ -183,14 +185,14 @@ def table(results: dict[str, Any], repetitions: int) -> Table:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=9, metavar="N", help="turns of each contestant (9)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="also write every figure")
+    parser.add_argument("--repetitions", type=int, default=9, metavar="N", help="the number of turns (9)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write all figures as JSON")
     options = parser.parse_args(arguments)
     if options.repetitions < 1:
         parser.error(f"--repetitions must be at least 1, got {options.repetitions}")
     results = measure(options.repetitions)
     console.print(table(results, options.repetitions))
-    for sentence in misjudged(results) or ["Everybody said of all code what it is."]:
+    for sentence in misjudged(results) or ["All verdicts are right."]:
         console.print(sentence, markup=False, highlight=False)
     where = environment() | {peer.distribution: peer.version or "not installed" for peer in PEERS if peer.name in SHOWN}
     console.print(", ".join(f"{name} {value}" for name, value in where.items()), markup=False, highlight=False)

@@ -1,11 +1,11 @@
-"""What there is to check and to time on an accelerator, in one run of less than ten minutes.
+"""Verifies and times training on an accelerator, in one run of less than ten minutes.
 
     python -m benchmarks.gpu [--platform gpu|cpu] [--quick] [--json PATH]
 
-Three things, one after another, each command in a process of its own that may be cut off without loss of the others:
-`verify --platform gpu` for gpt and lstm in float64; 32 steps of `autodiff.train` in one call, beside 32 calls of one;
-and `bench --platform gpu` at three sizes. The figures are printed as a table, and written as JSON after each part.
-With --quick and --platform cpu, the same in small, to see that it works where there is no accelerator.
+There are three parts: `verify --platform gpu` for gpt and lstm in float64; 32 steps of `autodiff.train` in one call,
+compared with 32 calls of one step; and `bench --platform gpu` at three sizes. Each command runs in its own process with
+a time limit, so that one that fails or hangs does not affect the others. The figures are printed as a table, and
+written as JSON after each part. `--quick --platform cpu` runs all parts at tiny sizes without an accelerator.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 STEPS = 32
-SECONDS = 120  # of each command; four of them and the loop stay under ten minutes
+SECONDS = 120  # the time limit of each command; three of them and the loop stay under ten minutes
 LOOP_SECONDS = 60
 SIZES, QUICK_SIZES = "30x32x569,784x128x1024,784x512x4096", "2x4x400,3x4x64,4x8x32"
 
@@ -35,7 +35,7 @@ class Options:
 
 
 def verified(model: str, options: Options) -> dict[str, Any]:
-    """Verdict and seconds per step of `verify --model`."""
+    """The verdict and the seconds per step of `verify --model`."""
     steps = ["--iterations", "2"] if options.quick else ["--iterations", "50"]
     small = ["--hidden", "4", "--length", "4", "--batch", "2"] if options.quick else []
     value = _command(["verify", "--model", model, "--dtype", "float64", *steps, *small], options)
@@ -46,12 +46,13 @@ def verified(model: str, options: Options) -> dict[str, Any]:
 
 
 def timed_loop(options: Options) -> dict[str, Any]:
-    """Seconds of STEPS steps of `autodiff.train` in one call and in as many calls, by a child of this process."""
+    """The result of `loop`, in a child process."""
     child = [sys.executable, "-m", "benchmarks.gpu", "--platform", options.platform, "--loop"]
     return _json_of(child + ["--quick"] * options.quick, LOOP_SECONDS)
 
 
 def loop(options: Options) -> dict[str, Any]:
+    """The seconds of STEPS steps of `autodiff.train` in one call, and of STEPS calls of one step."""
     import jax
     import jax.numpy as jnp
 
@@ -80,7 +81,7 @@ def loop(options: Options) -> dict[str, Any]:
 
 
 def benched(options: Options) -> dict[str, Any]:
-    """Median seconds of a step of each contestant, by size."""
+    """The median seconds of a step, by size and contestant."""
     sizes = QUICK_SIZES if options.quick else SIZES
     only = "manual-fast,autodiff" if options.quick else "manual-fast,autodiff,jax-expert,torch"
     value = _command(["bench", "--sizes", sizes, "--only", only, "--rounds", "3" if options.quick else "9"], options)
@@ -103,7 +104,7 @@ def _command(arguments: list[str], options: Options) -> dict[str, Any]:
 
 
 def _json_of(command: list[str], seconds: float, path: Path | None = None) -> dict[str, Any]:
-    """What a command writes, to a file or as its output; or why it failed. That both sides disagree is a result."""
+    """The JSON that a command writes to a file or to stdout, or the reason why it failed. DISAGREE is not a failure."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
@@ -137,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--platform", default="gpu", choices=["gpu", "cpu"])
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--loop", action="store_true", help="only the loop, as JSON: what the whole run calls")
+    parser.add_argument("--loop", action="store_true", help="run the loop only, and print its result as JSON")
     given = parser.parse_args(arguments)
     options = Options(given.platform, given.quick)
     if given.loop:

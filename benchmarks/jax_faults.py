@@ -1,4 +1,4 @@
-"""Wrong losses and wrong derivatives on JAX's side. Defined once each, so that JAX compiles each once."""
+"""Faults on JAX's side: wrong losses and wrong derivatives. Each is defined once, so that JAX compiles it once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from compare.suite.shallow import shallow_loss
 
 
 def _network(activation: Callable[..., Any] = jnp.tanh, cost: Callable[..., Any] = autodiff.compute_loss) -> Any:
-    """The network with one part replaced, its intermediates named as in `autodiff.shallow`."""
+    """The network with another activation or cost. Intermediate values have their names in `autodiff.shallow`."""
 
     def loss(parameters: Any, x: Any, y: Any) -> Any:
         Z1 = checkpoint_name(parameters["W1"] @ x + parameters["b1"], "Z1")

@@ -1,11 +1,11 @@
-"""How well the judge judges, beside other people's gradient checkers.
+"""Scores the judge on planted faults and correct networks, beside other gradient checkers.
 
 Run it from a checkout that is installed:
 
     .venv/bin/pip install -e '.[peers]'
     python benchmarks/judge_score.py
 
-Takes many minutes; `--quick` takes a few. A checker that is not installed is listed as such.
+It takes many minutes, and a few with `--quick`. A checker that is not installed is listed as such.
 """
 
 import argparse
@@ -32,23 +32,23 @@ from benchmarks.peers import PEERS, Peer
 from benchmarks.trajectory_faults import SOUND_TRAJECTORIES, TRAJECTORY_FAULTS
 
 OURS = "backproof check_gradients"
-STOP = 20.0  # seconds: a peer that took longer is not tried on larger networks
+STOP = 20.0  # seconds; a peer that took longer is not tried on larger networks
 
-# Files and pipes have no width, and the tables need more than the 80 columns that rich takes them for.
+# The tables need more than the 80 columns that rich assumes for files and pipes.
 console = Console(width=None if sys.stdout.isatty() else 110)
 notes = Console(stderr=True)
 
 LEGEND = (
-    "Caught: faults of the backward pass and of the loss. Blamed: networks that are right, said to be wrong. Least "
-    "error seen: the smallest relative error of one entry, in powers of ten.\n"
-    "Peers are shown what their interfaces can take, a NumPy function in float64, at the ordinary point that the "
-    "corpus has for each fault. They are not asked about float32, conduct over several calls, a wrong JAX loss or "
-    "training, and none moves to other points by itself. An exception from a checker counts as noticing.\n"
+    "Errors found: faults of the backward pass and of the loss. Rejected: correct networks that are called wrong. "
+    "Smallest error: the smallest relative error of one entry that is found, in powers of ten.\n"
+    "The other checkers get what their interfaces accept: a NumPy function in float64, at the point that the corpus "
+    "has for each fault. They are not tried on float32, side effects, a wrong loss in JAX or training, and none checks "
+    "at other points by itself. If a checker raises an exception, it has noticed the fault.\n"
 )
 
 
 def score(quick: bool, networks: int) -> dict[str, Any]:
-    """Everything that is measured, as plain data."""
+    """All measurements, as plain data."""
     every = 4 if quick else 1
     each = 5 if quick else 20
     sizes = list(measure.TIMED)[: 2 if quick else None]
@@ -135,17 +135,17 @@ def show(results: dict[str, Any]) -> None:
         for remark in tally["remarks"]:
             console.print(f"{name}: {remark}", markup=False, highlight=False)
     sound = results["sound trajectories"]
-    console.print(f"Training runs that are right: {sound.count('AGREE')} of {len(sound)} AGREE.")
+    console.print(f"Correct training runs: {sound.count('AGREE')} of {len(sound)} AGREE.")
     verdicts = results["random networks"]
     counts = ", ".join(f"{count} {name}" for name, count in verdicts.items())
-    console.print(f"Random networks that are right: {sum(verdicts.values())}: {counts}.")
+    console.print(f"Correct random networks: {sum(verdicts.values())}: {counts}.")
     console.print(low_precision.compared(results["low precision"]))
     console.print(seconds(results["judges"]))
     console.print(", ".join(f"{name} {value}" for name, value in results["environment"].items()), markup=False)
 
 
 def compared(judges: dict[str, Any]) -> Table:
-    table = Table("judge", title="Faults and correct networks, by hand in float64", title_justify="left")
+    table = Table("judge", title="Faults and correct networks, in float64", title_justify="left")
     for heading in ("errors found", "rejected, ordinary", "rejected, saturated", "smallest error"):
         table.add_column(heading, justify="right")
     for name, result in judges.items():
@@ -190,18 +190,18 @@ def seconds(judges: dict[str, Any]) -> Table:
         if result is not None:
             table.add_row(name, *("-" if time is None else f"{time:.3g}" for time in result["seconds"].values()))
     table.add_section()
-    table.add_row("ours, first check (compiles)", *(f"{time['cold']:.3g}" for time in cost.values()))
+    table.add_row("ours, first check", *(f"{time['cold']:.3g}" for time in cost.values()))
     table.add_row("one gradient by JAX", *(f"{time['gradient']:.3g}" for time in cost.values()))
-    table.add_row("ours in gradients by JAX", *(f"{time['evaluations']:.0f}" for time in cost.values()))
-    table.caption = f"{measure.EXAMPLES} examples. A peer is not tried (-) where it would take too long."
+    table.add_row("ours / one gradient by JAX", *(f"{time['evaluations']:.0f}" for time in cost.values()))
+    table.caption = f"{measure.EXAMPLES} examples. -: not tried, because it would take too long."
     return table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a quarter of the faults, small networks only")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="also write everything that was measured")
-    parser.add_argument("--networks", type=int, metavar="N", help="correct networks at random (200; 20 if quick)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write all results as JSON")
+    parser.add_argument("--networks", type=int, metavar="N", help="number of correct random networks (200; quick: 20)")
     options = parser.parse_args(arguments)
     networks = options.networks if options.networks is not None else (20 if options.quick else 200)
     if networks < 0:

@@ -1,10 +1,10 @@
-"""Very many different functions, checked one after the other in one process: verdicts, and what checks leave behind.
+"""Checks thousands of different functions in one process, and measures what the checks leave behind.
 
     python -m benchmarks.many_checks [--functions 2000] [--seed 0] [--json PATH]
 
-Every third function has a planted fault. It exits 1 unless all verdicts are right, memory and memory maps are level
-after the first hundred, every loss and its data are freed, and a function that the caller compiled before is compiled
-still. Memory and maps are read where Linux shows them (/proc/self).
+Every third function has a planted fault. The command exits with 1 unless all verdicts are right, memory and the number
+of memory maps stop growing after the first hundred functions, every loss and its data are freed, and a function that
+the caller compiled before is still compiled. Memory and maps are read from /proc/self, which only Linux has.
 """
 
 import argparse
@@ -29,15 +29,15 @@ from compare.environment import environment
 console = Console(width=None if sys.stdout.isatty() else 110)
 notes = Console(stderr=True)
 
-WARM = 100  # functions, after which all should be level
-# Growth from there to the end. JAX keeps traces of its own functions by shape, up to a bound: tracing a thousand of
-# these losses and their gradients, and nothing else, leaves 40 MiB.
+WARM = 100  # the number of functions after which nothing should grow
+# The largest growth after that. JAX caches traces of its own functions by shape, up to a bound: merely tracing a
+# thousand of these losses and their gradients leaves 40 MiB.
 MOST = {"memory, MiB": 64.0, "maps": 64}
 PROC = Path("/proc/self")
 
 
 def measure(functions: int, seed: int) -> dict[str, Any]:
-    """The verdicts that are wrong, memory and maps on the way, and what is left, as plain data."""
+    """The wrong verdicts, memory and maps in the course of the run, and what is left in the end, as plain data."""
     traces = []
 
     @jax.jit
@@ -78,18 +78,18 @@ def measure(functions: int, seed: int) -> dict[str, Any]:
 
 
 def checked(seed: int, number: int, faulty: bool) -> tuple[str, str, list[weakref.ref[Any]]]:
-    """What is said of a function, what it is, and references to its loss and its data that keep nothing alive."""
+    """The verdict on a function, its description, and weak references to its loss and its data."""
     function = random_function(seed, number, faulty)
     loss = function.loss()
     try:
         said = check_gradients(function.loss_and_gradients(), loss, function.parameters).verdict.name
     except Exception as error:
-        said = f"raised {type(error).__name__}: {error}"
+        said = f"the check raised {type(error).__name__}: {error}"
     return said, str(function), [weakref.ref(loss), weakref.ref(function.x)]
 
 
 def used() -> dict[str, float]:
-    """Of this process just now; nothing where the system does not show it."""
+    """The memory and the number of memory maps of this process; empty if the system does not report them."""
     status, maps = PROC / "status", PROC / "maps"
     if not (status.exists() and maps.exists()):
         return {}
@@ -99,7 +99,7 @@ def used() -> dict[str, float]:
 
 
 def growth(results: dict[str, Any]) -> dict[str, tuple[float, float, float]]:
-    """Of memory and maps: after the first hundred, at the end, and by how much more."""
+    """For memory and maps: the value after the first hundred functions, the value at the end, and the difference."""
     course = list(results["course"].values())
     return {name: (course[0][name], course[-1][name], course[-1][name] - course[0][name]) for name in course[0]}
 
@@ -108,11 +108,11 @@ def violations(results: dict[str, Any]) -> list[str]:
     found = [f"wrong verdict on {sentence}" for sentence in results["wrong"]]
     for name, (_, _, more) in growth(results).items():
         if not more <= MOST[name]:
-            found.append(f"{name}: grew by {more:.0f}, more than {MOST[name]:.0f}")
+            found.append(f"{name}: grew by {more:.0f}, which is more than {MOST[name]:.0f}")
     if results["not freed"]:
-        found.append(f"{results['not freed']} losses or their data are not freed")
+        found.append(f"{results['not freed']} losses or their data were not freed")
     if results["traces"] != 1:
-        found.append("the caller's own compiled function was dropped, and traced again")
+        found.append("the caller's own compiled function was dropped and had to be traced again")
     return found
 
 
@@ -125,7 +125,7 @@ def table(results: dict[str, Any]) -> Table:
     for name, figures in growth(results).items():
         shown.add_row(name, *(f"{figure:,.0f}" for figure in figures), f"{MOST[name]:,.0f}")
     shown.add_section()
-    shown.add_row("verdicts that are wrong", "", f"{len(results['wrong'])}", "", "0")
+    shown.add_row("wrong verdicts", "", f"{len(results['wrong'])}", "", "0")
     shown.add_row("losses and data not freed", "", f"{results['not freed']}", "", "0")
     shown.add_row("traces of the caller's own function", "", f"{results['traces']}", "", "1")
     for kind, seconds in results["seconds"].items():
@@ -135,9 +135,9 @@ def table(results: dict[str, Any]) -> Table:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--functions", type=int, default=2000, metavar="N", help="how many (2000)")
-    parser.add_argument("--seed", type=int, default=0, help="others for another (0)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="also write what was measured")
+    parser.add_argument("--functions", type=int, default=2000, metavar="N", help="the number of functions (2000)")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of the functions (0)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results as JSON")
     options = parser.parse_args(arguments)
     if options.functions < 1 or options.seed < 0:
         parser.error("--functions must be at least 1, and --seed not negative")

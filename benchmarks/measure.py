@@ -1,4 +1,4 @@
-"""What the score counts and times: one function for each question, each returning plain data."""
+"""The measurements of `judge_score`: one function for each, which returns plain data."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,8 +20,8 @@ from compare import Verdict, check_gradients, check_trajectory
 from compare.judge.reports.gradient_report import SIDE_EFFECTS
 from compare.suite.shallow import shallow_loss
 
-EXAMPLES = 1797  # in the networks that are timed: the digits, the largest set that `backproof verify` has
-# n_x and n_h for networks of one output with (about) so many parameters.
+EXAMPLES = 1797  # of the networks that are timed; as in digits, the largest data set of `backproof verify`
+# The numbers of features and hidden units of the networks that are timed, by their number of parameters.
 TIMED = {17: (2, 4), 1_025: (30, 32), 8_449: (64, 128), 99_841: (193, 512), 1_000_449: (975, 1024)}
 
 
@@ -30,7 +30,7 @@ def split(by_hand: ByHand, x: Any, y: Any) -> HandWritten:
 
 
 def group(fault: Fault) -> str:
-    """Where a fault lives, as the score counts them."""
+    """The group in which the score counts a fault."""
     if fault.conduct:
         return "conduct"
     if fault.wrong_side == "autodiff" or fault.loss is not shallow_loss:
@@ -40,17 +40,28 @@ def group(fault: Fault) -> str:
 
 @dataclass
 class Tally:
-    """How many of a group of faults were caught, and of those that can be, placed, explained and attributed."""
+    """Counts for a group of faults.
+
+    `placed`, `explained` and `attributed` are pairs: the number of faults whose place, cause or wrong side was named
+    correctly, and the number of faults for which there is a correct answer. `remarks` has a sentence on each miss.
+    """
 
     faults: int = 0
     caught: int = 0
-    placed: list[int] = field(default_factory=lambda: [0, 0])  # right, of so many
+    placed: list[int] = field(default_factory=lambda: [0, 0])
     explained: list[int] = field(default_factory=lambda: [0, 0])
     attributed: list[int] = field(default_factory=lambda: [0, 0])
     remarks: list[str] = field(default_factory=list)
 
     def count(self, name: str, caught: bool, **answers: tuple[bool, Any, Any] | None) -> None:
-        """`answers` by the name of a tally: (right?, what was said, what is true), or None where nothing is true."""
+        """Count a fault.
+
+        Args:
+            name: the name of the fault.
+            caught: whether it was caught.
+            **answers: by the name of a pair, (whether the answer is right, the answer, the right answer), or None if
+                there is no right answer.
+        """
         self.faults += 1
         self.caught += caught
         if not caught:
@@ -63,11 +74,11 @@ class Tally:
             counted[0] += bool(caught and right)
             counted[1] += 1
             if caught and not right:
-                self.remarks.append(f"{name}: {what} as {said}, not {true}")
+                self.remarks.append(f"{name}: {what} as {said}, expected {true}")
 
 
 def judge_faults(faults: Iterable[Fault]) -> dict[str, Tally]:
-    """Our judge on the corpus, by group and dtype."""
+    """The results of our judge on faults of gradients, by group and dtype."""
     tallies: dict[str, Tally] = {}
     for fault in faults:
         tally = tallies.setdefault(f"{group(fault)}, {fault.dtype}", Tally())
@@ -84,7 +95,7 @@ def judge_faults(faults: Iterable[Fault]) -> dict[str, Tally]:
         tally.count(
             fault.name,
             caught,
-            # Of the arithmetic, the report says in words where it fails, and no quantity is wrong there.
+            # A report on the arithmetic says in a sentence where it fails, and does not name a wrong quantity.
             placed=(place == fault.place, place, fault.place) if fault.place and not fault.strict else None,
             explained=(bool(kinds & fault.kinds), sorted(kinds), true) if true else None,
             attributed=(side == fault.wrong_side, side, fault.wrong_side),
@@ -93,7 +104,7 @@ def judge_faults(faults: Iterable[Fault]) -> dict[str, Tally]:
 
 
 def judge_trajectories(faults: Iterable[TrajectoryFault]) -> Tally:
-    """Our judge on the corpus of training faults; `placed` means step and leaf."""
+    """The results of our judge on faults of training. The place of such a fault is a step and a leaf."""
     tally = Tally()
     for fault in faults:
         caught, step, leaf, kinds = False, None, None, set()
@@ -131,12 +142,12 @@ def peer_missed(peer: Peer, faults: Iterable[Fault]) -> list[str]:
 
 
 def visible_to_peers(fault: Fault) -> bool:
-    """They check one NumPy function in float64, by one call."""
+    """Whether other checkers can check it: they call one NumPy function in float64, once at each point."""
     return fault.dtype == "float64" and group(fault) in ("backward pass", "loss")
 
 
 def correct_networks(count: int, *, saturated: bool) -> Iterator[Problem]:
-    """Correct networks in float64, a few shapes of them, at parameters of ordinary or of large size."""
+    """Correct networks in float64, of four shapes, with parameters of ordinary size or so large that they saturate."""
     random = np.random.default_rng(2 if saturated else 1)
     low, high = (5, 50) if saturated else (0.1, 1)
     shapes = [OBLONG, (2, 4, 1, 30), (8, 16, 2, 50), (20, 5, 1, 200)]
@@ -145,7 +156,7 @@ def correct_networks(count: int, *, saturated: bool) -> Iterator[Problem]:
 
 
 def judge_correct(problems: Iterable[Problem]) -> dict[str, int]:
-    """Verdicts of our judge on networks that are right, by name; RAISED where it gave none."""
+    """The number of each verdict of our judge on correct networks; RAISED counts those for which it raised an error."""
     verdicts = dict.fromkeys([*(verdict.name for verdict in Verdict), "RAISED"], 0)
     for problem in problems:
         try:
@@ -157,12 +168,12 @@ def judge_correct(problems: Iterable[Problem]) -> dict[str, int]:
 
 
 def peer_correct(peer: Peer, problems: Iterable[Problem]) -> int:
-    """How many networks that are right the peer blames."""
+    """The number of correct networks that a peer rejects."""
     return sum(peer.notices(split(correct, x, y), parameters, x, y) for parameters, x, y in problems)
 
 
 def one_entry_off(relative: float) -> ByHand:
-    """The largest entry of dW1 is off by so much of itself."""
+    """A network whose largest entry of dW1 has this relative error."""
 
     def line(v: Any) -> Any:
         gradient = LINES["dW1"](v)
@@ -174,9 +185,9 @@ def one_entry_off(relative: float) -> ByHand:
 
 
 def smallest_noticed(notices: Callable[[ByHand, Problem], bool], dtype: str = "float64") -> str | None:
-    """The smallest power of ten that is noticed as the relative error of one entry, by bisection."""
+    """The smallest power of ten that is noticed as the relative error of one entry, found by bisection."""
     problem = network(np.random.default_rng(0), OBLONG, dtype=dtype)
-    low, high = 0, 17  # 10^-low is taken for noticed, 10^-high for not
+    low, high = 0, 17  # 10^-low is assumed to be noticed, and 10^-high not
     while high - low > 1:
         middle = (low + high) // 2
         if notices(one_entry_off(10.0**-middle), problem):
@@ -207,7 +218,7 @@ def timed_problem(size: int) -> Problem:
 
 
 def seconds(work: Callable[[], Any], repeats: int) -> float:
-    """The median time of `work`."""
+    """The median time of `work` in seconds."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -217,7 +228,7 @@ def seconds(work: Callable[[], Any], repeats: int) -> float:
 
 
 def time_judge(size: int, repeats: int = 5) -> dict[str, float]:
-    """Seconds of the first check, of later ones, and of one gradient by JAX alone, compiled and on its device."""
+    """The seconds of the first check, of later checks, and of one compiled gradient by JAX without transfer of data."""
     parameters, x, y = timed_problem(size)
 
     def check() -> None:
@@ -243,7 +254,7 @@ def manual_with_intermediates(parameters: Any, x: Any, y: Any) -> Any:
 
 
 def _sparing(x: Any, y: Any) -> HandWritten:
-    """Our network, with a forward pass alone where only the loss is asked for."""
+    """Our network, whose loss needs the forward pass only."""
     return HandWritten(
         lambda p: manual.compute_loss(manual.forward_propagation(x, p)[1].Z2, y),
         lambda p: manual.loss_and_gradients(p, x, y)[1],
@@ -251,10 +262,10 @@ def _sparing(x: Any, y: Any) -> HandWritten:
 
 
 def time_peer(peer: Peer, sizes: Iterable[int], stop: float, patience: float) -> dict[int, float | None]:
-    """Seconds by number of parameters; None where it was not tried.
+    """The seconds of a peer's check by number of parameters; None for sizes that were not tried.
 
-    A peer stops after a check that took longer than `stop`, and where growth as seen so far predicts more than
-    `patience`.
+    A peer is not tried on larger networks after a check of more than `stop` seconds, nor on a network for which
+    extrapolation predicts more than `patience` seconds.
     """
     times: dict[int, float | None] = {}
     known: list[tuple[int, float]] = []
@@ -265,7 +276,7 @@ def time_peer(peer: Peer, sizes: Iterable[int], stop: float, patience: float) ->
         parameters, x, y = timed_problem(size)
         work = partial(peer.notices, _sparing(x, y), parameters, x, y)
         taken = seconds(work, 1)
-        if taken < 1:  # not the first run, which loads libraries
+        if taken < 1:  # measured again, because the first run loads libraries
             taken = seconds(work, 3)
         times[size] = taken
         known.append((size, taken))
@@ -273,7 +284,7 @@ def time_peer(peer: Peer, sizes: Iterable[int], stop: float, patience: float) ->
 
 
 def predicted(known: list[tuple[int, float]], size: int) -> float:
-    """Seconds at `size`, from the growth between the last two sizes; no growth is known after only one."""
+    """The expected seconds at `size`, by a power law through the last two sizes; after one size, its time."""
     n, t = known[-1]
     if len(known) == 1:
         return t

@@ -1,4 +1,4 @@
-"""Correct networks at random: a judge must not blame any of them."""
+"""Random correct networks, which the judge must accept."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,9 +13,18 @@ NETWORKS_PER_SHAPE = 20
 def network(
     random: np.random.Generator, sizes: tuple[int, int, int, int], *, scale: float = 0.5, dtype: Any = "float64"
 ) -> Problem:
-    """Parameters (biases too, which start at zero and would hide faults), data and labels.
+    """Random parameters, data and labels.
 
-    `sizes` is (n_x, n_h, n_y, m). Parameters are normal with standard deviation `scale`, data with 1.
+    Biases are random as well, because biases of zero would hide faults.
+
+    Args:
+        random: the generator.
+        sizes: (n_x, n_h, n_y, m).
+        scale: the standard deviation of the parameters; that of the data is 1.
+        dtype: the dtype of all arrays.
+
+    Returns:
+        (parameters, x, y).
     """
     n_x, n_h, n_y, m = sizes
     shapes = {"W1": (n_h, n_x), "b1": (n_h, 1), "W2": (n_y, n_h), "b2": (n_y, 1)}
@@ -26,13 +35,11 @@ def network(
 
 
 def random_networks(count: int, seed: int = 0) -> Iterator[Problem]:
-    """`count` networks with 1 to 64 features, units and outputs, 1 to 500 examples, in both dtypes.
+    """Random networks with 1 to 64 features, hidden units and outputs, and 1 to 500 examples, in both dtypes.
 
-    Parameters have a standard deviation between 0.01 and 100, uniform in its logarithm; sizes are uniform in
-    theirs, so that small ones are as common as large ones.
-
-    Only every NETWORKS_PER_SHAPE-th network has new sizes and another dtype, because JAX compiles a program for
-    every shape and dtype, which takes far longer than the check itself. Values and scales are always new.
+    The sizes and the standard deviation of the parameters, between 0.01 and 100, are uniform in their logarithms.
+    Sizes and dtype change after NETWORKS_PER_SHAPE networks only, because JAX compiles a program for every shape and
+    dtype, which takes far longer than a check. Values and scales are new for each network.
     """
     random = np.random.default_rng(seed)
     sizes = (1, 1, 1, 1)

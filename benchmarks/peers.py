@@ -1,8 +1,8 @@
-"""Other people's gradient checkers, each with its own defaults, on a loss and its gradient written by hand.
+"""Other gradient checkers, each with its own defaults, applied to a hand-written loss and gradient.
 
-All of them look at one point, in float64. Those that work by finite differences compare the gradient with the
-hand-written loss itself, so they cannot see that both are wrong together; the others compare with JAX.
-A checker refuses by its verdict or by raising anything: an exception is noticed too.
+All of them check at one point, in float64. Those that use finite differences compare the gradient with the hand-written
+loss, so they cannot detect an error in both. The others compare with JAX. A checker that raises any exception counts as
+having noticed the fault.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,9 +23,9 @@ import autodiff
 
 @dataclass(frozen=True)
 class HandWritten:
-    """`loss(parameters)` and `gradients(parameters)`, apart, so that nobody pays for what they do not ask.
+    """`loss(parameters)` and `gradients(parameters)`. Both parameters and gradients are dicts of arrays by name.
 
-    Parameters and gradients are dicts of arrays by name.
+    They are separate functions, so that a checker that only needs the loss does not compute gradients.
     """
 
     loss: Callable[[Any], Any]
@@ -34,7 +34,7 @@ class HandWritten:
 
 @dataclass(frozen=True)
 class Peer:
-    """`accepts(hand_written, parameters, x, y)`: whether the checker finds nothing wrong."""
+    """A checker. `accepts(hand_written, parameters, x, y)` returns whether it finds no fault."""
 
     name: str
     distribution: str
@@ -42,7 +42,7 @@ class Peer:
 
     @property
     def version(self) -> str | None:
-        """Of the installed distribution; None if there is none."""
+        """The version of the installed distribution; None if it is not installed."""
         try:
             return version(self.distribution)
         except PackageNotFoundError:
@@ -82,7 +82,7 @@ def _torch(hand_written: HandWritten, parameters: Any, fast_mode: bool) -> bool:
         @staticmethod
         def backward(ctx: Any, *output_gradients: Any) -> Any:
             gradients = hand_written.gradients(arrays(ctx.saved_tensors))
-            # Tensors cannot be made of arrays with negative strides.
+            # PyTorch cannot convert arrays with negative strides.
             tensors = {name: torch.as_tensor(np.ascontiguousarray(g)) for name, g in gradients.items()}
             return tuple(output_gradients[0] * tensors[name] if name in tensors else None for name in names)
 
@@ -114,7 +114,7 @@ def jax_check_grads(hand_written: HandWritten, parameters: Any, x: Any, y: Any) 
         return (jax.tree.map(lambda g: output_gradient * g, found),)
 
     network.defvjp(lambda parameters: (network(parameters), parameters), backward)
-    with _x64_in_every_thread():  # callbacks run in threads of JAX's own
+    with _x64_in_every_thread():  # JAX runs callbacks in threads of its own
         check_grads(network, (jax.tree.map(jnp.asarray, parameters),), order=1, modes=("rev",))
     return True
 
@@ -151,7 +151,7 @@ def hips_autograd(hand_written: HandWritten, parameters: Any, x: Any, y: Any) ->
 
 
 def scipy_check_grad(hand_written: HandWritten, parameters: Any, x: Any, y: Any) -> bool:
-    """It returns the norm of the difference and leaves the threshold to the caller: 1e-6 here."""
+    """SciPy returns the norm of the difference and has no threshold. It is 1e-6 here."""
 
     def loss(vector: np.ndarray) -> float:
         return float(hand_written.loss(_unflat(vector, parameters)))
@@ -163,7 +163,7 @@ def scipy_check_grad(hand_written: HandWritten, parameters: Any, x: Any, y: Any)
 
 
 def numdifftools_gradient(hand_written: HandWritten, parameters: Any, x: Any, y: Any) -> bool:
-    """It returns derivatives, and leaves the threshold to the caller: 1e-6 of the norm of the difference here."""
+    """numdifftools returns derivatives and has no threshold. It is 1e-6 for the norm of the difference here."""
     numdifftools: Any = import_module("numdifftools")
 
     def loss(vector: np.ndarray) -> float:
@@ -174,7 +174,7 @@ def numdifftools_gradient(hand_written: HandWritten, parameters: Any, x: Any, y:
 
 
 def numpy_testing(hand_written: HandWritten, parameters: Any, x: Any, y: Any) -> bool:
-    """`assert_allclose` of the loss and every gradient against JAX, at its default rtol of 1e-7 and atol of 0."""
+    """`assert_allclose` of the loss and all gradients with those of JAX, at the defaults rtol=1e-7 and atol=0."""
     loss, gradients = autodiff.loss_and_gradients(parameters, x, y)
     np.testing.assert_allclose(hand_written.loss(parameters), loss)
     found = hand_written.gradients(parameters)

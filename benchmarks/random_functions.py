@@ -1,11 +1,11 @@
-"""Small functions at random, all different: some blocks one after the other and a loss, by JAX and by hand in NumPy.
+"""Random small functions, all different: a chain of blocks and a loss, in JAX and by hand in NumPy.
 
-`random_function(seed, number, faulty)` makes one. Its data lie in closures of its own. Where it is faulty, one line of
-one block's backward pass is replaced, at a place where that is seen in some parameter's gradient, as the right and
-the faulty NumPy code show beside each other.
+`random_function(seed, number, faulty)` creates one. Its data are in closures of its own. In a faulty function, one line
+of the backward pass of one block is wrong. The fault is chosen so that it changes the gradient of some parameter, which
+is tested by running the correct and the faulty NumPy code.
 
-A block turns `x (n, d)` into `y (n, e)`, and a head makes a number of it. Their backward passes take the name of a
-fault, or None, beside the gradient of what they made.
+A block maps `x (n, d)` to `y (n, e)`, and a head maps it to a number. Their backward passes take the output gradient
+and the name of a fault, or None.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from jax import lax
 Array = Any
 Gradients = dict[str, np.ndarray]
 
-SEEN = 1e-3  # of a gradient, what a planted fault changes at least
+SEEN = 1e-3  # the least relative change of a gradient by a planted fault, and the least norm of a gradient
 
 
 class Drawing:
-    """Numbers of one dtype from one generator."""
+    """Draws random arrays of one dtype from one generator."""
 
     def __init__(self, random: np.random.Generator, dtype: Any) -> None:
         self.random, self.dtype = random, dtype
@@ -33,11 +33,11 @@ class Drawing:
         return (scale * self.random.standard_normal(shape)).astype(self.dtype)
 
     def size(self, low: int, high: int) -> int:
-        """From `low` to `high`, both included."""
+        """A random integer from `low` to `high`, both included."""
         return int(self.random.integers(low, high + 1))
 
     def ids(self, count: int, below: int) -> np.ndarray:
-        """The first two are the same, because a fault may be seen at repeats only."""
+        """Random indices. The first two are equal, because some faults show at repeated indices only."""
         ids = self.random.integers(0, below, count)
         ids[1] = ids[0]
         return ids
@@ -45,7 +45,16 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Block:
-    """`apply(p, x)` by JAX; `forward(p, x) -> (y, cache)`; `backward(p, dy, cache, fault) -> (dx, gradients)`."""
+    """A block or a head.
+
+    Attributes:
+        name: a description.
+        apply: `apply(p, x) -> y`, in JAX.
+        forward: `forward(p, x) -> (y, cache)`, in NumPy.
+        backward: `backward(p, dy, cache, fault) -> (dx, gradients)`, in NumPy.
+        faults: the names of the faults that `backward` can have.
+        parameters: the initial parameters.
+    """
 
     name: str
     apply: Callable[[Any, Array], Array]
@@ -81,7 +90,7 @@ def _sigmoid(z: np.ndarray) -> np.ndarray:
     return np.where(z >= 0, 1, e) / (1 + e)
 
 
-# By JAX; by NumPy; the slope from z and y.
+# For each activation: in JAX, in NumPy, and its derivative as a function of its input z and its value y.
 ELEMENTWISE: dict[str, tuple[Callable[[Array], Array], Callable[..., Any], Callable[..., Any]]] = {
     "tanh": (jnp.tanh, np.tanh, lambda z, y: 1 - y**2),
     "sigmoid": (jax.nn.sigmoid, _sigmoid, lambda z, y: y * (1 - y)),
@@ -150,7 +159,7 @@ def layer_norm(draw: Drawing, n: int, d: int) -> Block:
 
 
 def loop(draw: Drawing, n: int, d: int) -> Block:
-    """h_t = tanh(h_{t-1} U + c_t), from x on."""
+    """h_t = tanh(h_{t-1} U + c_t), with h_0 = x."""
     steps = draw.size(2, 5)
     c = draw.normal(steps, n, d)
 
@@ -177,7 +186,7 @@ def loop(draw: Drawing, n: int, d: int) -> Block:
 
 
 def indexing(draw: Drawing, n: int, d: int) -> Block:
-    """Rows of x, some of them repeated, and rows of a table."""
+    """Selected rows of x, some of them repeated, and rows of a table."""
     rows, codes = draw.ids(n, n), draw.ids(n, 4)
 
     def backward(p: Any, dy: Any, cache: None, fault: str | None) -> tuple[np.ndarray, Gradients]:
@@ -200,7 +209,7 @@ def indexing(draw: Drawing, n: int, d: int) -> Block:
 
 
 def solve(draw: Drawing, n: int, d: int) -> Block:
-    """y^T = A^-1 x^T with A = d I + tanh(M), which no M makes singular."""
+    """y^T = A^-1 x^T with A = d I + tanh(M), which is regular for all M."""
 
     def apply(p: Any, x: Array) -> Array:
         return d * jnp.linalg.solve(d * jnp.eye(d, dtype=x.dtype) + jnp.tanh(p["M"]), x.T).T
@@ -222,7 +231,7 @@ def solve(draw: Drawing, n: int, d: int) -> Block:
 
 
 def convolution(draw: Drawing, n: int, d: int) -> Block:
-    """Along the features of x, with three taps and one or two channels out."""
+    """A convolution along the features of x, with a kernel of three and one or two output channels."""
     channels = draw.size(1, 2)
 
     def apply(p: Any, x: Array) -> Array:
@@ -275,7 +284,7 @@ def sums_so_far(draw: Drawing, n: int, d: int) -> Block:
 
 
 def directions(draw: Drawing, n: int, d: int) -> Block:
-    """y = x / sqrt(1 + |x|^2), by rows."""
+    """y = x / sqrt(1 + |x|^2) for each row."""
 
     def forward(p: Any, x: Any) -> tuple[Any, Any]:
         r = np.sqrt(1 + np.sum(x**2, axis=1, keepdims=True))
@@ -428,7 +437,7 @@ HEADS: tuple[Make, ...] = (squares, cross_entropy, log_sum_exp, quadratic_form)
 
 @dataclass(frozen=True)
 class RandomFunction:
-    """`blocks` in order, the head last. `fault` is the number of a block and the name of its fault."""
+    """A chain of blocks, of which the last is the head. `fault` is the number of a block and the name of its fault."""
 
     x: np.ndarray
     blocks: tuple[Block, ...]
@@ -444,7 +453,7 @@ class RandomFunction:
         return f"{chain} ({self.x.dtype}, {len(self.x)} examples{fault})"
 
     def loss(self) -> Callable[[Any], Array]:
-        """For JAX to differentiate: a function of the parameters, which holds what it needs."""
+        """The loss in JAX, as a function of the parameters. The data are in its closure."""
         x, blocks = self.x, self.blocks
 
         def loss(parameters: Any) -> Array:
@@ -478,7 +487,16 @@ def _own(parameters: Any, i: int, block: Block) -> dict[str, Any]:
 
 
 def random_function(seed: int, number: int, faulty: bool) -> RandomFunction:
-    """The same for the same arguments, and no other has the same data. Every second number is in float32."""
+    """A random function.
+
+    Args:
+        seed: the seed of a sequence of functions.
+        number: the number of the function in the sequence. Odd numbers are in float32, even ones in float64.
+        faulty: whether the function has a fault.
+
+    Returns:
+        The function, which is the same for the same arguments. Functions with other numbers have other data.
+    """
     random = np.random.default_rng([seed, number])
     draw = Drawing(random, ("float64", "float32")[number % 2])
     while True:
@@ -509,7 +527,7 @@ def _sound(draw: Drawing) -> RandomFunction:
 
 
 def is_seen(sound: RandomFunction, wrong: RandomFunction) -> bool:
-    """Whether some gradient is another."""
+    """Whether some gradient of the wrong function differs from that of the correct one by more than SEEN."""
     _, right = sound.loss_and_gradients()(sound.parameters)
     _, found = wrong.loss_and_gradients()(sound.parameters)
     return any(np.linalg.norm(found[name] - right[name]) > SEEN * np.linalg.norm(right[name]) for name in right)

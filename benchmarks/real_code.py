@@ -1,11 +1,12 @@
-"""The judge on derivatives that others wrote: gradients, Hessian-vector products and update rules of libraries.
+"""Checks derivatives in published libraries: gradients, Hessian-vector products and update rules.
 
     .venv/bin/pip install -e '.[real]'
     python -m benchmarks.real_code [--library NAME] [--name PART] [--faults] [--evidence] [--json PATH]
 
-What is expected of each is decided without the judge: by differences of the library's own loss (`--evidence` makes
-them again), and by arithmetic of many digits where these do not reach. It exits 1 if a sound derivative is blamed or
-not decided, a faulty one passes, or a planted fault is missed. A library that is not installed is skipped.
+The expected verdict on each was determined without the judge: by finite differences of the library's own loss, which
+`--evidence` repeats, and by high-precision arithmetic where these are not sufficient. The command exits with 1 if a
+correct derivative does not agree, a wrong one does not disagree, or a planted fault is missed. A library that is not
+installed is skipped.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from compare.environment import environment
 console = Console(width=None if sys.stdout.isatty() else 130)
 notes = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 
-# The name on PyPI, and the file of benchmarks/real that has its derivatives.
+# For each library, by its name on PyPI, the module of benchmarks.real with its derivatives.
 LIBRARIES = {
     "scikit-learn": "scikit_learn",
     "scipy": "scipy_functions",
@@ -53,12 +54,12 @@ LIBRARIES = {
     "glum": "glum_families",
 }
 OUTCOMES = ("AGREE", "INCONCLUSIVE", "DISAGREE", "crash")
-REFUTED = 1e-3  # relative: differences say that a derivative is wrong if it is off by more, and they are exact enough
+REFUTED = 1e-3  # the relative error above which finite differences, if they are exact enough, refute a derivative
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the judge said of one derivative."""
+    """The result of checking one derivative."""
 
     library: str
     name: str
@@ -88,7 +89,7 @@ def cases_of(library: str) -> Iterator[RealCase]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Libraries warn of what perturbed points make of their functions."""
+    """A context without warnings, which libraries issue for their functions at perturbed points."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
@@ -108,7 +109,7 @@ def judged(library: str, case: RealCase) -> Result:
 
 
 def measure(chosen: Iterable[tuple[str, RealCase]], faults: bool) -> dict[str, Any]:
-    """Verdicts on every case, and on those with planted faults if these are asked for, as plain data."""
+    """The results of all cases and, if `faults`, those of cases with planted faults."""
     results, planted = [], []
     for library, case in chosen:
         with quiet():
@@ -132,7 +133,7 @@ def tell(result: Result) -> None:
 
 
 def contradictions(chosen: Iterable[tuple[str, RealCase]]) -> list[str]:
-    """Where differences of the library's own loss say something else than what the case says about itself."""
+    """A sentence for each case whose expected verdict contradicts the finite differences of the library's loss."""
     found = []
     for library, case in chosen:
         with quiet():
@@ -148,7 +149,7 @@ def contradictions(chosen: Iterable[tuple[str, RealCase]]) -> list[str]:
         )
         notes.print(line, markup=False, highlight=False)
         if wrong != bool(case.faulty) or (unclear and not wrong):
-            found.append(f"{line}; it is said to be {'faulty' if case.faulty else 'sound'}")
+            found.append(f"{line}; the case is marked as {'faulty' if case.faulty else 'sound'}")
     return found
 
 
@@ -156,7 +157,7 @@ def contradictions(chosen: Iterable[tuple[str, RealCase]]) -> list[str]:
 
 
 def table(results: Sequence[Result]) -> Table:
-    shown = Table("library", title="Derivatives that others wrote", title_justify="left")
+    shown = Table("library", title="Derivatives in published libraries", title_justify="left")
     for heading in ("derivatives", *OUTCOMES, "as expected", "seconds"):
         shown.add_column(heading, justify="right")
     libraries = list(dict.fromkeys(result.library for result in results))
@@ -174,7 +175,7 @@ def _figures(results: Sequence[Result]) -> list[str]:
 
 
 def planted_table(planted: Sequence[tuple[str, Result]]) -> Table:
-    shown = Table("planted fault", title="Faults planted in the sound ones", title_justify="left")
+    shown = Table("planted fault", title="Faults planted in correct derivatives", title_justify="left")
     for heading in ("faults", *OUTCOMES):
         shown.add_column(heading, justify="right")
     for fault in dict.fromkeys(fault for fault, _ in planted):
@@ -217,10 +218,10 @@ def selected(library: str | None, part: str) -> Iterator[tuple[str, RealCase]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--library", choices=LIBRARIES, metavar="NAME", help=f"one of {', '.join(LIBRARIES)}")
-    parser.add_argument("--name", default="", metavar="PART", help="only cases with this in their name")
-    parser.add_argument("--faults", action="store_true", help="also plant faults in the sound ones")
-    parser.add_argument("--evidence", action="store_true", help="ask differences instead of the judge")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="also write what was measured")
+    parser.add_argument("--name", default="", metavar="PART", help="only cases whose names contain this")
+    parser.add_argument("--faults", action="store_true", help="also plant faults in correct derivatives")
+    parser.add_argument("--evidence", action="store_true", help="use finite differences instead of the judge")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results as JSON")
     options = parser.parse_args(arguments)
     chosen = selected(options.library, options.name)
     if options.evidence:

@@ -1,10 +1,10 @@
-"""A GPT of four layers, recorded for two steps of AdamW by C and by PyTorch, and judged from its file.
+"""Checks recordings of a GPT with four layers: two steps of AdamW, by programs in C and in PyTorch.
 
     python -m benchmarks.recorded_gpt
 
-Each sound recording must agree. Then every tensor of the second step is changed, one at a time, and must be named; and
-faults are written into the C program, each of which must be found where it is. It needs a C compiler, and PyTorch for
-the second program (both are skipped where they are not there), and takes some minutes.
+Each correct recording must agree. Then each tensor of the second step is changed in turn, and the report must name it.
+Finally, faults are planted in the C program, and each must be found at its place. The command needs a C compiler for
+one program and PyTorch for the other, skips a program that cannot run, and takes some minutes.
 """
 
 import shutil
@@ -31,9 +31,10 @@ WRITERS = Path(compare.check.writers.__file__).parent
 
 
 class Fault(NamedTuple):
-    """A line of gpt.c, what stands there instead, and how the name of the first wrong quantity begins.
+    """A fault in gpt.c: a line, its replacement, and the beginning of the name of the first wrong quantity.
 
-    The program records what arrives at the end of each block, so that a fault in the blocks is placed in the last one.
+    The program records the gradient of the output of each block. A fault that all blocks have is therefore found in the
+    last block, where the backward pass begins.
     """
 
     right: str
@@ -73,7 +74,7 @@ FAULTS = {
 
 
 def recorded_by_c(folder: Path, text: str | None = None) -> Arrays:
-    """What gpt.c records, or a text in its place. Raises CalledProcessError, if it cannot be compiled."""
+    """The recording of gpt.c, or of another program text. Raises CalledProcessError if it cannot be compiled."""
     program = folder / "gpt"
     command = ["cc", "-std=c99", "-O1", f"-I{WRITERS}", "-x", "c", "-", "-o", str(program), "-lm"]
     subprocess.run(command, input=text or SOURCE.read_text(encoding="utf-8"), text=True, check=True)
@@ -82,7 +83,7 @@ def recorded_by_c(folder: Path, text: str | None = None) -> Arrays:
 
 
 def recorded_by_torch(folder: Path, layers: int = LAYERS) -> Arrays:
-    """What gpt_torch.py records. Raises ImportError without PyTorch."""
+    """The recording of gpt_torch.py. Raises ImportError without PyTorch."""
     from benchmarks.recorded.gpt_torch import record
 
     record(folder / "torch.safetensors", layers=layers)
@@ -94,9 +95,9 @@ def judged(arrays: Arrays) -> RecordingReport:
 
 
 def planted(arrays: Arrays, of_step: int = 2) -> Iterator[tuple[str, Arrays]]:
-    """Every tensor of a step that a program computed, by its name, and a recording in which one entry of it is wrong.
+    """Recordings with one wrong tensor each: the name of a tensor that a step computed, and the recording.
 
-    The largest entry is 1% larger. Of a parameter, 1% of it may be less than a step moves it; it is wrong all the same.
+    The largest entry of the tensor is 1% too large.
     """
     for name, array in arrays.items():
         part = name.removeprefix(f"step.{of_step}/")
@@ -107,19 +108,19 @@ def planted(arrays: Arrays, of_step: int = 2) -> Iterator[tuple[str, Arrays]]:
 
 
 def is_named(report: RecordingReport, part: str) -> bool:
-    """Whether a report says of the second step that this tensor is wrong."""
+    """Whether a report says that this tensor of the second step is wrong."""
     kind, _, leaf = part.partition("/")
     if report.verdict is not Verdict.DISAGREE:
         return False
     if kind == "parameters":
-        return f"step 2 does not begin with the {leaf} that step 1 ended with." in report.notes
+        return f"parameters/{leaf} of step 2 differs from next/{leaf} of step 1." in report.notes
     if kind == "next":
         return report.wrong_step is None and report.first_wrong == leaf and "step 2 of 2" in report.sentence
     return report.wrong_step == 2 and report.first_wrong == (leaf or part) and "step 2" in report.sentence
 
 
 def is_placed(report: RecordingReport, fault: Fault) -> bool:
-    """Whether a report says where a fault of the program is."""
+    """Whether a report names the place of a fault of the program."""
     found = (report.first_wrong or "").startswith(fault.first_wrong) and (report.wrong_step is None) is fault.of_update
     return report.verdict is Verdict.DISAGREE and found
 
@@ -133,7 +134,7 @@ def main() -> None:
         try:
             recordings["PyTorch"] = recorded_by_torch(folder)
         except ImportError:
-            print("PyTorch is not installed, and left out.")
+            print("PyTorch is not installed, so its recording is skipped.")
         for writer, arrays in recordings.items():
             print(f"{writer}: {judged(arrays).sentence}", flush=True)
             missed, count = [], 0
@@ -143,16 +144,14 @@ def main() -> None:
                 if not is_named(report, part):
                     missed.append(part)
                     print(f"  missed: {part}: {report.sentence}", flush=True)
-            print(
-                f"{writer}: of {count} tensors of the second step, {count - len(missed)} are named when they are wrong."
-            )
+            print(f"{writer}: of {count} wrong tensors of the second step, {count - len(missed)} are named.")
         if "C" in recordings:
             text, placed = SOURCE.read_text(encoding="utf-8"), 0
             for name, fault in FAULTS.items():
                 report = judged(recorded_by_c(folder, text.replace(fault.right, fault.wrong)))
                 placed += is_placed(report, fault)
                 print(f"  {'found ' if is_placed(report, fault) else 'MISSED'} {name}: {report.sentence}", flush=True)
-            print(f"C: of {len(FAULTS)} faults in the program, {placed} are found where they are.")
+            print(f"C: of {len(FAULTS)} faults in the program, {placed} are found at their place.")
 
 
 if __name__ == "__main__":

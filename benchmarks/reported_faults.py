@@ -1,9 +1,10 @@
-"""Faults that people reported in public, rebuilt: how many the judge catches, and what it says of their repairs.
+"""Checks publicly reported bugs, which were rebuilt in a few lines, and their repaired versions.
 
     python -m benchmarks.reported_faults [part of a name]
 
-Each entry names its issue or pull request. They are of kinds that the planted faults (`faults`, `trajectory_faults`)
-and the museum lack. Exits with 1 if a broken one agrees or a sound one does not.
+Each entry names its issue or pull request. The bugs are of kinds that the planted faults (`faults`,
+`trajectory_faults`) and the museum lack. The command exits with 1 if a broken version agrees, or a repaired one does
+not.
 """
 
 import sys
@@ -19,13 +20,13 @@ from benchmarks.reported.entry import Report, ReportedFault
 from compare import Verdict
 
 ROOMS = (elementwise, losses, indexing, sequences, algebra, updates)
-UNNAMED = "update-rule"  # what is said of a step that is wrong in no way that has a name
+UNNAMED = "update-rule"  # the kind of a diagnosis that says that an update is wrong, but gives no cause
 FAULTS: tuple[ReportedFault, ...] = tuple(fault for room in ROOMS for fault in room.FAULTS)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the judge says of an entry: of the broken code, and of the sound one."""
+    """The reports on the broken and the repaired version of an entry."""
 
     fault: ReportedFault
     broken: Report
@@ -45,7 +46,7 @@ class Outcome:
 
     @property
     def named(self) -> list[str]:
-        """The kinds of all causes that are named, without repeats."""
+        """The kinds of all causes that are named, each once."""
         return list(dict.fromkeys(diagnosis.kind for diagnosis in self.broken.diagnoses))
 
     @property
@@ -54,20 +55,20 @@ class Outcome:
 
     @property
     def false_side(self) -> bool:
-        """Whether the JAX side is blamed: it is right in every entry."""
+        """Whether the report calls JAX's side wrong, which is right in every entry."""
         return getattr(self.broken, "wrong_side", None) == "autodiff"
 
     def misses(self) -> Iterable[str]:
         if not self.caught:
             yield f"is {self.broken.verdict.name}\n{_first_lines(self.broken)}"
         elif not self.placed:
-            yield f"is placed at {self.broken.first_wrong}, not at {' or '.join(self.fault.places)}"
+            yield f"is placed at {self.broken.first_wrong}, expected {' or '.join(self.fault.places)}"
         if self.false_causes:
             yield f"has a false cause: {', '.join(self.false_causes)}\n{_first_lines(self.broken)}"
         if self.false_side:
-            yield f"is laid to JAX\n{_first_lines(self.broken)}"
+            yield f"is attributed to JAX\n{_first_lines(self.broken)}"
         if not self.spared:
-            yield f"once mended is {self.sound.verdict.name}\n{_first_lines(self.sound)}"
+            yield f"is {self.sound.verdict.name} in its repaired version\n{_first_lines(self.sound)}"
 
 
 def _first_lines(report: Report, count: int = 4) -> str:
@@ -80,7 +81,7 @@ def outcome(fault: ReportedFault) -> Outcome:
 
 def show(outcomes: list[Outcome]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 150)
-    table = Table("fault", "source", "door", "verdict", "place", "cause", "mended")
+    table = Table("fault", "source", "check", "verdict", "place", "cause", "repaired")
     for each in outcomes:
         place = f"{each.broken.first_wrong}{'' if each.placed else ' (!)'}"
         table.add_row(
@@ -101,7 +102,7 @@ def show(outcomes: list[Outcome]) -> None:
     print("kinds:", ", ".join(f"{kind} {times}" for kind, times in kinds.most_common()))
     print(f"false causes: {sum(bool(o.false_causes) for o in outcomes)}")
     print(f"false side: {sum(o.false_side for o in outcomes)}")
-    print(f"sound ones that agree: {sum(o.spared for o in outcomes)} of {count}")
+    print(f"repaired versions that agree: {sum(o.spared for o in outcomes)} of {count}")
     for each in outcomes:
         for miss in each.misses():
             print(f"- {each.fault.name} ({each.fault.source}) {miss}")

@@ -1,16 +1,16 @@
-"""Training on more and more devices: what it takes here, and what a model of its cost predicts elsewhere.
+"""Measures data-parallel training on an increasing number of devices, and predicts it for large machines.
 
     python -m benchmarks.scaling [--devices 1,2,4,8] [--features 784] [--hidden 512] [--examples 1024] [--json PATH]
     python -m benchmarks.scaling --predict
 
-Weak scaling: every device has the same number of examples, however many there are, and parameters are on all of them.
-The devices are made from the cores of this machine's CPU, each number of them in a process of its own. So many devices
-share few cores: what can be seen is what dividing costs, not what it gains. `x ideal` is the time beside that of one
-device, over the work that there is more to do.
+The measurement is of weak scaling: the number of examples on each device is the same for any number of devices, and
+each device has a copy of the parameters. JAX divides this machine's CPU into the devices, and each number of devices is
+timed in its own process. Because the devices share the cores, this shows the overhead of distribution and no speedup.
+`x ideal` is the time of a step divided by that of the first row times the factor by which the work is larger.
 
-The prediction is of a step by data parallelism: the work of one device, and the exchange of gradients by a ring of all
-devices, in which each sends 2 (N - 1) / N of the gradients' bytes in 2 (N - 1) messages (Patarasuk and Yuan, "Bandwidth
-optimal all-reduce algorithms for clusters of workstations", 2009), after the backward pass and not during it.
+The prediction is the time of a step's work on one device, plus that of a ring all-reduce of the gradients after the
+backward pass. In the ring, each of N devices sends 2 (N - 1) / N of the gradients' bytes in 2 (N - 1) messages
+(Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009).
 """
 
 import argparse
@@ -40,7 +40,7 @@ RATE = 0.1
 
 
 def step_seconds(devices: int, features: int, hidden: int, examples: int) -> list[float]:
-    """Seconds of a step in each round; `examples` are those of one device. Must run where JAX sees `devices`."""
+    """The seconds of a step in each round. `examples` is the number on each device. JAX must have `devices` devices."""
     import jax
     import numpy as np
 
@@ -69,7 +69,7 @@ def step_seconds(devices: int, features: int, hidden: int, examples: int) -> lis
             nonlocal parameters
             begin = time.perf_counter()
             for _ in range(steps):
-                # Several steps on their way may wait for each other for ever where cores are fewer than devices.
+                # Each step is awaited: with fewer cores than devices, several steps at once may deadlock.
                 parameters = jax.block_until_ready(compiled(parameters, *data))
             return (time.perf_counter() - begin) / steps
 
@@ -79,7 +79,7 @@ def step_seconds(devices: int, features: int, hidden: int, examples: int) -> lis
 
 
 def in_a_process(devices: int, *sizes: int) -> list[float]:
-    """The same where the CPU is so many devices."""
+    """`step_seconds` in a new process, in which JAX divides the CPU into this number of devices."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     code = (
         f"import json; from benchmarks.scaling import step_seconds; print(json.dumps(step_seconds{(devices, *sizes)}))"
@@ -99,7 +99,7 @@ def measure(counts: Sequence[int], features: int, hidden: int, examples: int) ->
         rows.append({"devices": devices, "examples": devices * examples, "rounds": seconds})
     first = statistics.median(rows[0]["rounds"])
     for row in rows:
-        # One device of the CPU uses all cores for its products, so work grows with the devices from the first on.
+        # A single device already uses all cores of the CPU, so the ideal time grows with the number of devices.
         ideal = first * row["devices"] / rows[0]["devices"]
         row |= {"median": statistics.median(row["rounds"]), "cores": cores}
         row["times_ideal"] = row["median"] / ideal
@@ -121,36 +121,45 @@ def show_measured(rows: Sequence[dict[str, Any]], what: str) -> None:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the prediction assumes of each device: operations a second that products reach, and its links."""
+    """The assumptions of the prediction on each device.
+
+    Attributes:
+        name: the name of the device.
+        flops: the operations per second that matrix products reach.
+        near_bandwidth: the bytes per second between two devices of one machine, in one direction.
+        far_bandwidth: the same between two machines.
+        latency: the seconds of a message.
+        in_a_machine: the number of devices of a machine.
+    """
 
     name: str
     flops: float
-    near_bandwidth: float  # bytes a second, one way, between the devices of one machine
-    far_bandwidth: float  # between machines
-    latency: float  # seconds of a message
+    near_bandwidth: float
+    far_bandwidth: float
+    latency: float
     in_a_machine: int = 8
 
 
 @dataclass(frozen=True)
 class Job:
     name: str
-    flops: float  # of a step, on each device
+    flops: float  # the number of operations in a step on each device
     parameters: int
 
 
-# Half of what NVIDIA's data sheet of the H100 SXM says float32 can do (67 TFLOP/s); NVLink's 900 GB/s are both ways;
-# one network card of 400 Gb/s for each. The latency is an assumption.
+# NVIDIA's data sheet of the H100 SXM gives 67 TFLOP/s for float32, of which half is assumed, and 900 GB/s for NVLink in
+# both directions together. One network card of 400 Gb/s for each device, and the latency, are assumptions.
 H100 = Machine("H100 SXM, float32", 33e12, 450e9, 50e9, 5e-6)
 JOBS = (
     Job("784x512x4096 a device", 2 * 4096 * (2 * 784 * 512 + 3 * 512), 784 * 512 + 512 + 512 + 1),
-    # A token costs 6 operations a parameter, forward and backward: Kaplan et al., "Scaling laws for neural language
-    # models" (2020), section 2.1.
+    # The forward and backward pass take 6 operations for each token and parameter: Kaplan et al., "Scaling laws for
+    # neural language models" (2020), section 2.1.
     Job("GPT-2 124M, 8 x 1024 tokens a device", 6 * 124_439_808 * 8 * 1024, 124_439_808),
 )
 
 
 def predicted(job: Job, devices: int, machine: Machine = H100) -> dict[str, float]:
-    """Seconds of work and of exchange in a step, and the share of the time that is work."""
+    """The seconds of work and of communication in a step, and the share of the work in their sum."""
     work = job.flops / machine.flops
     bandwidth = machine.near_bandwidth if devices <= machine.in_a_machine else machine.far_bandwidth
     sent = 2 * (devices - 1) / devices * 4 * job.parameters
@@ -172,17 +181,17 @@ def show_predicted(counts: Sequence[int]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--devices", metavar="N,...", help="1,2,4,8 measured, or 8,64,1024 predicted")
+    parser.add_argument("--devices", metavar="N,...", help="default: 1,2,4,8, or with --predict 8,64,1024")
     parser.add_argument("--features", type=int, default=784)
     parser.add_argument("--hidden", type=int, default=512)
-    parser.add_argument("--examples", type=int, default=1024, help="of each device (1024)")
-    parser.add_argument("--predict", action="store_true", help="print what the cost model says of large machines")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures")
+    parser.add_argument("--examples", type=int, default=1024, help="the number of examples on each device (1024)")
+    parser.add_argument("--predict", action="store_true", help="print the predictions of the cost model")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures as JSON")
     options = parser.parse_args(arguments)
     text = options.devices or ("8,64,1024" if options.predict else "1,2,4,8")
     counts = [int(count) for count in text.split(",") if count.strip().isdigit()]
     if not counts or len(counts) != len(text.split(",")) or min(counts) < 1:
-        parser.error(f"--devices must be numbers with commas between, got {text}")
+        parser.error(f"--devices must be numbers with commas between them, got {text}")
     if min(options.features, options.hidden, options.examples) < 1:
         parser.error("--features, --hidden and --examples must be at least 1")
     if options.predict:

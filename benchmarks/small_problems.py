@@ -1,7 +1,7 @@
-"""Five small functions with gradients written by hand, each right or with one fault, new whenever they are made.
+"""Five small functions with hand-written gradients, each in a correct version and with one fault.
 
-`PROBLEMS[name](serial, faulty)` makes one. Every serial number has other shapes and other data, and its functions are
-new objects, so that nothing that was traced, compiled or planned for another is of use for it.
+`PROBLEMS[name](serial, faulty)` creates one. Each serial number gives new shapes, new data and new function objects, so
+that no cached trace, compiled program or plan of another can be reused.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Parameters = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class SmallProblem:
-    """A loss for JAX to differentiate, and the same by hand: `forward(parameters) -> (loss, cache)`, and `backward`."""
+    """A loss in JAX, and the same by hand: `forward(parameters) -> (loss, cache)`, `backward(parameters, cache)`."""
 
     parameters: Parameters
     loss: Callable[[Any], jax.Array]
@@ -45,7 +45,7 @@ class SmallProblem:
 
 
 def drawn(random: np.random.Generator, **shapes: tuple[int, ...]) -> Parameters:
-    """Normal weights whose products keep the size of what they multiply; biases as large as 0.1."""
+    """Random weights, scaled so that products keep the size of their inputs, and biases of size 0.1."""
     return {
         name: random.standard_normal(shape) * (np.prod(shape[:-1]) ** -0.5 if len(shape) > 1 else 0.1)
         for name, shape in shapes.items()
@@ -53,7 +53,7 @@ def drawn(random: np.random.Generator, **shapes: tuple[int, ...]) -> Parameters:
 
 
 def shallow(serial: int, faulty: bool) -> SmallProblem:
-    """The notebook's network. The fault: tanh' as 1 - A1."""
+    """The notebook's network. In the fault, the derivative of tanh is 1 - A1."""
     p, x, y = network(np.random.default_rng(serial), (4 + serial % 3, 5 + serial % 7, 1, 12 + serial))
     whole = by_hand(dZ1=lambda v: v.dA1 * (1 - v.A1)) if faulty else by_hand()
 
@@ -65,7 +65,9 @@ def shallow(serial: int, faulty: bool) -> SmallProblem:
 
 
 def mlp(serial: int, faulty: bool) -> SmallProblem:
-    """Three dense layers with tanh between them, and cross-entropy. The fault: the second bias's mean for its sum."""
+    """Three dense layers with tanh between them, and cross-entropy. In the fault, the gradient of the second bias is a
+    mean instead of a sum.
+    """
     random = np.random.default_rng(serial)
     n, features, hidden, classes = 12 + serial, 5, 6 + serial % 7, 3
     x, y = random.standard_normal((n, features)), random.integers(0, classes, n)
@@ -96,7 +98,7 @@ def mlp(serial: int, faulty: bool) -> SmallProblem:
 
 
 def unrolled_lstm(serial: int, faulty: bool) -> SmallProblem:
-    """Five steps, one after the other in the JAX program, and squares. The fault: the bias has one step's gradient."""
+    """Five unrolled steps of an LSTM, and squared errors. In the fault, the bias has the gradient of one step only."""
     random = np.random.default_rng(serial)
     n, steps, inputs, hidden = 4 + serial, 5, 3, 4 + serial % 7
     x, target = random.standard_normal((n, steps, inputs)), random.standard_normal((n, hidden))
@@ -125,12 +127,14 @@ def unrolled_lstm(serial: int, faulty: bool) -> SmallProblem:
 
 
 def gaussian_process(serial: int, faulty: bool) -> SmallProblem:
-    """The negative log marginal likelihood of a GP with a squared exponential kernel, by logarithms of its parameters.
+    """The negative log marginal likelihood of a Gaussian process with a squared exponential kernel.
+
+    Its parameters are the logarithms of the lengths, the amplitude and the noise.
 
         J = (y^T K^-1 y + log det K + n log 2 pi) / 2      dJ = tr((K^-1 - a a^T) dK) / 2, a = K^-1 y
 
-    Source: Rasmussen and Williams, "Gaussian processes for machine learning" (2006), equations 5.8 and 5.9. The fault:
-    the derivative of exp(2 log noise) lacks its 2.
+    Source: Rasmussen and Williams, "Gaussian processes for machine learning" (2006), equations 5.8 and 5.9. In the
+    fault, the derivative of exp(2 log noise) lacks its factor of 2.
     """
     random = np.random.default_rng(serial)
     n, features = 10 + serial, 2
@@ -169,7 +173,7 @@ def gaussian_process(serial: int, faulty: bool) -> SmallProblem:
 
 
 def convnet(serial: int, faulty: bool) -> SmallProblem:
-    """Convolution, relu, max pooling, a dense layer and cross-entropy. The fault: relu lets all gradients through."""
+    """Convolution, relu, max pooling, a dense layer and cross-entropy. In the fault, relu passes all gradients on."""
     random = np.random.default_rng(serial)
     n, size, channels, features, classes = 2 + serial, 6, 2, 3 + serial % 5, 4
     x, y = random.standard_normal((n, size, size, channels)), random.integers(0, classes, n)
@@ -202,7 +206,7 @@ def convnet(serial: int, faulty: bool) -> SmallProblem:
 
 
 def logistic_regression(serial: int, faulty: bool) -> SmallProblem:
-    """None of the five: a process is warmed with it. The fault: the mean is a sum."""
+    """Logistic regression, which is not one of the five and serves as a warm-up. In the fault, the mean is a sum."""
     random = np.random.default_rng(serial)
     n, features = 9 + serial, 3
     x, y = random.standard_normal((n, features)), random.standard_normal(n) > 0

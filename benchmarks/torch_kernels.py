@@ -1,9 +1,9 @@
-"""Right kernels in PyTorch, in three precisions: how many are blamed, and what a check of one costs.
+"""Checks kernels in PyTorch in three dtypes, and counts the backward passes of a check.
 
     python -m benchmarks.torch_kernels [--seeds N]
 
-Each is a custom function of its own shape, with a place for a fault, beside an eager reference. They are checked right,
-and with the first gradient 2% too large. Exits with 1 if a right one is blamed, a wrong one is not caught, or a check
+Each kernel is a custom function that is compared with an eager reference, both in its correct version and with a first
+gradient that is 2% too large. The command exits with 1 if a correct kernel disagrees, a wrong one does not, or a check
 takes more than thirty backward passes.
 """
 
@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from compare.torch import check_function
 
-MOST = 30  # backward passes
+MOST = 30  # the largest number of backward passes of a check
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -31,7 +31,7 @@ def drawn(seed, *shape, dtype=torch.float32):
 
 
 class Kernel(torch.autograd.Function):
-    """A backward pass with a place for a fault: `change` gets the gradients by name and returns some of them anew."""
+    """A custom function by a rule, (forward, backward). `change` is applied to its gradients, to plant a fault."""
 
     @staticmethod
     def forward(ctx, rule, change, *inputs):
@@ -50,7 +50,7 @@ def unchanged(gradients):
 
 
 def wide(*tensors):
-    """As kernels do: 16-bit numbers are worked on in float32."""
+    """The tensors, with 16-bit ones converted to float32, in which kernels compute."""
     return [x.float() if x.dtype in (torch.bfloat16, torch.float16) else x for x in tensors]
 
 
@@ -147,7 +147,7 @@ def judged(name, dtype, change=unchanged, seed=0, **options):
 
 
 def backward_passes(check):
-    """(what a check returns, how many backward passes it takes)."""
+    """The result of a check, and the number of its backward passes."""
     passes, grad = [], torch.autograd.grad
     torch.autograd.grad = lambda *args, **options: (passes.append(1), grad(*args, **options))[1]
     try:
@@ -157,7 +157,7 @@ def backward_passes(check):
 
 
 def measure(seeds):
-    """Of each dtype: verdicts on right kernels and on wrong ones, and the most backward passes of a check."""
+    """For each dtype: the verdicts on correct and on wrong kernels, and the largest number of backward passes."""
     found = {}
     for dtype in DTYPES:
         right, wrong, most = Counter(), Counter(), 0
@@ -177,9 +177,9 @@ def measure(seeds):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=20, metavar="N", help="of each kernel and dtype (20)")
+    parser.add_argument("--seeds", type=int, default=20, metavar="N", help="checks of each kernel and dtype (20)")
     found = measure(parser.parse_args(arguments).seeds)
-    table = Table("dtype", "right", "AGREE", "blamed", "2% wrong", "caught", "backward passes, at most")
+    table = Table("dtype", "correct", "AGREE", "DISAGREE", "2% wrong", "caught", "backward passes, at most")
     for dtype, (right, wrong, most) in found.items():
         counts = right.total(), right["AGREE"], right["DISAGREE"], wrong.total(), wrong["DISAGREE"], most
         table.add_row(dtype, *map(str, counts))

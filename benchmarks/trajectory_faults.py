@@ -1,7 +1,7 @@
-"""Planted faults of training: the network's gradient is right (but where said), what is done with it is not.
+"""Faults that are planted in training: in the update rule or, in a few cases, in the gradient.
 
-Three optimizers, by hand and in JAX: plain descent (no state), momentum and Adam. Each fault is one argument of
-a rule by hand, or one wrong gradient.
+There are three optimizers, by hand and in JAX: gradient descent without state, momentum and Adam. Each fault is one
+argument of a hand-written rule, or one wrong gradient.
 """
 
 from collections.abc import Callable
@@ -18,19 +18,28 @@ from benchmarks.backward import by_hand, correct
 from benchmarks.networks import network
 
 RATE, MOMENTUM, BETAS = 0.1, 0.9, (0.9, 0.999)
-LARGE_EPSILON = 1e-2  # so large that its place in Adam's denominator matters
+LARGE_EPSILON = 1e-2  # large enough that its position in Adam's denominator makes a difference
 STEPS = 60
 EXAMPLES, BATCH = 20, 8  # the last mini-batch of an epoch has 4
 
 
 @dataclass(frozen=True)
 class TrajectoryFault:
-    """Two step functions that should do the same, and where they part.
+    """Two step functions, and the place at which their results differ.
 
-    Without state: step(parameters, *batch) -> parameters. With it: step(parameters, state, *batch) ->
-    (parameters, state). `wrong_step` counts from 1 and is the first at which parameters or state differ; `leaf`
-    is the leaf that does, or None where all parameters or all of their states do. A sound pair has no kinds, no
-    wrong step and no leaf.
+    A step is `step(parameters, *batch) -> parameters` or, with an optimizer that has state,
+    `step(parameters, state, *batch) -> (parameters, state)`. A correct pair has no kinds, no wrong step and no leaf.
+
+    Attributes:
+        name: what is wrong.
+        manual_step: the hand-written step.
+        autodiff_step: the step in JAX.
+        parameters: the initial parameters.
+        state: the initial state of the optimizer, or None.
+        batches: the batches.
+        kinds: the kinds of diagnoses that name the cause.
+        wrong_step: the first step, counted from 1, after which parameters or state differ.
+        leaf: the leaf that differs; None if all parameters or all their states do.
     """
 
     name: str
@@ -71,7 +80,7 @@ def _descent(parameters: Any, gradients: Any, *, rate: float = RATE, decay: floa
 def _momentum(
     parameters: Any, velocity: Any, gradients: Any, *, decay: float = MOMENTUM, again: float = 0, frozen: str = ""
 ) -> Any:
-    """Velocity decays by `decay`; `again` adds that much of it to the step once more."""
+    """Momentum with the factor `decay`. The step is the velocity plus `again` times the velocity."""
     velocity = {name: decay * velocity[name] + gradients[name] for name in velocity}
     steps = {name: velocity[name] + again * velocity[name] for name in velocity}
     return _descent(parameters, steps, frozen=frozen), velocity
@@ -89,7 +98,7 @@ def _adam(
     inside: bool = False,
     advance: int = 1,
 ) -> Any:
-    """Kingma and Ba, "Adam", 2015, algorithm 1. With `inside`, epsilon goes under the root."""
+    """Kingma and Ba, "Adam", 2015, algorithm 1. With `inside`, epsilon is under the square root."""
     count = state["count"] + advance
     t = max(int(count), 1)
     first, second = betas
@@ -107,7 +116,10 @@ def _adam(
 def _counted_descent(
     parameters: Any, state: Any, gradients: Any, *, wrong_at: int = 0, wrong_from: int | None = None, frozen: str = "b2"
 ) -> Any:
-    """Descent that counts its steps: at `wrong_at` one entry moves 1% too far, after `wrong_from` a leaf rests."""
+    """Gradient descent that counts its steps.
+
+    At step `wrong_at`, one entry moves 1% too far. From step `wrong_from` on, the leaf `frozen` is not updated.
+    """
     count = state["count"] + 1
     updated = _descent(parameters, gradients, frozen=frozen if wrong_from and count >= wrong_from else "")
     if count == wrong_at:
@@ -116,7 +128,7 @@ def _counted_descent(
 
 
 def _stale_gradient(parameters: Any, x: Any, y: Any) -> dict[str, Any]:
-    """W1's gradient is taken after W2 has been updated."""
+    """The gradient of W1 is computed with the updated W2."""
     gradients = _gradient(parameters, x, y)
     updated = {**parameters, "W2": parameters["W2"] - RATE * gradients["W2"]}
     stale = by_hand(dA1=lambda v: updated["W2"].T @ v.dZ2)
@@ -124,7 +136,7 @@ def _stale_gradient(parameters: Any, x: Any, y: Any) -> dict[str, Any]:
 
 
 def _gradient_of_full_batches(parameters: Any, x: Any, y: Any) -> dict[str, Any]:
-    """Divides by the usual size of a batch, whatever the size of this one."""
+    """The gradient is divided by the size of a full batch, also for a smaller batch."""
     return by_hand(dZ2=lambda v: (v.A2 - v.y) / BATCH)(parameters, x, y)[1]
 
 

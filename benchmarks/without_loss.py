@@ -1,12 +1,13 @@
-"""Checks without a loss in JAX: what they catch, whom they blame, and what they cost, beside others' checkers.
+"""Measures checks without a loss in JAX: faults found, correct functions rejected, and time, beside other checkers.
 
     .venv/bin/pip install -e '.[peers]'
     python -m benchmarks.without_loss [--networks N] [--every K] [--without-peers] [--json PATH]
 
 The faults are those of a backward pass and of side effects in float64 and float32: `faults`, `small_problems`,
-`reported_faults`, and one planted in each of the suite's models. Each is checked in three ways: with its loss in JAX;
-with None for the loss, so that the hand-written NumPy is traced; and with None where tracing is made impossible, so
-that nothing is left but differences. Exits with 1 if too few are caught, or a network that is right is blamed.
+`reported_faults`, and one planted in each of four models of the suite. Each is checked in three ways: with its loss in
+JAX; with None for the loss, so that the hand-written NumPy is traced; and with None for a function that cannot be
+traced, so that only finite differences are left. The command exits with 1 if too few are caught, or a correct network
+is rejected.
 """
 
 import argparse
@@ -36,9 +37,9 @@ from compare.environment import environment
 from compare.judge.reports.gradient_report import SIDE_EFFECTS, GradientReport
 from compare.suite.models import build
 
-BY_DIFFERENCES = "the reference is finite differences"  # what a report says where nothing was traced
+BY_DIFFERENCES = "the reference is finite differences"  # the note of a report if nothing could be traced
 OTHERS = ("scipy", "numdifftools", "torch", "autograd")
-LEAST = {"traced": 0.95, "differences": 0.90}  # of faults that must be caught
+LEAST = {"traced": 0.95, "differences": 0.90}  # the share of faults that must be caught
 
 console = Console(width=None if sys.stdout.isatty() else 110)
 notes = Console(stderr=True)
@@ -46,10 +47,10 @@ notes = Console(stderr=True)
 
 @dataclass(frozen=True)
 class Item:
-    """A hand-written gradient, made anew whenever it is asked for: some remember their earlier calls.
+    """A function to be checked.
 
-    `make()` gives the arguments of the check: `(by_hand, loss, parameters, *args)`, or, with `pair`, `(forward,
-    backward, function, *inputs)`.
+    `make()` returns the arguments of the check: `(by_hand, loss, parameters, *args)` or, if `pair`, `(forward,
+    backward, function, *inputs)`. The functions are new objects in each call, because some of them have state.
     """
 
     name: str
@@ -77,7 +78,7 @@ class Item:
 
 
 def undecidable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function after a decision on a value, which only numbers can tell."""
+    """The function with a branch on a value, which makes it impossible to trace."""
 
     @functools.wraps(function)
     def decided(*args: Any) -> Any:
@@ -100,7 +101,7 @@ def faults() -> Iterator[Item]:
 
 
 def planted() -> Iterator[Item]:
-    """Those of the notebook's network."""
+    """The faults of the notebook's network."""
     for i, fault in enumerate(gradient_faults()):
         kind = group(fault)
         if kind in ("backward pass", "conduct"):
@@ -125,7 +126,7 @@ def small() -> Iterator[Item]:
 
 
 def reported() -> Iterator[Item]:
-    """Those of a backward pass: a loss, or an output, that is wrong is its own reference here."""
+    """The reported faults of a backward pass. A wrong loss or output cannot be found, because it is the reference."""
     for fault in REPORTED:
         if fault.door not in ("gradients", "vjp") or {"loss", "output"} & set(fault.places):
             continue
@@ -135,7 +136,7 @@ def reported() -> Iterator[Item]:
 
 
 def of_models() -> Iterator[Item]:
-    """The suite's models, the largest leaf's gradient 2% off."""
+    """Models of the suite in which the gradient of the largest leaf is 2% too large."""
     for name in ("mlp", "convnet", "rnn", "gpt"):
 
         def make(name: str = name) -> tuple[Any, ...]:
@@ -170,7 +171,11 @@ def sound(count: int) -> Iterator[Item]:
 
 @dataclass
 class Count:
-    """Of faults: how many were caught in a way, and of those caught with a loss, placed and explained alike."""
+    """Counts for one way of checking and one group of faults.
+
+    `placed` and `explained` are pairs: the faults whose place or causes are the same as in the check with a loss, and
+    all faults that are caught in both ways.
+    """
 
     faults: int = 0
     caught: int = 0
@@ -182,7 +187,7 @@ class Count:
 
 
 def answer(check: Callable[[], GradientReport]) -> tuple[bool, str | None, frozenset[str], bool, float]:
-    """(caught, place, causes, by differences, seconds)"""
+    """The result of a check: (caught, place, causes, whether it used differences, seconds)."""
     start = time.perf_counter()
     report = check()
     kinds = frozenset(diagnosis.kind for diagnosis in report.diagnoses)
@@ -192,7 +197,7 @@ def answer(check: Callable[[], GradientReport]) -> tuple[bool, str | None, froze
 
 
 def measure(items: Iterable[Item]) -> dict[str, dict[str, Count]]:
-    """By way and group."""
+    """The counts by way of checking and group of faults."""
     counts: dict[str, dict[str, Count]] = {"traced": {}, "differences": {}}
     for item in items:
         caught, place, kinds, _, _ = answer(item.with_loss)
@@ -215,16 +220,16 @@ def measure(items: Iterable[Item]) -> dict[str, dict[str, Count]]:
                     tally[0] += ours == theirs
                     tally[1] += 1
                     if ours != theirs:
-                        count.remarks.append(f"{item.name}: {what} as {_said(ours)}, with a loss as {_said(theirs)}")
+                        count.remarks.append(f"{item.name}: {what} as {_text(ours)}, with a loss as {_text(theirs)}")
     return counts
 
 
-def _said(what: Any) -> str:
+def _text(what: Any) -> str:
     return ", ".join(sorted(what)) or "nothing" if isinstance(what, frozenset) else str(what)
 
 
 def blamed(items: Iterable[Item]) -> dict[str, dict[str, int]]:
-    """Verdicts on what is right, by way."""
+    """The verdicts on correct functions, by way of checking."""
     found: dict[str, dict[str, int]] = {}
     for item in items:
         for way, check in (("traced", item.traced), ("differences", item.by_differences)):
@@ -252,7 +257,7 @@ class Counted:
 
 @dataclass
 class Beside:
-    """One checker on faults of a backward pass and on networks that are right, in float64."""
+    """The counts of one checker on faults of a backward pass and on correct networks, in float64."""
 
     name: str
     faults: int = 0
@@ -272,7 +277,10 @@ class Beside:
 
 
 def beside(peers: Iterable[Peer], every: int, networks: int) -> list[Beside]:
-    """Ours without a loss in JAX, and others that need none. An evaluation is a call of the loss or its gradient."""
+    """The counts of our checks without a loss in JAX, and of other checkers that need none.
+
+    An evaluation is a call of the loss or of its gradient.
+    """
     shown = [fault for fault in gradient_faults() if group(fault) == "backward pass" and fault.dtype == "float64"]
     problems = [(fault.by_hand, *fault.problem(), True) for fault in shown[::every]]
     for saturated in (False, True):
@@ -308,7 +316,7 @@ def _ours(name: str, problems: Iterable[tuple[Any, ...]], changed: Callable[...,
 
 def caught_table(counts: dict[str, dict[str, Count]]) -> Table:
     table = Table("reference", "faults in", title="Without a loss in JAX", title_justify="left")
-    for heading in ("caught", "not traced", "place as with a loss", "cause as with a loss", "seconds a check"):
+    for heading in ("caught", "not traced", "place as with a loss", "cause as with a loss", "seconds per check"):
         table.add_column(heading, justify="right")
     for way, groups in counts.items():
         for name, count in groups.items():
@@ -325,8 +333,8 @@ def caught_table(counts: dict[str, dict[str, Count]]) -> Table:
 
 
 def beside_table(results: Sequence[Beside]) -> Table:
-    table = Table("checker", title="Beside others that need no second loss, in float64", title_justify="left")
-    for heading in ("errors found", "rejected", "evaluations per check", "seconds a check"):
+    table = Table("checker", title="Checkers that need no second loss, in float64", title_justify="left")
+    for heading in ("errors found", "rejected", "evaluations per check", "seconds per check"):
         table.add_column(heading, justify="right")
     for result in results:
         checks = max(result.faults + result.sound, 1)
@@ -350,10 +358,10 @@ def enough(counts: dict[str, dict[str, Count]], verdicts: dict[str, dict[str, in
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--networks", type=int, default=500, metavar="N", help="correct networks (500)")
-    parser.add_argument("--every", type=int, default=1, metavar="K", help="only every K-th fault")
-    parser.add_argument("--without-peers", action="store_true", help="leave out others' checkers")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="also write what was measured")
+    parser.add_argument("--networks", type=int, default=500, metavar="N", help="the number of correct networks (500)")
+    parser.add_argument("--every", type=int, default=1, metavar="K", help="check every K-th fault only")
+    parser.add_argument("--without-peers", action="store_true", help="leave out other checkers")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results as JSON")
     options = parser.parse_args(arguments)
     counts = measure(list(faults())[:: options.every])
     console.print(caught_table(counts))

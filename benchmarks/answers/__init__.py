@@ -1,1 +1,1 @@
-"""Answers that people give to the exercises, wrong and right. `benchmarks.exercise_answers` has them judged."""
+"""Typical wrong answers to the exercises, and unusual right ones, which `benchmarks.exercise_answers` judges."""

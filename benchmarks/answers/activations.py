@@ -1,4 +1,4 @@
-"""relu, sigmoid, tanh, softmax."""
+"""Answers to the exercises on relu, sigmoid, tanh and softmax."""
 
 import numpy as np
 

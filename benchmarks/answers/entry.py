@@ -1,20 +1,21 @@
-"""What an answer to an exercise is: a wrong one that people have given, with its source, or a right but unusual one."""
+"""An answer to an exercise: a typical wrong one, with its public source, or an unusual right one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 Function = Callable[..., Any]
-UNREPORTED = "a learner's try here; no public report is known"
+UNREPORTED = "no public report is known"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`kinds` are the causes that may be named; any other is false. A right answer has none.
+    """An answer and the expected report on it.
 
-    One of them must be named, unless `not_yet`: the judge catches and places that answer, and has no cause for it so
-    far. `source` is where the mistake is public (or UNREPORTED), and empty for a right answer; `note` says where it was
-    made if elsewhere. `places` are the rows of which one must be named first, "-" where it is in none.
+    `kinds` are the causes that may be named; any other is false. A right answer has none. One of them must be named,
+    except for an answer with `not_yet`, for which the judge names the place but has no hypothesis. `source` is a public
+    report of the mistake or UNREPORTED, and empty for a right answer; `note` says in which other function the mistake
+    was made. `places` are the possible first wrong rows, or "-" if no row is wrong.
     """
 
     exercise: str
@@ -32,7 +33,7 @@ class Answer:
 
 
 def into(answers: list[Answer]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Two decorators, `wrong` and `right`, which append the function below them to `answers`."""
+    """Two decorators, `wrong` and `right`, which append the decorated function to `answers`."""
 
     def wrong(
         exercise: str, source: str, places: str, kinds: str, note: str = "", *, not_yet: bool = False

@@ -1,4 +1,4 @@
-"""Bias, dense layer, broadcasting, embedding, tied embedding, dropout."""
+"""Answers to the exercises on the bias, dense layer, broadcasting, embedding, tied embedding and dropout."""
 
 import numpy as np
 

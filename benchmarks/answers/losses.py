@@ -1,4 +1,4 @@
-"""Mean squared error, softmax with cross-entropy."""
+"""Answers to the exercises on the mean squared error, and softmax with cross-entropy."""
 
 import numpy as np
 

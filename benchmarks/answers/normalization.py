@@ -1,4 +1,4 @@
-"""Layer norm, RMS norm, batch norm."""
+"""Answers to the exercises on layer norm, RMS norm and batch norm."""
 
 import numpy as np
 

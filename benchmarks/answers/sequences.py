@@ -1,4 +1,4 @@
-"""Attention, causal attention, a recurrent network, one step of an LSTM."""
+"""Answers to the exercises on attention, causal attention, a recurrent network and a step of an LSTM."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def through_softmax(dp, p):
 
 
 def attended(dy, cache, *, through=through_softmax, scale=None):
-    """The gradients, line by line, with the derivative of the softmax and the scale to choose."""
+    """The gradients, line by line, with a given derivative of the softmax and a given scale."""
     q, k, v, p = cache
     scale = 1 / np.sqrt(q.shape[2]) if scale is None else scale
     dp = dy @ turned(v)
@@ -101,7 +101,7 @@ def query_by_query(dy, cache):
 
 
 def back_in_time(dy, cache, *, from_next=1.0, from_output=1.0):
-    """The gradients, with what flows back in time and what comes from the outputs times a factor."""
+    """The gradients, with factors on the gradient that flows back in time and on that of the outputs."""
     x, h_start, W, U, h = cache
     before = np.concatenate([h_start[:, None], h[:, :-1]], axis=1)
     da, dh_next = np.zeros_like(h), np.zeros_like(h_start)

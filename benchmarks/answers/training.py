@@ -1,4 +1,4 @@
-"""A whole network of two layers, and steps of momentum, Adam and AdamW."""
+"""Answers to the exercises on a network of two layers, and on steps of momentum, Adam and AdamW."""
 
 import numpy as np
 

@@ -1,1 +1,1 @@
-"""Every door of the judge, with derivatives that others wrote, and faults in them: `python -m benchmarks.doors`."""
+"""Cases for each public check: derivatives of published libraries, and faults in them."""

@@ -1,11 +1,12 @@
-"""Every door, with derivatives that nobody here wrote and with faults: is each told right?
+"""Runs each public check on correct derivatives from published libraries, and on derivatives with faults.
 
     .venv/bin/pip install -e '.[peers]'
     python -m benchmarks.doors [--door NAME] [--json PATH]
 
-Sound derivatives are those of SciPy, NumPy, scikit-learn, HIPS autograd, PyTorch, optax and textbooks, and, in another
-environment with the optional group `real`, of statsmodels and PyLops, which are left out where they are not installed
-(PyTorch is, there). Faults are planted in them, or are those of public reports. Exits with 1 if any is told wrong.
+A "door" is one of the public checks. Correct derivatives are from SciPy, NumPy, scikit-learn, HIPS autograd, PyTorch,
+optax and textbooks. Those of statsmodels and PyLops need another environment, with the optional group `real`; what is
+not installed is skipped. Faults are planted in correct derivatives, or rebuilt from public reports. The command exits
+with 1 if any verdict is wrong.
 """
 
 import argparse
@@ -39,7 +40,7 @@ DOORS: dict[str, Callable[[], Iterator[Case]]] = {
     "compare.torch.check_function": torch_kernels.kernels,
     "check_trajectory": training.trajectories,
 }
-# The faults of public reports that have a door of their own here already are those of training.
+# The check for each door of `benchmarks.reported`. Its faults of training are cases of check_trajectory already.
 REPORTED = {"vjp": "check_vjp", "jvp": "check_jvp", "hvp": "check_hvp", "jacobian": "check_jacobian",
             "hessian": "check_hessian"}  # fmt: skip
 
@@ -73,7 +74,7 @@ def told(door: str, case: Case) -> Told:
     start = time.perf_counter()
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")  # of libraries, at perturbed points
+            warnings.simplefilter("ignore")  # libraries warn at perturbed points
             report = case.check()
         verdict, causes = report.verdict.name, [cause.kind for cause in report.diagnoses]
     except Exception as error:
@@ -82,8 +83,8 @@ def told(door: str, case: Case) -> Told:
 
 
 def table(answers: Sequence[Told]) -> Table:
-    shown = Table("door", title="Every door", title_justify="left")
-    for heading in ("faults", "caught", "with a cause", "sound", "AGREE", "seconds a check"):
+    shown = Table("door", title="Derivatives of libraries, by check", title_justify="left")
+    for heading in ("faults", "caught", "with a cause", "sound", "AGREE", "seconds per check"):
         shown.add_column(heading, justify="right")
     for door in dict.fromkeys(answer.door for answer in answers):
         here = [answer for answer in answers if answer.door == door]
@@ -107,7 +108,7 @@ def measure(doors: Iterable[str]) -> list[Told]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--door", choices=DOORS, metavar="NAME", help=f"one of {', '.join(DOORS)}")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="also write what was said of each case")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the verdict on each case as JSON")
     options = parser.parse_args(arguments)
     answers = measure([options.door] if options.door else DOORS)
     console.print(table(answers))

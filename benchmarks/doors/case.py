@@ -1,4 +1,4 @@
-"""What a case is, and faults that can be planted in any array of derivatives."""
+"""A case of a check, and faults that can be planted in any array of derivatives."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Case:
-    """One check through one door.
+    """One check.
 
     Attributes:
         name: what is checked, and with which fault.
-        source: who wrote the derivative, or where the fault was reported; "planted" where it is the door's own.
-        faulty: whether it must not agree.
-        check: makes the report.
+        source: where the derivative is from, or where the fault was reported; "planted" for a planted fault.
+        faulty: whether the derivative is wrong.
+        check: runs the check and returns the report.
     """
 
     name: str
@@ -49,9 +49,9 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def planted(name: str, result: np.ndarray, check: Callable[[Callable[[Any], Any]], Any], count: int) -> Iterator[Case]:
-    """Cases with faults in what is like `result`: the first `count` changes, from one that depends on the name on.
+    """Cases with faults planted in a derivative like `result`: `count` changes, of which the first depends on the name.
 
-    `check(change)` is to make the report of the derivative changed by `change`.
+    `check(change)` must return the report of the derivative to which `change` was applied.
     """
     changes = list(CHANGES.items())
     start = sum(map(ord, name)) % len(changes)

@@ -1,4 +1,4 @@
-"""check_custom_rules: rules for functions whose derivative textbooks and JAX's documentation have, right and wrong."""
+"""Cases of check_custom_rules: correct and wrong rules for functions from textbooks and from JAX's documentation."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -54,7 +54,8 @@ def _same(x: Any) -> tuple[Any, Any]:
 
 
 A, B = X[:4] + 3 * np.eye(4), X[4]
-# By name: source, the rule made with a change of what it returns, and the inputs. The change is the identity if sound.
+# By name: the source, a function that makes the rule with a change of its results (the identity in a correct one), and
+# the inputs.
 RULES: dict[str, tuple[str, Callable[[Any], Callable[..., Any]], tuple[Any, ...]]] = {
     "log(1 + exp x)": (DOCS, lambda c: _jvp(lambda x: jnp.log(1 + jnp.exp(x)), lambda p, t: (
         jnp.log(1 + jnp.exp(p[0])), c((1 - 1 / (1 + jnp.exp(p[0]))) * t[0]))), (X,)),

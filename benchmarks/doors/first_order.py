@@ -1,4 +1,4 @@
-"""check_vjp and check_jvp: HIPS autograd's rules, in reverse and forward mode, beside JAX's of the same formula."""
+"""Cases of check_vjp and check_jvp: HIPS autograd in reverse and forward mode, compared with JAX."""
 
 # pyright: basic, reportMissingImports=false, reportCallIssue=false, reportArgumentType=false
 
@@ -16,7 +16,7 @@ from compare import check_jvp, check_vjp
 A = np.random.default_rng(1).standard_normal((4, 4)) + 3 * np.eye(4)
 X = np.random.default_rng(2).standard_normal((4, 4))
 
-# By name: a formula for autograd's module of NumPy or JAX's, and whether autograd has a forward rule for it.
+# By name: a formula in terms of a module like NumPy, autograd's or JAX's, and whether autograd has forward mode for it.
 FORMULAS: dict[str, tuple[Any, bool]] = {
     "tanh": (lambda np, x: np.tanh(x), True),
     "logaddexp": (lambda np, x: np.logaddexp(x, 0.3), True),

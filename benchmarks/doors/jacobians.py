@@ -1,6 +1,6 @@
-"""check_jacobian: matrices of SciPy's and NumPy's, autograd's Jacobians, and PyLops' operators, with both products.
+"""Cases of check_jacobian: matrices of SciPy and NumPy, Jacobians by autograd, and operators of PyLops.
 
-PyLops is in the optional group `real`, which has an environment of its own; without it, its operators are left out.
+PyLops is in the optional group `real`, which needs an environment of its own. Without it, its operators are skipped.
 """
 
 # pyright: basic, reportMissingImports=false, reportCallIssue=false, reportArgumentType=false
@@ -28,13 +28,13 @@ KNOTS = np.array([0, 0, 0, 0, 0.4, 0.7, 1, 1, 1, 1.0])
 
 
 def _laplacian(x: Any) -> Any:
-    """On a line, with what is outside equal to the border."""
+    """The second difference of a sequence, which is continued by its first and last entry."""
     padded = jnp.concatenate([x[:1], x, x[-1:]])
     return padded[:-2] - 2 * padded[1:-1] + padded[2:]
 
 
 def _spline(c: Any) -> Any:
-    """De Boor's basis functions by their recurrence, for cubic splines."""
+    """The basis functions of cubic splines, by de Boor's recurrence."""
     basis = jnp.stack(
         [jnp.where((AT >= low) & (AT < high), 1.0, 0.0) for low, high in itertools.pairwise(KNOTS)]  # noqa: SIM300
     )
@@ -110,7 +110,7 @@ def _of_autograd() -> Iterator[Case]:
 
 
 def _of_pylops() -> Iterator[Case]:
-    """Linear operators, whose products are those with their Jacobian and its transpose."""
+    """Linear operators: they and their adjoints are products with their Jacobian and its transpose."""
     if importlib.util.find_spec("pylops") is None:
         return
     import pylops
@@ -141,7 +141,7 @@ def _of_pylops() -> Iterator[Case]:
 
 
 def _known(matrix: np.ndarray, function: Any, x: np.ndarray) -> Iterator[Case]:
-    """What public reports say was wrong with Jacobians."""
+    """Faults of Jacobians from public reports."""
     changes = {
         "transposed": ("RALFit #61", matrix.T),
         "one output's row in every row": ("planted", np.tile(matrix[1], (len(matrix), 1))),

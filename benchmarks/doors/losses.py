@@ -1,4 +1,4 @@
-"""loss=None: SciPy's, scikit-learn's and HIPS autograd's gradients, beside nothing but their own losses."""
+"""Cases of loss=None: gradients of SciPy, scikit-learn and HIPS autograd, compared with their own losses only."""
 
 # pyright: basic, reportMissingImports=false, reportCallIssue=false, reportArgumentType=false
 
@@ -36,7 +36,7 @@ def losses() -> Iterator[Case]:
 
 
 def _of_scikit_learn() -> dict[str, tuple[Any, np.ndarray]]:
-    """Losses in Cython, which cannot be traced, and one in NumPy."""
+    """Losses in Cython, which cannot be traced, and one loss in NumPy."""
     from sklearn._loss import HalfBinomialLoss, HalfPoissonLoss, HalfSquaredError, HuberLoss
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, WhiteKernel

@@ -1,6 +1,6 @@
-"""check_hvp and check_hessian: SciPy's, scikit-learn's, statsmodels', HIPS autograd's; faults of public reports.
+"""Cases of check_hvp and check_hessian: SciPy, scikit-learn, statsmodels, HIPS autograd, and reported faults.
 
-statsmodels is in the optional group `real`, which has an environment of its own; without it, its models are left out.
+statsmodels is in the optional group `real`, which needs an environment of its own. Without it, its models are skipped.
 """
 
 # pyright: basic, reportMissingImports=false, reportCallIssue=false, reportArgumentType=false
@@ -26,7 +26,7 @@ def rosenbrock(x: Any) -> Any:
     return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
 
 
-# By name: a formula for autograd's module of NumPy or JAX's.
+# By name: a formula in terms of a module like NumPy, autograd's or JAX's.
 FORMULAS: dict[str, Any] = {
     "logistic regression": lambda np, w: np.sum(np.logaddexp(0, DATA @ w) - LABELS * (DATA @ w)),
     "Poisson regression": lambda np, w: np.sum(np.exp(DATA @ w) - COUNTS * (DATA @ w)),
@@ -94,7 +94,7 @@ def hessians() -> Iterator[Case]:
 
 
 def _products_of_scikit_learn() -> dict[str, tuple[Any, Any, np.ndarray]]:
-    """What its Newton-CG solver multiplies by, of generalized linear models."""
+    """The Hessian-vector products of generalized linear models, which the Newton-CG solver uses."""
     from sklearn._loss import HalfBinomialLoss, HalfPoissonLoss, HalfSquaredError
     from sklearn.linear_model._linear_loss import LinearModelLoss
 
@@ -129,7 +129,7 @@ def _of_statsmodels() -> Iterator[Case]:
     signs = 2 * LABELS - 1
     more = np.append(X / 4, 0.7)
     fitted = NegativeBinomial(COUNTS, DATA)
-    fitted._transparams = False  # as after fit()
+    fitted._transparams = False  # fit() sets this, too
     table = {
         "Logit": (Logit(LABELS, DATA), lambda p: -jnp.sum(jnp.logaddexp(0, -signs * (DATA @ p))), X / 2),
         "Probit": (Probit(LABELS, DATA), lambda p: jnp.sum(log_ndtr(signs * (DATA @ p))), X / 4),
@@ -156,7 +156,7 @@ def _of_statsmodels() -> Iterator[Case]:
 
 
 def _known(check: Any) -> Iterator[Case]:
-    """What public reports say was wrong with second derivatives, in Hessians of SciPy's and of a least squares."""
+    """Reported faults of second derivatives, planted in Hessians of SciPy and of a least-squares problem."""
 
     def rosen(change: Any) -> Any:
         return check(lambda x: change(scipy.optimize.rosen_hess(x)), rosenbrock, X)

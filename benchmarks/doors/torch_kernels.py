@@ -1,7 +1,7 @@
-"""compare.torch.check_function: PyTorch's own forward and backward kernels, put together again as custom functions.
+"""Cases of compare.torch.check_function: custom functions that call PyTorch's own forward and backward kernels.
 
-Each is a `torch.autograd.Function` whose backward pass calls the kernel that PyTorch has for it (`aten::gelu_backward`
-and others), beside the same formula in plain operations.
+Each is a `torch.autograd.Function` whose backward pass calls PyTorch's kernel for it, such as `aten::gelu_backward`. It
+is compared with the same formula in plain operations.
 """
 
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
@@ -45,7 +45,7 @@ def kernels() -> Iterator[Case]:
     image, filters = drawn(2, 3, 6, 6), drawn(4, 3, 3, 3, seed=1)
     convolution = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1)
 
-    # By name: forward, backward, the reference, the inputs.
+    # By name: forward pass, backward pass, reference, inputs.
     rules: dict[str, tuple[Any, Any, Callable[..., Any], tuple[Any, ...]]] = {
         "gelu": (lambda x: (aten.gelu(x),), lambda dy, x: aten.gelu_backward(dy, x),
                  lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2, (x,)),
@@ -110,7 +110,7 @@ def kernels() -> Iterator[Case]:
             yield Case(f"{name}, {what}", "planted", True, lambda n=name, c=change: check(n, c, torch.float32))
 
     class Intermediate(torch.autograd.Function):
-        """What it saves is neither an input nor an output: its second derivative is silently wrong."""
+        """It saves a tensor that is neither an input nor an output, so that double backward is silently wrong."""
 
         @staticmethod
         def forward(ctx: Any, x: Any) -> Any:
@@ -122,7 +122,7 @@ def kernels() -> Iterator[Case]:
             return dy * (ctx.saved + ctx.x * ctx.saved)
 
     def as_it_lies(dy: Any, x: Any, mean: Any, r: Any) -> Any:
-        """The kernel reads the output gradient in the order of memory: autograd makes it contiguous first."""
+        """The kernel requires a contiguous output gradient, and autograd makes it contiguous before."""
         return aten.native_group_norm_backward(dy, x, mean, r, None, 2, 4, 36, 2, [True, False, False])[0]
 
     forward, _, reference, (groups,) = rules["group norm"]

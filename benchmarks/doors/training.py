@@ -1,4 +1,4 @@
-"""check_trajectory: PyTorch's and scikit-learn's optimizers beside optax's, and faults of training."""
+"""Cases of check_trajectory: optimizers of PyTorch and scikit-learn, compared with optax, and faults of training."""
 
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
@@ -70,7 +70,7 @@ def _of_libraries() -> Iterator[Case]:
             torch.optim.Adam, {"lr": 0.01}, t))  # fmt: skip
 
 
-# What PyTorch calls the parts of an optimizer's state, by the names that they have in optax.
+# The names in PyTorch of the parts of an optimizer's state, by their names in optax.
 NAMES = {
     "trace": ("momentum_buffer",),
     "mu": ("exp_avg", "grad_avg"),
@@ -80,7 +80,7 @@ NAMES = {
 
 
 def _pair(kind: Any, options: dict[str, Any], transformation: Any) -> Any:
-    """A step of PyTorch's, from optax's state written in PyTorch's words and back, and optax's own."""
+    """A step by PyTorch, whose state is converted from and to that of optax, and the step by optax."""
     import optax
     import torch
 
@@ -92,7 +92,7 @@ def _pair(kind: Any, options: dict[str, Any], transformation: Any) -> Any:
             for name in NAMES[path[-1].name]:
                 dtype = torch.float32 if name == "step" else parameter.dtype
                 optimizer.state[parameter][name] = torch.tensor(leaf, dtype=dtype)
-        if leaves:  # optax's RMSprop does not count
+        if leaves:  # the state of RMSprop in optax has no count
             optimizer.state[parameter].setdefault("step", torch.tensor(0.0))
         parameter.grad = torch.tensor(gradient(w, x))
         optimizer.step()

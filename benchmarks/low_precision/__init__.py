@@ -1,7 +1,7 @@
-"""Kernels in 16 bits, right and wrong, under our judge and under the rules by which such kernels are tested elsewhere.
+"""Checks correct and wrong 16-bit kernels with our judge and with the test criteria of other projects.
 
     python -m benchmarks.low_precision [--seeds N] [--json PATH]
 
-`kernels` holds forward and backward passes as accelerators run them, and the functions of JAX that they are held to;
-`peers` the rules of others; `score` counts.
+`kernels` has forward and backward passes as accelerators run them, and their references in JAX. `peers` has the
+criteria of other projects, and `score` counts the results.
 """

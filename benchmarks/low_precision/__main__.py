@@ -1,4 +1,4 @@
-"""The command: python -m benchmarks.low_precision [--seeds N] [--json PATH]"""
+"""The command `python -m benchmarks.low_precision [--seeds N] [--json PATH]`."""
 
 import argparse
 import json
@@ -18,11 +18,13 @@ notes = Console(stderr=True)
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.low_precision", description=score.__doc__)
     parser.add_argument("--seeds", type=int, default=score.SEEDS, metavar="N", help="of every right kernel (10)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="also write everything that was measured")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write all results as JSON")
     options = parser.parse_args(arguments)
     if options.seeds < 1:
         parser.error(f"--seeds must be 1 or more, got {options.seeds}")
-    with threadpool_limits(1):  # products of this size take twenty times as long where BLAS's threads wait for cores
+    with threadpool_limits(
+        1
+    ):  # if the cores are busy, matrix products of this size take twenty times as long with several threads
         results = score.measure(options.seeds, lambda words: notes.print(words, markup=False, highlight=False))
     console.print(score.compared(results))
     console.print(score.by_fault(results))

@@ -1,8 +1,8 @@
-"""Forward and backward passes in 16 bits, with float32 inside, and the same functions as people write them in JAX.
+"""Forward and backward passes of 16-bit kernels that compute in float32, and their references in JAX.
 
 A kernel is `kernel(work, *inputs) -> (value, backward)` with `backward(output_gradient) -> gradients`, all in float32.
-`Work` loads the inputs, rounds what a kernel stores in 16 bits on its way, and knows the fault that is planted. A
-reference is one function of JAX, written for whatever dtype it gets; `upcast` works in float32 inside.
+`Work` loads the inputs, rounds the values that the kernel stores in 16 bits, and has the planted fault. A reference is
+a function in JAX for any dtype; `upcast` makes it compute in float32.
 """
 
 import functools
@@ -18,17 +18,17 @@ import numpy as np
 
 Array = np.ndarray
 DTYPES: dict[str, Any] = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
-EPSILON = 1e-5  # of the norms
+EPSILON = 1e-5  # of the normalizations
 
 
 @dataclass(frozen=True)
 class Work:
-    """How a kernel works inside.
+    """The arithmetic of a kernel, and its fault.
 
     Args:
-        dtype: of inputs and outputs.
-        intermediates: whether intermediate results are stored in it, too.
-        fault: what is wrong, in words; empty if nothing is.
+        dtype: the dtype of inputs and outputs.
+        intermediates: whether intermediate results are stored in this dtype as well.
+        fault: the name of the planted fault; empty if there is none.
     """
 
     dtype: Any
@@ -36,7 +36,7 @@ class Work:
     fault: str = ""
 
     def load(self, value: Array) -> Array:
-        if value.dtype != self.dtype:  # a kernel is built for one dtype
+        if value.dtype != self.dtype:  # like a kernel that is compiled for one dtype
             raise TypeError(f"expected {self.dtype}, got {value.dtype}.")
         return value.astype(np.float32)
 
@@ -44,7 +44,7 @@ class Work:
         return value.astype(self.dtype).astype(np.float32) if self.intermediates else value
 
     def rows(self, value: Array) -> Array:
-        """The rows that a sum over rows adds up."""
+        """The rows that are summed. With the fault "dropped row", one of them is zero."""
         if self.fault != "dropped row":
             return value
         kept = value.copy()
@@ -73,7 +73,7 @@ def dense_reference(x: Any, W: Any, b: Any) -> Any:
 
 
 def attention(work: Work, q: Array, k: Array, v: Array) -> Result:
-    """As FlashAttention has it: the log of the softmax's sum is kept, and P is computed again from it."""
+    """As in FlashAttention: the logarithm of the softmax's sum is kept, and P is recomputed from it."""
     q, k, v = map(work.load, (q, k, v))
     scale = np.float32(q.shape[-1] ** -0.5)
     S = scale * (q @ k.mT)
@@ -151,7 +151,7 @@ def rms_norm_reference(x: Any, weight: Any) -> Any:
 
 
 def gelu(work: Work, x: Array) -> Result:
-    """The tanh form, whose distribution function is kept for the backward pass."""
+    """GELU in its tanh form. The value of the distribution function is kept for the backward pass."""
     x = work.load(x)
     slope = np.float32((2 / np.pi) ** 0.5)
     t = np.tanh(slope * (x + np.float32(0.044715) * x**3))
@@ -170,7 +170,7 @@ def gelu_reference(x: Any) -> Any:
 
 
 def cross_entropy(work: Work, logits: Array, labels: Array) -> Result:
-    """One loss for each row, from logits."""
+    """Cross-entropy from logits, with a loss for each row."""
     logits, each = work.load(logits), np.arange(len(labels))
     shifted = logits - logits.max(-1, keepdims=True)
     total = np.exp(shifted).sum(-1, keepdims=True)
@@ -195,7 +195,7 @@ def angles(positions: Any, size: int) -> Any:
 
 
 def rotary(work: Work, x: Array, positions: Array) -> Result:
-    """Queries (heads, positions, features), the first half of the features turned with the second."""
+    """Rotary embedding of queries (heads, positions, features): the two halves of the features are rotated."""
     x, half = work.load(x), x.shape[-1] // 2
 
     def turned(x: Array, positions: Array, sign: int) -> Array:
@@ -225,7 +225,7 @@ def rotary_reference(x: Any, positions: Any) -> Any:
 
 
 def embedding(work: Work, table: Array, ids: Array) -> Result:
-    """Rows of a table, scaled by the root of their length as in transformers."""
+    """Rows of a table, scaled by the square root of their length as in transformers."""
     table, scale = work.load(table), np.float32(table.shape[-1] ** 0.5)
 
     def backward(dy: Array) -> tuple[Array, ...]:
@@ -245,7 +245,7 @@ def embedding_reference(table: Any, ids: Any) -> Any:
 
 
 def upcast(reference: Callable[..., Any]) -> Callable[..., Any]:
-    """The reference with float32 inside: inputs are cast, and the result is cast back."""
+    """The reference computed in float32: the inputs are cast to it, and the result is cast back."""
 
     @functools.wraps(reference)
     def inside(*inputs: Any) -> Any:
@@ -260,12 +260,12 @@ def upcast(reference: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel with its reference, its inputs and what can be wrong with it.
+    """A kernel with its reference, its inputs and its possible faults.
 
     Args:
-        leaves: the inputs that have a gradient, in order.
-        draw: `draw(random) -> inputs` in float32, and integers.
-        faults: those that `Work` can be given.
+        leaves: the names of the inputs that have a gradient, in order.
+        draw: `draw(random) -> inputs`, in float32 where they are floating-point.
+        faults: the names of the faults that `Work` can have.
     """
 
     run: Callable[..., Result]
@@ -283,7 +283,7 @@ class Kernel:
         return [x.astype(dtype) if x.dtype.kind == "f" else x for x in drawn]
 
     def pair(self, work: Work, leaf: str = "", factor: float = 1.0) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """(forward, backward) as `check_vjp` takes them, with a factor on the gradient of one leaf."""
+        """(forward, backward) in the form that `check_vjp` takes, with a factor on the gradient of one leaf."""
 
         def forward(*inputs: Array) -> tuple[Array, Any]:
             value, backward = self.run(work, *inputs)

@@ -1,7 +1,7 @@
-"""The rules by which low-precision kernels are tested elsewhere, each as `accepts(seen) -> bool`.
+"""The criteria by which other projects test low-precision kernels, each as `accepts(seen) -> bool`.
 
-All of them look at one run: the output and the gradients of the kernel, of the reference in float32, rounded to the
-kernel's dtype at the end, and of the reference run in the kernel's own dtype, operation by operation.
+All of them use one run: the output and the gradients of the kernel; those of the reference in float32, rounded to the
+kernel's dtype; and those of the reference evaluated in the kernel's dtype, operation by operation.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Seen:
-    """The output and every gradient, three times."""
+    """The output and all gradients: of the kernel, of the reference in float32, and of the reference in 16 bits."""
 
     actual: list[Array]
     expected: list[Array]
@@ -47,7 +47,7 @@ def seen(kernel: Kernel, pair: Any, inputs: Sequence[Array], output_gradient: Ar
 
 
 def flash_attention(seen: Seen) -> bool:
-    """At most twice the largest error of the reference run in 16 bits, and 1e-5.
+    """The largest error is at most twice that of the reference in 16 bits, plus 1e-5.
 
     Dao-AILab/flash-attention, tests/test_flash_attn.py (765fbd9): "Check that FlashAttention's numerical error is at
     most twice the numerical error of a Pytorch implementation". Some of its tests add 1e-5, some 2e-4 or nothing.
@@ -61,7 +61,7 @@ def flash_attention(seen: Seen) -> bool:
 
 
 def torch_assert_close(seen: Seen) -> bool:
-    """`torch.testing.assert_close` with its defaults: 1.6e-2 for bfloat16, 1e-3 for float16, and 1e-5."""
+    """`torch.testing.assert_close` with its defaults: rtol=1.6e-2 for bfloat16, 1e-3 for float16, and atol=1e-5."""
     torch: Any = import_module("torch")
     dtype = getattr(torch, str(seen.actual[0].dtype))
     try:
@@ -74,7 +74,7 @@ def torch_assert_close(seen: Seen) -> bool:
 
 
 def numpy_allclose(rtol: float) -> Callable[[Seen], bool]:
-    """`numpy.testing.assert_allclose` with an rtol, and its atol of 0."""
+    """`numpy.testing.assert_allclose` with an rtol, and its default atol=0."""
 
     def accepts(seen: Seen) -> bool:
         try:

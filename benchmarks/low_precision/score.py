@@ -1,4 +1,4 @@
-"""How many faults in 16-bit kernels are caught, and how many right kernels are blamed, by us and by other rules."""
+"""Counts the faults in 16-bit kernels that are caught, and the correct kernels that are rejected, by each criterion."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,7 +13,7 @@ from compare import Verdict, check_vjp
 
 OURS = "backproof check_vjp"
 SEEDS = 10
-# Of a kernel, whether it stores intermediate results in 16 bits, and of its reference, whether it works in float32.
+# By name: whether the kernel stores intermediate results in 16 bits, and whether the reference computes in float32.
 WAYS = {
     "float32 inside, reference cast to float32": (False, True),
     "float32 inside, reference as it is": (False, False),
@@ -24,14 +24,14 @@ FACTORS = {
     "bfloat16": (1.01, 1.02, 1.05, 1.1, 1.2, 1.5),
     "float16": (1.002, 1.005, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5),
 }
-# The least factor that is to be seen on every leaf of more than MANY entries.
+# The smallest factor that must be caught on every leaf of more than MANY entries.
 DEMANDED = {"bfloat16": 1.02, "float16": 1.005}
 MANY = 1000
 
 
 @dataclass(frozen=True)
 class Case:
-    """One kernel, right if it has no fault, which is "factor" for one on a leaf."""
+    """A kernel. It is correct if `fault` is empty; "factor" means that the gradient of one leaf has a factor."""
 
     kernel: str
     dtype: str
@@ -44,7 +44,7 @@ class Case:
 
 @dataclass
 class Judged:
-    """A case, our verdict, and by name the rules of others that reject it."""
+    """A case, our verdict, and the names of the other criteria that reject it."""
 
     case: Case
     verdict: str
@@ -63,7 +63,7 @@ def correct_cases(seeds: int) -> Iterator[Case]:
 
 
 def faulty_cases(seeds: int) -> Iterator[Case]:
-    """Every fault once in every way, on the inputs of one seed or another."""
+    """All cases: each fault with each kind of kernel and reference, on the inputs of several seeds."""
     number = 0
     for name, kernel in KERNELS.items():
         for dtype in DTYPES:
@@ -76,7 +76,7 @@ def faulty_cases(seeds: int) -> Iterator[Case]:
 
 
 def judged(case: Case, rules: dict[str, Callable[[Seen], bool]]) -> Judged:
-    """What everybody says of a case, of the same inputs and output gradient."""
+    """The verdicts of all criteria on a case, with the same inputs and the same output gradient."""
     kernel, dtype = KERNELS[case.kernel], DTYPES[case.dtype]
     intermediates, wide = WAYS[case.way]
     work = Work(dtype, intermediates, "" if case.fault == "factor" else case.fault)
@@ -94,7 +94,7 @@ def judged(case: Case, rules: dict[str, Callable[[Seen], bool]]) -> Judged:
     except Exception as error:
         verdict = "RAISED"
         if not drawn:
-            raise RuntimeError(f"{case} was never asked for a gradient.") from error
+            raise RuntimeError(f"{case} was checked without a call of its backward pass.") from error
     looked_at = seen(kernel, (forward, backward), inputs, drawn[0])
     rejected_by = [name for name, accepts in rules.items() if not accepts(looked_at)]
     return Judged(case, verdict, rejected_by, _demanded(case, kernel, inputs))
@@ -107,7 +107,7 @@ def _demanded(case: Case, kernel: Kernel, inputs: Sequence[np.ndarray]) -> bool:
 
 
 def measure(seeds: int = SEEDS, say: Callable[[str], None] = lambda words: None) -> dict[str, Any]:
-    """All cases under all judges, as plain data."""
+    """The verdicts of all criteria on all cases, as plain data."""
     rules = {name: accepts for name, (_, accepts) in PEERS.items()}
     right, wrong = [], []
     for cases, results in ((correct_cases(seeds), right), (faulty_cases(seeds), wrong)):
@@ -119,10 +119,10 @@ def measure(seeds: int = SEEDS, say: Callable[[str], None] = lambda words: None)
 
 
 def summary(right: Sequence[Judged], wrong: Sequence[Judged]) -> dict[str, Any]:
-    """Counts for each judge and dtype.
+    """The counts for each criterion and dtype.
 
-    A rule that rejects everything catches every fault. So a fault is told apart only by who accepts the same kernel,
-    on the same inputs, without it.
+    A criterion that rejects everything catches every fault. A fault is therefore told apart only if the criterion
+    accepts the same kernel without the fault on the same inputs.
     """
     judges: dict[str, Any] = {}
     for judge in (OURS, *PEERS):
@@ -148,7 +148,7 @@ def summary(right: Sequence[Judged], wrong: Sequence[Judged]) -> dict[str, Any]:
 
 
 def factors(wrong: Sequence[Judged]) -> dict[str, dict[str, list[int]]]:
-    """By judge and fault: how many were caught, of how many."""
+    """For each criterion and fault, the number of faults that were caught, and their number."""
     counts: dict[str, dict[str, list[int]]] = {judge: {} for judge in (OURS, *PEERS)}
     for result in wrong:
         case = result.case

@@ -1,1 +1,1 @@
-"""Gradients that others wrote, a file for each library: `cases()` yields them, and imports it when called."""
+"""Derivatives of published libraries. Each module has a function `cases()`, which imports its library when called."""

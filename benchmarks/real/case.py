@@ -1,4 +1,4 @@
-"""One derivative that somebody else wrote: how it is checked, what is known about it, and faults planted in it."""
+"""A derivative of a published library: how it is checked, what is known about it, and faults planted in it."""
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +12,13 @@ from compare import Verdict, check_gradients, check_trajectory, check_vjp
 from compare.pytrees import leaves_by_path
 
 Kind = Literal["gradient", "product", "vjp", "update"]
-FRESH = 0.1  # an entry that a fault is planted in has at least this share of the largest of its leaf
-STEPS = (0.002, 0.02, 0.3)  # relative: the first where there may be a corner near, the last where there are few digits
-FLOAT32 = ", float32"  # ends the name of a case that is the one before it in that dtype
+FRESH = 0.1  # a fault is planted in an entry of at least this size, relative to the largest entry of its leaf
+STEPS = (
+    0.002,
+    0.02,
+    0.3,
+)  # relative step sizes: the first for functions that may not be smooth nearby, the last for losses with few digits
+FLOAT32 = ", float32"  # the end of the name of a case that repeats the previous one in this dtype
 
 
 @dataclass(frozen=True)
@@ -22,17 +26,18 @@ class RealCase:
     """A derivative of a library, and the same loss in JAX.
 
     Attributes:
-        name: which of the library's functions, with its options.
-        by_hand: `(parameters, *args) -> (value, gradients)` by the library. Of a "vjp" the pair `(forward, backward)`
-            that `check_vjp` takes, of an "update" a step.
-        reference: the loss in JAX, of a "vjp" the function, of an "update" the step.
-        parameters: as the library takes them; of a "vjp" a tuple, its inputs.
-        args: what is not differentiated; of an "update" `(batches, state)`.
-        kind: "product" is a Hessian-vector product, checked as the gradient of <gradient, vector>.
-        faulty: empty for a derivative that is right; else what is wrong with it, and at which input.
-        domain: where a leaf lives: "positive", "unit interval", "positive definite", or "fixed" (a packed vector, of
-            which some entries have a domain, or data that only mean something as they are).
-        at_least: a relative tolerance for what is approximate by design.
+        name: the function of the library, with its options.
+        by_hand: `(parameters, *args) -> (value, gradients)` by the library; for a "vjp" the pair `(forward, backward)`
+            that `check_vjp` takes; for an "update" a step.
+        reference: the loss in JAX; for a "vjp" the function; for an "update" the step.
+        parameters: the parameters in the form that the library takes; for a "vjp" the tuple of its inputs.
+        args: arguments that are not differentiated; for an "update" `(batches, state)`.
+        kind: the kind of derivative. A "product" is a Hessian-vector product, which is checked as the gradient of
+            <gradient, vector>.
+        faulty: empty for a correct derivative; else what is wrong with it, and at which input.
+        domain: the domains of leaves: "positive", "unit interval", "positive definite", or "fixed" for leaves that must
+            not be perturbed, such as packed vectors with constraints on some entries.
+        at_least: the relative tolerance of a derivative that is approximate by design.
         without: a variant of `by_hand` that lacks one term of the gradient.
     """
 
@@ -52,7 +57,7 @@ class RealCase:
         return Verdict.DISAGREE if self.faulty else Verdict.AGREE
 
     def check(self) -> Any:
-        """The judge's report, with the options that it has by now."""
+        """The judge's report on the case."""
         if self.kind == "update":
             batches, state = self.args
             return check_trajectory(self.by_hand, self.reference, self.parameters, batches, state=state)
@@ -87,7 +92,7 @@ def product(
 def elementwise(
     name: str, function: Callable[..., Any], derivative: Callable[..., Any], reference: Any, x: Any, **more: Any
 ) -> RealCase:
-    """A function of one number and its derivative, at all entries of `x`, each with a weight of its own."""
+    """A function of one number and its derivative, at all entries of `x`, each with its own weight."""
     x = np.asarray(x)
     weights = np.random.default_rng(len(name)).standard_normal(x.shape).astype(x.dtype)
 
@@ -107,10 +112,13 @@ def slope(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a case without the judge and without JAX's derivatives. All are relative.
+    """Evidence on a case that uses neither the judge nor derivatives by JAX.
 
-    `error` is that of the gradient against differences of the library's own loss, `doubt` how exact these are; both
-    are in units of the gradient's largest entry. `apart` is how far the library's loss is from the one in JAX.
+    Attributes:
+        error: the largest difference between the gradient and finite differences of the library's own loss, relative to
+            the largest entry of the gradient.
+        doubt: the estimated error of these finite differences, in the same unit.
+        apart: the relative difference between the library's loss and the one in JAX.
     """
 
     error: float
@@ -119,9 +127,9 @@ class Evidence:
 
 
 def evidence(case: RealCase) -> Evidence | None:
-    """Ridders' differences in float64, at the case's own point, along every entry.
+    """Evidence by Ridders' finite differences in float64, for every entry of the gradient at the case's own point.
 
-    None where there is nothing to differ: an update, or float32, where the case in float64 says the same.
+    None for an update, which has no loss, and for a case in float32, whose version in float64 is used.
     """
     if case.kind == "update" or case.name.endswith(FLOAT32):
         return None

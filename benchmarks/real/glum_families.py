@@ -70,7 +70,7 @@ def links() -> Iterator[RealCase]:
 
 
 def deviances(dtype: Any, end: str) -> Iterator[RealCase]:
-    """Half the deviance: what its gradient rows are of."""
+    """Half the deviance, whose gradient the library computes row by row."""
     from glum import _distribution as of
     from glum import _link
 

@@ -72,7 +72,7 @@ def cases() -> Iterator[RealCase]:
         lambda M: jnp.log(jnp.sum(jnp.sqrt(jnp.einsum("ij,jk,ik->i", apart, M, apart)))),
         M,
         domain={"value": "positive definite"},
-        at_least=1e-5,  # 1e-6 is added to distances here and there
+        at_least=1e-5,  # the library adds 1e-6 to some distances
     )
 
 
@@ -96,7 +96,7 @@ def large_margins(of: Any, random: np.random.Generator) -> Iterator[RealCase]:
     def in_jax(L: Any) -> Any:
         d2 = jnp.sum((apart @ L.T) ** 2, axis=2)
         other = labels[:, None] != labels
-        hinge = jax.nn.relu(1 + d2[:, :, None] - d2[:, None, :])  # i, its neighbor, an impostor
+        hinge = jax.nn.relu(1 + d2[:, :, None] - d2[:, None, :])  # (i, its neighbor, an impostor)
         push = jnp.sum(near[:, :, None] * other[:, None, :] * hinge)
         return 0.5 * jnp.sum(near * d2) + 0.5 * push
 

@@ -138,7 +138,7 @@ def modules(activations: Any, of: Any) -> Iterator[RealCase]:
     for name, make, in_jax, at in table:
         np.random.seed(0)  # noqa: NPY002  (the library draws from the global generator)
         layer = make()
-        layer.forward(at)  # which draws the parameters
+        layer.forward(at)  # the first call draws the parameters
         names = [key for key in layer.parameters if not key.startswith("running")]
         start = {key: np.asarray(layer.parameters[key], float) for key in names}
         start = {key: value + 0.1 * random.standard_normal(value.shape) for key, value in start.items()}

@@ -65,7 +65,7 @@ def _huber(raw: Any, y: Any) -> Any:
 
 
 def _base_losses() -> dict[str, tuple[Any, Any, str]]:
-    """The library's loss, the same in JAX, and what its targets are."""
+    """For each loss: the library's, the same in JAX, and the kind of its targets."""
     from sklearn._loss import loss as of
 
     huber = of.HuberLoss(delta=0.8)
@@ -97,7 +97,7 @@ def _targets(kind: str, n: int, random: np.random.Generator) -> np.ndarray:
 
 
 def losses(dtype: Any, end: str) -> Iterator[RealCase]:
-    """`loss_gradient` of arrays of raw predictions: what boosting calls."""
+    """`loss_gradient` of arrays of raw predictions, which boosting uses."""
     random = np.random.default_rng(0)
     n = 30
     for name, (library, in_jax, kind) in _base_losses().items():
@@ -146,7 +146,7 @@ def _linear(name: str, dtype: Any) -> tuple[Any, Any, np.ndarray, tuple[np.ndarr
 
 
 def linear_models(dtype: Any, end: str) -> Iterator[RealCase]:
-    """What LogisticRegression and the generalized linear models hand to L-BFGS, penalty and intercept included."""
+    """The objectives of LogisticRegression and generalized linear models for L-BFGS, with penalty and intercept."""
     for name in LINEAR:
         model, reference, coefficients, data = _linear(name, dtype)
 
@@ -234,7 +234,7 @@ def huber() -> Iterator[RealCase]:
 
 
 def sgd_losses() -> Iterator[RealCase]:
-    """The losses of SGDClassifier and SGDRegressor, one number at a time, at points without a corner."""
+    """The losses of SGDClassifier and SGDRegressor, as functions of one number, at points where they are smooth."""
     from sklearn.linear_model import _sgd_fast as of
 
     random = np.random.default_rng(4)
@@ -403,7 +403,7 @@ def embeddings(dtype: Any, end: str) -> Iterator[RealCase]:
             (condensed,),
             faulty=TSNE if degrees > 1 else "",
         )
-    if dtype is np.float32:  # Barnes-Hut is in float32 whatever it is given
+    if dtype is np.float32:  # Barnes-Hut computes in float32, whatever the dtype of its input
         sparse = csr_matrix(P.astype(dtype))
         for angle, degrees, at_least in ((0.0, 1, 0.0), (0.0, 2, 0.0), (0.5, 1, 0.05)):
             yield RealCase(
@@ -447,7 +447,7 @@ def _kernels() -> dict[str, tuple[Any, Any]]:
     def squared(X: Any) -> Any:
         return jnp.sum((X[:, None] - X) ** 2, axis=2)
 
-    def distance(X: Any) -> Any:  # without the square root's corner at 0
+    def distance(X: Any) -> Any:  # without the singularity of the square root at 0
         d2 = squared(X)
         return jnp.sqrt(jnp.where(d2 > 0, d2, 1)) * (d2 > 0)
 
@@ -520,7 +520,7 @@ def gaussian_processes() -> Iterator[RealCase]:
             K, gradient = kernel.clone_with_theta(t)(X, eval_gradient=True)
             return np.sum(weights * K), np.einsum("ij,ijk->k", weights, gradient)
 
-        # X is what the model was fitted to, so it stays: a closure, not an argument.
+        # X belongs to the fitted model, so it is in the closure and not an argument.
         yield RealCase(
             f"GaussianProcessRegressor({name})",
             by_hand,
@@ -584,7 +584,7 @@ def restricted_boltzmann_machine() -> Iterator[RealCase]:
 
 
 def optimizers() -> Iterator[RealCase]:
-    """The steps of MLPClassifier's optimizers, their buffers held outside."""
+    """Steps of MLPClassifier's optimizers, with their buffers passed in and out as the state."""
     from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
     random = np.random.default_rng(10)

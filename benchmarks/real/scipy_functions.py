@@ -87,7 +87,7 @@ def _spherical(n: int) -> Any:
 
 
 def special_functions() -> Iterator[RealCase]:
-    """Functions that SciPy has the derivative of, beside their integral representations or closed forms."""
+    """Functions whose derivatives SciPy has. The references are integral representations or closed forms."""
     random = np.random.default_rng(1)
     positive, real = random.uniform(0.5, 4, 12), random.standard_normal(12)
     inside = random.uniform(-0.9, 0.9, 12)
@@ -233,7 +233,7 @@ def special_functions() -> Iterator[RealCase]:
 
 
 def interpolators() -> Iterator[RealCase]:
-    """Derivatives that interpolators offer, beside the same polynomials written out."""
+    """Derivatives of interpolators. The references are the same polynomials, written out."""
     random = np.random.default_rng(2)
     knots, values = np.sort(random.uniform(0, 10, 8)), random.standard_normal(8)
     z = random.uniform(knots[1], knots[-2], 12)
@@ -293,7 +293,7 @@ def interpolators() -> Iterator[RealCase]:
 
 
 def densities() -> Iterator[RealCase]:
-    """A density is the derivative of its distribution function, and a power of a tail that of its logarithm."""
+    """Densities, as derivatives of distribution functions, and a hazard rate, as that of a log survival function."""
     random = np.random.default_rng(3)
     real, positive, share = random.standard_normal(12), random.uniform(0.3, 3, 12), random.uniform(0.1, 0.9, 12)
     atan = jnp.arctan
@@ -356,7 +356,7 @@ def densities() -> Iterator[RealCase]:
     precision = np.asarray(kde.inv_cov)
 
     def by_hand(points: Any) -> Any:
-        """The mean shift: what comes of a log-density of gaussian_kde."""
+        """The gradient of the log-density of gaussian_kde: the mean shift."""
         density = kde(points)
         away = points[:, None, :] - data[:, :, None]
         weights = np.exp(-np.einsum("ijk,il,ljk->jk", away, precision, away) / 2)

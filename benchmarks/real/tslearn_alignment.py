@@ -22,7 +22,9 @@ def cases() -> Iterator[RealCase]:
     def soft(D: Any, gamma: float) -> Any:
         """Cuturi and Blondel 2017, algorithm 1."""
         m, n = D.shape
-        R: dict[tuple[int, int], Any] = {(-1, -1): 0.0}  # what is not there is infinite
+        R: dict[tuple[int, int], Any] = {
+            (-1, -1): 0.0
+        }  # cells outside of the matrix have infinite costs: they are left out of the sum below
         for i in range(m):
             for j in range(n):
                 before = [R[k] for k in ((i - 1, j - 1), (i - 1, j), (i, j - 1)) if k in R]

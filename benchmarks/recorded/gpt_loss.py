@@ -1,4 +1,4 @@
-"""The loss of a GPT in JAX, for recordings of `gpt.c` and `gpt_torch.py`: parameters as PyTorch has them."""
+"""The loss of a GPT in JAX, for recordings of `gpt.c` and `gpt_torch.py`, with PyTorch's shapes of parameters."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A GPT in PyTorch that records steps of AdamW by hooks: `record(path, steps)`."""
+"""A GPT in PyTorch whose training steps by AdamW are recorded by hooks: `record(path, steps)`."""
 
 # PyTorch is optional.
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
@@ -46,9 +46,9 @@ def record(path: Any, steps: int = 2, layers: int = LAYERS) -> None:
     """Train a GPT for some steps, and record them.
 
     Args:
-        path: of the recording.
-        steps: how many.
-        layers: how many blocks it has.
+        path: the file of the recording.
+        steps: the number of steps.
+        layers: the number of blocks of the GPT.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -1,1 +1,1 @@
-"""Faults that people reported in public, each rebuilt in a few lines. `benchmarks.reported_faults` runs them."""
+"""Publicly reported bugs in gradients, each rebuilt in a few lines, which `benchmarks.reported_faults` checks."""

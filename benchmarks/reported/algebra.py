@@ -1,4 +1,4 @@
-"""Linear algebra, and derivatives of the second order or given as matrices."""
+"""Reported bugs of linear algebra, of second derivatives, and of derivatives that are matrices."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def logdet_doubled(broken: bool) -> tuple[Any, ...]:
 
 
 def solve_triangular(da: Any, *, unit: bool = False, transposed: bool = False) -> tuple[Any, ...]:
-    """L x = b, L lower triangular (or its transpose, x L' = b). `da(dL, db, x)` makes the gradient of L."""
+    """The solution of L x = b, or of x L' = b, with L lower triangular. `da(dL, db, x)` returns the gradient of L."""
 
     def forward(a: Any, b: Any) -> Any:
         x = scipy.linalg.solve_triangular(a, b, lower=True, unit_diagonal=unit, trans=int(transposed))
@@ -137,7 +137,7 @@ def determinant(broken: bool) -> tuple[Any, ...]:
     "missing-term",
 )
 def polar(broken: bool) -> tuple[Any, ...]:
-    """The orthogonal factor U V' of a tall matrix, which does not depend on the signs of the vectors."""
+    """The orthogonal factor U V' of a tall matrix, which does not depend on the signs of the singular vectors."""
 
     def forward(a: Any) -> Any:
         u, s, vh = np.linalg.svd(a, full_matrices=False)

@@ -1,4 +1,4 @@
-"""Elementwise functions, running sums and maxima, scatters."""
+"""Reported bugs of elementwise functions, cumulative products and maxima, and scatters."""
 
 from typing import Any
 

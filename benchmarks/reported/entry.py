@@ -1,4 +1,4 @@
-"""What an entry is: a fault that was reported in public, rebuilt, and its repair."""
+"""An entry: a publicly reported bug, rebuilt, with its repair."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,11 +32,12 @@ DOORS: dict[str, Callable[..., Report]] = {
 
 @dataclass(frozen=True)
 class ReportedFault:
-    """`pair(broken)` makes the arguments of the check that `door` names, of the broken code or of the sound one.
+    """A bug and the expected report on it.
 
-    `source` is where the fault is public: an issue or a pull request. `wrong` says what was wrong, in one sentence.
-    `places` are the rows of which one must be named first: several only where they are wrong alike. `kinds` are the
-    causes that may be named; any other is false.
+    `pair(broken)` returns the arguments of the check that `door` names, with the broken or the repaired code. `source`
+    is the issue or pull request. `wrong` says in a sentence what was wrong. `places` are the possible first wrong rows;
+    there are several only if the same error is in all of them. `kinds` are the causes that may be named; any other is
+    false.
     """
 
     name: str
@@ -53,7 +54,7 @@ class ReportedFault:
 
 
 def into(faults: list[ReportedFault]) -> Callable[..., Callable[[Pair], Pair]]:
-    """A decorator that makes an entry of the function below it and appends it to `faults`."""
+    """A decorator that makes an entry of the decorated function and appends it to `faults`."""
 
     def fault(
         name: str, source: str, door: str, places: str, wrong: str, kinds: str = "", **options: Any

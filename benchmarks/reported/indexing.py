@@ -1,4 +1,4 @@
-"""Gathers, convolutions, pooling, interpolation, sums over broadcast axes."""
+"""Reported bugs of gathers, convolutions, pooling, interpolation, and sums over broadcast axes."""
 
 from typing import Any
 
@@ -181,7 +181,7 @@ def transposed_convolution(broken: bool) -> tuple[Any, ...]:
 
 
 def windows(x: Any, kernel: int, stride: int, dilation: int) -> Any:
-    """The windows of a sequence, one in each row."""
+    """The windows of a sequence, in rows."""
     count = (len(x) - 1 - dilation * (kernel - 1)) // stride + 1
     return x[np.arange(count)[:, None] * stride + np.arange(kernel) * dilation]
 

@@ -1,4 +1,4 @@
-"""Losses, and kernels of Gaussian processes."""
+"""Reported bugs of losses, and of kernels of Gaussian processes."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from benchmarks.reported.entry import ReportedFault, into
 FAULTS: list[ReportedFault] = []
 fault = into(FAULTS)
 LABELS = np.array([0, 3, 1, 1, 2, 0])
-PAD = 1  # the class that is ignored, where one is
+PAD = 1  # the label of ignored rows
 
 
 def softmax(z: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Recurrent networks, attention, rotary embeddings, normalization."""
+"""Reported bugs of recurrent networks, attention, rotary embeddings and normalization."""
 
 from typing import Any
 
@@ -147,7 +147,7 @@ DROPPED = (np.random.default_rng(5).random((6, 6)) < KEEP) * 1.0
 
 
 def attention(backward_of_dropout: Any, mask: Any = None) -> tuple[Any, ...]:
-    """Attention with dropout. `backward_of_dropout(dropped gradient, p, dropped p)` is (dp, p for softmax)."""
+    """Attention with dropout. `backward_of_dropout(d(dropped p), p, dropped p)` returns (dp, p for softmax)."""
 
     def forward(q: Any, k: Any, v: Any) -> Any:
         scores = q @ k.T / 2.0
@@ -223,7 +223,7 @@ def causal(broken: bool) -> tuple[Any, ...]:
 
 
 def rotated(x: Any, lib: Any) -> Any:
-    """Interleaved halves, turned: (x0, x1, x2, x3) -> (-x1, x0, -x3, x2)."""
+    """Adjacent pairs, rotated by 90 degrees: (x0, x1, x2, x3) -> (-x1, x0, -x3, x2)."""
     return lib.stack([-x[..., 1::2], x[..., ::2]], axis=-1).reshape(x.shape)
 
 
@@ -322,7 +322,7 @@ def group_norm_weight(broken: bool) -> tuple[Any, ...]:
 
 
 def batch_norm(dx: Any) -> tuple[Any, ...]:
-    """Over the examples. `dx(dy, normalized, scale, weight)` makes the gradient of the input."""
+    """Batch norm over the examples. `dx(dy, normalized, scale, weight)` returns the gradient of the input."""
 
     def forward(x: Any, weight: Any, bias: Any) -> Any:
         centered = x - x.mean(axis=0)

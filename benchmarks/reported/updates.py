@@ -1,4 +1,4 @@
-"""Optimizers. The problem is linear regression by least squares, so that nothing but the update can be wrong."""
+"""Reported bugs of optimizers. The problem is linear least squares, so that only the update can be wrong."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +34,7 @@ def gradients(p: Any, x: Any, y: Any) -> dict[str, Any]:
 def runs(by_hand: Rule, in_jax: Rule, slots: int, change: Any = None, change_in_jax: Any = None) -> tuple[Any, ...]:
     """The arguments of a check of two training runs, with `slots` buffers for each leaf.
 
-    `change(gradients, numpy)`, where given, is made of all gradients before the rule sees them.
+    `change(gradients, numpy)`, if given, is applied to all gradients before the rule.
     """
 
     def step(rule: Rule, lib: Any, change: Any) -> Callable[..., Any]:
@@ -58,7 +58,7 @@ def start(slots: int) -> dict[str, Any]:
 
 
 def update(name: str, source: str, wrong: str, slots: int, kinds: str = "", places: str = "W b") -> Any:
-    """A decorator for a rule with a first argument `broken`: the sound rule is what JAX runs."""
+    """A decorator for a rule with a first argument `broken`. JAX runs the correct rule."""
 
     def decorate(rule: Callable[..., tuple[Any, Any]]) -> Any:
         def pair(broken: bool) -> tuple[Any, ...]:
@@ -176,7 +176,7 @@ def adabelief(broken: bool, value: Any, g: Any, state: Any, t: Any, lib: Any) ->
 
 
 def adamw(value: Any, g: Any, state: Any, t: Any, lib: Any, coupled: Any = 0.0) -> tuple[Any, Any]:
-    """Adam's step, without decay but for what is `coupled` into the gradient."""
+    """A step of Adam without decoupled weight decay. The decay `coupled` is added to the gradient."""
     g = g + coupled * value
     m, v = BETAS[0] * state[0] + (1 - BETAS[0]) * g, BETAS[1] * state[1] + (1 - BETAS[1]) * g**2
     return RATE * m / (1 - BETAS[0] ** t) / (lib.sqrt(v / (1 - BETAS[1] ** t)) + EPSILON), (m, v)

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compare.bench.results import Bench, Cell, quartiles
+from compare.bench.results import FEW, LEAST_ROUNDS, MORE, Bench, Cell, quartiles
 from compare.bench.workloads import BOUND
 from compare.judge.reports.tables import plain_text, table
 from compare.judge.reports.verdict import plain
 
 HEADERS = ("size", "contestant", "in", "older", "newer", "newer / older", "")
-LEAST_ROUNDS = 5  # the spread of fewer rounds is not known
 SAME = 1.1  # smaller factors count as the same
 BUSY = 0.5  # cores; if other processes keep more busy, a note says so
 
@@ -20,7 +19,7 @@ BUSY = 0.5  # cores; if other processes keep more busy, a note says so
 class Change:
     """`older` and `newer` are medians: multiples of the GEMM bound where both runs have one, else seconds.
 
-    `doubt` says why they cannot be compared, if so.
+    `doubt` is empty, or says why the two cannot be compared.
     """
 
     size: str
@@ -37,7 +36,7 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        """faster, slower, same, or, if the spread of the rounds is above the difference, cannot tell."""
+        """Either "faster", "slower", "same", or "cannot tell" if the rounds spread further than the runs differ."""
         if self.doubt:
             return "cannot tell"
         if max(self.factor, 1 / self.factor) > self.noise:
@@ -57,7 +56,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """All changes. `lost` are contestants that now fail."""
+    """All changes between two runs. `lost` has a sentence for each contestant that failed in the newer run only."""
 
     rows: list[Change]
     lost: list[str]
@@ -85,7 +84,15 @@ class Changes:
 
 
 def changes(older: Bench, newer: Bench) -> Changes:
-    """The changes of every contestant at every size that both runs have."""
+    """Compare two runs.
+
+    Args:
+        older: the older run.
+        newer: the newer run.
+
+    Returns:
+        The change of every contestant at every size that both runs have, with notes on what only one of them has.
+    """
     before, after = ({cell.size: cell for cell in run.cells} for run in (older, newer))
     rows, lost, notes = [], [], []
     for size in [*before, *(size for size in after if size not in before)]:
@@ -106,16 +113,13 @@ def changes(older: Bench, newer: Bench) -> Changes:
         differ = [name for name in names if ours.get(name) != theirs.get(name)]
         notes += [f"Note: the older run has {name} {ours.get(name)}, this one {theirs.get(name)}." for name in differ]
     if any(row.doubt == FEW for row in rows):
-        notes.append(f"Note: the spread of fewer than {LEAST_ROUNDS} rounds is not known; give --rounds 9, say.")
+        notes.append(f"Note: {MORE}.")
     for run, which in ((older, "older"), (newer, "newer")):
         loads = [load for cell in run.cells for name in cell.finished() if (load := cell.load(name)) is not None]
         if loads and statistics.median(loads) > BUSY:
             busy = f"{statistics.median(loads):.1f} cores busy"
             notes.append(f"Note: other processes kept {busy} in the {which} run; compare on a quiet machine.")
     return Changes(rows, lost, notes)
-
-
-FEW = f"fewer than {LEAST_ROUNDS} rounds"
 
 
 def _change(older: Cell, newer: Cell, name: str) -> Change:

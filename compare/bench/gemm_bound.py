@@ -1,7 +1,7 @@
-"""The GEMM bound: the time of a workload's matrix products alone, by NumPy's BLAS, into allocated memory.
+"""The GEMM bound: the time of a workload's matrix products alone, in NumPy's BLAS, with preallocated results.
 
-The products are those of the JAX program of the work. A convolution counts as the product of its windows with its
-kernel.
+The matrix products are read from the JAX program of the workload. A convolution counts as the product of the matrix of
+its windows with its kernel.
 """
 
 import itertools
@@ -26,12 +26,20 @@ class Product(NamedTuple):
 
     @property
     def flops(self) -> int:
-        """A multiplication and an addition for each term."""
+        """The number of operations: one multiplication and one addition for each term of each sum."""
         return 2 * self.batch * self.rows * self.inner * self.columns
 
 
 def products(jaxpr: Any, times: int = 1) -> Iterator[tuple[Product, int]]:
-    """All products of a traced program, those of inner programs included, and how often each is evaluated."""
+    """The matrix products of a traced program.
+
+    Args:
+        jaxpr: the program.
+        times: how often the program is evaluated.
+
+    Yields:
+        Each product, those of inner programs included, and how often it is evaluated.
+    """
     for equation in jaxpr.eqns:
         name = equation.primitive.name
         if name == "dot_general":
@@ -40,7 +48,7 @@ def products(jaxpr: Any, times: int = 1) -> Iterator[tuple[Product, int]]:
             yield _of_convolution(equation), times
         inner = times * equation.params["length"] if name == "scan" else times
         branches = equation.params.get("branches")
-        # One branch of a `cond` is evaluated: the first is counted. Derivative rules are not evaluated.
+        # Only one branch of a `cond` is evaluated; the first is counted. Rules for derivatives are not evaluated.
         for program in branches[:1] if branches else map(equation.params.get, ("jaxpr", "call_jaxpr", "body_jaxpr")):
             if program is not None:
                 yield from products(getattr(program, "jaxpr", program), inner)
@@ -59,7 +67,7 @@ def _of_dot(equation: Any) -> Product:
 
 
 def _of_convolution(equation: Any) -> Product:
-    """Each entry of the output is a product of one window, of the channels of its group, with one kernel."""
+    """Each entry of the output is the product of a window, with the channels of its group only, and a kernel."""
     numbers, groups = equation.params["dimension_numbers"], equation.params["feature_group_count"]
     kernel, out = (variable.aval.shape for variable in (equation.invars[1], equation.outvars[0]))
     channels = kernel[numbers.rhs_spec[0]]
@@ -69,6 +77,7 @@ def _of_convolution(equation: Any) -> Product:
 
 
 def prepare(workload: Workload) -> Runner:
+    """A runner that evaluates the matrix products of the workload."""
     random = np.random.default_rng(workload.seed)
     ready: list[Operands] = []
     counted = _counted(workload)
@@ -88,7 +97,7 @@ TRIES = 3
 
 
 def _fastest(product: Product, random: np.random.Generator, dtype: str) -> Operands:
-    """Operands in the memory layout in which NumPy is fastest; each, and the result, may be transposed."""
+    """Random operands in the memory layout in which NumPy is fastest: each of them and the result may be transposed."""
     batch, *sizes = product
     stack = () if batch == 1 else (batch,)
 

@@ -1,17 +1,18 @@
-"""What others do on the machine meanwhile, by which a measured time may be longer than the work takes."""
+"""The load by other processes during a measurement, which may make the measured time longer."""
 
 import os
 from pathlib import Path
 
 STAT = Path("/proc/stat")
-SHORT = 0.1  # seconds; in less, ticks of 10 ms on each core are too coarse
+SHORT = 0.1  # seconds; the counters advance in steps of 10 ms per core, which is too coarse for a shorter time
 
 
 def busy() -> float | None:
-    """Seconds that the machine's cores have worked since it started, all together. None where it does not tell.
+    """The seconds of work of all cores since the machine started, or None if the system does not report them.
 
-    Linux: proc(5), /proc/stat, whose first line has the ticks of user, nice, system, idle, iowait, irq, softirq and
-    steal; idle and iowait are no work. In a container it is the whole machine's, and that is what is asked for.
+    On Linux, the first line of /proc/stat has the ticks of user, nice, system, idle, iowait, irq, softirq and steal
+    (proc(5)). idle and iowait are not work. In a container, the file counts the work of the whole machine, which is
+    what we need, because other containers slow down a measurement as well.
     """
     try:
         first, *ticks = STAT.read_text(encoding="ascii").splitlines()[0].split()
@@ -24,13 +25,16 @@ def busy() -> float | None:
 
 
 def others(before: float | None, after: float | None, own: float, seconds: float) -> float | None:
-    """Cores that others kept busy; None where the system does not tell, or the time is too short for its ticks.
+    """The number of cores that other processes kept busy.
 
     Args:
-        before, after: What `busy` said at the ends of the time.
-        own: Seconds of processor time that the measured process itself had.
-        seconds: How long it was.
+        before, after: the results of `busy` at the beginning and the end of the measurement.
+        own: the processor time of the measured process in seconds.
+        seconds: the duration of the measurement.
+
+    Returns:
+        The number of cores, or None if the system does not report it or the measurement was too short.
     """
     if before is None or after is None or seconds < SHORT or after - before < own / 2:
-        return None  # a system that counts much less than the process itself had, as in some containers, does not tell
+        return None  # some containers count less than the processor time of the process itself
     return max(after - before - own, 0.0) / seconds

@@ -1,6 +1,6 @@
-"""The networks of `verify --model`: a training step with an optimizer, on the same mini-batch again and again.
+"""Contestants that train the networks of `verify --model`: steps of an optimizer, all on the same mini-batch.
 
-The size of a workload is the name of a model, its options those of `compare.suite.models`.
+The size of a workload is the name of a model, and its options are those of `compare.suite.models`.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import numpy as np
 from compare.bench.torch_device import Device
 from compare.bench.workloads import Contestant, Runner, Workload
 
-# Our optimizers that PyTorch has too, with the same defaults.
+# The optimizers that PyTorch has as well, by our names, with the arguments that give them our defaults.
 TORCH_OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd": ("SGD", {}),
     "momentum": ("SGD", {"momentum": 0.9}),
@@ -23,7 +23,7 @@ TORCH_OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def _built(workload: Workload, package: str = "manual") -> tuple[Any, dict[str, Any], tuple[np.ndarray, ...]]:
-    """The model, all its options, and the batch."""
+    """The model, all its options with their defaults, and the mini-batch."""
     from compare.suite.models import build
 
     ops = import_module(package)
@@ -77,7 +77,7 @@ def _manual(package: str, workload: Workload) -> Runner:
 
 
 def _autodiff(workload: Workload) -> Runner:
-    """A compiled step that Python calls once for each, as `autodiff.training` does."""
+    """A compiled step that is called from a loop in Python, as in `autodiff.training`."""
     import jax
 
     from autodiff.optimizers import OPTIMIZERS
@@ -106,7 +106,7 @@ def _autodiff(workload: Workload) -> Runner:
 
 
 def _torch(workload: Workload) -> Runner:
-    """The GPT in PyTorch, eager, with its fused attention and optimizer."""
+    """The GPT in eager PyTorch, with PyTorch's fused attention and fused optimizer."""
     torch: Any = import_module("torch")
     device = Device(workload)
     model, options, batch = _built(workload)
@@ -151,7 +151,7 @@ def _heads(options: dict[str, Any]) -> int:
 
 
 def _torch_gpt(torch: Any, p: Any, ids: Any, targets: Any, *, heads: int) -> Callable[[], Any]:
-    """The loss of `manual.transformer`, by PyTorch's functions."""
+    """A function that computes the loss of `manual.transformer` with PyTorch's functions."""
     functional = torch.nn.functional
     (batch, time), width = ids.shape, p["token_embedding"].shape[1]
 
@@ -177,13 +177,11 @@ def _torch_gpt(torch: Any, p: Any, ids: Any, targets: Any, *, heads: int) -> Cal
 
 
 CONTESTANTS: dict[str, Contestant] = {
-    "manual": Contestant(partial(_manual, "manual"), "by hand, as on the pages"),
+    "manual": Contestant(partial(_manual, "manual"), "the readable derivation in NumPy"),
     "manual-fast": Contestant(
-        partial(_manual, "manual.fast"), "by hand, made fast, the update in the parameters' own memory"
+        partial(_manual, "manual.fast"), "the same, optimized for speed; parameters are updated in place"
     ),
-    "autodiff": Contestant(_autodiff, "by JAX, gradient and update in one compiled step"),
-    "autodiff-fast": Contestant(
-        _autodiff, "the same, in the precision of products that JAX has by default", on_cpu=False
-    ),
+    "autodiff": Contestant(_autodiff, "JAX, with the gradient and the update in one compiled step"),
+    "autodiff-fast": Contestant(_autodiff, "the same in JAX's default precision of matrix products", on_cpu=False),
     "torch": Contestant(_torch, "PyTorch, eager, with its fused attention and optimizer", "torch"),
 }

@@ -1,6 +1,7 @@
-"""The ops of the catalog, forward and backward, at realistic sizes: by hand, by JAX and by PyTorch.
+"""Contestants that evaluate one op of the catalog, forward and backward: by hand, by JAX and by PyTorch.
 
-The size of a workload is the name of an op, of a usual size, or NAME:NUMBERS, of another. `SIZES` says what they mean.
+The size of a workload is the name of an op, such as "dense", or the name with the lengths of its axes, such as
+"dense:2048x768x3072". `SIZES` says for each op which axes these are, and its default lengths, which are realistic.
 """
 
 import importlib
@@ -19,7 +20,7 @@ from compare.suite.cases import Case
 
 
 class Draw:
-    """Random arrays in float32."""
+    """Draws random arrays, in float32 where they are floating-point."""
 
     def __init__(self, seed: int) -> None:
         self.random = np.random.default_rng(seed)
@@ -28,7 +29,7 @@ class Draw:
         return self.random.standard_normal(shape, np.float32)
 
     def weight(self, *shape: int) -> np.ndarray:
-        """Scaled to keep the variance of what goes through; the last axis is that of outputs."""
+        """A weight whose last axis is that of the outputs, scaled so that the outputs have the inputs' variance."""
         return self.x(*shape) / np.float32(math.sqrt(math.prod(shape[:-1])))
 
     def distribution(self, *shape: int) -> np.ndarray:
@@ -40,11 +41,17 @@ class Draw:
 
 
 class Size(NamedTuple):
-    """How large an op is: what its numbers mean, those by which it is timed unless others are asked for, its case."""
+    """How the inputs of an op depend on the size.
+
+    Attributes:
+        axes: the names of the lengths that make up a size.
+        usual: the default lengths.
+        case: `case(draw, *lengths)` returns the inputs and options of the op.
+    """
 
     axes: str
     usual: tuple[int, ...]
-    case: Callable[..., Case]  # (draw, *numbers)
+    case: Callable[..., Case]
 
     def __str__(self) -> str:
         return f"{self.axes.upper().replace(' ', 'x')}, such as {'x'.join(map(str, self.usual))}"
@@ -71,7 +78,7 @@ def _error(d: Draw, *shape: int) -> Case:
 
 
 def _recurrent(columns: int, states: int, biases: int) -> Size:
-    """`columns` of the weights for each hidden unit."""
+    """A recurrent op whose weights have `columns` columns for each hidden unit: one for each gate and candidate."""
 
     def case(d: Draw, batch: int, length: int, width: int) -> Case:
         initial = (d.x(batch, width) for _ in range(states))
@@ -168,7 +175,7 @@ SIZES: dict[str, Size] = {
     "global_average_pool": _images(_elementwise, 56),
 }
 
-# PyTorch is faster with channels last in memory, as ours are, but for these.
+# Our arrays have the channels last in memory. PyTorch is faster with that layout, too, except for these ops.
 CHANNELS_FIRST = ("group_norm", "conv1d", "global_average_pool")
 
 
@@ -177,7 +184,7 @@ def op_of(workload: Workload) -> str:
 
 
 def numbers_of(workload: Workload) -> tuple[int, ...]:
-    """Those after the name of the op, or its usual ones. Raises BadInput."""
+    """The lengths that the size of the workload gives, or the default ones. Raises BadInput for an invalid size."""
     (name, _, given), size = workload.size.partition(":"), SIZES[op_of(workload)]
     if not given:
         return size.usual
@@ -193,7 +200,7 @@ def case_of(workload: Workload) -> Case:
 
 
 def described(workload: Workload) -> str:
-    """The shapes of the inputs, and the options."""
+    """The shapes of the inputs and the options of the op."""
     case = case_of(workload)
     shapes = ["x".join(map(str, x.shape)) for x in case.inputs if isinstance(x, np.ndarray)]
     options = [f"{name}={value}" for name, value in case.options.items() if not isinstance(value, np.ndarray)]
@@ -201,7 +208,7 @@ def described(workload: Workload) -> str:
 
 
 def _cotangent(workload: Workload, case: Case) -> Any:
-    """Random, of the shape of the value: from a stream of its own, so that it is no input again."""
+    """A random cotangent of the op's value. It has its own random stream, so that it does not repeat an input."""
     import jax
 
     from compare.suite.ops import catalog
@@ -213,9 +220,12 @@ def _cotangent(workload: Workload, case: Case) -> Any:
 
 
 def _pull_back(workload: Workload) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """`(floating inputs, other arrays, cotangent) -> value, gradients` by JAX, and these three.
+    """The op and its vector-Jacobian product in JAX, with the arguments of that function.
 
-    Every array is an argument: of what stands in a program as a constant, XLA computes a part when it compiles.
+    Every array is an argument, because XLA may evaluate operations on constants during compilation.
+
+    Returns:
+        A function `(floating-point inputs, other arrays, cotangent) -> (value, gradients)`, and its three arguments.
     """
     import jax
 
@@ -247,7 +257,7 @@ def traced(workload: Workload) -> Any:
 
 
 def able(workload: Workload) -> list[str]:
-    """Raises BadInput for an op that there is not, and a size that is none of it."""
+    """The contestants that have the op. Raises BadInput for an unknown op or an invalid size."""
     from compare.bench.torch_ops import TORCH_OPS
 
     if op_of(workload) not in SIZES:
@@ -257,7 +267,7 @@ def able(workload: Workload) -> list[str]:
 
 
 def _repeated(step: Callable[[], tuple[Any, Any]], transfer: float | None = None) -> Runner:
-    """By a step that returns when the value and the gradients are there."""
+    """A runner that repeats a step. The step returns (value, gradients) when both are computed."""
     last: list[Any] = []
 
     def run(steps: int) -> None:
@@ -307,7 +317,7 @@ def _autodiff(workload: Workload) -> Runner:
 
 
 def _torch(workload: Workload) -> Runner:
-    """Eager, in the memory layout that it prefers."""
+    """Eager PyTorch, with inputs in the memory layout in which it is fastest."""
     import jax
 
     from compare.bench.torch_ops import TORCH_OPS, as_tensors, torch
@@ -334,16 +344,14 @@ def _torch(workload: Workload) -> Runner:
 
 
 def _channels_first(x: Any) -> Any:
-    """The same numbers in another order of memory."""
+    """The same array of the same shape, stored in memory with the channels before the spatial axes."""
     return x.movedim(-1, 1).contiguous().movedim(1, -1)
 
 
 CONTESTANTS: dict[str, Contestant] = {
-    "manual": Contestant(partial(_manual, "manual"), "forward and backward by hand, as on the page"),
-    "manual-fast": Contestant(partial(_manual, "manual.fast"), "the same, made fast"),
-    "autodiff": Contestant(_autodiff, "the forward and JAX's derivative of it, compiled as one"),
-    "autodiff-fast": Contestant(
-        _autodiff, "the same, in the precision of products that JAX has by default", on_cpu=False
-    ),
-    "torch": Contestant(_torch, "PyTorch, eager", "torch"),
+    "manual": Contestant(partial(_manual, "manual"), "the readable forward and backward pass in NumPy"),
+    "manual-fast": Contestant(partial(_manual, "manual.fast"), "the same, optimized for speed"),
+    "autodiff": Contestant(_autodiff, "the forward pass and JAX's derivative of it, compiled as one program"),
+    "autodiff-fast": Contestant(_autodiff, "the same in JAX's default precision of matrix products", on_cpu=False),
+    "torch": Contestant(_torch, "eager PyTorch", "torch"),
 }

@@ -1,4 +1,4 @@
-"""A run of a bench as a picture: times over sizes or, of ops, which are different things, a group of bars for each."""
+"""Draws a run of a bench: times over sizes or, for ops, a group of bars for each op."""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +7,16 @@ from compare.bench.results import Bench, quartiles
 from compare.bench.workloads import BOUND, shown
 from compare.files import write_figure
 
-THICK = 0.8  # of the room that a group of bars has
+THICK = 0.8  # the share of the distance between two groups that the bars of a group take up
 
 
 def plot_bench(path: Path, run: Bench) -> None:
-    """Seconds per step of every contestant, with the middle half of its rounds."""
+    """Draw the median seconds per step of every contestant, with the interquartile range of its rounds.
+
+    Args:
+        path: the file of the figure; its suffix determines the format.
+        run: the results.
+    """
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for cell in run.cells for name in cell.finished()))
@@ -49,7 +54,7 @@ def plot_bench(path: Path, run: Bench) -> None:
 
 
 def _ends(low: Any, middle: Any, high: Any) -> list[list[float]]:
-    """How far the middle half reaches, down and up from each median."""
+    """The distances of the lower and the upper quartile from each median, as matplotlib takes them."""
     return [
         [m - end for m, end in zip(middle, low, strict=True)],
         [end - m for m, end in zip(middle, high, strict=True)],

@@ -15,8 +15,8 @@ import numpy as np
 from compare.bench.workloads import BOUND, Runner, Workload
 from compare.errors import BadInput
 
-SAMPLE = 10_000  # the number of entries of an array that are compared
-ON_DEVICE = ("autodiff", "jax", "optax")  # how the names of those begin who work where --platform says
+SAMPLE = 10_000  # the largest number of entries of an array that are compared
+ON_DEVICE = ("autodiff", "jax", "optax")  # prefixes of the names of contestants whose JAX runs on --platform
 
 
 class Failed(RuntimeError):
@@ -32,7 +32,7 @@ def main(descriptor: int) -> None:
 
 def _serve(workload: Workload, name: str, threads: int | None, connection: Connection) -> None:
     if threads is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # XLA takes all that it may run on
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # XLA uses all cores of the affinity mask
     with ExitStack() as stack:
         runner: Runner | None = None
         while True:
@@ -47,13 +47,13 @@ def _serve(workload: Workload, name: str, threads: int | None, connection: Conne
                     answer = _answer(runner, question, *arguments)
             except BadInput as error:
                 answer = error
-            except Exception as error:  # whatever a peer does, the others go on
+            except Exception as error:  # whatever another library raises, the other contestants go on
                 answer = Failed(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
             connection.send(answer)
 
 
 def _settle(workload: Workload, name: str, stack: ExitStack) -> None:
-    """JAX's platform, precision and width, for those who have JAX."""
+    """Set JAX's platform, matrix precision and 64-bit mode, unless the contestant does not use JAX."""
     if not name.startswith((BOUND, *ON_DEVICE)) and workload.kind == "shallow":
         return
     import jax
@@ -87,7 +87,10 @@ def _answer(runner: Runner, question: str, *arguments: Any) -> Any:
 
 
 def _peak_memory() -> int:
-    """Bytes that this process had at most. `ru_maxrss` will do, but on Linux it begins with what the parent had."""
+    """The largest memory of this process so far, in bytes.
+
+    On Linux, `ru_maxrss` includes the memory of the parent at the time of the fork, and VmHWM does not.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         peak = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"), flags=re.MULTILINE)
@@ -98,7 +101,7 @@ def _peak_memory() -> int:
 
 
 def _device_peak() -> int | None:
-    """Bytes on the accelerator, if this process works on one and it tells."""
+    """The largest memory on the accelerator in bytes; None if the process uses none, or it is not reported."""
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
@@ -112,7 +115,7 @@ def _device_peak() -> int | None:
 
 
 def _sampled(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """In float64; every n-th entry of what is large."""
+    """The arrays flattened and in float64. Of a large array, only every n-th entry is taken."""
     return {
         name: np.asarray(array).reshape(-1)[:: -(-np.size(array) // SAMPLE) or 1].astype(np.float64)
         for name, array in arrays.items()

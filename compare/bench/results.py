@@ -13,18 +13,25 @@ from compare.errors import BadInput
 from compare.judge.reports.tables import plain_text, readable, table
 from compare.judge.reports.verdict import plain
 
-FORMAT = 2  # of the JSON
-BELOW = 0.9  # of the GEMM bound
-CALL = 1e-5  # seconds; in a shorter step, such as one that returns a view, only the call is timed
+FORMAT = 2  # the version of the JSON format
+LEAST_ROUNDS = 5  # from fewer rounds, the spread of the times is not known, and no contestant is called faster
+BELOW = 0.9  # a step by hand in less than this multiple of the GEMM bound is implausible
+CALL = 1e-5  # seconds; a shorter step, such as one that returns a view, consists of the call only
 UNSTEADY = 3  # a larger ratio between two rounds means that other work disturbed them
-VAGUE = 1.0  # a ratio whose spread is larger, as a share of it, is not known
+VAGUE = 1.0  # a ratio with a larger spread, relative to the ratio, is not shown
 NEAR = 0.05  # the ratio of the medians may always differ by this share from the median of the ratios
 WORTH_TELLING = 0.02  # seconds; a shorter compilation is not shown, because any first step is slower
+FEW = f"fewer than {LEAST_ROUNDS} rounds"
+MORE = f"{FEW} do not show how far the times spread. Give --rounds 9, for example"
+TOO_WIDE = "the rounds spread too far"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """All contestants at one size. `flops` are the operations in its matrix products, 0 if it has none."""
+    """The measurements of all contestants at one size.
+
+    `flops` is the number of operations in the matrix products of a step, 0 if there are none.
+    """
 
     size: str
     about: str
@@ -58,7 +65,7 @@ class Cell:
         return (high - low) / 2 / middle
 
     def shown_ratio(self, name: str, other: str = BOUND) -> str:
-        """A ratio with its spread, "1.23 ±4%", if it has one; "?" if it is vague; nothing if there is no ratio."""
+        """The ratio as text: "1.23 ±4%" with its spread, "1.23" after a single round, "?" if it is vague, or ""."""
         ratio, spread = self.ratio(name, other), self.spread(name, other)
         if ratio is None:
             return ""
@@ -68,23 +75,29 @@ class Cell:
         return number if spread is None else f"{number} ±{100 * spread:.0f}%"
 
     def vague(self, name: str, other: str = BOUND) -> bool:
-        """Whether the rounds do not tell the ratio: it spreads too far, or contradicts that of the median times."""
+        """Whether the ratio cannot be given: its spread is too large, or it contradicts that of the median times."""
         ratio, spread = self.ratio(name, other), self.spread(name, other)
         if ratio is None or spread is None:
             return False
         return spread > VAGUE or _apart(ratio, self.seconds(name) / self.seconds(other)) > max(spread, NEAR)
 
+    def few(self, name: str, other: str) -> bool:
+        """Whether there are too few rounds to compare the two."""
+        return len(self.ratios(name, other) or ()) < LEAST_ROUNDS
+
     def known(self, name: str, other: str) -> bool:
-        """Whether a summary may use the ratio: it is not vague, and the rounds of both are steady."""
-        return not self.vague(name, other) and not {name, other} & self.unsteady().keys()
+        """Whether a summary may use the ratio: there are enough rounds, they are steady, and it is not vague."""
+        if self.few(name, other) or self.vague(name, other):
+            return False
+        return not {name, other} & self.unsteady().keys()
 
     def decided(self, name: str, other: str) -> bool:
-        """Whether one of them is faster than the other by more than the spread."""
+        """Whether the ratio is known, and one of the two is faster than the other by more than the spread."""
         ratio = self.ratio(name, other)
         return ratio is not None and self.known(name, other) and _apart(ratio, 1) >= (self.spread(name, other) or 0.0)
 
     def load(self, name: str) -> float | None:
-        """The median number of cores that other processes kept busy meanwhile; None where that is not known."""
+        """The median number of cores that other processes kept busy during the rounds; None if it is not known."""
         load = self.measured[name].load
         return statistics.median(load) if load else None
 
@@ -97,7 +110,7 @@ class Cell:
             when = {f"in round {i}": seconds for i, seconds in enumerate(m.rounds, 1)}
             when |= {} if m.ready is None else {"in the warm-up": m.ready}
             place, furthest = max(when.items(), key=lambda item: abs(math.log(item[1] / middle)))
-            # Of two times, neither is known to be the outlier.
+            # With two times only, either could be the outlier.
             if len(when) > 2 and max(when.values()) > UNSTEADY * min(when.values()):
                 found[name] = (
                     f"Unsteady: {shown(name)} at {self.size} took {readable(furthest)} a step {place}, and "
@@ -111,11 +124,11 @@ class Cell:
         return "manual-fast" if "manual-fast" in self.finished() else "manual"
 
     def break_even(self) -> float | None:
-        """The number of steps after which JAX, its compilation included, is ahead of NumPy; None if it never is."""
+        """The number of steps after which JAX, including compilation, is ahead of NumPy; None if it never is."""
         ratio = self.ratio(self.by_hand, "autodiff")
         if ratio is None or ratio <= 1:
             return None
-        # By the ratio and not by the medians, whose order may differ if the rounds differ much.
+        # The ratio and not the medians decide: their order may contradict it if the rounds differ much.
         gain = self.seconds(self.by_hand) * (1 - 1 / ratio)
         return self.measured["autodiff"].compilation / gain
 
@@ -172,17 +185,15 @@ class Cell:
         return cls(value["size"], value["about"], value["flops"], measured)
 
 
-TOO_WIDE = "the rounds spread too far"
-
 HEADERS = (
-    *("contestant", "a step", "middle half", "GFLOP/s", "x GEMM bound", "load", "compile", "memory"),
+    *("contestant", "a step", "quartiles", "GFLOP/s", "x GEMM bound", "load", "compile", "memory"),
     "error",
 )
 
 
 @dataclass
 class Bench:
-    """A whole run. `cells` has the finished sizes, and `settings` all that the times depend on."""
+    """A whole run. `cells` has the results of the finished sizes, and `settings` everything that determines them."""
 
     settings: dict[str, Any]
     environment: dict[str, str]
@@ -194,7 +205,7 @@ class Bench:
         return [cell.size for cell in self.cells] == self.sizes
 
     def lines(self) -> list[str]:
-        """The summary."""
+        """The sentences of the summary."""
         unsteady = [sentence for cell in self.cells for sentence in cell.unsteady().values()]
         if self.settings["kind"] == "ops":
             return self._means() + unsteady
@@ -205,9 +216,10 @@ class Bench:
         """A sentence on the sizes at which JAX is ahead, in the order of the operations in their matrix products."""
         cells = sorted(cells, key=lambda cell: cell.flops)
         open_ = [cell.size for cell in cells if not cell.decided(cell.by_hand, "autodiff")]
+        few = any(cell.few(cell.by_hand, "autodiff") for cell in cells)
         cells = [cell for cell in cells if cell.size not in open_]
         if not cells:
-            return f"Cannot tell whether NumPy or JAX is ahead at {', '.join(open_)}: {TOO_WIDE}."
+            return f"Cannot tell whether NumPy or JAX is ahead at {', '.join(open_)}: {MORE if few else TOO_WIDE}."
         others = f" Cannot tell at {', '.join(open_)}: {TOO_WIDE}." if open_ else ""
         evens = [cell.break_even() for cell in cells]
         behind = [cell.size for cell, even in zip(cells, evens, strict=True) if even is None]
@@ -226,17 +238,17 @@ class Bench:
         return f"NumPy is ahead of JAX at {', '.join(behind)}, and JAX at the other sizes; there, {when}.{others}"
 
     def _warnings(self) -> list[str]:
-        """Warns of a GEMM bound that is much slower than work with the same BLAS: other work probably disturbed it."""
+        """A warning if the GEMM bound is much slower than work with the same BLAS: other work probably disturbed it."""
         below = [cell.size for cell in self.cells if (cell.ratio(cell.by_hand) or 1) < BELOW]
         if not below:
             return []
         return [
-            f"At {', '.join(below)} the work by hand is far below the GEMM bound. Other work may have disturbed the "
-            "measurement: run it again."
+            f"At {', '.join(below)} a step by hand takes much less time than the GEMM bound. Other work may have "
+            "disturbed the measurement: run it again."
         ]
 
     def _means(self) -> list[str]:
-        """For ops: a sentence with the mean ratio to JAX and to PyTorch."""
+        """The summary for ops: a sentence with the mean ratio to JAX, and one with that to PyTorch."""
         told = []
         for rival in ("autodiff", "torch"):
             compared = [(r, cell) for cell in self.cells if (r := cell.ratio(cell.by_hand, rival)) is not None]
@@ -244,6 +256,7 @@ class Bench:
             rest = [(r, cell) for r, cell in compared if cell.size not in short]
             ratios = [(r, cell.size) for r, cell in rest if cell.known(cell.by_hand, rival)]
             noisy = [cell.size for _, cell in rest if not cell.known(cell.by_hand, rival)]
+            few = any(cell.few(cell.by_hand, rival) for _, cell in rest)
             left = [(short, "too short to time"), (noisy, "whose rounds differ too much")]
             without = " and ".join(f"without {', '.join(sizes)}, {why}" for sizes, why in left if sizes)
             if len(ratios) > 1:
@@ -254,13 +267,12 @@ class Bench:
                     f"at most {two_digits(worst[0])} times ({worst[1]})."
                 )
             elif noisy:
-                told.append(
-                    f"Cannot tell how {rest[0][1].by_hand} compares with {rival} at {', '.join(noisy)}: {TOO_WIDE}."
-                )
+                why = MORE if few else TOO_WIDE
+                told.append(f"Cannot tell how {rest[0][1].by_hand} compares with {rival} at {', '.join(noisy)}: {why}.")
         return told
 
     def table(self) -> Any:
-        """One line for each size: the times, and their ratios to the work by hand."""
+        """A table with a row for each size: the times, and the ratios of the time by hand to the others."""
         names = list(dict.fromkeys(name for cell in self.cells for name in cell.measured))
         ours = "manual-fast" if "manual-fast" in names else "manual"
         rivals = [name for name in names if name not in (BOUND, ours, "autodiff-fast")]
@@ -283,9 +295,10 @@ class Bench:
             f"{name} {_listed(value)}" for name, value in (self.settings | self.environment).items() if value
         )
         return (
-            "Medians over rounds in turns; a ratio is the median of those of the rounds, ± half of their middle half, "
-            'and "?" where they spread too far or contradict the median times; load: cores that other processes '
-            f"kept busy meanwhile; error: distance from float64 after 3 steps. {told}"
+            "Times are medians over alternating rounds. A ratio is the median of the ratios within the rounds, ± half "
+            'of their interquartile range; "?" means that they spread too far, or contradict the median times. load is '
+            "the number of cores that other processes kept busy. error is the relative distance from float64 after 3 "
+            f"steps. {told}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -303,22 +316,29 @@ class Bench:
 
     @classmethod
     def from_dict(cls, value: Any, source: str) -> "Bench":
-        """The run of a dict that `to_dict` made.
+        """The run that `to_dict` turned into a dict.
+
+        Args:
+            value: the dict.
+            source: the file that it comes from, which is named in errors.
 
         Raises:
-            BadInput: if it was not made by this version's `to_dict`.
+            BadInput: if it is no such dict, or one of another format.
         """
         try:
             if value["format"] != FORMAT:
-                raise BadInput(f"{source} has format {value['format']} of bench results, and this is {FORMAT}.")
+                raise BadInput(
+                    f"{source} has format {value['format']} of bench results, and this version reads format {FORMAT} "
+                    "only."
+                )
             cells = [Cell.from_dict(cell) for cell in value["cells"]]
             return cls(value["settings"], value["environment"], value["sizes"], cells)
         except (KeyError, TypeError, AttributeError) as error:
-            raise BadInput(f"{source} has no results of `backproof bench --json` in it.") from error
+            raise BadInput(f"{source} does not contain results of `backproof bench --json`.") from error
 
 
 def _listed(value: Any) -> str:
-    """A setting as one would write it: names with commas between, options as "hidden 8"."""
+    """A setting as text: names with commas between them, options as "hidden 8"."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {option}" for name, option in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
@@ -334,7 +354,7 @@ def two_digits(ratio: float) -> str:
 
 
 def _apart(one: float, other: float) -> float:
-    """By what share the larger of two numbers is above the smaller."""
+    """The ratio of the larger of two numbers to the smaller, minus 1."""
     return max(one / other, other / one) - 1
 
 

@@ -1,4 +1,4 @@
-"""A whole run: one cell after another, each saved when it is finished."""
+"""Runs a bench: measures the sizes one after another, and saves the results after each."""
 
 import hashlib
 import importlib
@@ -26,7 +26,19 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """What to time. `only` are the contestants, all that are installed if None; `threads` None leaves all theirs."""
+    """What to time, and how.
+
+    Attributes:
+        kind: the module of `compare.bench` with the contestants: one of `KINDS`.
+        sizes: the sizes of the workloads, which are measured in this order.
+        only: the names of the contestants; if None, all that are installed.
+        dtype: the dtype of the data and parameters, for all contestants.
+        platform: where JAX and PyTorch run: cpu, gpu or tpu.
+        rounds: the number of rounds at each size.
+        threads: the number of cores and threads of each contestant; if None, as many as it takes by itself.
+        seed: the seed of the data and the initial parameters.
+        options: the options of the model; empty for other kinds.
+    """
 
     kind: str
     sizes: Sequence[str]
@@ -42,7 +54,9 @@ class Settings:
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
         if not self.sizes or len(set(self.sizes)) < len(self.sizes):
-            raise BadInput(f"sizes must be different ones, at least one; got {', '.join(self.sizes) or 'none'}.")
+            raise BadInput(
+                f"--sizes must name one size or more, each of them once; got {', '.join(self.sizes) or 'none'}."
+            )
         if self.only is not None and not set(self.only) - {BOUND}:
             raise BadInput("--only must name at least one contestant besides the GEMM bound, such as manual.")
         if self.threads is not None and self.threads > usable_cores():
@@ -62,9 +76,25 @@ class Settings:
 def settings_for(
     sizes: str | None, model: str | None, op: str | None, given: dict[str, Any], **common: Any
 ) -> Settings:
-    """As the command has them. Raises BadInput for what does not go together, or for what there is not."""
+    """The settings for the options of `backproof bench`.
+
+    Args:
+        sizes: --sizes, with commas between them.
+        model: --model.
+        op: --op, with commas between the names, or "all".
+        given: the options of the model that were given.
+        **common: the attributes of `Settings` that do not depend on the kind of workload.
+
+    Returns:
+        The settings. All their workloads are known to be valid.
+
+    Raises:
+        BadInput: for options that exclude each other, or names that do not exist.
+    """
     if model is not None and (sizes is not None or op is not None):
-        raise BadInput("--model and --op are different things to time, and a model has no --sizes; give one of them.")
+        raise BadInput(
+            "--model cannot be combined with --op or --sizes: each names another workload. Give one of them."
+        )
     if model is None and given:
         raise BadInput(f"--{min(given).replace('_', '-')} applies to --model only.")
     if model is not None:
@@ -80,18 +110,19 @@ def settings_for(
             _split(",".join(importlib.import_module("compare.bench.shallow").SIZES) if sizes is None else sizes),
         )
     settings = Settings(kind, names, options=given, **common)
-    for name in names:  # before anything is timed
+    for name in names:  # invalid names are refused before anything is timed
         contestants(settings.workload(name), settings.only)
     return settings
 
 
-READY = {"manual": 1.5, "torch-compiled": 40.0}  # seconds in which a contestant gets ready: starts, loads, compiles
+# Seconds that a contestant needs before its first round, to start its process, load its packages and compile.
+READY = {"manual": 1.5, "torch-compiled": 40.0}
 READY_USUALLY = 3.0
-REFERENCE = 2.0  # seconds of the run in float64, to which all are compared
+REFERENCE = 2.0  # seconds of the reference run in float64
 
 
 def expected_seconds(settings: Settings, sizes: Sequence[str]) -> float:
-    """How long the sizes will take, if no step takes longer than a round is to take."""
+    """The estimated time of these sizes in seconds, if no single step takes longer than a round should."""
     total = 0.0
     for size in sizes:
         names = [BOUND, *contestants(settings.workload(size), settings.only)]
@@ -105,7 +136,7 @@ def _announced(settings: Settings, sizes: Sequence[str]) -> str:
     words = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
     counts = ((len(sizes), "size"), (settings.rounds, "round"))
     what = " of ".join(f"{count} {thing}{'s' if count != 1 else ''}" for count, thing in counts)
-    return f"{what}: about {words}, and more where a step alone takes longer than {ROUND_SECONDS} s"
+    return f"{what}: about {words}, or more if a single step takes longer than {ROUND_SECONDS} s"
 
 
 def _split(names: str) -> list[str]:
@@ -120,11 +151,20 @@ def bench(
     progress: Progress,
     note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Bench]:
-    """The run after each of its cells, one more in it every time. At `path`, it is kept as far as it has come.
+    """Measure all sizes.
 
-    `note` is told how long it will take.
+    Args:
+        settings: what to time.
+        path: a file for the results as JSON, which is written again after each size.
+        resume: whether to take the sizes that are finished in `path` from there.
+        progress: is called with a description of the current work and the number of finished sizes.
+        note: is called with a sentence that says how long the run will take.
 
-    With `resume`, the cells that the file has are taken from there. Raises BadInput if they are not this run's.
+    Yields:
+        The run after each size, with all results so far. It is the same object every time.
+
+    Raises:
+        BadInput: if a size cannot be timed, or the run in `path` has other settings.
     """
     with on_platform(settings.platform), precise():
         where = environment() | _versions(settings)
@@ -155,7 +195,17 @@ def bench(
 
 
 def read(path: Path) -> Bench:
-    """Raises BadInput for what is no result of a bench."""
+    """Read the results of a bench.
+
+    Args:
+        path: a file that `backproof bench --json` wrote.
+
+    Returns:
+        The run.
+
+    Raises:
+        BadInput: if the file cannot be read, or holds something else.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -165,21 +215,21 @@ def read(path: Path) -> Bench:
 
 
 def _earlier(run: Bench, path: Path) -> list[Cell]:
-    """The finished cells of an interrupted run, which must have been one and the same."""
+    """The finished cells of an interrupted run. Raises BadInput if its settings or its environment were different."""
     before = read(path)
     ours, theirs = ({"sizes": r.sizes, **r.to_dict()["settings"], **r.environment} for r in (run, before))
     for name in [name for name in {**ours, **theirs} if name != "date"]:
         if ours.get(name) != theirs.get(name):
             raise BadInput(
-                f"{path} has a run with {name} {theirs.get(name)}, and this one has {ours.get(name)}: "
-                "they cannot be one run. Leave out --resume to begin anew."
+                f"{path} has a run with {name} {theirs.get(name)}, and this run has {ours.get(name)}, so it cannot be "
+                "continued. Leave out --resume to begin anew."
             )
     whole = [cell for cell in before.cells if len(cell.finished()) == len(cell.measured)]
     return whole if whole == before.cells[: len(whole)] else []
 
 
 def _versions(settings: Settings) -> dict[str, str]:
-    """Of ours, and of the packages that only some contestants need."""
+    """The versions of backproof and of the packages that only some contestants need."""
     found = {"backproof": f"{version('backproof')} ({_fingerprint()})"}
     for size in settings.sizes:
         workload = settings.workload(size)
@@ -195,7 +245,7 @@ def _versions(settings: Settings) -> dict[str, str]:
 
 
 def _fingerprint() -> str:
-    """Of the code that is timed, so that runs of different code are not taken for one."""
+    """A hash of the code that is timed, so that a run is not continued with different code."""
     digest = hashlib.sha256()
     for package in ("manual", "autodiff", "compare.bench"):
         (folder,) = importlib.import_module(package).__path__

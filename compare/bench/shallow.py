@@ -1,7 +1,7 @@
-"""The notebook's network, trained on all examples at once: ours, and what else people would train it with.
+"""Contestants that train the notebook's network on all examples at once: ours, and other libraries.
 
-A size is FEATURESxHIDDENxEXAMPLES. One output, labels of a random teacher, plain gradient descent. Every contestant
-records the loss before each step, as training does.
+A size is FEATURESxHIDDENxEXAMPLES. The network has one output, the labels come from a random linear model with noise,
+and the optimizer is plain gradient descent. Every contestant records the loss before each step, as training does.
 """
 
 import re
@@ -26,7 +26,7 @@ Data = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
 
 
 def sizes_of(size: str) -> tuple[int, int, int]:
-    """Features, hidden units and examples. Raises BadInput."""
+    """The numbers of features, hidden units and examples. Raises BadInput for an invalid size."""
     match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", size)
     sizes = tuple(int(number) for number in match.groups()) if match else ()
     if len(sizes) != 3 or not all(sizes):
@@ -36,7 +36,7 @@ def sizes_of(size: str) -> tuple[int, int, int]:
 
 
 def data(workload: Workload) -> Data:
-    """x, y and the parameters at the start, as `manual` takes them."""
+    """x, y and the initial parameters, in the shapes that `manual` takes."""
     features, hidden, examples = sizes_of(workload.size)
     random = np.random.default_rng(workload.seed)
     x = random.standard_normal((features, examples))
@@ -61,7 +61,7 @@ def traced(workload: Workload) -> Any:
 
 
 def able(workload: Workload) -> list[str]:
-    """Raises BadInput for a size that is none."""
+    """All contestants. Raises BadInput for an invalid size."""
     sizes_of(workload.size)
     return list(CONTESTANTS)
 
@@ -70,7 +70,7 @@ def able(workload: Workload) -> list[str]:
 
 
 def _trained(train: Callable[..., Any], start: Any, *data: Any, transfer: float | None = None) -> Runner:
-    """By a loop of training that runs for as many steps as it is told."""
+    """A runner that calls a training loop, `train(parameters, *data, iterations=..., learning_rate=...)`."""
     parameters = start
 
     def run(steps: int) -> None:
@@ -99,10 +99,10 @@ def _manual_fast(workload: Workload) -> Runner:
 
 
 def on_device(*trees: Any) -> tuple[Any, float | None]:
-    """The trees as JAX's arrays, and the seconds that their way to an accelerator took, if that is where they are."""
+    """The pytrees as JAX arrays on the default device, and the seconds of the transfer; None for the CPU."""
     import jax
 
-    (device,) = jax.block_until_ready(jax.device_put(0.0)).devices()  # finding the device is not transfer
+    (device,) = jax.block_until_ready(jax.device_put(0.0)).devices()  # initializes the device before the clock starts
     begin = time.perf_counter()
     placed = jax.block_until_ready(jax.device_put(trees))
     return placed, None if device.platform == "cpu" else time.perf_counter() - begin
@@ -119,7 +119,7 @@ def _autodiff(workload: Workload) -> Runner:
 
 
 def _jax_expert(workload: Workload) -> Runner:
-    """What somebody who knows JAX well writes for this network and no other: one loop on the device."""
+    """A training loop for this network only, as an expert in JAX would write it: the whole loop runs on the device."""
     import jax
     import jax.numpy as jnp
 
@@ -151,7 +151,7 @@ def _jax_expert(workload: Workload) -> Runner:
 
 
 def _optax(workload: Workload) -> Runner:
-    """Our gradient and Optax's update in a compiled step, which Python calls once for each."""
+    """A compiled step of our gradient and Optax's update, which is called from a loop in Python."""
     import jax
 
     from autodiff import shallow
@@ -179,7 +179,7 @@ def _optax(workload: Workload) -> Runner:
 
 
 def _torch(compiled: bool, workload: Workload) -> Runner:
-    """Rows are examples, as PyTorch likes them, and a bias is part of its product."""
+    """PyTorch's own form of the network: rows are examples, and `linear` adds the bias."""
     torch: Any = import_module("torch")
     functional: Any = import_module("torch.nn.functional")
     device = Device(workload)
@@ -212,7 +212,7 @@ def _torch(compiled: bool, workload: Workload) -> Runner:
 
 
 def _sklearn(workload: Workload) -> Runner:
-    """scikit-learn's MLPClassifier, told to do nothing else."""
+    """scikit-learn's MLPClassifier, with its other features, such as momentum and early stopping, switched off."""
     neural_network: Any = import_module("sklearn.neural_network")
     x, y, start = data(workload)
     rows, labels = np.ascontiguousarray(x.T), y[0].astype(int)
@@ -239,7 +239,7 @@ def _sklearn(workload: Workload) -> Runner:
             warnings.simplefilter("ignore")  # it warns that it has not converged
             model.fit(rows, labels)
 
-    run(1)  # makes its parameters, which are then replaced
+    run(1)  # the first fit creates the parameters, which are then replaced
     model.coefs_ = [np.ascontiguousarray(start[name].T) for name in ("W1", "W2")]
     model.intercepts_ = [start[name][:, 0].copy() for name in ("b1", "b2")]
 
@@ -251,7 +251,7 @@ def _sklearn(workload: Workload) -> Runner:
 
 
 def _hips(workload: Workload) -> Runner:
-    """HIPS autograd, which records every NumPy operation and plays it back."""
+    """HIPS autograd, which records every NumPy operation in each step and differentiates the record."""
     hips: Any = import_module("autograd")
     numpy: Any = import_module("autograd.numpy")
     x, y, parameters = data(workload)
@@ -274,16 +274,14 @@ def _hips(workload: Workload) -> Runner:
 
 
 CONTESTANTS: dict[str, Contestant] = {
-    "manual": Contestant(_manual, "manual.train: the page of formulas, step by step"),
-    "manual-fast": Contestant(_manual_fast, "manual.fast.shallow.train: the same in memory that is there already"),
-    "autodiff": Contestant(_autodiff, "autodiff.train: by JAX, the loop on the device"),
-    "autodiff-fast": Contestant(
-        _autodiff, "the same, in the precision of products that JAX has by default", on_cpu=False
-    ),
-    "jax-expert": Contestant(_jax_expert, "a JAX loop written for this network alone"),
-    "optax": Contestant(_optax, "our gradient and Optax's update, a call for each step", "optax"),
-    "torch": Contestant(partial(_torch, False), "PyTorch, eager", "torch"),
-    "torch-compiled": Contestant(partial(_torch, True), "PyTorch, torch.compile", "torch"),
+    "manual": Contestant(_manual, "manual.train: the readable derivation in NumPy"),
+    "manual-fast": Contestant(_manual_fast, "manual.fast.shallow.train: the same, with preallocated memory"),
+    "autodiff": Contestant(_autodiff, "autodiff.train: JAX, with the loop on the device"),
+    "autodiff-fast": Contestant(_autodiff, "the same in JAX's default precision of matrix products", on_cpu=False),
+    "jax-expert": Contestant(_jax_expert, "a loop in JAX written for this network only"),
+    "optax": Contestant(_optax, "our gradient with Optax's update, one call for each step", "optax"),
+    "torch": Contestant(partial(_torch, False), "eager PyTorch", "torch"),
+    "torch-compiled": Contestant(partial(_torch, True), "PyTorch with torch.compile", "torch"),
     "sklearn": Contestant(_sklearn, "scikit-learn's MLPClassifier"),
     "hips": Contestant(_hips, "HIPS autograd", "autograd"),
 }

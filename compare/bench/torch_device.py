@@ -1,4 +1,4 @@
-"""Where PyTorch works in a bench: where JAX does, so that the two are compared and not their processors."""
+"""The device of PyTorch in a bench: the one that JAX uses, so that libraries are compared and not processors."""
 
 import time
 from importlib import import_module
@@ -8,9 +8,9 @@ from compare.bench.workloads import Workload
 
 
 class Device:
-    """A GPU if that is the workload's platform, else the CPU. Raises RuntimeError if PyTorch can use no GPU.
+    """A GPU if that is the workload's platform, else the CPU. Raises RuntimeError if PyTorch cannot use a GPU.
 
-    `transfer` is the seconds that tensors have taken to the GPU, None if there is none.
+    `transfer` is the total time in seconds of the transfer of tensors to the GPU; None on the CPU.
     """
 
     def __init__(self, workload: Workload) -> None:
@@ -19,12 +19,12 @@ class Device:
         self.transfer: float | None = None
         if self._on_gpu:
             if not self._torch.cuda.is_available():
-                raise RuntimeError("this PyTorch has no GPU that it can use; install one that is made for it.")
-            self.put(self._torch.zeros(1))  # finding the device is not transfer
+                raise RuntimeError("PyTorch finds no GPU that it can use; install a build of PyTorch for this GPU.")
+            self.put(self._torch.zeros(1))  # initializes the device, which does not count as transfer
             self.transfer = 0.0
 
     def put(self, tensor: Any) -> Any:
-        """The tensor, where the work is done."""
+        """The tensor on the device."""
         begin = time.perf_counter()
         placed = tensor.to("cuda" if self._on_gpu else "cpu")
         self.wait()
@@ -33,6 +33,6 @@ class Device:
         return placed
 
     def wait(self) -> None:
-        """Until all is done that was asked for."""
+        """Wait until the GPU has finished all work."""
         if self._on_gpu:
             self._torch.cuda.synchronize()

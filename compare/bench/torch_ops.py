@@ -1,10 +1,10 @@
-"""The ops of the catalog as PyTorch has them: functions of its tensors, with the op's own arguments and options.
+"""The ops of the catalog in PyTorch: functions of tensors with the arguments and options of our ops.
 
-PyTorch is written by none of the authors of this project, so that it is a third opinion on values and gradients
-(tests/compare/bench/test_torch_ops.py), and the one to be as fast as (`ops`). It keeps channels and heads
-before space and time, and weights as (outputs, inputs); each function here turns ours into that.
+PyTorch is independent of this project. It therefore serves as a third opinion on values and gradients
+(tests/compare/bench/test_torch_ops.py), and as the speed to compare with (`ops`). PyTorch has the axes of channels
+and heads before those of space and time, and weights of shape (outputs, inputs). The functions here convert our layout.
 
-Reading this table needs no PyTorch; calling its functions does.
+This module can be imported without PyTorch, but its functions cannot be called then.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,16 @@ Pair = tuple[int, int]
 
 
 def as_tensors(value: Any) -> Any:
-    """Arrays as tensors that share no memory with them; other things as they are."""
+    """An array as a tensor with its own memory. Other values are returned unchanged."""
     return torch.tensor(value) if isinstance(value, np.ndarray) else value
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor = None, *, causal: bool = False) -> Tensor:
-    """`is_causal` aligns the first query with the first key, not the last ones; where that matters, a mask is made."""
+    """Scaled dot-product attention.
+
+    Our causal mask aligns the last query with the last key, and PyTorch's `is_causal` the first with the first. If the
+    numbers of queries and keys differ, the mask is therefore made explicitly.
+    """
     queries, keys = query.shape[1], key.shape[1]
     aligned = causal and mask is None and queries == keys
     if causal and not aligned:
@@ -56,7 +60,9 @@ def multi_head_attention(
     key_heads: int | None = None,
     causal: bool = False,
 ) -> Tensor:
-    """Of its parts: `torch.nn.MultiheadAttention` has as many key heads as heads, and one size for everything."""
+    """Composed of smaller functions: in `torch.nn.MultiheadAttention`, the number and size of heads cannot be chosen
+    separately for queries and keys.
+    """
     c, key_heads = (x if context is None else context), key_heads or heads
     q = F.linear(x, query_weight.T, query_bias).unflatten(-1, (heads, -1))
     k = F.linear(c, key_weight.T, key_bias).unflatten(-1, (key_heads, -1))
@@ -73,7 +79,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
 
 
 def kl_divergence(log_predictions: Tensor, targets: Tensor, *, reduction: str = "mean") -> Tensor:
-    """Terms are those of rows, and a mean is over rows, which is what "batchmean" is of a matrix."""
+    """The divergence of each row. The mean is over rows, which PyTorch calls "batchmean"."""
     if reduction == "none":
         return F.kl_div(log_predictions, targets, reduction="none").sum(-1)
     rows = [x.reshape(-1, x.shape[-1]) for x in (log_predictions, targets)]
@@ -81,7 +87,7 @@ def kl_divergence(log_predictions: Tensor, targets: Tensor, *, reduction: str = 
 
 
 def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, *, epsilon: float = 1e-5) -> Tensor:
-    """`torch.nn.functional.batch_norm` is this, but refuses a batch with one place for each channel."""
+    """`torch.nn.functional.batch_norm` computes the same, but rejects a batch with a single value for each channel."""
     y = torch.batch_norm(x.movedim(-1, 1), weight, bias, None, None, True, 0.0, epsilon, False)
     return y.movedim(1, -1)
 
@@ -154,7 +160,7 @@ def conv2d(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """PyTorch has "same" at stride 1 only; at another one, the zeros are put around x first."""
+    """PyTorch accepts padding="same" for stride 1 only. For other strides, x is padded before the convolution."""
     x = x.movedim(-1, 1)
     if padding == "same" and stride != 1:
         x, padding = F.pad(x, _zeros(x.shape[2:], weight.shape[:2], _pair(stride), _pair(dilation))), 0
@@ -162,10 +168,13 @@ def conv2d(
 
 
 def _zeros(size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> list[int]:
-    """How many before and after, the last axis first, for one window at every stride-th entry of x."""
+    """The padding in the order of `torch.nn.functional.pad`: before and after, for the last axis first.
+
+    It is the padding with which the windows begin at every stride-th entry of x.
+    """
     counts = []
     for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
-        missing = max(d * (k - 1) - (n - 1) % s, 0)  # the last window begins (n - 1) % s entries before the last one
+        missing = max(d * (k - 1) - (n - 1) % s, 0)  # the last window begins (n - 1) % s entries before the last entry
         counts.append([missing // 2, missing - missing // 2])
     return [*counts[1], *counts[0]]
 
@@ -221,7 +230,7 @@ TORCH_OPS: dict[str, Callable[..., Any]] = {
     "leaky_relu": lambda x, negative_slope=0.01: F.leaky_relu(x, negative_slope),
     "elu": lambda x, alpha=1.0: F.elu(x, alpha),
     "selu": lambda x: F.selu(x),
-    # Beyond its threshold, 20 unless told otherwise, it returns x, which is off by 2e-9.
+    # For x above the threshold, PyTorch returns x. With its default of 20, the error would be 2e-9.
     "softplus": lambda x: F.softplus(x, threshold=40),
     "gelu": lambda x, approximate=False: F.gelu(x, approximate="tanh" if approximate else "none"),
     "silu": lambda x: F.silu(x),
@@ -246,7 +255,7 @@ TORCH_OPS: dict[str, Callable[..., Any]] = {
     "huber": lambda predictions, targets, delta=1.0, reduction="mean": F.huber_loss(
         predictions, targets, reduction=reduction, delta=delta
     ),
-    # max(0, margin - t (s - 0)): a ranking of s and 0.
+    # The hinge loss max(0, margin - t s) is the ranking loss of s and 0.
     "hinge": lambda scores, targets, margin=1.0, reduction="mean": F.margin_ranking_loss(
         scores, torch.zeros_like(scores), targets, margin=margin, reduction=reduction
     ),
@@ -267,8 +276,8 @@ TORCH_OPS: dict[str, Callable[..., Any]] = {
     "global_average_pool": global_average_pool,
 }
 
-# The rest of the catalog, and why.
+# The other ops of the catalog, with the reason why they are not in the table.
 NOT_IN_TORCH = {
-    "rotary_embedding": "PyTorch has none",
-    "dropout": "PyTorch draws the mask itself, and does not take one",
+    "rotary_embedding": "PyTorch has no such function",
+    "dropout": "PyTorch draws the mask itself and does not accept one",
 }

@@ -1,8 +1,8 @@
 """Times contestants in alternating rounds, each in its own process.
 
-In a process of its own, the memory of a contestant can be measured, and its threads do not wait for those of others.
-All processes live at the same time and alternate, so that other work on the machine affects all of them. A pause
-between two turns lets the threads of the last contestant stop spinning on the cores that the next one needs.
+Separate processes make it possible to measure the memory of each contestant, and keep its threads apart from those of
+the others. All processes exist at the same time and take turns, so that other work on the machine affects all of them.
+During the pause between two turns, the threads of the last contestant stop spinning on the cores.
 """
 
 import multiprocessing
@@ -23,10 +23,10 @@ from compare.bench.process import ON_DEVICE, Failed
 from compare.bench.workloads import BOUND, Workload, shown
 from compare.errors import BadInput
 
-ROUND_SECONDS = 0.2
-PAUSE = 0.15  # OpenBLAS lets its threads spin for 2**28 cycles after a product, about 0.1 s
-CHECKED = 3  # after this many steps, the results of all are compared
-LOOSE = 0.05  # relative to the change by these steps; a contestant with a larger error does other work
+ROUND_SECONDS = 0.2  # the duration of a round, unless a single step takes longer
+PAUSE = 0.15  # seconds; the threads of OpenBLAS spin for 2**28 cycles after a product, about 0.1 s
+CHECKED = 3  # the number of steps after which the results of all contestants are compared
+LOOSE = 0.05  # the largest error, relative to the change by these steps; beyond it, the work is not the same
 
 Progress = Callable[[str], None]
 
@@ -39,7 +39,7 @@ class Measured:
         rounds: the seconds per step in each round.
         compilation: the seconds by which the first step is longer than a later one.
         transfer: the seconds of the transfer of the data to the device, if there was one.
-        peak: the largest memory of the process in bytes, with Python, packages and data.
+        peak: the largest memory of the process in bytes, including Python, packages and data.
         device_peak: the largest memory on the accelerator in bytes, if known.
         error: the relative distance of its results from those in float64.
         failure: why it failed, if it did.
@@ -48,9 +48,9 @@ class Measured:
     """
 
     rounds: list[float]
-    compilation: float  # seconds of the first step beyond what one takes afterwards
+    compilation: float
     transfer: float | None
-    peak: int  # bytes of memory that its process had at most
+    peak: int
     device_peak: int | None
     error: float | None
     failure: str | None = None
@@ -66,10 +66,21 @@ def measure(
     threads: int | None = None,
     progress: Progress = lambda what: None,
 ) -> tuple[int, dict[str, Measured]]:
-    """The operations in the matrix products of a step, and what was measured, by name.
+    """Time contestants in alternating rounds.
 
-    The GEMM bound comes first, if there are matrix products. A contestant that fails is listed with its error, and the
-    others go on. Raises BadInput if the side by hand fails in float64, to which all are compared.
+    Args:
+        workload: the work.
+        names: the names of the contestants.
+        rounds: the number of rounds.
+        threads: the number of cores and threads of each contestant; if None, as many as it takes by itself.
+        progress: is called with a description of the current work.
+
+    Returns:
+        The number of operations in the matrix products of a step, and the measurements by name. The GEMM bound comes
+        first, if there are matrix products. A contestant that fails is listed with its error, and the others go on.
+
+    Raises:
+        BadInput: if the hand-written side fails in float64, because all results are compared with it.
     """
     failures: dict[str, str] = {}
 
@@ -84,7 +95,10 @@ def measure(
         try:
             reference = _reference(workload, threads)
         except Failed as failure:
-            raise BadInput(f"{workload.size} cannot be timed: by hand in float64, {failure}.") from None
+            raise BadInput(
+                f"{workload.size} cannot be timed: the hand-written side in float64, with which all are compared, "
+                f"failed: {failure}."
+            ) from None
         workers: dict[str, Worker] = {}
         for name in (BOUND, *names):
             progress(f"{shown(name)} gets ready")
@@ -97,9 +111,9 @@ def measure(
             for name in order:
                 if name not in failures:
                     tried(name, workers[name].round)
-            order = order[1:] + order[:1]  # so that nobody always follows the same one
+            order = order[1:] + order[:1]  # so that the first one changes from round to round
         found = {name: tried(name, workers[name].finish) for name in order if name not in failures}
-    found |= {name: Measured([], 0.0, None, 0, None, None, said) for name, said in failures.items()}
+    found |= {name: Measured([], 0.0, None, 0, None, None, failure) for name, failure in failures.items()}
     return flops, {name: found[name] for name in (BOUND, *names) if name in found}
 
 
@@ -130,7 +144,8 @@ class Worker:
             self.error = distance(self._ask("outcome"), reference)
             if not self.error <= LOOSE:
                 raise Failed(
-                    f"it does other work: after {CHECKED} steps it is {self.error:.1g} of the way from where float64 is"
+                    f"it does not do the same work: after {CHECKED} steps its results are {self.error:.1g} times the "
+                    "change by these steps away from those in float64"
                 )
         while (seconds := self._run(self.steps)) < ROUND_SECONDS / 4 and self.steps < 2**30:
             self.steps *= 2
@@ -138,6 +153,7 @@ class Worker:
         self.steps = max(1, round(self.steps * ROUND_SECONDS / seconds))
 
     def round(self) -> None:
+        """Time one round, after a pause."""
         time.sleep(PAUSE)
         before = busy()
         seconds, own = self._ask("run", self.steps)
@@ -146,6 +162,7 @@ class Worker:
             self.load.append(load)
 
     def finish(self) -> Measured:
+        """All measurements, after the last round."""
         peak, device_peak = self._ask("peaks")
         known = (self.rounds, self.compilation, self.transfer, peak, device_peak, self.error)
         return Measured(*known, load=self.load, ready=self.ready)
@@ -166,37 +183,37 @@ class Worker:
         return answer
 
 
-# ---------------------------------------------------------------------------------- what came of it
+# ------------------------------------------------------------------------------------------ results
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Some entries of each array, at the start (none if there is none) and after `CHECKED` steps."""
+    """Some entries of each array before the first step, if there are any then, and after `CHECKED` steps."""
 
     after: dict[str, np.ndarray]
     before: dict[str, np.ndarray]
 
 
 def distance(outcome: dict[str, np.ndarray], reference: Outcome) -> float:
-    """How far it is from the reference, as a share of how far that came: the largest of all arrays.
+    """The distance from the reference relative to the change of the reference by the steps: the largest of all arrays.
 
-    What has come no further than a hundred-thousandth of the furthest is rounding, a bias of keys say, and is held
-    against that much.
+    An array that changes by less than 1e-5 of the largest change of any array changes by rounding errors only, such as
+    the bias of attention's keys, whose gradient is zero. Its distance is taken relative to that bound.
     """
     if outcome.keys() != reference.after.keys():
         raise Failed(f"it has results for {sorted(outcome)}, not {sorted(reference.after)}")
-    off, way = [], []
-    for name, right in reference.after.items():
-        if outcome[name].shape != right.shape:
-            raise Failed(f"its {name} has {outcome[name].size} entries to compare, not {right.size}")
-        off.append(float(np.linalg.norm(outcome[name] - right)))
-        way.append(float(np.linalg.norm(right - reference.before.get(name, 0.0))))
-    least = 1e-5 * max(way, default=0.0)
-    shares = [
-        error / max(length, least) if max(length, least) else float(error > 0)
-        for error, length in zip(off, way, strict=True)
+    errors, changes = [], []
+    for name, expected in reference.after.items():
+        if outcome[name].shape != expected.shape:
+            raise Failed(f"its {name} has {outcome[name].size} entries to compare, not {expected.size}")
+        errors.append(float(np.linalg.norm(outcome[name] - expected)))
+        changes.append(float(np.linalg.norm(expected - reference.before.get(name, 0.0))))
+    least = 1e-5 * max(changes, default=0.0)
+    relative = [
+        error / max(change, least) if max(change, least) else float(error > 0)
+        for error, change in zip(errors, changes, strict=True)
     ]
-    return float(np.max(shares, initial=0.0))  # which keeps NaN
+    return float(np.max(relative, initial=0.0))  # unlike `max`, this returns NaN if there is one
 
 
 def _reference(workload: Workload, threads: int | None) -> Outcome:
@@ -214,7 +231,9 @@ def _reference(workload: Workload, threads: int | None) -> Outcome:
 
 @contextmanager
 def _process(workload: Workload, name: str, threads: int | None) -> Iterator[Worker]:
-    """A contestant, with an environment of its own, and in a process group of its own, which Ctrl-C does not reach."""
+    """The process of a contestant, with its own environment, and in its own process group, so that Ctrl-C in the
+    terminal reaches the parent only.
+    """
     ours, theirs = multiprocessing.Pipe()
     command = [sys.executable, "-c", f"from compare.bench.process import main; main({theirs.fileno()})"]
     process = subprocess.Popen(
@@ -226,11 +245,11 @@ def _process(workload: Workload, name: str, threads: int | None) -> Iterator[Wor
     )
     theirs.close()
     try:
-        with suppress(BrokenPipeError):  # which the first question will find, too
+        with suppress(BrokenPipeError):  # the first request will fail, too, and report it
             ours.send((workload, name, threads))
         yield Worker(name, ours)
     finally:
-        ours.close()  # upon which it ends by itself
+        ours.close()  # the process ends when the pipe is closed
         try:
             process.wait(2)
         except subprocess.TimeoutExpired:
@@ -239,22 +258,22 @@ def _process(workload: Workload, name: str, threads: int | None) -> Iterator[Wor
 
 
 def _variables(workload: Workload, name: str, threads: int | None) -> dict[str, str]:
-    """What Python and libraries read once, from the environment that they are born into."""
+    """The environment variables of a contestant's process, which Python and libraries read when they start."""
     found = {"PYTHONPATH": os.pathsep.join(sys.path)}
     found |= {name: value for name, value in FOR_ALL.items() if name not in os.environ}
     if threads is not None:
         pools = ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")
         found |= {f"{pool}_THREADS" if "_" in pool else f"{pool}_NUM_THREADS": str(threads) for pool in pools}
     if workload.platform != "cpu" and not name.startswith(ON_DEVICE):
-        found["JAX_PLATFORMS"] = "cpu"  # who does not work on the accelerator is not to take memory there
+        found["JAX_PLATFORMS"] = "cpu"  # else JAX would take memory on the accelerator without using it
     return found
 
 
-# What each contestant's process has, unless the user has set it.
+# Environment variables of every contestant's process, unless the user has set them.
 FOR_ALL = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # contestants share the accelerator
-    # mallopt(3): glibc gives large blocks back to the system when they are freed, and to get their pages anew takes
-    # longer than many an op. So it keeps up to 64 MiB, for every contestant alike. Other allocators do not read this.
+    # glibc returns large blocks to the system when they are freed, and mapping their pages again takes longer than many
+    # ops. With these settings it keeps up to 64 MiB (mallopt(3)). Other allocators ignore them.
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
 }

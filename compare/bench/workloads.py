@@ -13,9 +13,15 @@ from compare.errors import BadInput, unknown
 
 @dataclass(frozen=True)
 class Workload:
-    """`kind` is the module that knows its contestants, one of this package or, with dots in its name, any other.
+    """Some work to be timed.
 
-    `size` is what tells it from others of its kind.
+    Attributes:
+        kind: the module that defines the contestants: one of this package or, if there are dots in its name, any other.
+        size: the size of the work. Each kind defines its own form of sizes.
+        dtype: the dtype of the data and parameters.
+        platform: where JAX and PyTorch run: cpu, gpu or tpu.
+        seed: the seed of the data and the initial parameters.
+        options: the options of the model; empty for other kinds.
     """
 
     kind: str
@@ -28,7 +34,7 @@ class Workload:
     @property
     def module(self) -> "Kind":
         name = self.kind if "." in self.kind else f"compare.bench.{self.kind}"
-        return importlib.import_module(name)  # type: ignore[return-value]  # a module with its names
+        return importlib.import_module(name)  # type: ignore[return-value]  # the module has the names of the protocol
 
 
 class Runner(NamedTuple):
@@ -48,9 +54,13 @@ class Runner(NamedTuple):
 
 
 class Contestant(NamedTuple):
-    """An implementation of a workload. `needs` is the module that it requires.
+    """An implementation of a workload.
 
-    A contestant that is not `on_cpu` would be the same as another one there, and is timed on accelerators only.
+    Attributes:
+        prepare: `prepare(workload)` returns its runner.
+        about: a short description.
+        needs: the package that it requires beside those of this project.
+        on_cpu: whether it is timed on a CPU; false if it would be the same there as another contestant.
     """
 
     prepare: Callable[[Workload], Runner]
@@ -111,5 +121,8 @@ def contestants(workload: Workload, only: Iterable[str] | None = None) -> list[s
                 f"{name} needs {table[name].needs}, which is not installed: .venv/bin/pip install -e '.[peers]'."
             )
         if name in table and not table[name].on_cpu and workload.platform == "cpu":
-            raise BadInput(f"{name} is another contestant on accelerators only; on a CPU, leave it out of --only.")
+            raise BadInput(
+                f"{name} is timed on accelerators only, because on a CPU it is the same as another contestant. Leave "
+                "it out of --only."
+            )
     return [name for name in chosen if name in able]

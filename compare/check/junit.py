@@ -1,11 +1,19 @@
-"""A report as JUnit's XML, which test servers read: one test case for each row."""
+"""Writes a report as JUnit's XML, which continuous integration servers read, with a test case for each row."""
 
 from typing import Any
 from xml.etree import ElementTree
 
 
 def junit(report: Any, name: str) -> str:
-    """The XML text of a report's rows as test cases of a suite called `name`."""
+    """A report as JUnit's XML.
+
+    Args:
+        report: a report of any check.
+        name: the name of the test suite.
+
+    Returns:
+        The XML. Rows that disagree are failures, and rows that are inconclusive are skipped tests.
+    """
     rows = getattr(report, "rows", None) or []
     cases = [(row.path if hasattr(row, "path") else row.name, row.verdict.value, row.message) for row in rows]
     cases = cases or [(name, report.verdict.value, report.sentence)]

@@ -1,6 +1,6 @@
-"""Functions and inputs that a person names on the command line: `mine.py:by_hand`, `inputs.npz`.
+"""Loads functions and inputs that the user names on the command line, such as `mine.py:by_hand` and `inputs.npz`.
 
-A file is run only if it is named. Arrays are read without unpickling anything.
+Only files that the user names are run. Arrays are read without unpickling.
 """
 
 import hashlib
@@ -20,10 +20,16 @@ from compare.errors import BadInput
 
 
 def named_function(name: str) -> Callable[..., Any]:
-    """The function that `FILE.py:NAME` names.
+    """Load a function.
+
+    Args:
+        name: `FILE.py:NAME`.
+
+    Returns:
+        The function of this name in the file.
 
     Raises:
-        BadInput: a ValueError, if there is none, or its file cannot be imported.
+        BadInput: a ValueError, if there is no such function, or the file cannot be imported.
     """
     file, colon, attribute = name.rpartition(":")
     if not colon or not file or not attribute.isidentifier():
@@ -39,23 +45,23 @@ def named_function(name: str) -> Callable[..., Any]:
 
 
 def check_takes(named: str, function: Callable[..., Any], inputs: tuple[Any, ...], source: str) -> None:
-    """Refuse a class, and a function that takes another number of arguments than there are.
+    """Check that a function can be called with the inputs.
 
     Args:
-        named: `FILE.py:NAME`, as it was named.
-        function: what it names.
-        inputs: its arguments.
-        source: what gives them, such as "inputs() in mine.py".
+        named: its name on the command line, `FILE.py:NAME`.
+        function: the function.
+        inputs: the arguments that it will get.
+        source: where the inputs come from, such as "inputs() in mine.py".
 
     Raises:
-        BadInput: a ValueError, if it cannot be called with them.
+        BadInput: a ValueError, if it is a class, or takes another number of arguments.
     """
     name = named.rpartition(":")[2]
     if isinstance(function, type):
         raise BadInput(f"{name} is a class: write a function around its loss, such as by_hand(parameters, X, y).")
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # some functions in C do not tell
+    except (TypeError, ValueError):  # some functions in C have no signature
         return
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     least, most = sum(p.default is p.empty for p in positional), len(positional)
@@ -73,7 +79,17 @@ def _is_its_own(value: Any, module: ModuleType) -> bool:
 
 
 def loaded(file: Path) -> ModuleType:
-    """The module in a file, run once for each file. Raises BadInput, a ValueError, if it cannot be."""
+    """Import a file. A file is run once only, however often it is named.
+
+    Args:
+        file: a Python file.
+
+    Returns:
+        The module.
+
+    Raises:
+        BadInput: a ValueError, if the file is missing or raises an error.
+    """
     if not file.is_file():
         raise BadInput(f"{file}: there is no such file.")
     where = file.resolve()
@@ -84,9 +100,9 @@ def loaded(file: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise BadInput(f"{file} is no Python file: its name must end with .py.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # as an import does: what is defined in it may ask for its module
+    sys.modules[name] = module  # as in an import: dataclasses, for example, look up their module
     before = list(sys.path)
-    sys.path.insert(0, str(where.parent))  # it may import its neighbors, as when it is run
+    sys.path.insert(0, str(where.parent))  # so that the file can import others in its folder, as a script can
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -99,20 +115,20 @@ def loaded(file: Path) -> ModuleType:
 
 
 def inputs_of(function_file: str, at: Path | None) -> tuple[Any, ...]:
-    """The arguments of the functions: from an array file, or from the function `inputs()` beside them.
+    """The arguments of the functions: from an array file, or from the function `inputs()` in their file.
 
-    In an array file, `parameters.W1` is the leaf W1 of the first argument, and other names are further arguments, in
-    the order of the file.
+    In an array file, `parameters.W1` is the leaf W1 of the first argument, and arrays with other names are further
+    arguments, in the order of the file.
 
     Args:
-        function_file: `FILE.py:NAME`, as it was named.
-        at: the array file, if one was named.
+        function_file: the name of the function on the command line, `FILE.py:NAME`.
+        at: the array file, if one was given.
 
     Returns:
         (parameters, *arguments).
 
     Raises:
-        BadInput: a ValueError, if there are none.
+        BadInput: a ValueError, if there are neither, or they are invalid.
     """
     if at is not None:
         return _arguments(read_arrays(at), at)

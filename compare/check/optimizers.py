@@ -1,6 +1,7 @@
-"""Update rules by name, as `adamw:lr=0.001,weight_decay=0.01`, which recorded steps are held to.
+"""Reads update rules from the command line, such as `adamw:lr=0.001,weight_decay=0.01`, to check recorded updates.
 
-With `clip=1`, gradients are clipped by their global norm first, so that a recording has them as they were found.
+With `clip=1`, the rule clips gradients by their global norm first. The recording then has the gradients before
+clipping.
 """
 
 import inspect
@@ -10,13 +11,23 @@ import autodiff.optimizers
 from compare.errors import BadInput
 
 NAMES = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw")
-# What others call the constants.
+# Names of the hyperparameters in other libraries.
 ALIASES = {"lr": "learning_rate", "eps": "epsilon", "wd": "weight_decay", "betas1": "beta1", "betas2": "beta2"}
 CLIP = "clip"
 
 
 def update_rule(text: str) -> autodiff.optimizers.Optimizer:
-    """The optimizer that is named, with its constants. Raises BadInput, a ValueError."""
+    """An optimizer by its name and hyperparameters.
+
+    Args:
+        text: `NAME:OPTION=VALUE,...`.
+
+    Returns:
+        The optimizer of `autodiff.optimizers`.
+
+    Raises:
+        BadInput: a ValueError, for an unknown name or option, or an invalid value.
+    """
     name, _, rest = text.partition(":")
     if name not in NAMES:
         near = get_close_matches(name, NAMES, 1)

@@ -1,4 +1,4 @@
-"""What is judged of a recording: each step's gradients, and the update rule."""
+"""Checks recorded steps: the gradients of each step, and the updates of the parameters."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ from compare.platform import precise
 
 @dataclass(frozen=True)
 class RecordingReport:
-    """A report on each recorded step's gradients, and one on the update rule, if there was something to judge it by."""
+    """A report on the gradients of each recorded step and, if they could be checked, a report on the updates."""
 
     gradients: dict[int, GradientReport]
     updates: TrajectoryReport | None = None
@@ -100,21 +100,21 @@ def check_recording(
     seed: int = 0,
     **options: Any,
 ) -> RecordingReport:
-    """Judge the recorded steps' gradients by JAX's of `loss(parameters, *inputs)`, up to the first wrong step.
+    """Compare the recorded gradients with those of a loss in JAX, up to the first wrong step.
 
-    With an `optimizer`, as those of `autodiff.optimizers`, each recorded update is judged, too, from where the
-    recording is. A recording answers no other question than its own, so that there are no perturbed points: what is
-    wrong elsewhere only is not seen.
+    A recording has the gradients at the recorded parameters only. They cannot be checked at perturbed points, so an
+    error that shows only at other parameters is not found.
 
     Args:
-        steps: of the recording, in their order.
-        loss: traceable by JAX.
-        optimizer: the update rule, if updates are to be judged.
-        seed: for everything that is drawn at random.
-        options: those of `check_gradients`.
+        steps: the steps of the recording, in their order.
+        loss: a function `loss(parameters, *inputs)` that JAX can trace.
+        optimizer: the update rule, one of `autodiff.optimizers`. Each recorded update is compared with the update by
+            this rule from the recorded parameters; None to check no updates.
+        seed: the seed of everything random in the check.
+        **options: options of `check_gradients`.
 
     Returns:
-        A report with one for each step that was judged, and one for the updates.
+        A report that has one on each step that was checked, and one on the updates.
 
     Raises:
         BadInput: a ValueError, if a step lacks a parameter or an input of the loss.
@@ -124,7 +124,7 @@ def check_recording(
         args, extra = arguments(step, loss)
         if extra and step is steps[0]:
             names = ", ".join(f"inputs/{name}" for name in extra)
-            notes.append(f"the loss takes no argument by the name of {names}: it is not used.")
+            notes.append(f"not used, because the loss has no such argument: {names}.")
         try:
             report = check_gradients(
                 step.by_hand(), loss, step.parameters, *args, seed=seed, probes=False, references=False, **options
@@ -133,38 +133,38 @@ def check_recording(
             if error.args[0] in step.parameters:
                 raise
             known = ", ".join(step.parameters)
-            raise BadInput(f"the loss looks for {error}; the parameters of the recording are {known}.") from None
+            raise BadInput(
+                f"the loss needs the parameter {error}; the parameters of the recording are {known}."
+            ) from None
         reports[step.number] = replace(report, notes=[note for note in report.notes if "returns no loss" not in note])
         if report.verdict is Verdict.DISAGREE and step is not steps[-1]:
-            notes.append(
-                f"the gradients of the steps after step {step.number} were not judged: it is the first wrong one."
-            )
+            notes.append(f"the gradients of the steps after step {step.number}, the first wrong one, were not checked.")
             break
     notes += _broken_chain(steps)
     if any(step.loss is None for step in steps):
-        notes.append("the recording has no loss, or not at every step: it is not compared there.")
+        notes.append("the loss was not compared at steps for which the recording has no loss.")
     recorded = [step for step in steps if step.next]
     unfit = _unfit(recorded)
     if optimizer is None or not recorded or unfit:
         if recorded and optimizer is None:
-            notes.append("the recording has parameters after the update; name the rule with --optimizer to judge them.")
+            notes.append("the recording has parameters after the update. Give the rule, --optimizer, to check them.")
         if optimizer is not None:
-            notes.append(f"the updates are not judged: {unfit or 'the recording has no next/...'}.")
+            notes.append(f"the updates were not checked: {unfit or 'the recording has no next/...'}.")
         return RecordingReport(reports, None, notes)
     return RecordingReport(reports, _updates(recorded, optimizer), notes)
 
 
 def _broken_chain(steps: list[RecordedStep]) -> list[str]:
-    """Where a step does not begin with the parameters that the step before it ended with, the first such tensor."""
+    """A note on the first parameter whose value at a step is not that after the update of the step before."""
     for before, step in pairwise(steps):
         for name, ended in before.next.items() if step.number == before.number + 1 else ():
             if not np.array_equal(ended, step.parameters[name], equal_nan=True):
-                return [f"step {step.number} does not begin with the {name} that step {before.number} ended with."]
+                return [f"parameters/{name} of step {step.number} differs from next/{name} of step {before.number}."]
     return []
 
 
 def _unfit(steps: list[RecordedStep]) -> str:
-    """Why no rule can be applied to the recorded gradients, in words."""
+    """The reason why the update rule cannot be applied to the recorded gradients; empty if it can."""
     for step in steps:
         for name, parameter in step.parameters.items():
             if name not in step.gradients:
@@ -176,23 +176,23 @@ def _unfit(steps: list[RecordedStep]) -> str:
 
 
 def _updates(steps: list[RecordedStep], optimizer: Optimizer) -> TrajectoryReport:
-    """Each recorded update against the rule, from where the recording is; of the parameters that it has after it.
+    """Compare each recorded update with the update by the rule from the recorded parameters and gradients.
 
-    The optimizer's state is what the rule makes of the recorded gradients from the first step on. Raises BadInput, a
-    ValueError, if steps are missing that it depends on.
+    The optimizer's state is computed by the rule from the recorded gradients of all earlier steps. Raises BadInput, a
+    ValueError, if some of these steps are missing.
     """
     first = steps[0]
     with precise(first.parameters, ()):
         try:
             initial = Program(optimizer.initialize, first.parameters)
         except ValueError as error:
-            raise BadInput(f"the update rule cannot begin with these parameters: {error}") from None
+            raise BadInput(f"the update rule cannot be applied to these parameters: {error}") from None
         following = Program(optimizer.update, first.parameters, _found(first), initial.output)
     missing = next((number for number, step in enumerate(steps, start=1) if step.number != number), None)
-    if missing is not None and len(jax.tree.leaves(initial.output)) > 1:  # more than the count of steps
+    if missing is not None and len(jax.tree.leaves(initial.output)) > 1:  # the state is more than the count of steps
         raise BadInput(
-            f"step {missing} of the recording is missing, or has no next/...: what this rule keeps from step to step "
-            "is made of every gradient from the first on. Record all steps from the first, or leave --optimizer out."
+            f"step {missing} of the recording is missing, or has no next/...: the state of this rule depends on the "
+            "gradients of all steps. Record all steps from the first, or leave --optimizer out."
         )
     state = _rounded(initial(first.parameters), initial.output)
     report = None
@@ -202,12 +202,12 @@ def _updates(steps: list[RecordedStep], optimizer: Optimizer) -> TrajectoryRepor
             rows = [replace(row, wrong_step=row.wrong_step and step.number) for row in report.rows]
             return replace(report, rows=rows, steps=len(steps))
         state = _rounded(following(step.parameters, _found(step), state)[1], initial.output)
-    assert report is not None  # there is a step
+    assert report is not None  # there is at least one step
     return replace(report, steps=len(steps))
 
 
 def _update(step: RecordedStep, optimizer: Optimizer, following: Program, state: Any) -> TrajectoryReport:
-    """One recorded update against the rule; `following` is the rule's trace."""
+    """Compare one recorded update with the rule, whose traced program is `following`."""
 
     def recorded(parameters: Any, gradients: Any, state: Any) -> Any:
         return step.next
@@ -216,7 +216,7 @@ def _update(step: RecordedStep, optimizer: Optimizer, following: Program, state:
         given = (step.parameters | parameters, gradients, state)
         if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(given)):
             updated, _ = optimizer.update(*given)
-        else:  # JAX would compile each operation anew for each shape, which takes seconds
+        else:  # evaluated from the trace, because JAX would compile each operation for each shape, which takes seconds
             updated, _ = _rounded(following(*given), following.output)
         return {name: updated[name] for name in parameters}
 
@@ -225,10 +225,10 @@ def _update(step: RecordedStep, optimizer: Optimizer, following: Program, state:
 
 
 def _rounded(values: Any, kinds: Any) -> Any:
-    """What a program found in float64, in the dtypes that the function would have returned."""
+    """The results of a program, which are in float64, in the dtypes that the function itself returns."""
     return jax.tree.map(lambda value, kind: np.asarray(value).astype(kind.dtype), values, kinds)
 
 
 def _found(step: RecordedStep) -> dict[str, np.ndarray]:
-    """The gradients of the parameters, without any that are no parameter's."""
+    """The recorded gradients of the parameters, without other recorded gradients."""
     return {name: step.gradients[name] for name in step.parameters}

@@ -15,7 +15,15 @@ from compare.judge.roundoff.tolerance import norm
 
 @dataclass(frozen=True)
 class Parting:
-    """One tensor of two runs: their relative difference, and that by which rounding explains it."""
+    """The comparison of one tensor of two runs.
+
+    Attributes:
+        name: its name in the recordings.
+        shape: its shape in the first run.
+        difference: the relative difference between the runs, in the Euclidean norm.
+        rounding: the relative difference that rounding errors cause.
+        message: why the tensors cannot be compared; empty if they can.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -30,12 +38,18 @@ class Parting:
         return Verdict.AGREE if self.difference <= BEYOND * self.rounding else Verdict.DISAGREE
 
 
-BEYOND = 8.0  # the tolerance, in multiples of the difference that rounding makes
+BEYOND = 8.0  # the tolerance, as a multiple of the difference that rounding errors cause
 
 
 @dataclass(frozen=True)
 class RunsReport:
-    """The comparison of two recorded runs, with a row for each tensor in the order of the first file."""
+    """The comparison of two recorded runs.
+
+    Attributes:
+        rows: a row for each tensor, in the order of the first file.
+        measured: whether the rounding errors were measured by a second run of the first program, or estimated.
+        left_out: the number of entries of parameters that were not compared.
+    """
 
     rows: list[Parting]
     measured: bool
@@ -55,8 +69,8 @@ class RunsReport:
         if row is None:
             return f"AGREE: {len(self.rows)} tensors are the same to within rounding."
         times = row.difference / max(row.rounding, 1e-300)
-        makes = "makes" if self.measured else "may make"
-        what = row.message or f"a relative difference of {row.difference:.2g}, {times:.2g} times what rounding {makes}"
+        causes = "causes" if self.measured else "may cause"
+        what = row.message or f"a relative difference of {row.difference:.2g}, {times:.2g} times what rounding {causes}"
         return f"DISAGREE: the runs first differ at {row.name}: {what}."
 
     @property
@@ -65,7 +79,8 @@ class RunsReport:
             return []
         entries = f"{self.left_out} {'entry' if self.left_out == 1 else 'entries'}"
         return [
-            f"{entries} of parameters were left out: their gradients are rounding errors, and so are their updates."
+            f"{entries} of parameters were not compared, because their gradients consist of rounding errors, and so do "
+            "their updates."
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,10 +121,11 @@ def check_runs(
 
     Args:
         first: arrays by name, in the order in which they were computed.
-        second: those of the run that is compared with it.
-        twin: a second correct run of the first program, which differs by rounding only: with another order of
-            summation, or another number of threads. Its difference from the first is that of rounding. Without one, it
-            is estimated as 64 units in the last place times the square root of the tensor's place in the file.
+        second: the arrays of the other run.
+        twin: the arrays of a second correct run of the first program, which differs from the first by rounding only,
+            because of another order of summation or another number of threads. The rounding error of a tensor is its
+            difference between the two. Without this run, the rounding error of the n-th tensor of the file is estimated
+            as 64 ULP times the square root of n.
 
     Returns:
         A report with a row for each tensor.
@@ -128,7 +144,7 @@ def check_runs(
             rows.append(Parting(name, one.shape, float("nan"), 0.0, "the second run has no such tensor"))
             continue
         if other.shape != one.shape:
-            words = f"its shape is {one.shape} in the first run and {other.shape} in the second"
+            words = f"its shape is {one.shape} in the first run, and {other.shape} in the second"
             rows.append(Parting(name, one.shape, float("nan"), 0.0, words))
             continue
         unit = max(_eps(one.dtype), _eps(other.dtype))
@@ -147,8 +163,8 @@ def check_runs(
         words = "" if np.isfinite(apart) else "one of the runs is not finite there"
         rows.append(Parting(name, one.shape, apart, rounding, words))
         if part == "gradients" and rows[-1].verdict is Verdict.AGREE:
-            # These entries are rounding errors. An optimizer that divides by the size of the gradient turns them into
-            # whole steps. The bias of attention's keys, for example, has the exact gradient 0.
+            # These entries consist of rounding errors; the gradient of the bias of attention's keys, for example, is
+            # exactly zero. An optimizer that divides by the size of the gradient turns them into steps of full length.
             noise[leaf, one.shape] = _differing(one, other, allowed) | (False if uncertain is None else uncertain)
     words = "the first run has no such tensor"
     rows += [Parting(name, a.shape, float("nan"), 0.0, words) for name, a in second.items() if name not in first]

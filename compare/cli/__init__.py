@@ -1,4 +1,5 @@
-"""One module for each command: its options, and what is run with them. Work is imported when it is asked for.
+"""The command line: one module for each command, with its options and the calls that carry it out.
 
-JAX takes a second to load, and `--help` and mistakes in usage are to be answered at once.
+A command imports the modules that do its work only when it runs. Loading JAX takes a second, and `--help` and mistakes
+in usage are answered without it.
 """

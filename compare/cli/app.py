@@ -1,4 +1,4 @@
-"""The command. Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive, 130 interrupted."""
+"""The command `backproof`. Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive, 130 interrupted."""
 
 import atexit
 import gc
@@ -25,7 +25,7 @@ def _say_version(wanted: bool) -> None:
         return
     try:
         known = f"backproof {version('backproof')}"
-    except PackageNotFoundError:  # run from its source
+    except PackageNotFoundError:  # it runs from its source directory
         known = "backproof, not installed"
     with reported():
         show(known)
@@ -40,7 +40,7 @@ def start(
         typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_say_version),
     ] = False,
 ) -> None:
-    """Compare backprop that was derived by hand with JAX: whether they agree, where not, and how fast each is.
+    """Compare backprop that was derived by hand with JAX: whether the two agree, where they differ, and their speed.
 
     Start with `backproof verify`. `backproof check` checks code of your own, `backproof lesson` shows the derivation,
     `backproof bench` measures the time of each side, `backproof museum` shows published bugs, and `backproof exercise`
@@ -58,6 +58,7 @@ for command in (verify, check, bench, lesson, museum, exercise):
 
 
 def main() -> None:
+    """Run the command line of this process."""
     # At exit, Python collects cycles among all objects, those of JAX included. That takes a third of a second and frees
     # memory that the system frees anyway. Frozen objects are left out.
     atexit.register(gc.freeze)

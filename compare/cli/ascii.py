@@ -1,8 +1,8 @@
-"""Text for a terminal or a file that knows fewer characters than we use: `LANG=C`, an old console, PYTHONIOENCODING."""
+"""Replaces characters that a terminal or file cannot show, for example with `LANG=C` or on an old console."""
 
 import unicodedata
 
-# What is not the letter without its accent, nor has the name of a Greek letter.
+# Replacements of the characters for which `_plain` finds none.
 SUBSTITUTES = {
     "─": "-",
     "━": "-",
@@ -40,13 +40,13 @@ SUBSTITUTES = {
     "∏": "prod",
     "∧": "and",
     "⊤": "^T",
-    **dict(zip("▁▂▃▄▅▆▇█", "_.,-~=*#", strict=True)),  # bars, from low to high
+    **dict(zip("▁▂▃▄▅▆▇█", "_.,-~=*#", strict=True)),  # bars of increasing height
     **dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", ("^0", "^1", "^2", "^3", "^4", "^5", "^6", "^7", "^8", "^9", "^-"), strict=True)),
 }
 
 
 def showable(text: str, encoding: str) -> str:
-    """The text with every character that `encoding` lacks written by those that it has; `?` where nothing is near."""
+    """The text with each character that `encoding` lacks replaced by a similar one, or by `?` if there is none."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -62,7 +62,9 @@ def _showable(character: str, encoding: str) -> str:
 
 
 def _plain(character: str) -> str:
-    """A letter without its accent, what a compatibility character stands for, or the name of a Greek letter."""
+    """A letter without its accent, the characters that a compatibility character is equivalent to, or the name of a
+    Greek letter.
+    """
     parts = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
     if parts != character:
         return parts

@@ -1,4 +1,4 @@
-"""`backproof bench`."""
+"""The command `backproof bench`."""
 
 import os
 from collections.abc import Iterator
@@ -24,20 +24,22 @@ def bench(
     context: typer.Context,
     newer: Annotated[
         Path | None,
-        typer.Argument(metavar="[NEW.json]", help="With --compare: a stored run; nothing is timed then."),
+        typer.Argument(
+            metavar="[NEW.json]", help="With --compare: a stored run to compare, instead of timing anything."
+        ),
     ] = None,
     sizes: Annotated[
         str | None,
         typer.Option(
             metavar="FxHxM,...",
-            help="Features x hidden x examples of the notebook's network, with commas between. Default: "
+            help="Features x hidden x examples of the notebook's network, with commas between them. Default: "
             "2x4x400,30x32x569,64x128x1797,784x128x1024,784x512x4096. With --op, sizes of the op, such as 256x256.",
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="A model instead: mlp, convnet, rnn, lstm, gru or gpt.",
+            help="Time a model instead: mlp, convnet, rnn, lstm, gru or gpt.",
             autocompletion=completion.among(completion.models),
         ),
     ] = None,
@@ -45,7 +47,7 @@ def bench(
         str | None,
         typer.Option(
             metavar="NAME|all",
-            help="Ops of the catalog instead: names with commas between.",
+            help="Time ops of the catalog instead: names with commas between them.",
             autocompletion=completion.among(completion.ops, several=True),
         ),
     ] = None,
@@ -53,11 +55,13 @@ def bench(
         str | None,
         typer.Option(
             metavar="NAME,...",
-            help="These contestants (default: all that are installed). " + WHO,
+            help="The contestants (default: all that are installed). " + WHO,
             autocompletion=completion.among(completion.contestants, several=True),
         ),
     ] = None,
-    hidden: Annotated[int | None, typer.Option(help="For --model, as in verify; so are the next ones.")] = None,
+    hidden: Annotated[
+        int | None, typer.Option(help="For --model, as in verify. The same holds for the next seven options.")
+    ] = None,
     layers: Annotated[int | None, typer.Option()] = None,
     heads: Annotated[int | None, typer.Option()] = None,
     length: Annotated[int | None, typer.Option()] = None,
@@ -67,11 +71,11 @@ def bench(
     learning_rate: Annotated[float | None, typer.Option()] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64, for all contestants.")] = "float32",
     platform: Annotated[
-        str, typer.Option(help="Where JAX works: cpu, gpu or tpu. PyTorch goes to the GPU, too.")
+        str, typer.Option(help="The platform of JAX: cpu, gpu or tpu. PyTorch uses a GPU as well.")
     ] = "cpu",
     rounds: Annotated[int, typer.Option(help="The number of rounds at each size.")] = 9,
     threads: Annotated[int | None, typer.Option(help="The number of cores and threads for each. Default: all.")] = None,
-    seed: Annotated[int, typer.Option(help="For data and initial weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of data and initial weights.")] = 0,
     json: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Write the results as JSON, each size when it is finished.")
     ] = None,
@@ -83,30 +87,31 @@ def bench(
         Path | None,
         typer.Option(
             metavar="OLD.json",
-            help="Compare with an older run: what is faster, and what is slower. With NEW.json, two stored ones.",
+            help="Compare with an older run: what is faster, and what is slower. With NEW.json, two stored runs.",
         ),
     ] = None,
     fail_above: Annotated[
         float | None,
         typer.Option(
             metavar="FACTOR",
-            help="Exit with 1 if anything is slower than FACTOR times, beyond the noise, or now fails.",
+            help="Exit with 1 if a contestant takes more than FACTOR times as long, beyond the noise, or now fails.",
         ),
     ] = None,
 ) -> None:
     """Time the same training steps by hand, in JAX and in other installed libraries.
 
-    Every contestant does the same work on the same data in the same dtype, which is checked first, and runs in its own
-    process. Contestants alternate in rounds, and compilation is timed separately. "x GEMM bound" is the time of a step
-    as a multiple of that of its matrix products alone in NumPy's BLAS, with its spread. "load" is the number of cores
-    that other processes kept busy meanwhile. For more contestants: .venv/bin/pip install -e '.[peers]'.
+    Every contestant does the same work on the same data in the same dtype, and runs in its own process. Before anything
+    is timed, the results of all are compared. Contestants alternate in rounds, and compilation is timed separately.
+    "x GEMM bound" is the time of a step divided by the time of its matrix products alone in NumPy's BLAS, with its
+    spread. "load" is the number of cores that other processes kept busy during the rounds. For more contestants:
+    .venv/bin/pip install -e '.[peers]'.
 
     `backproof bench --compare OLD.json NEW.json` compares two stored runs.
 
-    With fewer than five rounds, or where the rounds spread further than the two runs differ, --compare says "cannot
-    tell", and --fail-above does not fail.
+    With fewer than five rounds, no contestant is called faster than another. With fewer than five rounds, or where the
+    rounds spread further than the two runs differ, --compare says "cannot tell", and --fail-above does not fail.
 
-    Exit status: 0, or 1 with --fail-above, 2 bad input or usage.
+    Exit status: 0; 1 with --fail-above, if a contestant is slower or fails; 2 bad input or usage.
     """
     chosen = {"hidden": hidden, "layers": layers, "heads": heads, "length": length, "preset": preset}
     chosen |= {"batch": batch, "optimizer": optimizer, "learning_rate": learning_rate}
@@ -127,7 +132,7 @@ def bench(
         if plot:
             check_plottable(plot)
         if resume and not json:
-            raise BadInput("--resume needs --json PATH, the file in which the run was begun.")
+            raise BadInput("--resume needs --json PATH, the file with the results of the interrupted run.")
         if fail_above is not None and (compare is None or not fail_above >= 1):
             raise BadInput("--fail-above needs a factor of at least 1, and --compare OLD.json.")
         if newer is not None:
@@ -159,16 +164,17 @@ def bench(
 
 
 def _check_stored(context: typer.Context, newer: Path) -> None:
-    """Refuse a stored run without an older one, and options of a run that is not made."""
+    """Refuse a stored run without an older one to compare it with, and options that only apply to a new run."""
     from compare.errors import BadInput
 
     if context.params["compare"] is None:
-        raise BadInput(f"{newer} is compared with an older run: backproof bench --compare OLD.json {newer}.")
+        raise BadInput(f"{newer} needs an older run to be compared with: backproof bench --compare OLD.json {newer}.")
     for name in context.params:
         source = context.get_parameter_source(name)
         if name not in ("newer", "compare", "fail_above") and source is not None and source.name != "DEFAULT":
             raise BadInput(
-                f"--{name.replace('_', '-')} is for a run, and two stored ones are compared: leave out it or {newer}."
+                f"--{name.replace('_', '-')} is for a new run, but two stored runs are compared. Leave out one of the "
+                f"two: the option or {newer}."
             )
 
 
@@ -180,7 +186,7 @@ def _show_changes(found: Any, fail_above: float | None) -> None:
 
 @contextmanager
 def _accelerator_shared() -> Iterator[None]:
-    """Inside, JAX does not preallocate an accelerator's memory, because all contestants need some."""
+    """Within this context, JAX does not preallocate an accelerator's memory, because all contestants need some."""
     name = "XLA_PYTHON_CLIENT_PREALLOCATE"
     before = os.environ.get(name)
     os.environ.setdefault(name, "false")

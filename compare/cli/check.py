@@ -1,4 +1,4 @@
-"""`backproof check`."""
+"""The command `backproof check`."""
 
 import traceback
 from pathlib import Path
@@ -24,7 +24,8 @@ def check(
         str | None,
         typer.Argument(
             metavar="FILE.py:NAME|RECORDING",
-            help="The reference in JAX; without one, the function's own loss. For a recording: a second recording.",
+            help="The reference in JAX. Without one, the function's own loss is the reference. For a recording: a "
+            "second recording.",
         ),
     ] = None,
     backward: Annotated[
@@ -37,32 +38,37 @@ def check(
     loss: Annotated[str | None, typer.Option(metavar="FILE.py:NAME", help="For a recording: the loss in JAX.")] = None,
     optimizer: Annotated[
         str | None,
-        typer.Option(metavar="NAME:OPTION=VALUE", help="For a recording: its update rule, as in adamw:lr=0.001."),
+        typer.Option(metavar="NAME:OPTION=VALUE", help="For a recording: its update rule, such as adamw:lr=0.001."),
     ] = None,
     twin: Annotated[
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="For two recordings: a second correct run of the first program, which differs by rounding.",
+            help="For two recordings: a second correct run of the first program, which differs from its first run by "
+            "rounding only.",
         ),
     ] = None,
-    vjp: Annotated[bool, typer.Option("--vjp", help="Check a forward and a backward function.")] = False,
-    jvp: Annotated[bool, typer.Option("--jvp", help="Check a product with the Jacobian, (primals, tangents).")] = False,
-    hvp: Annotated[bool, typer.Option("--hvp", help="Check a product with the Hessian, (parameters, vector).")] = False,
-    jacobian: Annotated[bool, typer.Option("--jacobian", help="Check a Jacobian.")] = False,
-    hessian: Annotated[bool, typer.Option("--hessian", help="Check a Hessian.")] = False,
+    vjp: Annotated[bool, typer.Option("--vjp", help="Check a forward function and its backward function.")] = False,
+    jvp: Annotated[
+        bool, typer.Option("--jvp", help="Check a Jacobian-vector product, a function of (primals, tangents).")
+    ] = False,
+    hvp: Annotated[
+        bool, typer.Option("--hvp", help="Check a Hessian-vector product, a function of (parameters, vector).")
+    ] = False,
+    jacobian: Annotated[bool, typer.Option("--jacobian", help="Check a function that returns a Jacobian.")] = False,
+    hessian: Annotated[bool, typer.Option("--hessian", help="Check a function that returns a Hessian.")] = False,
     dtype: Annotated[str | None, typer.Option(help="Convert floating-point inputs to this dtype.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Lost digits and overflow are errors as well.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat lost digits and overflow as errors, too.")] = False,
     seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as JSON.")] = None,
-    report: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as a page.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as an HTML page.")] = None,
     junit: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as JUnit's XML.")] = None,
 ) -> None:
     """Check a derivative of your own, or training steps that were recorded in any language.
 
-    `backproof check mine.py:by_hand mine.py:loss --at inputs.npz` compares (loss, gradients) with the gradient of a
-    loss in JAX. `backproof check run.safetensors --loss mine.py:loss` checks recorded steps. With two recordings, it
-    reports the first tensor in which the runs differ by more than rounding.
+    `backproof check mine.py:by_hand mine.py:loss --at inputs.npz` compares the (loss, gradients) that by_hand returns
+    with a loss in JAX and its gradient. `backproof check run.safetensors --loss mine.py:loss` checks recorded steps.
+    Given two recordings, it reports the first tensor in which the runs differ by more than rounding.
 
     Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
     """
@@ -83,7 +89,7 @@ def check(
             else {"backward": backward, "at": at, "dtype": dtype, **doors},
             f"{what} is a recording"
             if recording
-            else f"{what} is not one: recordings end with {', '.join(RECORDINGS)}",
+            else f"{what} is none: the names of recordings end with {', '.join(RECORDINGS)}",
             "functions" if recording else "recordings",
         )
         if len(chosen) > 1:
@@ -91,22 +97,22 @@ def check(
         if dtype is not None and dtype not in ("float64", "float32", "float16", "bfloat16"):
             raise BadInput(f"--dtype must be float64, float32, float16 or bfloat16, got {dtype!r}.")
         with stage.loading():
-            import compare.judge.gradients  # noqa: F401  # the imports that take long
+            import compare.judge.gradients  # noqa: F401  # imports JAX, which takes long
         stage.say("checking", 0)
         try:
             if recording:
                 found = _recordings(what, reference, loss, optimizer, twin, strict, seed)
             else:
                 found = _functions(what, reference, backward, at, dtype, strict, seed, chosen)
-        except SystemExit as error:  # its status would look like that of a verdict
+        except SystemExit as error:  # its status would be mistaken for that of a verdict
             raise BadInput(f"the code under test called sys.exit({error.code!r}), so it was not checked.") from None
         except BadInput:
             raise
         except Exception as error:
-            words = _of_theirs(error, [what, reference, backward, loss])
-            if words is None:
+            message = _message_of(error, [what, reference, backward, loss])
+            if message is None:
                 raise
-            raise BadInput(words) from None
+            raise BadInput(message) from None
         if json:
             write_json(json, found.to_dict())
             stage.written.append(json)
@@ -132,8 +138,8 @@ def _refuse_what_would_be_ignored(options: dict[str, Any], why: str, whose: str)
         raise BadInput(f"--{given} is for {whose}, and {why}.")
 
 
-def _of_theirs(error: Exception, named: list[str | None]) -> str | None:
-    """A sentence on an exception that the user's files raised or caused; None if it is our own."""
+def _message_of(error: Exception, named: list[str | None]) -> str | None:
+    """The message for an exception that the user's files raised or caused; None for an error of our own."""
     files = {Path(name.rpartition(":")[0]).resolve() for name in named if name and ":" in name}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() in files]
     message = str(error).partition("\n")[0]
@@ -163,12 +169,12 @@ def _functions(
     options: dict[str, Any] = {"seed": seed, "strict": strict}
     door = chosen[0] if chosen else "gradients"
     source = f"inputs() in {what.rpartition(':')[0]}" if at is None else str(at)
-    if door not in ("jvp", "hvp"):  # which take tangents and vectors as well
+    if door not in ("jvp", "hvp"):  # these take tangents or a vector in addition to the inputs
         check_takes(what, by_hand, inputs, source)
     if reference is not None and against is not None:
         check_takes(reference, against, inputs, source)
     if backward is not None and door != "vjp":
-        raise BadInput("--backward goes with --vjp, which checks a forward and a backward function.")
+        raise BadInput("--backward needs --vjp, which checks a forward function and its backward function.")
     if door == "vjp":
         if backward is None:
             raise BadInput("--vjp needs the backward function as well: --backward FILE.py:NAME.")
@@ -176,7 +182,7 @@ def _functions(
     if door == "gradients":
         return compare.check_gradients(by_hand, against, *inputs, **options)
     if against is None:
-        raise BadInput(f"--{door} needs a reference in JAX: name it after {what}.")
+        raise BadInput(f"--{door} needs a reference in JAX. Give it as the second argument, after {what}.")
     checks = {"jvp": compare.check_jvp, "hvp": compare.check_hvp}
     checks |= {"jacobian": compare.check_jacobian, "hessian": compare.check_hessian}
     return checks[door](by_hand, against, *inputs, **options)
@@ -202,7 +208,7 @@ def _recordings(
     arrays = read_arrays(Path(what))
     if reference is not None:
         if ":" in reference and not Path(reference).exists():
-            raise BadInput(f"a recording is compared with a loss by --loss {reference}, or with a second recording.")
+            raise BadInput(f"to compare a recording with a loss in JAX, write --loss {reference}.")
         if loss is not None or optimizer is not None:
             option = "--loss" if loss is not None else "--optimizer"
             raise BadInput(
@@ -210,7 +216,7 @@ def _recordings(
             )
         return check_runs(arrays, read_arrays(Path(reference)), None if twin is None else read_arrays(twin))
     if twin is not None:
-        raise BadInput("--twin goes with two recordings: it is a second correct run of the first program.")
+        raise BadInput("--twin applies to two recordings only: it is a second correct run of the first program.")
     if loss is None:
         raise BadInput(f"{what} needs something to be compared with: give --loss FILE.py:NAME, or a second recording.")
     rule = None if optimizer is None else update_rule(optimizer)

@@ -1,4 +1,7 @@
-"""What the shell completes after TAB: the names that an option takes. Nothing is imported before TAB is pressed."""
+"""Shell completion: the values that an option or argument takes, which the shell offers after TAB.
+
+The modules that know these values are imported only when the shell asks for them.
+"""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -7,7 +10,15 @@ Complete = Callable[[str], list[str]]
 
 
 def among(names: Callable[[], Iterable[str]], *, several: bool = False) -> Complete:
-    """Completes one of the names or, with `several`, the last of a list with commas between."""
+    """A completion of names.
+
+    Args:
+        names: returns all names.
+        several: whether the value is a list of names with commas between them, of which the last is completed.
+
+    Returns:
+        A function from an incomplete value to the values that begin with it.
+    """
 
     def complete(incomplete: str) -> list[str]:
         before, comma, begun = incomplete.rpartition(",") if several else ("", "", incomplete)
@@ -77,7 +88,7 @@ def contestants() -> list[str]:
 
 
 def datasets(incomplete: str) -> list[str]:
-    """The data sets, and folders and files of the kinds that are read."""
+    """The values of --dataset that begin with `incomplete`: names of data sets, folders, and files that can be read."""
     from compare.suite.datasets import DATASETS, TABLES
 
     named = [name for name in DATASETS if name.startswith(incomplete)]

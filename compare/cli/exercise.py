@@ -1,4 +1,4 @@
-"""`backproof exercise`."""
+"""The command `backproof exercise`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,49 +20,54 @@ def exercise(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="Which exercise; all are listed if left out. --hand-out and --collect take several.",
+            help="The exercise. Without a name, all are listed. --hand-out and --collect take several names.",
             autocompletion=completion.among(completion.exercises),
         ),
     ] = None,
     folder: Annotated[
-        Path, typer.Option(metavar="PATH", help="Where your answers and your record are; made if there is none.")
+        Path,
+        typer.Option(metavar="PATH", help="The folder of your answers and your record. It is created if necessary."),
     ] = Path("exercises"),
     hint: Annotated[
-        bool, typer.Option("--hint", help="One hint more: the shapes, then what is often forgotten, then the formula.")
+        bool,
+        typer.Option(
+            "--hint", help="Show one more hint: first the shapes, then what is often forgotten, then the formula."
+        ),
     ] = False,
     solution: Annotated[
-        bool, typer.Option("--solution", help="Show the page of `manual` that solves it, beside your lines.")
+        bool, typer.Option("--solution", help="Show the solution, a function of `manual`, beside your lines.")
     ] = False,
     notebook: Annotated[
-        bool, typer.Option("--notebook", help="Write a notebook, or with --hand-out notebooks, instead of Python.")
+        bool, typer.Option("--notebook", help="Write a notebook instead of a Python file; also with --hand-out.")
     ] = False,
     hand_out: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="For a teacher: write exercises, without solutions, into a folder: those that are named, or all.",
+            help="For a teacher: write the named exercises, or all, into a folder, without solutions.",
         ),
     ] = None,
     collect: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="For a teacher: judge the answers of all learners, one folder each, to the exercises that are named, "
-            "or to all. This RUNS their code, with your rights, in processes of their own.",
+            help="For a teacher: judge the answers of all learners to the named exercises, or to all. The folder has "
+            "one folder for each learner. This RUNS their code, in separate processes, with your permissions.",
         ),
     ] = None,
     time_limit: Annotated[
-        float, typer.Option(metavar="SECONDS", help="With --collect: for each exercise of each learner.")
+        float,
+        typer.Option(metavar="SECONDS", help="With --collect: the time limit for each exercise of each learner."),
     ] = 60.0,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the verdicts and scores as JSON.")] = None,
 ) -> None:
-    """Derive and write backward passes yourself: a judge says whether each is right, and if not, where and why.
+    """Derive and write backward passes yourself. A judge says whether each is right, and if not, where and why.
 
-    `backproof exercise bias` writes exercises/bias.py, with the forward pass and a blank; fill it in, and type the same
-    again. Once an answer is right, the page of `manual` is shown beside it.
+    `backproof exercise bias` writes exercises/bias.py, with the forward pass and a gap for the backward pass. Fill in
+    the gap and run the same command again. When your answer is right, it is shown beside the solution in `manual`.
 
-    Exit status: 0 the answer is right (or there was none to judge), 1 wrong, 2 bad input, or an answer that is not
-    finished or cannot be run, 3 inconclusive. With --collect, 0 when all were judged, whatever the verdicts.
+    Exit status: 0 the answer is right, or there was none to judge; 1 it is wrong; 2 bad input, or the answer is
+    unfinished or cannot be run; 3 inconclusive. With --collect, 0 if all answers were judged, whatever the verdicts.
     """
     status = 0
     with reported() as stage:
@@ -70,10 +75,10 @@ def exercise(
         from compare.files import check_writable
 
         if hand_out is not None and collect is not None:
-            raise BadInput("--hand-out and --collect are two things to do; give one of them.")
+            raise BadInput("--hand-out and --collect cannot be combined. Give one of them.")
         several = list(names or ())
         if len(several) > 1 and hand_out is None and collect is None:
-            raise BadInput(f"one exercise at a time: got {', '.join(several)}.")
+            raise BadInput(f"only --hand-out and --collect take several exercises; got {', '.join(several)}.")
         name = several[0] if several else None
         if name is None and (hint or solution):
             raise BadInput(f"--{'hint' if hint else 'solution'} needs the name of an exercise.")
@@ -93,6 +98,7 @@ def exercise(
 
 
 def _one(name: str, folder: Path, hint: bool, solution: bool, notebook: bool, json: Path | None, stage: Stage) -> int:
+    """Write, judge or explain one exercise. Returns the exit status."""
     from compare.exercise import EXERCISES
     from compare.exercise.outcome import judged, page_beside
     from compare.exercise.progress import progress_in
@@ -131,9 +137,9 @@ def _one(name: str, folder: Path, hint: bool, solution: bool, notebook: bool, js
     else:
         more = f"`backproof exercise {name} --hint` gives a hint."
         if record.hints >= len(EXERCISES[name].hints):
-            more = f"You have read all hints; `backproof exercise {name} --solution` shows the page."
+            more = f"You have read all hints; `backproof exercise {name} --solution` shows the solution."
         show(plain_text(f"{outcome}\n\n{more}".strip(), width=width(WIDTH)))
-    progress.save()  # once the verdict is shown, which is not lost if the disk is full
+    progress.save()  # only now, so that the verdict is shown even if this fails because the disk is full
     return EXIT_STATUS[outcome.verdict]
 
 
@@ -143,13 +149,13 @@ def _write(name: str, folder: Path, notebook: bool) -> None:
     from compare.files import check_writable, write_text
 
     if not folder.is_dir() and not folder.parent.is_dir():
-        raise BadInput(f"{folder} cannot be made: there is no folder {folder.parent}. Make it first.")
+        raise BadInput(f"{folder} cannot be created: there is no folder {folder.parent}. Create that first.")
     if not folder.exists():
         folder.mkdir()
     file = folder / f"{name}{'.ipynb' if notebook else '.py'}"
     check_writable(file)
     write_text(file, as_notebook(name) if notebook else as_python(name))
-    show(f"{file} is yours: fill in {function_name(name)}, then type the same command again.")
+    show(f"{file} was written. Fill in {function_name(name)}, then run the same command again.")
 
 
 def _hint(name: str, progress: "Progress") -> None:
@@ -160,7 +166,7 @@ def _hint(name: str, progress: "Progress") -> None:
     record.hints = min(record.hints + 1, len(hints))
     read = [f"Hint {i} of {len(hints)}: {text}" for i, text in enumerate(hints[: record.hints], 1)]
     if record.hints == len(hints):
-        read.append(f"There are no more hints; `backproof exercise {name} --solution` shows the page.")
+        read.append(f"There are no more hints; `backproof exercise {name} --solution` shows the solution.")
     show(plain_text(*read, width=width(WIDTH)))
 
 
@@ -173,19 +179,19 @@ def _list(folder: Path) -> None:
     rows = []
     for name, exercise in EXERCISES.items():
         record = progress.of(name)
-        hints = ", the page seen" if record.page_shown and not record.solved else ""
-        rows.append((name, exercise.title, f"{record.in_words}{hints}", str(record.hints or "-")))
+        seen = ", solution seen" if record.page_shown and not record.solved else ""
+        rows.append((name, exercise.title, f"{record.in_words}{seen}", str(record.hints or "-")))
     first = next((name for name in EXERCISES if not progress.of(name).solved), None)
     end = f"{progress.solved} of {len(EXERCISES)} are solved. "
     end += f"Next: `backproof exercise {first}`." if first else "Well done."
-    show(plain_text(table(("exercise", "what is derived", "yours", "hints"), rows, left=3), end))
+    show(plain_text(table(("exercise", "what is derived", "your answer", "hints"), rows, left=3), end))
 
 
 def _hand_out(folder: Path, names: list[str], notebook: bool) -> None:
     from compare.exercise.classroom import hand_out
 
     written = hand_out(folder, names, notebooks=notebook)
-    show(f"{folder}: {len(written)} files were written. Files that were there already stay as they are.")
+    show(f"{len(written)} files were written into {folder}. Files that existed before were not changed.")
 
 
 def _collect(folder: Path, names: list[str], time_limit: float, json: Path | None, stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""`backproof lesson`."""
+"""The command `backproof lesson`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,8 +21,8 @@ def lesson(
         str | None,
         typer.Option(
             metavar="NAME|PATH",
-            help="For shallow: moons (default), flower, breast-cancer, digits, or a file as for verify. Of two "
-            "features and two classes, the page shows the plane.",
+            help="For shallow: moons (default), flower, breast-cancer, digits, or a file as for verify. If there are "
+            "two features and two classes, the page shows the plane of the features.",
             autocompletion=completion.datasets,
         ),
     ] = None,
@@ -34,27 +34,27 @@ def lesson(
         str | None,
         typer.Option(
             help="For shallow: tanh (default), relu, sigmoid, leaky_relu, elu, selu, softplus, gelu or silu. With any "
-            "but tanh, the network is put together from layers, with a softmax at its end.",
+            "other than tanh, the network is built from the layers of the catalog and ends with a softmax.",
             autocompletion=completion.among(completion.activations),
         ),
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Step size.")] = None,
-    iterations: Annotated[int | None, typer.Option(help="Steps of training.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="The number of training steps.")] = None,
     html: Annotated[
         Path | None,
-        typer.Option(metavar="[PATH]", help="Write a page instead, for any browser: lesson.html without a PATH."),
+        typer.Option(metavar="[PATH]", help="Write an HTML page instead. Default of PATH: lesson.html."),
     ] = None,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
-    seed: Annotated[int, typer.Option(help="For the initial weights and made data.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of the initial weights and of generated data.")] = 0,
 ) -> None:
     """Show the derivation of one network step by step, with the numbers of a short training run.
 
-    `backproof lesson --hidden 8 --activation relu --data mine.csv --html lesson.html` shows another network with other
-    data.
+    `backproof lesson --hidden 8 --activation relu --data mine.csv --html lesson.html` shows another network, with your
+    own data.
 
-    Each step has the line of `manual`, its formulas, the line of `autodiff` that replaces it, and the values of both.
-    For shallow, the same steps follow for the product of the Hessian with a vector. The page is one file that works
-    offline, with a slider for the steps of training.
+    Each step shows the line of `manual`, its formulas, the line of `autodiff` that replaces it, and the values of both.
+    For shallow, the Hessian-vector product follows in the same way. The HTML page is one file that works offline, with
+    a slider for the training steps.
 
     Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
     """

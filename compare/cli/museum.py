@@ -1,4 +1,4 @@
-"""`backproof museum`."""
+"""The command `backproof museum`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,19 +14,17 @@ def museum(
         str | None,
         typer.Argument(
             metavar="[NAME]",
-            help="One exhibit in detail. Default: a table of all.",
+            help="The exhibit to show in detail. Without a name, all are shown in a table.",
             autocompletion=completion.among(completion.exhibits),
         ),
     ] = None,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
     html: Annotated[
         Path | None,
-        typer.Option(
-            metavar="[PATH]", help="Write a page that works offline in any browser: museum.html without a PATH."
-        ),
+        typer.Option(metavar="[PATH]", help="Write an HTML page that works offline. Default of PATH: museum.html."),
     ] = None,
 ) -> None:
-    """Show bugs in gradients that were published, with the report on each and the result of the original check.
+    """Show published bugs in gradients, each with the judge's report and the result of the check that missed it.
 
     Exit status: 0 if every bug shown is caught and every corrected version agrees, 1 if not, 2 bad input or usage.
     """

@@ -1,4 +1,4 @@
-"""What every command has in common: progress, results on stdout, and last words when something stops it."""
+"""What all commands share: progress, results on stdout, and the final message after an error or an interruption."""
 
 import gc
 import os
@@ -21,15 +21,21 @@ from typer.core import TyperCommand
 
 from compare.cli.ascii import showable
 
-LEAST = 24  # columns, below which lines are left to the terminal
-INTERRUPTED = 130  # the exit status, as shells have it: 128 and the number of SIGINT
+LEAST = 24  # columns; in a narrower terminal, lines are not wrapped
+INTERRUPTED = 130  # the exit status after Ctrl-C, as in shells: 128 plus the number of SIGINT
 
 
 def show(what: object) -> None:
-    """On stdout, in what columns and characters it has; if its reader has gone, the files and the exit status remain.
+    """Print to stdout, within its width and its character set.
+
+    If stdout is a pipe whose reader has closed it, nothing is raised, so that the command still writes its files and
+    returns its exit status.
+
+    Args:
+        what: is printed as `str(what)`.
 
     Raises:
-        OSError: If it cannot be written, as on a disk that is full.
+        OSError: if stdout cannot be written for another reason, for example because the disk is full.
     """
     from compare.judge.reports.tables import WIDTH, at_width
 
@@ -41,14 +47,14 @@ def show(what: object) -> None:
     try:
         print(showable(text, getattr(sys.stdout, "encoding", None) or "utf-8"), flush=True)
     except OSError as error:
-        # What is still buffered would be written, and fail, once more at the end.
+        # Without this, Python would try to write the rest of the buffer when it exits, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def _wrapped(line: str, columns: int) -> str:
-    """A line that is too long, broken between words; what follows is indented as it is."""
+    """The line, broken between words if it is too long. The new lines have the indentation of the first."""
     if len(line) <= columns or columns < LEAST:
         return line
     indent = line[: len(line) - len(line.lstrip())]
@@ -56,12 +62,12 @@ def _wrapped(line: str, columns: int) -> str:
 
 
 def width(most: int) -> int:
-    """Columns to write to: those of the terminal, if stdout is one, within limits."""
+    """The width of the output in columns: that of the terminal, if stdout is one, but at most `most`; else `most`."""
     return max(LEAST, min(most, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else most
 
 
 class PageCommand(TyperCommand):
-    """A command whose option --html may stand without a path, for COMMAND.html."""
+    """A command whose option --html may be given without a path, which then is COMMAND.html."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         spelled: list[str] = []
@@ -73,31 +79,49 @@ class PageCommand(TyperCommand):
 
 
 class Stage:
-    """What is being done and how much of it is done, for the bar and for the last words after Ctrl-C."""
+    """The current stage of a command's work, for the progress bar and for the message after Ctrl-C.
+
+    Attributes:
+        text: a description of the current work.
+        interrupted: whether Ctrl-C was pressed.
+        written: the files that were written.
+        frozen: whether the objects of the loaded modules were excluded from garbage collection.
+    """
 
     def __init__(self) -> None:
         self.text = "starting"
         self.interrupted = False
         self.written: list[Path] = []
-        self.frozen = False  # the modules that were loaded, to the search for cycles
+        self.frozen = False
         self._loading = False
 
     def say(self, what: str, steps: int) -> None:
+        """Set the description of the current work.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C. If the exception of `interrupt` was raised in a destructor or a callback
+                of JAX, it was lost there.
+        """
         if self.interrupted and threading.current_thread() is threading.main_thread():
-            raise KeyboardInterrupt  # what was raised before came to nothing, in a destructor or a hook of JAX
+            raise KeyboardInterrupt
         self.text = f"{what}, {steps} step{'' if steps == 1 else 's'} done" if steps else what
 
     def interrupt(self, *_: Any) -> None:
+        """The signal handler of Ctrl-C."""
         first, self.interrupted = not self.interrupted, True
         if not (self._loading and first):
             raise KeyboardInterrupt
 
     @contextmanager
     def loading(self) -> Iterator[None]:
-        """Imports. The first Ctrl-C waits for their end: some modules in C abort, or print what is raised in them.
+        """A context for imports.
 
-        Nor does Python look for cycles among what is made by the thousand and stays, now or later: that would take a
-        sixth of the time of the imports, and a twentieth of that of the work.
+        The first Ctrl-C takes effect at its end, because some extension modules abort when an exception is raised
+        during their import, or print it and go on.
+
+        Garbage collection is switched off during the imports, and their objects are excluded from it afterwards. They
+        exist until the process ends, and searching them for cycles took a sixth of the time of the imports and a
+        twentieth of the time of the work.
         """
         self._loading = True
         collecting = gc.isenabled()
@@ -106,7 +130,7 @@ class Stage:
             yield
         finally:
             self._loading = False
-            if not gc.get_freeze_count():  # what somebody else has frozen could not be told from ours
+            if not gc.get_freeze_count():  # `reported` unfreezes all objects, so none of the caller's may be frozen
                 self.frozen = True
                 gc.freeze()
             if collecting:
@@ -115,22 +139,34 @@ class Stage:
             raise KeyboardInterrupt
 
     def note(self, text: str) -> None:
-        """A line on stderr that stays there."""
+        """Print a line to stderr."""
         typer.echo(f"backproof: {text}", err=True)
 
     def tell_written(self) -> None:
-        """On stderr, where the results are."""
+        """Print the paths of the written files to stderr."""
         for path in self.written:
             typer.echo(f"Written: {path}", err=True)
 
     def hides(self, lost: "sys.UnraisableHookArgs") -> bool:
-        """Whether what Python can only print, as nothing catches it there, is our interruption, raised again later."""
+        """Whether an exception that Python cannot raise, but only print, is the KeyboardInterrupt of `interrupt`.
+
+        It need not be printed, because `say` and `reported` raise it again.
+        """
         return self.interrupted and issubclass(lost.exc_type, KeyboardInterrupt)
 
 
 @contextmanager
 def reported() -> Iterator[Stage]:
-    """Bad input ends with one line and status 2, an interruption with one line and status 130."""
+    """A context for the work of a command.
+
+    Bad input ends it with one line on stderr and exit status 2, Ctrl-C with one line and exit status 130.
+
+    Yields:
+        The stage.
+
+    Raises:
+        typer.Exit: in these two cases.
+    """
     stage = Stage()
     before, hook = signal.signal(signal.SIGINT, stage.interrupt), sys.unraisablehook
     sys.unraisablehook = lambda lost: None if stage.hides(lost) else hook(lost)
@@ -143,7 +179,7 @@ def reported() -> Iterator[Stage]:
             written = f"only {', '.join(map(str, stage.written))} was" if stage.written else "nothing was"
             typer.echo(f"backproof: interrupted while {stage.text}; {written} written", err=True)
             raise typer.Exit(INTERRUPTED) from None
-        message = _said_of(error)
+        message = _message_of(error)
         if message is None:
             raise
         typer.echo(f"backproof: {message}", err=True)
@@ -155,7 +191,8 @@ def reported() -> Iterator[Stage]:
             gc.unfreeze()
 
 
-def _said_of(error: BaseException) -> str | None:
+def _message_of(error: BaseException) -> str | None:
+    """The sentence for an error that is not ours: bad input, no memory, a file. None for all other errors."""
     from compare.errors import BadInput
 
     if isinstance(error, BadInput):
@@ -169,12 +206,20 @@ def _said_of(error: BaseException) -> str | None:
 
 @contextmanager
 def progress_bar(iterations: int | None, stage: Stage) -> Iterator[Callable[[str, int], None]]:
-    """A bar on stderr if that is a terminal, else a line now and then; in any case the stage is kept."""
+    """A progress bar on stderr, if it is a terminal; else a line on stderr every `SILENCE` seconds.
+
+    Args:
+        iterations: the number of steps, None if it is not known.
+        stage: is kept up to date, too.
+
+    Yields:
+        A function of a description of the current work and the number of finished steps.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     on_terminal = sys.stderr.isatty()
-    words = nullcontext() if on_terminal else _heard_now_and_then(stage)
-    with Progress(*columns, console=console, transient=True, disable=not on_terminal) as bar, words:
+    lines = nullcontext() if on_terminal else _line_every_minute(stage)
+    with Progress(*columns, console=console, transient=True, disable=not on_terminal) as bar, lines:
         task = bar.add_task("starting", total=iterations)
 
         def progress(what: str, steps: int) -> None:
@@ -184,17 +229,17 @@ def progress_bar(iterations: int | None, stage: Stage) -> Iterator[Callable[[str
         yield progress
 
 
-SILENCE = 60  # seconds, after which somebody might think that nothing is being done
+SILENCE = 60  # seconds between two lines on the current work, without which the command would seem to hang
 
 
 @contextmanager
-def _heard_now_and_then(stage: Stage) -> Iterator[None]:
+def _line_every_minute(stage: Stage) -> Iterator[None]:
     ended = threading.Event()
     began = time.monotonic()
 
     def talk() -> None:
         while not ended.wait(SILENCE):
-            stage.note(f"{stage.text}, for {time.monotonic() - began:.0f} s in all")
+            stage.note(f"{stage.text} ({time.monotonic() - began:.0f} s since the start)")
 
     talker = threading.Thread(target=talk, daemon=True)
     talker.start()

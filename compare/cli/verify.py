@@ -1,4 +1,4 @@
-"""`backproof verify`."""
+"""The command `backproof verify`."""
 
 import shlex
 import sys
@@ -28,7 +28,7 @@ def verify(
         str | None,
         typer.Option(
             metavar="NAME|all",
-            help="Verify single ops of the catalog instead: names with commas between.",
+            help="Verify single ops of the catalog instead: names with commas between them.",
             autocompletion=completion.among(completion.ops, several=True),
         ),
     ] = None,
@@ -36,9 +36,10 @@ def verify(
         str | None,
         typer.Option(
             metavar="NAME|PATH",
-            help="For shallow: breast-cancer (default), digits, moons, flower; or a .csv with a header (labels in "
-            "column y, or the last one, as numbers or texts, of any number of classes; commas, semicolons or tabs), or "
-            "an .npz with x (examples, features) and y (examples,) or (examples, outputs).",
+            help="For shallow: breast-cancer (default), digits, moons, flower, or a file. A .csv file has a header, "
+            "and commas, semicolons or tabs between its columns. The labels are in column y, or else in the last one, "
+            "as numbers or texts, of any number of classes. An .npz file has x of shape (examples, features) and y of "
+            "shape (examples,) or (examples, outputs).",
             autocompletion=completion.datasets,
         ),
     ] = None,
@@ -49,12 +50,16 @@ def verify(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Sizes of the gpt: gpt2-124m and so on, random weights.",
+            help="The sizes of the gpt: gpt2-124m and others. Its weights are random.",
             autocompletion=completion.among(completion.presets),
         ),
     ] = None,
-    iterations: Annotated[int | None, typer.Option(help="Steps of training: 1000 for shallow, 200 for others.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Examples in a mini-batch. shallow takes them all.")] = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="The number of training steps. Default: 1000 for shallow, 200 for others.")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="The number of examples in a mini-batch. shallow takes all at once.")
+    ] = None,
     optimizer: Annotated[
         str | None,
         typer.Option(
@@ -62,8 +67,12 @@ def verify(
             autocompletion=completion.among(completion.optimizers),
         ),
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Step size. Default: what suits the data.")] = None,
-    scale: Annotated[float | None, typer.Option(help="For shallow: deviation of the initial weights, 0.1.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="The step size. The default depends on the model and the data.")
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="For shallow: the standard deviation of the initial weights. Default: 0.1.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The seed of the initial weights, the split and generated data.")] = 0,
     dtype: Annotated[
         str,
@@ -74,33 +83,38 @@ def verify(
     ] = "float64",
     platform: Annotated[
         str,
-        typer.Option(help="Where JAX works: cpu, gpu or tpu.", autocompletion=completion.among(completion.platforms)),
+        typer.Option(
+            help="The platform of JAX: cpu, gpu or tpu.", autocompletion=completion.among(completion.platforms)
+        ),
     ] = "cpu",
     devices: Annotated[
         int | None,
-        typer.Option(help="Divide every batch among this many devices; on a CPU, its cores are divided into them."),
+        typer.Option(help="Divide every batch among this many devices. On a CPU, JAX simulates them on its cores."),
     ] = None,
     coordinator: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="For several processes: the address of process 0.")
     ] = None,
-    process_id: Annotated[int, typer.Option(help="The number of this process, from 0.")] = 0,
+    process_id: Annotated[int, typer.Option(help="The number of this process, counted from 0.")] = 0,
     num_processes: Annotated[int, typer.Option(help="The number of processes.")] = 1,
     join_timeout: Annotated[int, typer.Option(help="Seconds to wait for all processes.")] = 30,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the results as JSON.")] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Draw loss and drift over steps (.png, .svg or .pdf)."),
+        typer.Option(
+            metavar="PATH", help="Draw the loss, and the distance of both sides, over the steps (.png, .svg or .pdf)."
+        ),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Write a page on the run: one file, for any browser, offline."),
+        typer.Option(metavar="PATH", help="Write an HTML page on the run, which works offline."),
     ] = None,
 ) -> None:
-    """Train one network on real data both ways and compare every gradient and every step.
+    """Train a network on real data by hand and by JAX, and compare every gradient and every step.
 
     The default network is the notebook's: one hidden tanh layer, sigmoid outputs, binary cross-entropy. With --op,
-    verify single ops at many shapes and options, one line each. With --devices or --coordinator, compare what many
-    devices compute together, in one process or several, with one device and with the derivation by hand.
+    single ops are verified at many shapes and options, and each has a line. With --devices or --coordinator, the result
+    of several devices together, in one process or several, is compared with that of one device and with the derivation
+    by hand.
 
     Exit status: 0 agree, 1 disagree, 2 bad input or usage, 3 inconclusive.
     """
@@ -131,10 +145,14 @@ def verify(
         if among and coordinator is None:
             option = min(among).replace("_", "-")
             raise BadInput(
-                f"--{option} is for several processes, which need --coordinator HOST:PORT of process 0, too."
+                f"--{option} is for several processes, which also need --coordinator HOST:PORT, the address of "
+                "process 0."
             )
         if coordinator is not None and not {"process_id", "num_processes"} <= among:
-            raise BadInput("--coordinator needs --num-processes, how many there are, and --process-id, which this is.")
+            raise BadInput(
+                "--coordinator also needs --num-processes, the number of processes, and --process-id, the number of "
+                "this one."
+            )
         if devices is not None or coordinator is not None:
             if op or plot or report:
                 raise BadInput("--op, --plot and --report do not apply to several devices.")
@@ -151,7 +169,7 @@ def verify(
         elif op is None:
             result = _run(model, given, seed, dtype, platform, stage)
         elif given or plot or report or model != "shallow":
-            raise BadInput("--op takes no other options than --seed, --platform and --json.")
+            raise BadInput("--op can only be combined with --seed, --platform and --json.")
         else:
             result = _sweep(op, seed, platform, stage)
         if json:
@@ -171,7 +189,7 @@ def verify(
 
 
 def _command(context: typer.Context) -> str:
-    """The line that runs the same again: whatever was chosen, but for where the results went."""
+    """The command line that repeats the run, without the options that write results to files."""
     words = ["backproof", "verify"]
     for parameter in context.command.params:
         name = parameter.name or ""
@@ -208,7 +226,7 @@ def _run(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str
 
 
 def _in_parallel(model: str, given: dict[str, Any], seed: int, dtype: str, platform: str, stage: Stage) -> Any:
-    """In the child, whose parent has the bar."""
+    """Verify on several devices, in a child process. The parent shows the progress."""
     from compare.verify.processes import tell_note, tell_progress
 
     with stage.loading():
@@ -222,7 +240,7 @@ def _in_parallel(model: str, given: dict[str, Any], seed: int, dtype: str, platf
 
 
 def _sweep(names: str, seed: int, platform: str, stage: Stage) -> Any:
-    """One line for each op as it is done; the verdict of all is left to be printed."""
+    """Verify single ops, and print a line for each when it is finished. Returns the results of all."""
     with stage.loading():
         from compare.platform import on_platform
         from compare.suite.ops import Sweep, catalog, sweep

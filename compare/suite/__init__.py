@@ -1,1 +1,1 @@
-"""What the commands run on: data, models, ops and their cases."""
+"""The subjects of the commands: data sets, models, the ops of the catalog and the cases at which they are verified."""

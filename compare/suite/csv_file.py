@@ -1,6 +1,6 @@
-"""A table of numbers with a column of labels, as spreadsheets and programs write it: .csv, .tsv, .txt.
+"""Reads a table of numbers with a column of labels from a .csv, .tsv or .txt file.
 
-What differs from file to file is found out, and said: the delimiter, the mark before the decimals, the encoding.
+The delimiter, the decimal separator and the encoding are detected, and reported if they are not the usual ones.
 """
 
 import csv
@@ -14,19 +14,21 @@ import numpy as np
 from compare.errors import BadInput
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how such a file begins
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the byte-order marks with which a file in UTF-16 begins
 
 
 def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Features, labels as they stand there, and notes on how the file was read.
+    """Read a table. The labels are in the column named `y`, or in the last one if there is no such column.
 
-    The column named `y` holds the labels, or else the last one.
+    Args:
+        path: the file.
 
     Returns:
-        x (examples, features), y (examples,), of numbers or, if any label is none, of texts; and sentences.
+        x of shape (examples, features); y of shape (examples,), which holds numbers, or texts if any label is not a
+        number; and sentences on how the file was read.
 
     Raises:
-        BadInput: With the name of the file, and the line and the column in question.
+        BadInput: if the file is not such a table. The message names the line and the column.
     """
     try:
         text, notes = _decoded(path.read_bytes())
@@ -51,7 +53,7 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
         examples = [(line, [cell.replace(",", ".") for cell in row]) for line, row in examples]
         notes.append("a comma in a number was read as its decimal point")
     if delimiter != ",":
-        notes.insert(0, f"its cells are parted by {DELIMITERS[delimiter]}")
+        notes.insert(0, f"its cells are separated by {DELIMITERS[delimiter]}")
     x = np.empty((len(examples), len(header) - 1))
     for i, (line, row) in enumerate(examples):
         for j, (name, cell) in enumerate((header[k], cell) for k, cell in enumerate(row) if k != label):
@@ -63,7 +65,7 @@ def _decoded(content: bytes) -> tuple[str, list[str]]:
     if content.startswith(UTF_16):
         return content.decode("utf-16"), ["it was read as UTF-16"]
     if b"\x00" in content:
-        raise csv.Error("it holds bytes of 0, so it is no text")
+        raise csv.Error("it contains zero bytes, so it is not text")
     try:
         return content.decode("utf-8-sig"), []
     except UnicodeDecodeError:
@@ -71,12 +73,12 @@ def _decoded(content: bytes) -> tuple[str, list[str]]:
 
 
 def _lines(text: str) -> tuple[list[tuple[int, list[str]]], str]:
-    """The rows that hold anything, each with the number of the line on which it ends; and the delimiter.
+    """The rows that are not empty, each with the number of the line on which it ends, and the delimiter.
 
-    It is the one that parts the header into the most names.
+    The delimiter is the one that splits the header into the most names.
     """
-    parted = {d: next((row for _, row in _parsed(text, d)), []) for d in DELIMITERS}
-    delimiter = max(parted, key=lambda d: len(parted[d]))
+    headers = {d: next((row for _, row in _parsed(text, d)), []) for d in DELIMITERS}
+    delimiter = max(headers, key=lambda d: len(headers[d]))
     return list(_parsed(text, delimiter)), delimiter
 
 
@@ -86,7 +88,10 @@ def _parsed(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _has_decimal_commas(examples: Sequence[tuple[int, Sequence[str]]]) -> bool:
-    """Whether a comma is the decimal point of some cells, and none has a point: else it parts thousands."""
+    """Whether commas are decimal separators: some cells have one, and no number has a point as well.
+
+    In a number with both, such as 1,234.5, the comma separates thousands.
+    """
     cells = [cell for _, row in examples for cell in row]
     commas = any(re.fullmatch(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*", cell) for cell in cells)
     return commas and not any("." in cell and _is_number(cell.replace(",", "")) for cell in cells)

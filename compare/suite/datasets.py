@@ -20,7 +20,13 @@ Rows = tuple[np.ndarray, np.ndarray]  # x (examples, features), y (examples,) or
 
 @dataclass(frozen=True)
 class Dataset:
-    """A function from a seed to rows, and the number of hidden units and the learning rate that suit them."""
+    """A bundled or generated data set.
+
+    Attributes:
+        rows: a function from a seed to (x, y).
+        hidden: the default number of hidden units.
+        learning_rate: the default learning rate.
+    """
 
     rows: Callable[[int], Rows]
     hidden: int
@@ -28,11 +34,18 @@ class Dataset:
 
 
 def load(name: str, *, seed: int = 0) -> Problem:
-    """The data set called `name` in DATASETS, or the file at that path (.csv, .tsv, .txt or .npz).
+    """Load a data set.
 
-    In a table with a header, the column named `y` holds the labels, or else the last one. In an .npz file, `x` is
-    (examples, features) and `y` (examples,) or (examples, outputs). Labels may be texts or numbers, of any number of
-    classes. The problem's notes say how the file was read.
+    In a table with a header, the labels are in the column named `y`, or in the last one if there is no such column. In
+    an .npz file, `x` has the shape (examples, features) and `y` (examples,) or (examples, outputs). Labels may be texts
+    or numbers, of any number of classes.
+
+    Args:
+        name: a name in DATASETS, or the path of a .csv, .tsv, .txt or .npz file.
+        seed: the seed of generated data and of the choice of held-out examples.
+
+    Returns:
+        The problem. Its notes say how the file was read.
 
     Raises:
         BadInput: if there is no such dataset, or the file cannot be read or has unsuitable data.
@@ -49,8 +62,8 @@ def load(name: str, *, seed: int = 0) -> Problem:
     one_column = y.shape in ((len(y),), (len(y), 1)) if y.ndim else False
     found = labels(name, y) if one_column and y.size and y.dtype.kind in "biufU" else Labels(y, [])
     problem = Problem.from_rows(name, x, found.y, seed=seed)
-    said = [f"{name}: {sentence}." for sentence in (*notes, *told(found))]
-    return replace(problem, notes=tuple(said + _remarks(name, x)))
+    sentences = [f"{name}: {sentence}." for sentence in (*notes, *told(found))]
+    return replace(problem, notes=tuple(sentences + _remarks(name, x)))
 
 
 TABLES = (".csv", ".tsv", ".txt")
@@ -60,8 +73,8 @@ def _remarks(name: str, x: np.ndarray) -> list[str]:
     if len(x) > 1:
         return []
     return [
-        f"{name}: one example only. A mean over one example is its sum, so a factor of 1/batch that is forgotten "
-        "changes nothing; and every feature becomes 0 when it is standardized. Give two examples or more."
+        f"{name}: there is one example only. The mean over one example is its sum, so a missing factor of 1/batch "
+        "cannot be detected, and every feature becomes 0 when it is standardized. Give two examples or more."
     ]
 
 
@@ -70,15 +83,15 @@ def _remarks(name: str, x: np.ndarray) -> list[str]:
 
 def _read_npz(path: Path) -> Rows:
     try:
-        with path.open("rb") as file:  # opened here, because NumPy leaves a file open that is no good archive
+        with path.open("rb") as file:  # opened here, because NumPy does not close a file that is not a valid archive
             if not zipfile.is_zipfile(file):
-                raise BadInput(f"{path}: cannot be read as .npz: it is not an archive such as numpy.savez writes.")
+                raise BadInput(f"{path}: cannot be read as .npz: it was not written by numpy.savez.")
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 missing = [name for name in ("x", "y") if name not in archive]
                 if missing:
                     raise BadInput(
-                        f"{path}: holds {', '.join(archive.files) or 'nothing'}, but arrays named x and y are needed."
+                        f"{path}: contains {', '.join(archive.files) or 'nothing'}, but arrays x and y are needed."
                     )
                 x, y = archive["x"], archive["y"]
     except BadInput:
@@ -87,17 +100,17 @@ def _read_npz(path: Path) -> Rows:
         hint = " Pickled objects are never loaded; save plain arrays." if "pickle" in str(error) else ""
         raise BadInput(f"{path}: cannot be read as .npz: {error}.{hint}") from error
     if not (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)):
-        raise BadInput(f"{path}: x and y are not both arrays such as numpy.savez writes.")
+        raise BadInput(f"{path}: x and y must both be arrays that numpy.savez has written.")
     return x, y
 
 
-# ------------------------------------------------------------------------------- bundled and made
+# -------------------------------------------------------------------------- bundled and generated
 
 
 def _bundled(set_name: str, file: str, header_lines: int = 0) -> Rows:
     """A dataset of scikit-learn, read from its file, because importing scikit-learn takes longer than many checks."""
     for folder in getattr(importlib.util.find_spec("sklearn"), "submodule_search_locations", None) or []:
-        with suppress(OSError, ValueError):  # the file has been moved, or its format has changed
+        with suppress(OSError, ValueError):  # other versions of scikit-learn may have another file or format
             table = np.loadtxt(Path(folder, "datasets", "data", file), delimiter=",", skiprows=header_lines)
             return table[:, :-1], table[:, -1]
     from sklearn import datasets
@@ -107,24 +120,24 @@ def _bundled(set_name: str, file: str, header_lines: int = 0) -> Rows:
 
 
 def _breast_cancer(seed: int) -> Rows:
-    """Wisconsin diagnostic breast cancer (UCI): 569 patients, 30 measurements; 1 is benign."""
+    """Wisconsin diagnostic breast cancer (UCI): 569 patients with 30 measurements. The label 1 means benign."""
     return _bundled("breast_cancer", "breast_cancer.csv", header_lines=1)
 
 
 def digits() -> Rows:
-    """Handwritten digits (UCI): 1,797 images of 8x8 pixels, from 0 to 16, and which digit each shows."""
+    """Handwritten digits (UCI): 1,797 images of 8x8 pixels with values from 0 to 16, and the digit that each shows."""
     x, labels = _bundled("digits", "digits.csv.gz")
     return x, labels.astype(int)
 
 
 def _digits(seed: int) -> Rows:
-    """Ten outputs, one for each digit."""
+    """The digits with labels for ten outputs, one for each digit."""
     x, labels = digits()
     return x, np.eye(10)[labels]
 
 
 def _moons(seed: int) -> Rows:
-    """Two interleaving half circles with noise, and which of them each point is on."""
+    """Points on two interleaving half circles, with noise. The label is the half circle."""
     from sklearn.datasets import make_moons
 
     x, y = make_moons(n_samples=400, noise=0.2, random_state=seed)

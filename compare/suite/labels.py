@@ -1,4 +1,4 @@
-"""What a column of labels says: classes, as outputs of 0 and 1. Targets of a regression are told from them."""
+"""Converts a column of labels into outputs of 0 and 1, and rejects columns with targets of a regression."""
 
 from typing import NamedTuple
 
@@ -7,30 +7,34 @@ import numpy as np
 from compare.errors import BadInput
 
 MOST_CLASSES = 100
-FEW = 10  # classes that whole numbers may always stand for, however few the examples
+FEW = 10  # up to this many different labels are accepted as classes, even if most of them occur once only
 
 
 class Labels(NamedTuple):
-    """`y` is (examples, outputs), 0 or 1. `classes` are named in the order of the outputs: of two, the second is 1."""
+    """Labels as outputs.
+
+    `y` has the shape (examples, outputs) and holds 0 and 1. `classes` are the names of the classes in the order of the
+    outputs. Two classes have one output, which is 1 for the second.
+    """
 
     y: np.ndarray
     classes: list[str]
 
 
 def labels(name: str, y: np.ndarray) -> Labels:
-    """Labels as a file has them, in the form in which the network learns them.
+    """Convert the labels of a file into outputs of the network.
 
-    Two classes become one output, more of them an output each. 0 and 1 stay what they are.
+    Two classes become one output. Three or more classes have an output each. Labels that are 0 and 1 are not changed.
 
     Args:
-        name: What the data is called, for messages.
-        y: (examples,) or (examples, 1): numbers or texts.
+        name: the name of the data, for messages.
+        y: numbers or texts of shape (examples,) or (examples, 1).
 
     Returns:
-        The labels, and the names of the classes; of 0 and 1, no names.
+        The labels with the names of the classes. Labels that are 0 and 1 have no names.
 
     Raises:
-        BadInput: If they are no classes, or one class only.
+        BadInput: if they are not classes, or there is one class only.
     """
     values = y.reshape(len(y))
     numbers = values.dtype.kind in "biuf"
@@ -40,7 +44,7 @@ def labels(name: str, y: np.ndarray) -> Labels:
         _refuse_targets(name, values)
     found, places = np.unique(values, return_inverse=True)
     if len(found) > MOST_CLASSES or (len(found) > FEW and 2 * len(found) > len(values)):
-        kind = "numbers: these are no classes but targets of a regression" if numbers else "texts: these are no classes"
+        kind = "numbers: these look like targets of a regression" if numbers else "texts, too many for classes"
         raise BadInput(f"{name}: y has {len(found)} different {kind}. {_CURE if numbers else 'Choose another column.'}")
     names = [f"{value:g}" if numbers else str(value) for value in found]
     if len(names) == 1:
@@ -52,17 +56,17 @@ def labels(name: str, y: np.ndarray) -> Labels:
 
 
 def told(found: Labels) -> list[str]:
-    """What was made of them, in a sentence."""
+    """Sentences on how the labels were converted; none if they are 0 and 1."""
     if not found.classes:
         return []
     if len(found.classes) == 2:
         return [f"the label {found.classes[0]} is 0, and {found.classes[1]} is 1"]
-    return [f"{len(found.classes)} classes have an output each: {', '.join(found.classes)}"]
+    return [f"each of the {len(found.classes)} classes has an output: {', '.join(found.classes)}"]
 
 
 _CURE = (
-    "This network has sigmoid outputs and cross-entropy, and does not learn by mean squared error: give classes, "
-    "0 or 1 for below or above a limit, say."
+    "This network has sigmoid outputs and a cross-entropy loss, and cannot learn a regression. Give classes, for "
+    "example 0 and 1 for values below and above a limit."
 )
 
 
@@ -70,10 +74,10 @@ def _refuse_targets(name: str, values: np.ndarray) -> None:
     for i, value in enumerate(values.astype(float)):
         if np.isfinite(value) and value != round(value):
             raise BadInput(
-                f"{name}: y is {value:g} at example {i} (counted from 0), which is no class but a target of a "
-                f"regression. {_CURE}"
+                f"{name}: y is {value:g} at example {i} (counted from 0), which looks like the target of a regression. "
+                f"{_CURE}"
             )
         if not np.isfinite(value):
             raise BadInput(
-                f"{name}: y holds {value} at example {i}, column 0 (counted from 0). Remove or fill in what is missing."
+                f"{name}: y is {value} at example {i}, column 0 (counted from 0). Remove it, or fill in a value."
             )

@@ -1,7 +1,7 @@
-"""The models of `backproof verify --model`: networks of the catalog with bundled data, one object for both sides.
+"""The models of `backproof verify --model`: networks of the catalog, with bundled data.
 
-The options of a model are those in its `defaults`. Layers with parameters are named by number and kind, as in
-`2.conv2d.weight`, so that a report names the op.
+A `Model` has both sides of a network. The options of a model are the keys of its `defaults`. Parameters are named by
+the number and the kind of their layer, as in `2.conv2d.weight`, so that reports name the op.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ class Model:
         apply: in JAX, `(parameters, x) -> logits`.
         batches: returns an infinite iterator over batches.
         held_out: the held-out examples, if any.
-        description: the layers, as `manual.network` takes them; None for a model that is not made by it.
+        description: the layers in the form that `manual.network` takes; None for a model without such a description.
     """
 
     data: str
@@ -83,7 +83,7 @@ def settled(name: str, given: dict[str, Any]) -> dict[str, Any]:
         raise unknown("preset", preset, PRESETS)
     fixed = [option for option in ("hidden", "layers", "heads") if option in given]
     if fixed:
-        raise BadInput(f"--preset settles the sizes; leave out {', '.join(map(_flag, fixed))}.")
+        raise BadInput(f"--preset determines the sizes; leave out {', '.join(map(_flag, fixed))}.")
     sizes = dict.fromkeys(("hidden", "layers", "heads"))
     return defaults | sizes | PRESET_DEFAULTS | given
 
@@ -120,7 +120,19 @@ def _flag(option: str) -> str:
 def network_model(
     description: list[dict[str, Any]], shape: tuple[int, ...], *, seed: int, dtype: Any, ops: ModuleType, **data: Any
 ) -> Model:
-    """A model from the description of its layers, with parameters in a dict by layer."""
+    """A model from a description of its layers.
+
+    Args:
+        description: the layers, in the form that `manual.network` takes.
+        shape: the shape of an example.
+        seed: the seed of the parameters.
+        dtype: the dtype of the parameters.
+        ops: the hand-written side, `manual` or `manual.fast`.
+        **data: the attributes of the model that concern its data.
+
+    Returns:
+        The model. Its parameters are a dict by layer.
+    """
 
     def loss_and_gradients(parameters: Any, x: Any, targets: Any, intermediates: Any = None) -> tuple[Any, Any]:
         loss, gradients = manual.network.loss_and_gradients(
@@ -146,7 +158,7 @@ def network_model(
 
 
 def named(parameters: list[Any], description: list[dict[str, Any]]) -> dict[str, Any]:
-    """The parameters of `manual.network`, a list, as a dict by number and kind of the layers that have any."""
+    """The parameters of `manual.network`, which are a list, as a dict by layer, without layers that have none."""
     return {name: leaves for name, leaves in zip(_names(description), parameters, strict=True) if leaves}
 
 
@@ -170,13 +182,8 @@ def _mlp(options: dict[str, Any], random: np.random.Generator, *, seed: int, dty
 def _convnet(options: dict[str, Any], random: np.random.Generator, *, seed: int, dtype: Any, ops: ModuleType) -> Model:
     channels = options["hidden"]
     description = [
-        {
-            "kind": "conv2d",
-            "features": channels,
-            "kernel": 3,
-            "padding": 1,
-            "bias": False,
-        },  # batch normalization would cancel it
+        # Without a bias, because the batch normalization that follows would cancel it.
+        {"kind": "conv2d", "features": channels, "kernel": 3, "padding": 1, "bias": False},
         {"kind": "batch_norm"},
         {"kind": "relu"},
         {"kind": "max_pool2d", "window": 2},
@@ -203,7 +210,7 @@ def _recurrent(
 
 
 def _digits(batch: int, random: np.random.Generator, dtype: Any) -> dict[str, Any]:
-    """The digits, of which every fourth is held out."""
+    """The digits, in random order. A quarter of them is held out."""
     images, labels = digit_images()
     order = random.permutation(len(images))
     x, y = images[order].astype(dtype), labels[order]
@@ -222,13 +229,13 @@ def _digits(batch: int, random: np.random.Generator, dtype: Any) -> dict[str, An
 
 
 class _Text:
-    """Windows of the standard library's help texts, by characters; the target of each is the next character."""
+    """Windows of the help texts of Python's standard library. The target of each character is the next one."""
 
     def __init__(self, batch: int, length: int, random: np.random.Generator) -> None:
         alphabet, ids = characters()
         train, held = np.split(ids, [9 * len(ids) // 10])
         if length >= len(held):
-            raise BadInput(f"--length must be less than {len(held)}, what is held out of the text; got {length}.")
+            raise BadInput(f"--length must be less than {len(held)}, the length of the held-out text; got {length}.")
         start = int(random.integers(2**32))
 
         def windows(text: np.ndarray, count: int, draws: np.random.Generator) -> Batch:
@@ -297,8 +304,8 @@ def _random_tokens(vocabulary: int, batch: int, length: int, random: np.random.G
     return {"data": f"random tokens, batches of {batch} x {length}", "batches": batches, "held_out": None}
 
 
-# The optimizers are those with which 200 steps in float32 can be compared. A gradient that consists of rounding errors,
-# as that of the key's bias in attention, becomes a step of full length with adam and rmsprop; so the gpt has momentum.
+# With these optimizers, 200 steps can be compared in float32. Adam and RMSProp turn a gradient that consists of
+# rounding errors, such as that of the bias of attention's keys, into a step of full length, so the gpt has momentum.
 _TRAINING = {"iterations": 200, "batch": 32, "optimizer": "adam", "learning_rate": 0.01}
 _TEXT = _TRAINING | {"hidden": 32, "length": 24, "batch": 16}
 _GPT = _TEXT | {"layers": 2, "heads": 4, "preset": None, "optimizer": "momentum", "learning_rate": 0.1}

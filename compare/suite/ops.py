@@ -1,4 +1,4 @@
-"""The ops of the catalog with both sides of each, and their checks at all cases."""
+"""The ops of the catalog, with both sides of each, and their verification at all cases."""
 
 import importlib
 import os
@@ -55,16 +55,23 @@ def verify_op(op: Op, case: Case, dtype: str = "float64", **options: Any) -> Gra
 class OpResult:
     """The verdict on an op at all its cases, in `manual` and `manual.fast`.
 
-    `worst` is the largest error of an entry, as a share of its tolerance.
+    Attributes:
+        name: the name of the op.
+        module: its module.
+        checks: the number of checks.
+        verdict: the verdict of all of them.
+        worst: for each dtype, the largest ratio of the error of an entry to its tolerance.
+        report: the first report that does not agree, if any.
+        where: the case and dtype of that report.
     """
 
     name: str
     module: str
     checks: int
     verdict: Verdict
-    worst: dict[str, float]  # by dtype
-    report: GradientReport | None  # the first report that does not agree
-    where: str  # the case and dtype of that report
+    worst: dict[str, float]
+    report: GradientReport | None
+    where: str
 
     def __str__(self) -> str:
         errors = ", ".join(f"{dtype} {share:.2g}" for dtype, share in self.worst.items())
@@ -100,10 +107,18 @@ class Sweep:
 
 
 def sweep(names: Iterable[str], *, seed: int = 0, dtypes: Sequence[str] = DTYPES) -> Iterator[OpResult]:
-    """Verify ops at all their cases, in the order of `names`.
+    """Verify ops at all their cases.
+
+    Args:
+        names: the names of the ops.
+        seed: the seed of the cases and the checks.
+        dtypes: the dtypes in which each case is verified.
+
+    Yields:
+        The result of each op, in the order of the names.
 
     Raises:
-        BadInput: if no op has one of the names.
+        BadInput: for an unknown name.
     """
     import manual.fast
 

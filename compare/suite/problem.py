@@ -1,4 +1,4 @@
-"""A binary classification problem, whose data are checked and standardized."""
+"""Data of a classification problem: checked, standardized, and split into training and held-out examples."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -13,11 +13,17 @@ DTYPES = ("float64", "float32")  # the dtypes in which networks are verified and
 
 @dataclass(frozen=True)
 class Problem:
-    """Data in the notebook's convention: columns are examples, labels are 0 or 1, one row an output.
+    """Data in the notebook's convention: columns are examples, and labels are 0 or 1 with a row for each output.
 
-    `train_x: (n_x, m)` and `train_y: (n_y, m)` are the training examples. `test_x` and `test_y` are the held-out ones,
-    and have no columns if there are too few examples. Features are standardized by the mean and the standard deviation
-    of the training examples. `notes` are sentences on how a file was read.
+    Features are standardized by the mean and the standard deviation of the training examples.
+
+    Attributes:
+        name: the name of the data.
+        train_x: the features of the training examples.
+        train_y: their labels.
+        test_x: the features of the held-out examples; no columns if there are too few examples.
+        test_y: their labels.
+        notes: sentences on how a file was read.
     """
 
     name: str
@@ -65,9 +71,9 @@ class Problem:
 
 
 def _standardized(name: str, x: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Columns of mean 0 and standard deviation 1 on the training rows; constant columns are 0."""
-    # Divided by the largest entry, so that no square over- or underflows. Centered twice, because the first mean is
-    # rounded, and a constant column must become 0.
+    """x with columns of mean 0 and standard deviation 1 on the training rows. A constant column becomes 0."""
+    # x is divided by the largest entry, so that its squares neither overflow nor underflow. It is centered twice,
+    # because the first mean has a rounding error, and a constant column must become exactly 0.
     with np.errstate(over="ignore", invalid="ignore"):
         largest = np.abs(x[training]).max(axis=0)
         x = x / np.where(largest > 0, largest, 1)
@@ -78,8 +84,8 @@ def _standardized(name: str, x: np.ndarray, training: np.ndarray) -> np.ndarray:
     if not np.isfinite(x).all():
         row, column = np.argwhere(~np.isfinite(x))[0]
         raise BadInput(
-            f"{name}: x at example {row}, column {column} (counted from 0) is too far from the training examples "
-            "to be put on their scale. Remove it, or rescale the column."
+            f"{name}: x overflows when it is standardized by the training examples, at example {row}, column {column} "
+            "(counted from 0). Remove this example, or rescale the column."
         )
     return x
 
@@ -104,13 +110,13 @@ def _checked(name: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nd
         if not np.isfinite(array).all():
             row, column = np.argwhere(~np.isfinite(array))[0]
             raise BadInput(
-                f"{name}: {letter} holds {array[row, column]} at example {row}, column {column} (counted from 0). "
-                "Remove or fill in what is missing."
+                f"{name}: {letter} is {array[row, column]} at example {row}, column {column} (counted from 0). "
+                "Remove it, or fill in a value."
             )
     if not np.isin(y, (0, 1)).all():
         row, column = np.argwhere(~np.isin(y, (0, 1)))[0]
         raise BadInput(
             f"{name}: labels must be 0 or 1, but y is {y[row, column]:g} at example {row}, column {column} "
-            "(counted from 0). Encode classes as one 0/1 column each."
+            "(counted from 0). Give each class a column of 0 and 1."
         )
     return x, y

@@ -1,16 +1,16 @@
 """Compares derivatives of kernels, modules and custom operators in PyTorch with those of an eager reference.
 
 The reference is evaluated in float64 and differentiated by autograd. The rounding tolerance is measured as in the other
-checks: the reference is evaluated again, by a dispatch mode, with the result of each operation perturbed by its
-rounding error in the dtype of the tensors. The report is that of the other checks.
+checks: the reference is evaluated again, and a dispatch mode perturbs the result of each operation by its rounding
+error in the dtype of the tensors. The result is a report as in the other checks.
 
     functions.py      check_function
          |
     layouts.py  second_order.py  forward_mode.py   other memory layouts, double backward, forward mode
          |
-    said.py           the report, the causes, a perturbed point
+    reports.py        the report of a point, the causes, a perturbed point
          |
-    point.py          both sides at one point
+    point.py          both sides evaluated and compared at one point
          |
     pair.py  rounding.py   both functions and how they are called; perturbed evaluation
 

@@ -1,6 +1,6 @@
-"""The Jacobian-vector product of a function that has one of its own, against the reference's in float64."""
+"""Compares the Jacobian-vector product of a function that defines one with that of the reference in float64."""
 
-# PyTorch is optional: where it is not installed, nothing is known of its names.
+# PyTorch is optional, and pyright cannot resolve its names where it is not installed.
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable, Iterator
@@ -17,21 +17,24 @@ from compare.judge.reports.verdict import Verdict, compare_leaves
 from compare.judge.roundoff.tolerance import Scatter
 from compare.torch.pair import Pair, as_numpy, doubled, tensors_of
 from compare.torch.point import RUNS, Point
+from compare.torch.reports import reported
 from compare.torch.rounding import Rounding
-from compare.torch.said import reported
 
 
 def forward_too(pair: Pair, point: Point, report: GradientReport, required: bool) -> GradientReport:
-    """The report with rows for the tangents, or one on a Jacobian-vector product that is wrong.
+    """Check the Jacobian-vector product in a random direction.
 
     Args:
         pair: both functions.
-        point: what is known of the caller's point.
-        report: as it is so far.
-        required: whether forward mode is judged even if no custom function has a `jvp` of its own.
+        point: both sides at the caller's point.
+        report: the report so far, which agrees.
+        required: whether to check forward mode even if no custom function defines `jvp`.
+
+    Returns:
+        The report with additional rows for the tangents. If one is wrong, the verdict is DISAGREE.
 
     Raises:
-        BadInput: a ValueError, if it is required and there is none.
+        BadInput: a ValueError, if forward mode is required and the function does not support it.
     """
     if not required and not _has_its_own(pair):
         return report
@@ -39,24 +42,24 @@ def forward_too(pair: Pair, point: Point, report: GradientReport, required: bool
     try:
         found = _tangents(pair.function, pair, pair.tensors, directions)
     except (RuntimeError, NotImplementedError) as error:
-        words = f"the function has no forward mode: {str(error).partition(chr(10))[0]}"
+        message = f"the function does not support forward mode: {str(error).partition(chr(10))[0]}"
         if required:
-            raise BadInput(words) from None
-        return replace(report, notes=[*report.notes, words])
+            raise BadInput(message) from None
+        return replace(report, notes=[*report.notes, message])
     exact, _ = pair.exact()
     wide, along = doubled(pair.tensors), [d.double() for d in directions]
-    right = _of_reference(exact, pair, wide, along)
+    right = _tangents_of_reference(exact, pair, wide, along)
     names = ("tangent",) if len(found) == 1 else tuple(f"tangent[{i}]" for i in range(len(found)))
     actual = dict(zip(names, map(as_numpy, found), strict=True))
     expected = dict(zip(names, map(as_numpy, right), strict=True))
-    outputs = [point.actual[name] for name in point.outputs]  # whose dtype a tangent is to have
+    outputs = [point.actual[name] for name in point.outputs]  # a tangent must have the shape and dtype of its output
     model = {name: np.zeros(value.shape, value.dtype) for name, value in zip(names, outputs, strict=True)}
     there = None
     scatters = {name: Scatter(value) for name, value in expected.items()}
     for samples in RUNS:
         for sample in range(scatters[names[0]].samples, samples):
             with Rounding(pair.dtype, 2003 * pair.seed + sample):
-                moved = _of_reference(exact, pair, wide, along)
+                moved = _tangents_of_reference(exact, pair, wide, along)
             for scatter, value in zip(scatters.values(), moved, strict=True):
                 scatter.add(as_numpy(value))
         tolerance = {name: scatter.tolerance(model[name].dtype) for name, scatter in scatters.items()}
@@ -65,7 +68,7 @@ def forward_too(pair: Pair, point: Point, report: GradientReport, required: bool
         there = Point(pair.tensors, names, actual, expected, tolerance, rows, samples, {})
         if Verdict.of([row.verdict for row in rows]) is not Verdict.DISAGREE:
             break
-    assert there is not None  # there was a measurement
+    assert there is not None  # the loop ran at least once
     if Verdict.of([row.verdict for row in there.rows]) is Verdict.AGREE:
         return replace(report, rows=[*report.rows, *there.rows], outputs=(*report.outputs, *names))
     wrong = reported(pair, there)
@@ -73,7 +76,7 @@ def forward_too(pair: Pair, point: Point, report: GradientReport, required: bool
 
 
 def _has_its_own(pair: Pair) -> bool:
-    """Whether a custom function on the way from the inputs to the outputs has a `jvp`."""
+    """Whether a custom function between the inputs and the outputs defines `jvp`."""
     given = [
         x.detach().clone().requires_grad_() if place else x for x, place in zip(pair.tensors, pair.places, strict=True)
     ]
@@ -83,7 +86,7 @@ def _has_its_own(pair: Pair) -> bool:
 
 
 def _custom(outputs: list[torch.Tensor]) -> Iterator[Any]:
-    """The classes of custom functions in the graph behind some tensors."""
+    """The classes of the custom functions in the graph by which the outputs were computed."""
     left, seen = [o.grad_fn for o in outputs], set()
     while left:
         node = left.pop()
@@ -97,6 +100,7 @@ def _custom(outputs: list[torch.Tensor]) -> Iterator[Any]:
 
 
 def _directions(pair: Pair) -> list[torch.Tensor]:
+    """Random tangents of the differentiated inputs."""
     generator = torch.Generator().manual_seed(1_000_033 + pair.seed)
     moving = [x for x, place in zip(pair.tensors, pair.places, strict=True) if place]
     return [torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.dtype).to(x.device) for x in moving]
@@ -105,7 +109,7 @@ def _directions(pair: Pair) -> list[torch.Tensor]:
 def _tangents(
     function: Callable[..., Any], pair: Pair, tensors: tuple[Any, ...], directions: list[torch.Tensor]
 ) -> list[torch.Tensor]:
-    """J t by forward mode, for each output; where an output does not depend on the inputs, 0."""
+    """The Jacobian-vector product J t of each output by forward mode; zeros if it does not depend on the inputs."""
     along = iter(directions)
     with forward_ad.dual_level():
         given = [
@@ -116,10 +120,10 @@ def _tangents(
         return [torch.zeros_like(p.primal) if p.tangent is None else p.tangent.detach().clone() for p in pairs]
 
 
-def _of_reference(
+def _tangents_of_reference(
     exact: Callable[..., Any], pair: Pair, wide: tuple[Any, ...], along: list[torch.Tensor]
 ) -> list[torch.Tensor]:
-    """J t of the reference: by forward mode, or as the derivative of <J' c, t> with respect to c."""
+    """J t of the reference: by forward mode or, if that is not supported, as the gradient of <J^T c, t> in c."""
     try:
         return _tangents(exact, pair, wide, along)
     except (RuntimeError, NotImplementedError):

@@ -1,6 +1,6 @@
 """check_function: compares the derivatives of a function in PyTorch with those of an eager reference."""
 
-# PyTorch is optional: where it is not installed, nothing is known of its names.
+# PyTorch is optional, and pyright cannot resolve its names where it is not installed.
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from compare.torch.forward_mode import forward_too
 from compare.torch.layouts import layouts_too
 from compare.torch.pair import Pair
 from compare.torch.point import looked_at
-from compare.torch.said import elsewhere, reported
+from compare.torch.reports import elsewhere, reported
 from compare.torch.second_order import second_order
 
 
@@ -32,11 +32,11 @@ def check_function(
     """Compare a function in PyTorch and its backward pass with an eager reference.
 
     Args:
-        function: `torch.autograd.Function.apply`, a module, a custom operator or a compiled function. It gets the
-            tensors on their own device and in their own dtype.
+        function: the `apply` of a `torch.autograd.Function`, a module, a custom operator or a compiled function. It is
+            called with the tensors on their own device and in their own dtype. It must not modify them in place.
         reference: the same function in PyTorch operations, differentiated by autograd in float64. For a module, another
             module with parameters of the same names, which get the same values.
-        *tensors: the inputs. Floating-point tensors are differentiated; all else is passed on.
+        *tensors: the inputs. Floating-point tensors are differentiated; other arguments are passed on unchanged.
         seed: the seed of everything random in the check.
         order: 2 to check double backward as well.
         names: the names of the inputs in the report; by default, the argument names of the reference.
@@ -44,13 +44,15 @@ def check_function(
             inputs without requires_grad.
         strict: whether lost digits make the verdict DISAGREE.
         probes: whether to check at a perturbed point as well, with inputs that are 4 times as large and have noise.
-        forward_mode: whether to check the Jacobian-vector product as well; by default, if the function has one.
+        forward_mode: whether to check the Jacobian-vector product as well; by default, only if a
+            `torch.autograd.Function` defines `jvp`.
 
     Returns:
         A report with a row for the output, each input, and each parameter.
 
     Raises:
-        BadInput: a ValueError, if no input can be differentiated, or the reference cannot.
+        BadInput: a ValueError, if no input can be differentiated, one is complex or modified in place, or the reference
+            cannot be differentiated.
     """
     pair = Pair(function, reference, tensors, seed, names)
     point = looked_at(pair, tensors)

@@ -1,6 +1,6 @@
-"""Faults that only other layouts in memory show, other calls, or inputs that need no gradient."""
+"""Checks whether the results depend on memory layouts, repeated calls, or which inputs require a gradient."""
 
-# PyTorch is optional: where it is not installed, nothing is known of its names.
+# PyTorch is optional, and pyright cannot resolve its names where it is not installed.
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
 from collections.abc import Iterator
@@ -18,18 +18,27 @@ from compare.torch.point import Point
 
 
 def layouts_too(pair: Pair, point: Point, report: GradientReport) -> GradientReport:
-    """The report, and faults that only other layouts, other calls or other needs show."""
+    """Call the function again in several ways that must not change its results.
+
+    Args:
+        pair: both functions.
+        point: both sides at the caller's point.
+        report: the report so far, which agrees.
+
+    Returns:
+        The report. If a result changed, the verdict is DISAGREE.
+    """
     parameters = pair.parameters_of(pair.function)
     outputs, usual = run(pair.function, parameters, pair, pair.tensors)
     plain = cotangents_of(pair, outputs)
     ones = [torch.full_like(c, 0.5) for c in plain]
     looks: Iterator[tuple[str, Any, Any, Any, set[str] | None]] = iter(
         [
-            ("asked again", pair.tensors, plain, plain, None),
+            ("when called again", pair.tensors, plain, plain, None),
             ("with inputs that are not contiguous", tuple(map(_spread, pair.tensors)), plain, plain, None),
             ("with an output gradient that is not contiguous", pair.tensors, [*map(_spread, plain)], plain, None),
             (
-                "with an expanded output gradient, as that of a sum is",
+                "with an expanded output gradient, such as that of a sum",
                 pair.tensors,
                 [torch.full((), 0.5, dtype=c.dtype, device=c.device).expand(c.shape) for c in plain],
                 ones,
@@ -39,7 +48,7 @@ def layouts_too(pair: Pair, point: Point, report: GradientReport) -> GradientRep
     )
     labels = pair.labels()
     some = [
-        (f"when {label} needs no gradient", pair.tensors, plain, plain, set(labels) - {label})
+        (f"when {label} does not require a gradient", pair.tensors, plain, plain, set(labels) - {label})
         for label in labels
         if len(labels) > 1
     ]
@@ -48,8 +57,8 @@ def layouts_too(pair: Pair, point: Point, report: GradientReport) -> GradientRep
         try:
             expected = usual if same is plain else run(pair.function, parameters, pair, pair.tensors, same)[1]
             found_outputs, found = run(pair.function, parameters, pair, tensors, cotangents, needed)
-        except Exception as error:  # a refusal is no wrong answer
-            notes.append(f"{words}, it is refused: {str(error).partition(chr(10))[0]}")
+        except Exception as error:  # an error is not a wrong result
+            notes.append(f"{words}, the function raises an error: {str(error).partition(chr(10))[0]}")
             continue
         wrong = [
             name
@@ -62,8 +71,9 @@ def layouts_too(pair: Pair, point: Point, report: GradientReport) -> GradientRep
             if not _close(a, b, point.tolerance[name], plain, plain)
         ]
         if wrong:
-            kind = "not-deterministic" if words == "asked again" else "layout"
-            causes.append(Diagnosis(wrong[0], kind, f"{words}, {', '.join(wrong)} is another."))
+            kind = "not-deterministic" if words == "when called again" else "layout"
+            verb = "differs" if len(wrong) == 1 else "differ"
+            causes.append(Diagnosis(wrong[0], kind, f"{words}, {', '.join(wrong)} {verb}."))
             break
     if causes:
         return replace(report, verdict=Verdict.DISAGREE, diagnoses=causes, wrong_side="manual", notes=notes)
@@ -82,7 +92,7 @@ def _close(one: Any, other: Any, tolerance: Any, same: Any, plain: Any) -> bool:
 
 
 def _spread(x: Any) -> Any:
-    """The same numbers, not contiguous in memory."""
+    """The same tensor, stored in memory so that it is not contiguous."""
     if not isinstance(x, torch.Tensor) or not x.dim() or not x.is_floating_point():
         return x
     memory = torch.full((*reversed(x.shape[1:]), 2 * x.shape[0]), 7, dtype=x.dtype, device=x.device)

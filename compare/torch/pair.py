@@ -1,6 +1,6 @@
-"""Both functions: how they are called and differentiated, with their inputs and outputs."""
+"""Both functions with their inputs: how they are called and differentiated."""
 
-# PyTorch is optional: where it is not installed, nothing is known of its names.
+# PyTorch is optional, and pyright cannot resolve its names where it is not installed.
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
 import copy
@@ -18,7 +18,17 @@ from compare.pytrees import as_array
 
 @dataclass
 class Pair:
-    """Both functions, and what is known about them before they are evaluated."""
+    """Both functions and their inputs.
+
+    Attributes:
+        function: the function under test.
+        reference: the same function in PyTorch operations.
+        tensors: the inputs of both.
+        seed: the seed of everything random in the check.
+        names: the names of the inputs in the report; if None, they are found from the signatures.
+        places: for each input, whether it is differentiated.
+        dtype: the coarsest dtype of the differentiated inputs and parameters, which determines the rounding error.
+    """
 
     function: Callable[..., Any]
     reference: Callable[..., Any]
@@ -29,19 +39,22 @@ class Pair:
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        self.places = [isinstance(x, torch.Tensor) and x.is_floating_point() for x in self.tensors]
-        moving = [x.dtype for x, place in zip(self.tensors, self.places, strict=True) if place]
-        moving += [p.dtype for p in self.parameters_of(self.function).values()]
-        if not moving:
-            raise BadInput("none of the tensors is a floating-point one: there is nothing to differentiate.")
-        self.dtype = max(
-            moving, key=lambda dtype: torch.finfo(dtype).eps
-        )  # the coarsest dtype, which determines the rounding error
+        _refuse_what_cannot_be_called(self.function, "function")
+        _refuse_what_cannot_be_called(self.reference, "the reference")
         self.names = (
             self.names or _names_of(self.reference, len(self.tensors)) or _names_of(self.function, len(self.tensors))
         )
         if self.names is None or len(self.names) != len(self.tensors):
             self.names = tuple(f"input {i}" for i in range(len(self.tensors)))
+        parameters = self.parameters_of(self.function)
+        for name, x in [*zip(self.names, self.tensors, strict=True), *parameters.items()]:
+            _refuse_complex(x, name)
+        self.places = [isinstance(x, torch.Tensor) and x.is_floating_point() for x in self.tensors]
+        moving = [x.dtype for x, place in zip(self.tensors, self.places, strict=True) if place]
+        moving += [p.dtype for p in parameters.values()]
+        if not moving:
+            raise BadInput("none of the inputs is a floating-point tensor: there is nothing to differentiate.")
+        self.dtype = max(moving, key=lambda dtype: torch.finfo(dtype).eps)
 
     @staticmethod
     def parameters_of(function: Any) -> dict[str, torch.Tensor]:
@@ -70,6 +83,24 @@ class Pair:
         return module, dict(module.named_parameters())
 
 
+def _refuse_what_cannot_be_called(function: Any, who: str) -> None:
+    kind = function if isinstance(function, type) else type(function)
+    if issubclass(kind, torch.autograd.Function):
+        raise BadInput(f"{who} is {kind.__name__}, a torch.autograd.Function: pass {kind.__name__}.apply.")
+    if kind is function:
+        raise BadInput(f"{who} is the class {kind.__name__}: pass an instance of it, or a function.")
+    if not callable(function):
+        raise BadInput(f"{who} must be a function, got {kind.__name__}.")
+
+
+def _refuse_complex(x: Any, name: str) -> None:
+    if isinstance(x, torch.Tensor) and x.is_complex():
+        raise BadInput(
+            f"{name} is a complex tensor ({x.dtype}), and complex tensors are not supported. Let both functions take "
+            "and return real ones: torch.view_as_real and torch.view_as_complex convert between the two."
+        )
+
+
 def _names_of(function: Callable[..., Any], count: int) -> tuple[str, ...] | None:
     if isinstance(function, torch.nn.Module):
         function = function.forward
@@ -86,7 +117,24 @@ def run(
     needed: set[str] | None = None,
     who: str = "function",
 ) -> tuple[list[torch.Tensor], dict[str, torch.Tensor | None]]:
-    """(outputs, gradients by name) of a function at detached copies of the tensors."""
+    """Evaluate a function at copies of the tensors, and differentiate it by autograd.
+
+    Args:
+        function: the function.
+        parameters: its parameters by name, if it is a module.
+        pair: both functions.
+        tensors: the inputs.
+        cotangents: the output gradients; by default, random ones.
+        needed: the names of the inputs that require a gradient; by default, all that are differentiated.
+        who: what the function is called in errors.
+
+    Returns:
+        (outputs, gradients by name).
+
+    Raises:
+        BadInput: a ValueError, if the function cannot be differentiated, modifies an input in place, or returns tensors
+            whose number or shapes differ from those of the cotangents.
+    """
     given, leaves = [], {}
     labels = iter(pair.labels())
     for x, place in zip(tensors, pair.places, strict=True):
@@ -99,7 +147,16 @@ def run(
         if leaf.requires_grad:
             leaves[name] = leaf
     leaves |= {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
-    result = function(*given)
+    try:
+        result = function(*given)
+    except RuntimeError as error:
+        if "leaf Variable that requires grad" not in str(error):
+            raise
+        raise BadInput(
+            f"{who} modifies one of its inputs in place. PyTorch does not allow that for a leaf tensor that requires a "
+            "gradient, so it cannot be differentiated. Let it modify a copy, as in lambda x: f(x.clone()). In a "
+            "module, set inplace=False."
+        ) from None
     outputs = tensors_of(result, who)
     cotangents = cotangents_of(pair, outputs) if cotangents is None else cotangents
     if len(outputs) != len(cotangents):
@@ -107,8 +164,8 @@ def run(
     used = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
     if not used:
         raise BadInput(
-            f"autograd finds no dependence of the result of {who} on its inputs, so nothing can be "
-            "differentiated. Look for detach(), .data, numpy() or torch.no_grad() in it."
+            f"autograd finds no dependence of the result of {who} on its inputs, so there is nothing to differentiate. "
+            "Look for detach(), .data, numpy() or torch.no_grad() in it."
         )
     for o, c in used:
         if o.shape != c.shape:
@@ -122,8 +179,14 @@ def run(
 
 
 def tensors_of(result: Any, who: str) -> list[torch.Tensor]:
-    """The floating-point tensors among a function's results. Raises BadInput, a ValueError, if there are none."""
+    """The floating-point tensors among a function's results.
+
+    Raises:
+        BadInput: a ValueError, if there are none, or one is complex.
+    """
     found = [result] if isinstance(result, torch.Tensor) else list(result) if isinstance(result, tuple | list) else []
+    for x in found:
+        _refuse_complex(x, f"the result of {who}")
     tensors = [x for x in found if isinstance(x, torch.Tensor) and x.is_floating_point()]
     if not tensors:
         raise BadInput(
@@ -133,20 +196,23 @@ def tensors_of(result: Any, who: str) -> list[torch.Tensor]:
 
 
 def _same_layout(x: torch.Tensor) -> torch.Tensor:
-    """A copy with the same strides, so that the caller's tensor is not modified."""
+    """A copy with the same strides. The function gets copies, so that the caller's tensors cannot be modified."""
     if 0 in x.stride():
         return x.clone()
     return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device).copy_(x)
 
 
 def cotangents_of(pair: Pair, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Random output gradients, in the dtypes of the outputs and on their devices."""
     generator = torch.Generator().manual_seed(1_000_003 + pair.seed)
     return [torch.randn(o.shape, generator=generator, dtype=torch.float64).to(o.dtype).to(o.device) for o in outputs]
 
 
 def doubled(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The inputs with floating-point tensors in float64."""
     return tuple(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in tensors)
 
 
 def as_numpy(x: torch.Tensor | None, like: Any = None) -> np.ndarray:
+    """A tensor as an array; for None, which autograd returns for a gradient of zero, zeros in the shape of `like`."""
     return np.zeros(like.shape, as_array(like.detach().cpu()).dtype) if x is None else as_array(x.detach().cpu())

@@ -1,6 +1,6 @@
-"""Both sides at one point: values, gradients, tolerances and rows."""
+"""Evaluates and compares both sides at one point: values, gradients, tolerances and rows of the report."""
 
-# PyTorch is optional: where it is not installed, nothing is known of its names.
+# PyTorch is optional, and pyright cannot resolve its names where it is not installed.
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable
@@ -18,13 +18,24 @@ from compare.pytrees import Leaves
 from compare.torch.pair import Pair, as_numpy, cotangents_of, doubled, run
 from compare.torch.rounding import Rounding
 
-RUNS = (1, 4, 8)  # of the moved reference, in all: more before anything is blamed, and never many backward passes
+RUNS = (1, 4, 8)  # the total number of perturbed runs of the reference, which is raised as long as a row disagrees
 WIDER = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.float32: torch.float64}
 
 
 @dataclass
 class Point:
-    """Both sides at one point: values by name, and rows."""
+    """Both sides at one point.
+
+    Attributes:
+        tensors: the inputs.
+        outputs: the names of the outputs.
+        actual: outputs and gradients of the function under test, by name.
+        expected: those of the reference, in float64.
+        tolerance: the rounding tolerance of each entry of them.
+        rows: the rows of the report.
+        samples: the number of perturbed runs by which the tolerance was measured.
+        arithmetic: sentences on lost digits, by the name of the row.
+    """
 
     tensors: tuple[Any, ...]
     outputs: tuple[str, ...]
@@ -37,7 +48,22 @@ class Point:
 
 
 def looked_at(pair: Pair, tensors: tuple[Any, ...]) -> Point:
-    """Both sides at a point, a disagreement looked at with more samples and in a wider dtype before it is one."""
+    """Evaluate and compare both sides at a point.
+
+    If they disagree, the tolerance is measured again with more perturbed runs. If they still disagree, the function is
+    run in a wider dtype, which tells rounding errors from a wrong derivation.
+
+    Args:
+        pair: both functions.
+        tensors: the inputs.
+
+    Returns:
+        The point.
+
+    Raises:
+        BadInput: a ValueError, if a side cannot be differentiated, or they return different numbers or shapes of
+            tensors.
+    """
     outputs, gradients = run(pair.function, pair.parameters_of(pair.function), pair, tensors)
     exact, own = pair.exact()
     cotangents = [c.double() for c in cotangents_of(pair, outputs)]
@@ -46,7 +72,7 @@ def looked_at(pair: Pair, tensors: tuple[Any, ...]) -> Point:
         right, right_gradients = run(exact, own, pair, wide, cotangents, who="the reference")
     except (RuntimeError, TypeError) as error:
         words = str(error).partition("\n")[0]
-        raise BadInput(f"the reference cannot be differentiated, or run in float64: {words}") from None
+        raise BadInput(f"the reference cannot be evaluated or differentiated in float64: {words}") from None
     named = ("output",) if len(outputs) == 1 else tuple(f"output[{i}]" for i in range(len(outputs)))
     inputs = dict(zip(pair.labels(), (x for x, p in zip(tensors, pair.places, strict=True) if p), strict=True))
     inputs |= pair.parameters_of(pair.function)
@@ -65,7 +91,7 @@ def looked_at(pair: Pair, tensors: tuple[Any, ...]) -> Point:
         point = Point(tensors, named, actual, expected, tolerance, rows, samples, {})
         if Verdict.of([row.verdict for row in rows]) is not Verdict.DISAGREE:
             return point
-    assert point is not None  # there was a measurement
+    assert point is not None  # the loop ran at least once
     return _widely(pair, point)
 
 
@@ -79,7 +105,7 @@ def _scatter(
     named: tuple[str, ...],
     samples: int,
 ) -> None:
-    """Moved runs of the reference, until there are so many."""
+    """Add perturbed runs of the reference to the scatters until each has `samples` of them."""
     for sample in range(max((scatter.samples for scatter in scatters.values()), default=0), samples):
         with Rounding(pair.dtype, 1009 * pair.seed + sample):
             outputs, gradients = run(exact, own, pair, wide, cotangents)
@@ -90,7 +116,7 @@ def _scatter(
 
 
 def _widely(pair: Pair, point: Point) -> Point:
-    """The point, its rows settled by what the function gives in a wider dtype, if it takes one."""
+    """The point, with rows that disagree decided by the function's results in a wider dtype, if it accepts one."""
     to = WIDER.get(pair.dtype)
     if to is None or isinstance(pair.function, torch.nn.Module):
         return point
@@ -99,7 +125,7 @@ def _widely(pair: Pair, point: Point) -> Point:
         narrow = [torch.from_numpy(point.expected[name]) for name in point.outputs]
         cotangents = [c.to(to) for c in cotangents_of(pair, [x.to(pair.dtype) for x in narrow])]
         outputs, gradients = run(pair.function, {}, pair, tensors, cotangents)
-    except Exception:  # any refusal of a wider dtype means the same
+    except Exception:  # a function that raises any error for a wider dtype does not support it
         return point
     wide = {name: as_numpy(o) for name, o in zip(point.outputs, outputs, strict=True)}
     wide |= {name: as_numpy(g) for name, g in gradients.items() if g is not None}

@@ -1,6 +1,6 @@
-"""The backward pass of the backward pass: the gradient of <gradients, v>."""
+"""Checks double backward: the derivative of the backward pass, for a random cotangent."""
 
-# PyTorch is optional: where it is not installed, nothing is known of its names.
+# PyTorch is optional, and pyright cannot resolve its names where it is not installed.
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable
@@ -17,7 +17,17 @@ from compare.torch.pair import Pair, cotangents_of, run, tensors_of
 def second_order(
     pair: Pair, report: GradientReport, strict: bool, check: Callable[..., GradientReport]
 ) -> GradientReport:
-    """The report, or one on the backward pass of the backward pass: the gradient of <gradients, v>."""
+    """Check the backward pass as a function of the inputs and the output gradients.
+
+    Args:
+        pair: both functions.
+        report: the report so far, which agrees.
+        strict: as in `check_function`.
+        check: `check_function`, which is applied to the backward passes of both sides.
+
+    Returns:
+        The report, or that on the second derivative if it does not agree.
+    """
     labels = pair.labels()
     count = len(pair.tensors)
     outputs, _ = run(pair.function, pair.parameters_of(pair.function), pair, pair.tensors)
@@ -30,7 +40,7 @@ def second_order(
             found = torch.autograd.grad(
                 tensors_of(function(*tensors), "function"), moving, weights, create_graph=True, allow_unused=True
             )
-            zero = sum((w * 0).sum() for w in weights)  # so that a gradient that is constant can be differentiated
+            zero = sum((w * 0).sum() for w in weights)  # makes a constant gradient differentiable as well
             return tuple(zero + (x * 0 if g is None else g + x * 0) for g, x in zip(found, moving, strict=True))
 
         return gradients
@@ -53,7 +63,7 @@ def second_order(
         cause = Diagnosis(None, "second-order", words)
         return replace(report, verdict=Verdict.DISAGREE, diagnoses=[cause], wrong_side="manual")
     if second.verdict is Verdict.AGREE:
-        return replace(report, notes=[*report.notes, "the backward pass of the backward pass agrees, too."])
+        return replace(report, notes=[*report.notes, "double backward agrees as well."])
     renamed = {f"output[{i}]": f"d{label}" for i, label in enumerate(labels)} | {"output": f"d{labels[0]}"}
     rows = [replace(row, path=renamed.get(row.path, f"{row.path} (second order)")) for row in second.rows]
     diagnoses = [

@@ -1,1 +1,1 @@
-"""The main job: both sides of one network, from its gradients to its training."""
+"""The work of `backproof verify`: compares the gradients and the training of a network by hand and by JAX."""

@@ -11,8 +11,8 @@ import numpy as np
 from compare.judge.reports.trajectory_report import TrajectoryReport
 from compare.judge.trajectory import check_trajectory
 
-# CALLS calls of the loop are checked, of STEPS steps each. An error in what a loop carries from one step to the next
-# shows only in calls of several steps.
+# The loop is called CALLS times, with STEPS steps each time. An error in the state that a loop carries from one step to
+# the next shows only in calls of several steps.
 CALLS, STEPS = 10, 2
 
 Train = Callable[[Any, Any, list[Any]], tuple[Any, Any, Any]]

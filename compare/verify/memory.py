@@ -2,10 +2,10 @@
 
     bytes = base + 8 * (copies of the parameters + copies of the activations + losses)
 
-A check holds many copies: the gradients of both sides, intermediates and their gradients, perturbed points, copies by
-which modified arguments are detected. Most are in float64, whatever the dtype of the network. The number of copies,
-COPIES, was measured, as "Maximum resident set size" of `/usr/bin/time -v backproof verify ...`. The measurements are in
-`tests/compare/verify/test_memory.py`. They must be repeated when the judge changes.
+A check holds many copies: the gradients of both sides, intermediate values and their gradients, perturbed points, and
+the copies by which modified arguments are detected. Most are in float64, whatever the dtype of the network. The numbers
+of copies in COPIES were measured, as the "Maximum resident set size" that `/usr/bin/time -v backproof verify ...`
+reports. The measurements are in `tests/compare/verify/test_memory.py`, and must be repeated when the judge changes.
 """
 
 import ctypes
@@ -23,13 +23,13 @@ from compare.errors import BadInput
 from manual.transformer import PRESETS
 
 GIB = 2**30
-LARGE = 10_000_000  # parameters; a larger model is checked at one point only
+LARGE = 10_000_000  # the gradients of a model with more parameters are checked at one point only
 
 Note = Callable[[str], None]
 
 
 class Size(NamedTuple):
-    """The number of entries of all parameters, and of all activations of one batch that are compared."""
+    """The total number of entries of the parameters, and of the activations of one batch that are compared."""
 
     parameters: int
     activations: int
@@ -53,11 +53,11 @@ COPIES = {
     "large, float32": Copies(700, 9, 2),
 }
 LOSSES = 4  # copies of the losses of all steps: two on each side
-DEVICE_COPIES = 3  # parameters, gradients and the optimizer's state, on each further device
+DEVICE_COPIES = 3  # on each device after the first: parameters, gradients and the optimizer's state
 
 
 def nobody(text: str) -> None:
-    """Ignores a note."""
+    """Ignore a note: the default of `note`."""
 
 
 # ------------------------------------------------------------------------------------ sizes of the models
@@ -70,7 +70,12 @@ def shallow_size(x: np.ndarray, y: np.ndarray, hidden: int) -> Size:
 
 
 def model_size(name: str, options: dict[str, Any]) -> Size:
-    """The size of one of `compare.suite.models`, by all its options."""
+    """The size of a model of `compare.suite.models`.
+
+    Args:
+        name: the name of the model.
+        options: all its options, including the defaults.
+    """
     return _SIZES[name](**{option: options[option] for option in _OPTIONS if option in options})
 
 
@@ -125,16 +130,24 @@ def needed(name: str, size: Size, iterations: int, devices: int = 1, dtype: str 
 
 
 def check_fits(name: str, size: Size, *, iterations: int, devices: int = 1, dtype: str = "float64", note: Note) -> None:
-    """Pass a sentence to `note` on the memory that a run needs at most.
+    """Check whether a run fits into memory, and pass a sentence on the memory that it needs to `note`.
+
+    Args:
+        name: the name of the model.
+        size: its size.
+        iterations: the number of training steps.
+        devices: the number of devices in this process.
+        dtype: the dtype of the parameters.
+        note: is called with the sentence.
 
     Raises:
-        BadInput: if there is less.
+        BadInput: if it needs more memory than there is.
     """
     wanted, most = needed(name, size, iterations, devices, dtype), capacity()
     if most is not None and wanted > most:
         smaller = "fewer --hidden units, less data" if name == "shallow" else "a smaller model or --batch"
         raise BadInput(
-            f"this needs about {readable(wanted)} of memory, and there are {readable(most)} here. "
+            f"this needs about {readable(wanted)} of memory, and this machine has {readable(most)}. "
             f"Give {smaller}, or fewer --iterations."
         )
     free = available()
@@ -143,6 +156,7 @@ def check_fits(name: str, size: Size, *, iterations: int, devices: int = 1, dtyp
 
 
 def readable(amount: int) -> str:
+    """A number of bytes in GiB."""
     return f"{amount / GIB:,.1f} GiB" if amount < 2**50 else f"{amount / GIB:.1e} GiB"
 
 
@@ -160,8 +174,9 @@ def available() -> int | None:
 def give_back() -> None:
     """Return freed memory to the system, by malloc_trim(3) of glibc.
 
-    By itself, glibc returns a freed block only above a threshold, which grows to 32 MiB with the blocks freed before.
-    Layers are smaller than that and the tables of a large model larger, so gigabytes would be unused between phases.
+    By itself, glibc returns a freed block at once only if it is larger than a threshold, which grows with the blocks
+    that are freed, up to 32 MiB. The layers of a large model are smaller than that, so gigabytes of freed memory would
+    stay with the process between the phases of a run.
     """
     with suppress(AttributeError, OSError, TypeError):  # other C libraries, and other systems
         ctypes.CDLL(None).malloc_trim(0)
@@ -171,7 +186,7 @@ ROOT = Path("/")
 
 
 def _meminfo(name: str) -> int | None:
-    """Linux: proc(5), /proc/meminfo, whose kB are 1024 bytes."""
+    """A value of /proc/meminfo on Linux in bytes; None if there is none. Its unit, "kB", is 1024 bytes (proc(5))."""
     try:
         lines = (ROOT / "proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -189,9 +204,9 @@ def _physical() -> int | None:
 
 
 def _limits() -> Iterator[int]:
-    """The limits of this process's control groups and their parents: cgroups(7), versions 1 and 2.
+    """The memory limits of this process's control groups and their parents (cgroups(7), versions 1 and 2).
 
-    In a container, the path of the group is that outside the container, and the limit is found at the root.
+    In a container, the path of the group is the path outside the container, and the limit is found at the root.
     """
     try:
         lines = (ROOT / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
@@ -205,5 +220,5 @@ def _limits() -> Iterator[int]:
                 group = top / path.lstrip("/")
                 for place in (group, *group.parents):
                     if place.is_relative_to(top):
-                        with suppress(OSError, ValueError):  # there is none, or "max"
+                        with suppress(OSError, ValueError):  # there is no limit, or it is "max"
                             yield int((place / file).read_text(encoding="ascii"))

@@ -1,4 +1,4 @@
-"""`backproof verify --model`: the gradients of a network of the catalog, and its training with mini-batches."""
+"""The work of `backproof verify --model`: compares gradients and mini-batch training of a network of the catalog."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -46,8 +46,11 @@ def verify_model(
         seed: the seed of the parameters and the batches.
         dtype: the dtype of the parameters, one of DTYPES.
         platform: the platform of JAX.
-        progress: called with what is being done, and the number of finished steps.
-        note: called with a sentence on the memory that is needed, and with one on the time if it is long.
+        progress: is called with a description of the current work, and the number of finished steps.
+        note: is called with a sentence on the memory that is needed, and with one on the time if it is long.
+
+    Returns:
+        All results.
 
     Raises:
         BadInput: for an unknown model, option, dtype or platform, or if the memory is not sufficient.
@@ -61,12 +64,12 @@ def verify_model(
     optimizers = [_optimizer(side, options) for side in sides]
     with on_platform(platform) as device:
         size = model_size(name, options)
-        if device.platform == "cpu":  # an accelerator has memory of its own
+        if device.platform == "cpu":  # the memory of accelerators is not checked
             check_fits(name, size, iterations=options["iterations"], dtype=dtype, note=note)
         seconds = expected_seconds(name, options["iterations"])
         if seconds >= WORTH_TELLING and size.parameters <= LARGE:
             steps = f"{name}, {options['iterations']} steps"
-            note(f"{steps}: about {seconds:.0f} s, and more at larger sizes than the default")
+            note(f"{steps}: about {seconds:.0f} s, and more if sizes are larger than the defaults")
         progress("building the model", 0)
         model, options = build(name, given, seed=seed, dtype=dtype)
         fast, _ = build(name, given, seed=seed, dtype=dtype, ops=manual.fast)
@@ -75,15 +78,15 @@ def verify_model(
             return _verify(name, model, fast, options, optimizers, {"seed": seed, "dtype": dtype}, device, progress)
 
 
-# Seconds of a run for each step of training, at the default sizes, on two cores of which others take a part. Measured
-# by runs of 50 steps (mlp: 200; the rnn is taken for an lstm).
+# Seconds of a run for each training step, at the default sizes, on two cores with other work. They were measured in
+# runs of 50 steps (mlp: 200). The rnn was not measured, and has the value of the lstm.
 SECONDS_A_STEP = {"mlp": 0.04, "convnet": 0.1, "rnn": 0.15, "lstm": 0.15, "gru": 0.3, "gpt": 0.3}
-SECONDS_BEFORE = 5  # for the check of the gradients, and compilation
+SECONDS_BEFORE = 5  # for the check of the gradients and for compilation
 WORTH_TELLING = 20  # seconds
 
 
 def expected_seconds(name: str, iterations: int) -> float:
-    """How long a run takes, about, at the model's default sizes."""
+    """The estimated time of a run in seconds, at the model's default sizes."""
     return SECONDS_BEFORE + SECONDS_A_STEP[name] * iterations
 
 
@@ -107,7 +110,8 @@ def _verify(
     by_hand, by_hand_fast, by_jax = optimizers
     iterations, start = options["iterations"], model.parameters
 
-    # Gradients of a huge model are checked at its own point only, and its training step by step without free runs.
+    # The gradients of a huge model are checked at the initial parameters only, and its training steps one by one,
+    # without a comparison of whole runs.
     small = sum(leaf.size for leaf in jax.tree.leaves(start)) <= LARGE
 
     def next_phase(what: str, steps: int = 0) -> None:
@@ -133,9 +137,8 @@ def _verify(
     next_phase("comparing training")
     value_and_grad = jax.value_and_grad(model.loss)
 
-    stepped, updated_by = (
-        (model, by_hand) if small else (fast, by_hand_fast)
-    )  # manual.fast keeps fewer copies in memory
+    # For a huge model, the steps are those of `manual.fast`, which keeps fewer copies in memory.
+    stepped, updated_by = (model, by_hand) if small else (fast, by_hand_fast)
 
     def manual_step(parameters: Any, state: Any, x: Any, targets: Any) -> tuple[Any, Any]:
         _, gradients = stepped.loss_and_gradients(parameters, x, targets)
@@ -164,7 +167,7 @@ def _verify(
         progress=lambda step: next_phase("comparing training", step),
     )
 
-    def train_by_pages(steps: int) -> Any:
+    def train_by_hand(steps: int) -> Any:
         return manual.training.train(model.loss_and_gradients, start, islice(model.batches(), steps), by_hand)
 
     def train_fast(steps: int) -> Any:
@@ -175,8 +178,8 @@ def _verify(
         batches = islice(model.batches(), steps)
         return autodiff.training.train(value_and_grad, start, batches, by_jax)
 
-    fast_training = None  # the steps above were those of manual.fast if the model is huge
-    sides = {"manual": train_by_pages} if small else {}
+    fast_training = None  # stays None for a huge model, whose steps above were those of manual.fast
+    sides = {"manual": train_by_hand} if small else {}
     sides |= {"manual-fast": train_fast, "autodiff": train_by_autodiff}
     if small:
 
@@ -222,7 +225,7 @@ def _verify(
     )
 
 
-ENTRIES = 10_000  # of each leaf of a large model are compared at each step
+ENTRIES = 10_000  # the number of entries of each leaf of a large model that are compared at each step
 
 
 def _accuracy(predict: Callable[..., Any], parameters: Any, held_out: Any) -> float | None:

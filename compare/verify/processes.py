@@ -1,7 +1,7 @@
 """Runs JAX in several processes, on one machine or many, and reports a process that is missing or dies.
 
-When another process dies or does not connect, JAX's runtime ends this one at once, with a stack trace. So a command
-that uses several processes or devices runs in a child process, and its parent reports the error.
+When another process dies or does not connect, JAX's runtime ends this process at once, with a stack trace. A command
+that uses several processes or devices therefore runs in a child process, and its parent reports the error.
 """
 
 import os
@@ -19,18 +19,25 @@ from compare.errors import BadInput
 
 HEARTBEAT_SECONDS = 10  # a process without a heartbeat for this long is regarded as dead
 CHILD = "BACKPROOF_CHILD"  # set in the environment of the child process
-MOST_DEVICES = 256  # into which one CPU is divided at most
-TOLD = "backproof-told"  # the prefix of lines on the child's stderr that are meant for the parent
+MOST_DEVICES = 256  # the largest number of devices into which a CPU is divided
+TOLD = "backproof-told"  # the first field of lines on the child's stderr that are messages to the parent
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process, `id` of `count`, and the address HOST:PORT of process 0, `coordinator`, to which all connect."""
+    """This process, as one of several.
+
+    Attributes:
+        coordinator: the address HOST:PORT of process 0, to which all others connect.
+        id: the number of this process.
+        count: the number of processes.
+        patience: the seconds within which all must connect.
+    """
 
     coordinator: str
     id: int
     count: int
-    patience: int = 30  # seconds within which all must connect
+    patience: int = 30
 
     def __post_init__(self) -> None:
         host, _, port = self.coordinator.rpartition(":")
@@ -46,7 +53,7 @@ class Processes:
 
 @contextmanager
 def joined(processes: Processes) -> Iterator[None]:
-    """Inside, `jax.devices()` are those of all processes. It must be entered before JAX is used."""
+    """A context in which `jax.devices()` are the devices of all processes. It must be entered before JAX is used."""
     import jax
 
     jax.distributed.initialize(
@@ -68,11 +75,14 @@ def is_child() -> bool:
 
 @dataclass(frozen=True)
 class Listener:
-    """What a parent does with messages of its child."""
+    """What a parent does with messages of its child.
 
-    progress: Callable[[str, int], Any] = lambda what, steps: (
-        None
-    )  # what is being done, and how many steps of it are finished
+    Attributes:
+        progress: is called with a description of the current work and the number of finished steps.
+        note: is called with a sentence for the user.
+    """
+
+    progress: Callable[[str, int], Any] = lambda what, steps: None
     note: Callable[[str], Any] = lambda text: None
 
 
@@ -85,7 +95,7 @@ def tell_progress(what: str, steps: int) -> None:
 
 
 def tell_note(text: str) -> None:
-    """In a child: have the parent print a note at once, and not at the end."""
+    """In a child: have the parent print a note at once, and not when the child ends."""
     _tell("note", "0", text)
 
 
@@ -98,7 +108,11 @@ def check_devices(devices: int, platform: str) -> None:
     """Check the number of devices.
 
     If a CPU is divided into devices, each has its own threads, and the compiled program grows with their number:
-    `verify --devices` took 3.4 s of one core for 8 devices, 4.1 for 64, 6.2 for 128, 10.3 for 256.
+    `verify --devices` took 3.4 s of one core for 8 devices, 4.1 s for 64, 6.2 s for 128, and 10.3 s for 256.
+
+    Args:
+        devices: the number of devices.
+        platform: the platform of JAX.
 
     Raises:
         BadInput: if the number is not positive, or more than MOST_DEVICES on a CPU.
@@ -122,7 +136,7 @@ def supervise(
 
     Args:
         arguments: the arguments of `backproof`.
-        devices: the number of devices into which a CPU is divided; None to keep it as it is.
+        devices: the number of devices into which a CPU is divided; None not to divide it.
         processes: this process among others, or None.
         listener: what to do with progress and notes.
 
@@ -180,7 +194,7 @@ def _listen(stream: IO[str] | None, listener: Listener, errors: list[str]) -> No
 
 @contextmanager
 def _sigterm_is_raised() -> Iterator[None]:
-    """Inside, SIGTERM raises SystemExit, so that this process can end its child, which would go on otherwise."""
+    """A context in which SIGTERM raises SystemExit, so that this process also ends its child."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
         yield
         return
@@ -196,6 +210,7 @@ def _lines(stream: IO[str] | None) -> Iterator[Any]:
 
 
 def _last_words(errors: str, status: int, processes: Processes | None) -> str:
+    """A sentence on why JAX's runtime ended the child, from its stderr and its exit status."""
     if processes is None:
         tail = " ".join(errors.split()[-40:])
         return f"the child process was ended by signal {-status}: {tail}"

@@ -1,4 +1,4 @@
-"""`backproof verify`: compares all gradients and training steps of the notebook's network on both sides."""
+"""The work of `backproof verify`: compares all gradients and training steps of the notebook's network on both sides."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -28,9 +28,9 @@ from compare.verify.fast_training import STEPS, check_fast_training
 from compare.verify.memory import Note, check_fits, nobody, shallow_size
 from compare.verify.timing import TrainingTimes, time_training
 
-LARGEST = 2**40  # with larger numbers, array sizes overflow
+LARGEST = 2**40  # of --hidden and --iterations; with larger numbers, array sizes overflow
 
-Progress = Callable[[str, int], None]  # (what is being done, how many steps of it are finished)
+Progress = Callable[[str, int], None]  # (a description of the current work, the number of finished steps)
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,31 @@ class Settings:
 
 @dataclass(frozen=True)
 class Result:
-    """Everything that `backproof verify` prints and draws.
+    """The results of `backproof verify`, which it prints and draws.
 
-    Decision boundaries are drawn from `data` and `trained`, the trained parameters of each side. These are not part of
-    the JSON, because a network may be large, and the losses show whether the sides are the same.
+    Attributes:
+        model: the name of the model.
+        settings: all options.
+        problem: a description of the data.
+        sizes: the sizes of the data, for JSON.
+        network: a description of the network.
+        device: the device of JAX.
+        gradients: the report on the gradients of `manual` at the initial parameters.
+        trajectory: the report on the training steps of `manual`, or of `manual.fast` if the model is large.
+        losses: the loss before each step, by side.
+        accuracy: the accuracy on the held-out examples, by side.
+        times: the time per step.
+        environment: the versions and the machine.
+        data: the data, from which decision boundaries are drawn; not in the JSON.
+        trained: the trained parameters by side, for the same purpose; not in the JSON, because they may be large.
+        made_fast: the report on the gradients of `manual.fast` at the initial parameters.
+        fast_training: the report on training by `manual.fast`; None if `trajectory` is that report.
     """
 
     model: str
     settings: dict[str, Any]
     problem: str
-    sizes: dict[str, Any]  # of the problem, for JSON
+    sizes: dict[str, Any]
     network: str
     device: str
     gradients: GradientReport
@@ -84,12 +99,12 @@ class Result:
     environment: dict[str, str]
     data: Problem | None = None
     trained: dict[str, Any] | None = None
-    made_fast: GradientReport | None = None  # those of `manual.fast`, at the start
-    fast_training: TrajectoryReport | None = None  # by `manual.fast`; None if it is what `trajectory` follows
+    made_fast: GradientReport | None = None
+    fast_training: TrajectoryReport | None = None
 
     @property
     def _reports(self) -> list[tuple[str, GradientReport | TrajectoryReport]]:
-        """All reports in the order of their importance, with the name of what each is about unless it is `manual`."""
+        """All reports in the order of their importance, with a prefix for the sentences that are not on `manual`."""
         of_trajectory = "manual.fast, training: " if self.large else ""
         reports = [
             ("", self.gradients),
@@ -143,7 +158,7 @@ class Result:
         )
 
     def loss_curve(self, side: str, points: int = 1000) -> tuple[list[int], list[float]]:
-        """Steps and losses, at most `points` of them, evenly spaced, with the first and the last."""
+        """At most `points` evenly spaced steps, which include the first and the last, and the losses at these steps."""
         losses = self.losses[side]
         steps = np.unique(np.linspace(0, len(losses) - 1, min(points, len(losses))).round().astype(int))
         return steps.tolist(), losses[steps].tolist()
@@ -153,7 +168,7 @@ class Result:
         known = [f"{side} {value:.4f}" for side, value in self.accuracy.items() if value is not None]
         fast = [f"Gradients: {self.made_fast.sentence}"] if self.made_fast is not None else []
         fast += (
-            [f"Training, where a step is a call of {min(STEPS, len(curves[0]))}: {self.fast_training.sentence}"]
+            [f"Training, in calls of {min(STEPS, len(curves[0]))} steps each: {self.fast_training.sentence}"]
             if self.fast_training is not None
             else []
         )
@@ -182,8 +197,11 @@ def verify(settings: Settings, progress: Progress = lambda what, steps: None, no
 
     Args:
         settings: what to verify.
-        progress: called with what is being done, and the number of finished steps.
-        note: called with a sentence on the memory that is needed.
+        progress: is called with a description of the current work, and the number of finished steps.
+        note: is called with a sentence on the memory that is needed.
+
+    Returns:
+        All results.
 
     Raises:
         BadInput: for an unknown dataset or platform, unsuitable data, or if the memory is not sufficient.
@@ -196,7 +214,7 @@ def verify(settings: Settings, progress: Progress = lambda what, steps: None, no
         usual = DATASETS.get(settings.dataset, DATASETS["breast-cancer"])
         hidden, rate = settings.hidden or usual.hidden, settings.learning_rate or usual.learning_rate
         settings = replace(settings, hidden=hidden, learning_rate=rate)
-        if device.platform == "cpu":  # an accelerator has memory of its own
+        if device.platform == "cpu":  # the memory of accelerators is not checked
             size = shallow_size(problem.train_x, problem.train_y, hidden)
             check_fits("shallow", size, iterations=settings.iterations, note=note)
         with precise(problem.train_x):

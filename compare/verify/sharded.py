@@ -1,4 +1,4 @@
-"""`backproof verify --devices`: compares several devices with one, and with the gradients derived by hand."""
+"""The work of `backproof verify --devices`: compares several devices with one, and with the gradients by hand."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -129,8 +129,11 @@ def verify_parallel(
         seed: the seed of the parameters and the batches.
         dtype: the dtype of the parameters.
         platform: the platform of JAX.
-        progress: called with what is being done, and the number of finished steps.
-        note: called with a sentence on the memory that is needed.
+        progress: is called with a description of the current work, and the number of finished steps.
+        note: is called with a sentence on the memory that is needed.
+
+    Returns:
+        All results.
 
     Raises:
         BadInput: for unknown options, or if the memory is not sufficient.
@@ -140,7 +143,7 @@ def verify_parallel(
         mesh = mesh_of()
 
         def fits(model: str, size: Size) -> None:
-            if device.platform == "cpu":  # accelerators have memory of their own
+            if device.platform == "cpu":  # the memory of accelerators is not checked
                 local = mesh.size // jax.process_count()
                 check_fits(model, size, iterations=steps, devices=local, note=note)
 

@@ -38,7 +38,7 @@ def mesh_of(count: int | None = None) -> Mesh:
             if kind == "cpu"
             else ""
         )
-        raise BadInput(f"{count} devices were asked for, and JAX sees {len(devices)} ({kind}).{hint}")
+        raise BadInput(f"{count} devices were requested, and JAX has {len(devices)} ({kind}).{hint}")
     return Mesh(np.array(devices[:count]), (EXAMPLES,))
 
 
@@ -216,7 +216,10 @@ class Parallel:
 
 @lru_cache(maxsize=64)
 def _value_and_grad(loss: Callable[..., Any], split: Split, shard: bool) -> Callable[..., Any]:
-    """The function is cached, because JAX caches compiled programs by the function."""
+    """The loss and its gradients as a function of the parameters and the distributed batch.
+
+    It is cached, because JAX finds its compiled programs by the identity of the function.
+    """
 
     def loss_and_gradients(parameters: Any, *batch: Any) -> tuple[Any, Any]:
         value, gradients = jax.value_and_grad(split_loss(loss, split))(parameters, *batch)

@@ -12,8 +12,8 @@ from compare.judge.reports.tables import readable
 
 ROUNDS = 5
 ROUND_SECONDS = 0.03
-# A step of a huge model takes seconds. One that is longer than LONG needs no warm-up, and if the first FEW rounds take
-# more than ENOUGH seconds together, they are all.
+# A step of a huge model takes seconds. A step longer than LONG seconds needs no warm-up, and if the first FEW rounds
+# take more than ENOUGH seconds together, there are no more rounds.
 LONG, FEW, ENOUGH = 2.0, 3, 20.0
 
 
@@ -31,10 +31,13 @@ class StepTime:
 
 @dataclass(frozen=True)
 class TrainingTimes:
-    """The times of each side: `autodiff`, and one or two hand-written ones."""
+    """The times of each side: `autodiff`, and one or two hand-written ones.
+
+    `compilation` is the time by which the first call of `autodiff` is longer than the second, in seconds.
+    """
 
     sides: dict[str, StepTime]
-    compilation: float  # seconds by which autodiff's first call is longer than its second
+    compilation: float
     rounds: int = ROUNDS
 
     @property
@@ -53,7 +56,7 @@ class TrainingTimes:
     def __str__(self) -> str:
         return "\n".join(
             [
-                f"Time per step, medians of {self.rounds} rounds in turns, fastest and slowest in brackets:",
+                f"Time per step: the median of {self.rounds} alternating rounds, the fastest and the slowest:",
                 *(f"  {side:<11} {seconds}" for side, seconds in self.sides.items()),
                 f"{self.comparison}, after {self.compilation:.2f} s of compilation.",
             ]
@@ -69,6 +72,9 @@ def time_training(sides: dict[str, Callable[[int], Any]]) -> TrainingTimes:
     Args:
         sides: functions by name, `sides[name](steps)`, which train for that many steps and return JAX or NumPy arrays.
             One is `autodiff`, which must not have been called before, so that its compilation can be measured.
+
+    Returns:
+        The times of all sides.
     """
     first = _seconds(sides["autodiff"], 1)
     compilation = max(first - _seconds(sides["autodiff"], 1), 0.0)
@@ -86,7 +92,7 @@ def time_training(sides: dict[str, Callable[[int], Any]]) -> TrainingTimes:
 def _steps_in_a_round(side: Callable[[int], Any]) -> int:
     """The number of steps in a round: doubled until a call is long enough to be measured, then scaled."""
     steps = 1
-    if _seconds(side, steps) > LONG:  # compilation and the like are negligible then
+    if _seconds(side, steps) > LONG:  # compilation is negligible in that case
         return steps
     while (seconds := _warm_seconds(side, steps)) < ROUND_SECONDS / 8:
         steps *= 2

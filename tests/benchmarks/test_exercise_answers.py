@@ -25,8 +25,8 @@ def test_every_exercise_has_answers_and_each_wrong_one_a_source():
     ("change", "miss"),
     [
         ({"places": ("x",)}, "is placed at b"),
-        ({"kinds": frozenset({"sign"})}, "has the causes factor, not sign"),
-        ({"kinds": frozenset({"sign"}), "not_yet": True}, "has the causes factor, not sign"),
+        ({"kinds": frozenset({"sign"})}, "has the causes factor, expected sign"),
+        ({"kinds": frozenset({"sign"}), "not_yet": True}, "has the causes factor, expected sign"),
         ({"source": ""}, "is DISAGREE"),
     ],
 )
@@ -44,7 +44,7 @@ def test_a_wrong_answer_without_a_cause_is_a_miss_unless_that_is_known():
     assert outcome.miss == ""
     if not outcome.kinds:
         assert replace(outcome, answer=replace(outcome.answer, not_yet=False)).miss.startswith(
-            "has the causes none, not"
+            "has the causes none, expected"
         )
 
 
@@ -52,7 +52,7 @@ def test_the_command_tells_and_fails_where_one_is_missed(monkeypatch, capsys):
     wrong, right = by_name("the mean over the batch"), by_name("one example after the other")
     monkeypatch.setattr(exercise_answers, "ANSWERS", (wrong, right))
     assert exercise_answers.main() == 0
-    assert "1 wrong answers and 1 right ones; 0 are not judged as they should be." in capsys.readouterr().out
+    assert "1 wrong answers and 1 right ones; 0 are not judged as expected." in capsys.readouterr().out
     monkeypatch.setattr(exercise_answers, "ANSWERS", (replace(right, source="nobody", kinds=frozenset({"factor"})),))
     assert exercise_answers.main("bias") == 1
     assert "- bias, one example after the other: is AGREE" in capsys.readouterr().out

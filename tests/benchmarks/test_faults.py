@@ -129,7 +129,7 @@ def test_faults_are_made_anew_so_that_none_remembers():
 
 
 def test_an_unknown_line_is_an_error():
-    with pytest.raises(ValueError, match="no line is called dA2; there are Z1, A1"):
+    with pytest.raises(ValueError, match="there is no line dA2; the lines are Z1, A1"):
         by_hand(dA2=lambda v: v.A2)
 
 

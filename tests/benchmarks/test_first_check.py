@@ -15,7 +15,7 @@ def test_a_run_is_timed_and_written(monkeypatch, tmp_path, capsys):
     path = tmp_path / "first.json"
     assert first_check.main(["--repetitions", "1", "--json", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "Everybody said of all code what it is." in out
+    assert "All verdicts are right." in out
     found = json.loads(path.read_text())
     by_contestant = found["problems"]["regression"]
     assert by_contestant[OURS]["right"]["said"] == [True]
@@ -31,8 +31,8 @@ def test_who_says_what_is_not_so_is_named():
     runs = {"seconds": [1.0, 1.0], "said": [True, False]}
     results = {"net": {OURS: {"right": runs, "faulty": runs}, JIT: {"right": {"seconds": [1.0], "said": [None]}}}}
     assert first_check.misjudged(results) == [
-        f"{OURS} on the net, right: not so said in 1 of 2.",
-        f"{OURS} on the net, faulty: not so said in 1 of 2.",
+        f"{OURS} on the net, right: 1 of 2 verdicts are wrong.",
+        f"{OURS} on the net, faulty: 1 of 2 verdicts are wrong.",
     ]
 
 

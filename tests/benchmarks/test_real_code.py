@@ -125,8 +125,8 @@ def test_evidence_against_what_a_case_says_of_itself_exits_1(chosen, capsys):
     chosen(case(twice), case(faulty="nothing is"))
     assert real_code.main(["--evidence"]) == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "it is said to be sound" in out
-    assert "it is said to be faulty" in out
+    assert "the case is marked as sound" in out
+    assert "the case is marked as faulty" in out
 
 
 def test_what_is_not_installed_is_skipped_and_said(monkeypatch, capsys):

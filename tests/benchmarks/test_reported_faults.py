@@ -69,7 +69,7 @@ def test_a_repair_that_is_none_is_counted_as_a_miss(
     assert reported_faults.main() == 1
     printed = capsys.readouterr().out
     assert "caught: 0 of 1" in printed
-    assert "sound ones that agree: 0 of 1" in printed
+    assert "repaired versions that agree: 0 of 1" in printed
     monkeypatch.setattr(reported_faults, "FAULTS", (right,))
     assert reported_faults.main() == 0
 
@@ -80,5 +80,5 @@ def test_another_place_and_another_cause_are_misses():
     assert list(found.misses()) == []
     elsewhere = ReportedFault("", "", "gradients", ("W",), frozenset(), "", found.fault.pair)
     place, cause = Outcome(elsewhere, found.broken, found.sound).misses()
-    assert place == "is placed at z, not at W"
+    assert place == "is placed at z, expected W"
     assert cause.startswith("has a false cause: factor")

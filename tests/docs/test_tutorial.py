@@ -17,17 +17,15 @@ from compare.suite.ops import catalog
 ROOT = Path(__file__).parents[2]
 CHAPTERS = [*sorted((ROOT / "docs").glob("tutorial-*.md")), ROOT / "docs" / "adding-an-op.md"]
 BLOCK = re.compile(r"```(\w+)\n(.*?)```\n(?:\n```text\n(.*?)```)?", flags=re.DOTALL)
-# Who wins, and where; and which leaf is judged least sharply.
-CHANGING = re.compile(
-    r"^.* is ahead of .*$|^Medians over rounds(?s:.*)|(?<=least sensitive: )[^)]+", flags=re.MULTILINE
-)
+# The machine that a bench ran on, and the leaf that is judged least sharply, differ from run to run.
+CHANGING = re.compile(r"^Times are medians(?s:.*)|(?<=least sensitive: )[^)]+", flags=re.MULTILINE)
 MEASURED = re.compile(r"\d[\d.e+-]*(?: (?:ns|µs|ms|s|MiB|GiB)\b)?|[─ ]+")
 NO_COMPILER = "no C compiler was found as cc: apt-get install gcc, or xcode-select --install"
 NO_TORCH = "PyTorch is not installed: .venv/bin/pip install -e '.[peers]'"
 
 
 def shape(text):
-    """The words without what may differ between machines: numbers, their units, what aligns them, and who wins."""
+    """The words without what may differ between machines: numbers, their units, and the alignment of columns."""
     return MEASURED.sub(" ", CHANGING.sub("", text)).split()
 
 

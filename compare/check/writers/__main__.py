@@ -1,4 +1,4 @@
-"""`cp "$(python -m compare.check.writers)/backproof_record.h" .`"""
+"""Prints the folder of the writers, for `cp "$(python -m compare.check.writers)/backproof_record.h" .`."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-/* backproof_record.h: records what training steps worked on and found, so that `backproof check` can judge them.
+/* backproof_record.h: records the inputs and results of training steps, so that `backproof check` can check them.
 
-   One header for C99 and C++ without dependencies, to be copied into your project. It writes a .safetensors file:
+   Copy this header into your project. It is for C99 and C++, has no dependencies, and writes a .safetensors file:
 
        bp_recording record;
        bp_open(&record, "run.safetensors");
@@ -14,17 +14,17 @@
        }
        if (bp_close(&record) != 0) return 1;
 
-   The names of a recording:
+   The names in a recording:
 
-       step.1/...                       in front of every name below, if there are several steps, from 1 on
+       step.1/...                       in front of each name below if there are several steps, counted from 1
        parameters/W1   inputs/x         the first argument of the loss, and its other arguments by their names
-       loss            gradients/W1     what the step found
-       values/h        intermediates/h  values on the way, and the gradients with respect to them, by the loss's taps
+       loss            gradients/W1     the loss and its gradients, as the step computed them
+       values/h        intermediates/h  values that the loss marks with tap, and the gradients with respect to them
        next/W1                          the parameters after the update
 
-   Arrays are written when a function is called, row by row as C has them, so that they may change afterwards; the file
-   appears at bp_close. Every function returns 0, or -1 after the first mistake, which it prints to stderr; there is no
-   file then, not even that of an earlier run. Names are printable ASCII without quotes and backslashes.
+   Arrays are written when a function is called, row by row as in C, and may change afterwards. The file appears when
+   bp_close is called. Every function returns 0, or -1 after the first error, which is printed to stderr. In that case
+   there is no file, not even that of an earlier run. Names are printable ASCII without quotes and backslashes.
 
    SPDX-License-Identifier: MIT */
 #ifndef BACKPROOF_RECORD_H
@@ -37,17 +37,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* 16-bit floating-point numbers, which C lacks, are given as uint16_t with their bits. */
+/* C lacks 16-bit floating-point numbers. They are given by their bits, as uint16_t. */
 typedef enum { BP_F64, BP_F32, BP_F16, BP_BF16, BP_I64, BP_I32, BP_I16, BP_I8, BP_U8, BP_BOOL } bp_dtype;
 
 typedef struct {
-    char *path, *part;    /* the file, and the one beside it that holds the numbers until the header is known */
+    char *path, *part;    /* the file, and a second one that holds the data until the header is complete */
     FILE *numbers;
-    char *header;         /* the JSON text as far as it is known */
-    size_t length, room;  /* of the header */
-    size_t of_step;       /* where in the header the tensors of this step begin */
-    unsigned long long at;  /* bytes of numbers so far */
-    long step;            /* 0 before the first */
+    char *header;         /* the JSON text so far */
+    size_t length, room;  /* of the header: used, and allocated */
+    size_t of_step;       /* the position in the header at which the tensors of this step begin */
+    unsigned long long at;  /* the number of bytes of data so far */
+    long step;            /* 0 before the first one */
     int failed;
 } bp_recording;
 
@@ -71,7 +71,7 @@ static inline int bp_append(bp_recording *r, const char *text) {
     return 0;
 }
 
-/* Begin a recording. An older file of that name is removed, so that it is never taken for this one. */
+/* Begin a recording. An older file of that name is removed, so that it is not mistaken for the new one. */
 static inline int bp_open(bp_recording *r, const char *path) {
     memset(r, 0, sizeof *r);
     r->path = (char *)malloc(strlen(path) + 1);
@@ -82,14 +82,14 @@ static inline int bp_open(bp_recording *r, const char *path) {
     strcat(r->part, ".part");
     remove(path);
     r->numbers = fopen(r->part, "wb+");
-    if (!r->numbers) return bp_fail(r, r->part, "the file cannot be written; is there such a folder?");
+    if (!r->numbers) return bp_fail(r, r->part, "the file cannot be written; does its folder exist?");
     return bp_append(r, "{");
 }
 
-/* The tensors that follow are those of step `number`: 1, 2, 3 and so on. */
+/* Begin step `number`: 1, 2, 3 and so on. The tensors that are recorded next belong to it. */
 static inline int bp_step(bp_recording *r, long number) {
     if (r->failed) return -1;
-    if (number <= r->step) return bp_fail(r, "bp_step", "steps are numbered from 1 on, each higher than the last");
+    if (number <= r->step) return bp_fail(r, "bp_step", "the numbers of steps must increase from 1");
     if (r->step == 0 && r->length > 1) return bp_fail(r, "bp_step", "a tensor was recorded before the first step");
     r->step = number;
     r->of_step = r->length;
@@ -184,11 +184,11 @@ static inline int bp_copy_numbers(bp_recording *r, FILE *file) {
     return !ferror(r->numbers);
 }
 
-/* End the recording: the file appears, unless there was a mistake. Returns 0 if it is there. */
+/* End the recording. The file appears, unless there was an error. Returns 0 if it does. */
 static inline int bp_close(bp_recording *r) {
     if (!r->failed && r->length <= 1) bp_fail(r, r->path, "nothing was recorded");
     if (!r->failed) bp_append(r, "}");
-    while (!r->failed && r->length % 8) bp_append(r, " "); /* the numbers begin at a multiple of eight bytes */
+    while (!r->failed && r->length % 8) bp_append(r, " "); /* the data begin at a multiple of eight bytes */
     if (!r->failed) {
         FILE *file = fopen(r->path, "wb");
         int whole = file != NULL;

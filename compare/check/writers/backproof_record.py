@@ -1,7 +1,7 @@
-"""Records what training steps worked on and found, so that `backproof check` can judge them.
+"""Records the inputs and results of training steps, so that `backproof check` can check them.
 
-One file that needs NumPy, to be copied into your project; PyTorch's tensors are recorded, too. It writes a
-.safetensors file:
+Copy this file into your project. It needs NumPy only, and records tensors of PyTorch as well. It writes a .safetensors
+file:
 
     with Recording("run.safetensors") as record:
         for step in (1, 2):
@@ -12,7 +12,7 @@ One file that needs NumPy, to be copied into your project; PyTorch's tensors are
             record.tree("gradients", {"W1": dW1, "b1": db1})
             record.tree("next", {"W1": W1, "b1": b1})
 
-and of a module of PyTorch:
+For a module of PyTorch:
 
     with ModuleRecording("run.safetensors", model, ["blocks.0"]) as record:
         for x, y in batches:
@@ -20,21 +20,21 @@ and of a module of PyTorch:
             optimizer.zero_grad()
             loss = cross_entropy(model(x), y)
             loss.backward()
-            record.gradients(loss)  # the loss, the gradients, and what the hooks on "blocks.0" saw
+            record.gradients(loss)  # the loss, the gradients, and the output of "blocks.0" with its gradient
             optimizer.step()
             record.updated()  # the next parameters
 
-The names of a recording:
+The names in a recording:
 
-    step.1/...                       in front of every name below, if there are several steps, from 1 on
+    step.1/...                       in front of each name below if there are several steps, counted from 1
     parameters/W1   inputs/x         the first argument of the loss, and its other arguments by their names
-    loss            gradients/W1     what the step found
-    values/h        intermediates/h  values on the way, and the gradients with respect to them, by the loss's taps
+    loss            gradients/W1     the loss and its gradients, as the step computed them
+    values/h        intermediates/h  values that the loss marks with tap, and the gradients with respect to them
     next/W1                          the parameters after the update
 
-Arrays are written when a method is called, so that they may change afterwards; the file appears at the end of the
-`with`. A recording that an exception ends leaves no file, not even that of an earlier run. Names are printable ASCII
-without quotes and backslashes. What is refused is a ValueError.
+Arrays are written when a method is called, and may change afterwards. The file appears at the end of the `with` block.
+If an exception ends the block, there is no file, not even that of an earlier run. Names are printable ASCII without
+quotes and backslashes. Invalid arguments raise a ValueError.
 
 SPDX-License-Identifier: MIT
 """
@@ -66,14 +66,14 @@ PARTS = ("parameters", "inputs", "gradients", "values", "intermediates", "next")
 
 
 class Recording:
-    """A .safetensors file in the making."""
+    """Writes a .safetensors file."""
 
     def __init__(self, path: Any) -> None:
-        """An older file at `path` is removed, so that it is never taken for this one."""
+        """Begin a recording. An older file at `path` is removed, so that it is not mistaken for the new one."""
         self._path = os.fspath(path)
         if os.path.exists(self._path):
             os.remove(self._path)
-        self._numbers = open(self._path + ".part", "wb+")  # noqa: SIM115  # until the header is known
+        self._numbers = open(self._path + ".part", "wb+")  # noqa: SIM115  # copied when the header is complete
         self._header: dict[str, Any] = {}
         self._at = 0
         self._step = 0
@@ -85,9 +85,11 @@ class Recording:
         self._end(whole=kind is None)
 
     def step(self, number: int) -> None:
-        """The arrays that follow are those of step `number`: 1, 2, 3 and so on."""
+        """Begin step `number`: 1, 2, 3 and so on. The arrays that are recorded next belong to it."""
         if number <= self._step:
-            raise ValueError(f"steps are numbered from 1 on, each higher than the last; {number} follows {self._step}.")
+            raise ValueError(
+                f"step {number} cannot follow step {self._step}: the numbers of steps must increase from 1."
+            )
         if self._step == 0 and self._header:
             raise ValueError("a tensor was recorded before the first step.")
         self._step = number
@@ -123,7 +125,7 @@ class Recording:
                 if not self._header:
                     raise ValueError(f"nothing was recorded in {self._path}.")
                 text = json.dumps(self._header, separators=(",", ":")).encode()
-                text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of eight bytes
+                text += b" " * (-len(text) % 8)  # the data begin at a multiple of eight bytes
                 self._numbers.seek(0)
                 try:
                     with open(self._path, "wb") as file:
@@ -140,18 +142,18 @@ class Recording:
 class ModuleRecording(Recording):
     """Records the steps of a module of PyTorch.
 
-    Parameters that need no gradient, and buffers, are recorded as one more argument of the loss, `frozen`, a dict by
-    their names. A parameter that the backward pass did not reach is recorded with a gradient of zeros, and not after
-    the update, which PyTorch's optimizers do not make there.
+    Parameters without requires_grad, and buffers, are recorded as another argument of the loss, `frozen`, a dict by
+    their names. A parameter that the backward pass did not reach is recorded with a gradient of zeros. Its value after
+    the update is not recorded, because PyTorch's optimizers skip it.
     """
 
     def __init__(self, path: Any, module: Any, intermediates: Iterable[str] = ()) -> None:
         """
         Args:
-            path: of the file.
+            path: the file.
             module: the model.
-            intermediates: names of its modules, as `named_modules` has them, whose outputs are recorded with the
-                gradients that arrive there.
+            intermediates: names of its submodules, as in `named_modules`, whose outputs are recorded with the gradients
+                with respect to them.
         """
         self._module = module
         self._values: dict[str, Any] = {}  # outputs of this step, in the order of the forward pass
@@ -172,9 +174,11 @@ class ModuleRecording(Recording):
     def _hook(self, name: str) -> Any:
         def seen(module: Any, given: Any, output: Any) -> None:
             if not hasattr(output, "detach"):
-                raise ValueError(f"the module {name!r} returns a {type(output).__name__}; choose one with one tensor.")
+                raise ValueError(
+                    f"the module {name!r} returns a {type(output).__name__}; choose one that returns a tensor."
+                )
             if name in self._values:
-                raise ValueError(f"the module {name!r} is called twice in one step; choose others.")
+                raise ValueError(f"the module {name!r} is called twice in one step; choose one that is called once.")
             self._values[name] = output.detach().clone()
             if output.requires_grad:
                 output.register_hook(lambda gradient: self._arrived.__setitem__(name, gradient.detach().clone()))
@@ -182,7 +186,11 @@ class ModuleRecording(Recording):
         return seen
 
     def start(self, **inputs: Any) -> None:
-        """Begin the next step, before the forward pass. Arguments: the loss's inputs, by their names there."""
+        """Begin the next step, before the forward pass.
+
+        Args:
+            **inputs: the arguments of the loss after the parameters, by their names.
+        """
         self.step(self._step + 1)
         self._values.clear()
         self._arrived.clear()
@@ -193,7 +201,7 @@ class ModuleRecording(Recording):
         self.tree("inputs/frozen", frozen)
 
     def gradients(self, loss: Any) -> None:
-        """Record the loss and the gradients, after the backward pass and before anything changes them."""
+        """Record the loss and the gradients, after the backward pass and before the gradients are modified."""
         self.tree("values", self._values)
         self.tensor("loss", loss)
         self.tree("intermediates", self._arrived)
@@ -223,8 +231,8 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _contents(value: Any) -> tuple[list[int], str, bytes]:
-    """Shape, name of the dtype, and the numbers row by row, little-endian."""
-    if hasattr(value, "detach"):  # a tensor of PyTorch, which has dtypes that NumPy lacks
+    """The shape, the name of the dtype, and the data row by row, little-endian."""
+    if hasattr(value, "detach"):  # a tensor of PyTorch, whose dtype NumPy may not have
         dense = value.detach().to_dense() if value.is_sparse else value.detach()
         flat = dense.cpu().contiguous().reshape(-1).view(sys.modules["torch"].uint8)
         return list(value.shape), str(value.dtype).removeprefix("torch."), flat.numpy().tobytes()

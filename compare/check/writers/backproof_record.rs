@@ -1,7 +1,6 @@
-//! Records what training steps worked on and found, so that `backproof check` can judge them.
+//! Records the inputs and results of training steps, so that `backproof check` can check them.
 //!
-//! One file that needs nothing but std, to be copied into your project (`mod backproof_record;`). It writes a
-//! .safetensors file:
+//! Copy this file into your project (`mod backproof_record;`). It needs std only, and writes a .safetensors file:
 //!
 //!     let mut record = Recording::create("run.safetensors")?;
 //!     for step in 1..=2 {
@@ -14,17 +13,17 @@
 //!     }
 //!     record.close()?;
 //!
-//! The names of a recording:
+//! The names in a recording:
 //!
-//!     step.1/...                       in front of every name below, if there are several steps, from 1 on
+//!     step.1/...                       in front of each name below if there are several steps, counted from 1
 //!     parameters/W1   inputs/x         the first argument of the loss, and its other arguments by their names
-//!     loss            gradients/W1     what the step found
-//!     values/h        intermediates/h  values on the way, and the gradients with respect to them, by the loss's taps
+//!     loss            gradients/W1     the loss and its gradients, as the step computed them
+//!     values/h        intermediates/h  values that the loss marks with tap, and the gradients with respect to them
 //!     next/W1                          the parameters after the update
 //!
-//! Arrays are written when `tensor` is called, row by row, so that they may change afterwards; the file appears at
-//! `close`. A recording that is dropped leaves no file, not even that of an earlier run. Names are printable ASCII
-//! without quotes and backslashes.
+//! Arrays are written when `tensor` is called, row by row, and may change afterwards. The file appears when `close` is
+//! called. If a recording is dropped before that, there is no file, not even that of an earlier run. Names are
+//! printable ASCII without quotes and backslashes.
 //!
 //! SPDX-License-Identifier: MIT
 #![allow(dead_code)]
@@ -34,7 +33,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Error, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// What an array may be made of. 16-bit floating-point numbers, which Rust lacks, are given by their bits.
+/// The types of the entries of an array. Rust lacks 16-bit floating-point numbers, so these are given by their bits.
 pub trait Element {
     const DTYPE: &'static str;
     const SIZE: u64;
@@ -77,17 +76,17 @@ const PARTS: [&str; 6] = ["parameters/", "inputs/", "gradients/", "values/", "in
 
 pub struct Recording {
     path: PathBuf,
-    part: PathBuf, // holds the numbers until the header is known
+    part: PathBuf, // holds the data until the header is complete
     numbers: BufWriter<File>,
     header: String,
-    at: u64, // bytes of numbers so far
+    at: u64, // the number of bytes of data so far
     step: u64,
     of_step: HashSet<String>,
     failed: bool,
 }
 
 impl Recording {
-    /// Begin a recording. An older file of that name is removed, so that it is never taken for this one.
+    /// Begin a recording. An older file of that name is removed, so that it is not mistaken for the new one.
     pub fn create(path: impl AsRef<Path>) -> io::Result<Recording> {
         let path = path.as_ref().to_path_buf();
         let mut part = path.clone().into_os_string();
@@ -101,7 +100,7 @@ impl Recording {
         Ok(Recording { path, part, numbers, header: String::from("{"), at: 0, step: 0, of_step, failed: false })
     }
 
-    /// The tensors that follow are those of step `number`: 1, 2, 3 and so on.
+    /// Begin step `number`: 1, 2, 3 and so on. The tensors that are recorded next belong to it.
     pub fn step(&mut self, number: u64) -> io::Result<()> {
         let result = self.begin(number);
         self.failed |= result.is_err();
@@ -115,7 +114,7 @@ impl Recording {
         result
     }
 
-    /// End the recording: the file appears, unless something was refused before.
+    /// End the recording. The file appears, unless a call before returned an error.
     pub fn close(mut self) -> io::Result<()> {
         let name = self.path.display().to_string();
         if self.failed {
@@ -126,7 +125,7 @@ impl Recording {
         }
         self.header.push('}');
         while self.header.len() % 8 != 0 {
-            self.header.push(' '); // the numbers begin at a multiple of eight bytes
+            self.header.push(' '); // the data begin at a multiple of eight bytes
         }
         let written = self.put_together();
         if written.is_err() {
@@ -137,7 +136,7 @@ impl Recording {
 
     fn begin(&mut self, number: u64) -> io::Result<()> {
         if number <= self.step {
-            return refused("step", "steps are numbered from 1 on, each higher than the last");
+            return refused("step", "the numbers of steps must increase from 1");
         }
         if self.step == 0 && self.has_tensors() {
             return refused("step", "a tensor was recorded before the first step");

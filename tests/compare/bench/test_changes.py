@@ -47,7 +47,7 @@ def test_of_few_rounds_nothing_is_told_and_nothing_fails(rounds, which):
     assert [row.verdict for row in found.rows] == ["cannot tell"]
     assert not found.worse(1.0)
     assert "cannot tell: fewer than 5 rounds" in str(found)
-    assert "give --rounds 9" in str(found)
+    assert "Give --rounds 9" in str(found)
     enough = changes(many, a_run(a_cell(manual=scaled(100, STEADY[:5]))))
     assert [row.verdict for row in enough.rows] == ["slower"]
 

@@ -60,9 +60,9 @@ def test_what_is_finished_is_kept_and_a_run_goes_on_from_there(tmp_path, asked):
 def test_another_run_is_not_gone_on_with(tmp_path, asked):
     path = tmp_path / "run.json"
     run_to_the_end(a_settings("a"), path=path)
-    with pytest.raises(BadInput, match=r"has a run with seed 0, and this one has 1: they cannot be one run"):
+    with pytest.raises(BadInput, match=r"has a run with seed 0, and this run has 1, so it cannot be continued"):
         run_to_the_end(a_settings("a", seed=1), path=path, resume=True)
-    with pytest.raises(BadInput, match=r"has a run with sizes \['a'\], and this one has \['b'\]"):
+    with pytest.raises(BadInput, match=r"has a run with sizes \['a'\], and this run has \['b'\]"):
         run_to_the_end(a_settings("b"), path=path, resume=True)
     assert [cell.size for cell in read(path).cells] == ["a"]
     path.write_text("nothing")
@@ -74,8 +74,8 @@ def test_another_run_is_not_gone_on_with(tmp_path, asked):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "mlp", "op": "gelu"}, "--model and --op are different things to time, and a model has no --sizes"),
-        ({"model": "mlp", "sizes": "2x3x4"}, "--model and --op are different things to time, and a model has no"),
+        ({"model": "mlp", "op": "gelu"}, "--model cannot be combined with --op or --sizes"),
+        ({"model": "mlp", "sizes": "2x3x4"}, "--model cannot be combined with --op or --sizes"),
         ({"sizes": "2x3x4", "op": "gelu"}, "a size of gelu is ROWSxCOLUMNS, such as 1024x1024; got '2x3x4'"),
         ({"given": {"batch": 3}}, "--batch applies to --model only"),
         ({"op": "gelu", "given": {"learning_rate": 1.0}}, "--learning-rate applies to --model only"),
@@ -83,7 +83,7 @@ def test_another_run_is_not_gone_on_with(tmp_path, asked):
         ({"model": "resnet"}, "'resnet'"),
         ({"model": "mlp", "given": {"heads": 3}}, "--heads"),
         ({"sizes": "2x3x4,2x3x4"}, "got 2x3x4, 2x3x4"),
-        ({"sizes": ","}, "sizes must be different ones, at least one; got none"),
+        ({"sizes": ","}, "--sizes must name one size or more, each of them once; got none"),
         ({"sizes": "2x3"}, "got '2x3'"),
         ({"dtype": "float16"}, "'float16'"),
         ({"rounds": 0}, "--rounds must be from 1 to 10000, got 0"),
@@ -121,7 +121,7 @@ def test_it_is_said_beforehand_of_what_is_still_to_be_done(tmp_path):
     path, said = tmp_path / "run.json", []
     next(bench(a_settings("a", "b", "c"), path=path, progress=lambda what, done: None, note=said.append))
     run_to_the_end(a_settings("a", "b", "c"), path=path, resume=True, note=said.append)
-    assert [re.sub(r"\d+ s, and", "S s, and", text) for text in said] == [
-        f"{count} sizes of 1 round: about S s, and more where a step alone takes longer than {run.ROUND_SECONDS} s"
+    assert [re.sub(r"\d+ s, or", "S s, or", text) for text in said] == [
+        f"{count} sizes of 1 round: about S s, or more if a single step takes longer than {run.ROUND_SECONDS} s"
         for count in (3, 2)
     ]

@@ -50,5 +50,5 @@ def test_pytorch_stays_on_the_cpu_otherwise(monkeypatch):
 
 
 def test_a_pytorch_without_a_gpu_says_so_and_does_not_take_the_cpu_instead(monkeypatch):
-    with pytest.raises(RuntimeError, match="this PyTorch has no GPU that it can use"):
+    with pytest.raises(RuntimeError, match="PyTorch finds no GPU that it can use"):
         device_of_fake_torch(monkeypatch, "gpu", available=False)

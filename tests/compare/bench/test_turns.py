@@ -38,7 +38,9 @@ def test_those_who_do_the_work_are_timed_in_every_round(measured):
 
 def test_who_does_other_work_fails_or_dies_is_named_and_the_others_go_on(measured):
     _, found, _ = measured
-    assert re.fullmatch(r"it does other work: after 3 steps it is 0\.\d of the way .*", found["wrong"].failure)
+    assert re.fullmatch(
+        r"it does not do the same work: after 3 steps its results are 0\.\d times .*", found["wrong"].failure
+    )
     assert found["unable"].failure == "RuntimeError: no such thing here"
     assert found["dies"].failure == "its process died; it may have run out of memory"
     assert found["unable"].rounds == found["dies"].rounds == []

@@ -51,12 +51,12 @@ BAD = {
     "no parameters": ({"gradients/w": np.ones(1)}, "step 1 of the recording has no parameters"),
     "a leaf that is missing later": (without("step.2/parameters/w"), "step 2 of the recording has no parameters/w"),
     "a leaf that is new later": (
-        steps(3) | {"step.2/parameters/v": np.ones(1)}, "step 2 of the recording has parameters/v, and step 1 has not"),
+        steps(3) | {"step.2/parameters/v": np.ones(1)}, "step 2 of the recording has parameters/v, but step 1"),
     "another shape later": (steps(3) | {"step.2/parameters/w": np.ones(4)}, r"of shape \(4,\) at step 2"),
     "another dtype later": (steps(3) | {"step.3/parameters/w": np.ones(3, "f4")}, "is float32 .* at step 3"),
-    "an update of nothing": (steps(1) | {"next/v": np.ones(1)}, "has next/v, and no parameters/v"),
+    "an update of nothing": (steps(1) | {"next/v": np.ones(1)}, "has next/v, but no parameters/v"),
     "a step twice": (steps(3) | {"loss": np.ones(1)}, "'loss' is in the recording twice"),
-    "a loss that is no number": (steps(1) | {"loss": np.ones(2)}, r"of shape \(2,\), and a loss is one number"),
+    "a loss that is no number": (steps(1) | {"loss": np.ones(2)}, r"of shape \(2,\), but a loss is one number"),
     "a leaf twice": (steps(1) | {"parameters.w": np.ones(3)}, "twice"),
 }  # fmt: skip
 
@@ -119,7 +119,7 @@ def test_inputs_go_by_the_names_of_the_losss_arguments_or_in_order():
     assert taken(lambda parameters, x, mask=None, y=None, *, heads=2: 0) == ("x", None, "y")
     assert taken(lambda parameters, y: 0) == ("y", "x")  # which it does not take
     del step.inputs["x"]
-    with pytest.raises(BadInput, match="has no inputs/x, which the loss takes; it has inputs/y"):
+    with pytest.raises(BadInput, match="has no inputs/x, which the loss needs; it has inputs/y"):
         arguments(step, lambda parameters, x, y: 0)
 
 
@@ -134,5 +134,5 @@ def test_an_input_whose_name_goes_on_is_a_dict():
 def test_an_input_that_is_an_array_and_a_dict_is_refused(turned):
     names = ["inputs/x/a", "inputs/x"][:: -1 if turned else 1]
     arrays = {name: np.ones(1) for name in names} | {name: a for name, a in steps(1).items() if name != "inputs/x"}
-    with pytest.raises(BadInput, match="it is an array, or a dict"):
+    with pytest.raises(BadInput, match="an input is an array or a dict"):
         arguments(recorded_steps(arrays)[0], lambda parameters, x, y: 0)

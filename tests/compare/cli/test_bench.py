@@ -90,7 +90,7 @@ def test_it_fails_when_told_to_if_something_is_slower_and_never_of_noise(tmp_pat
         (["--fail-above", "1.1"], "--fail-above needs a factor of at least 1, and --compare OLD.json."),
         (["--compare", "nowhere.json"], "nowhere.json"),
         (["new.json"], "backproof bench --compare OLD.json new.json"),
-        (["--compare", "a.json", "b.json", "--fail-above", "2", "--rounds", "3"], "--rounds is for a run"),
+        (["--compare", "a.json", "b.json", "--fail-above", "2", "--rounds", "3"], "--rounds is for a new run"),
         (["--compare", "nowhere.json", "b.json"], "nowhere.json"),
         (["--json", "nowhere/a.json"], "nowhere"),
         (["--plot", "a.bmp"], "'.bmp'"),

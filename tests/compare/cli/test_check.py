@@ -209,15 +209,15 @@ REFUSED = {
         ["{mine}:by_hand", "{mine}:loss", "--at", "{folder}/few.npz"], "few.npz gives 1 argument; by_hand takes 3"),
     "a recording of nothing": (["{folder}/nothing.npz", "--loss", "{mine}:loss"], "holds no arrays"),
     "a recording and no loss": (["{folder}/few.npz"], "give --loss"),
-    "a recording and a function": (["{folder}/few.npz", "{mine}:loss"], "compared with a loss by --loss"),
+    "a recording and a function": (["{folder}/few.npz", "{mine}:loss"], "write --loss"),
     "a recording with a door": (["{folder}/few.npz", "--jvp"], "is for functions"),
-    "a truncated recording": (["{folder}/cut.safetensors", "--loss", "{mine}:loss"], "does not lie within the file"),
-    "a header that lies": (["{folder}/lies.safetensors", "--loss", "{mine}:loss"], "its header does not fit into it"),
+    "a truncated recording": (["{folder}/cut.safetensors", "--loss", "{mine}:loss"], "extends beyond the file"),
+    "a header that lies": (["{folder}/lies.safetensors", "--loss", "{mine}:loss"], "its header is longer than"),
     "another name": (["{folder}/name.npz", "--loss", "{mine}:loss"], "'stuff' is no name of a recording"),
     "a loss that is no number": (["{folder}/vector.npz", "--loss", "{folder}/l.py:loss"], "a loss is one number"),
     "whole numbers": (["{folder}/whole.npz", "--loss", "{folder}/l.py:loss"], "must be floating-point numbers"),
     "a parameter that is missing": (
-        ["{folder}/no_b.npz", "--loss", "{folder}/l.py:loss"], "looks for 'b'; the parameters of the recording are w"),
+        ["{folder}/no_b.npz", "--loss", "{folder}/l.py:loss"], "needs the parameter .b.; the param.* are w"),
     "a rule that cannot begin": (
         ["{folder}/half.npz", "--loss", "{folder}/l.py:loss", "--optimizer", "adam:lr=1"], "float16 .* rounds to 0"),
     "a recording with inputs": (["{folder}/few.npz", "--at", "{folder}/few.npz"], "--at is for functions"),
@@ -226,7 +226,7 @@ REFUSED = {
     "a rule for two": (["{folder}/few.npz", "{folder}/few.npz", "--optimizer", "sgd:lr=1"], "--optimizer is for one"),
     "a function with a rule": (["{mine}:by_hand", "--optimizer", "sgd:lr=1"], "--optimizer is for recordings"),
     "a loss of no recording": (["{folder}/run.bin", "--loss", "{mine}:loss"], "recordings end with .npz, .npy"),
-    "a backward function alone": (["{mine}:by_hand", "--backward", "{mine}:by_hand"], "--backward goes with --vjp"),
+    "a backward function alone": (["{mine}:by_hand", "--backward", "{mine}:by_hand"], "--backward needs --vjp"),
     "two recordings and a loss": (["{folder}/few.npz", "{folder}/few.npz", "--loss", "{mine}:loss"], "Leave one"),
     "no such rule": (["{folder}/run.npz", "--loss", "{mine}:loss", "--optimizer", "adan:lr=1"], "Is it adam"),
     "inputs of another shape later": (

@@ -28,7 +28,7 @@ def exercise(*arguments, status=0):
 def test_a_learner_goes_from_a_blank_to_the_page(folder):
     assert re.search(r"^ bias +The gradient of a bias +- +-$", exercise(), re.M)
     assert list(folder.parent.iterdir()) == []  # to look changes nothing
-    assert "fill in bias_backward" in exercise("bias")
+    assert "Fill in bias_backward" in exercise("bias")
     assert_refused(invoke("exercise", "bias"), r"bias_backward is not finished: dx and db are still `...`\.")
 
     written(folder, "bias", **WRONG)
@@ -42,7 +42,7 @@ def test_a_learner_goes_from_a_blank_to_the_page(folder):
         assert re.findall(r"^Hint (\d)", said, re.M) == [str(i + 1) for i in range(count)]
     assert "--solution" in said
     said = exercise("bias", status=1)
-    assert "You have read all hints; `backproof exercise bias --solution` shows the page." in said
+    assert "You have read all hints; `backproof exercise bias --solution` shows the solution." in said
     assert "--hint" not in said
     assert "dense_backward" in exercise("bias", "--solution")
 
@@ -71,11 +71,11 @@ def test_the_page_and_hints_are_to_be_had_before_anything_is_written(folder):
     assert "Hint 1 of 3" in exercise("layer-norm", "--hint")
     assert "def layer_norm_backward(output_gradient, cache):" in exercise("layer-norm", "--solution")
     assert [path.name for path in folder.iterdir()] == ["progress.json"]
-    assert re.search(r"^ layer_norm .* -, the page seen +1$", exercise(), re.M)
+    assert re.search(r"^ layer_norm .* -, solution seen +1$", exercise(), re.M)
 
 
 def test_a_notebook_can_be_written_and_judged(folder):
-    assert "bias.ipynb is yours" in exercise("bias", "--notebook")
+    assert "bias.ipynb was written" in exercise("bias", "--notebook")
     file = folder / "bias.ipynb"
     file.write_text(file.read_text().replace("dx = ...", "dx = dy").replace("db = ...", "db = dy.sum(axis=0)"))
     assert exercise("bias").startswith("Right.")
@@ -103,8 +103,8 @@ def test_a_damaged_record_is_said_and_nothing_is_lost(folder):
         (["--hint"], "--hint needs the name of an exercise"),
         (["--solution"], "--solution needs the name"),
         (["--json", "a.json"], "--json needs an exercise to judge, or --collect"),
-        (["--hand-out", "a", "--collect", "b"], "give one of them"),
-        (["bias", "relu"], "one exercise at a time: got bias, relu"),
+        (["--hand-out", "a", "--collect", "b"], "Give one of them"),
+        (["bias", "relu"], "only --hand-out and --collect take several exercises; got bias, relu"),
         (["bais", "--hand-out", "a"], r"'bais'\. Did you mean bias\?"),
         (["--collect", ".", "bais"], r"'bais'\. Did you mean bias\?"),
         (["--collect", "nowhere"], "nowhere is not a folder"),

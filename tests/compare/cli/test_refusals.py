@@ -37,11 +37,11 @@ def nothing_compared(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--process-id", "0"], r"--process-id is for several processes, which need --coordinator"),
+        (["--process-id", "0"], r"--process-id is for several processes, which also need --coordinator"),
         (["--num-processes", "1"], r"--num-processes is for several processes"),
         (["--join-timeout", "9"], r"--join-timeout is for several processes"),
-        (["--coordinator", "here:80"], r"--coordinator needs --num-processes, how many there are, and --process-id"),
-        (["--coordinator", "here:80", "--process-id", "0"], r"--coordinator needs --num-processes"),
+        (["--coordinator", "here:80"], r"--coordinator also needs --num-processes, the number of processes, and"),
+        (["--coordinator", "here:80", "--process-id", "0"], r"--coordinator also needs --num-processes"),
     ],
 )
 def test_options_of_several_processes_come_together(arguments, message):
@@ -61,7 +61,7 @@ def test_more_devices_than_a_cpu_should_be_are_refused():
 @pytest.mark.parametrize("arguments", [["--hidden", "100000000"], ["--model", "mlp", "--hidden", "100000000"]])
 def test_what_no_memory_can_hold_is_refused(arguments):
     message = (
-        r"this needs about [\d.,e+]+ GiB of memory, and there are [\d.,]+ GiB here\. Give .*, or fewer --iterations\."
+        r"this needs about [\d.,e+]+ GiB of memory, and this machine has [\d.,]+ GiB\. Give .*, or fewer --iterations\."
     )
     assert_refused(invoke("verify", *arguments), message)
 

@@ -251,7 +251,7 @@ def test_without_a_terminal_a_long_run_is_heard_of_now_and_then(monkeypatch, cap
         time.sleep(0.5)
     assert threading.active_count() == threads
     first, *_ = capsys.readouterr().err.splitlines()
-    assert first == "backproof: training, 7 steps done, for 0 s in all"
+    assert first == "backproof: training, 7 steps done (0 s since the start)"
 
 
 def test_a_short_run_says_nothing_of_itself(capsys):

@@ -251,7 +251,7 @@ def test_a_wrong_op_ends_with_1(monkeypatch):
     ("arguments", "message"),
     [
         (["--op", "sofmax"], "softmax"),
-        (["--op", "tanh", "--hidden", "3"], "--op takes no other options"),
+        (["--op", "tanh", "--hidden", "3"], "--op can only be combined with"),
         (["--op", "tanh", "--model", "gpt"], "--op"),
         (["--model", "transformer"], "'transformer'"),
         (["--model", "lstm", "--dataset", "moons"], "--dataset .* lstm"),

@@ -85,7 +85,7 @@ def test_a_page_says_what_the_report_says_and_runs_no_name(kind):
 
 def test_a_recordings_page_has_its_notes():
     page = checked_page(recording(gradient=lambda g: g | {"w": -g["w"]}, at=2), "run")
-    assert "Note: the gradients of the steps after step 2 were not judged" in page
+    assert "Note: the gradients of the steps after step 2, the first wrong one, were not checked" in page
 
 
 def test_a_recordings_page_has_a_section_for_each_step_and_the_updates():

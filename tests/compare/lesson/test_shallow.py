@@ -148,7 +148,7 @@ def test_another_network_on_other_data_is_taught(tmp_path):
     assert found.moments[0].numbers["dW2"].shape == (3, 3)
     assert len(found.losses) == 6
     assert "The network has 3 hidden tanh units and 3 sigmoid outputs." in found.about[0]
-    assert any("3 classes have an output each: a, b, c" in sentence for sentence in found.about)
+    assert any("each of the 3 classes has an output: a, b, c" in sentence for sentence in found.about)
 
 
 @pytest.mark.sweep

@@ -27,18 +27,18 @@ def read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "notes"),
     [
-        ("a;b;y\n1.5;2;0\n3;-5.25;1\n", ["its cells are parted by semicolons"]),
-        ("a\tb\ty\n1.5\t2\t0\n3\t-5.25\t1\n", ["its cells are parted by tabs"]),
-        ("a|b|y\n1.5|2|0\n3|-5.25|1\n", ["its cells are parted by bars"]),
+        ("a;b;y\n1.5;2;0\n3;-5.25;1\n", ["its cells are separated by semicolons"]),
+        ("a\tb\ty\n1.5\t2\t0\n3\t-5.25\t1\n", ["its cells are separated by tabs"]),
+        ("a|b|y\n1.5|2|0\n3|-5.25|1\n", ["its cells are separated by bars"]),
         (
             "a;b;y\n1,5;2;0\n3;-5,25;1\n",
-            ["its cells are parted by semicolons", "a comma in a number was read as its decimal point"],
+            ["its cells are separated by semicolons", "a comma in a number was read as its decimal point"],
         ),
-        ('"a,x";"b,x";y\n1.5;2;0\n3;-5.25;1\n', ["its cells are parted by semicolons"]),
+        ('"a,x";"b,x";y\n1.5;2;0\n3;-5.25;1\n', ["its cells are separated by semicolons"]),
         ("höhe,b,y\n1.5,2,0\n3,-5.25,1\n".encode("latin-1"), ["it is not UTF-8, and was read as Latin-1"]),
         (
             "a\tb\ty\n1.5\t2\t0\n3\t-5.25\t1\n".encode("utf-16"),
-            ["its cells are parted by tabs", "it was read as UTF-16"],
+            ["its cells are separated by tabs", "it was read as UTF-16"],
         ),
         ("höhe,b,y\n1.5,2,0\n3,-5.25,1\n", []),
     ],

@@ -192,11 +192,11 @@ def test_csv_in_its_many_forms(write, text):
         ("y\n0\n1\n", r"one column only; at least one feature and one label column are needed"),
         ("a b y\n1 2 0\n", r"one column only"),
         ("y,a,y\n0,3,1\n1,4,0\n", r"(?i)two|twice|more than one|2 columns"),
-        ("a,y\n1,2.5\n3,1\n", r"y is 2\.5 at example 0 .* a target of a regression"),
+        ("a,y\n1,2.5\n3,1\n", r"y is 2\.5 at example 0 .* the target of a regression"),
         ("a,y\n1,0\nnan,1\n", r"nan at example 1, column 0"),
         ("a,y\n1,0\n1e999,1\n", r"inf at example 1, column 0"),
         (b"\xff\xfea,y\n1,0\n0", r"cannot be read as CSV: 'utf-16.*' codec can't decode"),
-        (b"a,y\n1\x00,0\n", r"cannot be read as CSV: it holds bytes of 0, so it is no text"),
+        (b"a,y\n1\x00,0\n", r"cannot be read as CSV: it contains zero bytes, so it is not text"),
         pytest.param('a,y\n"' + "1" * 200_000 + '",0\n', r"cannot be read as CSV: field larger", id="huge cell"),
     ],
 )
@@ -236,9 +236,9 @@ LABELS = np.array([0, 1, 1])
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"a": np.ones(3), "b": LABELS}, r"holds a, b, but arrays named x and y are needed"),
-        ({"x": np.ones((3, 1))}, r"holds x, but"),
-        ({}, r"holds nothing, but"),
+        ({"a": np.ones(3), "b": LABELS}, r"contains a, b, but arrays x and y are needed"),
+        ({"x": np.ones((3, 1))}, r"contains x, but"),
+        ({}, r"contains nothing, but"),
         ({"x": np.array([[1], ["a"], [None]], object), "y": LABELS}, r"Pickled objects are never loaded; save plain"),
         ({"x": np.ones((3, 1)), "y": LABELS.astype(object)}, r"Pickled"),
         ({"x": np.array([["a"], ["b"], ["c"]]), "y": LABELS}, r"x must hold real numbers"),
@@ -331,5 +331,5 @@ def test_there_is_nothing_to_note_of_what_is_bundled(name):
 
 def test_one_example_only_is_remarked_upon_and_two_are_not(write):
     (remark,) = load(write("one.csv", "a,y\n1,0\n")).notes
-    assert "one example only. A mean over one example is its sum" in remark
+    assert "one example only. The mean over one example is its sum" in remark
     assert load(write("two.csv", "a,y\n1,0\n2,1\n")).notes == ()

@@ -17,8 +17,8 @@ from compare.suite.labels import FEW, MOST_CLASSES, labels, told
         ([True, False], [[1], [0]], []),
         ([-1, 1, 1], [[0], [1], [1]], ["the label -1 is 0, and 1 is 1"]),
         (["yes", "no", "yes"], [[1], [0], [1]], ["the label no is 0, and yes is 1"]),
-        ([2, 0, 1], [[0, 0, 1], [1, 0, 0], [0, 1, 0]], ["3 classes have an output each: 0, 1, 2"]),
-        (["b", "a", "c"], [[0, 1, 0], [1, 0, 0], [0, 0, 1]], ["3 classes have an output each: a, b, c"]),
+        ([2, 0, 1], [[0, 0, 1], [1, 0, 0], [0, 1, 0]], ["each of the 3 classes has an output: 0, 1, 2"]),
+        (["b", "a", "c"], [[0, 1, 0], [1, 0, 0], [0, 0, 1]], ["each of the 3 classes has an output: a, b, c"]),
     ],
 )
 def test_classes_become_outputs_and_it_is_said_which(values, table, sentences):
@@ -44,11 +44,14 @@ def test_every_example_has_the_output_of_its_class_and_no_other(values):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.array([1.0, 2.0, 2.5]), r"data: y is 2\.5 at example 2 .* a target of a regression\..*mean squared error"),
-        (np.arange(FEW + 1), r"y has 11 different numbers: these are no classes but targets of a regression"),
+        (
+            np.array([1.0, 2.0, 2.5]),
+            r"data: y is 2\.5 at example 2 .* the target of a regression\..*cannot learn a regression",
+        ),
+        (np.arange(FEW + 1), r"y has 11 different numbers: these look like targets of a regression"),
         (np.arange(10 * MOST_CLASSES) % (MOST_CLASSES + 1), r"y has 101 different numbers"),
-        (np.array([f"name {i}" for i in range(20)]), r"y has 20 different texts: these are no classes\. Choose"),
-        (np.array([2.0, np.nan]), r"y holds nan at example 1"),
+        (np.array([f"name {i}" for i in range(20)]), r"y has 20 different texts, too many for classes\. Choose"),
+        (np.array([2.0, np.nan]), r"y is nan at example 1"),
         (np.array([3, 3]), r"every label is 3"),
     ],
 )

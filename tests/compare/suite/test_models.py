@@ -93,7 +93,11 @@ def test_a_preset_settles_the_sizes():
         ("mlp", {"batch": 2000}, "--batch must be at most 1348"),
         ("gru", {"length": 100_000}, "--length must be less than"),
         ("gpt", {"preset": "gpt3"}, "no preset is called 'gpt3'; there are tiny, gpt2-124m"),
-        ("gpt", {"preset": "tiny", "heads": 2, "hidden": 6}, "--preset settles the sizes; leave out --hidden, --heads"),
+        (
+            "gpt",
+            {"preset": "tiny", "heads": 2, "hidden": 6},
+            "--preset determines the sizes; leave out --hidden, --heads",
+        ),
         ("gpt", {"preset": "tiny", "length": 8}, "--length must be at most 7, the context of the preset; got 8"),
         ("gpt", {"hidden": 30, "heads": 4}, "heads"),
     ],

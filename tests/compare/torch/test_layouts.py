@@ -60,7 +60,7 @@ def test_inputs_that_need_no_gradient_are_tried():
 
     report = check_function(Needs.apply, lambda x, w: x * w, drawn(0, 4), drawn(1, 4))
     assert report.verdict is Verdict.DISAGREE
-    assert "when x needs no gradient" in report.sentence
+    assert "when x does not require a gradient" in report.sentence
 
 
 def test_a_kernel_that_gives_another_answer_each_time_is_said():

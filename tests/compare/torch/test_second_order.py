@@ -75,4 +75,4 @@ def test_sound_double_backwards_agree(name):
     function, reference, count = SECOND[name]
     report = check_function(function, reference, *(drawn(i, 4, 6) for i in range(count)), order=2)
     assert report.verdict is Verdict.AGREE, str(report)
-    assert any("backward pass of the backward pass agrees" in note for note in report.notes)
+    assert any("double backward agrees" in note for note in report.notes)

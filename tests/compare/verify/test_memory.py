@@ -204,7 +204,7 @@ def test_what_cannot_fit_is_refused_before_the_work(run, remedy):
         run()
     message = str(refused.value)
     assert message.startswith("this needs about ")
-    assert ", and there are 8.0 GiB here. Give " in message
+    assert ", and this machine has 8.0 GiB. Give " in message
     assert remedy in message
     assert message.count(".\n") == 0
 

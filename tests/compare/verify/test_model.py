@@ -184,7 +184,5 @@ def test_how_long_it_takes_is_told_before_if_it_is_long(monkeypatch):
         with pytest.raises(BadInput, match=r"the work begins|memory"):
             verify_model("gpt", given, note=said.append)
     (told,) = [sentence for sentence in said if "steps" in sentence]
-    assert (
-        told == f"gpt, 200 steps: about {expected_seconds('gpt', 200):.0f} s, and more at larger sizes than the default"
-    )
+    assert told.startswith(f"gpt, 200 steps: about {expected_seconds('gpt', 200):.0f} s, and more if sizes are larger")
     assert SECONDS_A_STEP.keys() == MODELS.keys()

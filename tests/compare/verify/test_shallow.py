@@ -360,7 +360,7 @@ def test_the_text_says_what_was_done_and_what_came_out(result):
         f"  manual-fast {result.losses['manual-fast'][-1]:.9g}\n",
         f"Held-out accuracy: manual {result.accuracy['manual']:.4f}, manual-fast ",
         "The same by manual.fast\nGradients: AGREE",
-        "Training, where a step is a call of 2: AGREE",
+        "Training, in calls of 2 steps each: AGREE",
         str(result.times),
     ):
         assert part in text

@@ -105,7 +105,7 @@ def test_eight_devices_compute_what_one_does():
 
 def test_more_devices_than_there_are_is_refused():
     there = len(jax.devices())
-    with pytest.raises(BadInput, match=rf"{there + 1} devices were asked for, and JAX sees {there} \(cpu\)"):
+    with pytest.raises(BadInput, match=rf"{there + 1} devices were requested, and JAX has {there} \(cpu\)"):
         mesh_of(there + 1)
     with pytest.raises(BadInput, match="0 devices"):
         mesh_of(0)

@@ -194,6 +194,6 @@ def test_modules_that_cannot_be_recorded_are_refused(torch, tmp_path):
         run(network(torch), ["0"], x, x)
     lstm = torch.nn.ModuleDict({"lstm": torch.nn.LSTM(3, 2)})
     lstm.forward = lambda given: lstm["lstm"](given)
-    with pytest.raises(ValueError, match="'lstm' returns a tuple; choose one with one tensor"):
+    with pytest.raises(ValueError, match="'lstm' returns a tuple; choose one that returns a tensor"):
         run(lstm, ["lstm"], torch.zeros(2, 3))
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,6 @@
 """Makes the report of a point, finds causes, and checks at a perturbed point."""
 
-# PyTorch is optional: where it is not installed, nothing is known of its names.
+# PyTorch is optional, and pyright cannot resolve its names where it is not installed.
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
 from dataclasses import replace
@@ -18,6 +18,13 @@ from compare.torch.point import Point, looked_at
 
 
 def reported(pair: Pair, point: Point, probe: str | None = None) -> GradientReport:
+    """The report of a point, with causes.
+
+    Args:
+        pair: both functions.
+        point: both sides at the point.
+        probe: the name of the point, if it is a perturbed one.
+    """
     verdict = Verdict.of([row.verdict for row in point.rows])
     wrong = [row for row in point.rows if row.verdict is Verdict.DISAGREE]
     causes: list[Diagnosis] = []
@@ -26,7 +33,7 @@ def reported(pair: Pair, point: Point, probe: str | None = None) -> GradientRepo
     notes = []
     if verdict is Verdict.INCONCLUSIVE:
         row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
-        notes = [f"{row.path}: {row.message}. Look at a point where the reference is finite."]
+        notes = [f"{row.path}: {row.message}. Check at a point where the reference is finite."]
     runs = "1 run" if point.samples == 1 else f"{point.samples} runs"
     return GradientReport(
         verdict,
@@ -73,7 +80,15 @@ def _causes(pair: Pair, point: Point, row: Row) -> list[Diagnosis]:
 
 
 def elsewhere(pair: Pair, report: GradientReport) -> GradientReport:
-    """The report, or that of a perturbed point with inputs 4 times as large, if finite values are wrong there."""
+    """Check at a perturbed point: inputs that are 4 times as large, with noise.
+
+    Args:
+        pair: both functions.
+        report: the report of the caller's point, which agrees.
+
+    Returns:
+        The report, or that of the perturbed point if both sides are finite there and disagree.
+    """
     name = "inputs x 4, moved"
     generator = torch.Generator().manual_seed(pair.seed + 17)
 
@@ -82,18 +97,18 @@ def elsewhere(pair: Pair, report: GradientReport) -> GradientReport:
             return x
         size = float(x.detach().double().pow(2).mean().sqrt()) or 1.0 if x.numel() else 1.0
         noise = 0.1 * size * torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
-        if bool((x >= 0).all()) or bool((x <= 0).all()):  # inputs of one sign keep it
+        if bool((x >= 0).all()) or bool((x <= 0).all()):  # the function may require the sign, as sqrt does
             return 4 * x.detach()
         return (4 * (x.detach().double() + noise)).to(x.dtype)
 
     try:
         there = looked_at(pair, tuple(map(moved, pair.tensors)))
-    except Exception as error:  # it may reject values that its caller never passes
+    except Exception as error:  # the function may reject inputs that its caller never passes
         return replace(report, probes={name: f"the code under test raised {error}"})
     finite = [np.isfinite(np.asarray(there.actual[n], np.float64)).all() for n in there.actual]
     finite += [np.isfinite(v).all() for v in there.expected.values()]
     if not all(finite):
-        words = f"at the perturbed point {name!r}, what was returned is not finite."
+        words = f"at the perturbed point {name!r}, a result is not finite."
         return replace(report, probes={name: "not finite"}, arithmetic=[*report.arithmetic, words])
     found = reported(pair, there, name)
     if found.verdict is Verdict.DISAGREE:
