@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: verify test shell lint types docs notebooks clean
+.PHONY: verify test test-all shell lint types docs notebooks clean
 
 verify: .venv/.run-ready
 	$(BIN)/backproof verify
 
 test: .venv/.dev-ready
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# With the campaigns and every row of the sweeps, too.
+test-all: .venv/.dev-ready
+	$(BIN)/python -m pytest --all --numprocesses auto --dist loadfile
 
 # A shell in which `backproof` and `python` are those of .venv; `exit` leaves it.
 shell: .venv/.run-ready

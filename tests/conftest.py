@@ -7,7 +7,7 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-from tests import pytorch, sweeps, workers, xla
+from tests import pytorch, selection, workers, xla
 
 xla.compile_quickly()
 install_import_hook(["manual", "autodiff"], "beartype.beartype")
@@ -18,13 +18,13 @@ pytest.register_assert_rewrite(
 
 
 def pytest_addoption(parser):
-    parser.addoption("--all", action="store_true", help="run every row of the tests that are marked as sweeps")
+    parser.addoption("--all", action="store_true", help="run the campaigns and every row of the sweeps, too")
 
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--all") or any("::" in argument for argument in config.args):
         return
-    if left_out := sweeps.left_out(items):
+    if left_out := selection.left_out(items):
         config.hook.pytest_deselected(items=left_out)
         kept = set(items) - set(left_out)
         items[:] = [item for item in items if item in kept]

@@ -13,12 +13,14 @@ def quick():
     return gpu.Options("cpu", quick=True)
 
 
+@pytest.mark.campaign
 def test_the_loop_is_timed_by_a_process_of_its_own(quick):
     found = gpu.timed_loop(quick)
     assert found["size"] == "3x4x64"
     assert all(found[name] > 0 for name in ("one call of 32 steps, s", "32 calls of one step, s"))
 
 
+@pytest.mark.campaign
 @pytest.mark.usefixtures("quickly")
 def test_a_model_is_verified(quick):
     found = gpu.verified("rnn", quick)

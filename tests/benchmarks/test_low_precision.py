@@ -40,6 +40,7 @@ def test_kernels_are_right_in_float32(name):
     assert distance(*in_float32(name)) < 1e-5
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("name", "fault"), FAULTS)
 def test_faults_are_wrong_in_float32(name, fault):
     assert distance(*in_float32(name, fault)) > 0.005

@@ -30,6 +30,7 @@ def test_more_devices_are_never_predicted_to_be_more_efficient():
     assert shares == sorted(shares, reverse=True)
 
 
+@pytest.mark.campaign
 @pytest.mark.usefixtures("quickly")
 def test_devices_made_from_the_cpu_are_timed(tmp_path, capsys):
     path = tmp_path / "scaling.json"

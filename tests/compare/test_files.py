@@ -276,6 +276,7 @@ def test_a_pdf_is_a_document(tmp_path):
     assert (tmp_path / "plot.PDF").read_bytes().startswith(b"%PDF-")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("title", ["costs_$1_to_$2.csv", "a$^$.csv", "100%_\\frac{\n"])
 def test_a_title_is_text_and_never_a_formula(tmp_path, title):
     plot_run(tmp_path / "plot.png", title, LOSSES, Drift())

@@ -109,6 +109,7 @@ AT_ZERO = [
 ]
 
 
+@pytest.mark.sweep
 @SIDES
 @pytest.mark.parametrize(("name", "options", "slope"), AT_ZERO)
 def test_at_a_kink_the_slope_is_the_one_on_the_left(vjp, name, options, slope):

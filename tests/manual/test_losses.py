@@ -247,6 +247,7 @@ def test_at_kinks_the_slope_is_zero(vjp):
 # ------------------------------------------------------------------------------------- bad input
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("bad", [-1, 4, -101, 2**31])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_an_index_that_is_no_class_is_an_error_or_nan(bad, smoothing):
@@ -347,6 +348,7 @@ def test_empty_batches(vjp, name):
         assert gradient.shape == (0, 3)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("vjp", "dtype"),
     [

@@ -61,6 +61,7 @@ def test_both_sides_agree_in_both_dtypes_at_every_layer(name):
         assert {row.dtype for row in report.rows} == {dtype.__name__}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fast_ops_make_the_same_network(name):
     description, _, loss, _ = NETWORKS[name]

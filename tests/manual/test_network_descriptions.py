@@ -42,6 +42,7 @@ def test_both_sides_describe_and_shape_alike(name):
     assert sum(leaf.size for leaf in jax.tree.leaves(parameters)) == sum(int(line.split()[-1]) for line in lines)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_description_survives_json_and_use(name):
     description, shape, *_ = NETWORKS[name]

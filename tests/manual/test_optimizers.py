@@ -236,6 +236,7 @@ def test_clipping_returns_memory_of_its_own(side):
     assert not np.shares_memory(side.clip_by_global_norm(tree, 10.0)["a"], tree["a"])
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("side", SIDES)
 def test_a_clipped_optimizer_is_clipping_and_then_the_optimizer(side):
     optimizer = side.sgd(RATE)

@@ -224,6 +224,7 @@ def test_both_sides_train_alike(dtype, parts):
     assert ours[2][-5:].mean() < ours[2][:5].mean()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("side", SIDES)
 def test_training_is_a_loop_of_updates(side):
     parameters, x, y = problem(23)

@@ -378,6 +378,7 @@ def test_presets_are_those_of_the_paper():
 # -------------------------------------------------------------------------- edges and bad input
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("side", SIDES)
 def test_one_sequence_of_one_token(side):
     """Attention has one key to attend to, so nothing of query and key matters."""

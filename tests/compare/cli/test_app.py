@@ -48,6 +48,7 @@ main()
     assert strict((tmp_path / "a.json").read_text())["verdict"] == "agree"
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])
 def test_a_stream_that_was_closed_from_the_beginning_changes_no_status(closed):
     command = f"exec '{sys.executable}' -m compare --help {closed}"

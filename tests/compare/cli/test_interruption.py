@@ -16,6 +16,7 @@ from tests.command import assert_no_traceback, invoke
 ENVIRONMENT = os.environ | {"COLUMNS": "200", "TERM": "xterm"}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("stages", "place"),
     [

@@ -170,6 +170,7 @@ def test_a_bad_csv_is_refused_and_nothing_is_written(tmp_path, text, message):
     assert [path.name for path in tmp_path.iterdir()] == ["data.csv"]
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("nothing_compared")
 @pytest.mark.parametrize(
     ("arrays", "message"),

@@ -117,6 +117,7 @@ def test_options_reach_the_work(monkeypatch, small_result):
     assert seen == [Settings("digits", 5, 7, 0.5, 2.0, 9, "float32", "cpu")]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("verdict", "status"), [(Verdict.AGREE, 0), (Verdict.DISAGREE, 1), (Verdict.INCONCLUSIVE, 3)])
 def test_the_exit_status_says_the_verdict_and_files_are_written_for_each(done, small_result, tmp_path, verdict, status):
     row = Row("W1", verdict, (1,), "float64", 1.0)

@@ -138,6 +138,7 @@ def done(monkeypatch, result):
     monkeypatch.setattr(compare.verify.shallow, "verify", lambda settings, *told, **options: result)
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("done")
 @pytest.mark.parametrize(
     "chosen",

@@ -502,6 +502,7 @@ INEXACT = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", INEXACT)
 def test_a4_the_reference_s_special_functions_are_as_exact_as_they_are(name):
     by_hand, loss, draw = INEXACT[name]
@@ -672,6 +673,7 @@ def test_b1_a_factor_in_16_bits_is_seen(dtype, factor, leaf, function):
     assert report.wrong_side in ("manual", "loss", None)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [BF, np.float16])
 @pytest.mark.parametrize("seed", range(3))
 def test_b1_a_right_kernel_in_16_bits_agrees(dtype, seed):
@@ -1144,6 +1146,7 @@ def normalized_backward(mean=True, variance=True, times=1.0):
     return backward
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [BF, np.float16, np.float64])
 def test_e5_a_term_that_is_missing_in_16_bits_is_no_other_cause(dtype):
     x = random().normal(size=(32, 64)).astype(dtype)

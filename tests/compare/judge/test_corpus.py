@@ -90,6 +90,7 @@ ACTIVATIONS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), exponent=st.floats(-2, 2))

@@ -82,6 +82,7 @@ def test_float32_is_differenced_in_float64_where_it_works():
     assert "[123] is" in report.diagnoses[0].message
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("noise", [1e-9, 1e-6, 1e-3])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_noisy_loss_does_not_blame_a_right_gradient(noise, seed):

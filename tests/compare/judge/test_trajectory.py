@@ -80,6 +80,7 @@ def one_entry(parameters, x, y):
     return updated | {"W1": W1}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("step", "number", "leaf"),
     [(frozen, 1, "b1"), (stale, 1, "W1"), (one_entry, 1, "W1"), (from_call(60, frozen), 31, "b1")],
@@ -127,6 +128,7 @@ def calm_and_otherwise(i, x):
     return np.where(i < 60, (x + 0.3) / 2, 3.9 * (x - x * x))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("steps", [100, 160, 200])
 def test_chaos_that_begins_late_is_no_fault_either(steps):
     """A run that is moved at the start only is back with the reference before the chaos begins."""
@@ -275,6 +277,7 @@ def test_an_array_of_another_dtype_in_a_state_is_still_a_fault():
     assert (report.verdict, report.first_wrong) == (Verdict.DISAGREE, "state.m")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("state", [{"t": 0}, {"t": 0, "lr": 0.1}, {"t": 0, "done": False}, {"t": np.int64(0)}])
 def test_numbers_of_python_may_come_back_from_a_compiled_step(state):
     """JAX makes them shorter integers, or floats of its own."""

@@ -37,6 +37,7 @@ def test_there_are_46_of_them():
     assert COUNTS.keys() == MODELS.keys()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", catalog())
 def test_every_op_of_the_catalog_has_its_formulas(name):
     """So that one which a network takes up later has them, too."""
@@ -342,6 +343,7 @@ def test_a_function_that_is_called_in_two_ways_is_written_whole(monkeypatch):
     assert as_text(called)[1:4] == ["  z = y", "  z = 2 y", "  z = z ⊙ z"]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("model", [model for model in MODELS if model != "shallow"])
 def test_no_lesson_shows_a_branch_that_its_network_does_not_take(model):
     for step in subject_of(model).steps:

@@ -13,6 +13,7 @@ from tests.compare.lesson.taught import shown_lines, subject_of
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("model", MODELS)
 def test_every_line_shown_stands_in_its_file_at_its_number(model):
     made = subject_of(model)

@@ -21,6 +21,7 @@ def test_sound_kernels_are_not_blamed(name, dtype):
         assert report.verdict is Verdict.AGREE, f"seed {seed}: {report}"
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", RULES)
 def test_a_factor_of_1_02_is_caught_in_any_dtype(name, dtype):
@@ -51,6 +52,7 @@ FAULTS = {
 
 
 # Each in one dtype, in turn: the test above has every kernel in all of them.
+@pytest.mark.sweep
 @pytest.mark.parametrize(("fault", "dtype"), list(zip(FAULTS, itertools.cycle(DTYPES), strict=False)), ids=str)
 def test_faults_of_kernels_are_caught(fault, dtype):
     name, change = FAULTS[fault]

@@ -101,6 +101,7 @@ def test_a_fault_of_a_fast_optimizer_is_named(monkeypatch):
     assert found.sentence.startswith("DISAGREE: manual.fast, training: step 1 of 1, ")
 
 
+@pytest.mark.campaign
 def test_a_moment_that_a_fast_optimizer_forgets_is_seen_within_a_call(monkeypatch):
     right = manual.fast.optimizers.OPTIMIZERS["momentum"]
 
@@ -120,6 +121,7 @@ def test_a_moment_that_a_fast_optimizer_forgets_is_seen_within_a_call(monkeypatc
     assert found.sentence.startswith("DISAGREE: manual.fast, training: step 1 of 1, ")
 
 
+@pytest.mark.campaign
 def test_a_fault_of_a_fast_optimizer_is_named_of_a_large_model_too(monkeypatch):
     """Which is trained by hand once only: the steps that are compared are those of `manual.fast`."""
     monkeypatch.setattr(module, "LARGE", 100)
@@ -150,6 +152,7 @@ def test_an_unknown_optimizer_is_refused():
         verify_model("mlp", TINY["mlp"] | {"optimizer": "adamax"})
 
 
+@pytest.mark.campaign
 def test_a_large_model_gives_memory_back_between_its_phases_and_is_judged_the_same(monkeypatch, result):
     between = []
     monkeypatch.setattr(module, "LARGE", 100)

@@ -112,6 +112,7 @@ def test_what_does_not_exist_is_refused_with_what_does(settings, message):
 
 
 # Not breast-cancer, which is the default. What a dtype changes does not depend on where the data are from.
+@pytest.mark.sweep
 @pytest.mark.parametrize(("dataset", "dtype"), [("digits", "float32"), ("moons", "float32"), ("flower", "float64")])
 def test_both_sides_agree_on_every_dataset(dataset, dtype):
     result = verify(Settings(dataset=dataset, dtype=dtype, iterations=10))
@@ -153,6 +154,7 @@ def of_another_loss(loss):
     return 1.001 * loss
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("function", "fault", "name"),
     [
@@ -213,6 +215,7 @@ def other_loss(right):
     return lambda self, learning_rate: 1.001 * right(self, learning_rate)
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("gradients_checked")
 @pytest.mark.parametrize(
     ("method", "fault", "name"),

@@ -96,6 +96,7 @@ print("done")
 """
 
 
+@pytest.mark.campaign
 def test_eight_devices_compute_what_one_does():
     done = subprocess.run(
         [sys.executable, "-c", ON_EIGHT_DEVICES], env=EIGHT, capture_output=True, text=True, timeout=200

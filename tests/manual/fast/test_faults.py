@@ -170,6 +170,7 @@ def test_a_tied_embedding_with_both_gradients_agrees():
     assert check_tied_embedding().verdict is Verdict.AGREE
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("fault", "kind"), [(forgets_the_first_layer, "missing-path"), (forgets_the_last_layer, "missing-term")]
 )

@@ -42,6 +42,7 @@ def test_the_cause_is_named_through_both_doors(kind, door):
     assert [cause.kind for cause in report.diagnoses] == [kind]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("shares", NEAR, ids=str)
 def test_what_is_like_it_is_not_called_so(shares):
     with jax.enable_x64(True):

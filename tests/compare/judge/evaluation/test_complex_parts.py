@@ -102,6 +102,7 @@ def test_the_part_that_is_wrong_is_named():
     assert "in its real part" in check_gradients(by_hand(FAULTS["its real part"]), loss, Z, A).sentence
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("convention", CONVENTIONS)
 @pytest.mark.parametrize("fault", [None, "w", "z"])
 def test_real_leaves_beside_complex_ones(convention, fault):

@@ -37,6 +37,7 @@ def test_each_domain_has_its_test():
     assert INSIDE.keys() == START.keys() == DOMAINS.keys()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("probe", POINTS, ids=lambda probe: probe.name)
 @pytest.mark.parametrize("kind", DOMAINS)
 @pytest.mark.parametrize("place", ["parameters", "argument"])

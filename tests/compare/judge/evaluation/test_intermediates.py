@@ -33,6 +33,7 @@ def plain(w, x):
 # --------------------------------------------------------------------------- outside a check
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "transform", [jax.jit, jax.grad, lambda f: jax.vmap(f, (0, None))], ids=["jit", "grad", "vmap"]
 )

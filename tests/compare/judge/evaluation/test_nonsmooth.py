@@ -171,6 +171,7 @@ def test_another_convention_where_training_begins_is_no_fault(start, slope, with
     assert "not differentiable" in report.sentence
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("with_Z", [False, True])
 @pytest.mark.parametrize("start", STARTS)
 def test_what_no_convention_gives_where_training_begins_is_a_fault(start, with_Z):

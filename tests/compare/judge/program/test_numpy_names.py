@@ -124,6 +124,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_callable_of_any_kind_is_traced(name):
     traced = jax.jit(traceable(FUNCTIONS[name]))(X)

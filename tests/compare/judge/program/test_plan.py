@@ -48,6 +48,7 @@ FUNCTIONS = [
 ]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_evaluation_changes_nothing(function):
     expected = jax.tree.leaves(jax.jit(function)(X))

@@ -462,6 +462,7 @@ def by_hand_cast(w, x, factor=2.0):
     return np.mean(z**2), np.float32(factor) * x.T @ z / np.float32(len(x))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("right", "wrong", "loss", "args"),
     [

@@ -73,6 +73,7 @@ def test_complex_terms_are_as_large_as_their_absolute_values(function):
     np.testing.assert_allclose(scale(LINEAR[function], 1j * a), scale(LINEAR[function], a), rtol=1e-12)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("function", LINEAR)
 def test_a_scale_has_the_shape_of_the_result_and_is_no_less(function):
     a = RANDOM.normal(size=(6, 5))

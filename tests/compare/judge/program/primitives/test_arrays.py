@@ -130,6 +130,7 @@ def reductions():
         return jax.tree.map(np.asarray, jax.jit(lambda v: list(all_of_them(v).values()))(VALUES)), pairs
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", KINDS)
 def test_a_reduction_of_any_dtype_is_jax_s(name):
     """An overflow of integers wraps around; of nothing, what no number changes; NaN, if there is one."""

@@ -137,6 +137,7 @@ def nudging(by):
     return rule
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("function", "derivative"),
     [
