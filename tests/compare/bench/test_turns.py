@@ -46,6 +46,7 @@ def test_who_does_other_work_fails_or_dies_is_named_and_the_others_go_on(measure
     assert found["unable"].rounds == found["dies"].rounds == []
 
 
+@pytest.mark.campaign
 def test_where_there_are_no_products_there_is_no_floor():
     flops, found = measure(Workload(OWN, "without products"), ["manual"], rounds=1)
     assert flops == 0

@@ -55,6 +55,7 @@ def test_two_processes_agree_with_one_device_and_with_the_derivation(tmp_path):
         assert found["settings"]["examples"] % 4  # which does not divide evenly
 
 
+@pytest.mark.campaign
 def test_nobody_waits_for_who_died_or_never_came():
     port = free_port()
     both = [start(i, port, "--iterations", "1000000") for i in (0, 1)]
