@@ -10,19 +10,20 @@ P = (1.1283792742, 0.1027690563, -1.9183187005e-4, -6.1978380009e-4, 8.763702491
 P = (*P, 1.4184971229e-7)
 
 
-def erf(x: np.ndarray, result: np.ndarray) -> None:
-    """Writes erf(x) = 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x to `result`, of x's shape and dtype."""
+def erf(x: np.ndarray, result: np.ndarray, scale: float = 1.0) -> None:
+    """Writes erf(scale x) to `result`, of x's shape and dtype; erf(z) = 2 / sqrt(pi) int_0^z exp(-t^2) dt."""
     if x.dtype != np.float32:
         from scipy.special import erf as exact  # imported here, because the import takes long
 
-        result[...] = exact(x)
+        result[...] = exact(x * scale)
         return
-    t = np.clip(x, -END, END)
+    first, *others, last = (p * scale ** (2 * k + 1) for k, p in enumerate(P))
+    t = np.clip(x, -END / scale, END / scale)
     u = t * t
-    np.multiply(u, P[-1], out=result)
-    for coefficient in P[-2:0:-1]:  # Horner's rule
+    np.multiply(u, last, out=result)
+    for coefficient in reversed(others):  # Horner's rule
         result += coefficient
         result *= u
-    result += P[0]
+    result += first
     result *= t
     np.tanh(result, out=result)

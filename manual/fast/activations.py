@@ -36,10 +36,11 @@ from manual.fast._softplus import softplus_below
 
 
 def sigmoid(x: Array) -> tuple[Array, OutputCache]:
-    return (y := elementwise(_sigmoid, x)), OutputCache(y)
+    return (y := elementwise(write_sigmoid, x)), OutputCache(y)
 
 
-def _sigmoid(x: np.ndarray, y: np.ndarray) -> None:
+def write_sigmoid(x: np.ndarray, y: np.ndarray) -> None:
+    """Writes sigmoid(x) to y."""
     np.negative(x, out=y)
     with np.errstate(over="ignore"):  # 1 / (1 + inf) is the right 0
         np.exp(y, out=y)
@@ -168,8 +169,7 @@ def gelu(x: Array, *, approximate: bool = False) -> tuple[Array, GeluCache]:
             Phi *= y
             np.tanh(Phi, out=Phi)
         else:
-            np.multiply(x, sqrt(0.5), out=y)
-            erf(y, Phi)
+            erf(x, Phi, sqrt(0.5))
         Phi += 1
         Phi *= 0.5
         np.multiply(x, Phi, out=y)
@@ -204,7 +204,7 @@ def gelu_backward(output_gradient: Array, cache: GeluCache) -> Array:
 
 def silu(x: Array) -> tuple[Array, SiluCache]:
     def value(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> None:
-        _sigmoid(x, s)
+        write_sigmoid(x, s)
         np.multiply(x, s, out=y)
 
     y, s = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
@@ -295,7 +295,7 @@ def swiglu(gate: Array, value: Float[np.ndarray, "*values"]) -> tuple[Array, Swi
         raise ValueError(f"gate has shape {gate.shape} and value {value.shape}; they must be equal.")
 
     def product(gate: np.ndarray, value: np.ndarray, y: np.ndarray, s: np.ndarray) -> None:
-        _sigmoid(gate, s)
+        write_sigmoid(gate, s)
         np.multiply(gate, s, out=y)
         y *= value
 

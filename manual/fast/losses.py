@@ -6,9 +6,9 @@ import numpy as np
 
 from manual._reduction import Array, Targets, Value, check_reduction, checked_targets, per_term, reduced
 from manual._rules import Rules
-from manual.fast._parts import elementwise
+from manual.fast._parts import in_parts
 from manual.fast._softplus import softplus_below
-from manual.fast.activations import sigmoid
+from manual.fast.activations import write_sigmoid
 from manual.losses import (
     CrossEntropyCache,
     HuberCache,
@@ -29,18 +29,28 @@ ROW = 1024  # short enough that a sum in float32 loses nothing that counts, and 
 
 
 def binary_cross_entropy(logits: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, LogitsCache]:
+    def value(z: np.ndarray, t: np.ndarray, terms: np.ndarray) -> None:
+        softplus_below(z, terms)
+        rest = np.clip(z, 0, inf)
+        rest -= t * z  # first: for a correct answer this is 0, and digits of softplus_below would be lost beside z
+        terms += rest
+
     z, t = logits, checked_targets("logits", logits, targets, reduction)
-    terms = np.clip(z, 0, inf, out=np.empty_like(z))
-    terms -= t * z  # first: of a right answer, 0 is left here, and the rest would be lost beside a large z
-    terms += elementwise(softplus_below, z)
+    terms = np.empty(z.shape, z.dtype)
+    in_parts(value, [z, t], [terms])
     return reduced(terms, reduction, z.size), LogitsCache(z, t, reduction)
 
 
 def binary_cross_entropy_backward(output_gradient: Value, cache: LogitsCache) -> Array:
+    def gradient(z: np.ndarray, t: np.ndarray, dterms: np.ndarray, dz: np.ndarray) -> None:
+        write_sigmoid(z, dz)
+        dz -= t
+        dz *= dterms
+
     z, t, reduction = cache
-    dz, _ = sigmoid(z)
-    dz -= t
-    dz *= per_term(output_gradient, reduction, z, z.size)
+    dterms = np.broadcast_to(per_term(output_gradient, reduction, z, z.size), z.shape)
+    dz = np.empty(z.shape, z.dtype)
+    in_parts(gradient, [z, t, dterms], [dz])
     return dz
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from manual._precision import widened
 from manual._rules import Rules
 from manual._windows import Geometry, Pair
 from manual.fast._threads import spread
@@ -64,14 +65,14 @@ def average_pool2d(
     x: Images, *, window: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
 ) -> tuple[NewImages, AveragePool2dCache]:
     geometry = _geometry(x, window, stride, padding)
+    (high, wide), (down, across), (height, width) = geometry.out, geometry.stride, geometry.kernel
     y = np.empty((len(x), *geometry.out, x.shape[3]), x.dtype)
 
     def pool(part: slice) -> None:
-        total = np.zeros(y[part].shape, np.result_type(x, np.float32))  # in float16 it could overflow, and y not
-        for tap in _taps(padded(x[part], geometry.pads), geometry):
-            total += tap
-        total /= math.prod(geometry.kernel)
-        y[part] = total
+        image = padded(widened(x[part]), geometry.pads)  # in float16 a sum could overflow where its mean does not
+        rows = _sum([image[:, i : i + high * down : down] for i in range(height)])
+        total = _sum([rows[:, :, j : j + wide * across : across] for j in range(width)])
+        np.multiply(total, 1 / (height * width), out=y[part], casting="same_kind")
 
     spread(pool, _parts(x.shape, x.itemsize), x.size)
     return y, AveragePool2dCache(x.shape, geometry)
@@ -79,17 +80,29 @@ def average_pool2d(
 
 def average_pool2d_backward(output_gradient: NewImages, cache: AveragePool2dCache) -> Images:
     dy, (shape, geometry) = output_gradient, cache
+    (high, wide), (down, across), (height, width) = geometry.out, geometry.stride, geometry.kernel
     dx = np.empty(shape, dy.dtype)
 
     def give_back(part: slice) -> None:
         dimage = padded(np.zeros(dx[part].shape, np.result_type(dy, np.float32)), geometry.pads)
-        share = dy[part] / math.prod(geometry.kernel)
-        for dtap in _taps(dimage, geometry):
-            dtap += share
+        share = dy[part] * dimage.dtype.type(1 / (height * width))
+        drows = np.zeros((len(dimage), high, *dimage.shape[2:]), dimage.dtype)
+        for j in range(width):
+            drows[:, :, j : j + wide * across : across] += share
+        for i in range(height):
+            dimage[:, i : i + high * down : down] += drows
         dx[part] = unpadded(dimage, geometry.pads)
 
     spread(give_back, _parts(shape, dy.itemsize), dx.size)
     return dx
+
+
+def _sum(terms: list[np.ndarray]) -> np.ndarray:
+    """A new array, the sum of at least one array."""
+    total = terms[0] + terms[1] if len(terms) > 1 else terms[0].copy()
+    for term in terms[2:]:
+        total += term
+    return total
 
 
 def _taps(image: np.ndarray, geometry: Geometry) -> Iterator[np.ndarray]:
