@@ -1,6 +1,6 @@
-"""Batch normalization, in training and after it: the part of `normalization` whose statistics are those of channels.
+"""Batch normalization in training and in inference, whose statistics are per channel.
 
-All is done in the dtype of `widened`, with several rows of channels taken as one (`_normalized.repeats`).
+Everything is computed in the dtype of `widened`, with several rows of channels joined to one (`_normalized.repeats`).
 """
 
 import math
@@ -47,12 +47,12 @@ def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
 
 
 def _flat(cache: CenteredCache) -> CenteredCache:
-    """With statistics that are vectors."""
+    """The cache with its statistics as vectors."""
     return cache._replace(mean=cache.mean.reshape(-1), deviation=cache.deviation.reshape(-1))
 
 
 def _vector_gradients(output_gradient: Array, cache: CenteredCache) -> tuple[np.ndarray, np.ndarray]:
-    """dweight and dbias in float64, if the statistics are those of channels."""
+    """dweight and dbias in float64, for statistics per channel."""
     x, mean, s, _ = _flat(cache)
     subtracted = origin(mean, s**2)
 
@@ -67,7 +67,7 @@ def _vector_gradients(output_gradient: Array, cache: CenteredCache) -> tuple[np.
 
 
 def channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of each channel, in the dtype of the work, and the variance, in float64."""
+    """The mean of each channel in the dtype of `widened`, and its variance in float64."""
     x, n = widened(x), math.prod(x.shape[:-1])
 
     def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -87,14 +87,14 @@ def channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _together(*arrays: np.ndarray) -> int:
-    """How many rows to take as one; if not one by one, at least eight times, and without a copy of an array."""
+    """How many rows to join to one: 1 if fewer than eight such rows would result, or an array would be copied."""
     rows, channels = math.prod(arrays[0].shape[:-1]), arrays[0].shape[-1]
     k = repeats(rows, channels, buffers=4)  # parts of up to ROWS such rows then
     return k if rows >= 8 * k and all(array.flags.c_contiguous for array in arrays) else 1
 
 
 def _by_rows(formula: Callable[..., None], *arrays: np.ndarray, vectors: list[np.ndarray | None]) -> np.ndarray:
-    """A new array like the first, which `formula(*arrays, result, *vectors)` writes, several rows taken as one."""
+    """A new array like the first, which `formula(*arrays, result, *vectors)` writes with several rows joined to one."""
     k, result = _together(*arrays), np.empty(arrays[0].shape, np.result_type(*arrays))
     long = [None if vector is None else long_row(vector, k) for vector in vectors]
     in_parts(lambda *parts: formula(*parts, *long), [_rows(x, k) for x in arrays], [_rows(result, k)], keep=1)

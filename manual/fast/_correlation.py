@@ -1,15 +1,15 @@
-"""The three contractions of which every convolution here is made, on images (batch, height, width, channels).
+"""The three contractions that all convolutions consist of, on images (batch, height, width, channels).
 
     correlate         y[n, h, w, o]  = sum over i, j, c of  x[n, h s + i d - p, w s + j d - p, c] W[i, j, c, o]
-    input_gradient    what gets x back from y: its adjoint for fixed W
-    weight_gradient   its adjoint for fixed x
+    input_gradient    the adjoint of correlate for fixed W, from y to x
+    weight_gradient   the adjoint of correlate for fixed x, from y to W
 
 (s the stride, d the dilation, p the padding, all of them by axis; with groups, c and o are of the same group.)
 
-A window of x laid out as a row makes each of them a matrix product: with one row for each window, y = columns W,
-dW = columns^T dy and dcolumns = dy W^T. All columns together are as large as x times the taps of the kernel, which
-costs more to write to memory than BLAS needs for the product. So they are made and used tile by tile, each small
-enough for the cache: with 3x3 kernels in little more than half the time of one big product, and in hardly any memory.
+With the windows of x as the rows of a matrix `columns`, each is a matrix product: y = columns W, dW = columns^T dy and
+dcolumns = dy W^T. The whole matrix has as many entries as x times the kernel, and writing it takes longer than the
+product. So it is made and used tile by tile, and each tile fits into the cache. For 3x3 kernels this takes little more
+than half the time of one large product, and little memory.
 """
 
 import math
@@ -22,8 +22,8 @@ from manual._windows import Geometry
 from manual.fast._threads import spread, threads_for
 from manual.fast._windows import padded, unpadded
 
-TILE_BYTES = 1 << 21  # of columns at a time
-TILE_ROWS = 4  # but at least so many windows for each channel that a product yields, which reads all of W
+TILE_BYTES = 1 << 21  # the size of a tile of columns
+TILE_ROWS = 4  # the least number of windows in a tile per output channel, because each product reads all of W
 
 
 def correlate(x: np.ndarray, weight: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -58,9 +58,9 @@ def weight_gradient(x: np.ndarray, dy: np.ndarray, weight: np.ndarray, geometry:
 def input_gradient(dy: np.ndarray, weight: np.ndarray, geometry: Geometry) -> np.ndarray:
     """dx[n, h s + i d - p, w s + j d - p, c] += sum over o of dy[n, h, w, o] W[i, j, c, o], the adjoint of correlate.
 
-    At stride 1 every entry of dx is a sum over a full window of dy again, read backwards: a correlation with the
-    kernel turned by 180 degrees, inputs and outputs exchanged. That is as fast as the forward pass, but its columns are
-    of dy; where dy is much the deeper, and at other strides, dcolumns = dy W^T are added to where they were read.
+    At stride 1, dx is the correlation of dy with the kernel rotated by 180 degrees, inputs and outputs exchanged. This
+    is as fast as the forward pass unless dy has many more channels than x. In that case, and at other strides,
+    dcolumns = dy W^T are added to the entries that the columns were read from.
     """
     depth, outputs = weight.shape[2:]
     if geometry.stride == (1, 1) and outputs <= 2 * depth * geometry.groups:
@@ -83,8 +83,8 @@ def input_gradient(dy: np.ndarray, weight: np.ndarray, geometry: Geometry) -> np
 def _turned(weight: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, Geometry]:
     """The kernel and the geometry for which `correlate` is the input gradient, at stride 1.
 
-    The first window over dy ends where x begins: dy is padded by what the kernel spans beyond its first tap, less x's
-    padding. Where that was more, the border is negative.
+    The first window over dy ends where x begins. So dy is padded by d (k - 1) less the padding of x, which crops dy
+    where it is negative.
     """
     spans = (d * (k - 1) for d, k in zip(geometry.dilation, geometry.kernel, strict=True))
     axes = zip(spans, geometry.pads, geometry.size, geometry.out, strict=True)
@@ -98,7 +98,7 @@ def _turned(weight: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, Geometr
 def _windows(x: np.ndarray, geometry: Geometry) -> np.ndarray:
     """The windows of x, for reading: (groups, batch, *out, *kernel, depth)."""
     images = _images(padded(x, geometry.pads), geometry.groups)
-    if images.shape[-1] > 1:  # one group after the other, so that a row of a window is one run of memory
+    if images.shape[-1] > 1:  # group by group, so that a row of a window is contiguous
         images = np.ascontiguousarray(images)
     return _view(images, geometry)
 
@@ -109,7 +109,7 @@ def _images(x: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _view(images: np.ndarray, geometry: Geometry, *, writeable: bool = False) -> np.ndarray:
-    """Every entry once for each window that it is in, without a copy."""
+    """A view with all entries of each window."""
     (g, n, h, w, c), (sh, sw), (dh, dw) = images.strides, geometry.stride, geometry.dilation
     shape = (*images.shape[:2], *geometry.out, *geometry.kernel, images.shape[4])
     return as_strided(images, shape, (g, n, h * sh, w * sw, h * dh, w * dw, c), writeable=writeable)
@@ -144,7 +144,7 @@ def _grouped(y: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 
 def _is_depthwise(weight: np.ndarray, geometry: Geometry) -> bool:
-    """One channel in and one out for each group: too thin for matrix products."""
+    """Whether each group has one input and one output channel, which is too few for matrix products."""
     return weight.shape[2] == 1 and weight.shape[3] == geometry.groups > 1
 
 
@@ -153,7 +153,7 @@ def _sum(spec: str, windows: np.ndarray, other: np.ndarray, out: np.ndarray) -> 
 
 
 def _shared_out(work: Callable[[slice], None], windows: np.ndarray) -> None:
-    """Do all examples, a share in each thread: unlike BLAS, einsum has no threads of its own."""
+    """Calls `work` for slices of the examples, one for each thread, because einsum has no threads of its own."""
     batch = windows.shape[1]
     shares = threads_for(batch, windows.size)
     ends = [batch * i // shares for i in range(shares + 1)]
@@ -161,5 +161,5 @@ def _shared_out(work: Callable[[slice], None], windows: np.ndarray) -> None:
 
 
 def _wide(dtype: np.dtype) -> np.dtype:
-    """What sums are kept in: at least float32. BLAS knows no narrower type, either."""
+    """The dtype of sums: float32 or wider, like the dtypes of BLAS."""
     return np.result_type(dtype, np.float32)

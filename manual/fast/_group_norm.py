@@ -1,6 +1,6 @@
-"""Group normalization: the part of `normalization` whose statistics are those of an example's groups of channels.
+"""Group normalization, whose statistics are per example and group of channels.
 
-All is done in the dtype of `widened`, with several places of an example taken as one row (`_normalized.repeats`).
+Everything is computed in the dtype of `widened`, with several positions joined to one row (`_normalized.repeats`).
 """
 
 import math
@@ -88,20 +88,20 @@ def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients
 
 
 def _flat(x: np.ndarray) -> np.ndarray:
-    """All spatial axes as one."""
+    """x with all spatial axes as one."""
     return x.reshape(len(x), math.prod(x.shape[1:-1]), x.shape[-1])
 
 
 def _long(x: np.ndarray, k: int) -> tuple[int, int, int]:
-    """The shape of x (batch, places, channels) with k places taken as one."""
+    """The shape of x (batch, positions, channels) with k positions joined to one."""
     batch, places, channels = x.shape
     return batch, places // k, k * channels
 
 
 def _group_means(values: np.ndarray, groups: int) -> np.ndarray:
-    """(batch, channels) -> (batch, 1, channels): the mean over each group, once for every channel of it.
+    """(batch, channels) -> (batch, 1, channels): the mean over each group, repeated for every channel of it.
 
-    Repeated, because passes over x are slow if they run along the few channels of a group.
+    It is repeated because broadcasting along the few channels of a group is slow.
     """
     batch, channels = values.shape
     means = values.reshape(batch, groups, channels // groups).sum(axis=-1) / (channels // groups)

@@ -1,4 +1,4 @@
-"""What batch and group normalization share: sums by channel, and an affine function of each channel.
+"""Functions for batch and group normalization: sums per channel, and an affine function of each channel.
 
     y = scale x + shift            dx = scale dy - slope x + shift
 
@@ -27,7 +27,7 @@ def sums_of_products(*factors: np.ndarray) -> np.ndarray:
 def sum_over_examples(*factors: np.ndarray) -> np.ndarray:
     """The sum of the product over all axes but the last: in float64, but of up to ROWS in the dtype of the work.
 
-    `in_parts` goes on adding in float64 in either case.
+    `in_parts` adds the sums of its parts in float64.
     """
     rows, names = math.prod(factors[0].shape[:-1]), ",".join(["rn"] * len(factors)) + "->n"
     flat = [x.reshape(rows, x.shape[-1]) for x in factors]
@@ -55,7 +55,7 @@ def affine(y: np.ndarray, x: np.ndarray, subtracted: np.ndarray | None, scale: n
 
 @lru_cache
 def repeats(rows: int, channels: int, buffers: int = 1) -> int:
-    """How many rows to take as one, with vectors of channels repeated as often; 1 if no such number divides `rows`.
+    """How many rows to join to one, with vectors of channels repeated as often; 1 if no such number divides `rows`.
 
     To broadcast a row that is shorter than its buffer, NumPy copies it there again and again, which takes as long as
     the arithmetic. So a row is made as long as this many `buffers` at least, and four times as many at most.

@@ -1,4 +1,4 @@
-"""Formulas whose entries, or rows, do not depend on each other, part by part and in several threads.
+"""Evaluates formulas on parts of arrays, in several threads, if entries or rows do not depend on each other.
 
 A formula writes into the memory of its results, because new memory costs more than the arithmetic. Its intermediates
 are as small as a part and stay in a core's cache. Neither the size of a part nor the number of threads changes a bit
@@ -13,8 +13,8 @@ import numpy as np
 
 from manual.fast._threads import PARALLEL, spread
 
-# The size of a part of the first array. In smaller parts an operation is so short that threads wait for the
-# interpreter's lock more than they work.
+# The largest part of the first array. In smaller parts, operations are so short that threads wait for the
+# interpreter's lock longer than they compute.
 PART_BYTES = 1 << 21
 
 
@@ -53,7 +53,7 @@ def in_parts(
 
 
 def elementwise(formula: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
-    """A new array like the first, whose entries `formula(*arrays, result)` writes: of large arrays, part by part."""
+    """A new array like the first, whose entries `formula(*arrays, result)` writes; large arrays are split into parts."""
     result = np.empty_like(arrays[0])
     together = all(array.shape == result.shape and array.flags.c_contiguous for array in (*arrays, result))
     if result.size < PARALLEL or not together:
@@ -67,7 +67,7 @@ def elementwise(formula: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
 
 
 def _length_of_a_part(rows: int, size: int) -> int:
-    """How many rows of an array of `size` bytes make a part of at most PART_BYTES, of an even number of parts."""
+    """The number of rows in a part, for an array of `size` bytes and an even number of parts of at most PART_BYTES."""
     length = max(PART_BYTES * rows // max(size, 1), 1)
     if rows <= length:
         return length

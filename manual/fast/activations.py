@@ -1,8 +1,8 @@
 """`manual.activations` in fewer passes over memory.
 
-Formulas are built up in the memory of their result, as new memory costs more than an operation, and part by part
-(`_parts`). Slopes are chosen by arithmetic (`_by_side`), because np.where is several times slower at random signs;
-max(x, 0) is a clip, which is three times as fast as np.maximum with a number.
+Formulas are computed in the memory of their result, because allocating memory costs more than an operation, and part by
+part (`_parts`). Slopes that depend on a sign are computed (`_by_side`), because np.where is several times slower for
+random signs. max(x, 0) is a clip, which is three times as fast as np.maximum with a number.
 """
 
 from collections.abc import Callable

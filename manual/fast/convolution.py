@@ -124,7 +124,7 @@ def _add(y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
 
 
 def _bias_gradient(dy: np.ndarray) -> np.ndarray:
-    """Summed axis by axis, and in float32 at least: NumPy adds entry to entry here, and long sums would lose digits."""
+    """The sum over all positions, axis by axis and in float32 or wider, because one long sum would lose digits."""
     total = dy.astype(np.result_type(dy, np.float32), copy=False)
     for axis in (2, 1, 0):
         total = total.sum(axis)

@@ -1,4 +1,4 @@
-"""`manual.losses` in fewer passes over memory, each formula built up in the memory of its result."""
+"""`manual.losses` in fewer passes over memory. Each formula is computed in the memory of its result."""
 
 from math import inf
 

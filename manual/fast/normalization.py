@@ -1,7 +1,7 @@
-"""`manual.normalization` part by part, in a core's cache, and in the memory of the results.
+"""`manual.normalization` part by part, so that intermediates stay in a core's cache.
 
-x itself is cached, and x - mean is computed again in backward: new memory costs more than the passes. Long sums are
-sums of short ones in the dtype of the work, added in float64.
+The cache holds x, and x - mean is computed again in the backward pass, which costs less than new memory. A long sum is
+split into short ones in the dtype of the computation, which are added in float64.
 """
 
 from typing import Any

@@ -1,6 +1,8 @@
-"""`manual.pooling` by taps: views of the image that have, of one place in a window, the entries of all windows.
+"""`manual.pooling` without arrays of windows.
 
-These are combined, one whole operation each, and a batch in parts that stay in a core's cache meanwhile.
+A tap is a view of the image with the entries that all windows have at one position. The maximum combines the taps of a
+window, one operation for each. Average pooling adds the rows of a window, which are contiguous, and then its columns.
+A batch is split into parts that stay in a core's cache.
 """
 
 import math
@@ -23,7 +25,7 @@ from manual.pooling import (
     global_average_pool_backward,
 )
 
-PART_BYTES = 1 << 20  # of x at a time
+PART_BYTES = 1 << 20  # the size of a part of x
 
 
 def max_pool2d(
@@ -49,7 +51,7 @@ def max_pool2d_backward(output_gradient: NewImages, cache: MaxPool2dCache) -> Im
     def give_back(part: slice) -> None:
         image = padded(x[part], geometry.pads, -math.inf)
         dimage = np.zeros(image.shape, dy.dtype)
-        free = np.ones(y[part].shape, np.bool_)  # windows whose maximum is still to be met
+        free = np.ones(y[part].shape, np.bool_)  # windows whose maximum was not met yet
         for tap, dtap in zip(_taps(image, geometry), _taps(dimage, geometry), strict=True):
             here = tap == y[part]
             here &= free
@@ -106,7 +108,7 @@ def _sum(terms: list[np.ndarray]) -> np.ndarray:
 
 
 def _taps(image: np.ndarray, geometry: Geometry) -> Iterator[np.ndarray]:
-    """For every place in a window, row by row: the entries that all windows have there, as a view."""
+    """Yields a view for each position in a window, row by row: the entries that all windows have there."""
     (high, wide), (down, across) = geometry.out, geometry.stride
     for i, j in np.ndindex(geometry.kernel):
         rows, columns = (slice(k, k + n * s, s) for k, n, s in ((i, high, down), (j, wide, across)))
@@ -114,7 +116,7 @@ def _taps(image: np.ndarray, geometry: Geometry) -> Iterator[np.ndarray]:
 
 
 def _parts(shape: tuple[int, ...], itemsize: int) -> list[slice]:
-    """Slices of so many examples as make PART_BYTES, or of one."""
+    """Slices of as many examples as fit into PART_BYTES, at least one."""
     examples = max(PART_BYTES // max(math.prod(shape[1:]) * itemsize, 1), 1)
     return [slice(first, first + examples) for first in range(0, shape[0], examples)]
 

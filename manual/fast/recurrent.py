@@ -1,7 +1,7 @@
-"""`manual.recurrent` in the memory of the gates, with as little as can be in the loop over time.
+"""`manual.recurrent` in the memory of the gates, with as little work as possible in the loop over time.
 
-What a backward loop multiplies its carried gradient by is computed for all steps at once, in the array that then
-holds da.
+The factors by which the backward loop multiplies the gradient of the state are computed for all time steps at once, in
+the array that holds da after the loop.
 """
 
 from typing import Literal
@@ -140,7 +140,7 @@ def gru_backward(output_gradient: States, cache: GruCache) -> Gradients:
     da = np.empty_like(gates)
     by_gate = _blocks(da, 3)
     da_n = (1 - z) * (1 - n**2)
-    np.multiply(da_n, r, out=by_gate[2])  # what U receives, until the loop is done
+    np.multiply(da_n, r, out=by_gate[2])  # the factor of U's gradient; replaced by da_n after the loop
     np.multiply(by_gate[2] * recalled, 1 - r, out=by_gate[0])
     np.multiply((_before(initial_state, outputs) - n) * z, 1 - z, out=by_gate[1])
     dh, UT = np.zeros_like(initial_state), np.ascontiguousarray(U.T)
@@ -157,7 +157,7 @@ def gru_backward(output_gradient: States, cache: GruCache) -> Gradients:
 
 
 def _sigmoid(a: np.ndarray) -> None:
-    """1 / (1 + exp(-a)), in place. Where exp overflows, 0 is right."""
+    """1 / (1 + exp(-a)), in place. If exp overflows, the result is the correct 0."""
     with np.errstate(over="ignore"):
         e = np.exp(-a)  # np.negative(a, out=a) is wrong in NumPy 2.4.6 for some strides, as of four gates of one unit
     e += 1
