@@ -53,7 +53,7 @@ def in_parts(
 
 
 def elementwise(formula: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
-    """A new array like the first, whose entries `formula(*arrays, result)` writes; large arrays are split into parts."""
+    """A new array like the first, whose entries `formula(*arrays, result)` writes, in parts if it is large."""
     result = np.empty_like(arrays[0])
     together = all(array.shape == result.shape and array.flags.c_contiguous for array in (*arrays, result))
     if result.size < PARALLEL or not together:
