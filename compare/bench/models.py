@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from compare.bench.torch_device import Device
-from compare.bench.workloads import Contestant, Runner, Workload
+from compare.bench.workloads import Contestant, Runner, Workload, of_package
 
 # The optimizers that PyTorch has as well, by our names, with the arguments that give them our defaults.
 TORCH_OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -73,7 +73,7 @@ def _manual(package: str, workload: Workload) -> Runner:
             parameters, state = optimizer.update(parameters, gradients, state, donate=True)
             losses.append(loss)
 
-    return Runner(run, lambda: _parameters(parameters))
+    return of_package(package, Runner(run, lambda: _parameters(parameters)))
 
 
 def _autodiff(workload: Workload) -> Runner:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from compare.bench.torch_device import Device
-from compare.bench.workloads import Contestant, Runner, Workload
+from compare.bench.workloads import Contestant, Runner, Workload, of_package
 from compare.errors import BadInput, unknown
 from compare.suite.cases import Case
 
@@ -285,7 +285,6 @@ def _repeated(step: Callable[[], tuple[Any, Any]], transfer: float | None = None
 
 def _manual(package: str, workload: Workload) -> Runner:
     from compare.suite.ops import catalog
-    from manual.fast import keep_threads
 
     op, case = catalog(importlib.import_module(package))[op_of(workload)], case_of(workload)
     cotangent = _cotangent(workload, case)
@@ -294,15 +293,7 @@ def _manual(package: str, workload: Workload) -> Runner:
         value, cache = op.forward(*case.inputs, **case.options)
         return value, op.backward(cotangent, cache)
 
-    repeated = _repeated(step)
-    if package == "manual":
-        return repeated
-
-    def run(steps: int) -> None:
-        with keep_threads():  # the other contestants keep theirs too
-            repeated.run(steps)
-
-    return repeated._replace(run=run)
+    return of_package(package, _repeated(step))
 
 
 def _autodiff(workload: Workload) -> Runner:

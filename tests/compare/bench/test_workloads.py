@@ -2,8 +2,10 @@
 
 import pytest
 
+from compare.bench import workloads
 from compare.bench.workloads import Workload, contestants
 from compare.errors import BadInput
+from manual.fast import _threads
 from tests.compare.bench.runs import OWN
 
 
@@ -27,3 +29,12 @@ def test_who_is_not_installed_is_left_out_unless_asked_for():
         BadInput, match=r"no contestant for shallow is called 'numpy'; there are manual, manual-fast, autodiff"
     ):
         contestants(Workload("shallow", "2x3x4"), ["numpy"])
+
+
+def test_only_what_is_fast_keeps_its_threads_and_only_while_it_runs():
+    def run(steps):
+        return steps, _threads._kept.get() is not None
+
+    for package, kept in (("manual", False), ("manual.fast", True)):
+        assert workloads.of_package(package, workloads.Runner(run, dict)).run(3) == (3, kept)
+    assert _threads._kept.get() is None
