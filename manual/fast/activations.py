@@ -30,22 +30,13 @@ from manual.activations import (
     tanh,
     tanh_backward,
 )
+from manual.fast import _logistic
 from manual.fast._erf import erf
 from manual.fast._parts import elementwise, in_parts
-from manual.fast._softplus import softplus_below
 
 
 def sigmoid(x: Array) -> tuple[Array, OutputCache]:
-    return (y := elementwise(write_sigmoid, x)), OutputCache(y)
-
-
-def write_sigmoid(x: np.ndarray, y: np.ndarray) -> None:
-    """Writes sigmoid(x) to y."""
-    np.negative(x, out=y)
-    with np.errstate(over="ignore"):  # 1 / (1 + inf) is the right 0
-        np.exp(y, out=y)
-    y += 1
-    np.reciprocal(y, out=y)
+    return (y := elementwise(_logistic.sigmoid, x)), OutputCache(y)
 
 
 def sigmoid_backward(output_gradient: Array, cache: OutputCache) -> Array:
@@ -140,7 +131,7 @@ def selu_backward(output_gradient: Array, cache: OutputCache) -> Array:
 
 def softplus(x: Array) -> tuple[Array, OutputCache]:
     def value(x: np.ndarray, y: np.ndarray) -> None:  # np.logaddexp(x, 0) takes ten times as long
-        softplus_below(x, y)
+        _logistic.softplus_below(x, y)
         y += np.clip(x, 0, inf)
 
     return (y := elementwise(value, x)), OutputCache(y)
@@ -204,7 +195,7 @@ def gelu_backward(output_gradient: Array, cache: GeluCache) -> Array:
 
 def silu(x: Array) -> tuple[Array, SiluCache]:
     def value(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> None:
-        write_sigmoid(x, s)
+        _logistic.sigmoid(x, s)
         np.multiply(x, s, out=y)
 
     y, s = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
@@ -295,7 +286,7 @@ def swiglu(gate: Array, value: Float[np.ndarray, "*values"]) -> tuple[Array, Swi
         raise ValueError(f"gate has shape {gate.shape} and value {value.shape}; they must be equal.")
 
     def product(gate: np.ndarray, value: np.ndarray, y: np.ndarray, s: np.ndarray) -> None:
-        write_sigmoid(gate, s)
+        _logistic.sigmoid(gate, s)
         np.multiply(gate, s, out=y)
         y *= value
 

@@ -6,9 +6,8 @@ import numpy as np
 
 from manual._reduction import Array, Targets, Value, check_reduction, checked_targets, per_term, reduced
 from manual._rules import Rules
+from manual.fast import _logistic
 from manual.fast._parts import in_parts
-from manual.fast._softplus import softplus_below
-from manual.fast.activations import write_sigmoid
 from manual.losses import (
     CrossEntropyCache,
     HuberCache,
@@ -30,9 +29,9 @@ ROW = 1024  # short enough that a sum in float32 loses nothing that counts, and 
 
 def binary_cross_entropy(logits: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, LogitsCache]:
     def value(z: np.ndarray, t: np.ndarray, terms: np.ndarray) -> None:
-        softplus_below(z, terms)
+        _logistic.softplus_below(z, terms)
         rest = np.clip(z, 0, inf)
-        rest -= t * z  # first: for a correct answer this is 0, and digits of softplus_below would be lost beside z
+        rest -= t * z  # first: for a correct answer this is 0, and digits of the softplus would be lost beside z
         terms += rest
 
     z, t = logits, checked_targets("logits", logits, targets, reduction)
@@ -43,7 +42,7 @@ def binary_cross_entropy(logits: Array, targets: Targets, *, reduction: str = "m
 
 def binary_cross_entropy_backward(output_gradient: Value, cache: LogitsCache) -> Array:
     def gradient(z: np.ndarray, t: np.ndarray, dterms: np.ndarray, dz: np.ndarray) -> None:
-        write_sigmoid(z, dz)
+        _logistic.sigmoid(z, dz)
         dz -= t
         dz *= dterms
 
