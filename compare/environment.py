@@ -71,4 +71,6 @@ def blas() -> str:
         return f"{built.get('name', 'unknown')} {built.get('version', '')}".strip()
     library, threads = loaded[0], loaded[0]["num_threads"]
     kernels = f" for {library['architecture']}" if library.get("architecture") else ""
+    if kernels and os.environ.get("OPENBLAS_CORETYPE"):  # not OpenBLAS's own choice, which may be twice as fast
+        kernels += " (OPENBLAS_CORETYPE is set)"
     return f"{library['internal_api']} {library['version']}{kernels}, {threads} thread{'s' if threads > 1 else ''}"

@@ -84,6 +84,8 @@ def test_the_threads_are_those_of_this_moment():
 
 
 def test_numpys_own_blas_is_named_and_not_scipys(monkeypatch):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+
     def library(path, **more):
         common = {"user_api": "blas", "internal_api": "openblas", "version": "1", "num_threads": 2}
         return common | {"filepath": path} | more
@@ -94,6 +96,16 @@ def test_numpys_own_blas_is_named_and_not_scipys(monkeypatch):
     assert blas() == "openblas 1 for Zen, 2 threads"
     monkeypatch.setattr(module, "threadpool_info", lambda: [library("/lib/mkl.so", internal_api="mkl")])
     assert blas() == "mkl 1, 2 threads"
+
+
+def test_kernels_that_openblas_did_not_choose_are_remarked_upon(monkeypatch):
+    loaded = [{"user_api": "blas", "filepath": "/numpy.libs/b.so", "internal_api": "openblas", "version": "1"}]
+    monkeypatch.setattr(module, "threadpool_info", lambda: [loaded[0] | {"num_threads": 2, "architecture": "Zen"}])
+    for value, remark in ((None, ""), ("", ""), ("Zen", " (OPENBLAS_CORETYPE is set)")):
+        monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+        if value is not None:
+            monkeypatch.setenv("OPENBLAS_CORETYPE", value)
+        assert blas() == f"openblas 1 for Zen{remark}, 2 threads"
 
 
 def test_a_blas_that_cannot_be_seen_is_named_as_it_was_built(monkeypatch):
