@@ -21,7 +21,8 @@ def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
     mean, variance = channel_statistics(x)
     s = np.sqrt(variance + float(epsilon)).astype(mean.dtype)
     kept = (1,) * (x.ndim - 1) + mean.shape
-    return _normalized(x, mean, s, weight, bias), CenteredCache(x, mean.reshape(kept), s.reshape(kept), weight)
+    y = _normalized(x, mean, s, origin(mean, variance), weight, bias)
+    return y, CenteredCache(x, mean.reshape(kept), s.reshape(kept), weight)
 
 
 def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
@@ -30,11 +31,10 @@ def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
     n = math.prod(x.shape[:-1])
     dweight, dbias = _vector_gradients(output_gradient, cache)
     scale = (weight / s).astype(s.dtype)
-    subtracted = origin(mean, s**2)
+    subtracted = _origin(mean, s)
     slope = (scale * dweight / (n * s)).astype(s.dtype)
     shift = -scale * (dbias / n).astype(s.dtype)  # multiplied as dy is, so that a constant dy gives exactly 0
-    if subtracted is None:
-        shift += slope * mean
+    shift += slope * (mean if subtracted is None else mean - subtracted)
 
     def gradient(dy: np.ndarray, x: np.ndarray, dx: np.ndarray, scale: Any, slope: Any, shift: Any, far: Any) -> None:
         np.multiply(dy, scale, out=dx)
@@ -54,16 +54,19 @@ def _flat(cache: CenteredCache) -> CenteredCache:
 def _vector_gradients(output_gradient: Array, cache: CenteredCache) -> tuple[np.ndarray, np.ndarray]:
     """dweight and dbias in float64, for statistics per channel."""
     x, mean, s, _ = _flat(cache)
-    subtracted = origin(mean, s**2)
+    subtracted = _origin(mean, s)
 
     def sums(dy: np.ndarray, x: np.ndarray, far: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         return sum_over_examples(dy, x if far is None else x - far), sum_over_examples(dy)
 
     dy = widened(check_output_gradient(output_gradient, x))
     products, dbias = _channel_sums(sums, dy, widened(x), vectors=[subtracted])
-    if subtracted is None:
-        products = products - mean * dbias
+    products = products - (mean if subtracted is None else mean - subtracted) * dbias
     return products / s, dbias
+
+
+def _origin(mean: np.ndarray, s: np.ndarray) -> np.ndarray | None:
+    return origin(mean, s.astype(np.float64) ** 2)
 
 
 def channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,10 +118,17 @@ def _rows(x: np.ndarray, k: int) -> np.ndarray:
     return x.reshape(math.prod(x.shape[:-1]) // k, k * x.shape[-1])
 
 
-def _normalized(x: np.ndarray, mean: np.ndarray, s: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """weight (x - mean) / s + bias, all vectors."""
-    scale, subtracted = (weight / s).astype(s.dtype), origin(mean, s**2)
-    shift = (bias if subtracted is not None else bias - mean * scale).astype(s.dtype)
+def _normalized(
+    x: np.ndarray,
+    mean: np.ndarray,
+    s: np.ndarray,
+    subtracted: np.ndarray | None,
+    weight: np.ndarray,
+    bias: np.ndarray,
+) -> np.ndarray:
+    """weight (x - mean) / s + bias, all vectors. `subtracted` is the part of the mean that x loses first."""
+    scale = (weight / s).astype(s.dtype)
+    shift = (bias - (mean if subtracted is None else mean - subtracted) * scale).astype(s.dtype)
 
     def formula(x: np.ndarray, y: np.ndarray, subtracted: Any, scale: np.ndarray, shift: np.ndarray) -> None:
         affine(y, x, subtracted, scale, shift)
@@ -135,7 +145,7 @@ def batch_norm_inference(
         raise ValueError(f"batch_norm_inference needs variances of at least 0, got {variance.min()}.")
     dtype = np.result_type(x.dtype, np.float32)
     mean, s = mean.astype(dtype), np.sqrt(variance.astype(dtype) + float(epsilon))
-    return _normalized(x, mean, s, weight, bias), CenteredCache(x, mean, s, weight)
+    return _normalized(x, mean, s, origin(mean, variance), weight, bias), CenteredCache(x, mean, s, weight)
 
 
 def batch_norm_inference_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:

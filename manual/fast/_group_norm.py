@@ -36,13 +36,16 @@ def group_norm(
         mean[...] = exact
         rows, result = x.reshape(_long(x, k)), y.reshape(_long(x, k))
         if subtracted is not None:
-            left, variance = moments((rows - long_row(mean, k)).reshape(x.shape))
-            mean += left  # exact where a group is constant
-            subtracted = long_row(mean, k)
+            far, rounded = subtracted != 0, subtracted.astype(x.dtype)
+            left, centered_variance = moments((rows - long_row(rounded, k)).reshape(x.shape))
+            subtracted = np.where(far, (rounded + left).astype(x.dtype), x.dtype.type(0))  # exact if constant
+            np.copyto(mean, subtracted, where=far)
+            variance = np.where(far, centered_variance, variance)
         s[...] = np.sqrt(variance + float(epsilon))
         scale = (weight / s).astype(s.dtype)
-        shift = (bias if subtracted is not None else bias - mean * scale).astype(s.dtype)
-        affine(result, rows, subtracted, long_row(scale, k), long_row(np.broadcast_to(shift, s.shape), k))
+        shift = (bias - (mean if subtracted is None else mean - subtracted) * scale).astype(s.dtype)
+        far_rows = None if subtracted is None else long_row(subtracted, k)
+        affine(result, rows, far_rows, long_row(scale, k), long_row(shift, k))
 
     wide = widened(x)
     y, mean, s = (np.empty(shape, wide.dtype) for shape in (x.shape, *[(len(x), 1, channels)] * 2))
@@ -64,16 +67,16 @@ def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients
 
     def gradients(dy: np.ndarray, x: np.ndarray, mean: np.ndarray, s: np.ndarray, dx: np.ndarray) -> tuple[Any, ...]:
         rows, result = x.reshape(_long(x, k)), dx.reshape(_long(x, k))
-        subtracted = origin(mean, s**2)
+        subtracted = origin(mean, s.astype(np.float64) ** 2)
         of_x = rows if subtracted is None else rows - long_row(subtracted, k)
         sums, products = sums_of_products(dy), sums_of_products(dy, of_x.reshape(x.shape))
-        if subtracted is None:
-            products -= mean[:, 0] * sums
+        rest = mean if subtracted is None else mean - subtracted
+        products -= rest[:, 0] * sums
         products /= s[:, 0]
         scale = weight / s  # in all three terms, so that they cancel exactly where nothing but a mean is left
         of_g, of_g_x_hat = (_group_means(scale[:, 0] * total / places, groups) for total in (sums, products))
         slope = of_g_x_hat / s
-        shift = -of_g if subtracted is not None else slope * mean - of_g
+        shift = slope * rest - of_g
         np.multiply(dy.reshape(rows.shape), long_row(scale, k), out=result)
         result -= of_x * long_row(slope.astype(s.dtype), k)
         result += long_row(shift.astype(s.dtype), k)

@@ -35,12 +35,18 @@ def sum_over_examples(*factors: np.ndarray) -> np.ndarray:
 
 
 def origin(mean: np.ndarray, variance: np.ndarray) -> np.ndarray | None:
-    """What to subtract from x before products of it are added: None if every channel is near 0, else the mean.
+    """What to subtract from x before its products are added: the mean of a channel that is far from 0, and 0 of others.
 
-    Near means within its standard deviation: then E[x^2] is at most twice the variance, and subtracting the square of
-    the mean from it costs one bit.
+    A channel is near 0 if its mean is within its standard deviation. Then E[x^2] is at most twice the variance, and
+    subtracting the square of the mean from it loses one bit. With s^2 in place of the variance, a sum of dy x loses at
+    most the rounding error of a sum of dy s.
+
+    Returns:
+        The vector, or None if all channels are near 0, and nothing needs to be subtracted.
     """
-    return None if (mean**2 <= variance).all() else mean
+    square = mean.astype(np.float64) ** 2
+    near = (square <= variance) & np.isfinite(variance)
+    return None if near.all() else np.where(near, mean.dtype.type(0), mean)
 
 
 def affine(y: np.ndarray, x: np.ndarray, subtracted: np.ndarray | None, scale: np.ndarray, shift: np.ndarray) -> None:

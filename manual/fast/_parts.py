@@ -1,8 +1,8 @@
 """Evaluates formulas on parts of arrays, in several threads, if entries or rows do not depend on each other.
 
 A formula writes into the memory of its results, because new memory costs more than the arithmetic. Its intermediates
-are as small as a part and stay in a core's cache. Neither the size of a part nor the number of threads changes a bit
-of a result, except of sums over parts.
+are as small as a part and stay in a core's cache. The size of a part depends on shapes only, so the number of threads
+changes no bit of a result.
 """
 
 import math

@@ -11,12 +11,23 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 PARALLEL = 1 << 20  # entries from which threads gain more than it costs to start them
 MOST_THREADS = 8  # more only wait for memory, or for the interpreter's lock between operations
 
-_kept: contextvars.ContextVar[tuple[int, ThreadPoolExecutor] | None] = contextvars.ContextVar("_kept", default=None)
+
+@dataclass
+class _Kept:
+    """Threads that are kept between calls, as long as `open`, and only in the process that started them."""
+
+    pool: ThreadPoolExecutor
+    process: int
+    open: bool = True
+
+
+_kept: contextvars.ContextVar[_Kept | None] = contextvars.ContextVar("_kept", default=None)
 
 
 @contextmanager
@@ -27,11 +38,14 @@ def keep_threads() -> Iterator[None]:
     that was forked meanwhile starts threads of its own.
     """
     with ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="manual") as pool:
-        token = _kept.set((os.getpid(), pool))
+        kept = _Kept(pool, os.getpid())
+        token = _kept.set(kept)
         try:
             yield
         finally:
-            _kept.reset(token)
+            kept.open = False  # also for tasks and generators that have a copy of this context
+            with suppress(ValueError):  # a generator may be closed in another context
+                _kept.reset(token)
 
 
 def spread(work: Callable[[Any], None], items: Sequence[Any], entries: int) -> None:
@@ -45,8 +59,8 @@ def spread(work: Callable[[Any], None], items: Sequence[Any], entries: int) -> N
     if helpers < 1:
         for item in items:
             work(item)
-    elif kept and kept[0] == os.getpid():  # a forked process has the pool, but not its threads
-        _share(work, items, kept[1], helpers)
+    elif kept and kept.open and kept.process == os.getpid():
+        _share(work, items, kept.pool, helpers)
     else:
         with ThreadPoolExecutor(helpers, thread_name_prefix="manual") as pool:
             _share(work, items, pool, helpers)
@@ -73,7 +87,11 @@ def _share(work: Callable[[Any], None], items: Sequence[Any], pool: ThreadPoolEx
     finally:
         waiting.clear()  # if this thread was interrupted, the others leave the rest
         started = [future for future in futures if not future.cancel()]
-        wait(started)
+        try:
+            wait(started)
+        except BaseException:  # interrupted: the others must have ended before the caller goes on
+            wait(started)
+            raise
     for future in started:
         future.result()
 

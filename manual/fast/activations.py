@@ -33,6 +33,7 @@ from manual.activations import (
 from manual.fast import _logistic
 from manual.fast._erf import erf
 from manual.fast._parts import elementwise, in_parts
+from manual.fast._sums import row_products
 
 
 def sigmoid(x: Array) -> tuple[Array, OutputCache]:
@@ -77,10 +78,14 @@ def leaky_relu_backward(output_gradient: Array, cache: LeakyReluCache) -> Array:
 
 
 def _by_side(x: np.ndarray, right: float, left: float, slope: np.ndarray) -> None:
-    """Write the number `right` where x is positive, and `left` elsewhere."""
-    np.greater(x, 0, out=slope, casting="unsafe")
-    slope *= right - left
-    slope += left
+    """Writes the number `right` where x is positive, and `left` elsewhere."""
+    one = slope.dtype.type(1)
+    if one * (right - left) + one * left == right:
+        np.greater(x, 0, out=slope, casting="unsafe")
+        slope *= right - left
+        slope += left
+    else:  # a large slope on the left would absorb that on the right
+        slope[...] = np.where(x > 0, one * right, one * left)
 
 
 def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, EluCache]:
@@ -242,7 +247,7 @@ def _sum(x: np.ndarray, *factor: np.ndarray) -> np.ndarray:
     """The sum over axis 1 of x, or of x times a factor. On the last axis, products by BLAS take half the time."""
     if x.ndim > 2 or x.dtype.itemsize < 4:
         return np.sum(np.multiply(x, *factor) if factor else x, axis=1, keepdims=True)
-    return np.vecdot(x, *(factor or [np.ones(x.shape[1], x.dtype)]))[:, None]
+    return row_products(x, *(factor or [np.ones(x.shape[1], x.dtype)])).astype(x.dtype, copy=False)
 
 
 def softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:

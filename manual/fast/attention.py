@@ -7,7 +7,6 @@ blocks, and skips most of the keys that a block does not attend to.
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -41,11 +40,11 @@ def attention(
     q, k, v, out = (_by_key_head(x, key.shape[2]) for x in (query, key, value, o))
     q = q * (1 / math.sqrt(q.shape[-1]))
     p = np.zeros((*q.shape[:4], k.shape[3]), q.dtype)
-    offsets = _offsets(mask, causal, p.shape, q.dtype)
+    hidden = _hidden(mask, causal, p.shape)
     for rows, seen in _blocks(q.shape[3], k.shape[3], causal):
         s = np.matmul(q[..., rows, :], k[..., seen, :].swapaxes(-1, -2), out=p[..., rows, seen])
-        if offsets is not None:
-            s += offsets[..., rows, seen]
+        if hidden is not None:  # overwritten, because a hidden key may be infinite or NaN
+            np.copyto(s, -np.inf, where=hidden[..., rows, seen])
         s -= np.max(s, axis=-1, keepdims=True, initial=np.finfo(s.dtype).min)
         np.exp(s, out=s)
         s /= np.maximum(np.sum(s, axis=-1, keepdims=True), 1)
@@ -138,16 +137,15 @@ def _stacked(x: np.ndarray) -> np.ndarray:
     return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3], x.shape[4])
 
 
-def _offsets(mask: np.ndarray | None, causal: bool, scores: tuple[int, ...], dtype: Any) -> np.ndarray | None:
-    """0 where a key may be attended, and -inf elsewhere, to be added to the scores. None if no key is excluded."""
+def _hidden(mask: np.ndarray | None, causal: bool, scores: tuple[int, ...]) -> np.ndarray | None:
+    """Whether a query may not attend to a key. None if no key is excluded."""
     batch, key_heads, group, queries, keys = scores
     if causal:
         seen = np.tri(queries, keys, keys - queries, dtype=bool)
         mask = seen if mask is None else mask & seen
     if mask is None:
         return None
-    offsets = np.where(mask, dtype.type(0), dtype.type(-np.inf))
-    return np.broadcast_to(offsets, (batch, key_heads * group, queries, keys)).reshape(scores)
+    return np.broadcast_to(~mask, (batch, key_heads * group, queries, keys)).reshape(scores)
 
 
 ATTENTION: Rules = {

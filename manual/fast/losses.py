@@ -8,6 +8,7 @@ from manual._reduction import Array, Targets, Value, check_reduction, checked_ta
 from manual._rules import Rules
 from manual.fast import _logistic
 from manual.fast._parts import in_parts
+from manual.fast._sums import row_products
 from manual.losses import (
     CrossEntropyCache,
     HuberCache,
@@ -23,8 +24,6 @@ from manual.losses import (
     mean_squared_error,
     mean_squared_error_backward,
 )
-
-ROW = 1024  # short enough that a sum in float32 loses nothing that counts, and that BLAS starts no threads for it
 
 
 def binary_cross_entropy(logits: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, LogitsCache]:
@@ -106,16 +105,9 @@ def huber(
         terms = d - 0.5 * m
         terms *= m
     else:
-        terms = _row_products(m, d) - 0.5 * _row_products(m, m)
+        flat_m, flat_d = m.reshape(-1), d.reshape(-1)
+        terms = row_products(flat_m, flat_d) - 0.5 * row_products(flat_m, flat_m)
     return reduced(terms, reduction, d.size), HuberCache(d, float(delta), reduction)
-
-
-def _row_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The sums of a b over rows of ROW entries: by BLAS, without an array of the products."""
-    a, b = a.reshape(-1), b.reshape(-1)
-    whole = a.size - a.size % ROW
-    rows = np.vecdot(a[:whole].reshape(-1, ROW), b[:whole].reshape(-1, ROW))
-    return np.append(rows, np.vecdot(a[whole:], b[whole:]))
 
 
 def huber_backward(output_gradient: Value, cache: HuberCache) -> Array:

@@ -1,7 +1,7 @@
 """`manual.normalization` part by part, so that intermediates stay in a core's cache.
 
 The cache holds x, and x - mean is computed again in the backward pass, which costs less than new memory. A long sum is
-split into short ones in the dtype of the computation, which are added in float64.
+split into short ones in the dtype of the computation, which are added in float64 (`_sums`, `_normalized`).
 """
 
 from typing import Any
@@ -20,6 +20,7 @@ from manual.fast._batch_norm import (
 from manual.fast._group_norm import group_norm, group_norm_backward
 from manual.fast._normalized import sum_over_examples
 from manual.fast._parts import in_parts
+from manual.fast._sums import row_products
 from manual.normalization import Array, CenteredCache, Gradients, RmsNormCache, Vector
 from manual.normalization import update_running_statistics as update_running_statistics
 
@@ -28,14 +29,16 @@ def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
     check_normalization("layer_norm", x, x.shape[-1:], epsilon, weight=weight, bias=bias)
 
     def normalized(x: np.ndarray, y: np.ndarray, mean: np.ndarray, s: np.ndarray) -> None:
-        _mean_of_products(x, ones, out=mean)
+        mean[...] = _mean_of_products(x, ones)
         np.subtract(x, mean, out=y)
-        left = _mean_of_products(y, ones)  # what the rounding of a sum in the dtype of the work left of the mean
-        s[...] = np.sqrt(_mean_of_products(y, y) + float(epsilon))
-        if (np.abs(left) > np.finfo(x.dtype).eps * s).any():
+        variance = _mean_of_products(y, y)
+        left = _mean_of_products(y, ones)  # the error of a mean that was summed in the dtype of the work
+        left[np.abs(left) <= np.finfo(x.dtype).eps * np.sqrt(variance)] = 0
+        if left.any():
             mean += left
             y -= left
-            s[...] = np.sqrt(_mean_of_products(y, y) + float(epsilon))
+            variance = _mean_of_products(y, y)
+        s[...] = np.sqrt(variance + float(epsilon))
         y /= s
         y *= weight
         y += bias
@@ -103,9 +106,9 @@ def rms_norm_backward(output_gradient: Array, cache: RmsNormCache) -> tuple[Arra
     return dx.astype(dy.dtype, copy=False), dweight.astype(weight.dtype)
 
 
-def _mean_of_products(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """The mean of a b over the last axis, which stays as 1, without an array of the products."""
-    return np.divide(np.vecdot(a, b)[..., None], a.shape[-1], out=out)
+def _mean_of_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The mean of a b over the last axis, which stays with length 1."""
+    return (row_products(a, b) / a.shape[-1]).astype(a.dtype, copy=False)
 
 
 NORMALIZATION: Rules = {

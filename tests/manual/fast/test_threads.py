@@ -212,3 +212,44 @@ def test_a_forked_process_has_threads_of_its_own():
         finally:
             process.kill()
             process.join()
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_whoever_outlives_the_context_starts_threads_again():
+    def tasks():
+        with keep_threads():
+            yield
+            yield
+
+    first, second = tasks(), tasks()
+    next(first), next(second)
+    first.close()
+    second.close()
+    work = Meeting(3)
+    spread(work, range(3), 1)
+    assert len(work.threads) == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_an_interruption_while_waiting_leaves_nobody_at_work(monkeypatch):
+    waited, done = [], []
+    here = threading.get_ident()
+
+    def interrupted(given):
+        waited.append(given)
+        if len(waited) == 1:
+            raise KeyboardInterrupt
+        return futures.wait(given)
+
+    def work(item):
+        if threading.get_ident() != here:
+            time.sleep(0.2)
+        done.append(item)
+
+    monkeypatch.setattr(_threads, "wait", interrupted)
+    with keep_threads():
+        with pytest.raises(KeyboardInterrupt):
+            spread(work, range(9), 1)
+        ended = len(done)
+        time.sleep(0.3)
+        assert len(done) == ended
