@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class PageCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         spelled: list[str] = []
-        for word, following in zip(args, [*args[1:], "--"], strict=True):
+        for word, following in pairwise([*args, "--"]):
             spelled.append(word)
             if word == "--html" and following.startswith("-"):
                 spelled.append(f"{self.name}.html")

@@ -11,8 +11,9 @@ import time
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
-from compare.cli.terminal import progress_bar, reported, show
+from compare.cli.terminal import PageCommand, progress_bar, reported, show
 from compare.errors import BadInput
 from compare.judge.reports.tables import plain_text, table
 
@@ -268,3 +269,18 @@ def test_another_thread_may_say_how_far_it_is_after_an_interruption():
         thread.start()  # an exception in it would be a warning of pytest's, and that an error
         thread.join()
         assert stage.text == "training, 4 steps done"
+
+
+@pytest.mark.parametrize(
+    ("given", "page"),
+    [([], None), (["--html"], "made.html"), (["--html", "--seed", "3"], "made.html"), (["--html", "x.html"], "x.html")],
+)
+def test_the_page_of_a_command_may_be_left_unnamed(given, page):
+    app = typer.Typer()
+
+    @app.command(cls=PageCommand)
+    def made(html: str | None = None, seed: int = 0):
+        typer.echo(f"{html} {seed}")
+
+    result = CliRunner().invoke(app, given)
+    assert result.stdout == f"{page} {3 if '--seed' in given else 0}\n"
