@@ -80,7 +80,8 @@ def leaky_relu_backward(output_gradient: Array, cache: LeakyReluCache) -> Array:
 def _by_side(x: np.ndarray, right: float, left: float, slope: np.ndarray) -> None:
     """Writes the number `right` where x is positive, and `left` elsewhere."""
     one = slope.dtype.type(1)
-    if one * (right - left) + one * left == right:
+    error = one * (right - left) + one * left - one * right
+    if abs(error) <= np.finfo(slope.dtype).eps * abs(right):
         np.greater(x, 0, out=slope, casting="unsafe")
         slope *= right - left
         slope += left
