@@ -6,15 +6,15 @@ is code that clips a probability away from 0. Both are reported as notes and do 
 
 from dataclasses import replace
 
-import jax.numpy as jnp
 import numpy as np
 
 from compare.errors import CodeUnderTestFailed
 from compare.judge.evaluation.perturbed_points import scaled
 from compare.judge.evaluation.point import Check, Point
+from compare.judge.evaluation.wider import keeps_most_digits
 from compare.judge.program.plan import is_narrow
 from compare.judge.reports.verdict import Row, Verdict
-from compare.pytrees import LOSS, all_finite, leaves_by_path
+from compare.pytrees import LOSS, all_finite
 
 
 def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = True) -> tuple[Point, list[str]]:
@@ -49,7 +49,7 @@ def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = 
     lost = {path for path in there.wrong if path in there.actual and not all_finite(there.actual[path])}
     words += [f"{far}, the hand-written gradient of {path} is not finite." for path in sorted(lost)]
     there = _undecided(there, lost, "the returned values are not finite there")
-    imprecise = {row.path for row in there.rows if row.verdict is Verdict.DISAGREE and _keeps_most_digits(row, there)}
+    imprecise = {row.path for row in there.rows if row.verdict is Verdict.DISAGREE and keeps_most_digits(row, there)}
     words += [f"{far}, the hand-written {path} loses digits." for path in sorted(imprecise)]
     there = _undecided(there, imprecise, "the difference there may be a loss of digits")
     if clips and not there.wrong.isdisjoint({LOSS, *check.outputs}) and not _also_differ_nearby(check, here):
@@ -60,24 +60,6 @@ def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = 
         )
         there = _undecided(there, there.wrong, "the losses differ there, but not near the caller's point")
     return there, words
-
-
-def _keeps_most_digits(row: Row, point: Point) -> bool:
-    """Whether two thirds of the digits are correct. Another order of operations may lose the others at such a point.
-
-    This is used only if the code under test does not work in a wider dtype. Otherwise, the wider run has decided.
-    """
-    actual, expected = point.actual.get(row.path), point.expected.get(row.path)
-    if actual is None or expected is None or actual.shape != expected.shape or point.wider:
-        return False
-    if str(actual.dtype) != row.dtype and row.path in leaves_by_path(point.parameters):
-        return False
-    if not jnp.issubdtype(actual.dtype, jnp.inexact):
-        return False
-    digits = float(jnp.finfo(actual.dtype).eps) ** (2 / 3)
-    typical = np.sqrt(np.mean(np.square(expected))) if expected.size else 0.0
-    with np.errstate(all="ignore"):
-        return bool(np.max(np.abs(actual - expected), initial=0.0) <= digits * typical)
 
 
 def _undecided(point: Point, paths: set[str], message: str) -> Point:

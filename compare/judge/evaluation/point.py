@@ -12,7 +12,7 @@ import numpy as np
 from compare.errors import CodeUnderTestFailed
 from compare.judge.evaluation.perturbed_points import typical_size
 from compare.judge.evaluation.side_effects import Watched
-from compare.judge.evaluation.wider import decided, widened_once
+from compare.judge.evaluation.wider import decided, is_widened, keeps_most_digits, widened_once
 from compare.judge.program.plan import is_narrow
 from compare.judge.program.trace import Program
 from compare.judge.reports.verdict import Row, Verdict, compare_leaves
@@ -56,7 +56,7 @@ class Point:
         rows: a row for each quantity, in backward order.
         samples: the number of perturbed runs from which the tolerance was measured.
         arithmetic: notes on quantities that lose digits and are correct in a wider dtype.
-        wider: whether the code under test was run in a wider dtype.
+        wider: the quantities that the code under test returned in a wider dtype in the run that decided about them.
     """
 
     parameters: Pytree
@@ -67,7 +67,7 @@ class Point:
     rows: list[Row]
     samples: int
     arithmetic: dict[str, str] = field(default_factory=dict)
-    wider: bool = False
+    wider: frozenset[str] = frozenset()
 
     @property
     def actual(self) -> Leaves:
@@ -190,7 +190,8 @@ class Check:
             point = self.compared(parameters, args, answer, more, steady=False)
         if point.verdict is Verdict.AGREE:
             return point
-        return self._confirmed_in_wider_dtype(point, np.inf if elsewhere else ONE_DIGIT)
+        point = self._confirmed_in_wider_dtype(point, np.inf if elsewhere else ONE_DIGIT)
+        return point if elsewhere else self._undecided_without_wider_dtype(point)
 
     def _confirmed_in_wider_dtype(self, point: Point, most: float) -> Point:
         """The point after a run of the code under test in a wider dtype, which decides about some rows.
@@ -211,8 +212,26 @@ class Check:
             summed = arithmetic.keys() & self.stored(point).wrong
             arithmetic = {path: words for path, words in arithmetic.items() if path not in summed}
             rows = [old if old.path in summed else new for old, new in zip(point.rows, rows, strict=True)]
-        worked = any(wide[path].dtype != value.dtype for path, value in point.actual.items() if path in wide)
-        return replace(point, rows=rows, arithmetic=arithmetic, wider=worked)
+        widened = frozenset(path for path, value in point.actual.items() if is_widened(wide.get(path), value))
+        return replace(point, rows=rows, arithmetic=arithmetic, wider=widened)
+
+    def _undecided_without_wider_dtype(self, point: Point) -> Point:
+        """The point with INCONCLUSIVE for small differences in float64 that a wider run did not decide.
+
+        Code that casts to float64 is not run in a wider dtype, and may lose digits that the model of the reference's
+        rounding errors does not know. An error of the derivation would hardly leave two thirds of the digits. In
+        float32 it may, such as an epsilon at another place, so there the verdict remains.
+        """
+        if jnp.dtype(self.dtype) != np.float64:
+            return point
+        message = "the difference may be a loss of digits: the code under test could not be run in a wider dtype"
+        rows = [
+            replace(row, verdict=Verdict.INCONCLUSIVE, message=message)
+            if row.verdict is Verdict.DISAGREE and keeps_most_digits(row, point)
+            else row
+            for row in point.rows
+        ]
+        return replace(point, rows=rows)
 
     def stored(self, point: Point) -> Point:
         """The point, compared with the tolerance for a kernel that stores intermediate results in 16 bits."""

@@ -15,7 +15,7 @@ import numpy as np
 from compare.judge.program.plan import is_narrow
 from compare.judge.reports.verdict import Row, Verdict
 from compare.judge.roundoff.tolerance import norm
-from compare.pytrees import Leaves, Pytree
+from compare.pytrees import Leaves, Pytree, leaves_by_path
 
 WIDER = {"f2": np.float32, "f4": np.float64, "f8": np.longdouble, "c8": np.complex128, "c16": np.clongdouble}
 GONE = 1 / 16  # an error that falls to this share or less in the wider dtype was a rounding error
@@ -81,6 +81,26 @@ def _lost(row: Row) -> str:
 def _is_wider(value: np.ndarray, than: np.ndarray) -> bool:
     of_numbers = value.dtype.kind in "fc" and jnp.issubdtype(than.dtype, jnp.inexact)
     return of_numbers and value.shape == than.shape and _eps(value.dtype) <= _eps(than.dtype)
+
+
+def is_widened(value: np.ndarray | None, than: np.ndarray) -> bool:
+    """Whether a result is in a wider dtype, and not only the arguments it was computed from."""
+    return value is not None and _is_wider(value, than) and _eps(value.dtype) < _eps(than.dtype)
+
+
+def keeps_most_digits(row: Row, point: Any) -> bool:
+    """Whether two thirds of the digits are correct in a row that no run in a wider dtype decided."""
+    actual, expected = point.actual.get(row.path), point.expected.get(row.path)
+    if actual is None or expected is None or actual.shape != expected.shape or row.path in point.wider:
+        return False
+    if str(actual.dtype) != row.dtype and row.path in leaves_by_path(point.parameters):
+        return False
+    if not jnp.issubdtype(actual.dtype, jnp.inexact):
+        return False
+    digits = float(jnp.finfo(actual.dtype).eps) ** (2 / 3)
+    typical = np.sqrt(np.mean(np.square(expected))) if expected.size else 0.0
+    with np.errstate(all="ignore"):
+        return bool(np.max(np.abs(actual - expected), initial=0.0) <= digits * typical)
 
 
 def _eps(dtype: Any) -> float:
