@@ -222,12 +222,12 @@ class Check:
         rounding errors does not know. An error of the derivation would hardly leave two thirds of the digits. In
         float32 it may, such as an epsilon at another place, so there the verdict remains.
         """
-        if jnp.dtype(self.dtype) != np.float64:
+        if np.dtype(self.dtype) != np.float64:
             return point
         message = "the difference may be a loss of digits: the code under test could not be run in a wider dtype"
         rows = [
             replace(row, verdict=Verdict.INCONCLUSIVE, message=message)
-            if row.verdict is Verdict.DISAGREE and keeps_most_digits(row, point)
+            if row.verdict is Verdict.DISAGREE and row.path not in point.wider and keeps_most_digits(row, point)
             else row
             for row in point.rows
         ]
