@@ -199,7 +199,7 @@ def check(
             watched,
             current,
             dtype,
-            backward_order(current, parameters),
+            backward_order(current, parameters, by_use=not outputs),  # a single operation's inputs keep their order
             taps,
             names,
             seed,

@@ -92,7 +92,7 @@ def test_any_pytree_of_parameters_and_other_arguments():
     parameters = (np.random.default_rng(0).standard_normal((5, 2)), {"scale": np.float64(3)})
     report = check_gradients(by_hand, loss, parameters, np.array([0, 3, 3]))
     assert report.verdict is Verdict.AGREE, str(report)
-    assert [row.path for row in report.rows] == ["loss", "0", "1.scale"]
+    assert [row.path for row in report.rows] == ["loss", "1.scale", "0"]  # backward: the scale is used last
 
 
 def test_the_report_for_people_and_for_machines():
