@@ -107,9 +107,10 @@ def backward_order(loss: Program, parameters: Pytree, *, by_use: bool = True) ->
 
     A parameter comes after the last tap that a part of its gradient passes through. Between two taps, a parameter that
     is first used late in the loss comes before one that is first used early, because the gradient of a parameter is
-    complete only when the backward pass has undone its first use. How late a use is, is the number of operations on the
-    longest path from the inputs to it. Sums and changes of shape do not count, so that the weight and the bias of a
-    layer are used at the same place. Parameters that are used at the same place keep their order.
+    complete only when the backward pass has undone its first use. A parameter is used where it meets data: a penalty on
+    its size does not count. How late a use is, is the number of operations on the longest path from the data to it.
+    Sums and changes of shape do not count, so that the weight and the bias of a layer are used at the same place.
+    Parameters that are used at the same place keep their order, and so do all parameters of a loss without data.
 
     Args:
         loss: the traced loss.
@@ -124,6 +125,8 @@ def backward_order(loss: Program, parameters: Pytree, *, by_use: bool = True) ->
 
     def walk(jaxpr: Any, sources: list[_Origin]) -> list[_Origin]:
         reach: dict[Any, _Origin] = dict(zip(jaxpr.invars, sources, strict=True))
+        # An array that the loss holds itself is data, as an argument is. A number is not.
+        reach |= {held: ARGUMENT for held in jaxpr.constvars if held.aval.shape}
 
         def of(atom: Any) -> _Origin:
             return CONSTANT if isinstance(atom, core.Literal) else reach.get(atom, CONSTANT)
@@ -137,12 +140,11 @@ def backward_order(loss: Program, parameters: Pytree, *, by_use: bool = True) ->
             passing = frozenset[str]().union(*(one.paths for one in inputs))
             roots = frozenset[str]().union(*(one.roots for one in inputs))
             depth = max((one.depth for one in inputs), default=0)
-            if len(roots) > 1:
-                roots = SEVERAL
+            if DATA in roots:
                 depth += equation.primitive.name not in SAME_PLACE
-                for one in inputs:
-                    for path in one.roots if len(one.roots) == 1 else ():
-                        first_use[path] = min(depth, first_use.get(path, depth))
+                for path in roots - {DATA}:
+                    first_use[path] = min(depth, first_use.get(path, depth))
+                roots = frozenset({DATA})
             if equation.primitive.name == "name":
                 name = equation.params["name"]
                 position[name] = len(position)
@@ -153,7 +155,7 @@ def backward_order(loss: Program, parameters: Pytree, *, by_use: bool = True) ->
         return [of(atom) for atom in jaxpr.outvars]
 
     sources = [_Origin(frozenset({path}), frozenset({path})) for path in names]
-    sources += [_Origin(frozenset(), SEVERAL)] * (len(program.invars) - len(names))
+    sources += [ARGUMENT] * (len(program.invars) - len(names))
     (result,) = walk(program, sources)
     for path in result.paths:
         nearest[path].append(LOSS)
@@ -168,8 +170,8 @@ class _Origin(NamedTuple):
 
     Attributes:
         paths: the parameters of whose gradients a part passes through the value and through no later tap.
-        roots: the parameter from which alone it is computed, SEVERAL, or none.
-        depth: the number of operations on the longest path to it, from the first that combines two inputs.
+        roots: DATA alone, if it is computed from an argument; else the parameters from which it is computed.
+        depth: the number of operations on the longest path from an argument to it.
     """
 
     paths: frozenset[str]
@@ -178,7 +180,8 @@ class _Origin(NamedTuple):
 
 
 CONSTANT = _Origin(frozenset(), frozenset())
-SEVERAL = frozenset({"\0one", "\0another"})  # more than one parameter, or an argument; no path has these names
+DATA = "\0data"  # no leaf has this name
+ARGUMENT = _Origin(frozenset(), frozenset({DATA}))
 SAME_PLACE = {
     "add",
     "add_any",

@@ -107,13 +107,16 @@ def test_without_taps_parameters_come_in_the_opposite_order_of_their_first_use(n
     early, its_bias, late, last = names
 
     def loss(p, x):
-        hidden = jnp.tanh(p[early] @ x + p[its_bias])
-        return jnp.sum((p[late] @ hidden + p[last]) ** 2) + 0.1 * jnp.sum(p[early] ** 2)
+        penalty = 0.1 * sum(jnp.sum(p[name] ** 2) for name in names)  # where no parameter counts as used
+        hidden = jnp.tanh((2 * p[early]) @ x + p[its_bias])
+        return penalty + jnp.sum((p[late] @ hidden + p[last]) ** 2)
 
     parameters = dict(zip(names, (W, X, W, X), strict=True))
     for wrap in (lambda f: f, jax.jit):
         order = backward_order(traced(wrap(loss), parameters, X), parameters)
         assert order == ["loss", *sorted([late, last]), *sorted([early, its_bias])]
+    held = backward_order(traced(lambda p: loss(p, X), parameters), parameters)
+    assert held == order
     as_given = backward_order(traced(loss, parameters, X), parameters, by_use=False)
     assert as_given == ["loss", *sorted(names)]
 
