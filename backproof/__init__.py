@@ -6,6 +6,13 @@
 from typing import Any
 
 import compare
+
+if "check_gradients" not in getattr(compare, "__all__", ()):  # a file of this name beside a script hides the package
+    raise ImportError(
+        f"backproof needs its own package 'compare', but Python found {getattr(compare, '__file__', None)} first: give "
+        "that file another name."
+    )
+
 from compare import __all__ as __all__
 
 

@@ -43,7 +43,15 @@ def as_array(value: Any) -> np.ndarray:
     if array.dtype == object:
         if hasattr(value, "toarray"):
             raise TypeError(f"a leaf is a sparse {type(value).__name__}; convert it to an array with .toarray().")
-        raise TypeError(f"a leaf is {type(value).__name__}: {value!r:.60}; leaves must be arrays or numbers.")
+        if isinstance(value, np.ndarray):
+            shape = ", ".join(map(str, value.shape))
+            raise TypeError(
+                f"a leaf is an array of Python objects, object[{shape}]. If they are numbers, convert it with "
+                ".astype(np.float64)."
+            )
+        raise TypeError(
+            f"a leaf is {type(value).__name__}: {' '.join(repr(value).split()):.60}; leaves must be arrays or numbers."
+        )
     return array
 
 
@@ -182,7 +190,7 @@ def structure_mismatches(model: Any, tree: Any) -> dict[str, str]:
 
 def _structure_mismatches(model: Any, names: Any, tree: Any) -> Iterator[tuple[str, str]]:
     if _kind(model) != _kind(tree):
-        message = f"got {_in_words(tree)}, expected {_in_words(model)}: {_cure(model)}"
+        message = f"got {_in_words(tree)}, expected {_in_words(model)}: {_cure(model, tree)}"
         yield from ((name, message) for name in jax.tree.leaves(names))
     elif _kind(model) != "leaf":
         inner, named, actual = (_children(part) for part in (model, names, tree))
@@ -220,8 +228,10 @@ def _in_words(tree: Any) -> str:
     return f"{kind}({', '.join(tree._fields)})" if hasattr(tree, "_fields") else kind
 
 
-def _cure(model: Any) -> str:
+def _cure(model: Any, tree: Any) -> str:
     kind = _kind(model)
+    if tree is None:
+        return "return the gradients; the gradient of a parameter on which the loss does not depend is zeros."
     if kind == "leaf":
         return "give one array (np.array of it, if it is a list of numbers)."
     if kind == "mapping":

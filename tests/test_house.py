@@ -6,8 +6,10 @@ import inspect
 import json
 import pkgutil
 import re
+import runpy
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -419,6 +421,17 @@ def test_the_public_names_are_shown_and_nothing_else():
         assert getattr(backproof, name) is getattr(compare, name)
     with pytest.raises(AttributeError, match="has no attribute 'check'"):
         backproof.check  # noqa: B018
+
+
+@pytest.mark.parametrize("names", [None, ["by_hand"]])
+def test_a_file_that_hides_our_package_is_named(monkeypatch, names):
+    homework = types.ModuleType("compare")
+    homework.__file__ = "homework/compare.py"
+    if names is not None:
+        vars(homework)["__all__"] = names
+    monkeypatch.setitem(sys.modules, "compare", homework)
+    with pytest.raises(ImportError, match=r"Python found homework/compare\.py first: give that file another name"):
+        runpy.run_path(str(ROOT / "backproof" / "__init__.py"))
 
 
 def test_the_checks_of_pytorch_have_the_projects_name_and_are_loaded_when_asked_for():

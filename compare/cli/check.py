@@ -59,7 +59,7 @@ def check(
     hessian: Annotated[bool, typer.Option("--hessian", help="Check a function that returns a Hessian.")] = False,
     dtype: Annotated[str | None, typer.Option(help="Convert floating-point inputs to this dtype.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Treat lost digits and overflow as errors, too.")] = False,
-    seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of the check's own random numbers; inputs() sets its own.")] = 0,
     json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as an HTML page.")] = None,
     junit: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the report as JUnit's XML.")] = None,

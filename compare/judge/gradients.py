@@ -23,7 +23,7 @@ from compare.judge.evaluation.domain import checked, kept
 from compare.judge.evaluation.elsewhere import convicted
 from compare.judge.evaluation.intermediates import backward_order, find_taps, not_compared
 from compare.judge.evaluation.nonsmooth import beside, nonsmooth_reason
-from compare.judge.evaluation.point import Check, Point
+from compare.judge.evaluation.point import Check, Point, swapped
 from compare.judge.evaluation.side_effects import HARMLESS, Watched, apart
 from compare.judge.evaluation.static_arguments import as_hand_has_it, as_loss_has_it, bind, places, positional_names
 from compare.judge.own_loss import check_by_differences
@@ -159,6 +159,7 @@ def check(
     chosen = _chosen(probes)  # invalid ones are rejected before any function is called
     parameters = jax.tree.map(as_input, parameters)
     names = _argument_names(loss_and_gradients, len(args))
+    called = getattr(loss_and_gradients, "__name__", "")
     fixed = places(args, static, names)
     own = own or loss is None
     reference = of_its_own(loss_and_gradients) if loss is None else loss
@@ -179,7 +180,7 @@ def check(
     with jax.enable_x64(True):
         dtype = np.dtype(jax.numpy.result_type(*jax.tree.leaves(parameters)))
     with precise(parameters, args):
-        watched = Watched(loss_and_gradients, names, labels)
+        watched = Watched(loss_and_gradients, names, labels, called if called.isidentifier() else "loss_and_gradients")
         try:
             current = traced(reference, parameters, *args)
             refuse_what_is_no_number(current.output)
@@ -199,7 +200,7 @@ def check(
             watched,
             current,
             dtype,
-            backward_order(current, parameters),
+            backward_order(current, parameters, by_use=not outputs),  # a single operation's inputs keep their order
             taps,
             names,
             seed,
@@ -255,6 +256,9 @@ def refuse_what_is_no_number(result: Any) -> None:
     elif isinstance(result, tuple | list):
         received = f"a {type(result).__name__} of {len(result)}"
         cure = "Return only the first, as in lambda *args: loss(*args)[0]."
+    elif isinstance(result, Mapping):
+        received = f"a dict with the keys {', '.join(map(str, result)) or '(none)'}"
+        cure = f"Return only the number, as in lambda *args: loss(*args)[{next(iter(result), LOSS)!r}]."
     elif result is None:
         cure = "Return it."
     raise TypeError(f"loss must return one floating-point number, but it returns {received}. {cure}")
@@ -288,7 +292,7 @@ def of_its_own(loss_and_gradients: GradientFunction) -> Loss:
                 f"JAX cannot trace it ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
             ) from error
         value = result[0] if isinstance(result, tuple | list) and len(result) in (2, 3) else None
-        if value is None or isinstance(value, str):
+        if value is None or isinstance(value, str | Mapping | tuple | list) or swapped(result, parameters):
             raise Untraceable("it returns no loss")
         return jax.numpy.asarray(value)
 

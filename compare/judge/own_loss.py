@@ -157,12 +157,12 @@ def check_by_differences(
         BadInput: a ValueError, if the function returns no loss.
     """
     try:
-        answer = read_answer(watched(parameters, *args), parameters, dtype, outputs=outputs)
+        answer = read_answer(watched(parameters, *args), parameters, dtype, outputs=outputs, called=watched.called)
     except CodeUnderTestFailed as failure:  # at the caller's own point
         raise failure.error from None
     if answer.without_loss:
         raise BadInput(
-            "there is no loss to compare with: pass one that JAX can trace, or return one from loss_and_gradients."
+            f"there is no loss to compare with: pass one that JAX can trace, or return one from {watched.called}."
         )
     watched.same_again(answer.given, parameters, *args, after="at once")
     report = _at(watched, answer, parameters, args, dtype, seed)
@@ -319,7 +319,7 @@ def _misfit(path: str, leaf: np.ndarray, answer: Answer) -> tuple[Row, Diagnosis
 
     if path in answer.mismatched:
         words = answer.mismatched[path]
-        return failed(words, Diagnosis(path, "structure", f"{words}."))
+        return failed(words.rstrip("."), Diagnosis(path, "structure", words))
     gradient = answer.actual.get(path)
     if gradient is None:
         words = "missing on the manual side"

@@ -63,8 +63,13 @@ def check_function(
         report = second_order(pair, report, strict, check_function)
     if report.verdict is Verdict.AGREE and forward_mode is not False:
         report = forward_too(pair, point, report, required=bool(forward_mode))
-    if report.verdict is Verdict.AGREE and layouts:
+    if report.verdict is Verdict.AGREE and layouts and not pair.modified:
         report = layouts_too(pair, point, report)
+    if pair.modified:
+        words = f"it modifies {' and '.join(pair.modified)} in place; work on a copy."
+        cause = Diagnosis(None, "modifies-arguments", words)
+        causes = [cause, *(other for other in report.diagnoses if other.kind != "layout")]
+        return replace(report, verdict=Verdict.DISAGREE, diagnoses=causes, wrong_side="manual")
     if strict and report.verdict is Verdict.AGREE and report.arithmetic:
         causes = [Diagnosis(None, "arithmetic", words) for words in report.arithmetic]
         return replace(report, verdict=Verdict.DISAGREE, diagnoses=causes, wrong_side="manual")

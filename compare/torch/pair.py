@@ -28,6 +28,7 @@ class Pair:
         names: the names of the inputs in the report; if None, they are found from the signatures.
         places: for each input, whether it is differentiated.
         dtype: the coarsest dtype of the differentiated inputs and parameters, which determines the rounding error.
+        modified: the inputs and output gradients that the function under test modified in place so far.
     """
 
     function: Callable[..., Any]
@@ -37,6 +38,7 @@ class Pair:
     names: tuple[str, ...] | None
     places: list[bool] = field(default_factory=list)
     dtype: Any = None
+    modified: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         _refuse_what_cannot_be_called(self.function, "function")
@@ -135,7 +137,7 @@ def run(
         BadInput: a ValueError, if the function cannot be differentiated, modifies an input in place, or returns tensors
             whose number or shapes differ from those of the cotangents.
     """
-    given, leaves = [], {}
+    given, leaves, originals = [], {}, {}
     labels = iter(pair.labels())
     for x, place in zip(tensors, pair.places, strict=True):
         if not place:
@@ -144,6 +146,7 @@ def run(
         name = next(labels)
         leaf = _same_layout(x.detach()).requires_grad_(needed is None or name in needed)
         given.append(leaf)
+        originals[name] = leaf, x
         if leaf.requires_grad:
             leaves[name] = leaf
     leaves |= {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
@@ -172,9 +175,15 @@ def run(
             raise BadInput(
                 f"function returns a tensor of shape {tuple(c.shape)}, and the reference one of {tuple(o.shape)}."
             )
-    gradients = torch.autograd.grad(
-        [o for o, _ in used], list(leaves.values()), [c.to(o.dtype) for o, c in used], allow_unused=True
-    )
+    upstream = [c.to(o.dtype) for o, c in used]
+    # PyTorch itself refuses to write to an expanded tensor, and a copy of one would not be expanded.
+    copied = [c if 0 in c.stride() else _same_layout(c) for c in upstream]
+    gradients = torch.autograd.grad([o for o, _ in used], list(leaves.values()), copied, allow_unused=True)
+    if function is pair.function:
+        changed = [name for name, (leaf, x) in originals.items() if not _equal(leaf.detach(), x.detach())]
+        if not all(map(_equal, copied, upstream)):
+            changed.append("the output gradient")
+        pair.modified += [name for name in changed if name not in pair.modified]
     return [o.detach() for o in outputs], dict(zip(leaves, gradients, strict=True))
 
 
@@ -189,9 +198,9 @@ def tensors_of(result: Any, who: str) -> list[torch.Tensor]:
         _refuse_complex(x, f"the result of {who}")
     tensors = [x for x in found if isinstance(x, torch.Tensor) and x.is_floating_point()]
     if not tensors:
-        raise BadInput(
-            f"{who} must return a floating-point tensor, or a tuple of them, but it returns {type(result).__name__}."
-        )
+        dtypes = ", ".join(dict.fromkeys(str(x.dtype) for x in found if isinstance(x, torch.Tensor)))
+        returned = f"a tensor of {dtypes}" if dtypes else type(result).__name__
+        raise BadInput(f"{who} must return a floating-point tensor, or a tuple of them, but it returns {returned}.")
     return tensors
 
 
@@ -200,6 +209,11 @@ def _same_layout(x: torch.Tensor) -> torch.Tensor:
     if 0 in x.stride():
         return x.clone()
     return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device).copy_(x)
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are equal, where NaN equals itself."""
+    return bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def cotangents_of(pair: Pair, outputs: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -72,6 +72,10 @@ def test_a_wrong_gradient_behind_a_name_that_two_leaves_share_is_seen():
         (np.array(["a"]), r"<U1, which JAX does not have\. Name it in static=.*\.$"),
         (np.array(["2020-01-01"], "M8[D]"), r"datetime64\[D\], which JAX does not have\. Name it in static=.*\.$"),
         (object(), "leaves must be arrays or numbers"),
+        (
+            np.ones((3, 2), object),
+            r"a leaf is an array of Python objects, object\[3, 2\]. If they are numbers, convert",
+        ),
     ],
 )
 def test_an_input_that_jax_cannot_have_is_refused_with_the_cure(value, cure):
@@ -107,7 +111,8 @@ BUILT = [
     (ONE, [1.0, 1.0, 1.0], "got a list of 3, expected an array of shape (3,): give one array (np.array"),
     ([ONE], ONE, "got an array of shape (3,), expected a list of 1"),
     ({"w": ONE}, [ONE], "got a list of 1, expected a dict with the keys w: give each gradient under its"),
-    ({"w": ONE}, None, "got None, expected a dict with the keys w"),
+    ({"w": ONE}, None, "got None, expected a dict with the keys w: return the gradients; the gradient of a param"),
+    ([ONE], [None], "got None, expected an array of shape (3,): return the gradients"),
     (np.float64(1), {"w": ONE}, "got a dict with the keys w, expected a number"),
 ]
 

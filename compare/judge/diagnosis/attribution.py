@@ -117,7 +117,7 @@ def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[
                 causes += constant or diagnose(evidence)
     first = wrong[0] if wrong else next((row.path for row in point.rows if row.verdict is Verdict.DISAGREE), None)
     if wrong and not set(wrong) - expected.keys():
-        # No other quantity is computed from a parameter's gradient, so that their order has no meaning.
+        # No other quantity is computed from a parameter's gradient, so that one with a known cause says more.
         explained = {cause.path for cause in causes}
         first = next((path for path in wrong if path in explained), first)
         whole = jax.tree.leaves(point.parameters, is_leaf=lambda part: isinstance(part, Parts))

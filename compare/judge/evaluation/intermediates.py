@@ -9,7 +9,7 @@ the same name. A check uses it in two ways:
   between the two values. So each error is reported once, for the operations that cause it.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -102,49 +102,99 @@ def _listed(what: str, names: list[str]) -> str:
     return f"{what}{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))} {'are' if len(names) > 1 else 'is'}"
 
 
-def backward_order(loss: Program, parameters: Pytree) -> list[str]:
+def backward_order(loss: Program, parameters: Pytree, *, by_use: bool = True) -> list[str]:
     """The names of the loss, the taps and the parameters, in the order in which a backward pass reaches them.
 
-    A parameter comes after the last tap that a part of its gradient passes through.
+    A parameter comes after the last tap that a part of its gradient passes through. Between two taps, a parameter that
+    is first used late in the loss comes before one that is first used early, because the gradient of a parameter is
+    complete only when the backward pass has undone its first use. A parameter is used where it meets data: a penalty on
+    its size does not count. How late a use is, is the number of operations on the longest path from the data to it.
+    Sums and changes of shape do not count, so that the weight and the bias of a layer are used at the same place.
+    Parameters that are used at the same place keep their order, and so do all parameters of a loss without data.
 
     Args:
         loss: the traced loss.
         parameters: its parameters.
+        by_use: whether parameters are ordered by their first use. If not, those between two taps keep their order.
     """
     program = loss.closed.jaxpr
     names = paths(jax.tree.structure(parameters))
     position: dict[str, float] = {LOSS: float("inf")}
     nearest: dict[str, list[str]] = {path: [] for path in names}
+    first_use: dict[str, int] = {}
 
-    def walk(jaxpr: Any, sources: list[frozenset[str]]) -> list[frozenset[str]]:
-        reach: dict[Any, frozenset[str]] = dict(zip(jaxpr.invars, sources, strict=True))
+    def walk(jaxpr: Any, sources: list[_Origin]) -> list[_Origin]:
+        reach: dict[Any, _Origin] = dict(zip(jaxpr.invars, sources, strict=True))
+        # An array that the loss holds itself is data, as an argument is. A number is not.
+        reach |= {held: ARGUMENT for held in jaxpr.constvars if held.aval.shape}
 
-        def of(atom: Any) -> frozenset[str]:
-            return frozenset() if isinstance(atom, core.Literal) else reach.get(atom, frozenset())
+        def of(atom: Any) -> _Origin:
+            return CONSTANT if isinstance(atom, core.Literal) else reach.get(atom, CONSTANT)
 
         for equation in jaxpr.eqns:
             inputs = [of(atom) for atom in equation.invars]
             inner = called_program(equation)
             if inner is not None:
-                outputs = walk(inner[0], inputs)
-            elif equation.primitive.name == "name":
+                reach.update(zip(equation.outvars, walk(inner[0], inputs), strict=True))
+                continue
+            passing = frozenset[str]().union(*(one.paths for one in inputs))
+            roots = frozenset[str]().union(*(one.roots for one in inputs))
+            depth = max((one.depth for one in inputs), default=0)
+            if DATA in roots:
+                depth += equation.primitive.name not in SAME_PLACE
+                for path in roots - {DATA}:
+                    first_use[path] = min(depth, first_use.get(path, depth))
+                roots = frozenset({DATA})
+            if equation.primitive.name == "name":
                 name = equation.params["name"]
                 position[name] = len(position)
-                for path in inputs[0]:
+                for path in passing:
                     nearest[path].append(name)
-                outputs = [frozenset()]
-            else:
-                outputs = [frozenset().union(*inputs)] * len(equation.outvars)
-            reach.update(zip(equation.outvars, outputs, strict=True))
+                passing = frozenset()
+            reach.update(dict.fromkeys(equation.outvars, _Origin(passing, roots, depth)))
         return [of(atom) for atom in jaxpr.outvars]
 
-    sources = [frozenset({path}) for path in names] + [frozenset()] * (len(program.invars) - len(names))
-    (open_paths,) = walk(program, sources)
-    for path in open_paths:
+    sources = [_Origin(frozenset({path}), frozenset({path})) for path in names]
+    sources += [ARGUMENT] * (len(program.invars) - len(names))
+    (result,) = walk(program, sources)
+    for path in result.paths:
         nearest[path].append(LOSS)
     for path in names:
         position[path] = min((position[name] for name in nearest[path]), default=0.0) - 0.5
-    return sorted(position, key=lambda name: -position[name])
+    use = {LOSS: float("inf")} | (first_use if by_use else {})
+    return sorted(position, key=lambda name: (-position[name], -use.get(name, 0)))
+
+
+class _Origin(NamedTuple):
+    """What a value of a traced loss is computed from.
+
+    Attributes:
+        paths: the parameters of whose gradients a part passes through the value and through no later tap.
+        roots: DATA alone, if it is computed from an argument; else the parameters from which it is computed.
+        depth: the number of operations on the longest path from an argument to it.
+    """
+
+    paths: frozenset[str]
+    roots: frozenset[str]
+    depth: int = 0
+
+
+CONSTANT = _Origin(frozenset(), frozenset())
+DATA = "\0data"  # no leaf has this name
+ARGUMENT = _Origin(frozenset(), frozenset({DATA}))
+SAME_PLACE = {
+    "add",
+    "add_any",
+    "sub",
+    "neg",
+    "reduce_sum",
+    "broadcast_in_dim",
+    "reshape",
+    "squeeze",
+    "transpose",
+    "convert_element_type",
+    "name",
+}
 
 
 def tapped_values(loss: Program, parameters: Pytree, *args: Pytree) -> dict[str, np.ndarray]:

@@ -372,7 +372,7 @@ class Check:
 
     def answer(self, given: Any, parameters: Pytree) -> Answer:
         """`read_answer` for this check."""
-        return read_answer(given, parameters, self.dtype, self.taps, self.outputs)
+        return read_answer(given, parameters, self.dtype, self.taps, self.outputs, self.by_hand.called)
 
 
 def read_answer(
@@ -381,6 +381,7 @@ def read_answer(
     dtype: np.dtype,
     taps: Mapping[str, Any] = MappingProxyType({}),
     outputs: tuple[str, ...] = (),
+    called: str = "loss_and_gradients",
 ) -> Answer:
     """Reads the result of the hand-written side.
 
@@ -391,6 +392,7 @@ def read_answer(
         dtype: the dtype that Python numbers in the result get.
         taps: the shapes of the marked values, by name.
         outputs: the names of the output values.
+        called: the name of the hand-written function, for messages.
 
     Returns:
         The values by name.
@@ -403,7 +405,7 @@ def read_answer(
         *given, last = given
         shown = {name: as_array(last[name]) for name in outputs if name in last}
     try:
-        _refuse(given)
+        _refuse(given, parameters, called)
     except TypeError as error:
         raise CodeUnderTestFailed(error) from error
     offered = _by_name(given[2]) if len(given) == 3 else {}
@@ -425,9 +427,25 @@ def _by_name(intermediates: Any) -> dict[str, Any]:
     return dict(zip(paths(structure), leaves, strict=True))
 
 
-def _refuse(result: Any) -> None:
+def swapped(result: Any, parameters: Pytree) -> bool:
+    """Whether a result looks like (gradients, loss) in place of (loss, gradients).
+
+    Args:
+        result: the result of the hand-written side, traced or not.
+        parameters: the parameters.
+    """
+    if not isinstance(result, tuple | list) or len(result) != 2 or _is_one_number(parameters):
+        return False
+    return _is_one_number(result[1]) and result[0] is not None and not _is_one_number(result[0])
+
+
+def _is_one_number(value: Any) -> bool:
+    return isinstance(value, int | float) or getattr(value, "shape", None) == ()
+
+
+def _refuse(result: Any, parameters: Pytree, called: str) -> None:
     """Raises TypeError unless the result is (loss, gradients) or (loss, gradients, intermediates)."""
-    required = "loss_and_gradients must return (loss, gradients) or (loss, gradients, intermediates)"
+    required = f"{called} must return (loss, gradients) or (loss, gradients, intermediates)"
     if not isinstance(result, tuple | list) or len(result) not in (2, 3):
         count = f" of {len(result)}" if isinstance(result, tuple | list) else ""
         raise TypeError(f"{required}, got {type(result).__name__}{count}.")
@@ -435,6 +453,11 @@ def _refuse(result: Any) -> None:
         raise TypeError(
             f"{required}, with intermediates a dict of gradients by the names of taps, but its third value is "
             f"{type(result[2]).__name__}. Return the gradients of several parameters as one tree, the second value."
+        )
+    if swapped(result, parameters):
+        raise TypeError(
+            f"{required}. The first value must be the loss, but it is not a number, and the second value is one: are "
+            "they swapped?"
         )
     if isinstance(result[0], Mapping | list | tuple):
         raise TypeError(f"{required}, but its first value is {type(result[0]).__name__}. The loss must be one number.")

@@ -26,16 +26,24 @@ class Watched:
         function: the code under test.
         names: the names of its arguments, for messages.
         labels: replacements for some of these names. An empty label means that the paths of the leaves suffice.
+        called: the function's own name, for messages.
 
     Attributes:
         diagnoses: the side effects.
         remarks: notes on behavior that is not an error.
     """
 
-    def __init__(self, function: Callable[..., Any], names: list[str], labels: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        names: list[str],
+        labels: Mapping[str, str] | None = None,
+        called: str = "loss_and_gradients",
+    ) -> None:
         self.function = function
         self.names = names
         self.labels = labels or {}
+        self.called = called
         self.notes: dict[tuple[str, str], Diagnosis] = {}
         self.remarks: list[str] = []
         self._last: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = {}, {}  # the last result, and its copy
@@ -113,14 +121,24 @@ class Watched:
         ratio = _common_ratio(first, again)
         steady = _alike(again, third, limits) or _alike(first, third, limits)
         if steady or ratio is not None or _grows_evenly(again, third, fourth):
-            more = "." if ratio is None else f"; the second result was {ratio:g} times the first: does it accumulate?"
+            more = ""
+            if ratio is not None and ratio != 1:
+                more = (
+                    f"; the second result was {ratio:g} times the first: does the function add to an earlier result, "
+                    "or to memory that it does not set to zero (np.empty)?"
+                )
             message = f"called again with the same arguments {after}, it returns different results: it depends on "
-            self._note("depends-on-earlier-calls", None, message + "earlier calls" + more)
+            self._note(
+                "depends-on-earlier-calls",
+                None,
+                f"{message}earlier calls or on memory that it does not set{more or '.'}",
+            )
         else:
             self._note(
                 "not-deterministic",
                 None,
-                "it returns different results at each call with the same arguments: pass random numbers as arguments.",
+                "it returns different results at each call with the same arguments: pass random numbers as arguments, "
+                "and set memory before you read it (np.zeros in place of np.empty).",
             )
 
     def _call_at_other_parameters(self, parameters: Pytree, args: Any) -> None:

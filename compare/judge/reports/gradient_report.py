@@ -36,7 +36,7 @@ class GradientReport:
         verdict: AGREE, DISAGREE or INCONCLUSIVE, about the derivation.
         rows: one row for the loss, one for each intermediate and one for each parameter, in backward order.
         first_wrong: the name of the first wrong quantity in backward order. A quantity that differs only because of an
-            earlier error does not count.
+            earlier error does not count. Of parameters, one whose error has a known cause is named before others.
         diagnoses: the causes that were found, the most important first.
         wrong_side: the side whose gradient does not fit its loss; None if finite differences cannot tell.
         probe: the name of the perturbed point that revealed the error; None for the caller's own point.

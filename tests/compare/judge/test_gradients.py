@@ -92,7 +92,7 @@ def test_any_pytree_of_parameters_and_other_arguments():
     parameters = (np.random.default_rng(0).standard_normal((5, 2)), {"scale": np.float64(3)})
     report = check_gradients(by_hand, loss, parameters, np.array([0, 3, 3]))
     assert report.verdict is Verdict.AGREE, str(report)
-    assert [row.path for row in report.rows] == ["loss", "0", "1.scale"]
+    assert [row.path for row in report.rows] == ["loss", "1.scale", "0"]  # backward: the scale is used last
 
 
 def test_the_report_for_people_and_for_machines():
@@ -244,7 +244,7 @@ def test_a_tap_inside_a_loop_is_said_to_be_there():
 
 REFUSED = [
     (lambda p, x: (0.0, p, x), marked, P, TypeError, "intermediates a dict of gradients .* third value is ndarray"),
-    (lambda p, x: ([p], 0.0), marked, P, TypeError, "first value is list. The loss must be one number"),
+    (lambda p, x: ([p], p), marked, P, TypeError, "first value is list. The loss must be one number"),
     (
         marked_by_hand(),
         lambda p, x: jnp.mean(np.dot(x, p)),
@@ -275,6 +275,13 @@ def by_labels(p, x):
 
 
 REFUSED += [
+    (
+        lambda p, x: (0.0, p),
+        lambda p, x: {"value": jnp.sum(p)},
+        np.ones(3),
+        TypeError,
+        r"returns a dict with the keys value\. Return only the number, as in lambda",
+    ),
     (marked_by_hand(), lambda p, x: (marked(p, x), p), P, TypeError, r"a tuple of 2\. Return only the first"),
     (marked_by_hand(), lambda p, x: x @ p, P, TypeError, r"returns float\d+\[\d+\]\. Sum or average it\.$"),
     (marked_by_hand(), lambda p, x: None, P, TypeError, "returns None"),

@@ -271,3 +271,11 @@ def test_an_index_that_jax_refuses_is_no_argument_that_is_wrong():
     x = np.array([1.0, -2.0, 3.0])
     report = check_gradients(lambda x: (x[Label()] ** 2, np.array([0, 2 * x[1], 0])), None, x)
     assert report.verdict is Verdict.AGREE, str(report)
+
+
+def test_a_list_of_numbers_in_place_of_an_array_is_one_sentence():
+    def listed(w, x):
+        return float(np.sum(w * x)), x.tolist()
+
+    report = check_gradients(listed, None, np.ones(3), np.arange(3.0))
+    assert report.sentence.endswith("give one array (np.array of it, if it is a list of numbers).")

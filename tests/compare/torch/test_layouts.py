@@ -79,3 +79,31 @@ def test_a_kernel_that_gives_another_answer_each_time_is_said():
 
     report = check_function(Races.apply, lambda x: x**2, drawn(0, 8))
     assert report.verdict is Verdict.DISAGREE
+
+
+class InPlace(torch.autograd.Function):
+    """Right, but it overwrites what it got."""
+
+    @staticmethod
+    def forward(ctx, x, w, where):
+        ctx.where = where
+        ctx.save_for_backward(x.clone(), w)
+        return x.mul_(w) if where == "x" else x * w
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, w = ctx.saved_tensors
+        dw = (dy * x).sum(0)
+        return (dy.mul_(w) if ctx.where == "the output gradient" else dy.clone().mul_(w)), dw, None
+
+
+@pytest.mark.parametrize("where", ["x", "the output gradient", "nothing"])
+def test_what_is_modified_in_place_is_named(where):
+    report = check_function(lambda x, w: InPlace.apply(x, w, where), lambda x, w: x * w, drawn(0, 6, 5), drawn(1, 5))
+    if where == "nothing":
+        assert report.verdict is Verdict.AGREE, str(report)
+        return
+    assert report.verdict is Verdict.DISAGREE
+    assert f"it modifies {where}" in report.sentence
+    assert "in place; work on a copy." in report.sentence
+    assert [cause.kind for cause in report.diagnoses] == ["modifies-arguments"]

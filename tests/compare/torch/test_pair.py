@@ -97,6 +97,7 @@ BAD = {
         SQUARE[1],
         "no dependence of the result of function",
     ),
+    "a function of integers": (lambda x: x.long(), *SQUARE, "of them, but it returns a tensor of torch.int64"),
     "a function of nothing": (lambda x: None, SQUARE[0], SQUARE[1], "function must return"),
     "a class with a backward pass": (Square, *SQUARE, "^function is Square, .* pass Square.apply"),
     "its class as the reference": (SQUARE[0], Square, SQUARE[1], "^the reference is Square, .* pass Square.apply"),

@@ -102,6 +102,47 @@ def test_a_parameter_follows_the_tap_through_which_the_last_of_its_gradient_arri
     assert order == ["loss", "c", "late", "b", "early", "a", "d"]  # d is used nowhere
 
 
+@pytest.mark.parametrize("names", [("W1", "b1", "W2", "b2"), ("z", "y", "x", "w"), ("a", "b", "c", "d")])
+def test_without_taps_parameters_come_in_the_opposite_order_of_their_first_use(names):
+    early, its_bias, late, last = names
+
+    def loss(p, x):
+        penalty = 0.1 * sum(jnp.sum(p[name] ** 2) for name in names)  # where no parameter counts as used
+        hidden = jnp.tanh((2 * p[early]) @ x + p[its_bias])
+        return penalty + jnp.sum((p[late] @ hidden + p[last]) ** 2)
+
+    parameters = dict(zip(names, (W, X, W, X), strict=True))
+    for wrap in (lambda f: f, jax.jit):
+        order = backward_order(traced(wrap(loss), parameters, X), parameters)
+        assert order == ["loss", *sorted([late, last]), *sorted([early, its_bias])]
+    held = backward_order(traced(lambda p: loss(p, X), parameters), parameters)
+    assert held == order
+    as_given = backward_order(traced(loss, parameters, X), parameters, by_use=False)
+    assert as_given == ["loss", *sorted(names)]
+
+
+def test_parameters_that_are_used_at_the_same_place_keep_their_order():
+    parameters = dict.fromkeys("cab", X)
+
+    def squares(p, x):
+        return sum(jnp.sum(p[name] ** 2) for name in "bca") + jnp.sum(x)
+
+    assert backward_order(traced(squares, parameters, X), parameters) == ["loss", "a", "b", "c"]
+
+
+def test_an_error_of_the_last_layer_is_placed_there_without_taps():
+    def network(p, x):
+        hidden = np.tanh(p["first"] @ x)
+        output = p["second"] @ hidden
+        wrong = 2 * output * (1 - output**2)
+        before = (p["second"].T @ wrong) * (1 - hidden**2)
+        return np.sum(output**2), {"first": np.outer(before, x), "second": np.outer(wrong, hidden)}
+
+    report = check_gradients(network, None, {"first": W, "second": W + 0.3}, X, probes=False)
+    assert report.first_wrong == "second"
+    assert [row.path for row in report.rows] == ["loss", "second", "first"]
+
+
 # ----------------------------------------------------------------------- values, and what cannot be compared
 
 

@@ -9,7 +9,7 @@ from benchmarks.backward import BACKWARD_ORDER, by_hand
 from benchmarks.faults import OBLONG
 from compare import Verdict, check_gradients
 from compare.judge.evaluation.intermediates import backward_order, find_taps
-from compare.judge.evaluation.point import Check
+from compare.judge.evaluation.point import Check, swapped
 from compare.judge.evaluation.side_effects import Watched
 from compare.judge.program.trace import traced
 from compare.platform import precise
@@ -50,6 +50,32 @@ def test_intermediates_that_the_loss_does_not_mark_are_left_aside():
     point = at(more)
     assert [row.path for row in point.rows] == list(BACKWARD_ORDER)
     assert point.intermediates.keys() == {"Z1", "A1", "Z2"}
+
+
+@pytest.mark.parametrize("loss", [shallow_loss, None], ids=["a reference", "its own loss"])
+def test_gradients_and_loss_in_the_wrong_order_are_an_error(loss):
+    def in_wrong_order(parameters, *args):
+        value, gradients, _ = by_hand()(parameters, *args)
+        return gradients, value
+
+    with pytest.raises(TypeError, match=r"^in_wrong_order must return .*, and the second value is one: are they swap"):
+        check_gradients(in_wrong_order, loss, PARAMETERS, *ARGS)
+
+
+@pytest.mark.parametrize(
+    ("result", "parameters", "is_swapped"),
+    [
+        ((np.ones(3), 1.0), np.ones(3), True),
+        ([{"w": 1.0}, np.float32(1)], {"w": np.ones(3)}, True),
+        ((1.0, np.ones(3)), np.ones(3), False),
+        ((np.ones(1), 2.0), np.float64(1), False),  # the gradient of one number is one
+        ((None, 1.0), np.ones(3), False),
+        ((np.ones(3), 1.0, {}), np.ones(3), False),
+        (1.0, np.ones(3), False),
+    ],
+)
+def test_what_looks_swapped(result, parameters, is_swapped):
+    assert swapped(result, parameters) is is_swapped
 
 
 @pytest.mark.parametrize(("answer", "name"), [(None, "NoneType"), (1.5, "float"), ((1.0,), "tuple")])

@@ -114,7 +114,19 @@ def accumulating():
 
 def test_accumulated_gradients_are_told_by_their_factor():
     note = asked(accumulating())["depends-on-earlier-calls"]
-    assert "2 times the first: does it accumulate?" in note.message
+    assert "2 times the first: does the function add to an earlier result" in note.message
+
+
+def test_results_that_hardly_differ_have_no_factor():
+    calls = []
+
+    def function(parameters, x):
+        calls.append(1)
+        return np.sum(parameters["w"] * x), {"w": x * (1 + 1e-9 * (len(calls) > 1))}
+
+    note = asked(function)["depends-on-earlier-calls"]
+    assert "times the first" not in note.message
+    assert note.message.endswith("earlier calls or on memory that it does not set.")
 
 
 def remembering():
