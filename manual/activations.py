@@ -6,8 +6,8 @@ are several. In formulas, dy is the output gradient and dx the gradient with res
 any shape, and functions along an axis use the last one by default. A value has the dtype of the input, and inputs are
 never modified.
 
-Where a function saturates, at large inputs, it gives no floating-point warning. At a nonsmooth point, which is always x = 0, the derivative is
-the one from the left; so relu'(0) = 0.
+Where a function saturates, at large inputs, it gives no floating-point warning. At a nonsmooth point, which is always
+x = 0, the derivative is the one from the left; so relu'(0) = 0.
 """
 
 from math import pi, sqrt

@@ -244,7 +244,9 @@ def test_a_mean_of_float16_does_not_overflow_where_the_sum_would(vjp):
 def test_the_mean_of_a_large_float32_image_keeps_its_digits(vjp, side):
     x = (100 + drawn((1, side, side, 2))[0]).astype(np.float32)
     value, _ = vjp("global_average_pool", x, np.ones((1, 2), np.float32))
-    np.testing.assert_allclose(value, x.mean(axis=(1, 2), dtype=np.float64), rtol=1e-6)  # row after row in float32: 1.6e-6
+    np.testing.assert_allclose(
+        value, x.mean(axis=(1, 2), dtype=np.float64), rtol=1e-6
+    )  # row after row in float32: 1.6e-6
 
 
 @pytest.mark.parametrize("vjp", [manual_vjp, fast_vjp], ids=["page", "fast"])

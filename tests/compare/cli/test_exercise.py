@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+import compare.cli.exercise
 from compare.exercise import EXERCISES, classroom
 from compare.exercise.worker import verdict_on
 from tests.command import assert_no_traceback, assert_refused, invoke, strict
@@ -142,3 +143,11 @@ def test_what_is_set_is_handed_out_and_is_what_the_score_is_out_of(folder, monke
 
 def test_the_help_says_that_code_is_run():
     assert "RUNS their code" in " ".join(exercise("--help").split())
+
+
+def test_the_list_fits_a_narrow_terminal(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(compare.cli.exercise, "width", lambda most: 40)
+    compare.cli.exercise._list(tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert "bias" in lines
