@@ -42,7 +42,8 @@ class CenteredCache(NamedTuple):
 def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5) -> tuple[Array, CenteredCache]:
     """y = weight x_hat + bias, where each example is normalized over its own last axis.
 
-    A constant example has x_hat = 0, unless its mean is rounded. epsilon is inside the root, as in PyTorch. Its default in Flax is 1e-6.
+    A constant example has x_hat = 0, unless its mean is rounded. epsilon is inside the root, as in PyTorch. Its default
+    in Flax is 1e-6.
 
     Args:
         x: (..., features).

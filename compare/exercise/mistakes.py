@@ -250,7 +250,7 @@ SUM_OVER_EXAMPLES = (
 )
 WITHOUT_DY = "dy is missing: dy is the gradient with respect to J, and multiplies every gradient."
 ATTENTION_NOT_SCALED = Mistake(
-    "dq and dk lack the factor 1 / sqrt(depth), by which s = q k^T / sqrt(depth) is divided.", _attention_not_scaled
+    "dq and dk lack the factor 1 / sqrt(depth) of s = q k^T / sqrt(depth).", _attention_not_scaled
 )
 
 MISTAKES: dict[str, tuple[Mistake, ...]] = {
