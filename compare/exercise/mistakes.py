@@ -227,6 +227,11 @@ def _means_of_all(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
     return (g - g.mean() - x_hat * (g * x_hat).mean()) / s, None, None
 
 
+def _of_every_row(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
+    x_hat, _, _ = cache
+    return None, dy * x_hat, dy
+
+
 def _weight_last(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
     x_hat, s, weight = cache
     return weight * (dy - _mean(dy, 1) - x_hat * _mean(dy * x_hat, 1)) / s, None, None
@@ -369,6 +374,11 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "dx is multiplied by weight after the means are taken, as in batch norm. Here weight differs along the "
             "axis of the means, so that it must be inside of them: g = dy weight.",
             _weight_last,
+        ),
+        Mistake(
+            "The gradients of weight and bias have a row for every example. All rows use the same weight and bias, so "
+            "that their contributions are added up: sum over axis 0.",
+            _of_every_row,
         ),
         Mistake("The third term of dx, the one from s, lacks its factor x_hat.", _third_without_x_hat),
         Mistake("dx is divided by s twice. s appears in the denominator once.", _divided_twice),
