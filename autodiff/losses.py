@@ -56,7 +56,7 @@ def cross_entropy(
 
 
 def _at_index(values: Array, ids: Integer[Array, "*rows"], counted: Bool[Array, "*rows"]) -> Array:
-    """values[..., ids], where a counted id outside of the classes has a value and a gradient of NaN.
+    """values[..., ids]. If a counted id is outside of the classes, its value and its gradient are NaN.
 
     JAX itself would wrap or clip it.
     """

@@ -6,8 +6,8 @@ are several. In formulas, dy is the output gradient and dx the gradient with res
 any shape, and functions along an axis use the last one by default. A value has the dtype of the input, and inputs are
 never modified.
 
-Large inputs saturate without a floating-point warning. At a nonsmooth point, which is always x = 0, the derivative is
-the one from the left; so relu'(0) = 0.
+Where a function saturates, at large inputs, it gives no floating-point warning. At a nonsmooth point, which is always
+x = 0, the derivative is the one from the left; so relu'(0) = 0.
 """
 
 from math import pi, sqrt
@@ -273,7 +273,7 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
 def softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:
     """dx_i = y_i dy_i - y_i sum_j y_j dy_j, because dy_j/dx_i = y_j ([i = j] - y_i).
 
-    Where y_i = 1, and so every other y_j = 0, both terms are equal to the last bit, and dx is exactly 0.
+    If y_i = 1 and every other y_j is 0, both terms are equal to the last bit, and dx is exactly 0.
     """
     dy, (y, axis) = output_gradient, cache
     return y * dy - y * np.sum(y * dy, axis=axis, keepdims=True)
@@ -282,7 +282,7 @@ def softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:
 def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
     """y_i = x_i - log sum_j exp(x_j) along `axis`, which stays finite where softmax_i rounds to 0.
 
-    -inf and errors are as for `softmax`.
+    An entry of -inf (a mask) has y = -inf. If all entries are -inf, y is NaN.
 
     Args:
         x: any shape with at least one axis.

@@ -42,7 +42,8 @@ class CenteredCache(NamedTuple):
 def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5) -> tuple[Array, CenteredCache]:
     """y = weight x_hat + bias, where each example is normalized over its own last axis.
 
-    A constant example has x_hat = 0. epsilon is inside the root, as in PyTorch. Its default in Flax is 1e-6.
+    A constant example has x_hat = 0, unless its mean is rounded. epsilon is inside the root, as in PyTorch. Its default
+    in Flax is 1e-6.
 
     Args:
         x: (..., features).
@@ -132,7 +133,7 @@ def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
     """y = weight x_hat + bias, where each channel of x (batch, ..., channels) is normalized over all other axes.
 
     These are the statistics of training; see `batch_norm_inference` for evaluation. A constant channel has x_hat = 0,
-    and so has a batch of one example without spatial axes, where PyTorch raises an error.
+    unless its mean is rounded, and so has a batch of one example without spatial axes, where PyTorch raises an error.
 
     Args:
         x: (batch, ..., channels).

@@ -54,8 +54,8 @@ def max_pool2d_backward(output_gradient: NewImages, cache: MaxPool2dCache) -> Im
 
     If several entries are equal to the maximum (a tie), the first in row-major order of the window receives all of dy,
     as in PyTorch and XLA. Padding takes part in ties, so an input of -inf receives nothing from a window in which
-    padding precedes it. If the maximum is NaN, no entry receives a gradient. If dy is not finite, all entries of the
-    window receive NaN.
+    padding precedes it. If the maximum is NaN, no entry receives a gradient. If dy is not finite, the other
+    entries of the window receive NaN.
     """
     dy, (x, y, geometry) = output_gradient, cache
     windows = windows_of(x, geometry, outside=-math.inf)
@@ -113,16 +113,17 @@ def global_average_pool(
 ) -> tuple[Float[np.ndarray, "batch channels"], GlobalAveragePoolCache]:
     """y[n, c] = mean of x[n, ..., c] over all axes between batch and channels: for sequences, images and volumes.
 
+    The mean is computed in float64 and rounded to the dtype of x, because NumPy adds row after row: over 50 000 pixels,
+    a float32 sum would lose several digits.
+
     Raises:
         ValueError: if there is nothing to average.
 
     Source: Lin, Chen and Yan, "Network in network" (ICLR 2014).
     """
-    if x.ndim < 3 or 0 in x.shape[1:-1]:
-        raise ValueError(
-            f"x must be (batch, ..., channels) with at least one entry between batch and channels, got {x.shape}."
-        )
-    return x.mean(axis=tuple(range(1, x.ndim - 1))), GlobalAveragePoolCache(x.shape)
+    _check_averaged(x)
+    y = x.mean(axis=tuple(range(1, x.ndim - 1)), dtype=np.float64)
+    return y.astype(x.dtype), GlobalAveragePoolCache(x.shape)
 
 
 def global_average_pool_backward(
@@ -132,6 +133,13 @@ def global_average_pool_backward(
     batch, *size, channels = cache.shape
     share = output_gradient / math.prod(size)
     return np.broadcast_to(share.reshape(batch, *(1 for _ in size), channels), cache.shape).copy()
+
+
+def _check_averaged(x: np.ndarray) -> None:
+    if x.ndim < 3 or 0 in x.shape[1:-1]:
+        raise ValueError(
+            f"x must be (batch, ..., channels) with at least one entry between batch and channels, got {x.shape}."
+        )
 
 
 def _geometry(x: np.ndarray, window: Any, stride: Any, padding: Any) -> Geometry:

@@ -15,7 +15,12 @@ def without_the_output_gradient(dy, x):
     return (x > 0).astype(float)
 
 
-@wrong("relu", "Zeiler and Fergus, 'Visualizing and understanding convolutional networks' (2014), 2.1", "x", "zeros")
+@wrong(
+    "relu",
+    "Zeiler and Fergus, 'Visualizing and understanding convolutional networks' (2014), 2.1",
+    "x",
+    "common-mistake zeros",
+)
 def by_the_sign_of_the_output_gradient(dy, x):
     return dy * (dy > 0)
 

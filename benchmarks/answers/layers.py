@@ -15,7 +15,7 @@ def the_mean_over_the_batch(dy, cache):
     return dy, dy.mean(axis=0)
 
 
-@wrong("bias", "mlpack/mlpack, pull request 3679; deeplearning4j/nd4j #2424", "b", "shape missing-sum")
+@wrong("bias", "mlpack/mlpack, pull request 3679; deeplearning4j/nd4j #2424", "b", "common-mistake shape missing-sum")
 def not_summed(dy, cache):
     return dy, dy
 
@@ -194,7 +194,7 @@ def by_one_hot_rows(dy, cache):
 # -------------------------------------------------------------------------------------------- dropout
 
 
-@wrong("dropout", "ddbourgin/numpy-ml #94", "x", "missing-mask missing-factor")
+@wrong("dropout", "ddbourgin/numpy-ml #94", "x", "common-mistake missing-mask missing-factor")
 def without_the_mask(dy, cache):
     _, rate = cache
     return dy / (1 - rate)

@@ -13,7 +13,7 @@ def without_its_two(dy, d):
     return dy * d / d.size, -dy * d / d.size
 
 
-@wrong("mean_squared_error", "scikit-learn/scikit-learn, issue 8349", "p t", "factor")
+@wrong("mean_squared_error", "scikit-learn/scikit-learn, issue 8349", "p t", "common-mistake factor")
 def divided_by_the_examples_alone(dy, d):
     return dy * 2 * d / len(d), -dy * 2 * d / len(d)
 

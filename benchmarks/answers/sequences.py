@@ -38,7 +38,7 @@ def softmax_is_passed_over(dy, cache):
     return attended(dy, cache, through=lambda dp, p: dp)
 
 
-@wrong("attention", "mlc-ai/mlc-llm, pull request 3426", "q k", "factor", "there in the forward")
+@wrong("attention", "mlc-ai/mlc-llm, pull request 3426", "q k", "common-mistake factor", "there in the forward")
 def without_the_scale(dy, cache):
     return attended(dy, cache, scale=1.0)
 
@@ -78,7 +78,7 @@ def a_sigmoid_for_each_score(dy, cache):
     return attended(dy, cache, through=lambda dp, p: dp * p * (1 - p))
 
 
-@wrong("causal_attention", "mlc-ai/mlc-llm, pull request 3426", "q k", "factor", "there in the forward")
+@wrong("causal_attention", "mlc-ai/mlc-llm, pull request 3426", "q k", "common-mistake factor", "there in the forward")
 def the_scale_is_missing(dy, cache):
     return attended(dy, cache, scale=1.0)
 

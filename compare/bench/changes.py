@@ -1,7 +1,7 @@
 """Compares two runs of a bench: what is faster or slower by more than the spread of both, and what is undecided."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,7 +111,10 @@ def changes(older: Bench, newer: Bench) -> Changes:
     for ours, theirs in (settings, places):
         names = sorted((ours.keys() | theirs.keys()) - {"date", "only"})
         differ = [name for name in names if ours.get(name) != theirs.get(name)]
-        notes += [f"Note: the older run has {name} {ours.get(name)}, this one {theirs.get(name)}." for name in differ]
+        notes += [
+            f"Note: the older run has {_stated(name, ours)}, and the newer run {_stated(name, theirs)}."
+            for name in differ
+        ]
     if any(row.doubt == FEW for row in rows):
         notes.append(f"Note: {MORE}.")
     for run, which in ((older, "older"), (newer, "newer")):
@@ -144,3 +147,8 @@ def _spread(values: Sequence[float]) -> float:
     """
     low, middle, high = quartiles(values)
     return (high - low) / middle
+
+
+def _stated(name: str, known: Mapping[str, Any]) -> str:
+    """A setting with its value, such as "torch 2.13.0". One without a value is missing in the run."""
+    return f"no {name}" if known.get(name) is None else f"{name} {known[name]}"

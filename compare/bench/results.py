@@ -257,13 +257,14 @@ class Bench:
             ratios = [(r, cell.size) for r, cell in rest if cell.known(cell.by_hand, rival)]
             noisy = [cell.size for _, cell in rest if not cell.known(cell.by_hand, rival)]
             few = any(cell.few(cell.by_hand, rival) for _, cell in rest)
+            several = len({size.partition(":")[0] for _, size in ratios}) > 1
             left = [(short, "too short to time"), (noisy, "whose rounds differ too much")]
             without = " and ".join(f"without {', '.join(sizes)}, {why}" for sizes, why in left if sizes)
             if len(ratios) > 1:
                 mean, worst = statistics.geometric_mean(r for r, _ in ratios), max(ratios)
                 told.append(
                     f"{rest[0][1].by_hand} takes {two_digits(mean)} times as long as {rival}, the geometric mean of "
-                    f"{len(ratios)} ops{f' ({without})' if without else ''}; "
+                    f"{len(ratios)} {'ops' if several else 'sizes'}{f' ({without})' if without else ''}; "
                     f"at most {two_digits(worst[0])} times ({worst[1]})."
                 )
             elif noisy:

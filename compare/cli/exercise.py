@@ -10,6 +10,7 @@ from compare.cli.terminal import Stage, progress_bar, reported, show, width
 
 if TYPE_CHECKING:
     from compare.exercise.classroom import Learner
+    from compare.exercise.outcome import Outcome
     from compare.exercise.progress import Progress
 
 EXIT_STATUS = {"agree": 0, "disagree": 1, "inconclusive": 3}
@@ -133,7 +134,7 @@ def _one(name: str, folder: Path, hint: bool, solution: bool, notebook: bool, js
         write_json(json, outcome.to_dict())
         stage.written.append(json)
     if outcome.right:
-        show(f"Right. {outcome.report.sentence}\n\n{page_beside(name, answer, width(150))}")
+        show(f"Right. {_agreement(outcome)}\n\n{page_beside(name, answer, width(150))}")
     else:
         more = f"`backproof exercise {name} --hint` gives a hint."
         if record.hints >= len(EXERCISES[name].hints):
@@ -141,6 +142,16 @@ def _one(name: str, folder: Path, hint: bool, solution: bool, notebook: bool, js
         show(plain_text(f"{outcome}\n\n{more}".strip(), width=width(WIDTH)))
     progress.save()  # only now, so that the verdict is shown even if this fails because the disk is full
     return EXIT_STATUS[outcome.verdict]
+
+
+def _agreement(outcome: "Outcome") -> str:
+    """The verdict AGREE in a sentence. That of a training run is about drift, which three steps do not have."""
+    from compare.exercise import EXERCISES
+    from compare.exercise.judging import STEPS
+
+    if EXERCISES[outcome.name].door == "step":
+        return f"AGREE: the parameters and the state agree after each of {STEPS} steps."
+    return outcome.report.sentence
 
 
 def _write(name: str, folder: Path, notebook: bool) -> None:
@@ -173,7 +184,7 @@ def _hint(name: str, progress: "Progress") -> None:
 def _list(folder: Path) -> None:
     from compare.exercise import EXERCISES
     from compare.exercise.progress import progress_in
-    from compare.judge.reports.tables import plain_text, table
+    from compare.judge.reports.tables import WIDTH, plain_text, table
 
     progress = progress_in(folder)
     rows = []
@@ -184,7 +195,11 @@ def _list(folder: Path) -> None:
     first = next((name for name in EXERCISES if not progress.of(name).solved), None)
     end = f"{progress.solved} of {len(EXERCISES)} are solved. "
     end += f"Next: `backproof exercise {first}`." if first else "Well done."
-    show(plain_text(table(("exercise", "what is derived", "your answer", "hints"), rows, left=3), end))
+    show(
+        plain_text(
+            table(("exercise", "what is derived", "your answer", "hints"), rows, left=3), end, width=width(WIDTH)
+        )
+    )
 
 
 def _hand_out(folder: Path, names: list[str], notebook: bool) -> None:
@@ -197,7 +212,7 @@ def _hand_out(folder: Path, names: list[str], notebook: bool) -> None:
 def _collect(folder: Path, names: list[str], time_limit: float, json: Path | None, stage: Stage) -> None:
     from compare.exercise.classroom import chosen, collect, learners_in
     from compare.files import write_json
-    from compare.judge.reports.tables import plain_text, table
+    from compare.judge.reports.tables import WIDTH, plain_text, table
 
     names = chosen(names)
     with progress_bar(len(learners_in(folder)), stage) as progress:
@@ -206,7 +221,7 @@ def _collect(folder: Path, names: list[str], time_limit: float, json: Path | Non
         write_json(json, {"assignment": "backproof exercise", "learners": [each.to_dict() for each in learners]})
         stage.written.append(json)
     headers = ("learner", "right", "wrong", "unfinished", "not run", "missing", "score")
-    show(plain_text(table(headers, [_row(each) for each in learners])))
+    show(plain_text(table(headers, [_row(each) for each in learners]), width=width(WIDTH)))
 
 
 def _row(learner: "Learner") -> tuple[str, ...]:

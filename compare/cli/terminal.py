@@ -62,6 +62,14 @@ def _wrapped(line: str, columns: int) -> str:
     return textwrap.fill(line, columns, subsequent_indent=indent, break_on_hyphens=False, drop_whitespace=True)
 
 
+def _for_stderr(text: str) -> str:
+    """The text within the width of the terminal, if stderr is one."""
+    if not sys.stderr.isatty():
+        return text
+    columns = shutil.get_terminal_size().columns
+    return "\n".join(_wrapped(line, columns) for line in text.split("\n"))
+
+
 def width(most: int) -> int:
     """The width of the output in columns: that of the terminal, if stdout is one, but at most `most`; else `most`."""
     return max(LEAST, min(most, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else most
@@ -183,7 +191,7 @@ def reported() -> Iterator[Stage]:
         message = _message_of(error)
         if message is None:
             raise
-        typer.echo(f"backproof: {message}", err=True)
+        typer.echo(_for_stderr(f"backproof: {message}"), err=True)
         raise typer.Exit(2) from None
     finally:
         signal.signal(signal.SIGINT, before)

@@ -30,7 +30,7 @@ class Mistake:
 
 
 def recognized(name: str, functions: Mapping[str, Callable[..., Any]], wrong: Collection[str]) -> Mistake | None:
-    """The mistake whose gradients equal the wrong ones of an answer.
+    """The mistake whose wrong gradients are those of an answer.
 
     Args:
         name: The exercise.
@@ -66,6 +66,41 @@ def _same(actual: Any, predicted: np.ndarray | None) -> bool:
 
 
 # ------------------------------------------------------------------------------ activations and layers
+
+
+def _masked_by_dy(dy: Any, x: Any) -> tuple[np.ndarray]:
+    return (dy * (dy > 0),)
+
+
+def _dy_summed(dy: Any, y: Any) -> tuple[np.ndarray]:
+    return (y * (dy - np.sum(dy, axis=1, keepdims=True)),)
+
+
+def _summed_over_columns(dy: Any, y: Any) -> tuple[np.ndarray]:
+    return (y * (dy - np.sum(dy * y, axis=0)),)
+
+
+def _bias_of_every_example(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
+    return None, dy
+
+
+def _dense_bias_of_every_example(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
+    return None, None, dy
+
+
+def _not_scaled(dy: Any, cache: Any) -> tuple[np.ndarray]:
+    mask, _ = cache
+    return (dy * mask,)
+
+
+def _not_masked(dy: Any, cache: Any) -> tuple[np.ndarray]:
+    _, rate = cache
+    return (dy / (1 - rate),)
+
+
+def _multiplied_by_what_is_kept(dy: Any, cache: Any) -> tuple[np.ndarray]:
+    mask, rate = cache
+    return (dy * mask * (1 - rate),)
 
 
 def _only_the_square(dy: Any, y: Any) -> tuple[np.ndarray]:
@@ -115,7 +150,29 @@ def _attention_summed_over_all(dy: Any, cache: Any) -> tuple[np.ndarray | None, 
     return ds @ k / np.sqrt(q.shape[2]), ds.transpose(0, 2, 1) @ q / np.sqrt(q.shape[2]), None
 
 
-# --------------------------------------------------------------------------------------- cross-entropy
+def _attention_not_scaled(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
+    q, k, v, p = cache
+    dp = dy @ v.transpose(0, 2, 1)
+    ds = p * (dp - np.sum(dp * p, axis=2, keepdims=True))
+    return ds @ k, ds.transpose(0, 2, 1) @ q, None
+
+
+# ---------------------------------------------------------------------------------------------- losses
+
+
+def _squares_over_examples(dy: Any, d: Any) -> tuple[np.ndarray, ...]:
+    dp = dy * 2 * d / len(d)
+    return dp, -dp
+
+
+def _squares_without_dy(dy: Any, d: Any) -> tuple[np.ndarray, ...]:
+    dp = 2 * d / d.size
+    return dp, -dp
+
+
+def _entropy_without_dy(dy: Any, cache: Any) -> tuple[np.ndarray]:
+    log_p, labels = cache
+    return ((np.exp(log_p) - _one_hot(log_p, labels)) / len(labels),)
 
 
 def _one_hot(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -170,6 +227,11 @@ def _means_of_all(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
     return (g - g.mean() - x_hat * (g * x_hat).mean()) / s, None, None
 
 
+def _of_every_row(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
+    x_hat, _, _ = cache
+    return None, dy * x_hat, dy
+
+
 def _weight_last(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
     x_hat, s, weight = cache
     return weight * (dy - _mean(dy, 1) - x_hat * _mean(dy * x_hat, 1)) / s, None, None
@@ -187,13 +249,56 @@ def _divided_twice(dy: Any, cache: Any) -> tuple[np.ndarray | None, ...]:
     return (g - _mean(g, 1) - x_hat * _mean(g * x_hat, 1)) / s**2, None, None
 
 
+SUM_OVER_EXAMPLES = (
+    "db has a row for every example. All examples use the same b, so that their contributions are added up: sum dy "
+    "over axis 0."
+)
+WITHOUT_DY = "dy is missing: dy is the gradient with respect to J, and multiplies every gradient."
+ATTENTION_NOT_SCALED = Mistake(
+    "dq and dk lack the factor 1 / sqrt(depth) of s = q k^T / sqrt(depth).", _attention_not_scaled
+)
+
 MISTAKES: dict[str, tuple[Mistake, ...]] = {
+    "bias": (Mistake(SUM_OVER_EXAMPLES, _bias_of_every_example),),
+    "dense": (Mistake(SUM_OVER_EXAMPLES, _dense_bias_of_every_example),),
+    "dropout": (
+        Mistake("The factor 1 / (1 - rate) is missing: x is scaled, and so is its gradient.", _not_scaled),
+        Mistake("The mask is missing: an entry that was dropped has the gradient 0.", _not_masked),
+        Mistake(
+            "dx is multiplied by 1 - rate. y is x divided by it, so that dx is dy divided by it.",
+            _multiplied_by_what_is_kept,
+        ),
+    ),
+    "relu": (
+        Mistake(
+            "dy is masked by its own sign. The slope of relu depends on x: dx is dy where x > 0, whatever the sign of "
+            "dy.",
+            _masked_by_dy,
+        ),
+    ),
+    "mean_squared_error": (
+        Mistake(
+            "The sum of squares is divided by the number of examples. The mean is over all entries: n is d.size.",
+            _squares_over_examples,
+        ),
+        Mistake(WITHOUT_DY, _squares_without_dy),
+    ),
+    "causal_attention": (ATTENTION_NOT_SCALED,),
     "tanh": (Mistake("The derivative of tanh is 1 - y^2, but the 1 is missing: dx is -dy y^2.", _only_the_square),),
     "softmax": (
         Mistake(
             "The sum of dy y is taken over all rows. The softmax is along each row, so that each row has its own sum: "
             "axis=1, keepdims=True.",
             _summed_over_all_rows,
+        ),
+        Mistake(
+            "The sum over the classes is that of dy. It must be that of dy y: each dy_j is weighted by its y_j.",
+            _dy_summed,
+        ),
+        Mistake(
+            "The sum of dy y is taken over axis 0. The softmax is along each row, so that the sum is over its classes: "
+            "axis=1, keepdims=True.",
+            _summed_over_columns,
         ),
     ),
     "embedding": (
@@ -228,8 +333,10 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "row has its own sum: axis=2, keepdims=True.",
             _attention_summed_over_all,
         ),
+        ATTENTION_NOT_SCALED,
     ),
     "cross_entropy": (
+        Mistake(WITHOUT_DY, _entropy_without_dy),
         Mistake(
             "p - one_hot(labels) is multiplied by p (1 - p). It is the gradient of softmax and logarithm together: the "
             "derivative of softmax is in it already.",
@@ -267,6 +374,11 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "dx is multiplied by weight after the means are taken, as in batch norm. Here weight differs along the "
             "axis of the means, so that it must be inside of them: g = dy weight.",
             _weight_last,
+        ),
+        Mistake(
+            "The gradients of weight and bias have a row for every example. All rows use the same weight and bias, so "
+            "that their contributions are added up: sum over axis 0.",
+            _of_every_row,
         ),
         Mistake("The third term of dx, the one from s, lacks its factor x_hat.", _third_without_x_hat),
         Mistake("dx is divided by s twice. s appears in the denominator once.", _divided_twice),

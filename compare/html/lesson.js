@@ -22,3 +22,13 @@ function show(index) {
 slider.hidden = false;
 slider.addEventListener("input", () => show(slider.valueAsNumber));
 show(slider.valueAsNumber);  // some browsers restore the position of the slider when a page is reloaded
+
+// In the frame of a notebook, the browser would look for the target of a link in the notebook's page.
+if (location.href === "about:srcdoc") {
+  addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#"]');
+    if (!link) return;
+    event.preventDefault();
+    document.getElementById(link.getAttribute("href").slice(1)).scrollIntoView();
+  });
+}

@@ -52,6 +52,17 @@ def lesson_page(lesson: Lesson, play: Playground | None = None) -> str:
     return page(f"{lesson.title} · backproof lesson", body, style=asset("lesson.css"), script=script, data=data)
 
 
+def lesson_frame(lesson: Lesson) -> str:
+    """The page of a lesson in a frame, for a notebook. There its style and scripts are separate from the notebook's."""
+    return tag(
+        "iframe",
+        srcdoc=lesson_page(lesson),
+        sandbox="allow-scripts",
+        title=lesson.title,
+        style="width: 100%; height: 45rem; border: 0",
+    )
+
+
 def _contents(lesson: Lesson, play: Playground | None) -> Html:
     """Links to every part of the page and to its steps."""
     forward = [step for step in lesson.steps if not step.backward and step.order == 1]

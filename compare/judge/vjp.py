@@ -312,8 +312,8 @@ def _in_other_layouts(
         differing = [path for path, leaf in leaves.items() if not _alike(leaf, found, path, sizes.get(path, 0.0))]
         if differing:
             message = (
-                f"with an output gradient that is {words} in memory, the gradient of {', '.join(differing)} "
-                "changes: read the output gradient with its strides, or copy it first (np.ascontiguousarray)."
+                f"the gradient of {', '.join(differing)} depends on how the output gradient lies in memory: it "
+                f"differs if that is {words}. Read it with its strides, or copy it first (np.ascontiguousarray)."
             )
             cause = Diagnosis(differing[0], "layout", message)
             return replace(report, verdict=Verdict.DISAGREE, diagnoses=[cause, *report.diagnoses], wrong_side="manual")

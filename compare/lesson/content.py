@@ -134,9 +134,9 @@ class Plane:
         return len(self.ticks[1]), len(self.ticks[0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lesson:
-    """The derivation of one network, with the numbers of a short training run."""
+    """The derivation of one network, with the numbers of a short training run. A notebook displays it as its page."""
 
     model: str
     title: str
@@ -162,11 +162,19 @@ class Lesson:
             count, second = (sum(s.backward for s in self.steps), sum(s.order == 2 for s in self.steps))
             steps = f"{count} backward steps" + (f" and {second} steps of second order" if second else "")
             return (
-                f"AGREE: all {steps} agree with JAX at {len(self.moments)} moments of a training run of "
-                f"{len(self.losses) - 1} steps."
+                f"AGREE: all {steps} agree with JAX at {counted(len(self.moments), 'moment')} of a training run of "
+                f"{counted(len(self.losses) - 1, 'step')}."
             )
         moment = next(moment for moment in self.moments if moment.verdict is self.verdict)
-        return f"After {moment.step} steps of training: {moment.sentence}"
+        return f"After {counted(moment.step, 'step')} of training: {moment.sentence}"
+
+    def __repr__(self) -> str:
+        return f"<Lesson: {self.title}. {self.sentence}>"
+
+    def _repr_html_(self) -> str:
+        from compare.html.lesson import lesson_frame  # when it is displayed, because pages are made of lessons
+
+        return lesson_frame(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The lesson as JSON types, without the pictures."""
@@ -188,6 +196,11 @@ class Lesson:
                 "backward_mode": asdict(self.backward_mode),
             }
         )
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things: "1 step", "2 steps"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def numbers(

@@ -30,11 +30,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "gru": _TEXT,
 }
 LOSS = "cross_entropy"
-NOTATION = (
-    "J is the loss. y (layer 2) is the output of layer 2, W (layer 2) its weight and b (layer 2) its bias. "
-    "dJ/dW (layer 2) is the gradient of the loss with respect to that weight. Within the formulas of one layer, x is "
-    "its input, y its output, and dx is short for dJ/dx."
-)
+FORMULAS = "Within the formulas of one layer, x is its input, y its output, and dx is short for dJ/dx."
 
 
 def subject(name: str, *, seed: int, **given: Any) -> Subject:
@@ -81,7 +77,22 @@ def described_subject(name: str, title: str, model: Model, options: dict[str, An
         root=returned(inspect.unwrap(autodiff.network._value_and_grad)),
         values=values,
         seed=seed,
+        notation=_notation(model, names),
     )
+
+
+def _notation(model: Model, names: Sequence[str]) -> str:
+    """Sentences on the symbols of a model's lesson, with symbols that the lesson has."""
+    said = ["J is the loss."] + (["y (layer 1) is the output of layer 1."] if len(names) > 1 else [])
+    symbols = [{leaf: symbol_of(f"{name}.{leaf}") for leaf in model.parameters.get(name, {})} for name in names]
+    weighted = next((i for i, own in enumerate(symbols) if "weight" in own), None)
+    if weighted is not None:
+        own = symbols[weighted]
+        bias = f", and {own['bias']} its bias" if "bias" in own else ""
+        gradient = symbol_of(f"{names[weighted]}.weight", gradient=True)
+        said += [f"{own['weight']} is the weight of layer {weighted + 1}{bias}."]
+        said += [f"{gradient} is the gradient of the loss with respect to that weight."]
+    return " ".join([*said, FORMULAS])
 
 
 def network_subject(
@@ -94,7 +105,7 @@ def network_subject(
     root: Excerpt,
     values: Callable[..., dict[str, Any]],
     seed: int,
-    notation: str = NOTATION,
+    notation: str,
 ) -> Subject:
     """A lesson's subject, from the parts that differ between lessons on models.
 

@@ -12,13 +12,14 @@ import autodiff.shallow
 import manual
 import manual.shallow
 from compare.errors import BadInput, unknown
-from compare.lesson.content import Plane, Quantity, Step, all_or_first
+from compare.lesson.content import Plane, Quantity, Step, all_or_first, counted
 from compare.lesson.formulas import formulas_of_lines
 from compare.lesson.layered import described_subject
 from compare.lesson.source import Excerpt, assignment, returned
 from compare.lesson.subject import SecondOrder, Subject
 from compare.suite.datasets import load
 from compare.suite.models import network_model
+from compare.suite.problem import Problem
 from compare.suite.shallow import shallow_by_hand, shallow_loss
 from manual.activations import softmax
 
@@ -168,7 +169,7 @@ def subject(*, seed: int, **given: Any) -> Subject:
         model="shallow",
         title="One hidden layer, every derivative by hand",
         about=[
-            f"The data are {_described(problem.name, x)}. The network has {options['hidden']} hidden tanh units and "
+            f"The data are {_described(problem, x)}. The network has {options['hidden']} hidden tanh units and "
             f"{outputs}. It is trained by plain gradient descent at learning rate {rate:g}, with all examples in every "
             "step.",
             "Columns are examples. dQ means dJ/dQ, the gradient of the loss with respect to Q. Of an array with a "
@@ -233,7 +234,7 @@ def one_hidden(options: dict[str, Any], *, seed: int) -> Subject:
         seed=seed,
         dtype="float64",
         ops=manual,
-        data=f"The data are {_described(problem.name, x)}. The network has {options['hidden']} hidden "
+        data=f"The data are {_described(problem, x)}. The network has {options['hidden']} hidden "
         f"{options['activation']} units and a softmax over {max(len(y), 2)} classes.",
         batches=lambda: repeat((x.T, labels)),
         held_out=None,
@@ -248,8 +249,10 @@ def one_hidden(options: dict[str, Any], *, seed: int) -> Subject:
     return replace(found, plane=plane, boundary=boundary if plane else None)
 
 
-def _described(dataset: str, x: np.ndarray) -> str:
-    return f"{x.shape[1]} examples of {NAMED.get(dataset, dataset)}"
+def _described(problem: Problem, x: np.ndarray) -> str:
+    used, known = x.shape[1], problem.train_x.shape[1] + problem.test_x.shape[1]
+    count = counted(known, "example") if used == known else f"{used} of {counted(known, 'example')}"
+    return f"{count} of {NAMED.get(problem.name, problem.name)}"
 
 
 def plane_of(x: np.ndarray, y: np.ndarray) -> Plane | None:

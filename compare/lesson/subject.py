@@ -100,7 +100,8 @@ def taught(subject: Subject, *, seed: int, progress: Progress = lambda what, ste
     recorded = _recorded(iterations)
     losses = np.empty(iterations + 1)
     looks: list[_Look] = []
-    with precise(subject.parameters):
+    # A run that diverges shows it in its numbers and its verdict. NumPy would print a warning for every step.
+    with precise(subject.parameters), np.errstate(all="ignore"):
         program = traced(subject.loss, subject.parameters, *subject.args)
         taps, by_jax = find_taps(program), jax.jit(jax.value_and_grad(_with_offsets(program)))
         for step, parameters in enumerate(_training(subject, iterations, losses)):

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from compare.judge.reports.tables import WIDTH, plain_text, table
 from compare.lesson.backward_mode import letters
-from compare.lesson.content import Entry, Lesson, Numbers, Quantity, Step
+from compare.lesson.content import Entry, Lesson, Numbers, Quantity, Step, counted
 from compare.lesson.formulas import as_text as formulas_as_text
 from compare.lesson.layered import symbol_of
 from compare.lesson.source import Excerpt
@@ -57,7 +57,7 @@ def _parts(lesson: Lesson) -> Iterator[RenderableType]:
     yield "\nWHY BACKWARD"
     yield from _why(lesson)
     first, last = lesson.losses[0], lesson.losses[-1]
-    yield f"\nLoss: from {first:.6g} to {last:.6g} in {len(lesson.losses) - 1} steps"
+    yield f"\nLoss: from {first:.6g} to {last:.6g} in {counted(len(lesson.losses) - 1, 'step')}"
     yield f"\n{lesson.sentence}"
 
 
@@ -96,7 +96,7 @@ def _numbers(lesson: Lesson, quantity: Quantity) -> Iterator[RenderableType]:
         here = moment.numbers[quantity.label]
         for i, entry in enumerate(here.entries[:ENTRIES]):
             rows.append((f"step {moment.step}" if i == 0 else "", *_cells(quantity, entry)))
-        words.append(f"{_judged(here)} after {moment.step} steps")
+        words.append(f"{_judged(here)} after {counted(moment.step, 'step')}")
     headers = ("", "entry", *values, f"{what} by hand", f"{what} by JAX", "difference")
     yield Padding(table(headers, rows, left=2), (0, 0, 0, 4))
     shape = "x".join(map(str, here.shape)) or "scalar"

@@ -33,7 +33,9 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     try:
         text, notes = _decoded(path.read_bytes())
         lines, delimiter = _lines(text)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read as CSV: {error.strerror or error}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise BadInput(f"{path}: cannot be read as CSV: {error}.") from error
     if len(lines) < 2:
         raise BadInput(f"{path}: a header line and at least one example are needed, found {len(lines)} lines.")
@@ -57,7 +59,7 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     x = np.empty((len(examples), len(header) - 1))
     for i, (line, row) in enumerate(examples):
         for j, (name, cell) in enumerate((header[k], cell) for k, cell in enumerate(row) if k != label):
-            x[i, j] = _number(cell, f"{path}, line {line}, column {name!r}")
+            x[i, j] = _number(cell, f"{path}, line {line}, column {name!r}", named="y" in header)
     return x, _labels([(line, row[label].strip()) for line, row in examples], path, header[label]), notes
 
 
@@ -106,10 +108,19 @@ def _labels(cells: Sequence[tuple[int, str]], path: Path, name: str) -> np.ndarr
     return np.array([cell for _, cell in cells])
 
 
-def _number(cell: str, where: str) -> float:
+MISSING = {"", "na", "n/a", "null", "none", "missing", "?", "-", "."}  # what tables have in place of a number
+
+
+def _number(cell: str, where: str, *, named: bool) -> float:
+    """The number in a cell. `named` says whether a column is named y, so that this one cannot hold the labels."""
+    if cell.strip().lower() in MISSING:
+        what = f"the value is missing ({cell.strip()!r})" if cell.strip() else "the cell is empty"
+        raise BadInput(f"{where}: {what}. Fill in a number, or remove the row.")
     if not _is_number(cell):
-        what = "an empty cell" if not cell.strip() else repr(cell)
-        raise BadInput(f"{where}: {what} is not a number. Encode text as numbers, or drop the column.")
+        cure = "Encode text as numbers, or drop the column."
+        if not named:
+            cure = f"If the column holds the labels, name it y or move it to the end. Else: {cure}"
+        raise BadInput(f"{where}: {cell!r} is not a number. {cure}")
     return float(cell)
 
 

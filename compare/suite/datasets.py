@@ -63,15 +63,16 @@ def load(name: str, *, seed: int = 0) -> Problem:
     found = labels(name, y) if one_column and y.size and y.dtype.kind in "biufU" else Labels(y, [])
     problem = Problem.from_rows(name, x, found.y, seed=seed)
     sentences = [f"{name}: {sentence}." for sentence in (*notes, *told(found))]
-    return replace(problem, notes=tuple(sentences + _remarks(name, x)))
+    return replace(problem, notes=tuple(sentences + _remarks(name, x, found.y)))
 
 
 TABLES = (".csv", ".tsv", ".txt")
 
 
-def _remarks(name: str, x: np.ndarray) -> list[str]:
+def _remarks(name: str, x: np.ndarray, y: np.ndarray) -> list[str]:
     if len(x) > 1:
-        return []
+        alike = y.size > 0 and (y == y.reshape(-1)[0]).all()
+        return [f"{name}: every label is {y.reshape(-1)[0]:g}. Give examples of both classes."] if alike else []
     return [
         f"{name}: there is one example only. The mean over one example is its sum, so a missing factor of 1/batch "
         "cannot be detected, and every feature becomes 0 when it is standardized. Give two examples or more."
@@ -97,8 +98,9 @@ def _read_npz(path: Path) -> Rows:
     except BadInput:
         raise
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        said = (error.strerror if isinstance(error, OSError) else None) or error
         hint = " Pickled objects are never loaded; save plain arrays." if "pickle" in str(error) else ""
-        raise BadInput(f"{path}: cannot be read as .npz: {error}.{hint}") from error
+        raise BadInput(f"{path}: cannot be read as .npz: {said}.{hint}") from error
     if not (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)):
         raise BadInput(f"{path}: x and y must both be arrays that numpy.savez has written.")
     return x, y

@@ -63,11 +63,9 @@ class Problem:
 
     def __str__(self) -> str:
         features, examples = self.train_x.shape
-        outputs = self.train_y.shape[0]
-        return (
-            f"{self.name}: {features} features, {outputs} output{'s' if outputs > 1 else ''}, "
-            f"{examples} examples to train on, {self.test_x.shape[1]} held out"
-        )
+        counts = ((features, "feature"), (self.train_y.shape[0], "output"), (examples, "example"))
+        told = ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for count, what in counts)
+        return f"{self.name}: {told} to train on, {self.test_x.shape[1]} held out"
 
 
 def _standardized(name: str, x: np.ndarray, training: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 A tap is a view of the image with the entries that all windows have at one position. The maximum combines the taps of a
 window, one operation for each. Average pooling adds the rows of a window, which are contiguous, and then its columns.
+Pooling over whole images adds a few rows in the dtype of the work, and their sums in float64.
 A batch is split into parts that stay in a core's cache.
 """
 
@@ -9,23 +10,27 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Float
 
 from manual._precision import widened
 from manual._rules import Rules
 from manual._windows import Geometry, Pair
+from manual.fast._normalized import sums_of_products
 from manual.fast._threads import spread
 from manual.fast._windows import padded, unpadded
 from manual.pooling import (
     AveragePool2dCache,
+    GlobalAveragePoolCache,
     Images,
     MaxPool2dCache,
     NewImages,
+    _check_averaged,
     _geometry,
-    global_average_pool,
     global_average_pool_backward,
 )
 
 PART_BYTES = 1 << 20  # the size of a part of x
+FEW = 64  # The mean of up to this many entries of a channel is computed in the dtype of the work.
 
 
 def max_pool2d(
@@ -97,6 +102,19 @@ def average_pool2d_backward(output_gradient: NewImages, cache: AveragePool2dCach
 
     spread(give_back, _parts(shape, dy.itemsize), dx.size)
     return dx
+
+
+def global_average_pool(
+    x: Float[np.ndarray, "batch *size channels"],
+) -> tuple[Float[np.ndarray, "batch channels"], GlobalAveragePoolCache]:
+    _check_averaged(x)
+    size = math.prod(x.shape[1:-1])
+    rows = widened(x).reshape(len(x), size, x.shape[-1])  # in float16 a sum could overflow where its mean does not
+    total = np.einsum("brn->bn", rows) if size <= FEW else sums_of_products(rows)
+    y = total / size
+    if not np.isfinite(y).all():  # a sum of a few rows overflowed, or x is not finite
+        y = rows.mean(axis=1, dtype=np.float64)
+    return y.astype(x.dtype), GlobalAveragePoolCache(x.shape)
 
 
 def _sum(terms: list[np.ndarray]) -> np.ndarray:

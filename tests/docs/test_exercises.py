@@ -1,5 +1,6 @@
 """What docs/exercises.md says: its commands, its first try, and the JSON that is collected."""
 
+import ast
 import json
 import re
 import shlex
@@ -10,8 +11,10 @@ import pytest
 from compare.exercise import EXERCISES, classroom
 from compare.exercise.worker import verdict_on
 from tests.command import assert_no_traceback, invoke
+from tests.compare.lesson.taught import brief
 
 PAGE = (Path(__file__).parents[2] / "docs" / "exercises.md").read_text(encoding="utf-8")
+CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 COMMANDS = re.findall(r"^backproof (exercise.*?)(?: +#.*)?$", PAGE, re.MULTILINE)
 
 
@@ -34,7 +37,7 @@ def first_try(typed):
     """The file that `backproof exercise bias` writes, with the page's lines."""
     typed("exercise bias")
     file = Path("exercises", "bias.py")
-    (tried,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    tried, _ = CODE
     given, _, _ = file.read_text().partition("def bias_backward")
     file.write_text(given + tried)
     return file
@@ -63,3 +66,14 @@ def test_every_command_works_in_its_order(typed):
 def test_the_number_of_exercises_is_right():
     assert "twenty-five backward passes" in PAGE.split("\n\n")[1]
     assert len(EXERCISES) == 25
+
+
+def test_the_lesson_of_the_page_is_displayed():
+    _, cell = CODE
+    *before, last = ast.parse(cell).body
+    names = {}
+    with brief():
+        exec(compile(ast.Module(before, []), "cell", "exec"), names)
+        found = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+    assert found._repr_html_().startswith("<iframe")
+    assert found.settings["hidden"] == 3

@@ -44,7 +44,7 @@ def test_the_first_example_prints_what_is_shown():
 
 
 def test_the_first_example_agrees_once_its_term_is_added():
-    term = re.search(r"With `([^`]+)` subtracted", README)
+    term = re.search(r"Subtract `([^`]+)` as well", README)
     assert term is not None
     mended = CODE[0].replace("keepdims=True)) / s\n\n\nprint", f"keepdims=True) - {term[1]}) / s\n\n\nprint")
     assert mended != CODE[0]

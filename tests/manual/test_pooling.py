@@ -239,6 +239,25 @@ def test_a_mean_of_float16_does_not_overflow_where_the_sum_would(vjp):
     assert vjp("global_average_pool", x, np.ones((1, 1), np.float16))[0] == 4096
 
 
+@pytest.mark.parametrize("vjp", [manual_vjp, fast_vjp], ids=["page", "fast"])
+@pytest.mark.parametrize("side", [8, 128])
+def test_the_mean_of_a_large_float32_image_keeps_its_digits(vjp, side):
+    x = (100 + drawn((1, side, side, 2))[0]).astype(np.float32)
+    value, _ = vjp("global_average_pool", x, np.ones((1, 2), np.float32))
+    np.testing.assert_allclose(
+        value, x.mean(axis=(1, 2), dtype=np.float64), rtol=1e-6
+    )  # row after row in float32: 1.6e-6
+
+
+@pytest.mark.parametrize("vjp", [manual_vjp, fast_vjp], ids=["page", "fast"])
+@pytest.mark.parametrize("size", [20, 80])
+def test_a_mean_of_float32_does_not_overflow_where_the_sum_would(vjp, size):
+    x = np.full((1, size, 1), 3e38, np.float32)
+    assert vjp("global_average_pool", x, np.ones((1, 1), np.float32))[0] == np.float32(3e38)
+    x[0, 3] = np.inf
+    assert vjp("global_average_pool", x, np.ones((1, 1), np.float32))[0] == np.inf
+
+
 @pytest.mark.parametrize("rules", [POOLING, manual.fast.pooling.POOLING], ids=["page", "fast"])
 @pytest.mark.parametrize(("name", "options"), RUNS)
 def test_read_only_and_scattered_memory_is_read_and_never_written(name, options, rules):

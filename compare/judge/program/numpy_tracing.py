@@ -527,7 +527,7 @@ def in_known_dtypes(tree: Any) -> Any:
 
 
 def _averaged(name: str, value: Any) -> Any:
-    """The argument of a function in float64 if it holds integers and NumPy averages them in float64."""
+    """The argument of a function. Integers become float64 if the function is one that NumPy computes in float64."""
     whole = name in AVERAGES and _is_traced(value) and value.dtype.kind in "biu"
     return value.astype(float) if whole else value
 

@@ -87,7 +87,10 @@ def test_what_is_not_the_same_is_noted():
     older = a_run(a_cell(manual=STEADY), environment={"processor": "one", "date": "then"})
     newer = a_run(a_cell(manual=STEADY), a_cell("9x9x9", manual=STEADY), environment={"processor": "other"})
     notes = changes(older, newer).notes
-    assert notes == ["Note: 9x9x9 is not in the older run.", "Note: the older run has processor one, this one other."]
+    assert notes == [
+        "Note: 9x9x9 is not in the older run.",
+        "Note: the older run has processor one, and the newer run processor other.",
+    ]
 
 
 def test_who_fails_now_is_lost_and_nothing_in_common_is_no_success():
@@ -99,3 +102,8 @@ def test_who_fails_now_is_lost_and_nothing_in_common_is_no_success():
     assert apart.worse(10)
     assert "Nothing can be compared." in str(apart)
     assert apart.notes == ["Note: 1x1x1 is not in the newer run.", "Note: 2x2x2 is not in the older run."]
+
+
+def test_what_one_run_does_not_have_is_said_in_words():
+    runs = [a_run(a_cell(manual=STEADY), environment={"torch": version}) for version in (None, "2")]
+    assert changes(*runs).notes == ["Note: the older run has no torch, and the newer run torch 2."]

@@ -203,3 +203,9 @@ def test_the_fast_twin_stands_for_numpy_where_both_were_timed():
     assert a_run(a_cell(**both)).lines() == ["NumPy is ahead of JAX at 1x2x3."]
     assert a_cell(**both).by_hand == "manual-fast"
     assert a_cell(manual=5 * [9.0]).by_hand == "manual"
+
+
+def test_of_one_op_the_mean_is_over_sizes():
+    cells = [a_cell(f"gelu:{size}", manual=5 * [2.0], autodiff=5 * [1.0]) for size in ("2x2", "4x4")]
+    (line,) = a_run(*cells, kind="ops").lines()
+    assert "the geometric mean of 2 sizes;" in line

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+import compare.cli.exercise
 from compare.exercise import EXERCISES, classroom
 from compare.exercise.worker import verdict_on
 from tests.command import assert_no_traceback, assert_refused, invoke, strict
@@ -142,3 +143,21 @@ def test_what_is_set_is_handed_out_and_is_what_the_score_is_out_of(folder, monke
 
 def test_the_help_says_that_code_is_run():
     assert "RUNS their code" in " ".join(exercise("--help").split())
+
+
+def test_the_list_fits_a_narrow_terminal(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(compare.cli.exercise, "width", lambda most: 40)
+    compare.cli.exercise._list(tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert "bias" in lines
+
+
+def test_a_right_step_of_an_optimizer_is_right_at_every_step(tmp_path):
+    lines = {"m_new": "beta1 * m + (1 - beta1) * g", "v_new": "beta2 * v + (1 - beta2) * g**2"}
+    lines |= {"p_new": "p - rate * m_new / (1 - beta1**t) / (np.sqrt(v_new / (1 - beta2**t)) + epsilon)"}
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    written(folder, "adam", **lines)
+    result = invoke("exercise", "adam", "--folder", str(folder))
+    assert result.stdout.startswith("Right. AGREE: the parameters and the state agree after each of 3 steps.\n")

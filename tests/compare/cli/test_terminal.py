@@ -284,3 +284,14 @@ def test_the_page_of_a_command_may_be_left_unnamed(given, page):
 
     result = CliRunner().invoke(app, given)
     assert result.stdout == f"{page} {3 if '--seed' in given else 0}\n"
+
+
+@pytest.mark.parametrize(("terminal", "longest"), [(True, 40), (False, 200)])
+def test_a_message_has_the_width_of_the_terminal(monkeypatch, capsys, terminal, longest):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    message = "no op is called tahn. There are " + ", ".join(f"op{i}" for i in range(20))
+    assert stopped(BadInput(message)) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert max(map(len, said)) <= longest
+    assert " ".join(said) == f"backproof: {message}"

@@ -50,7 +50,7 @@ def test_a_mistake_does_not_explain_another_wrong_gradient():
     assert recognized("layer_norm", both, ["dx"]) is mistake
     assert recognized("layer_norm", both, ["dx", "dweight"]) is None
     assert recognized("layer_norm", both, []) is None
-    assert recognized("bias", functions("bias", lambda dy, cache: (dy, dy)), ["db"]) is None
+    assert recognized("broadcast", functions("broadcast", lambda dy, cache: (dy, dy, dy)), ["dscale"]) is None
 
 
 def test_a_learner_reads_the_sentence_below_the_report(tmp_path):

@@ -66,3 +66,13 @@ def test_text_from_outside_stays_text(found):
 
 def test_the_same_lesson_gives_the_same_page(found):
     assert lesson_page(found) == lesson_page(deepcopy(found))
+
+
+def test_a_notebook_shows_the_page_in_a_frame_of_its_own(found):
+    shown = Outline(found._repr_html_())
+    ((name, attributes),) = shown.elements
+    assert name == "iframe"
+    assert attributes["srcdoc"] == lesson_page(found)
+    assert attributes["sandbox"] == "allow-scripts"  # without the rights of the notebook
+    hostile = Outline(replace(found, title=HOSTILE)._repr_html_())
+    assert [name for name, _ in hostile.elements] == ["iframe"]

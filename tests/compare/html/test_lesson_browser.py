@@ -171,3 +171,18 @@ def test_on_a_phone_the_pictures_stay_with_the_slider_and_code_shows_that_it_scr
     shadow = page.locator(".lines pre").first.evaluate("pre => getComputedStyle(pre).backgroundAttachment")
     assert "scroll" in shadow.split(", ")
     assert page.locator(".lines pre code").first.evaluate("code => getComputedStyle(code).whiteSpace") == "pre"
+
+
+def test_the_frame_of_a_notebook_has_the_slider_and_the_links(browser, found, tmp_path):
+    path = tmp_path / "notebook.html"
+    path.write_text(f"<!doctype html><title>a notebook</title>{found._repr_html_()}", encoding="utf-8")
+    visitor = Visitor(browser, path, viewport=DESKTOP, offline=True)
+    page = visitor.page.frame_locator("iframe")
+    page.get_by_role("slider").press("End")
+    last = len(found.losses) - 1
+    assert page.locator("output").inner_text() == f"step {last} of {last}, loss {found.moments[-1].loss:.4g}"
+    page.get_by_role("link", name="Second order").click()
+    assert page.locator("h2#second").evaluate("e => Math.abs(e.getBoundingClientRect().top) < 200")
+    assert page.get_by_role("slider").count() == 1  # the frame still shows the lesson
+    assert visitor.asked_for_nothing_and_did_not_complain()
+    visitor.context.close()

@@ -9,7 +9,7 @@ import pytest
 
 from compare import Verdict
 from compare.judge.reports.verdict import Row
-from compare.lesson.content import ALL, SOME, all_or_first, largest, numbers
+from compare.lesson.content import ALL, SOME, all_or_first, counted, largest, numbers
 
 
 def test_every_entry_of_a_parameter_is_shown_and_of_the_others_the_first_example(found):
@@ -61,3 +61,13 @@ def test_it_can_be_written_as_json(found):
     assert (value["verdict"], value["sentence"]) == ("agree", found.sentence)
     assert [moment["step"] for moment in value["moments"]] == [moment.step for moment in found.moments]
     assert "boundary" not in value["moments"][0]  # thousands of numbers, which are a picture
+
+
+def test_its_repr_is_one_sentence(found):
+    assert repr(found) == f"<Lesson: {found.title}. {found.sentence}>"
+    assert len(repr(found)) < 300
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 steps"), (1, "1 step"), (2, "2 steps")])
+def test_things_are_counted(number, said):
+    assert counted(number, "step") == said

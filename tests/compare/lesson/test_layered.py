@@ -1,10 +1,12 @@
 """Networks with a description as lessons, by the docstrings and lines of their ops."""
 
+import re
+
 import pytest
 
 from compare import Verdict
-from compare.lesson import lesson
-from compare.lesson.layered import symbol_of
+from compare.lesson import MODELS, lesson
+from compare.lesson.layered import SIZES, symbol_of
 from compare.lesson.text import inputs_sentence
 
 
@@ -61,3 +63,14 @@ def test_a_fault_in_an_op_is_found_in_its_lesson(monkeypatch):
 def test_a_path_has_a_notation(path, value, gradient):
     assert symbol_of(path) == value
     assert symbol_of(path, gradient=True) == gradient
+
+
+@pytest.mark.parametrize("given", [{"model": model} for model in SIZES] + [{"activation": "relu"}], ids=str)
+def test_the_sentences_on_symbols_name_only_what_the_lesson_has(given):
+    model = given.get("model", "shallow")
+    subject = MODELS[model](seed=0, **{key: value for key, value in given.items() if key != "model"})
+    known = {quantity.symbol for step in subject.steps for quantity in step.quantities}
+    known |= {symbol.removeprefix("dJ/d") for symbol in known}
+    said = re.findall(r"(?:dJ/d)?\w+ \(layer \d+\)", subject.about[1])
+    assert len(said) >= 3
+    assert set(said) <= known

@@ -43,3 +43,8 @@ def test_the_bar_counts_to_its_end(iterations, monkeypatch):
     assert len(recorded) == min(31, iterations + 1)
     assert (recorded[0], recorded[-1]) == (0, iterations)
     assert np.all(np.diff(recorded) > 0)
+
+
+def test_a_run_that_diverges_gives_no_warnings():
+    found = lesson(learning_rate=1e300, iterations=2)  # here a warning is an error
+    assert found.verdict is not Verdict.AGREE

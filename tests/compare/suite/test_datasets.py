@@ -180,7 +180,9 @@ def test_csv_in_its_many_forms(write, text):
     [
         ("a,color,y\n1,2,0\n1,red,1\n", r"line 3, column 'color': 'red' is not a number. Encode text as numbers"),
         ("a,y\n1,yes\n2,yes\n", r"every label is yes, so there is nothing to learn"),
-        ("a,b,y\n1,,0\n", r"line 2, column 'b': an empty cell is not a number"),
+        ("a,b,y\n1,,0\n", r"line 2, column 'b': the cell is empty\. Fill in a number, or remove the row"),
+        ("a,b,y\n1,2,0\n1,NA,0\n", r"line 3, column 'b': the value is missing \('NA'\)\. Fill in a number"),
+        ("kind,b\ncat,1\ndog,0\n", r"column 'kind': 'cat' is not a number\. If the column holds the labels, name it y"),
         ("a,y\n\n\n1,0\n\nx,1\n", r"line 6, column 'a': 'x' is not a number"),
         ('"first\nsecond",y\n1,0\nx,1\n', r"line 4, column 'first\\nsecond': 'x' is not a number"),
         ("a,b,y\n1,2,0\n1,2\n", r"line 3: 2 cells where the header names 3 columns"),
@@ -209,7 +211,7 @@ def test_a_bad_csv_is_refused_with_its_name_and_the_place(write, text, message):
 
 @pytest.mark.parametrize("kind", ["csv", "npz"])
 def test_a_missing_file_and_a_directory_are_refused(tmp_path, kind):
-    with pytest.raises(BadInput, match=rf"missing\.{kind}: cannot be read as .*No such file"):
+    with pytest.raises(BadInput, match=rf"missing\.{kind}: cannot be read as \.?\w+: No such file or directory\.$"):
         load(str(tmp_path / f"missing.{kind}"))
     (tmp_path / f"folder.{kind}").mkdir()
     with pytest.raises(BadInput, match=rf"folder\.{kind}: cannot be read as "):
@@ -333,3 +335,11 @@ def test_one_example_only_is_remarked_upon_and_two_are_not(write):
     (remark,) = load(write("one.csv", "a,y\n1,0\n")).notes
     assert "one example only. The mean over one example is its sum" in remark
     assert load(write("two.csv", "a,y\n1,0\n2,1\n")).notes == ()
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_labels_that_are_all_the_same_are_remarked_on(write, label):
+    path = write("data.csv", f"a,y\n1,{label}\n2,{label}\n")
+    assert f"{path}: every label is {label}. Give examples of both classes." in load(path).notes
+    mixed = write("mixed.csv", "a,y\n1,0\n2,1\n")
+    assert load(mixed).notes == ()

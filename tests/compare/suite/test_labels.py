@@ -64,3 +64,11 @@ def test_as_many_classes_as_there_are_often_are_read():
     """The near miss: the digits have ten classes, and eleven are fine where each has two examples."""
     assert labels("data", np.arange(10)).y.shape == (10, 10)
     assert labels("data", np.arange(22) % 11).y.shape == (22, 11)
+
+
+def test_many_numbers_as_classes_are_said_to_be_no_quantity():
+    many, few = np.repeat(np.arange(FEW + 1), 2), np.repeat(np.arange(FEW), 2)
+    remark = "if y is a quantity and no class, this network does not suit it: it cannot learn a regression"
+    assert remark in told(labels("data", many))
+    assert remark not in told(labels("data", few))
+    assert remark not in told(labels("data", np.array([f"kind {i}" for i in many])))

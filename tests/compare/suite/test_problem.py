@@ -202,6 +202,7 @@ def test_columns_are_examples_and_lie_in_order_in_memory():
     [
         (20, 1, "data: 2 features, 1 output, 15 examples to train on, 5 held out"),
         (3, 8, "data: 2 features, 8 outputs, 3 examples to train on, 0 held out"),
+        (1, 1, "data: 2 features, 1 output, 1 example to train on, 0 held out"),
     ],
 )
 def test_a_problem_says_what_it_is(examples, outputs, text):

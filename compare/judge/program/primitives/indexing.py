@@ -79,7 +79,7 @@ def _positions(
     operand_batch: Shape,
     indices_batch: Shape,
 ) -> _Positions:
-    """The plan of a gather. A scatter has the plan of the gather whose result has the shape of the updates.
+    """The plan of a gather; also that of a scatter, which writes where a gather with the same indices would read.
 
     Args:
         operand: the operand's shape.
