@@ -590,16 +590,22 @@ def _instead(traced: Traced, words: Words) -> Iterator[Edit]:
 
     A quantity that can only be described as "the gradient" is skipped: that it is another value would explain little.
     """
-    if words.value(traced.target) == GRADIENT:
+    target = words.value(traced.target)
+    if target == GRADIENT:
         return
+    back = {place for step in traced.here.plan if id(step) in traced.backward for place in step.outputs}
     expected = np.asarray(traced.here.values[traced.target])
     for step in reversed(traced.here.plan.steps):
         for place in step.outputs if step.name not in {"bend", *SEEN_THROUGH} else ():
             value = traced.here.values[place]
             if isinstance(value, np.ndarray) and value.size > 1 and value.shape == expected.shape and value.any():
+                # "It should be the gradient of x" is said of the gradient of x anyway.
+                own = target.startswith(GRADIENT) and place not in back
+                if words.value(place) in (GRADIENT, target):
+                    continue
                 yield Edit(
                     "wrong-operand",
-                    f"it is {words.value(place)}, and should be {words.value(traced.target)}",
+                    f"it is {words.value(place)}" + ("" if own else f", and should be {target}"),
                     {},
                     instead=place,
                     where=words.where(step),
@@ -735,12 +741,33 @@ def _exchanged(traced: Traced, leading: list[Step], users: dict[int, list[Step]]
                 if other == place or other in step.outputs or np.array_equal(values[other], expected):
                     continue
 
+                said = _operand(traced, other, place, words)
+                if said is None:
+                    continue
                 inside = "" if back else f" in {words.value(step.outputs[0])}"
                 yield Edit(
-                    "wrong-operand",
-                    f"{words.value(other)} is used instead of {words.value(place)}{inside}",
+                    said[0],
+                    f"{said[1]}{inside}",
                     {},
                     seen_by,
                     rewired={id(step): {i: other}},
                     where=words.where(step),
                 )
+
+
+def _operand(traced: Traced, other: int, place: int, words: Words) -> tuple[str, str] | None:
+    """The kind and the description of a mistake: one value is used instead of another.
+
+    Returns:
+        None if the two cannot be told apart in words, such as two values that are only known as gradients.
+    """
+    used, right = words.value(other), words.value(place)
+    gradients = used.startswith(GRADIENT) and right.startswith(GRADIENT)
+    if not gradients:
+        return None if used == right else ("wrong-operand", f"{used} is used instead of {right}")
+    between, kind = words.derivatives_between(traced.here.leading_to(place), other)
+    if between:
+        return kind, f"{between} is left out"
+    return (
+        None if GRADIENT in (used, right) or used == right else ("wrong-operand", f"{used} is used instead of {right}")
+    )

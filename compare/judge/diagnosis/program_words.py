@@ -216,6 +216,40 @@ class Words:
             return f"{GRADIENT} of {_in_brackets(self._formula(to.pop(), 1))}"
         return GRADIENT
 
+    def derivatives_between(self, leading: Sequence[int], start: int) -> tuple[str, str]:
+        """The part of the backward pass between two gradients, such as "the derivative of exp(x)".
+
+        Args:
+            leading: the numbers of the steps that lead to the later gradient.
+            start: the earlier gradient.
+
+        Returns:
+            What is left out if the earlier gradient is used instead of the later one, and the kind of that mistake. The
+            description is empty if the later gradient does not depend on the earlier one, or if it is not known of
+            which functions the derivatives are.
+        """
+        reached: set[int] = {start}
+        between: dict[int, Step] = {}  # the steps between, by the place of the function's result
+        for step in (self.plan.steps[number] for number in leading):
+            if reached.isdisjoint(step.inputs):
+                continue
+            source = self.source(step)
+            if source is not None and source.name not in SEEN_THROUGH | {"add", "sub", "neg"}:
+                between.setdefault(source.outputs[0], step)
+            reached.update(step.outputs)
+        if not between:
+            return "", ""
+        last = max(between)
+        source, value = self.producers[last], self.value(last, 3)
+        if len(between) == 1 and source.name == "tanh":
+            return f"the factor 1 - {value}**2, the derivative of {value},", "missing-factor"
+        if len(between) == 1 and source.name == between[last].name == "mul":
+            factor = next(place for place in between[last].inputs if place not in reached)
+            noun = "mask" if self.is_mask(factor) else "factor"
+            return f"the {noun} {self.value(factor)}", f"missing-{noun}"
+        named = value if value != "..." else f"a {NOUNS.get(source.name, _called(source))}"
+        return f"the derivative of {named}", "missing-factor"
+
     def _is_back(self, step: Step) -> bool:
         return bool(BACK.search(str(step.equation.source_info.name_stack)))
 
