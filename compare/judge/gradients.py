@@ -408,6 +408,7 @@ def _check(
         report,
         diagnoses=side_effects + report.diagnoses,
         probe=seen.name,
+        own_point=here.verdict,
         probes=seen.showed,
         notes=[*seen.notes, *notes, *check.by_hand.remarks, *_about_the_loss(check, here), *not_judged],
         arithmetic=[*here.arithmetic.values(), *seen.arithmetic],

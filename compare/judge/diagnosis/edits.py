@@ -682,7 +682,10 @@ def _zeros(step: Step, inputs: list[Array]) -> list[Array]:
 
 
 def _two_numbers(traced: Traced, leading: list[Step]) -> Iterator[Edit]:
-    """Two constants of the program are swapped."""
+    """One constant of the program is used instead of another one, or the two are swapped.
+
+    For a quantity that is computed from one of the two only, nothing shows that the other one is wrong as well.
+    """
     literals, own = traced.here.plan.values, {id(step) for step in leading}
     uses: dict[float, list[tuple[Step, int]]] = {}
     for step in traced.here.plan:
@@ -707,7 +710,12 @@ def _two_numbers(traced: Traced, leading: list[Step]) -> Iterator[Edit]:
             )
 
         if not own.isdisjoint(swapped):
-            yield Edit("wrong-number", f"{one:.6g} and {other:.6g} are swapped", dict.fromkeys(swapped, change))
+            read = {number for number, where in uses.items() if any(id(step) in own for step, _ in where)}
+            mine = [a for a in (one, other) if any(np.isclose(a, n) or np.isclose(1 - a, n) for n in read)]
+            message = f"{one:.6g} and {other:.6g} are swapped"
+            if len(mine) == 1:
+                message = f"{other if mine[0] == one else one:.6g} is used instead of {mine[0]:.6g}"
+            yield Edit("wrong-number", message, dict.fromkeys(swapped, change))
 
 
 def _exchanged(traced: Traced, leading: list[Step], users: dict[int, list[Step]], words: Words) -> Iterator[Edit]:

@@ -127,6 +127,11 @@ class Evidence:
     departure: Departure | None = None
 
     @property
+    def itself(self) -> str:
+        """The words for the quantity as the subject of a sentence."""
+        return "its step" if self.of_a_step and self.parameter is not None else "it"
+
+    @property
     def wrong(self) -> np.ndarray:
         return ~(np.abs(self.actual - self.expected) <= self.tolerance)
 

@@ -312,7 +312,11 @@ def hidden(x, function):
 @pytest.mark.parametrize(
     ("function", "wrong", "words"),
     [
-        (jnp.tanh, lambda z, g: g, "the factor 1 - tanh(value @ a constant of shape (3, 5))**2, the derivative of tanh("),
+        (
+            jnp.tanh,
+            lambda z, g: g,
+            "the factor 1 - tanh(value @ a constant of shape (3, 5))**2, the derivative of tanh(",
+        ),
         (jnp.cos, lambda z, g: g, "the derivative of cos(value @ a constant of shape (3, 5)) is left out"),
         (lambda z: jnp.exp(z) / jnp.exp(z).sum(1, keepdims=True), lambda z, g: g, "the derivative of exp("),
     ],
