@@ -210,6 +210,7 @@ def check(
             accumulate=accumulate,
             hidden=hidden,
             labels=labels,
+            own=own,
         )
         try:
             report = _check(known, parameters, args, chosen, references)

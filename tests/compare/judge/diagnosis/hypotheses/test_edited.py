@@ -332,3 +332,41 @@ def test_a_derivative_that_is_left_out_is_named(function, wrong, words):
     assert words in cause.message
     assert "the gradient is used" not in cause.message
     assert "instead of the gradient" not in cause.message
+
+
+LABELS = np.eye(5)[[0, 2, 2, 4]]
+
+
+def cross_entropy(z):
+    e = jnp.exp(z - z.max(1, keepdims=True))
+    return -jnp.sum(LABELS * jnp.log(e / e.sum(1, keepdims=True)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda o: o, ["the term that flows back through "]),
+        (lambda o: o - np.eye(5)[o.argmax(1)], []),
+    ],
+)
+def test_the_gradient_of_a_subtracted_maximum_stays_0(wrong, words):
+    """Without the term of the labels, JAX's gradient through the maximum would subtract the one-hot of the argmax."""
+
+    def by_hand(z):
+        e = np.exp(z)
+        return cross_entropy(z), wrong(e / e.sum(1, keepdims=True))
+
+    report = check_gradients(by_hand, cross_entropy, 2 * np.random.default_rng(5).standard_normal((4, 5)), probes=False)
+    assert len(report.diagnoses) == len(words)
+    for cause, start in zip(report.diagnoses, words, strict=True):
+        assert cause.message.startswith(start)
+        assert "in the backward pass of the reference, hypotheses/test_edited.py:" in cause.message
+
+
+def test_a_line_of_ones_own_code_is_not_called_the_references():
+    def by_hand(x):
+        return np.sum(np.sin(x) / B + A * x), np.cos(x) + A
+
+    (cause,) = check_gradients(by_hand, None, X, probes=False).diagnoses
+    assert "hypotheses/test_edited.py:" in cause.message
+    assert "reference" not in cause.message
