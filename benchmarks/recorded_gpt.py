@@ -115,7 +115,7 @@ def is_named(report: RecordingReport, part: str) -> bool:
     if kind == "parameters":
         return f"parameters/{leaf} of step 2 differs from next/{leaf} of step 1." in report.notes
     if kind == "next":
-        return report.wrong_step is None and report.first_wrong == leaf and "step 2 of 2" in report.sentence
+        return report.wrong_step is None and report.first_wrong == leaf and "step 2, " in report.sentence
     return report.wrong_step == 2 and report.first_wrong == (leaf or part) and "step 2" in report.sentence
 
 

@@ -211,6 +211,7 @@ def check(
             accumulate=accumulate,
             hidden=hidden,
             labels=labels,
+            own=own,
         )
         try:
             report = _check(known, parameters, args, chosen, references)
@@ -412,6 +413,7 @@ def _check(
         report,
         diagnoses=side_effects + report.diagnoses,
         probe=seen.name,
+        own_point=here.verdict,
         probes=seen.showed,
         notes=[*seen.notes, *notes, *check.by_hand.remarks, *_about_the_loss(check, here), *not_judged],
         arithmetic=[*here.arithmetic.values(), *seen.arithmetic],

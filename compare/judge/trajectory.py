@@ -201,7 +201,17 @@ def _follow(
         path = judged.path
         row = followed.get(path, ParameterPath(path, judged.shape))
         if judged.verdict is Verdict.DISAGREE:
-            followed[path] = replace(row, wrong_step=step, message=judged.message)
+            row = replace(row, wrong_step=step, message=judged.message)
+            after, own = theirs.get(path), (free_run or {}).get(path)
+            if after is not None and jnp.issubdtype(after.dtype, jnp.inexact):
+                row = replace(row, distance=row.distance + norm(_difference(after, befores[path])))
+                if np.isfinite(judged.error):
+                    row = replace(row, step_error=max(row.step_error, judged.error))
+                if own is not None and own.shape == after.shape and np.isfinite(own).all():
+                    drift = norm(_difference(own, after))
+                    largest = max(row.largest_drift, drift / row.distance if row.distance else 0.0)
+                    row = replace(row, drift=drift, largest_drift=largest)
+            followed[path] = row
             continue
         if judged.verdict is Verdict.INCONCLUSIVE:
             followed[path] = replace(row, adrift_step=row.adrift_step or step, message=judged.message)

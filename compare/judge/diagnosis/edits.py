@@ -93,6 +93,7 @@ class Traced:
         effort: the number of steps that may still be evaluated again.
         backward: the `id`s of the steps of the backward pass.
         start: is subtracted from the value. For a training step, it is the parameter before the step.
+        of_the_reference: whether the program is that of a reference, and not of the code under test.
         elsewhere: returns, for each other point, the program evaluated there, the hand-written value of the quantity,
             and `start`; an empty list if the code under test cannot be called at other points.
     """
@@ -103,7 +104,28 @@ class Traced:
     effort: Effort
     backward: set[int] = field(default_factory=set)
     start: Any = 0.0
+    of_the_reference: bool = True
     elsewhere: Callable[[], list[tuple[Evaluated, Array, Any]]] = list
+
+    def words(self) -> Words:
+        """The descriptions of the program's values."""
+        return Words(self.here.plan, self.names, self.backward, self.here.values, self.of_the_reference)
+
+    @functools.cached_property
+    def cancelled(self) -> dict[int, Change]:
+        """The sums of the backward pass whose terms cancel: they are 0, and stay 0 when the program is edited.
+
+        The gradient of a maximum that is subtracted before a softmax is such a sum. A derivation by hand leaves it out,
+        so that no mistake in another place brings it back.
+        """
+        found: dict[int, Change] = {}
+        for number in self.here.leading_to(self.target):
+            step = self.here.plan.steps[number]
+            if step.name == "reduce_sum" and id(step) in self.backward and step.dtypes[0].kind == "f":
+                total, terms = (np.abs(self.here.values[at]) for at in (step.outputs[0], step.inputs[0]))
+                if terms.any() and total.max(initial=0) <= 1e-12 * terms.max():
+                    found[id(step)] = _zeros
+        return found
 
     def predicts(self, edit: Edit) -> Array:
         """The quantity as the edited program computes it.
@@ -126,7 +148,8 @@ class Traced:
         if edit.instead is not None:
             return np.asarray(there.values[edit.instead])
         before = there.done
-        value = np.asarray(there.again(edit.changes, self.target, edit.seen_by, edit.rewired))
+        changes = edit.changes if edit.seen_by is not None else {**self.cancelled, **edit.changes}
+        value = np.asarray(there.again(changes, self.target, edit.seen_by, edit.rewired))
         self.effort.left -= there.done - before
         return value
 
@@ -163,9 +186,9 @@ def single_edits(traced: Traced) -> Iterator[Edit]:
     Args:
         traced: the program and its target.
     """
-    plan, words = traced.here.plan, Words(traced.here.plan, traced.names, traced.backward, traced.here.values)
-    leading = [plan.steps[number] for number in reversed(traced.here.leading_to(traced.target))]
-    users = _users(plan)
+    words = traced.words()
+    leading = [traced.here.plan.steps[number] for number in reversed(traced.here.leading_to(traced.target))]
+    users = _users(traced.here.plan)
     alike: dict[tuple[Any, ...], list[Edit]] = {}
 
     def grouped(edits: Iterator[Edit]) -> Iterator[Edit]:
@@ -259,7 +282,7 @@ def _edits_of(step: Step, words: Words) -> Iterator[Edit]:
     if name in ("add", "add_any", "sub"):
         for i, j in ((1, 0), (0, 1)):
             sign = -1 if name == "sub" and i == 0 else 1
-            term = "a term" if back[i] else _named("term", of[i])
+            term = words.term(step.inputs[i], step.inputs[j]) if back[i] else _named("term", of[i])
             key = _kind_of(words, step.inputs[i])
             yield edit("missing-term", f"{term} is left out", lambda v, j=j, sign=sign: sign * v[j], ("drop", key))
             source = words.source(step)
@@ -412,7 +435,7 @@ def other_numbers(traced: Traced) -> Iterator[tuple[float, Edit, Callable[[float
         The constant, an edit that sets the product or quotient to 0, and a function that returns, for any factor, the
         edit that multiplies the product or quotient by it.
     """
-    words = Words(traced.here.plan, traced.names, traced.backward, traced.here.values)
+    words = traced.words()
     found: dict[tuple[Any, ...], list[Step]] = {}
     for at in traced.here.leading_to(traced.target):
         step = traced.here.plan.steps[at]
@@ -443,7 +466,7 @@ def flipped(traced: Traced, wrong: Array) -> Iterator[Edit]:
         traced: the program and its target.
         wrong: whether an entry of the quantity is wrong. Only masks of this shape are tried.
     """
-    words = Words(traced.here.plan, traced.names, traced.backward, traced.here.values)
+    words = traced.words()
     for number in reversed(traced.here.leading_to(traced.target)):
         step = traced.here.plan.steps[number]
         if step.name not in ("mul", "select_n", "div") or (traced.backward and id(step) not in traced.backward):
@@ -590,16 +613,22 @@ def _instead(traced: Traced, words: Words) -> Iterator[Edit]:
 
     A quantity that can only be described as "the gradient" is skipped: that it is another value would explain little.
     """
-    if words.value(traced.target) == GRADIENT:
+    target = words.value(traced.target)
+    if target == GRADIENT:
         return
+    back = {place for step in traced.here.plan if id(step) in traced.backward for place in step.outputs}
     expected = np.asarray(traced.here.values[traced.target])
     for step in reversed(traced.here.plan.steps):
         for place in step.outputs if step.name not in {"bend", *SEEN_THROUGH} else ():
             value = traced.here.values[place]
             if isinstance(value, np.ndarray) and value.size > 1 and value.shape == expected.shape and value.any():
+                # "It should be the gradient of x" is said of the gradient of x anyway.
+                own = target.startswith(GRADIENT) and place not in back
+                if words.value(place) in (GRADIENT, target):
+                    continue
                 yield Edit(
                     "wrong-operand",
-                    f"it is {words.value(place)}, and should be {words.value(traced.target)}",
+                    f"it is {words.value(place)}" + ("" if own else f", and should be {target}"),
                     {},
                     instead=place,
                     where=words.where(step),
@@ -676,7 +705,10 @@ def _zeros(step: Step, inputs: list[Array]) -> list[Array]:
 
 
 def _two_numbers(traced: Traced, leading: list[Step]) -> Iterator[Edit]:
-    """Two constants of the program are swapped."""
+    """One constant of the program is used instead of another one, or the two are swapped.
+
+    For a quantity that is computed from one of the two only, nothing shows that the other one is wrong as well.
+    """
     literals, own = traced.here.plan.values, {id(step) for step in leading}
     uses: dict[float, list[tuple[Step, int]]] = {}
     for step in traced.here.plan:
@@ -701,7 +733,12 @@ def _two_numbers(traced: Traced, leading: list[Step]) -> Iterator[Edit]:
             )
 
         if not own.isdisjoint(swapped):
-            yield Edit("wrong-number", f"{one:.6g} and {other:.6g} are swapped", dict.fromkeys(swapped, change))
+            read = {number for number, where in uses.items() if any(id(step) in own for step, _ in where)}
+            mine = [a for a in (one, other) if any(np.isclose(a, n) or np.isclose(1 - a, n) for n in read)]
+            message = f"{one:.6g} and {other:.6g} are swapped"
+            if len(mine) == 1:
+                message = f"{other if mine[0] == one else one:.6g} is used instead of {mine[0]:.6g}"
+            yield Edit("wrong-number", message, dict.fromkeys(swapped, change))
 
 
 def _exchanged(traced: Traced, leading: list[Step], users: dict[int, list[Step]], words: Words) -> Iterator[Edit]:
@@ -735,12 +772,33 @@ def _exchanged(traced: Traced, leading: list[Step], users: dict[int, list[Step]]
                 if other == place or other in step.outputs or np.array_equal(values[other], expected):
                     continue
 
+                said = _operand(traced, other, place, words)
+                if said is None:
+                    continue
                 inside = "" if back else f" in {words.value(step.outputs[0])}"
                 yield Edit(
-                    "wrong-operand",
-                    f"{words.value(other)} is used instead of {words.value(place)}{inside}",
+                    said[0],
+                    f"{said[1]}{inside}",
                     {},
                     seen_by,
                     rewired={id(step): {i: other}},
                     where=words.where(step),
                 )
+
+
+def _operand(traced: Traced, other: int, place: int, words: Words) -> tuple[str, str] | None:
+    """The kind and the description of a mistake: one value is used instead of another.
+
+    Returns:
+        None if the two cannot be told apart in words, such as two values that are only known as gradients.
+    """
+    used, right = words.value(other), words.value(place)
+    gradients = used.startswith(GRADIENT) and right.startswith(GRADIENT)
+    if not gradients:
+        return None if used == right else ("wrong-operand", f"{used} is used instead of {right}")
+    between, kind = words.derivatives_between(traced.here.leading_to(place), other)
+    if between:
+        return kind, f"{between} is left out"
+    return (
+        None if GRADIENT in (used, right) or used == right else ("wrong-operand", f"{used} is used instead of {right}")
+    )

@@ -127,6 +127,11 @@ class Evidence:
     departure: Departure | None = None
 
     @property
+    def itself(self) -> str:
+        """The words for the quantity as the subject of a sentence."""
+        return "its step" if self.of_a_step and self.parameter is not None else "it"
+
+    @property
     def wrong(self) -> np.ndarray:
         return ~(np.abs(self.actual - self.expected) <= self.tolerance)
 
@@ -312,6 +317,7 @@ def gather(
     marked = tapped_values(check.loss, point.parameters, *point.args)
     values = {name: np.asarray(value) for name, value in marked.items() if not np.iscomplexobj(value)}
     parameters = leaves_by_path(point.parameters)
+    given = dict(known)
     # A loss with an elementwise function of the parameter has a gradient with a factor that is a function of it.
     own = {path: parameters[path]} if path in parameters and parameters[path].size <= MOST_OF_ITS_OWN else {}
     upstream = point.upstream(check.taps)
@@ -328,7 +334,7 @@ def gather(
         np.asarray(allowed),
         sizes=sizes,
         scalars=scalars,
-        factors=_factors(values | own),
+        factors=given | _factors(values | own),
         alternatives=LazyMapping(
             functools.partial(alternatives, check, point, path),
             sum(3 * value.ndim + len(upstream) for value in upstream.values()) + len(parameters),

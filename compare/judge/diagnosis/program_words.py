@@ -1,5 +1,6 @@
 """Descriptions of a traced program's values: formulas of its inputs, and the lines of code that compute them."""
 
+import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -95,11 +96,18 @@ class Words:
         backward: the `id`s of the steps of the backward pass.
         values: the values by index, as they were evaluated; by default only the plan's constants, because the values
             inside of a loop are not kept.
+        of_the_reference: whether the lines are those of a reference, and not of the code under test.
     """
 
     def __init__(
-        self, plan: Plan, names: Mapping[int, str], backward: set[int], values: Sequence[Any] | None = None
+        self,
+        plan: Plan,
+        names: Mapping[int, str],
+        backward: set[int],
+        values: Sequence[Any] | None = None,
+        of_the_reference: bool = False,
     ) -> None:
+        self.of_the_reference = of_the_reference
         self.plan, self.names, self.backward = plan, dict(names), backward
         for step in plan:
             if step.name == "marked":
@@ -116,7 +124,8 @@ class Words:
 
     def of_a_loop(self, plan: Plan, step: Step) -> "Words":
         """The descriptions of the values in the body of a loop or branch."""
-        return Words(plan, {}, {id(inside) for inside in plan} if id(step) in self.backward else set())
+        backward = {id(inside) for inside in plan} if id(step) in self.backward else set()
+        return Words(plan, {}, backward, of_the_reference=self.of_the_reference)
 
     def is_mask(self, place: int) -> bool:
         """Whether a value is known, and contains both 0 and 1, and nothing else."""
@@ -216,6 +225,40 @@ class Words:
             return f"{GRADIENT} of {_in_brackets(self._formula(to.pop(), 1))}"
         return GRADIENT
 
+    def derivatives_between(self, leading: Sequence[int], start: int) -> tuple[str, str]:
+        """The part of the backward pass between two gradients, such as "the derivative of exp(x)".
+
+        Args:
+            leading: the numbers of the steps that lead to the later gradient.
+            start: the earlier gradient.
+
+        Returns:
+            What is left out if the earlier gradient is used instead of the later one, and the kind of that mistake. The
+            description is empty if the later gradient does not depend on the earlier one, or if it is not known of
+            which functions the derivatives are.
+        """
+        reached: set[int] = {start}
+        between: dict[int, Step] = {}  # the steps between, by the place of the function's result
+        for step in (self.plan.steps[number] for number in leading):
+            if reached.isdisjoint(step.inputs):
+                continue
+            source = self.source(step)
+            if source is not None and source.name not in SEEN_THROUGH | {"add", "sub", "neg"}:
+                between.setdefault(source.outputs[0], step)
+            reached.update(step.outputs)
+        if not between:
+            return "", ""
+        last = max(between)
+        source, value = self.producers[last], self.value(last, 3)
+        if len(between) == 1 and source.name == "tanh":
+            return f"the factor 1 - {value}**2, the derivative of {value},", "missing-factor"
+        if len(between) == 1 and source.name == between[last].name == "mul":
+            factor = next(place for place in between[last].inputs if place not in reached)
+            noun = "mask" if self.is_mask(factor) else "factor"
+            return f"the {noun} {self.value(factor)}", f"missing-{noun}"
+        named = value if value != "..." else f"a {NOUNS.get(source.name, _called(source))}"
+        return f"the derivative of {named}", "missing-factor"
+
     def _is_back(self, step: Step) -> bool:
         return bool(BACK.search(str(step.equation.source_info.name_stack)))
 
@@ -223,12 +266,29 @@ class Words:
         """The line of code of a step, in brackets, and whether the step belongs to the backward pass of that line."""
         line = line_of(step)
         if id(step) in self.backward:
-            return f" (in the backward pass{f' of {line}' if line else ''})"
-        return f" ({line})" if line else ""
+            of = f" of {'the reference, ' if self.of_the_reference else ''}{line}" if line else ""
+            return f" (in the backward pass{of})"
+        return f" ({line}{', in the reference' if self.of_the_reference else ''})" if line else ""
+
+    def term(self, place: int, other: int) -> str:
+        """The name of one of two gradients that are added, by the function through which it flows back."""
+        source, beside = (self._source_of(at) for at in (place, other))
+        value = "..." if source is None else self.value(source.outputs[0], 3)
+        if value == "...":
+            return "a term"
+        return (
+            f"a term of the derivative of {value}" if source is beside else f"the term that flows back through {value}"
+        )
+
+    def _source_of(self, place: int) -> Step | None:
+        step = self.producers.get(place)
+        while step is not None and step.name in SEEN_THROUGH:
+            step = self.producers.get(step.inputs[0])
+        return None if step is None else self.source(step)
 
 
 def line_of(step: Step) -> str:
-    """The line of the user's code that an operation was traced from, as file and line number; empty if there is none.
+    """The line of the user's code that an operation was traced from, as file and line; empty if there is none.
 
     It is the innermost line outside of this package, JAX and NumPy.
     """
@@ -237,8 +297,15 @@ def line_of(step: Step) -> str:
         if frame.file_name == trace.__file__:
             break  # the frames further out are the code that called the check
         if not frame.file_name.startswith(NOT_THE_USERS) and not frame.file_name.startswith("<"):
-            return f"{Path(frame.file_name).name}:{frame.line_num}"
+            return f"{_file(frame.file_name)}:{frame.line_num}"
     return ""
+
+
+@functools.lru_cache(maxsize=256)
+def _file(path: str) -> str:
+    """A file's name, with the package that it is in, because several packages may have a file of that name."""
+    file = Path(path)
+    return f"{file.parent.name}/{file.name}" if (file.parent / "__init__.py").exists() else file.name
 
 
 def operation_of(step: Step) -> str | None:

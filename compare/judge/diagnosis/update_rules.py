@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations_with_replacement
 from typing import Any
 
 import jax
@@ -23,8 +24,8 @@ from compare.judge.reports.verdict import Diagnosis, Row, Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.pytrees import Pytree, leaves_by_path
 
-# Usual decay rates of Adam's two moments.
-BETAS = [(0.9, 0.999), (0.9, 0.99), (0.9, 0.95), (0.9, 0.98), (0.8, 0.999), (0.5, 0.999)]
+# The largest number of constants of a step that are tried as the decay rates of Adam's two moments.
+MOST_RATES = 12
 # Kinds of causes that concern the update rule itself, and are no consequences of a wrong state.
 OF_THE_RULE = {"frozen", "weight-decay", "bias-correction", "stale-read", "momentum"}
 
@@ -93,7 +94,8 @@ def _of_one_step(
             {at: leaf for at, leaf in leaves.items() if at.startswith("state.")}
             for leaves in (starts, actual, expected)
         )
-        cause = next(_causes(e, reference_step, before, theirs, batch, step, states), None)
+        of_the_state = any(row.path.startswith(STATE) for row in wrong)
+        cause = next(_causes(e, reference_step, before, theirs, batch, step, states, of_the_state), None)
         if cause is not None:
             found.append(cause)
     return found, [row.path for row in wrong]
@@ -216,6 +218,7 @@ def _causes(
     batch: tuple[Pytree, ...],
     step: int,
     states: tuple[dict[str, np.ndarray], ...],
+    state_is_wrong: bool,
 ) -> Iterator[Diagnosis]:
     if not e.actual.any():
         yield e.says("frozen", "it does not move at all: it is never updated.")
@@ -224,8 +227,10 @@ def _causes(
     if e.path in starts:
         yield from _decay_in_the_gradient(e, *states)
         buffers = [leaf for leaf in jax.tree.leaves(before[1]) if np.shape(leaf) == e.expected.shape]
-        if len(buffers) > 1:  # two moments, as in Adam; a velocity has no bias correction
-            yield from _bias_correction(e, step)
+        # Two moments, as in Adam: a velocity has no bias correction. A wrong moment explains a wrong step by itself.
+        if len(buffers) > 1 and not state_is_wrong:
+            counted = any(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(before[1]))
+            yield from _bias_correction(e, step, counted)
         yield from _stale_read(e, starts[e.path], reference_step, before, theirs, batch)
         yield from _momentum(e, before[1])
     if _buffers_are_zero(before[1]):  # in that case, many mistakes only multiply the step by a factor
@@ -264,39 +269,84 @@ def _decay_in_the_gradient(
                 return
 
 
-def _bias_correction(e: Evidence, step: int) -> Iterator[Diagnosis]:
+def _bias_correction(e: Evidence, step: int, counted: bool) -> Iterator[Diagnosis]:
     """The bias correction of Adam's moments is missing or wrong.
 
     Adam's step is lr m^ / (sqrt(v^) + eps), with m^ = m / (1 - b1^t) and v^ = v / (1 - b2^t). Each mistake in the
-    corrections multiplies the step by a known factor, if eps is negligible.
+    corrections multiplies the step by a known factor, if eps is negligible. The decay rates must be constants of the
+    reference's step, and the factor must fit at the next step, too.
+
+    Args:
+        e: the evidence about a parameter's step.
+        step: the number of the step, from 1 on.
+        counted: whether the state counts the steps, so that the next step has the number `step + 1`.
     """
-    telling = np.abs(e.expected) > 0.5 * np.abs(e.expected).max()
-    ratio = float(np.median(e.actual[telling] / e.expected[telling]))
-    for first, second in BETAS:
-        one, two = 1 - first**step, 1 - second**step
-        next_one, next_two = 1 - first ** (step + 1), 1 - second ** (step + 1)
-        for value, what in (
-            (one / two**0.5, "the bias correction of both moments is missing"),
-            (one, "the bias correction of the first moment is missing"),
-            (two**-0.5, "the bias correction of the second moment is missing"),
-            (one**2, "the first moment is multiplied by 1 - beta1**t, instead of divided"),
-            (one**2 / two, "both moments are multiplied by 1 - beta**t, instead of divided"),
-            (
-                one / (1 - first) * ((1 - second) / two) ** 0.5,
-                "both moments are divided by 1 - beta at every step, instead of by 1 - beta**t",
-            ),
-            (
-                one / next_one * (next_two / two) ** 0.5,
-                "the bias correction of both moments is that of the next step, t + 1",
-            ),
-        ):
-            near = np.allclose(e.actual[telling], ratio * e.expected[telling], rtol=1e-3, atol=0)
-            if near and np.isclose(ratio, value, rtol=2e-4) and not np.isclose(value, 1, rtol=1e-2):
-                known = f"for beta1 = {first}, beta2 = {second}"
+    traced = e.traced() if e.traced is not None else None
+    ratio = _ratio(e.actual, e.expected)
+    if traced is None or ratio is None:
+        return
+    later = [
+        _ratio(actual, np.asarray(there.values[traced.target], np.float64) - start)
+        for there, actual, start in traced.elsewhere()
+    ]
+    for first, second in _decay_rates(traced):
+        then = _corrections(first, second, step + 1 if counted else step)
+        for what, value in _corrections(first, second, step).items():
+            if not np.isclose(ratio, value, rtol=2e-4) or np.isclose(value, 1, rtol=1e-2):
+                continue
+            if all(next_ratio is not None and np.isclose(next_ratio, then[what], rtol=2e-4) for next_ratio in later):
+                known = f"for beta1 = {first:.6g}, beta2 = {second:.6g}"
                 yield e.says(
                     "bias-correction", f"its step is {ratio:.4g} times the expected one: {what} ({known}).", ratio
                 )
                 return
+
+
+def _ratio(actual: np.ndarray, expected: np.ndarray) -> float | None:
+    """The common factor of a step, if its larger entries have one."""
+    telling = np.abs(expected) > 0.5 * np.abs(expected).max(initial=0.0)
+    if not telling.any():
+        return None
+    ratio = float(np.median(actual[telling] / expected[telling]))
+    return ratio if np.allclose(actual[telling], ratio * expected[telling], rtol=1e-3, atol=0) else None
+
+
+def _decay_rates(traced: Traced) -> Iterator[tuple[float, float]]:
+    """The pairs of constants of the reference's step that may be the decay rates of Adam's two moments.
+
+    A decay rate b is used together with 1 - b, or as b**t.
+    """
+    plan, values = traced.here.plan, traced.here.values
+    given = {
+        float(value)
+        for value in values
+        if value is not None and np.ndim(value) == 0 and np.asarray(value).dtype.kind == "f" and 0 < value < 1
+    }
+    powers = {
+        float(values[step.inputs[0]]) for step in plan if step.name == "pow" and not np.ndim(values[step.inputs[0]])
+    }
+    rates = [rate for rate in sorted(given) if rate in powers or any(np.isclose(rate + b, 1, atol=1e-7) for b in given)]
+    rates = [rate for rate in rates if rate >= 0.4][-MOST_RATES:]
+    yield from combinations_with_replacement(rates, 2)
+
+
+def _corrections(first: float, second: float, step: int) -> dict[str, float]:
+    """The factors by which mistakes in the bias corrections multiply a step, by their descriptions."""
+    one, two = 1 - first**step, 1 - second**step
+    next_one, next_two = 1 - first ** (step + 1), 1 - second ** (step + 1)
+    return {
+        "the bias correction of both moments is missing": one / two**0.5,
+        "the bias correction of the first moment is missing": one,
+        "the bias correction of the second moment is missing": two**-0.5,
+        "the first moment is multiplied by 1 - beta1**t, instead of divided": one**2,
+        "both moments are multiplied by 1 - beta**t, instead of divided": one**2 / two,
+        "both moments are divided by 1 - beta at every step, instead of by 1 - beta**t": (
+            one / (1 - first) * ((1 - second) / two) ** 0.5
+        ),
+        "the bias correction of both moments is that of the next step, t + 1": (
+            one / next_one * (next_two / two) ** 0.5
+        ),
+    }
 
 
 def _stale_read(

@@ -143,6 +143,7 @@ class Check:
         hidden: quantities that are compared but have no row in the report, such as the artificial loss that a check of
             a forward and a backward pass uses.
         labels: replacements for some of `names` in messages. An empty label means that the paths of the leaves suffice.
+        own: whether the loss is derived from the hand-written side.
     """
 
     by_hand: Watched
@@ -159,6 +160,7 @@ class Check:
     accumulate: Any = None
     hidden: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
+    own: bool = False
 
     def label(self, name: str, path: str) -> str:
         """The name of a leaf of an argument in messages."""

@@ -52,6 +52,7 @@ class GradientReport:
         quantity: the noun for a row in sentences, such as "gradient", "product" or "Jacobian".
         changed: the arguments that the perturbed point changed.
         tolerance_source: a sentence that says how the tolerances of the rows were measured.
+        own_point: the verdict at the caller's own point, if perturbed points were tried as well; None if it is unknown.
     """
 
     verdict: Verdict
@@ -70,6 +71,7 @@ class GradientReport:
     quantity: str = "gradient"
     changed: list[str] = field(default_factory=list)
     tolerance_source: str = ""
+    own_point: Verdict | None = None
 
     @property
     def power(self) -> dict[str, float]:
@@ -177,8 +179,14 @@ class GradientReport:
 
     def _about_the_perturbed_point(self) -> str:
         what = f", which changes {' and '.join(self.changed)}" if self.changed else ""
+        if self.own_point is Verdict.INCONCLUSIVE:
+            shown = (
+                f"The check at your own point is inconclusive; the error shows at the perturbed point {self.probe!r}"
+            )
+        else:
+            shown = f"No error shows at your own point, only at the perturbed point {self.probe!r}"
         return (
-            f"No error shows at your own point, only at the perturbed point {self.probe!r}{what}. If such values "
+            f"{shown}{what}. If such values "
             "cannot occur (labels, sorted data, a restricted domain), declare them with domain=, or check without "
             "perturbed points: probes=False."
         )

@@ -183,7 +183,9 @@ class TrajectoryReport:
             row = next(row for row in self.rows if row.path == self.first_wrong)
             cause = self.diagnoses[0] if self.diagnoses else None
             path, what = (row.path, f"{row.message}.") if cause is None else (cause.path or row.path, cause.message)
-            return f"DISAGREE: step {row.wrong_step} of {self.steps}, {path}: {what}"
+            # The comparison usually ends at the wrong step, so that this is no number of all steps.
+            of = f" of {self.steps}" if self.steps != row.wrong_step else ""
+            return f"DISAGREE: step {row.wrong_step}{of}, {path}: {what}"
         row = next(row for row in self.rows if row.verdict is Verdict.INCONCLUSIVE)
         if row.message:
             return f"INCONCLUSIVE: step {row.adrift_step}, {row.path}: {row.message}."
@@ -212,7 +214,9 @@ class TrajectoryReport:
         lines += [f"Note: {note.message}" for note in self.side_effects if note.message not in lines[0]]
         hidden = len(self.rows) - len(self._shown)
         if hidden:
-            lines.append(f"The state agrees too: {hidden} array{'s' if hidden > 1 else ''}, not shown.")
+            wrong = any(row.path.startswith("state.") for row in self._shown)
+            agrees = "The rest of the state agrees" if wrong else "The state agrees too"
+            lines.append(f"{agrees}: {hidden} array{'s' if hidden > 1 else ''}, not shown.")
         return lines
 
     @property

@@ -98,7 +98,7 @@ def test_a_fault_of_a_fast_optimizer_is_named(monkeypatch):
     assert found.made_fast.verdict is found.trajectory.verdict is Verdict.AGREE
     assert found.fast_training is not None
     assert found.verdict is found.fast_training.verdict is Verdict.DISAGREE
-    assert found.sentence.startswith("DISAGREE: manual.fast, training: step 1 of 1, ")
+    assert found.sentence.startswith("DISAGREE: manual.fast, training: step 1, ")
 
 
 @pytest.mark.campaign
@@ -118,7 +118,7 @@ def test_a_moment_that_a_fast_optimizer_forgets_is_seen_within_a_call(monkeypatc
     monkeypatch.setitem(manual.fast.optimizers.OPTIMIZERS, "momentum", forgets)
     found = verify_model("mlp", TINY["mlp"] | {"optimizer": "momentum"})
     assert found.trajectory.verdict is Verdict.AGREE
-    assert found.sentence.startswith("DISAGREE: manual.fast, training: step 1 of 1, ")
+    assert found.sentence.startswith("DISAGREE: manual.fast, training: step 1, ")
 
 
 @pytest.mark.campaign
@@ -130,7 +130,7 @@ def test_a_fault_of_a_fast_optimizer_is_named_of_a_large_model_too(monkeypatch):
     found = verify_model("mlp", TINY["mlp"] | {"optimizer": "nesterov"})
     assert found.fast_training is None
     assert list(found.losses) == list(found.times.sides) == ["manual-fast", "autodiff"]
-    assert found.sentence.startswith("DISAGREE: manual.fast, training: step 1 of 1, ")
+    assert found.sentence.startswith("DISAGREE: manual.fast, training: step 1, ")
     assert "Training, by manual.fast\nDISAGREE" in str(found)
 
 

@@ -231,7 +231,7 @@ def test_a_fault_of_the_fast_loop_is_caught_and_said_to_be_there(monkeypatch, me
     assert result.trajectory.verdict is Verdict.AGREE
     assert result.fast_training is not None
     assert result.verdict is result.fast_training.verdict is Verdict.DISAGREE
-    assert result.sentence.startswith(f"DISAGREE: manual.fast, training: step 1 of 1, {name}: ")
+    assert result.sentence.startswith(f"DISAGREE: manual.fast, training: step 1, {name}: ")
     assert result.sentence in str(result)
 
 

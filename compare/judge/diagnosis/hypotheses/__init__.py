@@ -36,6 +36,7 @@ from compare.judge.diagnosis.hypotheses.factors import (
     error_upstream,
     line_factors,
     missing_mask,
+    ratio,
     weight_decay,
 )
 from compare.judge.diagnosis.hypotheses.routes import (
@@ -88,6 +89,7 @@ HYPOTHESES: list[Callable[[Evidence], Iterator[Diagnosis]]] = [
     missing_unnamed_term,
     weighted_term,
     another_quantity,
+    ratio,
     permutation,
     ties,
     lost_repeats,

@@ -35,7 +35,7 @@ def constant_factor(e: Evidence) -> Iterator[Diagnosis]:
     precision = precision_of_factor(e)
     if abs(c + 1) <= max(1e-6, precision) and e.explains(-e.expected, log_tried=1.0):
         exactly = "exactly " if precision < 1e-4 else ""
-        yield e.says("sign", f"the sign is wrong: it is {exactly}minus what it should be.", -1.0)
+        yield e.says("sign", f"the sign is wrong: {e.itself} is {exactly}minus what it should be.", -1.0)
         return
     named = name_factor(c, e, precision)
     if np.count_nonzero(e.expected) == 1:
@@ -46,7 +46,7 @@ def constant_factor(e: Evidence) -> Iterator[Diagnosis]:
         return
     amount = factor_in_words(c, precision)
     known = f" ({amount} = {named})" if named and named != amount else ""
-    yield e.says("factor", f"it is {amount} times what it should be{known}.", c)
+    yield e.says("factor", f"{e.itself} is {amount} times what it should be{known}.", c)
 
 
 def common_factor(e: Evidence) -> Iterator[Diagnosis]:
@@ -68,7 +68,7 @@ def common_factor(e: Evidence) -> Iterator[Diagnosis]:
     amount, named = factor_in_words(c, precision), name_factor(c, e, precision)
     known = f" ({amount} = {named})" if named and named != amount else ""
     unseen = "" if e.wrong.any() else ", though no single entry exceeds its tolerance"
-    yield e.says("factor", f"as a whole it is {amount} times what it should be{known}{unseen}.", c)
+    yield e.says("factor", f"as a whole {e.itself} is {amount} times what it should be{known}{unseen}.", c)
 
 
 def _lines_are_alike(e: Evidence, c: float) -> bool:

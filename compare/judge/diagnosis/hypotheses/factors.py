@@ -1,4 +1,8 @@
-"""Wrong elementwise factors and masks, weight decay, and gradients computed from a wrong upstream gradient."""
+"""Wrong elementwise factors and masks, weight decay, and gradients computed from a wrong upstream gradient.
+
+That actual f = expected g shows the ratio g / f of the two gradients, and not that the right gradient has the factor f:
+other factors have the same ratio. So a factor is named as expected only if it occurs in the reference's backward pass.
+"""
 
 from collections.abc import Iterator
 from itertools import permutations
@@ -9,34 +13,125 @@ from scipy.special import gammaln
 from compare.judge.diagnosis.evidence import CHANCE, MARGIN, Evidence
 from compare.judge.reports.verdict import Diagnosis
 
+# The largest number of entries at which values of the reference's program are compared with a factor.
+MOST_SAMPLED = 1024
+
 
 def elementwise_factor(e: Evidence) -> Iterator[Diagnosis]:
-    """An elementwise factor is missing or squared."""
-    same = {name: f for name, f in e.factors.items() if f.shape == e.expected.shape and np.ptp(f) > 0}
+    """An elementwise factor is missing or squared, or a division by it is."""
+    same = _same_shape(e)
     spread = {name: f for name, f in e.known.items() if _spreads(f, e.expected)}
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for name, f in same.items():
             if e.explains(e.expected * f):
-                yield e.says("extra-factor", f"it is multiplied by {name} once too often.")
+                if _is_divisor(e, name, f):
+                    yield e.says("missing-factor", f"the division by {name} is missing.")
+                elif _occurs(e, f) is not False:
+                    yield e.says("extra-factor", f"it is multiplied by {name} once too often.")
+                else:
+                    continue
                 return
         for name, f in (same | spread).items():
             if _explains_quotient(e, f, np.ones_like(f)):
-                what = name if name.startswith("the ") else f"the factor {name}"
-                yield e.says("missing-factor", f"{what} is missing.")
+                if _occurs(e, f) is not False:
+                    what = name if name.startswith("the ") else f"the factor {name}"
+                    yield e.says("missing-factor", f"{what} is missing.")
+                elif _is_divisor(e, name, f):
+                    yield e.says("extra-factor", f"it is divided by {name} once too often.")
+                else:
+                    continue
                 return
 
 
 def another_factor(e: Evidence) -> Iterator[Diagnosis]:
     """One elementwise factor is used instead of another."""
-    same = {name: f for name, f in e.factors.items() if f.shape == e.expected.shape and np.ptp(f) > 0}
+    same = _same_shape(e)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # A mask comes before a formula that has the same values, which happens at zeros.
         rank = {name: (not _is_mask(f), not name.startswith(f"{e.path} ")) for name, f in same.items()}
         for name, other in sorted(_fitting_pairs(e, same), key=lambda pair: rank[pair[0]]):
-            if _explains_quotient(e, same[name], same[other]):
+            if _explains_quotient(e, same[name], same[other]) and _is_factor(e, name, same[name]):
                 mask = "the mask " if _is_mask(same[name]) else ""
                 yield e.says("wrong-factor", f"the factor is {other}, and should be {mask}{name}.")
                 return
+
+
+def ratio(e: Evidence) -> Iterator[Diagnosis]:
+    """It is the expected gradient times or divided by an array, which need not be a factor of either."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for name, f in _same_shape(e).items():
+            if e.explains(e.expected * f):
+                yield e.says("extra-factor", f"it is what it should be, times {name}.")
+                return
+            if _explains_quotient(e, f, np.ones_like(f)):
+                yield e.says("missing-factor", f"it is what it should be, divided by {name}.")
+                return
+
+
+def _same_shape(e: Evidence) -> dict[str, np.ndarray]:
+    return {name: f for name, f in e.factors.items() if f.shape == e.expected.shape and np.ptp(f) > 0}
+
+
+def _is_power(name: str) -> bool:
+    """Whether a factor is a value or its square, and no formula such as 1 - y**2."""
+    return not any(sign in name for sign in (" - ", " + ", " > ", "'", "sigmoid(")) and " (1" not in name
+
+
+def _is_factor(e: Evidence, name: str, f: np.ndarray) -> bool:
+    """Whether the right gradient has a factor. Without the reference's program, a formula counts as one."""
+    found = _occurs(e, f)
+    return not _is_power(name) if found is None else found
+
+
+def _is_divisor(e: Evidence, name: str, f: np.ndarray) -> bool:
+    """Whether the reference's backward pass divides by a value, on the way to the quantity."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return not name.endswith("**2") and _is_power(name) and bool(f.all()) and bool(_occurs(e, 1 / f))
+
+
+def _occurs(e: Evidence, f: np.ndarray) -> bool | None:
+    """Whether the reference's backward pass multiplies an earlier value by c f on the way to the quantity, for some c.
+
+    The product may take several operations: JAX computes g (1 - t**2) as g (1 - t) + g (1 - t) t.
+
+    Returns:
+        None if there is no program.
+    """
+    traced = e.traced() if e.traced is not None else None
+    if traced is None:
+        return None
+    shape, values = e.expected.shape, traced.here.values
+    some = np.linspace(0, e.expected.size - 1, min(e.expected.size, MOST_SAMPLED)).astype(int)
+
+    def sample(place: int) -> np.ndarray | None:
+        value = values[place]
+        if value is None or np.asarray(value).dtype.kind not in "fi" or np.shape(value) not in (shape, ()):
+            return None
+        found = np.broadcast_to(np.asarray(value, np.float64), shape).ravel()[some]
+        return found if np.isfinite(found).all() and found.any() else None
+
+    steps = [traced.here.plan.steps[number] for number in traced.here.leading_to(traced.target)]
+    made = [place for step in steps for place in step.outputs]  # in the order of evaluation, after what is given
+    places = [*({place for step in steps for place in step.inputs} - set(made)), *made]
+    back = {place for step in steps if id(step) in traced.backward for place in step.outputs}
+    sampled = [(place, value) for place in places if (value := sample(place)) is not None]
+    # A value such as 1 = w (1 / w) shows nothing.
+    numbers = [n for n, (place, value) in enumerate(sampled) if place in back and np.ptp(value) > 0]
+    if not numbers:
+        return False
+    after, order = np.array([sampled[n][1] for n in numbers]), np.array(numbers)
+    largest, at = np.abs(after).max(axis=1), np.broadcast_to(f, shape).ravel()[some]
+    # Gradients are multiplied on the way, and forward values are not: x (1 / x**0.5) is a factor x**0.5.
+    befores = [(n, value) for n, (place, value) in enumerate(sampled) if place in back or place not in made]
+    for number, before in [(-1, np.ones(len(some))), *befores]:
+        product = before * at
+        squares = float(product @ product)
+        if not 0 < squares < np.inf:
+            continue
+        left = after - np.outer(after @ product / squares, product)
+        if ((np.abs(left).max(axis=1) <= 1e-6 * largest) & (order > number)).any():
+            return True
+    return False
 
 
 def along_another_axis(e: Evidence) -> Iterator[Diagnosis]:

@@ -64,7 +64,7 @@ def test_the_line_and_the_operation_stay_with_what_is_derived():
     derived = [step for step in plan if operation_of(step) == operation_of(tanh)]
     assert len(derived) > 2
     assert {line_of(step) for step in derived} == {line_of(tanh)}
-    assert line_of(tanh).startswith("test_program_words.py:")
+    assert line_of(tanh).startswith("diagnosis/test_program_words.py:")
 
 
 RELUS = {
@@ -101,5 +101,5 @@ def test_a_forgotten_mask_in_words_and_with_a_line_of_this_file(name, own):
     assert name == "abs" or message.endswith(": the gradient passes everywhere.")
     assert not any(of_jax in message for of_jax in ("eq(", "select_n", "custom_jvp", "(...)"))
     files = {word.partition(":")[0] for word in message.replace(")", " ").split() if ".py:" in word}
-    assert files <= {"test_program_words.py"}
+    assert files <= {"diagnosis/test_program_words.py"}
     assert files or name in ("clip", "where")

@@ -214,6 +214,56 @@ def test_a_correction_that_is_another(correct, wrong_step, words):
     assert check_state(sound, jax_adam, ADAM_STATE).verdict is Verdict.AGREE
 
 
+def other_moments(p, state, target, first=BETAS[0], share=1 - BETAS[0], second=BETAS[1]):
+    """Adam with other decay rates in its moments, though not in their corrections."""
+    g, (one, two), t = gradient(p, target), BETAS, state["t"] + 1
+    m = {name: first * state["m"][name] + share * g[name] for name in p}
+    v = {name: second * state["v"][name] + (1 - second) * g[name] ** 2 for name in p}
+    moved = {
+        name: p[name]
+        - RATE * (m[name] / (1 - one ** (t * 1.0))) / ((v[name] / (1 - two ** (t * 1.0))) ** 0.5 + EPSILON)
+        for name in p
+    }
+    return moved, {"m": m, "v": v, "t": t}
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "words"),
+    [
+        ({"second": BETAS[0]}, "state.v.a", "0.9 is used instead of 0.999."),
+        ({"share": 1.0}, "a", "the factor 0.1 is left out"),
+    ],
+)
+def test_a_wrong_moment_is_no_wrong_bias_correction(options, path, words):
+    """At the first step, a wrong moment multiplies the step as a missing bias correction would."""
+    report = check_state(lambda p, state, target: other_moments(p, state, target, **options), jax_adam, ADAM_STATE)
+    assert report.first_wrong is not None
+    assert report.diagnoses[0].path == path
+    assert words in report.diagnoses[0].message
+    assert "bias-correction" not in {cause.kind for cause in report.diagnoses}
+
+
+@pytest.mark.parametrize("share", [0.1, 0.1**2, 0.0316227766])
+def test_a_learning_rate_is_no_bias_correction(share):
+    """Each is the factor of some mistake in the corrections at the first step, and not at the second."""
+    report = check_state(
+        lambda p, state, target: (
+            {name: p[name] + share * (moved - p[name]) for name, moved in adam(p, state, target)[0].items()},
+            adam(p, state, target)[1],
+        ),
+        jax_adam,
+        ADAM_STATE,
+    )
+    assert report.verdict is Verdict.DISAGREE
+    assert "bias-correction" not in {cause.kind for cause in report.diagnoses}
+
+
+def test_a_wrong_rate_multiplies_the_step_and_the_table_shows_its_error():
+    report = check(lambda p, target: descent(p, target, rate=2 * RATE))
+    assert report.sentence.startswith("DISAGREE: step 1, a: its step is 2 times what it should be.")
+    assert all(row.step_error > 0 and row.drift > 0 and row.distance > 0 for row in report.rows)
+
+
 def test_a_wrong_state_is_a_wrong_step_though_no_parameter_shows_it_yet():
     def forgets(p, velocity, target):
         moved, _ = momentum(p, velocity, target)
@@ -245,7 +295,7 @@ def test_a_wrong_state_comes_before_the_step_that_is_made_from_it(dtype):
     report = check_trajectory(too_much, jax_adam, start, repeat((target,), 1), state=state)
     first = report.diagnoses[0]
     assert (first.path, first.kind, first.factor) == ("state.v.a", "factor", pytest.approx(1.02, rel=1e-4))
-    assert "step 1 of 1, state.v.a: it is 1.02 times" in str(report)
+    assert "step 1, state.v.a: it is 1.02 times" in str(report)
     assert "clipping" not in {cause.kind for cause in report.diagnoses}
 
 

@@ -209,3 +209,19 @@ def test_the_mismatch_says_what_the_report_says():
     assert isinstance(error, AssertionError)
     assert error.report is report
     assert str(report) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("own_point", "words"),
+    [
+        (
+            Verdict.INCONCLUSIVE,
+            "The check at your own point is inconclusive; the error shows at the perturbed point 'far'",
+        ),
+        (Verdict.AGREE, "No error shows at your own point, only at the perturbed point 'far'"),
+    ],
+)
+def test_a_point_that_cannot_be_judged_is_not_called_free_of_errors(own_point, words):
+    report = GradientReport(Verdict.DISAGREE, WRONG, "Z2", [FACTOR], "manual", probe="far", own_point=own_point)
+    (line,) = [line for line in report.lines() if "your own point" in line]
+    assert line.startswith(words)

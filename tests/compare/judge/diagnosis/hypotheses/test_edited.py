@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compare import check_vjp
+from compare import check_gradients, check_vjp
 
 RANDOM = np.random.default_rng(3)
 X, A, B = RANDOM.uniform(0.5, 2.0, (3, 4, 3))
@@ -300,3 +300,73 @@ def test_running_statistics_in_the_place_of_the_batchs(statistics, words):
 )
 def test_other_statistics_are_no_running_ones(statistics):
     assert "running-statistics" not in {kind for kind, _ in batch_norm(statistics)}
+
+
+V = RANDOM.standard_normal((3, 5))
+
+
+def hidden(x, function):
+    return jnp.sum(function(x @ V) * jnp.arange(1.0, 6.0))
+
+
+@pytest.mark.parametrize(
+    ("function", "wrong", "words"),
+    [
+        (
+            jnp.tanh,
+            lambda z, g: g,
+            "the factor 1 - tanh(value @ a constant of shape (3, 5))**2, the derivative of tanh(",
+        ),
+        (jnp.cos, lambda z, g: g, "the derivative of cos(value @ a constant of shape (3, 5)) is left out"),
+        (lambda z: jnp.exp(z) / jnp.exp(z).sum(1, keepdims=True), lambda z, g: g, "the derivative of exp("),
+    ],
+)
+def test_a_derivative_that_is_left_out_is_named(function, wrong, words):
+    """Two gradients without names are not told apart as "the gradient" and "the gradient"."""
+
+    def backward(x):
+        return hidden(x, function), (wrong(x @ V, np.broadcast_to(np.arange(1.0, 6.0), (4, 5)))) @ V.T
+
+    (cause,) = check_gradients(backward, lambda x: hidden(x, function), X, probes=False).diagnoses
+    assert cause.kind == "missing-factor"
+    assert words in cause.message
+    assert "the gradient is used" not in cause.message
+    assert "instead of the gradient" not in cause.message
+
+
+LABELS = np.eye(5)[[0, 2, 2, 4]]
+
+
+def cross_entropy(z):
+    e = jnp.exp(z - z.max(1, keepdims=True))
+    return -jnp.sum(LABELS * jnp.log(e / e.sum(1, keepdims=True)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda o: o, ["the term that flows back through "]),
+        (lambda o: o - np.eye(5)[o.argmax(1)], ["a constant mask of shape (4, 5) is inverted in "]),
+    ],
+)
+def test_the_gradient_of_a_subtracted_maximum_stays_0(wrong, words):
+    """Without the term of the labels, JAX's gradient through the maximum would subtract the one-hot of the argmax."""
+
+    def by_hand(z):
+        e = np.exp(z)
+        return cross_entropy(z), wrong(e / e.sum(1, keepdims=True))
+
+    report = check_gradients(by_hand, cross_entropy, 2 * np.random.default_rng(5).standard_normal((4, 5)), probes=False)
+    assert len(report.diagnoses) == len(words)
+    for cause, start in zip(report.diagnoses, words, strict=True):
+        assert cause.message.startswith(start)
+        assert "in the backward pass of the reference, hypotheses/test_edited.py:" in cause.message
+
+
+def test_a_line_of_ones_own_code_is_not_called_the_references():
+    def by_hand(x):
+        return np.sum(np.sin(x) / B + A * x), np.cos(x) + A
+
+    (cause,) = check_gradients(by_hand, None, X, probes=False).diagnoses
+    assert "hypotheses/test_edited.py:" in cause.message
+    assert "reference" not in cause.message

@@ -1,10 +1,11 @@
 """Elementwise factors, masks and gains that are missing or wrong, and added terms."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compare import Verdict, check_gradients
+from compare import Verdict, check_gradients, check_vjp
 from compare.judge.diagnosis.causes import diagnose
 from tests.compare.judge.diagnosis.made_up import (
     A1,
@@ -129,3 +130,40 @@ def test_a_forgotten_penalty_is_one(times):
     by_hand = lambda a, b: (b @ np.sin(a) + 0.1 * a @ a, b * np.cos(a) + times * 0.1 * a)  # noqa: E731
     report = check_gradients(by_hand, lambda a, b: b @ jnp.sin(a) + 0.1 * a @ a, a, b)
     assert {cause.kind for cause in report.diagnoses} == {"weight-decay"}
+
+
+X, W = np.random.default_rng(7).uniform(0.5, 2.0, (2, 4, 5)) * np.random.default_rng(8).choice([-1, 1], (2, 4, 5))
+
+
+@pytest.mark.parametrize(
+    ("function", "wrong", "words"),
+    [
+        (lambda x, w: x * w, lambda dy, x, w: dy * w**2, "it is multiplied by w once too often."),
+        (lambda x, w: x * w, lambda dy, x, w: dy, "the factor w is missing."),
+        (lambda x, w: x / w, lambda dy, x, w: dy * w, "it is multiplied by w, and should be divided by it"),
+        (lambda x, w: x / w, lambda dy, x, w: dy, "the division by w is missing."),
+        (lambda x, w: x / w, lambda dy, x, w: dy / w**2, "it is divided by w once too often."),
+        (lambda x, w: jnp.exp(x) + 0 * w, lambda dy, x, w: dy * np.exp(-x), "it is what it should be, divided by"),
+        (lambda x, w: jnp.exp(x) + 0 * w, lambda dy, x, w: dy * np.exp(x) * w, "it is what it should be, times w."),
+        (lambda x, w: x**2 + 0 * w, lambda dy, x, w: dy * x**2, "it is output * the output gradient."),
+    ],
+)
+def test_a_factor_that_should_be_there_is_one_of_the_right_gradient(function, wrong, words):
+    def backward(dy, cache):
+        return wrong(dy, *cache), np.asarray(slope(*cache)) * dy
+
+    def slope(x, w):
+        return jax.grad(lambda w: function(x, w).sum())(w)
+
+    report = check_vjp(lambda x, w: (np.asarray(function(x, w)), (x, w)), backward, function, X, W, probes=False)
+    assert [d.path for d in report.diagnoses] == ["x"]
+    assert words in report.diagnoses[0].message
+
+
+def test_operands_that_are_swapped():
+    """x**2 / output equals x / w, but the gradient of x w has no factor output."""
+    report = check_vjp(lambda x, w: (x * w, (x, w)), lambda dy, c: (dy * c[0], dy * c[1]), jnp.multiply, X, W)
+    assert [d.message for d in report.diagnoses] == [
+        "the factor is x, and should be w.",
+        "the factor is w, and should be x.",
+    ]
