@@ -173,7 +173,7 @@ def run(
                 f"function returns a tensor of shape {tuple(c.shape)}, and the reference one of {tuple(o.shape)}."
             )
     gradients = torch.autograd.grad(
-        [o for o, _ in used], list(leaves.values()), [c.to(o.dtype) for o, c in used], allow_unused=True
+        [o for o, _ in used], list(leaves.values()), [c.to(o) for o, c in used], allow_unused=True
     )
     return [o.detach() for o in outputs], dict(zip(leaves, gradients, strict=True))
 
