@@ -6,7 +6,8 @@ error in the dtype of the tensors. The result is a report as in the other checks
 
     functions.py      check_function
          |
-    layouts.py  second_order.py  forward_mode.py   other memory layouts, double backward, forward mode
+    side_effects.py  layouts.py  second_order.py  forward_mode.py   random results, other memory
+         |                                                        layouts, double backward, forward mode
          |
     reports.py        the report of a point, the causes, a perturbed point
          |

@@ -15,7 +15,7 @@ from compare.errors import BadInput
 from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.verdict import Verdict, compare_leaves
 from compare.judge.roundoff.tolerance import Scatter
-from compare.torch.pair import Pair, as_numpy, doubled, tensors_of
+from compare.torch.pair import Pair, as_numpy, doubled, tensors_of, unchanged
 from compare.torch.point import RUNS, Point
 from compare.torch.reports import reported
 from compare.torch.rounding import Rounding
@@ -80,9 +80,9 @@ def _has_its_own(pair: Pair) -> bool:
     given = [
         x.detach().clone().requires_grad_() if place else x for x, place in zip(pair.tensors, pair.places, strict=True)
     ]
-    return any(
-        cls.jvp is not torch.autograd.Function.jvp for cls in _custom(tensors_of(pair.function(*given), "function"))
-    )
+    with unchanged(pair.function):
+        outputs = tensors_of(pair.function(*given), "function")
+    return any(cls.jvp is not torch.autograd.Function.jvp for cls in _custom(outputs))
 
 
 def _custom(outputs: list[torch.Tensor]) -> Iterator[Any]:
@@ -111,7 +111,7 @@ def _tangents(
 ) -> list[torch.Tensor]:
     """The Jacobian-vector product J t of each output by forward mode; zeros if it does not depend on the inputs."""
     along = iter(directions)
-    with forward_ad.dual_level():
+    with unchanged(function), forward_ad.dual_level():
         given = [
             forward_ad.make_dual(x.detach().clone(), next(along)) if place else x
             for x, place in zip(tensors, pair.places, strict=True)

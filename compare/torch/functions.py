@@ -11,10 +11,11 @@ from compare.judge.reports.gradient_report import GradientMismatch, GradientRepo
 from compare.judge.reports.verdict import Diagnosis, Verdict
 from compare.torch.forward_mode import forward_too
 from compare.torch.layouts import layouts_too
-from compare.torch.pair import Pair
+from compare.torch.pair import Pair, unchanged
 from compare.torch.point import looked_at
 from compare.torch.reports import elsewhere, reported
 from compare.torch.second_order import second_order
+from compare.torch.side_effects import side_effects
 
 
 def check_function(
@@ -52,11 +53,21 @@ def check_function(
 
     Raises:
         BadInput: a ValueError, if no input can be differentiated, one is complex or modified in place, or the reference
-            cannot be differentiated.
+            cannot be differentiated or is random.
     """
     pair = Pair(function, reference, tensors, seed, names)
-    point = looked_at(pair, tensors)
+    with unchanged(function, reference):
+        return _judged(pair, order, layouts, strict, probes, forward_mode)
+
+
+def _judged(
+    pair: Pair, order: int, layouts: bool, strict: bool, probes: bool, forward_mode: bool | None
+) -> GradientReport:
+    found = side_effects(pair)
+    point = looked_at(pair, pair.tensors)
     report = reported(pair, point)
+    if found:
+        return replace(report, verdict=Verdict.DISAGREE, diagnoses=found, wrong_side="manual")
     if report.verdict is Verdict.AGREE and probes:
         report = elsewhere(pair, report)
     if report.verdict is Verdict.AGREE and order >= 2:

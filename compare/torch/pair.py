@@ -4,12 +4,14 @@
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from compare.errors import BadInput
 from compare.judge.evaluation.static_arguments import positional_names
@@ -150,6 +152,19 @@ def run(
         if leaf.requires_grad:
             leaves[name] = leaf
     leaves |= {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+    with unchanged(function):  # each call begins with the same buffers, such as running means
+        return _differentiated(function, given, leaves, originals, pair, cotangents, who)
+
+
+def _differentiated(
+    function: Callable[..., Any],
+    given: list[Any],
+    leaves: dict[str, torch.Tensor],
+    originals: dict[str, tuple[torch.Tensor, torch.Tensor]],
+    pair: Pair,
+    cotangents: list[torch.Tensor] | None,
+    who: str,
+) -> tuple[list[torch.Tensor], dict[str, torch.Tensor | None]]:
     try:
         result = function(*given)
     except RuntimeError as error:
@@ -185,6 +200,27 @@ def run(
             changed.append("the output gradient")
         pair.modified += [name for name in changed if name not in pair.modified]
     return [o.detach() for o in outputs], dict(zip(leaves, gradients, strict=True))
+
+
+@contextmanager
+def unchanged(*functions: Any) -> Iterator[None]:
+    """Restores the buffers of modules, such as running means, which a call in training mode modifies."""
+    modules = [m for f in functions if isinstance(f, torch.nn.Module) for m in f.modules()]
+    kept = [
+        (m, name, x, x.detach().clone())
+        for m in modules
+        for name, x in m.named_buffers(recurse=False)
+        if not is_lazy(x)
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, value in kept:
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+                if getattr(module, name) is not buffer:
+                    setattr(module, name, buffer)
 
 
 def tensors_of(result: Any, who: str) -> list[torch.Tensor]:

@@ -33,7 +33,8 @@ def reported(pair: Pair, point: Point, probe: str | None = None) -> GradientRepo
     notes = []
     if verdict is Verdict.INCONCLUSIVE:
         row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
-        notes = [f"{row.path}: {row.message}. Check at a point where the reference is finite."]
+        more = "" if row.worst_index is not None else " Check at a point where the reference is finite."
+        notes = [f"{row.path}: {row.message}.{more}"]
     runs = "1 run" if point.samples == 1 else f"{point.samples} runs"
     return GradientReport(
         verdict,

@@ -84,7 +84,8 @@ class Rounding(TorchDispatchMode):
 
 
 def _is_rounded(x: Any) -> bool:
-    return isinstance(x, torch.Tensor) and (x.is_floating_point() or x.is_complex())
+    """Whether x has rounding errors. A zero tensor, such as the tangent of a constant, has none and no memory."""
+    return isinstance(x, torch.Tensor) and (x.is_floating_point() or x.is_complex()) and not x._is_zerotensor()
 
 
 def _terms(function: Any, args: Any, result: Any) -> Any:

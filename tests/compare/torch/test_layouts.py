@@ -107,3 +107,23 @@ def test_what_is_modified_in_place_is_named(where):
     assert f"it modifies {where}" in report.sentence
     assert "in place; work on a copy." in report.sentence
     assert [cause.kind for cause in report.diagnoses] == ["modifies-arguments"]
+
+
+def least_squares(a, b):
+    return torch.linalg.lstsq(a, b)[0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_lost_digits_that_a_wider_dtype_has_excused_are_excused_in_other_layouts(seed):
+    tensors = drawn(10 * seed, 16, 5), drawn(10 * seed + 2, 16, 2)
+    assert check_function(least_squares, least_squares, *tensors, seed=seed).verdict is Verdict.AGREE
+
+
+def test_a_wrong_layout_is_caught_beside_lost_digits():
+    def function(a, b):
+        return least_squares(a, b), OfLayout.apply(b, "forward")
+
+    tensors = drawn(0, 16, 5), drawn(2, 16, 2)
+    report = check_function(function, lambda a, b: (least_squares(a, b), b**2), *tensors)
+    assert report.verdict is Verdict.DISAGREE
+    assert "not contiguous" in report.sentence

@@ -19,7 +19,7 @@ def zeros(e: Evidence) -> Iterator[Diagnosis]:
     """It is zero where it should not be: everywhere, below or above a threshold of a tapped value, or elsewhere."""
     wrong = e.wrong
     if not e.expected.any() and e.actual.any() and e.expected.size > 1:
-        yield e.says("zeros", "the reference is zero everywhere: does the JAX side stop this gradient?")
+        yield e.says("zeros", "the reference is zero everywhere: does it stop this gradient?")
         return
     if (e.actual[wrong] != 0).any():
         return

@@ -25,7 +25,7 @@ def test_zeros(came, words):
 
 
 def test_a_reference_of_zeros_is_worth_a_question():
-    assert "does the JAX side stop this gradient?" in named(RIGHT, 0 * RIGHT)[2]
+    assert "does it stop this gradient?" in named(RIGHT, 0 * RIGHT)[2]
 
 
 def kinds(came, right=RIGHT, **known):
