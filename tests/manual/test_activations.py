@@ -368,8 +368,8 @@ def test_planted_faults_are_seen():
             swiglu_swapped,
             by_jax.swiglu,
             (X, X[::-1].copy()),
-            "value",
-        ),  # both are wrong, and this one has a cause
+            "gate",
+        ),  # both are wrong
     ]
     for forward, backward, function, inputs, wrong in faults:
         report = check_vjp(forward, backward, function, *inputs)

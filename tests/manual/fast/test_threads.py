@@ -222,7 +222,8 @@ def test_whoever_outlives_the_context_starts_threads_again():
             yield
 
     first, second = tasks(), tasks()
-    next(first), next(second)
+    next(first)
+    next(second)
     first.close()
     second.close()
     work = Meeting(3)
