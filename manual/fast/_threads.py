@@ -46,6 +46,8 @@ def keep_threads() -> Iterator[None]:
             kept.open = False  # also for tasks and generators that have a copy of this context
             with suppress(ValueError):  # a generator may be closed in another context
                 _kept.reset(token)
+            if (before := _kept.get()) and not before.open:
+                _kept.set(None)
 
 
 def spread(work: Callable[[Any], None], items: Sequence[Any], entries: int) -> None:

@@ -12,6 +12,9 @@ from compare import Verdict  # noqa: E402
 from compare.errors import BadInput  # noqa: E402
 from compare.torch import check_function  # noqa: E402
 
+# PyTorch's own, when forward mode is used for the first time.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
+
 
 def noisy(x):
     return x * (1 + 0.01 * torch.randn_like(x))
