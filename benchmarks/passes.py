@@ -24,11 +24,12 @@ import manual.fast
 from compare.bench.ops import CONTESTANTS, SIZES, Draw
 from compare.bench.workloads import Runner, Workload
 from compare.suite.ops import catalog
-from manual.fast import _batch_norm, _group_norm, activations, keep_threads, normalization
+from manual.fast import _batch_norm, _group_norm, activations, normalization
 from manual.fast._parts import elementwise, in_parts
 
 OPS = ("gelu", "layer_norm", "group_norm", "batch_norm", "silu", "softmax")
 REPETITIONS = 9
+STEPS = 20
 CALLERS = (activations, normalization, _batch_norm, _group_norm)
 calls: list[tuple[str, float]] = []
 
@@ -113,13 +114,13 @@ def time_of_calls(op: str) -> tuple[int, float]:
 
 
 def seconds_of(runner: Runner) -> float:
-    """The median time of a step."""
-    runner.run(3)
+    """The median time of a step, in runs of STEPS."""
+    runner.run(STEPS)
     times = []
-    for _ in range(5 * REPETITIONS):
+    for _ in range(REPETITIONS):
         start = time.perf_counter()
-        runner.run(1)
-        times.append(time.perf_counter() - start)
+        runner.run(STEPS)
+        times.append((time.perf_counter() - start) / STEPS)
     return float(np.median(times))
 
 
@@ -132,7 +133,7 @@ def main() -> None:
     for op in given.ops.split(","):
         count, seconds = time_of_calls(op)
         workload = Workload("compare.bench.ops", op)
-        with mock.patch.dict(os.environ, OMP_NUM_THREADS=str(given.threads)), keep_threads():
+        with mock.patch.dict(os.environ, OMP_NUM_THREADS=str(given.threads)):
             whole = seconds_of(CONTESTANTS["manual-fast"].prepare(workload))
             torch = seconds_of(CONTESTANTS["torch"].prepare(workload))
         bound = seconds / given.threads

@@ -4,14 +4,14 @@ Everything is computed in the dtype of `widened`, with several rows of channels 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from manual._normalization_shapes import check_normalization, check_output_gradient
 from manual._precision import widened
-from manual.fast._normalized import affine, long_row, origin, repeats, sum_over_examples
+from manual.fast._normalized import affine, long_row, origin, remainder, repeats, sum_over_examples
 from manual.fast._parts import in_parts
 from manual.normalization import Array, CenteredCache, Gradients, Vector
 
@@ -34,7 +34,7 @@ def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
     subtracted = _origin(mean, s)
     slope = (scale * dweight / (n * s)).astype(s.dtype)
     shift = -scale * (dbias / n).astype(s.dtype)  # multiplied as dy is, so that a constant dy gives exactly 0
-    shift += slope * (mean if subtracted is None else mean - subtracted)
+    shift += slope * remainder(mean, subtracted)
 
     def gradient(dy: np.ndarray, x: np.ndarray, dx: np.ndarray, scale: Any, slope: Any, shift: Any, far: Any) -> None:
         np.multiply(dy, scale, out=dx)
@@ -61,7 +61,7 @@ def _vector_gradients(output_gradient: Array, cache: CenteredCache) -> tuple[np.
 
     dy = widened(check_output_gradient(output_gradient, x))
     products, dbias = _channel_sums(sums, dy, widened(x), vectors=[subtracted])
-    products = products - (mean if subtracted is None else mean - subtracted) * dbias
+    products = products - remainder(mean, subtracted) * dbias
     return products / s, dbias
 
 
@@ -98,19 +98,22 @@ def _together(*arrays: np.ndarray) -> int:
 
 def _by_rows(formula: Callable[..., None], *arrays: np.ndarray, vectors: list[np.ndarray | None]) -> np.ndarray:
     """A new array like the first, which `formula(*arrays, result, *vectors)` writes with several rows joined to one."""
-    k, result = _together(*arrays), np.empty(arrays[0].shape, np.result_type(*arrays))
-    long = [None if vector is None else long_row(vector, k) for vector in vectors]
-    in_parts(lambda *parts: formula(*parts, *long), [_rows(x, k) for x in arrays], [_rows(result, k)], keep=1)
+    result = np.empty(arrays[0].shape, np.result_type(*arrays))
+    _channel_sums(formula, *arrays, results=[result], vectors=vectors)
     return result
 
 
 def _channel_sums(
-    formula: Callable[..., Any], *arrays: np.ndarray, vectors: list[np.ndarray | None] | None = None
+    formula: Callable[..., Any],
+    *arrays: np.ndarray,
+    results: Sequence[np.ndarray] = (),
+    vectors: Sequence[np.ndarray | None] = (),
 ) -> list[np.ndarray]:
-    """The sums over all rows of what `formula(*arrays, *vectors)` returns, in float64, by channel."""
+    """The sums over all rows of what `formula(*arrays, *results, *vectors)` returns, in float64, by channel."""
     k, channels = _together(*arrays), arrays[0].shape[-1]
-    long = [None if vector is None else long_row(vector, k) for vector in vectors or []]
-    totals = in_parts(lambda *parts: formula(*parts, *long), [_rows(x, k) for x in arrays], keep=1)
+    long = [None if vector is None else long_row(vector, k) for vector in vectors]
+    rows, written = ([_rows(x, k) for x in each] for each in (arrays, results))
+    totals = in_parts(lambda *parts: formula(*parts, *long), rows, written, keep=1)
     return [total.reshape(k, channels).sum(axis=0) for total in totals]
 
 
@@ -128,7 +131,7 @@ def _normalized(
 ) -> np.ndarray:
     """weight (x - mean) / s + bias, all vectors. `subtracted` is the part of the mean that x loses first."""
     scale = (weight / s).astype(s.dtype)
-    shift = (bias - (mean if subtracted is None else mean - subtracted) * scale).astype(s.dtype)
+    shift = (bias - remainder(mean, subtracted) * scale).astype(s.dtype)
 
     def formula(x: np.ndarray, y: np.ndarray, subtracted: Any, scale: np.ndarray, shift: np.ndarray) -> None:
         affine(y, x, subtracted, scale, shift)

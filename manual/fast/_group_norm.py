@@ -10,7 +10,7 @@ import numpy as np
 
 from manual._normalization_shapes import check_normalization, check_output_gradient
 from manual._precision import widened
-from manual.fast._normalized import affine, long_row, origin, repeats, sums_of_products
+from manual.fast._normalized import affine, long_row, origin, remainder, repeats, sums_of_products
 from manual.fast._parts import in_parts
 from manual.normalization import Array, Gradients, GroupsCache, Vector
 
@@ -43,7 +43,7 @@ def group_norm(
             variance = np.where(far, centered_variance, variance)
         s[...] = np.sqrt(variance + float(epsilon))
         scale = (weight / s).astype(s.dtype)
-        shift = (bias - (mean if subtracted is None else mean - subtracted) * scale).astype(s.dtype)
+        shift = (bias - remainder(mean, subtracted) * scale).astype(s.dtype)
         far_rows = None if subtracted is None else long_row(subtracted, k)
         affine(result, rows, far_rows, long_row(scale, k), long_row(shift, k))
 
@@ -70,7 +70,7 @@ def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients
         subtracted = origin(mean, s.astype(np.float64) ** 2)
         of_x = rows if subtracted is None else rows - long_row(subtracted, k)
         sums, products = sums_of_products(dy), sums_of_products(dy, of_x.reshape(x.shape))
-        rest = mean if subtracted is None else mean - subtracted
+        rest = remainder(mean, subtracted)
         products -= rest[:, 0] * sums
         products /= s[:, 0]
         scale = weight / s  # in all three terms, so that they cancel exactly where nothing but a mean is left

@@ -49,6 +49,11 @@ def origin(mean: np.ndarray, variance: np.ndarray) -> np.ndarray | None:
     return None if near.all() else np.where(near, mean.dtype.type(0), mean)
 
 
+def remainder(mean: np.ndarray, subtracted: np.ndarray | None) -> np.ndarray:
+    """The part of the mean that is not subtracted from x."""
+    return mean if subtracted is None else mean - subtracted
+
+
 def affine(y: np.ndarray, x: np.ndarray, subtracted: np.ndarray | None, scale: np.ndarray, shift: np.ndarray) -> None:
     """Write scale (x - subtracted) + shift into y, for vectors of channels that broadcast against x."""
     if subtracted is None:

@@ -8,11 +8,11 @@ ROW = 1024  # so short that a sum in float32 is exact enough, and that BLAS star
 def row_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The sum of a b over the last axis, which stays with length 1, without an array of the products.
 
-    Stretches of ROW entries are summed by BLAS, and their sums are added in float64. Where that overflows, or the dtype
-    is too narrow for BLAS, the products are added one by one in float64.
+    Stretches of ROW entries are summed by BLAS, and their sums are added in float64. If that overflows, the products
+    are added one by one in float64.
 
     Args:
-        a: (..., n).
+        a: (..., n), in float32 or float64.
         b: (..., n) or (n,).
 
     Returns:
@@ -20,9 +20,7 @@ def row_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     n = a.shape[-1]
     with np.errstate(over="ignore", invalid="ignore"):
-        if a.dtype.itemsize < 4:
-            total = np.array(np.nan)
-        elif n <= ROW:
+        if n <= ROW:
             total = np.vecdot(a, b)
         else:
             whole = n - n % ROW

@@ -4,8 +4,6 @@ Code that is correct at the caller's point and overflows at a thousand times its
 is code that clips a probability away from 0. Both are reported as notes and do not change the verdict.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from compare.errors import CodeUnderTestFailed
@@ -13,7 +11,7 @@ from compare.judge.evaluation.perturbed_points import scaled
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.evaluation.wider import keeps_most_digits
 from compare.judge.program.plan import is_narrow
-from compare.judge.reports.verdict import Row, Verdict
+from compare.judge.reports.verdict import Verdict
 from compare.pytrees import LOSS, all_finite
 
 
@@ -36,41 +34,32 @@ def convicted(check: Check, here: Point, there: Point, name: str, clips: bool = 
     if there.verdict is Verdict.AGREE:
         return there, words
     if not np.isfinite(there.expected[LOSS]).all():
-        return _undecided(there, there.wrong, "the reference's loss is not finite there"), words
+        return there.undecided(there.wrong, "the reference's loss is not finite there"), words
     if not np.isfinite(there.actual[LOSS]).all():
         value = float(there.actual[LOSS])
         words.append(
             f"{far}, the hand-written loss is {value:.3g}, where {float(there.expected[LOSS]):.6g} is expected."
         )
-        return _undecided(there, there.wrong, f"the hand-written loss is {value:.3g} there"), words
+        return there.undecided(there.wrong, f"the hand-written loss is {value:.3g} there"), words
     if is_narrow(check.dtype):  # a kernel may store some of its intermediate results in 16 bits
         explained = there.wrong - check.stored(there).wrong
-        there = _undecided(there, explained, f"intermediate results rounded to {check.dtype} explain the difference")
+        there = there.undecided(explained, f"intermediate results rounded to {check.dtype} explain the difference")
     lost = {path for path in there.wrong if path in there.actual and not all_finite(there.actual[path])}
     words += [f"{far}, the hand-written gradient of {path} is not finite." for path in sorted(lost)]
-    there = _undecided(there, lost, "the returned values are not finite there")
+    there = there.undecided(lost, "the returned values are not finite there")
     # In float64, an error this small is one of digits, also if buffers in float64 kept a wider run from showing it.
     undecided = [row for row in there.rows if np.dtype(check.dtype) == np.float64 or row.path not in there.wider]
     imprecise = {row.path for row in undecided if row.verdict is Verdict.DISAGREE and keeps_most_digits(row, there)}
     words += [f"{far}, the hand-written {path} loses digits." for path in sorted(imprecise)]
-    there = _undecided(there, imprecise, "the difference there may be a loss of digits")
+    there = there.undecided(imprecise, "the difference there may be a loss of digits")
     if clips and not there.wrong.isdisjoint({LOSS, *check.outputs}) and not _also_differ_nearby(check, here):
         words.append(
             f"{far}, the hand-written loss is {float(there.actual[LOSS]):.9g}, where "
             f"{float(there.expected[LOSS]):.9g} is expected. Near the caller's point both sides agree, so it is "
             "clipped or loses digits."
         )
-        there = _undecided(there, there.wrong, "the losses differ there, but not near the caller's point")
+        there = there.undecided(there.wrong, "the losses differ there, but not near the caller's point")
     return there, words
-
-
-def _undecided(point: Point, paths: set[str], message: str) -> Point:
-    """The point with INCONCLUSIVE in place of DISAGREE for some paths."""
-
-    def row(row: Row) -> Row:
-        return replace(row, verdict=Verdict.INCONCLUSIVE, message=message) if row.path in paths else row
-
-    return replace(point, rows=[row(r) if r.verdict is Verdict.DISAGREE else r for r in point.rows])
 
 
 def _also_differ_nearby(check: Check, here: Point) -> bool:

@@ -99,6 +99,16 @@ class Point:
         )
         return self.intermediates if usable else {}
 
+    def undecided(self, paths: set[str], message: str) -> "Point":
+        """The point with INCONCLUSIVE in place of DISAGREE for some paths."""
+        rows = [
+            replace(row, verdict=Verdict.INCONCLUSIVE, message=message)
+            if row.verdict is Verdict.DISAGREE and row.path in paths
+            else row
+            for row in self.rows
+        ]
+        return replace(self, rows=rows)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -227,13 +237,8 @@ class Check:
         if np.dtype(self.dtype) != np.float64:
             return point
         message = "the difference may be a loss of digits: the code under test could not be run in a wider dtype"
-        rows = [
-            replace(row, verdict=Verdict.INCONCLUSIVE, message=message)
-            if row.verdict is Verdict.DISAGREE and row.path not in point.wider and keeps_most_digits(row, point)
-            else row
-            for row in point.rows
-        ]
-        return replace(point, rows=rows)
+        rows = (row for row in point.rows if row.path not in point.wider and keeps_most_digits(row, point))
+        return point.undecided({row.path for row in rows}, message)
 
     def stored(self, point: Point) -> Point:
         """The point, compared with the tolerance for a kernel that stores intermediate results in 16 bits."""
