@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from compare.judge.program.blocks import blocks, blockwise
 from compare.judge.roundoff.tolerance import DEVIATIONS, norm
 from compare.judge.roundoff.whole import Departure, Part, departures
 from compare.pytrees import Leaves
@@ -186,8 +187,9 @@ def compare_leaf(
         The row.
     """
 
+    size = norm(reference)
+
     def row(verdict: Verdict, message: str = "", **values: Any) -> Row:
-        size = norm(reference)
         return Row(path, verdict, expected.shape, str(expected.dtype), size, message=message, **values)
 
     if manual is None:
@@ -208,10 +210,7 @@ def compare_leaf(
             error = np.asarray(np.abs(np.asarray(manual, np.complex128) - reference))
         else:
             error = np.asarray(np.subtract(manual, reference, dtype=np.float64))
-        signed = error.copy() if parts else error
-        np.abs(error, out=error)
-        excess = np.asarray(np.maximum(tolerance, np.finfo(np.float64).tiny))
-        np.divide(error, excess, out=excess)
+        excess = np.asarray(blockwise(_excess, error, tolerance))
         undecided = not np.isfinite(np.max(tolerance))
         if undecided:  # if a tolerance is not finite, only a value that is not finite is an error
             excess[~np.isfinite(tolerance) & np.isfinite(error)] = 0
@@ -235,7 +234,7 @@ def compare_leaf(
         if complaint:  # another dtype is an error for any tolerance
             return row(Verdict.DISAGREE, f"{complaint}; its values cannot be compared, because {unknown}")
         return row(Verdict.INCONCLUSIVE, unknown)
-    left = departures(signed, reference, parts) if parts else []
+    left = departures(error, reference, parts) if parts else []
     ours, right = _number(manual[worst]), _number(reference[worst])
     if not agree:
         message = _difference_message(ours, right, _at(worst))
@@ -246,16 +245,20 @@ def compare_leaf(
     return row(
         Verdict.DISAGREE if message else Verdict.AGREE,
         message,
-        error=float(error[worst]),
+        error=abs(float(error[worst])),
         tolerance=float(tolerance[worst]),
         worst_index=worst,
         manual_value=ours if isinstance(ours, float) else None,
         autodiff_value=right if isinstance(right, float) else None,
-        digits=_digits(norm(error), norm(reference)),
-        available=_digits(norm(tolerance) / DEVIATIONS, norm(reference)),
+        digits=_digits(norm(error), size),
+        available=_digits(norm(tolerance) / DEVIATIONS, size),
         visible=_visible(reference, tolerance, parts or []),
         departure=left[0] if left else None,
     )
+
+
+def _excess(error: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
+    return np.abs(error) / np.maximum(tolerance, np.finfo(np.float64).tiny)
 
 
 def _number(value: Any) -> float | complex:
@@ -274,10 +277,14 @@ def _digits(error: float, size: float) -> float | None:
 
 def _visible(reference: np.ndarray, tolerance: np.ndarray, parts: list[Part]) -> float:
     """The smallest relative error of an entry, a line or the whole leaf that exceeds its rounding tolerance."""
-    with np.errstate(all="ignore"):
+
+    def least(tolerance: np.ndarray, reference: np.ndarray) -> float:
         sizes = np.abs(reference)
-        shares = np.where(sizes > 0, tolerance / sizes, np.inf)
-    return min([float(np.min(shares, initial=np.inf)), *(part.visible() for part in parts)])
+        return float(np.min(np.where(sizes > 0, tolerance / sizes, np.inf), initial=np.inf))
+
+    with np.errstate(all="ignore"):
+        entries = [least(tolerance[block], reference[block]) for block in blocks(reference.shape)]
+    return min([*entries, *(part.visible() for part in parts)])
 
 
 def _part_message(left: Departure) -> str:

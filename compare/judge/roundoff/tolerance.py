@@ -29,11 +29,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compare.judge.program.blocks import blockwise
 from compare.judge.program.decisions import Decisions
 from compare.judge.program.plan import Rule
 from compare.judge.program.trace import Program, Taps
 from compare.judge.roundoff.perturbation import Noise, RoundingNoise, unit_roundoff, working_dtype
-from compare.judge.roundoff.whole import ACROSS, ALONE, Part, axes_of, component, summed
+from compare.judge.roundoff.whole import ACROSS, ALONE, Part, axes_of, components, summed
 from compare.pytrees import LOSS, Leaves, Pytree, leaves_by_path
 
 SAMPLES = 1  # the number of perturbed runs for the first comparison
@@ -189,9 +190,9 @@ class Scatter:
     def __init__(self, value: np.ndarray, whole: bool = True) -> None:
         self.value, self.samples = value, 0
         self.total: np.ndarray | None = None
-        self.axes = list(axes_of(value)) if whole and np.isfinite(value).all() else []
+        self.axes = axes_of(value) if whole and np.isfinite(value).all() else []
         with np.errstate(all="ignore"):
-            self.norms = [np.sqrt(summed(axis, value, value)) for axis in self.axes]
+            self.norms = [np.sqrt(squares) for squares in summed(self.axes, value, value)]
         self.along = [np.zeros(norm.shape) for norm in self.norms]
 
     def add(self, moved: Any) -> None:
@@ -203,9 +204,10 @@ class Scatter:
                 distance = np.asarray(moved != self.value, np.float64)
             else:
                 difference = moved - self.value
-                for i, axis in enumerate(self.axes):
-                    self.along[i] += np.square(component(difference, self.value, axis, self.norms[i]))
-                distance = np.asarray(np.abs(difference), np.float64)
+                along = components(difference, self.value, self.axes, self.norms)
+                self.along = [before + np.square(more) for before, more in zip(self.along, along, strict=True)]
+                own = difference if difference.dtype == np.float64 and difference.ndim else None
+                distance = np.asarray(np.abs(difference, out=own), np.float64)
             self.total = distance if self.total is None else np.hypot(self.total, distance, out=self.total)
 
     @functools.cached_property
@@ -215,13 +217,14 @@ class Scatter:
         with np.errstate(all="ignore"):  # a tolerance that is not finite counts as 0 in the comparison
             largest = np.max(self.total, initial=0.0)
             scale = largest if 0 < largest < np.inf else 1.0  # keeps the squares from overflowing
-            deviation = np.asarray(self.total / scale)
-            if deviation.size:
-                np.square(deviation, out=deviation)
-                deviation += SHARED**2 * deviation.mean()
-                np.sqrt(deviation, out=deviation)
-            deviation *= scale / np.sqrt(self.samples)
-            return deviation
+            shared = np.square(SHARED * norm(self.total) / scale) / max(self.total.size, 1)
+
+            def deviation(total: np.ndarray) -> np.ndarray:
+                found = np.asarray(np.square(total / scale))
+                found += shared
+                return np.multiply(scale / np.sqrt(self.samples), np.sqrt(found, out=found), out=found)
+
+            return np.asarray(blockwise(deviation, self.total))
 
     def tolerance(self, dtype: Any, times: float = 1.0) -> np.ndarray:
         """The tolerance of each entry.
@@ -233,11 +236,14 @@ class Scatter:
         Returns:
             The tolerances, in float64.
         """
+        exact = not jnp.issubdtype(self.value.dtype, jnp.inexact)  # integers are stored without rounding
+        unit, tiny = (0.0, 0.0) if exact else (4 * unit_roundoff(dtype), float(jnp.finfo(dtype).tiny))
+
+        def tolerance(deviation: np.ndarray, value: np.ndarray) -> np.ndarray:
+            return DEVIATIONS * times * deviation + (unit * np.abs(value) + tiny)
+
         with np.errstate(all="ignore"):
-            tolerance = np.asarray(DEVIATIONS * times * self.deviation)
-            if jnp.issubdtype(self.value.dtype, jnp.inexact):  # integers are stored without rounding
-                tolerance += 4 * unit_roundoff(dtype) * np.abs(self.value) + float(jnp.finfo(dtype).tiny)
-        return tolerance
+            return np.asarray(blockwise(tolerance, self.deviation, self.value))
 
     def parts(self, dtype: Any, times: float = 1.0) -> list[Part]:
         """The tolerances of the whole leaf and of its lines.
@@ -249,21 +255,19 @@ class Scatter:
             return []
         found, unit, tiny = [], unit_roundoff(dtype), float(jnp.finfo(dtype).tiny)
         with np.errstate(all="ignore"):
-            weights, squares = np.square(self.value), np.square(self.deviation)
-            squares *= times**2
+            weights, squares = np.square(self.value), np.square(times * self.deviation)
             entries = weights * unit**2
             entries += squares  # each entry is rounded independently when it is stored
-            for axis, norm, along in zip(self.axes, self.norms, self.along, strict=True):
-                scatter, alone = (
-                    np.where(norm > 0, summed(axis, variances, weights) / np.square(norm), 0.0)
-                    for variances in (squares, entries)
-                )
+            both = [summed(self.axes, variances, weights) for variances in (squares, entries)]
+            total = summed(self.axes, entries)
+            for i, (axis, norm, along) in enumerate(zip(self.axes, self.norms, self.along, strict=True)):
+                scatter, alone = (np.where(norm > 0, sums[i] / np.square(norm), 0.0) for sums in both)
                 common = np.maximum(np.square(times) * along / self.samples - scatter, 0.0)
                 common = common + SHARED**2 * common.mean()
                 times_alone = ALONE if axis is None else DEVIATIONS
                 # `unit * norm` is the error of a kernel that truncates instead of rounding.
                 tolerance = np.sqrt(DEVIATIONS**2 * common + times_alone**2 * alone) + unit * norm + tiny
-                across = ACROSS * np.sqrt(summed(axis, entries)) + tolerance
+                across = ACROSS * np.sqrt(total[i]) + tolerance
                 found.append(Part(axis, norm, tolerance, across))
         return found
 
@@ -277,11 +281,11 @@ def last_place(array: np.ndarray) -> np.ndarray:
 
 def norm(array: np.ndarray) -> float:
     """The Euclidean norm, computed in float64 for all dtypes, and scaled if a square would overflow or underflow."""
-    wide = np.asarray(np.abs(array) if np.iscomplexobj(array) else array, np.float64).ravel()
-    with np.errstate(over="ignore", under="ignore"):
+    wide = np.asarray(np.abs(array) if np.iscomplexobj(array) else array, np.float64)
+    with np.errstate(all="ignore"):
         # This does not call BLAS, whose threads would spin and slow down JAX's.
-        plain = float(np.sqrt(np.add.reduce(np.square(wide))))
+        plain = float(np.sqrt(summed([None], wide, wide)[0]))
     if 1e-150 < plain < 1e150 or not wide.size:
         return plain
     largest = float(np.max(np.abs(wide)))
-    return largest * float(np.linalg.norm(wide / largest)) if 0 < largest < np.inf else largest
+    return largest * float(np.linalg.norm((wide / largest).ravel())) if 0 < largest < np.inf else largest

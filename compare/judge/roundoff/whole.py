@@ -11,7 +11,7 @@ standard deviations s_i, the standard deviation of the component is |s r| / |r|,
 are correlated, the component scatters more than that in the perturbed runs, and its tolerance grows accordingly.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,35 +70,38 @@ class Departure:
         return "as a whole" if self.axis is None else f"at index {self.line} of axis {self.axis}"
 
 
-def axes_of(value: np.ndarray) -> Iterator[int | None]:
+def axes_of(value: np.ndarray) -> list[int | None]:
     """The axes of a leaf's parts: None for the whole leaf, and each axis whose lines have at least SHORTEST entries.
 
     Small leaves have no parts.
     """
     if value.dtype.kind != "f" or value.size < SHORTEST:
-        return
-    yield None
-    for axis, n in enumerate(value.shape):
-        if n > 1 and value.size // n >= SHORTEST:
-            yield axis
+        return []
+    return [None, *(axis for axis, n in enumerate(value.shape) if n > 1 and value.size // n >= SHORTEST)]
 
 
-def summed(axis: int | None, *factors: np.ndarray) -> np.ndarray:
+def summed(axes: Sequence[int | None], *factors: np.ndarray) -> list[np.ndarray]:
     """The sums of the entrywise products of the factors, over the whole leaf or over each line.
 
     Args:
-        axis: the axis whose indices number the lines; None for the whole leaf.
+        axes: for each result, the axis whose indices number the lines; None for the whole leaf.
         *factors: arrays of one shape.
     """
-    axes = list(range(factors[0].ndim))
-    operands = [operand for factor in factors for operand in (factor, axes)]
-    return np.asarray(np.einsum(*operands, [] if axis is None else [axis]))
+    every = list(range(factors[0].ndim))
+    operands = [operand for factor in factors for operand in (factor, every)]
+    found = {axis: np.asarray(np.einsum(*operands, [axis])) for axis in axes if axis is not None}
+    if None in axes:  # the sum of the lines' sums, which takes less time than another pass over the leaf
+        found[None] = np.asarray(next(iter(found.values())).sum() if found else np.einsum(*operands, []))
+    return [found[axis] for axis in axes]
 
 
-def component(error: np.ndarray, reference: np.ndarray, axis: int | None, norm: np.ndarray) -> np.ndarray:
-    """<error, reference> / |reference|, for the whole leaf or for each line. `norm` is |reference|."""
+def components(
+    error: np.ndarray, reference: np.ndarray, axes: Sequence[int | None], norms: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """<error, reference> / |reference|, for the whole leaf or for each line. `norms` holds |reference| by axis."""
     with np.errstate(all="ignore"):
-        return np.where(norm > 0, summed(axis, error, reference) / norm, 0.0)
+        products = summed(axes, error, reference)
+        return [np.where(norm > 0, product / norm, 0.0) for product, norm in zip(products, norms, strict=True)]
 
 
 def departures(error: np.ndarray, reference: np.ndarray, parts: list[Part]) -> list[Departure]:
@@ -113,11 +116,11 @@ def departures(error: np.ndarray, reference: np.ndarray, parts: list[Part]) -> l
         The whole leaf, and the worst line of each axis, as far as they exceed their tolerances; the largest excess
         first.
     """
-    found = []
+    found, axes = [], [part.axis for part in parts]
     with np.errstate(all="ignore"):
-        for part in parts:
-            along = np.atleast_1d(component(error, reference, part.axis, part.norm))
-            across = np.atleast_1d(np.sqrt(summed(part.axis, error, error)))
+        all_along = components(error, reference, axes, [part.norm for part in parts])
+        for part, along, squares in zip(parts, all_along, summed(axes, error, error), strict=True):
+            along, across = np.atleast_1d(along), np.atleast_1d(np.sqrt(squares))
             excess = np.maximum(np.abs(along) / part.along, across / part.across)
             line = int(np.nanargmax(np.where(np.isfinite(excess), excess, 0.0)))
             if excess[line] > 1:

@@ -196,6 +196,7 @@ def test_scipys_differences_are_not_taken_for_the_derivative():
     assert report.verdict is Verdict.DISAGREE
 
 
+@pytest.mark.campaign
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(rows=st.integers(1, 4), columns=st.integers(1, 4), seed=st.integers(0, 99), entries=st.booleans())
 def test_linear_functions_agree_and_their_sign_does_not(rows, columns, seed, entries):

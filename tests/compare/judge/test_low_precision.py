@@ -22,6 +22,7 @@ def checked(name, dtype, way, seed, leaf="", factor=1.0, fault=""):
     return check_vjp(*pair, reference, *kernel.inputs(seed, DTYPES[dtype]), seed=seed, names=kernel.names)
 
 
+@pytest.mark.sweep
 @given(seed=st.integers(0, 10_000), name=st.sampled_from(sorted(KERNELS)), way=st.sampled_from(sorted(WAYS)))
 @pytest.mark.parametrize("dtype", DTYPES)
 @settings(max_examples=5, deadline=None)

@@ -93,6 +93,7 @@ def test_planted_faults_are_found_at_their_step_and_parameter(step, number, leaf
     assert f"DISAGREE: step {number}, {leaf}: " in str(report)
 
 
+@pytest.mark.campaign
 def test_a_frozen_parameter_never_passes_however_small_its_steps():
     """Steps below one unit in the last place look right one by one; the drift gives them away."""
 

@@ -38,3 +38,13 @@ def test_what_is_small_is_done_at_once():
     blockwise(lambda x: seen.append(x.size) or x, np.zeros((3, 5)))
     blockwise(lambda x: seen.append(x.size) or x, np.zeros((4 * blocks.BLOCK, 1)))
     assert seen == [15, *[blocks.BLOCK] * 4]
+
+
+@given(shape=st.lists(st.integers(1, 9), max_size=4).map(tuple))
+def test_every_entry_is_in_one_block(shape):
+    seen = np.zeros(shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK", 16)
+        for block in blocks.blocks(shape):
+            seen[block] += 1
+    assert (seen == 1).all()

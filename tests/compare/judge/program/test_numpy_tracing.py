@@ -356,6 +356,7 @@ STEPS = {
 }
 
 
+@pytest.mark.campaign
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 2), st.booleans()), min_size=1, max_size=6))
 def test_a_random_program_gives_what_numpy_gives(program):

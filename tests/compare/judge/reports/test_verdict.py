@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compare.judge.reports.verdict import Verdict, compare_leaves, plain
+from compare.judge.program import blocks
+from compare.judge.reports.verdict import Verdict, compare_leaf, compare_leaves, plain
 from compare.pytrees import leaves_by_path
 
 GOOD = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([[4.0]])}
@@ -104,6 +105,20 @@ def test_the_worst_entry_is_the_one_furthest_beyond_its_own_tolerance():
     rows = compare_leaves({"a": np.array([1e6 + 1, 1.1])}, reference, reference, {"a": np.array([10.0, 0.01])})
     assert rows[0].worst_index == (1,)
     assert rows[0].tolerance == 0.01
+
+
+@given(seed=st.integers(0, 99), wrong=st.booleans())
+def test_a_leaf_that_is_compared_in_blocks_gets_the_same_row(seed, wrong):
+    random = np.random.default_rng(seed)
+    reference = random.normal(size=(9, 8)) * (random.random((9, 8)) < 0.9)
+    tolerance = 1e-9 * random.random((9, 8))
+    actual = reference + 0.5 * tolerance * random.choice((-1, 1), (9, 8))
+    actual[tuple(random.integers((9, 8)))] += wrong
+    row = compare_leaf("W", actual, reference, reference, tolerance)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK", 16)
+        assert compare_leaf("W", actual, reference, reference, tolerance) == row
+    assert row.verdict is (Verdict.DISAGREE if wrong else Verdict.AGREE)
 
 
 def test_verdicts_combine_and_are_no_truth_values():

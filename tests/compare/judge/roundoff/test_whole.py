@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from compare import Verdict
 from compare.judge.reports.verdict import compare_leaf
 from compare.judge.roundoff.tolerance import Scatter
-from compare.judge.roundoff.whole import SHORTEST, Part, axes_of, component, departures, summed
+from compare.judge.roundoff.whole import SHORTEST, Part, axes_of, components, departures, summed
 
 NOISE = 2.0**-8  # of each entry: the unit roundoff of bfloat16
 SHAPE = (64, 64)
@@ -99,7 +99,7 @@ def test_a_leaf_of_zeros_has_no_component_and_departs_by_its_errors():
     scatter = Scatter(zero)
     scatter.add(1e-12 * drawn(1))
     parts = scatter.parts(np.float64)
-    np.testing.assert_array_equal(component(drawn(2), zero, None, np.asarray(0.0)), 0.0)
+    np.testing.assert_array_equal(components(drawn(2), zero, [None], [np.asarray(0.0)]), [0.0])
     assert departures(1e-12 * drawn(2), zero, parts) == []
     assert departures(1e-9 * drawn(2), zero, parts)[0].excess > 1
     assert np.isnan(departures(1e-9 * drawn(2), zero, parts)[0].factor)
@@ -143,14 +143,16 @@ def test_what_entries_have_in_common_in_the_runs_is_tolerated():
     ],
 )
 def test_lines_are_looked_at_where_they_are_long_enough(value, axes):
-    assert list(axes_of(np.asarray(value))) == axes
+    assert axes_of(np.asarray(value)) == axes
 
 
-@given(axis=st.sampled_from([None, 0, 1, 2]))
-def test_sums_are_over_everything_but_the_axis(axis):
-    value = drawn(0, (2, 3, 4))
-    right = value.sum() if axis is None else np.array([line.sum() for line in np.moveaxis(value, axis, 0)])
-    np.testing.assert_allclose(summed(axis, value), right)
+@given(axes=st.lists(st.sampled_from([None, 0, 1, 2]), unique=True))
+def test_sums_are_over_everything_but_the_axis(axes):
+    value, other = drawn(0, (2, 3, 4)), drawn(1, (2, 3, 4))
+    for axis, found in zip(axes, summed(axes, value, other), strict=True):
+        product = value * other
+        right = product.sum() if axis is None else np.array([line.sum() for line in np.moveaxis(product, axis, 0)])
+        np.testing.assert_allclose(found, right)
 
 
 def test_what_would_be_seen_is_seen_and_what_would_not_is_not():
