@@ -55,14 +55,13 @@ def _vector_gradients(output_gradient: Array, cache: CenteredCache) -> tuple[np.
     """dweight and dbias in float64, for statistics per channel."""
     x, mean, s, _ = _flat(cache)
     subtracted = _origin(mean, s)
-
-    def sums(dy: np.ndarray, x: np.ndarray, far: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        return sum_over_examples(dy, x if far is None else x - far), sum_over_examples(dy)
-
     dy = widened(check_output_gradient(output_gradient, x))
-    products, dbias = _channel_sums(sums, dy, widened(x), vectors=[subtracted])
-    products = products - remainder(mean, subtracted) * dbias
-    return products / s, dbias
+    products, dbias = _channel_sums(_products_and_sum, dy, widened(x), vectors=[subtracted])
+    return (products - remainder(mean, subtracted) * dbias) / s, dbias
+
+
+def _products_and_sum(dy: np.ndarray, x: np.ndarray, far: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    return sum_over_examples(dy, x if far is None else x - far), sum_over_examples(dy)
 
 
 def _origin(mean: np.ndarray, s: np.ndarray) -> np.ndarray | None:
@@ -152,11 +151,15 @@ def batch_norm_inference(
 
 
 def batch_norm_inference_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
-    s, weight = _flat(cache).deviation, cache.weight
-    dweight, dbias = _vector_gradients(output_gradient, cache)
+    x, mean, s, weight = _flat(cache)
+    subtracted = _origin(mean, s)
 
-    def gradient(dy: np.ndarray, dx: np.ndarray, scale: np.ndarray) -> None:
+    def gradients(dy: np.ndarray, x: np.ndarray, dx: np.ndarray, far: Any, scale: np.ndarray) -> tuple[Any, ...]:
         np.multiply(dy, scale, out=dx)
+        return _products_and_sum(dy, x, far)
 
-    dx = _by_rows(gradient, widened(output_gradient), vectors=[(weight / s).astype(s.dtype)])
+    dy = widened(check_output_gradient(output_gradient, x))
+    dx, scale = np.empty(dy.shape, np.result_type(dy, s)), (weight / s).astype(s.dtype)
+    products, dbias = _channel_sums(gradients, dy, widened(x), results=[dx], vectors=[subtracted, scale])
+    dweight = (products - remainder(mean, subtracted) * dbias) / s
     return dx.astype(output_gradient.dtype, copy=False), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
