@@ -119,8 +119,14 @@ def changes_by(works, preparation=""):
     return json.loads(ended.stdout.splitlines()[-1])
 
 
+def taken(request, test, works):
+    """The pieces of work whose rows of a sweep this run takes."""
+    names = {item.name for item in request.session.items}
+    return {name: work for name, work in works.items() if f"{test}[{name}]" in names}
+
+
 @pytest.fixture(scope="module")
-def changes_by_imports():
+def changes_by_imports(request):
     """The changes by importing each package, in an order in which its modules are imported for the first time."""
     every = """
 import importlib, pkgutil
@@ -137,7 +143,8 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
     # The imports of these packages change the filters of warnings, so they are imported first.
     others = "import contextlib, scipy.special, scipy.sparse.linalg\n"
     others += "with contextlib.suppress(ImportError):\n    import torch"
-    return changes_by({package: every.format(package=package) for package in PACKAGES}, others)
+    works = {package: every.format(package=package) for package in PACKAGES}
+    return changes_by(taken(request, "test_importing_changes_no_global_state", works), others)
 
 
 PACKAGES = (*SIDES, "compare", "backproof")
@@ -222,10 +229,11 @@ assert CliRunner().invoke(app, ["bench", "--rounds", "0"]).exit_code == 2
 
 
 @pytest.fixture(scope="module")
-def changes_by_calls():
+def changes_by_calls(request):
     # Two threads on any machine. Packages of others whose import changes global state are imported before `look`.
     preparation = "import os; os.environ['OMP_NUM_THREADS'] = '2'\nimport matplotlib.figure, scipy.special, jax.numpy\n"
-    return changes_by(CALLS | CHANGING, preparation)
+    works = taken(request, "test_calling_changes_no_global_state", CALLS)
+    return changes_by(works | CHANGING, preparation)
 
 
 @pytest.mark.sweep

@@ -1,8 +1,11 @@
 """Faults that are none of the named kinds get no name: a part of the 300 of benchmarks/false_causes.py."""
 
+import pytest
+
 from benchmarks.false_causes import KINDS, named_falsely, nameless
 
 
+@pytest.mark.campaign
 def test_nothing_is_named_falsely():
     tried, caught, falsely = named_falsely(nameless(12, seed=1))
     assert tried == 12

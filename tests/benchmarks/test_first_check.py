@@ -9,6 +9,7 @@ from benchmarks.first_check import CHECK_GRADS, JIT, OURS, RECURRING
 from benchmarks.small_problems import logistic_regression as small
 
 
+@pytest.mark.campaign
 def test_a_run_is_timed_and_written(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(first_check, "PEERS", [])  # who are asked one by one below
     monkeypatch.setattr(first_check, "PROBLEMS", {"regression": lambda serial, faulty: small(serial + 1, faulty)})

@@ -31,6 +31,7 @@ def recorded(request, tmp_path_factory):
     return recorded_by_c(folder, text.replace(f"L = {LAYERS},", "L = 2,"))
 
 
+@pytest.mark.sweep
 def test_a_sound_recording_agrees(recorded):
     layers = {name.split(".")[2] for name in recorded if "/parameters/blocks." in name}
     assert (len(layers), "step.2/loss" in recorded) == (2, True)
@@ -40,6 +41,7 @@ def test_a_sound_recording_agrees(recorded):
     assert report.notes == []
 
 
+@pytest.mark.sweep
 def test_a_fault_in_one_tensor_of_the_second_step_is_named(recorded, request):
     part = {"c": "gradients/blocks.1.qkv.weight", "torch": "next/token.weight"}[
         request.node.callspec.params["recorded"]

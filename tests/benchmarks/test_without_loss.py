@@ -10,6 +10,7 @@ from benchmarks.without_loss import Count, Counted, Item, answer, enough, faults
 from compare import Verdict, check_gradients
 
 
+@pytest.mark.campaign
 def test_some_faults_of_each_corpus_are_caught_in_both_ways():
     some = [
         *list(without_loss.planted())[::50],

@@ -150,6 +150,7 @@ def test_trajectory(backproof):
 """
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("factor", [1, 2])
 def test_every_check_of_the_fixture(run, factor, pytester):
     result = run(OTHERS.replace("FACTOR", str(factor)), "--backproof-report", "pages", "--junitxml=r.xml")

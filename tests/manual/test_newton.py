@@ -122,6 +122,7 @@ def test_it_falls_faster_by_step_than_gradient_descent():
         assert rate > 0.3 or np.all(losses[1:] < of_descent[1:])
 
 
+@pytest.mark.campaign
 def test_both_sides_take_the_same_steps():
     ours, our_losses, our_products = trained(manual, 6)
     theirs, their_losses, their_products = trained(autodiff, 6)

@@ -57,6 +57,7 @@ def compiled_steps():
     return jax.jit(step_of(updates, autodiff.optimizers.clip_by_global_norm))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_both_sides_take_the_same_paths(dtype):
     report = follow(dtype, 30)

@@ -270,6 +270,7 @@ def test_training_needs_positive_settings(side, iterations, rate):
         side.neural_net(np.ones((2, 3)), np.ones((1, 3)), 2, iterations=iterations, learning_rate=rate)
 
 
+@pytest.mark.campaign
 def test_float64_survives_whatever_jax_is_configured_to():
     """In a fresh process, where 64-bit types are off as JAX ships."""
     script = (

@@ -282,6 +282,7 @@ def test_a_planted_fault_is_named_by_the_op_that_has_it_and_nothing_else_is(faul
     assert {diagnosis.path for diagnosis in report.diagnoses} <= set(wrong)
 
 
+@pytest.mark.campaign
 def test_a_fault_of_every_block_is_named_in_the_one_that_comes_first_on_the_way_back(monkeypatch):
     report = planted(IN_TWO_BLOCKS, monkeypatch, layers=2)
     assert report.first_wrong == "blocks.1.middle", str(report)

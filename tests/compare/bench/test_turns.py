@@ -20,6 +20,7 @@ def measured():
     return *found, said
 
 
+@pytest.mark.campaign
 def test_those_who_do_the_work_are_timed_in_every_round(measured):
     flops, found, said = measured
     assert flops == 2 * 2 * 3 * 2

@@ -12,6 +12,7 @@ import pytest
 from tests.command import assert_no_traceback, invoke, strict
 
 
+@pytest.mark.campaign
 def test_a_reader_that_has_gone_does_not_turn_agreement_into_disagreement(tmp_path):
     """`backproof verify --json a.json | true`: nobody reads what is printed."""
     script = f"""

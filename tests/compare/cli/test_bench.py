@@ -126,6 +126,7 @@ def alive(pid):
     return True
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the children are looked up as Linux has them")
 def test_ctrl_c_keeps_what_is_finished_and_ends_every_process(tmp_path):
     path = tmp_path / "run.json"

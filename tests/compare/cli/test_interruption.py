@@ -70,6 +70,7 @@ class Terminal:
 
 
 # JAX traces while gradients are checked, which takes a tenth of a second, so that training may have begun.
+@pytest.mark.sweep
 @pytest.mark.parametrize("stage", ["checking gradients", "comparing training"])
 def test_ctrl_c_ends_a_long_run_at_once(tmp_path, stage):
     arguments = ["verify", "--iterations", "100000000", "--dataset", "moons"]

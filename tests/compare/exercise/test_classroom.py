@@ -92,6 +92,7 @@ def alive(pid):
         return file.read().rpartition(")")[2].split()[0] != "Z"
 
 
+@pytest.mark.campaign
 def test_an_endless_loop_and_an_exit_cost_their_exercise_and_leave_nothing_running(tmp_path):
     """The loop has a child of its own; and what is printed by the thousand blocks nothing."""
     left = tmp_path / "pids"

@@ -176,6 +176,7 @@ def test_an_exhibit_has_an_address_and_back_leads_back(visit, museum):
     assert shown_exhibits(shown) == [NAMES[7]]
 
 
+@pytest.mark.campaign
 def test_an_address_that_names_none_leads_to_the_list(visit, museum):
     shown = visit(museum, "#no-such-exhibit")
     assert shown_exhibits(shown) == NAMES[:1]

@@ -119,12 +119,14 @@ def test_the_slider_stays_in_view_and_nothing_is_wider_than_the_screen(opened, v
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 def test_nothing_bars_anybody(opened, viewport, scheme):
     page = opened(viewport, color_scheme=scheme)
     assert serious_faults(page) == []
 
 
+@pytest.mark.campaign
 def test_what_is_barred_would_be_found(opened):
     """The planted fault of the check above: a slider without a name, and pale text."""
     page = opened()

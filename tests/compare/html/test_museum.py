@@ -39,6 +39,7 @@ def test_an_exhibit_says_all_that_it_says_on_the_terminal(name):
     assert ("What a usual check says" in text) is e.typical
 
 
+@pytest.mark.campaign
 def test_the_page_holds_every_exhibit_once_and_a_way_to_each():
     visits = [stand_in(name) for name in EXHIBITS]
     text = museum_page(visits)

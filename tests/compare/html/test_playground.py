@@ -76,6 +76,7 @@ def test_the_scripts_mathematics_is_that_of_the_lines_which_are_manuals(opened):
         assert trained["losses"][-1] == pytest.approx(step(q, x, y[np.newaxis])[0], rel=1e-9)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_differences_convict_the_lines_that_are_broken_and_no_others(opened, activation):
     page = opened()
@@ -105,6 +106,7 @@ def test_every_choice_changes_what_training_does(opened):
     assert "with the wrong line" in said[-1]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 def test_nothing_bars_anybody_and_nothing_is_wider_than_the_screen(opened, viewport, scheme):
     page = opened(viewport, color_scheme=scheme)

@@ -3,6 +3,8 @@
 import inspect
 import re
 
+import pytest
+
 import manual
 import manual.normalization
 import manual.shallow
@@ -10,6 +12,7 @@ from compare import Verdict
 from compare.lesson import lesson
 
 
+@pytest.mark.campaign
 def test_a_gpt_is_taught_by_every_line_of_its_backward():
     found = lesson("gpt")
     assert found.verdict is Verdict.AGREE

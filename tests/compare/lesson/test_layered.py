@@ -10,6 +10,7 @@ from compare.lesson.layered import SIZES, symbol_of
 from compare.lesson.text import inputs_sentence
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("model", ["mlp", "rnn"])
 def test_a_network_of_the_catalog_is_taught_by_its_own_ops(model):
     found = lesson(model)

@@ -7,6 +7,7 @@ from compare.errors import BadInput
 from compare.lesson import MODELS, lesson
 
 
+@pytest.mark.campaign
 def test_the_same_seed_gives_the_same_lesson_and_another_another(found):
     told = []
     again = lesson(progress=lambda what, done: told.append((what, done)))

@@ -75,6 +75,7 @@ def test_every_wrong_line_changes_what_it_computes(activation):
         assert changed <= {name.removeprefix("d") for name in NAMES[NAMES.index(line.name) :]}
 
 
+@pytest.mark.campaign
 def test_every_line_of_an_activation_is_judged_and_data_in_the_plane_are_offered(monkeypatch):
     for other in ("relu", "sigmoid"):
         monkeypatch.delitem(ACTIVATIONS, other)

@@ -38,6 +38,7 @@ def test_the_steps_of_second_order_are_those_of_the_page_in_its_order():
     assert all(line.code for step in second for line in step.formulas[0].lines)
 
 
+@pytest.mark.campaign
 def test_the_numbers_of_second_order_are_differences_of_those_of_first_order(found):
     """Of the gradient of the loss of JAX, at both ends of the training."""
     subject, h = shallow.subject(seed=0), 1e-6
@@ -136,6 +137,7 @@ def test_the_loss_shown_is_that_of_textbooks(found):
     assert "J = −(1/m) ∑ (y log A2 + (1 − y) log(1 − A2))" in words  # what `recomputed` holds the numbers to
 
 
+@pytest.mark.campaign
 def test_another_network_on_other_data_is_taught(tmp_path):
     """Labels of text, three classes, three features: no plane, and an output for each class."""
     rows = [f"{i % 3};{i % 5};{(i * i) % 7};{'abc'[i % 3]}" for i in range(24)]

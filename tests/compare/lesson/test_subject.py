@@ -23,6 +23,7 @@ def test_both_sides_agree(found):
     assert all(numbers.error <= numbers.tolerance for numbers in rows)
 
 
+@pytest.mark.campaign
 def test_another_order_of_the_same_sums_is_no_fault(monkeypatch):
     right = manual.backpropagation
 

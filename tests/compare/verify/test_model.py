@@ -72,6 +72,7 @@ def test_a_fault_in_an_op_is_named(monkeypatch):
     assert "3.dense.input" in found.sentence
 
 
+@pytest.mark.campaign
 def test_a_fault_of_what_is_fast_is_named(monkeypatch):
     rows = kinds(importlib.import_module("manual.fast"))
     row = rows["dense"]
@@ -90,6 +91,7 @@ def test_a_fault_of_what_is_fast_is_named(monkeypatch):
     assert "The same by manual.fast\nGradients: DISAGREE" in str(found)
 
 
+@pytest.mark.campaign
 def test_a_fault_of_a_fast_optimizer_is_named(monkeypatch):
     right = manual.fast.optimizers.OPTIMIZERS["nesterov"]
     monkeypatch.setitem(manual.fast.optimizers.OPTIMIZERS, "nesterov", lambda rate: right(rate / 2))

@@ -37,6 +37,7 @@ def ended(processes):
         process.communicate()
 
 
+@pytest.mark.campaign
 @pytest.mark.usefixtures("quickly")
 def test_two_processes_agree_with_one_device_and_with_the_derivation(tmp_path):
     port = free_port()

@@ -235,6 +235,7 @@ def test_a_fault_of_the_fast_loop_is_caught_and_said_to_be_there(monkeypatch, me
     assert result.sentence in str(result)
 
 
+@pytest.mark.campaign
 def test_a_fault_of_the_fast_gradients_is_named(monkeypatch):
     right = Steps._forward_and_backward
 

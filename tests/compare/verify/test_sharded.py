@@ -9,6 +9,7 @@ from compare.verify.sharded import verify_parallel
 pytestmark = pytest.mark.usefixtures("brief_rounds")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ["shallow", "mlp"])
 def test_what_devices_compute_is_what_one_does(name):
     result = verify_parallel(name, {"iterations": 2}, dtype="float32")
@@ -18,6 +19,7 @@ def test_what_devices_compute_is_what_one_does(name):
     assert result.to_dict()["training"]["steps"] == 2
 
 
+@pytest.mark.campaign
 def test_a_wrong_exchange_is_seen(monkeypatch):
     import compare.verify.sharding as parallel
 

@@ -171,6 +171,7 @@ def test_every_thread_heeds_the_callers_error_state():
 LATE = "threading.Thread(target=lambda: (time.sleep(1), work())).start()"
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("where", ["atexit.register(work)", LATE])
 def test_when_python_ends_one_thread_is_enough(where):
     script = f"""
