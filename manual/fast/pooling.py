@@ -52,17 +52,23 @@ def max_pool2d(
 def max_pool2d_backward(output_gradient: NewImages, cache: MaxPool2dCache) -> Images:
     dy, (x, y, geometry) = output_gradient, cache
     dx = np.empty(x.shape, dy.dtype)
+    apart = all(stride >= length for stride, length in zip(geometry.stride, geometry.kernel, strict=True))
 
     def give_back(part: slice) -> None:
         image = padded(x[part], geometry.pads, -math.inf)
-        dimage = np.zeros(image.shape, dy.dtype)
+        dimage = dx[part] if image.shape == dx[part].shape else np.empty(image.shape, dy.dtype)
+        dimage[...] = 0
         free = np.ones(y[part].shape, np.bool_)  # windows whose maximum was not met yet
         for tap, dtap in zip(_taps(image, geometry), _taps(dimage, geometry), strict=True):
             here = tap == y[part]
             here &= free
             free ^= here
-            dtap += here * dy[part]  # np.where is half as fast
-        dx[part] = unpadded(dimage, geometry.pads)
+            if apart:  # no other window has this entry
+                np.multiply(here, dy[part], out=dtap)
+            else:
+                dtap += here * dy[part]  # np.where is half as fast
+        if dimage.base is not dx:
+            dx[part] = unpadded(dimage, geometry.pads)
 
     spread(give_back, _parts(x.shape, x.itemsize), x.size)
     return dx

@@ -312,7 +312,7 @@ class Check:
         dtype = traced.dtype
         if jnp.issubdtype(dtype, jnp.floating) and np.dtype(dtype).itemsize > self.dtype.itemsize:
             dtype = np.float32 if is_narrow(self.dtype) else self.dtype
-        return np.zeros(traced.shape, dtype)
+        return np.broadcast_to(np.zeros((), dtype), traced.shape)  # which takes no memory
 
     def _at_least(
         self, name: str, value: np.ndarray, tolerance: np.ndarray, parts: list[Part]

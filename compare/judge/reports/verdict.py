@@ -279,8 +279,9 @@ def _visible(reference: np.ndarray, tolerance: np.ndarray, parts: list[Part]) ->
     """The smallest relative error of an entry, a line or the whole leaf that exceeds its rounding tolerance."""
 
     def least(tolerance: np.ndarray, reference: np.ndarray) -> float:
-        sizes = np.abs(reference)
-        return float(np.min(np.where(sizes > 0, tolerance / sizes, np.inf), initial=np.inf))
+        shares = tolerance / np.abs(reference)
+        found = float(np.min(shares, initial=np.inf))
+        return found if found >= 0 else float(np.min(shares[reference != 0], initial=np.inf))  # 0 / 0 is NaN
 
     with np.errstate(all="ignore"):
         entries = [least(tolerance[block], reference[block]) for block in blocks(reference.shape)]

@@ -140,7 +140,8 @@ def measure_gradient(
     def evaluate(rule: Rule) -> Leaves:
         at_taps = Taps(upstream=dict(upstream or {}))
         loss, gradients = program.gradient(parameters, *args, rule=rule, taps=at_taps)
-        found = {name: at_taps.gradients.get(name, np.zeros(like.shape)) for name, like in taps.items()}
+        arrived = at_taps.gradients
+        found = {name: arrived[name] if name in arrived else np.zeros(like.shape) for name, like in taps.items()}
         shown = {name: at_taps.values[name] for name in outputs}
         return {LOSS: loss, **shown, **found, **dict(zip(own, jax.tree.leaves(gradients), strict=True))}
 
@@ -255,19 +256,21 @@ class Scatter:
             return []
         found, unit, tiny = [], unit_roundoff(dtype), float(jnp.finfo(dtype).tiny)
         with np.errstate(all="ignore"):
-            weights, squares = np.square(self.value), np.square(times * self.deviation)
-            entries = weights * unit**2
-            entries += squares  # each entry is rounded independently when it is stored
-            both = [summed(self.axes, variances, weights) for variances in (squares, entries)]
-            total = summed(self.axes, entries)
+            weights = np.square(self.value)
+            squares = np.square(self.deviation)
+            of_runs = summed(self.axes, squares, weights)
+            of_storing = summed(self.axes, weights, weights)
+            total = summed(self.axes, squares)
             for i, (axis, norm, along) in enumerate(zip(self.axes, self.norms, self.along, strict=True)):
-                scatter, alone = (np.where(norm > 0, sums[i] / np.square(norm), 0.0) for sums in both)
+                scatter = np.where(norm > 0, np.square(times / norm) * of_runs[i], 0.0)
+                # Each entry is rounded independently when it is stored.
+                alone = scatter + np.where(norm > 0, np.square(unit / norm) * of_storing[i], 0.0)
                 common = np.maximum(np.square(times) * along / self.samples - scatter, 0.0)
                 common = common + SHARED**2 * common.mean()
                 times_alone = ALONE if axis is None else DEVIATIONS
                 # `unit * norm` is the error of a kernel that truncates instead of rounding.
                 tolerance = np.sqrt(DEVIATIONS**2 * common + times_alone**2 * alone) + unit * norm + tiny
-                across = ACROSS * np.sqrt(total[i]) + tolerance
+                across = ACROSS * np.sqrt(np.square(times) * total[i] + np.square(unit * norm)) + tolerance
                 found.append(Part(axis, norm, tolerance, across))
         return found
 
