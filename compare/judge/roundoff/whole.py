@@ -89,9 +89,13 @@ def summed(axes: Sequence[int | None], *factors: np.ndarray) -> list[np.ndarray]
     """
     every = list(range(factors[0].ndim))
     operands = [operand for factor in factors for operand in (factor, every)]
-    found = {axis: np.asarray(np.einsum(*operands, [axis])) for axis in axes if axis is not None}
+    found: dict[int | None, np.ndarray] = {}
+    for axis in axes:
+        if axis is not None:
+            found[axis] = np.asarray(np.einsum(*operands, [axis]))
     if None in axes:  # the sum of the lines' sums, which takes less time than another pass over the leaf
-        found[None] = np.asarray(next(iter(found.values())).sum() if found else np.einsum(*operands, []))
+        lines = next(iter(found.values()), None)
+        found[None] = np.asarray(np.einsum(*operands, []) if lines is None else lines.sum())
     return [found[axis] for axis in axes]
 
 
