@@ -49,7 +49,7 @@ def group_norm(
 
     wide = widened(x)
     y, mean, s = (np.empty(shape, wide.dtype) for shape in (x.shape, *[(len(x), 1, channels)] * 2))
-    in_parts(normalized, [_flat(wide)], [_flat(y), mean, s], keep=2)
+    in_parts(normalized, [_flat(wide)], [_flat(y), mean, s], keep=2, larger=2)
     kept = (len(x), *(1 for _ in x.shape[1:-1]), groups, 1)
     mean, s = (values[:, 0, :: channels // groups].reshape(kept) for values in (mean, s))
     return y.astype(x.dtype, copy=False), GroupsCache(x, mean, s, weight, groups)
@@ -86,7 +86,7 @@ def group_norm_backward(output_gradient: Array, cache: GroupsCache) -> Gradients
     each = channels // groups
     mean, s = (v.reshape(len(x), 1, groups).repeat(each, axis=-1) for v in (cache.mean, cache.deviation))
     dx = np.empty(x.shape, np.result_type(dy, s))
-    dweight, dbias = in_parts(gradients, [_flat(dy), _flat(widened(x)), mean, s], [_flat(dx)], keep=2)
+    dweight, dbias = in_parts(gradients, [_flat(dy), _flat(widened(x)), mean, s], [_flat(dx)], keep=2, larger=2)
     return dx.astype(output_gradient.dtype, copy=False), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
 
 

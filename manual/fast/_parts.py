@@ -19,7 +19,12 @@ PART_BYTES = 1 << 21
 
 
 def in_parts(
-    formula: Callable[..., Any], arrays: Sequence[np.ndarray], results: Sequence[np.ndarray] = (), *, keep: int = 0
+    formula: Callable[..., Any],
+    arrays: Sequence[np.ndarray],
+    results: Sequence[np.ndarray] = (),
+    *,
+    keep: int = 0,
+    larger: int = 1,
 ) -> list[np.ndarray]:
     """Call `formula(*arrays, *results)` on parts of these arrays, which have all axes but their last `keep` in common.
 
@@ -27,6 +32,7 @@ def in_parts(
 
     Args:
         results: new arrays, contiguous in C order.
+        larger: the size of a part in multiples of PART_BYTES, for a formula with many operations on small arrays.
 
     Returns:
         The sums over all parts, in float64, of the arrays that the formula returns: a tuple of them, or None.
@@ -41,7 +47,7 @@ def in_parts(
         raise ValueError(f"shapes {shapes} do not fit: their axes before the last {keep} must be equal.")
     rows = math.prod(common)
     flat = [array.reshape(rows, *array.shape[len(common) :]) for array in (*arrays, *results)]
-    length = _length_of_a_part(rows, arrays[0].nbytes)
+    length = _length_of_a_part(rows, arrays[0].nbytes / larger)
     starts = range(0, max(rows, 1), length)
     sums: list[tuple[np.ndarray, ...]] = [()] * len(starts)
 
@@ -66,9 +72,9 @@ def elementwise(formula: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
     return result
 
 
-def _length_of_a_part(rows: int, size: int) -> int:
+def _length_of_a_part(rows: int, size: float) -> int:
     """The number of rows in a part, for an array of `size` bytes and an even number of parts of at most PART_BYTES."""
-    length = max(PART_BYTES * rows // max(size, 1), 1)
+    length = max(int(PART_BYTES * rows // max(size, 1)), 1)
     if rows <= length:
         return length
     return -(-rows // (2 * -(-rows // (2 * length))))
