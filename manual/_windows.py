@@ -53,7 +53,7 @@ def count(size: int, kernel: int, stride: int, dilation: int, pads: Pair) -> int
 
 
 def windows_of(x: np.ndarray, geometry: Geometry, outside: float = 0) -> np.ndarray:
-    """windows[n, h, w, c, i, j] = x[n, h s + i d - p, w s + j d - p, c], with `outside` in place of entries beyond x.
+    """windows[n, h, w, i, j, c] = x[n, h s + i d - p, w s + j d - p, c], with `outside` in place of entries beyond x.
 
     s, d and p are the stride, the dilation and the padding before the first entry, for each axis. The entries i, j of
     all windows form one strided slice, so the loop goes over the kernel.
@@ -61,9 +61,9 @@ def windows_of(x: np.ndarray, geometry: Geometry, outside: float = 0) -> np.ndar
     (s1, s2), (d1, d2) = geometry.stride, geometry.dilation
     high, wide = geometry.out
     padded = np.pad(x, ((0, 0), *geometry.pads, (0, 0)), constant_values=outside)
-    windows = np.zeros((len(x), high, wide, x.shape[3], *geometry.kernel), x.dtype)
+    windows = np.zeros((len(x), high, wide, *geometry.kernel, x.shape[3]), x.dtype)
     for i, j in np.ndindex(geometry.kernel):
-        windows[..., i, j] = padded[:, i * d1 : i * d1 + high * s1 : s1, j * d2 : j * d2 + wide * s2 : s2]
+        windows[:, :, :, i, j] = padded[:, i * d1 : i * d1 + high * s1 : s1, j * d2 : j * d2 + wide * s2 : s2]
     return windows
 
 
@@ -76,8 +76,8 @@ def add_windows(dwindows: np.ndarray, geometry: Geometry) -> np.ndarray:
     (s1, s2), (d1, d2) = geometry.stride, geometry.dilation
     high, wide = geometry.out
     (height, width), ((top, bottom), (left, right)) = geometry.size, geometry.pads
-    batch, channels = len(dwindows), dwindows.shape[3]
+    batch, channels = len(dwindows), dwindows.shape[5]
     dpadded = np.zeros((batch, top + height + bottom, left + width + right, channels), dwindows.dtype)
     for i, j in np.ndindex(geometry.kernel):
-        dpadded[:, i * d1 : i * d1 + high * s1 : s1, j * d2 : j * d2 + wide * s2 : s2] += dwindows[..., i, j]
+        dpadded[:, i * d1 : i * d1 + high * s1 : s1, j * d2 : j * d2 + wide * s2 : s2] += dwindows[:, :, :, i, j]
     return dpadded[:, top : top + height, left : left + width]

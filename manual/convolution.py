@@ -11,14 +11,16 @@ adds the zeros that make ceil(size / stride) windows, with the odd one at the en
 has it for stride 1 only). Windows that would extend beyond the end are dropped. With `groups`, input and output
 channels are divided into that number of blocks, and a block of outputs depends on its own block of inputs only.
 
-y, dx and dW come from one trilinear sum, of x[n, h s + i d - p, w s + j d - p, c] W[i, j, c, o] dy[n, h, w, o] over all
-indices. Each of the three leaves out the indices of its own array: `_correlated` computes y, `_sent_back` dx and
-`_products_of_windows` dW.
+A convolution is a dense layer applied to every window, Y = X W: the rows of X are the windows of x, each with its taps
+and channels side by side, and those of Y are the outputs at each position. y, dx and dW are the three products of a
+dense layer, X W, dY W^T and X^T dY, computed by `_correlation`, `_transposed_correlation` and `_kernel_gradient`.
 
-All arrays of a call share a dtype, and the value has it too. A guide to the arithmetic is Dumoulin and Visin, "A guide
+All arrays of a call share a dtype, and the value has it too. Every op raises ValueError if channels, groups and bias do
+not fit, if an option is out of range, or if no window fits. A guide to the arithmetic is Dumoulin and Visin, "A guide
 to convolution arithmetic for deep learning", arXiv 1603.07285 (2016).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -38,36 +40,41 @@ TransposedKernel2d = Float[np.ndarray, "kernel_height kernel_width outputs_per_g
 Bias = Float[np.ndarray, " biases"]
 
 
-def _correlated(x: Images, weight: Kernel2d, geometry: Geometry) -> NewImages:
-    """y[n, h, w, o] = sum over i, j, c of  x[n, h s + i d - p, w s + j d - p, c] W[i, j, c, o], for each group g."""
-    windows = _by_group(windows_of(widened(x), geometry), geometry.groups)
-    y = np.einsum("nhwgcij,ijcgo->nhwgo", windows, _by_output_group(weight, geometry.groups), optimize=True)
-    return y.reshape(*y.shape[:3], weight.shape[3]).astype(x.dtype)
+def _correlation(x: Images, weight: Kernel2d, geometry: Geometry) -> NewImages:
+    """Y = X W for each group of channels."""
+    X, W = _matrices(windows_of(x, geometry), geometry.groups), _matrices(weight, geometry.groups)
+    Y = X @ W
+    return _from_matrices(Y, (len(x), *geometry.out, weight.shape[3])).astype(x.dtype)
 
 
-def _sent_back(dy: NewImages, weight: Kernel2d, geometry: Geometry) -> Images:
-    """dx[n, h s + i d - p, w s + j d - p, c] += sum over o of  dy[n, h, w, o] W[i, j, c, o], for each group g."""
-    W = _by_output_group(weight, geometry.groups)
-    dwindows = np.einsum("nhwgo,ijcgo->nhwgcij", _by_output_group(dy, geometry.groups), W, optimize=True)
-    dwindows = dwindows.reshape(*dy.shape[:3], geometry.groups * weight.shape[2], *geometry.kernel)
+def _transposed_correlation(dy: NewImages, weight: Kernel2d, geometry: Geometry) -> Images:
+    """dX = dY W^T for each group. dx adds up the entries of dX that are copies of one entry of x."""
+    dY, W = _matrices(dy, geometry.groups), _matrices(weight, geometry.groups)
+    dX = dY @ W.mT
+    dwindows = _from_matrices(dX, (*dy.shape[:3], *geometry.kernel, weight.shape[2] * geometry.groups))
     return add_windows(dwindows, geometry).astype(dy.dtype)
 
 
-def _products_of_windows(x: Images, dy: NewImages, geometry: Geometry) -> Kernel2d:
-    """dW[i, j, c, o] = sum over n, h, w of  x[n, h s + i d - p, w s + j d - p, c] dy[n, h, w, o], for each group g."""
-    windows = _by_group(windows_of(widened(x), geometry), geometry.groups)
-    dW = np.einsum("nhwgcij,nhwgo->ijcgo", windows, _by_output_group(dy, geometry.groups), optimize=True)
-    return dW.reshape(*dW.shape[:3], dy.shape[3]).astype(dy.dtype)
+def _kernel_gradient(x: Images, dy: NewImages, geometry: Geometry) -> Kernel2d:
+    """dW = X^T dY for each group, because every window is multiplied by the same W."""
+    X, dY = _matrices(windows_of(x, geometry), geometry.groups), _matrices(dy, geometry.groups)
+    dW = X.mT @ dY
+    return _from_matrices(dW, (*geometry.kernel, x.shape[3] // geometry.groups, dy.shape[3])).astype(dy.dtype)
 
 
-def _by_group(windows: np.ndarray, groups: int) -> np.ndarray:
-    """(n, h, w, channels, i, j) -> (n, h, w, g, c, i, j)."""
-    return windows.reshape(*windows.shape[:3], groups, windows.shape[3] // groups, *windows.shape[4:])
+def _matrices(a: np.ndarray, groups: int) -> np.ndarray:
+    """A matrix for each group of channels. Its rows are the first three axes, and its columns the other ones."""
+    return _by_group(widened(a), groups).reshape(groups, math.prod(a.shape[:3]), math.prod(a.shape[3:]) // groups)
 
 
-def _by_output_group(array: np.ndarray, groups: int) -> np.ndarray:
-    """(..., outputs) -> (..., g, o), for images or a kernel."""
-    return widened(array).reshape(*array.shape[:3], groups, array.shape[3] // groups)
+def _by_group(a: np.ndarray, groups: int) -> np.ndarray:
+    """(..., channels) -> (groups, ..., channels / groups)."""
+    return np.moveaxis(a.reshape(*a.shape[:-1], groups, a.shape[-1] // groups), -2, 0)
+
+
+def _from_matrices(matrices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The inverse of `_matrices`, for an array of this shape."""
+    return np.moveaxis(matrices.reshape(len(matrices), *shape[:-1], shape[-1] // len(matrices)), 0, -2).reshape(shape)
 
 
 class Conv2dCache(NamedTuple):
@@ -95,15 +102,6 @@ def conv2d(
     inputs in the group of o. The height of y is floor((height + 2 p - d (kernel - 1) - 1) / s) + 1, and the width
     likewise.
 
-    Args:
-        x: images (batch, height, width, inputs).
-        weight: the kernel (height, width, inputs / groups, outputs).
-        bias: (outputs,), or None.
-        stride, padding, dilation, groups: as described for the module.
-
-    Raises:
-        ValueError: if channels, groups and bias do not fit, if an option is out of range, or if no window fits.
-
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition" (1998), II;
     groups: Krizhevsky, Sutskever and Hinton (2012); dilation: Yu and Koltun (2016).
     """
@@ -113,24 +111,24 @@ def conv2d(
     pads = _pads(padding, size, kernel, stride, dilation)
     high, wide = map(count, size, kernel, stride, dilation, pads)
     geometry = Geometry(size, (high, wide), kernel, stride, dilation, pads, groups)
-    y = _plus(_correlated(x, weight, geometry), bias)
+    y = _plus(_correlation(x, weight, geometry), bias)
     return y, Conv2dCache(x, weight, bias is not None, geometry)
 
 
 def conv2d_backward(output_gradient: NewImages, cache: Conv2dCache) -> tuple[Images, Kernel2d, Bias | None]:
-    """Each factor of a term of y receives dy times the other factor:
+    """A dense layer applied to every window, Y = X W + b, whose gradients are those of `dense_backward`:
 
-        dx[n, h s + i d - p, w s + j d - p, c] += sum over o of        dy[n, h, w, o] W[i, j, c, o]
-        dW[i, j, c, o]                          = sum over n, h, w of  dy[n, h, w, o] x[n, h s + i d - p, ..., c]
-        db[o]                                   = sum over n, h, w of  dy[n, h, w, o]
+        dX = dY W^T      dx[n, h s + i d - p, w s + j d - p, c] += sum over o of        dy[n, h, w, o] W[i, j, c, o]
+        dW = X^T dY      dW[i, j, c, o] = sum over n, h, w of  x[n, h s + i d - p, w s + j d - p, c] dy[n, h, w, o]
+        db = 1^T dY      db[o]          = sum over n, h, w of  dy[n, h, w, o]
 
     dx sums over all windows that contain an entry. It is 0 for an entry in no window (a stride larger than the kernel,
     or a remainder at the end), and gradients of padding are dropped. dx is `conv_transpose2d` of dy.
     """
     x, W, has_bias, geometry = cache
     dy = _checked(output_gradient, (len(x), *geometry.out, W.shape[3]))
-    dx = _sent_back(dy, W, geometry)
-    dW = _products_of_windows(x, dy, geometry)
+    dx = _transposed_correlation(dy, W, geometry)
+    dW = _kernel_gradient(x, dy, geometry)
     db = _summed(dy) if has_bias else None
     return dx, dW, db
 
@@ -152,17 +150,6 @@ def conv1d(
     groups: int = 1,
 ) -> tuple[NewSequences, Conv1dCache]:
     """y[n, t, o] = b[o] + sum over i, c of  x[n, t s + i d - p, c] W[i, c, o]: `conv2d` of images with a width of 1.
-
-    The length of y is floor((length + 2 p - d (kernel - 1) - 1) / s) + 1.
-
-    Args:
-        x: sequences (batch, length, inputs).
-        weight: the kernel (length, inputs / groups, outputs).
-        bias: (outputs,), or None.
-        stride, padding, dilation, groups: as described for the module.
-
-    Raises:
-        ValueError: as conv2d.
 
     Source: Waibel et al., "Phoneme recognition using time-delay neural networks" (1989).
     """
@@ -219,16 +206,6 @@ def conv_transpose2d(
     several heights have the same number of windows. output_padding, which must be less than the stride or the
     dilation, chooses one of them by adding rows at the end.
 
-    Args:
-        x: images (batch, height, width, inputs).
-        weight: the kernel (height, width, outputs / groups, inputs).
-        bias: (outputs,), or None.
-        stride, padding, dilation, groups: those of the conv2d that this is the adjoint of.
-        output_padding: the number of rows and columns to add at the end.
-
-    Raises:
-        ValueError: as conv2d, and if output_padding is too large.
-
     Source: Dumoulin and Visin (2016), chapter 4.
     """
     layout = "(height, width, outputs / groups, inputs)"
@@ -238,7 +215,7 @@ def conv_transpose2d(
     pads, more = _both(pair("padding", padding, 0)), pair("output_padding", output_padding, 0)
     high, wide = map(_transposed_size, windows, kernel, stride, dilation, pads, more)
     geometry = Geometry((high, wide), windows, kernel, stride, dilation, pads, groups)
-    y = _plus(_sent_back(x, weight, geometry), bias)
+    y = _plus(_transposed_correlation(x, weight, geometry), bias)
     return y, ConvTranspose2dCache(x, weight, bias is not None, geometry)
 
 
@@ -247,13 +224,13 @@ def conv_transpose2d_backward(
 ) -> tuple[Images, TransposedKernel2d, Bias | None]:
     """The adjoint of an adjoint is the operation itself: dx = conv2d(dy, W).
 
-    Every term of y is a product of the same three arrays as in conv2d, with x in the role of conv2d's output. So
+    y = X W^T, added up as dx is in conv2d: x has the role of conv2d's dy, and the windows are those of y. So
     dW[i, j, o, c] = sum over n, h, w of  x[n, h, w, c] dy[n, h s + i d - p, w s + j d - p, o], and db sums dy.
     """
     x, W, has_bias, geometry = cache
     dy = _checked(output_gradient, (len(x), *geometry.size, W.shape[2] * geometry.groups))
-    dx = _correlated(dy, W, geometry)
-    dW = _products_of_windows(dy, x, geometry)
+    dx = _correlation(dy, W, geometry)
+    dW = _kernel_gradient(dy, x, geometry)
     db = _summed(dy) if has_bias else None
     return dx, dW, db
 

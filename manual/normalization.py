@@ -3,9 +3,10 @@
     x_hat = (x - mean) / s,   s = sqrt(variance + epsilon)          y = weight x_hat + bias
 
 The ops differ in the axes that are averaged over. The last axis holds features or channels, and weight and bias have
-an entry for each. dy is the output gradient. `layer_norm_backward` derives dx, whose three terms come from x itself,
-from the mean and from s. Batch and group norm have the same three terms. `rms_norm` has no mean and two terms, and
-`batch_norm_inference` has constant statistics and one term.
+an entry for each. epsilon is at least 0. dy is the output gradient. `layer_norm_backward` derives dx, whose three terms
+come from x itself, from the mean and from s. Batch and group norm have the same three terms. `rms_norm` has no mean and
+two terms, and `batch_norm_inference` has constant statistics and one term. Every op raises ValueError if shapes do not
+fit, if there is nothing to average over, or if an option is out of range.
 
 The variance is the biased one, divided by n and not by n - 1. It is computed in two passes, because E[x^2] - E[x]^2
 cancels. Means and sums are computed in float64 and rounded to the dtype of x, because NumPy adds row after row: over
@@ -43,18 +44,7 @@ def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
     """y = weight x_hat + bias, where each example is normalized over its own last axis.
 
     A constant example has x_hat = 0, unless its mean is rounded. epsilon is inside the root, as in PyTorch. Its default
-    in Flax is 1e-6.
-
-    Args:
-        x: (..., features).
-        weight: (features,).
-        bias: (features,).
-        epsilon: added to the variance; at least 0.
-
-    Raises:
-        ValueError: if shapes do not fit, or the last axis is empty.
-
-    Source: Ba, Kiros and Hinton, "Layer normalization" (2016).
+    in Flax is 1e-6. Source: Ba, Kiros and Hinton, "Layer normalization" (2016).
     """
     check_normalization("layer_norm", x, x.shape[-1:], epsilon, weight=weight, bias=bias)
     mean, s = _statistics(widened(x), -1, epsilon)
@@ -65,15 +55,19 @@ def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
 
 @rounded_once
 def layer_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
-    """Each x_j affects the mean and s, and so each x_hat_i of its example, whose gradient is g_i = weight_i dy_i:
+    """Every x_j affects each x_hat_i of its example: through the mean, through s, and directly if i = j.
 
-        d mean / d x_j = 1/n                 d s / d x_j = (1 / 2s) (2/n) (x_j - mean) = x_hat_j / n
-        d x_hat_i / d x_j = ([i = j] - 1/n - x_hat_i x_hat_j / n) / s
-        dx = (g - mean(g) - x_hat mean(g x_hat)) / s
+        d mean / dx_j    = 1/n
+        d s / dx_j       = (1 / 2s) (2/n) sum_i (x_i - mean) ([i = j] - 1/n) = (x_j - mean) / (n s) = x_hat_j / n
+        d x_hat_i / dx_j = ([i = j] - 1/n) / s - (x_i - mean) / s^2 (x_hat_j / n)
+                         = ([i = j] - 1/n - x_hat_i x_hat_j / n) / s
 
-    (The mean inside the variance contributes nothing to ds, because the sum of x - mean is 0.) dx is orthogonal to a
-    shift of x and, up to epsilon, to x_hat, because the value does not change along either. weight and bias are shared
-    by all examples, so their gradients are sums over examples: of dy x_hat and of dy.
+    (In d s, the sum of x_i - mean is 0.) The gradient with respect to x_hat_i is g_i = weight_i dy_i, so that
+
+        dx_j = sum_i g_i d x_hat_i / dx_j = (g_j - mean(g) - x_hat_j mean(g x_hat)) / s
+
+    dx is orthogonal to a shift of x and, up to epsilon, to x_hat, because the value does not change along either.
+    weight and bias are shared by all examples, so dweight is the sum of dy x_hat over examples, and dbias that of dy.
     """
     x, mean, s, weight = cache
     dy = output_gradient
@@ -97,15 +91,6 @@ def rms_norm(x: Array, weight: Vector, *, epsilon: float = 1e-5) -> tuple[Array,
     """y = weight x / r with r = sqrt(mean of x^2 + epsilon) over the last axis. There is no centering and no bias.
 
     epsilon is inside the root, as in LLaMA; the source has none. Gemma stores weight - 1.
-
-    Args:
-        x: (..., features).
-        weight: (features,).
-        epsilon: added to the mean square; at least 0.
-
-    Raises:
-        ValueError: if shapes do not fit, or the last axis is empty.
-
     Source: Zhang and Sennrich, "Root mean square layer normalization" (2019).
     """
     check_normalization("rms_norm", x, x.shape[-1:], epsilon, weight=weight)
@@ -134,16 +119,6 @@ def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
 
     These are the statistics of training; see `batch_norm_inference` for evaluation. A constant channel has x_hat = 0,
     unless its mean is rounded, and so has a batch of one example without spatial axes, where PyTorch raises an error.
-
-    Args:
-        x: (batch, ..., channels).
-        weight: (channels,).
-        bias: (channels,).
-        epsilon: added to the variance; at least 0.
-
-    Raises:
-        ValueError: if shapes do not fit, or there is nothing to average over.
-
     Source: Ioffe and Szegedy, "Batch normalization" (2015), Alg. 1.
     """
     check_normalization("batch_norm", x, x.shape[:-1], epsilon, axes=2, weight=weight, bias=bias)
@@ -173,20 +148,9 @@ def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
 def batch_norm_inference(
     x: Array, weight: Vector, bias: Vector, mean: Vector, variance: Vector, *, epsilon: float = 1e-5
 ) -> tuple[Array, CenteredCache]:
-    """y = weight (x - mean) / sqrt(variance + epsilon) + bias. The statistics are data, and have no gradient.
+    """y = weight (x - mean) / sqrt(variance + epsilon) + bias, with running statistics, which are at least 0.
 
-    Args:
-        x: (batch, ..., channels).
-        weight: (channels,).
-        bias: (channels,).
-        mean: the running mean (channels,).
-        variance: the running variance (channels,).
-        epsilon: added to the variance; at least 0.
-
-    Raises:
-        ValueError: if shapes do not fit, or a variance is negative.
-
-    Source: Ioffe and Szegedy (2015), Alg. 2.
+    The statistics are data, and have no gradient. Source: Ioffe and Szegedy (2015), Alg. 2.
     """
     vectors = {"weight": weight, "bias": bias, "mean": mean, "variance": variance}
     check_normalization("batch_norm_inference", x, (), epsilon, axes=2, **vectors)
@@ -227,17 +191,6 @@ def group_norm(
 
     A group is channels / groups adjacent channels, averaged over together with all spatial axes. groups = channels is
     instance normalization (Ulyanov, Vedaldi and Lempitsky, 2016).
-
-    Args:
-        x: (batch, ..., channels).
-        weight: (channels,).
-        bias: (channels,).
-        groups: the number of groups, a divisor of channels.
-        epsilon: added to the variance; at least 0.
-
-    Raises:
-        ValueError: if shapes do not fit, if an example is empty, or if groups does not divide the channels.
-
     Source: Wu and He, "Group normalization" (2018).
     """
     check_normalization("group_norm", x, x.shape[1:], epsilon, axes=2, weight=weight, bias=bias)
@@ -274,19 +227,7 @@ def update_running_statistics(
 
     The variance of the batch is the unbiased one here, n / (n - 1) times that of batch_norm, as in Ioffe and Szegedy
     (Alg. 2) and PyTorch. For n = 1 it is the biased one, 0. Keras 3 and Flax always use the biased one, and their
-    momentum is 1 minus this one: their 0.99 is 0.01 here.
-
-    Args:
-        mean: the running mean (channels,).
-        variance: the running variance (channels,).
-        x: the input of the batch normalization.
-        momentum: the weight of the new batch, in [0, 1].
-
-    Returns:
-        The updated mean and variance.
-
-    Raises:
-        ValueError: if shapes do not fit, if x is empty, or if momentum is out of range.
+    momentum is 1 minus this one: their 0.99 is 0.01 here. It is the weight of the new batch, in [0, 1].
     """
     check_normalization("update_running_statistics", x, x.shape[:-1], 0.0, axes=2, mean=mean, variance=variance)
     if not 0 <= momentum <= 1:

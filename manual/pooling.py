@@ -3,8 +3,9 @@
 Images are (batch, height, width, channels), and every channel is pooled separately. Each option is an integer or a
 pair (height, width): `window`; `stride`, the step between windows, by default the window; and `padding`, the number of
 rows and columns added on each side, at most half the window, so that no window contains padding only. Windows that
-would extend beyond the end are dropped, as in PyTorch, and entries in no window have a gradient of 0. dy is the output
-gradient, and dx the gradient with respect to x. The value has the dtype of x.
+would extend beyond the end are dropped, as in PyTorch, and entries in no window have a gradient of 0. ValueError is
+raised if an option is out of range, or if no window fits. dy is the output gradient, and dx the gradient with respect
+to x. The value has the dtype of x.
 """
 
 import math
@@ -34,18 +35,11 @@ def max_pool2d(
 ) -> tuple[NewImages, MaxPool2dCache]:
     """y[n, h, w, c] = max over i, j of  x[n, h s + i - p, w s + j - p, c], with -inf outside of x.
 
-    Args:
-        x: images (batch, height, width, channels).
-        window, stride, padding: as described for the module.
-
-    Raises:
-        ValueError: if an option is out of range, or no window fits.
-
     Source: Scherer, Müller and Behnke, "Evaluation of pooling operations in convolutional architectures for object
     recognition" (2010).
     """
     geometry = _geometry(x, window, stride, padding)
-    y = windows_of(x, geometry, outside=-math.inf).max(axis=(-2, -1))
+    y = windows_of(x, geometry, outside=-math.inf).max(axis=(3, 4))
     return y, MaxPool2dCache(x, y, geometry)
 
 
@@ -59,10 +53,11 @@ def max_pool2d_backward(output_gradient: NewImages, cache: MaxPool2dCache) -> Im
     """
     dy, (x, y, geometry) = output_gradient, cache
     windows = windows_of(x, geometry, outside=-math.inf)
-    is_maximum = (windows == y[..., None, None]).reshape(*y.shape, math.prod(geometry.kernel))
-    is_first = is_maximum & (np.cumsum(is_maximum, axis=-1) == 1)
-    dwindows = (dy[..., None] * is_first).reshape(windows.shape)
-    return add_windows(dwindows, geometry)
+    taps = windows.reshape(*y.shape[:3], math.prod(geometry.kernel), y.shape[3])
+    is_maximum = taps == y[:, :, :, None]
+    is_first = is_maximum & (np.cumsum(is_maximum, axis=3) == 1)
+    dwindows = dy[:, :, :, None] * is_first
+    return add_windows(dwindows.reshape(windows.shape), geometry)
 
 
 class AveragePool2dCache(NamedTuple):
@@ -79,18 +74,10 @@ def average_pool2d(
 
     Padding is zeros, which are counted: a window at the border is divided by its full size, as with PyTorch's default
     count_include_pad=True (TensorFlow and Keras divide by the number of entries of x in the window).
-
-    Args:
-        x: images (batch, height, width, channels).
-        window, stride, padding: as described for the module.
-
-    Raises:
-        ValueError: as max_pool2d.
-
     Source: LeCun et al. (1998), II.B, where each channel has a gain and a bias in addition.
     """
     geometry = _geometry(x, window, stride, padding)
-    y = windows_of(widened(x), geometry).mean(axis=(-2, -1))  # a sum in float16 could overflow where its mean does not
+    y = windows_of(widened(x), geometry).mean(axis=(3, 4))  # a sum in float16 could overflow where its mean does not
     return y.astype(x.dtype), AveragePool2dCache(x.shape, geometry)
 
 
@@ -98,7 +85,7 @@ def average_pool2d_backward(output_gradient: NewImages, cache: AveragePool2dCach
     """dx[n, h s + i - p, w s + j - p, c] += dy[n, h, w, c] / (window height x window width) for every i, j."""
     dy, (_, geometry) = widened(output_gradient), cache
     share = dy / math.prod(geometry.kernel)
-    dwindows = np.broadcast_to(share[..., None, None], (*share.shape, *geometry.kernel))
+    dwindows = np.broadcast_to(share[:, :, :, None, None], (*dy.shape[:3], *geometry.kernel, dy.shape[3]))
     return add_windows(dwindows, geometry).astype(output_gradient.dtype)
 
 

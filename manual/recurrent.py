@@ -1,10 +1,12 @@
 """Recurrent layers, with every derivative by hand.
 
-Symbols: x_t are the inputs at step t, h_t the hidden state, a_t the pre-activations, and da_t the gradient with respect
-to a_t. Arrays are (batch, time, features), and weights are (inputs, gates x hidden), with the gates side by side.
+Symbols: x_t are the inputs at step t, h_t the hidden state (h_0 the initial one), c_t the cell state, a_t the
+pre-activations, and da_t the gradient with respect to a_t; W is the input weight, U the hidden weight and b the bias.
+Arrays are (batch, time, features), and weights are (inputs, gates x hidden), with the gates side by side.
 
 x_t W + b does not depend on the state. So it is one dense layer for all steps at once, before the loop over time; in
-the backward pass it comes after the loop. A sequence without steps leaves the states unchanged.
+the backward pass it comes after the loop. A sequence without steps leaves the states unchanged. Every layer raises
+ValueError if shapes do not fit.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -46,20 +48,7 @@ def rnn(
 
         h_t = f(x_t W + h_{t-1} U + b)      f = tanh or relu
 
-    Args:
-        x: (batch, time, inputs).
-        initial_state: h_0, (batch, hidden).
-        input_weight: W.
-        hidden_weight: U.
-        bias: b.
-        activation: f, "tanh" or "relu".
-
-    Returns:
-        h_t for all t (batch, time, hidden), of which the last is the final state, and the cache.
-
-    Raises:
-        ValueError: if shapes do not fit, or the activation is unknown.
-
+    Returns h_t for all t, of which the last is the final state, and the cache.
     Source: Elman, "Finding structure in time" (1990).
     """
     check_recurrent(x, (initial_state,), input_weight, hidden_weight, (bias,), gates=1)
@@ -122,20 +111,7 @@ def lstm(
     The blocks are in the order of PyTorch and Keras. PyTorch has a second bias, which is added to the first. There are
     no peepholes, that is, no gate depends on the cell state.
 
-    Args:
-        x: (batch, time, inputs).
-        initial_hidden: h_0, (batch, hidden).
-        initial_cell: c_0, (batch, hidden).
-        input_weight: W.
-        hidden_weight: U.
-        bias: b.
-
-    Returns:
-        ((h_t for all t, the last c_t), cache). The last h_t is the final hidden state.
-
-    Raises:
-        ValueError: if shapes do not fit.
-
+    Returns ((h_t for all t, the last c_t), cache). The last h_t is the final hidden state.
     Source: Hochreiter and Schmidhuber, "Long short-term memory" (1997), with the forget gate of Gers, Schmidhuber and
     Cummins, "Learning to forget" (2000).
     """
@@ -200,14 +176,14 @@ def _lstm_step_backward(
 class GruCache(NamedTuple):
     """The activated gates, because the derivatives of their activations are functions of them.
 
-    `recalled` is kept too, because it is a factor of da_r and recomputing it costs a matrix product.
+    u_n is kept too, because it is a factor of da_r and recomputing it costs a matrix product.
     """
 
     inputs: DenseCache
     initial_state: Float[np.ndarray, "batch hidden"]
     hidden_weight: Float[np.ndarray, "hidden 3*hidden"]
     gates: Float[np.ndarray, "batch time 3*hidden"]  # r, z, n
-    recalled: Float[np.ndarray, "batch time hidden"]  # h_{t-1} Un + bn_h
+    u_n: Float[np.ndarray, "batch time hidden"]
     outputs: Float[np.ndarray, "batch time hidden"]
 
 
@@ -221,83 +197,74 @@ def gru(
 ) -> tuple[States, GruCache]:
     """The gated recurrent unit: where z is 1 the state is kept, and where z is 0 it is replaced.
 
-        r, z = sigmoid of the first two blocks of x_t W + b_x + h_{t-1} U + b_h
-        n = tanh(x_t Wn + bn_x + r (h_{t-1} Un + bn_h))      h_t = (1 - z) n + z h_{t-1}
+        u = h_{t-1} U + b_h      a = x_t W + b_x + (u_r, u_z, r u_n)      in three blocks, for r, z and n
+        r = sigmoid(a_r)      z = sigmoid(a_z)      n = tanh(a_n)         h_t = (1 - z) n + z h_{t-1}
 
     This is PyTorch's unit, and Keras's up to the order of the blocks, which is z, r, n there. The published version of
-    Cho et al., and Keras with reset_after=False, apply r before the matrix: (r h_{t-1}) Un. Chung et al. (2014)
+    Cho et al., and Keras with reset_after=False, apply r before the matrix: (r h_{t-1}) U. Chung et al. (2014)
     exchange z and 1 - z.
 
-    Args:
-        x: (batch, time, inputs).
-        initial_state: h_0, (batch, hidden).
-        input_weight: W.
-        hidden_weight: U.
-        input_bias: b_x.
-        hidden_bias: b_h.
-
-    Returns:
-        h_t for all t (batch, time, hidden), of which the last is the final state, and the cache.
-
-    Raises:
-        ValueError: if shapes do not fit.
-
+    Returns h_t for all t, of which the last is the final state, and the cache.
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014), 2.3.
     """
     check_recurrent(x, (initial_state,), input_weight, hidden_weight, (input_bias, hidden_bias), gates=3)
     from_x, inputs = dense(x, input_weight, input_bias)
     h = initial_state
     gates = np.zeros_like(from_x)
-    recalled, outputs = np.zeros((2, *x.shape[:2], h.shape[1]), x.dtype)
+    every_u_n, outputs = np.zeros((2, *x.shape[:2], h.shape[1]), x.dtype)
     for t in range(x.shape[1]):
         x_r, x_z, x_n = np.split(from_x[:, t], 3, axis=1)
-        h_r, h_z, h_n = np.split(h @ hidden_weight + hidden_bias, 3, axis=1)
-        (r, _), (z, _) = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
-        n = np.tanh(x_n + r * h_n)
+        u_r, u_z, u_n = np.split(h @ hidden_weight + hidden_bias, 3, axis=1)
+        (r, _), (z, _) = sigmoid(x_r + u_r), sigmoid(x_z + u_z)
+        n = np.tanh(x_n + r * u_n)
         h = (1 - z) * n + z * h
-        gates[:, t], recalled[:, t], outputs[:, t] = np.concatenate([r, z, n], axis=1), h_n, h
-    return outputs, GruCache(inputs, initial_state, hidden_weight, gates, recalled, outputs)
+        gates[:, t], every_u_n[:, t], outputs[:, t] = np.concatenate([r, z, n], axis=1), u_n, h
+    return outputs, GruCache(inputs, initial_state, hidden_weight, gates, every_u_n, outputs)
 
 
 def gru_backward(output_gradient: States, cache: GruCache) -> Gradients:
-    """h_t affects the output of its step, and the next state in two ways, directly by z h_t and through U:
+    """h_t affects the output of its step, and the next state in two ways, directly by z h_t and through u:
 
-        dh_t = dy_t + z_{t+1} dh_{t+1} + da_of_h_{t+1} U^T
+        dh_t = dy_t + z_{t+1} dh_{t+1} + du_{t+1} U^T
 
-    da_of_x is the gradient of x_t W + b_x, and da_of_h that of h_{t-1} U + b_h. They differ in the block of n, where
-    the second is multiplied by r. Returns the gradients of x, the initial state, both weights and both biases.
+    `_gru_step_backward` computes da_t and du_t. dW and db_x are those of `rnn_backward`; dU = sum of h_{t-1}^T du_t and
+    db_h = sum of du_t. Returns the gradients of x, the initial state, both weights and both biases.
     """
-    inputs, initial_state, U, gates, recalled, h = cache
+    inputs, initial_state, U, gates, u_n, h = cache
     h_before = _before(initial_state, h)
-    da_of_x, da_of_h, dh_from_next = np.zeros_like(gates), np.zeros_like(gates), np.zeros_like(initial_state)
+    da, du, dh_from_next = np.zeros_like(gates), np.zeros_like(gates), np.zeros_like(initial_state)
     for t in reversed(range(h.shape[1])):
         dh = output_gradient[:, t] + dh_from_next
-        da_of_x[:, t], da_of_h[:, t], dh_kept = _gru_step_backward(dh, gates[:, t], recalled[:, t], h_before[:, t])
-        dh_from_next = dh_kept + da_of_h[:, t] @ U.T
-    dx, dW, db_x = dense_backward(da_of_x, inputs)
-    dU = _sum_of_products(h_before, da_of_h)
-    db_h = np.sum(da_of_h, axis=(0, 1))
+        da[:, t], du[:, t], dh_direct = _gru_step_backward(dh, gates[:, t], u_n[:, t], h_before[:, t])
+        dh_from_next = dh_direct + du[:, t] @ U.T
+    dx, dW, db_x = dense_backward(da, inputs)
+    dU = _sum_of_products(h_before, du)
+    db_h = np.sum(du, axis=(0, 1))
     return dx, dh_from_next, dW, dU, db_x, db_h
 
 
 def _gru_step_backward(
-    dh: State, gates: np.ndarray, recalled: State, h_before: State
+    dh: State, gates: np.ndarray, u_n: State, h_before: State
 ) -> tuple[np.ndarray, np.ndarray, State]:
-    """The gradients of one step, which are all multiples of dh:
+    """The gradients of one step, which is h = (1 - z) n + z h_before with a = ... + (u_r, u_z, r u_n):
 
-        da_n = dh (1 - z) (1 - n^2)      da_z = dh (h_before - n) z (1 - z)
-        da_r = da_n (h_before Un + bn_h) r (1 - r)
+        dn = dh (1 - z)         dz = dh (h_before - n)      h_before receives dh z directly
+        da_n = dn (1 - n^2)     da_z = dz z (1 - z)         tanh' = 1 - tanh^2, sigmoid' = sigmoid (1 - sigmoid)
+        dr = da_n u_n           da_r = dr r (1 - r)         r is a factor of u_n in a_n, and so du_n = da_n r
 
-    da_of_x is (da_r, da_z, da_n), and da_of_h is (da_r, da_z, r da_n). h_before also receives z dh.
+    Returns da, du, and what h_before receives directly.
     """
     r, z, n = np.split(gates, 3, axis=1)
-    da_n = dh * (1 - z) * (1 - n**2)
-    da_z = dh * (h_before - n) * z * (1 - z)
-    da_r = da_n * recalled * r * (1 - r)
-    da_of_x = np.concatenate([da_r, da_z, da_n], axis=1)
-    da_of_h = np.concatenate([da_r, da_z, r * da_n], axis=1)
-    dh_kept = z * dh
-    return da_of_x, da_of_h, dh_kept
+    dn = dh * (1 - z)
+    dz = dh * (h_before - n)
+    dh_direct = dh * z
+    da_n = dn * (1 - n**2)
+    da_z = dz * z * (1 - z)
+    dr = da_n * u_n
+    da_r = dr * r * (1 - r)
+    da = np.concatenate([da_r, da_z, da_n], axis=1)
+    du = np.concatenate([da_r, da_z, da_n * r], axis=1)
+    return da, du, dh_direct
 
 
 def _before(initial: State, states: States) -> States:

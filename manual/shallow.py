@@ -9,7 +9,8 @@ project began with, so x is (n_x, m) and y is (n_y, m). dQ always means dJ/dQ, t
 texts that follow Ng, dZ means m dJ/dZ and the factor 1/m comes later. In the functions for jvp and
 Hessian-vector products, RQ is the derivative of Q along a direction of the parameters.
 
-Functions keep the floating dtype of their arguments, hold no state and never modify an argument.
+Functions keep the floating dtype of their arguments, hold no state and never modify an argument. Labels may have any
+dtype, and are cast to that of x. Shapes that do not fit, and numbers that are out of range, raise ValueError.
 """
 
 from types import ModuleType
@@ -40,6 +41,10 @@ __all__ = [
 ]
 
 Parameters = dict[str, np.ndarray]  # W1 (n_h, n_x), b1 (n_h, 1), W2 (n_y, n_h), b2 (n_y, 1)
+Features = Float[np.ndarray, "n_x m"]
+Outputs = Float[np.ndarray, "n_y m"]
+Labels = Num[np.ndarray, "n_y labels"]
+Intermediates = dict[str, np.ndarray] | None
 
 
 class Cache(NamedTuple):
@@ -54,8 +59,8 @@ class Cache(NamedTuple):
 def layer_structure(x: np.ndarray, y: np.ndarray, hidden_size: int) -> tuple[int, int, int]:
     """Sizes (n_x, n_h, n_y) of the network that maps the columns of x to the columns of y.
 
-    Raises ValueError if x or y is not a matrix, if they differ in examples or have none, or if
-    `hidden_size` is not positive.
+    Raises ValueError if x or y is not a matrix, if they differ in examples or have none, or if `hidden_size` is not
+    positive.
     """
     if x.ndim != 2 or y.ndim != 2:
         raise ValueError(
@@ -105,15 +110,8 @@ def sigmoid(z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     return np.where(z >= 0, 1, t) / (1 + t)
 
 
-def forward_propagation(
-    x: Float[np.ndarray, "n_x m"], parameters: Parameters
-) -> tuple[Float[np.ndarray, "n_y m"], Cache]:
-    """The prediction A2, and the cache for the backward pass.
-
-    Args:
-        x: (n_x, m).
-        parameters: W1, b1, W2 and b2.
-    """
+def forward_propagation(x: Features, parameters: Parameters) -> tuple[Outputs, Cache]:
+    """The prediction A2, and the cache for the backward pass."""
     W1, b1, W2, b2 = (parameters[name] for name in ("W1", "b1", "W2", "b2"))
     Z1 = W1 @ x + b1
     A1 = np.tanh(Z1)
@@ -122,7 +120,7 @@ def forward_propagation(
     return A2, Cache(Z1, A1, Z2, A2)
 
 
-def compute_loss(Z2: Float[np.ndarray, "n_y m"], y: Float[np.ndarray, "n_y m"]) -> np.floating:
+def compute_loss(Z2: Outputs, y: Outputs) -> np.floating:
     """Binary cross-entropy, summed over outputs and averaged over examples.
 
     With A2 = sigmoid(Z2), each term -y log A2 - (1 - y) log(1 - A2) equals
@@ -131,10 +129,6 @@ def compute_loss(Z2: Float[np.ndarray, "n_y m"], y: Float[np.ndarray, "n_y m"]) 
 
     which is finite for every finite logit. The form with A2 computes log 0 as soon as A2 rounds to 0 or 1.
     The terms are divided by m before they are summed, so that the sum overflows only if the loss does.
-
-    Args:
-        Z2: logits (n_y, m).
-        y: labels (n_y, m).
     """
     m = Z2.shape[1]
     terms = np.maximum(Z2, 0) - y * Z2 + np.log1p(np.exp(-np.abs(Z2)))
@@ -142,12 +136,7 @@ def compute_loss(Z2: Float[np.ndarray, "n_y m"], y: Float[np.ndarray, "n_y m"]) 
 
 
 def backpropagation(
-    parameters: Parameters,
-    cache: Cache,
-    x: Float[np.ndarray, "n_x m"],
-    y: Float[np.ndarray, "n_y m"],
-    *,
-    intermediates: dict[str, np.ndarray] | None = None,
+    parameters: Parameters, cache: Cache, x: Features, y: Outputs, *, intermediates: Intermediates = None
 ) -> Parameters:
     """The gradients of the loss with respect to the parameters, from the output back to the input.
 
@@ -178,15 +167,10 @@ def backpropagation(
     return {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
 
 
-def loss_and_gradients(
-    parameters: Parameters, x: Float[np.ndarray, "n_x m"], y: Num[np.ndarray, "n_y labels"]
-) -> tuple[np.floating, Parameters]:
-    """The loss and its gradient with respect to every parameter, in one forward and one backward pass.
-
-    Labels are cast to the dtype of x, because integer labels would promote float32 to float64.
-    """
+def loss_and_gradients(parameters: Parameters, x: Features, y: Labels) -> tuple[np.floating, Parameters]:
+    """The loss and its gradient with respect to every parameter, in one forward and one backward pass."""
     layer_structure(x, y, parameters["W1"].shape[0])
-    y = y.astype(x.dtype, copy=False)
+    y = y.astype(x.dtype, copy=False)  # integer labels would promote float32 to float64
     _, cache = forward_propagation(x, parameters)
     return compute_loss(cache.Z2, y), backpropagation(parameters, cache, x, y)
 
@@ -194,7 +178,7 @@ def loss_and_gradients(
 # ------------------------------------------------------------------------------------ along a direction
 
 
-def _forward_along(parameters: Parameters, vector: Parameters, x: Float[np.ndarray, "n_x m"], cache: Cache) -> Cache:
+def _forward_along(parameters: Parameters, vector: Parameters, x: Features, cache: Cache) -> Cache:
     """R of every line of `forward_propagation`, where the parameters move along the vector and x is constant.
 
     RQ = dQ(parameters + r vector)/dr at r = 0 obeys the rules of derivatives: R(P Q) = RP Q + P RQ for a product, and
@@ -209,24 +193,13 @@ def _forward_along(parameters: Parameters, vector: Parameters, x: Float[np.ndarr
     return Cache(RZ1, RA1, RZ2, RA2)
 
 
-def jvp(
-    parameters: Parameters, vector: Parameters, x: Float[np.ndarray, "n_x m"], y: Num[np.ndarray, "n_y labels"]
-) -> tuple[np.floating, np.floating]:
+def jvp(parameters: Parameters, vector: Parameters, x: Features, y: Labels) -> tuple[np.floating, np.floating]:
     """The loss, and its derivative along a vector, <gradient, vector>, in one forward pass.
 
         RJ = sum of dJ/dZ2 RZ2 = (1/m) sum of (A2 - y) RZ2
 
-    Args:
-        parameters: the point at which the derivative is taken.
-        vector: the direction, with the keys and shapes of `parameters`.
-        x: (n_x, m).
-        y: labels (n_y, m).
-
-    Returns:
-        (J, RJ). The name jvp is for Jacobian-vector product; the Jacobian of the loss has a single row.
-
-    Raises:
-        ValueError: as `loss_and_gradients` does, and unless the vector has the structure of the parameters.
+    Returns (J, RJ). The vector has the keys and shapes of the parameters. The name jvp is for Jacobian-vector product;
+    the Jacobian of the loss has a single row.
     """
     y = _checked(parameters, vector, x, y)
     m = x.shape[1]
@@ -237,31 +210,15 @@ def jvp(
 
 
 def hessian_vector_product(
-    parameters: Parameters,
-    vector: Parameters,
-    x: Float[np.ndarray, "n_x m"],
-    y: Num[np.ndarray, "n_y labels"],
-    *,
-    intermediates: dict[str, np.ndarray] | None = None,
+    parameters: Parameters, vector: Parameters, x: Features, y: Labels, *, intermediates: Intermediates = None
 ) -> Parameters:
     """The Hessian of the loss times a vector: R of every line of `backpropagation`, at the cost of two gradients.
 
         H v = R(gradient), the derivative of the gradient along v
 
-    The Hessian itself, a matrix with a row and a column for every parameter, is never formed.
-
-    Args:
-        parameters: the point at which the Hessian is taken.
-        vector: v, with the keys and shapes of `parameters`.
-        x: (n_x, m).
-        y: labels (n_y, m).
-        intermediates: a dict that also receives R of the gradients dZ2, dA1 and dZ1, under the names Z2, A1 and Z1.
-
-    Returns:
-        H v, with the keys, shapes and dtypes of `parameters`.
-
-    Raises:
-        ValueError: as `loss_and_gradients` does, and unless the vector has the structure of the parameters.
+    The Hessian itself, a matrix with a row and a column for every parameter, is never formed. v and H v have the keys
+    and shapes of the parameters. A dict given as `intermediates` also receives R of the gradients dZ2, dA1 and dZ1,
+    under the names Z2, A1 and Z1.
 
     Source: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6(1) (1994), section 4.
     """
@@ -275,12 +232,7 @@ def hessian_vector_product(
 
 
 def _backward_along(
-    parameters: Parameters,
-    vector: Parameters,
-    x: Float[np.ndarray, "n_x m"],
-    y: Float[np.ndarray, "n_y m"],
-    cache: Cache,
-    forward_along: Cache,
+    parameters: Parameters, vector: Parameters, x: Features, y: Outputs, cache: Cache, forward_along: Cache
 ) -> tuple[Parameters, dict[str, np.ndarray]]:
     """R of every line of `backpropagation`.
 
@@ -324,28 +276,9 @@ def update_parameters(parameters: Parameters, gradients: Parameters, learning_ra
 
 
 def train(
-    parameters: Parameters,
-    x: Float[np.ndarray, "n_x m"],
-    y: Num[np.ndarray, "n_y labels"],
-    *,
-    iterations: int,
-    learning_rate: float,
+    parameters: Parameters, x: Features, y: Labels, *, iterations: int, learning_rate: float
 ) -> tuple[Parameters, Float[np.ndarray, " iterations"]]:
-    """Full-batch gradient descent. `losses[i]` is the loss before update i.
-
-    Args:
-        parameters: the initial ones.
-        x: (n_x, m).
-        y: labels (n_y, m).
-        iterations: the number of updates.
-        learning_rate: of gradient descent.
-
-    Returns:
-        The parameters after the last update, and the losses (iterations,).
-
-    Raises:
-        ValueError: unless `iterations` and `learning_rate` are positive, and if the shapes do not fit.
-    """
+    """Full-batch gradient descent. Returns the last parameters, and the losses: `losses[i]` is that before update i."""
     if iterations < 1 or not learning_rate > 0:
         raise ValueError(f"iterations and learning_rate must be positive, got {iterations} and {learning_rate}.")
     layer_structure(x, y, parameters["W1"].shape[0])
@@ -367,7 +300,7 @@ def neural_net(
     seed: int = 0,
     ops: ModuleType = manual,
 ) -> tuple[Parameters, np.ndarray]:
-    """Initialize and train: the last cell of the notebook.
+    """Initialize and train: the last cell of the notebook. Returns the parameters, and the loss of each iteration.
 
     Args:
         x: features (n_x, m). The computation has the dtype of x if that is floating, else float64.
@@ -377,12 +310,6 @@ def neural_net(
         learning_rate: of gradient descent.
         seed: of the initial weights.
         ops: `manual` or `manual.fast`, whose `shallow.train` is used.
-
-    Returns:
-        The parameters, and the loss of each iteration.
-
-    Raises:
-        ValueError: if shapes do not fit, or if a number is not positive.
     """
     x_array: Any = np.asarray(x)
     if not np.issubdtype(x_array.dtype, np.floating):
@@ -393,7 +320,7 @@ def neural_net(
     return ops.shallow.train(parameters, x_array, y_array, iterations=iterations, learning_rate=learning_rate)
 
 
-def predict(x: Float[np.ndarray, "n_x m"], parameters: Parameters) -> Int32[np.ndarray, "n_y m"]:
+def predict(x: Features, parameters: Parameters) -> Int32[np.ndarray, "n_y m"]:
     """Labels: 1 where the predicted probability exceeds one half, else 0."""
     A2, _ = forward_propagation(x, parameters)
     return (A2 > 0.5).astype(np.int32)

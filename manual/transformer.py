@@ -46,7 +46,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gpt2-774m": {"vocabulary": 50257, "context": 1024, "layers": 36, "heads": 20, "width": 1280},
     "gpt2-1558m": {"vocabulary": 50257, "context": 1024, "layers": 48, "heads": 25, "width": 1600},
 }
-PARAMETERS_OF_A_BLOCK = ("norm1", "qkv", "projection", "norm2", "up", "down")
 IGNORED = -100  # targets with this value are ignored by the loss
 
 
@@ -159,28 +158,29 @@ def apply(parameters: Parameters, ids: Ids, *, heads: int, ops: ModuleType = man
 
 
 def _block(x: Stream, p: Parameters, heads: int, ops: ModuleType) -> tuple[Stream, BlockCache]:
-    added, of_attention = _attention(x, p, heads, ops)
-    x = x + added
-    added, of_hidden_layer = _hidden_layer(x, p, ops)
-    return x + added, BlockCache(*of_attention, *of_hidden_layer)
+    middle, of_attention = _attention(x, p, heads, ops)
+    y, of_hidden_layer = _hidden_layer(middle, p, ops)
+    return y, BlockCache(*of_attention, *of_hidden_layer)
 
 
 def _attention(x: Stream, p: Parameters, heads: int, ops: ModuleType) -> tuple[Stream, tuple[Any, ...]]:
+    """y = x + projection(attention(qkv(norm1(x))))."""
     batch, time, width = x.shape
     normed, norm1 = ops.normalization.layer_norm(x, **p["norm1"])
     packed, qkv = ops.layers.dense(normed, **p["qkv"])
     q, k, v = np.moveaxis(packed.reshape(batch, time, 3, heads, width // heads), 2, 0)
-    attended, attention = ops.attention.attention(q, k, v, causal=True)
-    projected, projection = ops.layers.dense(attended.reshape(x.shape), **p["projection"])
-    return projected, (norm1, qkv, attention, projection)
+    o, attention = ops.attention.attention(q, k, v, causal=True)
+    projected, projection = ops.layers.dense(o.reshape(x.shape), **p["projection"])
+    return x + projected, (norm1, qkv, attention, projection)
 
 
 def _hidden_layer(x: Stream, p: Parameters, ops: ModuleType) -> tuple[Stream, tuple[Any, ...]]:
+    """y = x + down(gelu(up(norm2(x))))."""
     normed, norm2 = ops.normalization.layer_norm(x, **p["norm2"])
     hidden, up = ops.layers.dense(normed, **p["up"])
     active, gelu = ops.activations.gelu(hidden, approximate=True)
-    added, down = ops.layers.dense(active, **p["down"])
-    return added, (norm2, up, gelu, down)
+    lowered, down = ops.layers.dense(active, **p["down"])
+    return x + lowered, (norm2, up, gelu, down)
 
 
 def apply_backward(
@@ -204,54 +204,68 @@ def apply_backward(
     Returns:
         The gradients, with the structure of the parameters.
     """
-    d = {} if intermediates is None else intermediates
-    d["logits"] = output_gradient
-    d["head.input"], dtable_as_head, _ = ops.layers.dense_backward(output_gradient, cache.head)
-    d["norm.input"], *dnorm = ops.normalization.layer_norm_backward(d["head.input"], cache.norm)
-    dx, dblocks = d["norm.input"], []
+    dx_head, dW_head, _ = ops.layers.dense_backward(output_gradient, cache.head)
+    dx_norm, *dnorm = ops.normalization.layer_norm_backward(dx_head, cache.norm)
+    seen = {"logits": output_gradient, "head.input": dx_head, "norm.input": dx_norm}
+    dx, dblocks = dx_norm, []
     for index in reversed(range(len(cache.blocks))):
-        inputs, dblock = _block_backward(dx, cache.blocks[index], ops)
-        dx, dblocks = inputs["input"], [dblock, *dblocks]
-        d |= {f"blocks.{index}.{name}": value for name, value in inputs.items()}
+        dx, dblock, dinputs = _block_backward(dx, cache.blocks[index], ops)
+        dblocks.insert(0, dblock)
+        seen |= {f"blocks.{index}.{name}": value for name, value in dinputs.items()}
     dpositions = ops.layers.embedding_backward(np.sum(dx, axis=0), cache.positions)
-    dtable = ops.layers.embedding_backward(dx, cache.tokens) + dtable_as_head.T
+    dtable = ops.layers.embedding_backward(dx, cache.tokens) + dW_head.T
+    if intermediates is not None:
+        intermediates |= seen
     return {"token_embedding": dtable, "position_embedding": dpositions, "blocks": dblocks, "norm": _by_name(*dnorm)}
-
-
-def _block_backward(dx: Stream, cache: BlockCache, ops: ModuleType) -> tuple[dict[str, Any], Parameters]:
-    """The gradients of the inputs of the ops of a block, by name, and those of its parameters."""
-    d = _hidden_layer_backward(dx, cache, ops)
-    d |= _attention_backward(d["middle"], cache, ops)
-    parameters = {name: _by_name(d.pop(f"{name}.weight"), d.pop(f"{name}.bias")) for name in PARAMETERS_OF_A_BLOCK}
-    return d, parameters
 
 
 def _by_name(weight: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
     return {"weight": weight, "bias": bias}
 
 
-def _hidden_layer_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> dict[str, Any]:
-    """dx = dy + (gradient through f), for y = x + f(x) with f(x) = down(gelu(up(norm2(x))))."""
-    d, norms = {}, ops.normalization
-    d["down.input"], d["down.weight"], d["down.bias"] = ops.layers.dense_backward(dy, cache.down)
-    d["gelu.input"] = ops.activations.gelu_backward(d["down.input"], cache.gelu)
-    d["up.input"], d["up.weight"], d["up.bias"] = ops.layers.dense_backward(d["gelu.input"], cache.up)
-    d["norm2.input"], d["norm2.weight"], d["norm2.bias"] = norms.layer_norm_backward(d["up.input"], cache.norm2)
-    d["middle"] = dy + d["norm2.input"]
-    return d
+def _block_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> tuple[Stream, Parameters, dict[str, Any]]:
+    """Backward through the hidden layer, and then through attention.
+
+    Returns the gradients of the block's input, of its parameters, and of the inputs of its ops by name.
+    """
+    dmiddle, of_hidden_layer, after = _hidden_layer_backward(dy, cache, ops)
+    dx, of_attention, before = _attention_backward(dmiddle, cache, ops)
+    dblock = {name: _by_name(*pair) for name, pair in (of_attention | of_hidden_layer).items()}
+    return dx, dblock, after | {"middle": dmiddle} | before | {"input": dx}
 
 
-def _attention_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> dict[str, Any]:
-    """dx = dy + (gradient through f), for y = x + f(x) with f(x) = projection(attention(qkv(norm1(x))))."""
-    d, norms, projection = {}, ops.normalization, cache.projection
-    d["projection.input"], d["projection.weight"], d["projection.bias"] = ops.layers.dense_backward(dy, projection)
-    dattended = d["projection.input"].reshape(cache.attention.query.shape)
-    dq, dk, dv = ops.attention.attention_backward(dattended, cache.attention)
-    d["attention.input"] = np.stack([dq, dk, dv], axis=2).reshape(*dy.shape[:2], 3 * dy.shape[2])
-    d["qkv.input"], d["qkv.weight"], d["qkv.bias"] = ops.layers.dense_backward(d["attention.input"], cache.qkv)
-    d["norm1.input"], d["norm1.weight"], d["norm1.bias"] = norms.layer_norm_backward(d["qkv.input"], cache.norm1)
-    d["input"] = dy + d["norm1.input"]
-    return d
+def _hidden_layer_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> tuple[Stream, Parameters, dict[str, Any]]:
+    """y = x + f(x) with f(x) = down(gelu(up(norm2(x)))), so dx is dy plus the gradient through f.
+
+    dx_up is the gradient of the input of up, and so on.
+    """
+    dx_down, dW_down, db_down = ops.layers.dense_backward(dy, cache.down)
+    dx_gelu = ops.activations.gelu_backward(dx_down, cache.gelu)
+    dx_up, dW_up, db_up = ops.layers.dense_backward(dx_gelu, cache.up)
+    dx_norm2, dweight_norm2, dbias_norm2 = ops.normalization.layer_norm_backward(dx_up, cache.norm2)
+    dx = dy + dx_norm2
+    dparameters = {"norm2": (dweight_norm2, dbias_norm2), "up": (dW_up, db_up), "down": (dW_down, db_down)}
+    dinputs = {"down.input": dx_down, "gelu.input": dx_gelu, "up.input": dx_up, "norm2.input": dx_norm2}
+    return dx, dparameters, dinputs
+
+
+def _attention_backward(dy: Stream, cache: BlockCache, ops: ModuleType) -> tuple[Stream, Parameters, dict[str, Any]]:
+    """y = x + f(x) with f(x) = projection(attention(qkv(norm1(x)))), so dx is dy plus the gradient through f.
+
+    The input of attention is one array, with the columns of query, key and value.
+    """
+    dx_projection, dW_projection, db_projection = ops.layers.dense_backward(dy, cache.projection)
+    do = dx_projection.reshape(cache.attention.query.shape)
+    dq, dk, dv = ops.attention.attention_backward(do, cache.attention)
+    dx_attention = np.stack([dq, dk, dv], axis=2).reshape(*dy.shape[:2], 3 * dy.shape[2])
+    dx_qkv, dW_qkv, db_qkv = ops.layers.dense_backward(dx_attention, cache.qkv)
+    dx_norm1, dweight_norm1, dbias_norm1 = ops.normalization.layer_norm_backward(dx_qkv, cache.norm1)
+    dx = dy + dx_norm1
+    dparameters = {"norm1": (dweight_norm1, dbias_norm1), "qkv": (dW_qkv, db_qkv)}
+    dparameters["projection"] = (dW_projection, db_projection)
+    dinputs = {"projection.input": dx_projection, "attention.input": dx_attention}
+    dinputs |= {"qkv.input": dx_qkv, "norm1.input": dx_norm1}
+    return dx, dparameters, dinputs
 
 
 def compute_loss(

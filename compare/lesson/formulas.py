@@ -27,6 +27,7 @@ from compare.suite.ops import catalog
 
 CASTS = {"astype", "copy", "asarray", "array", "ascontiguousarray", "float"}  # each returns its first argument
 ARRANGED = {"reshape": "reshaped", "broadcast_to": "repeated along the axes that it lacks"}
+ARRANGED |= {"moveaxis": "with its axes in another order"}
 ZEROS = {"zeros", "zeros_like"}
 SHAPES = {"shape", "ndim", "size"}
 NUMBERS = {"int", "float", "bool", "str"}

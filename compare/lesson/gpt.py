@@ -94,12 +94,13 @@ def _block(index: int, parameters: Any, cache: Any) -> Iterator[Step]:
         (ATTENTION, by_hand._attention_backward, by_jax._attention, "input"),
     )
     for ops, source, jax_source, stream in parts:
+        steps = {f"dx_{part}" for part in ops}
         for part, op in reversed(ops.items()):
-            lines = leading_to(source, f'd["{part}.input"]')
+            lines = leading_to(source, f"dx_{part}", steps)
             paths = [f"{name}.{part}.{leaf}" for leaf in [*parameters.get(part, {}), "input"]]
             jax_line = containing(jax_source, f".{part}.input")
             yield _step(f"{name}.{part}", "", source, lines, [jax_line], paths, cache, op)
-        lines, stream_name = leading_to(source, f'd["{stream}"]'), f"{name}.{stream}"
+        lines, stream_name = leading_to(source, "dx", steps), f"{name}.{stream}"
         yield _step(stream_name, paragraphs(source)[0], source, lines, [returned(jax_source)], [stream_name], cache)
 
 

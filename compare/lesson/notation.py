@@ -146,14 +146,12 @@ class Notation(ABC, Generic[T]):
                 return self.joined([self.inner(element) for element in elements], ","), COMPARISON
             case ast.List(elts=elements):
                 return self.enclosed("[", self.joined(list(map(self.bare, elements)), ","), "]"), ATOM
-            case ast.Attribute(value=value, attr="T"):
+            case ast.Attribute(value=value, attr="T" | "mT"):
                 return self.power(self.at_least(value, ATOM), self.words("⊤"), ATOM), POWER
             case ast.Attribute(value=ast.Name(id=library), attr="inf") if library in LIBRARIES:
                 return self.number("∞"), ATOM
             case ast.Attribute(value=ast.Name() | ast.Attribute(), attr=name):  # a field of a cache, say
                 return self.name(name), ATOM
-            case ast.Subscript(value=ast.Name(id="d"), slice=ast.Constant(value=str(name))):
-                return self.name(gradient_named(name)), ATOM
             case ast.Subscript(value=value, slice=ast.Constant(value=str(name))):  # parameters["W1"]
                 return self.name(name), ATOM
             case ast.Subscript(value=value, slice=index):
@@ -320,14 +318,6 @@ class Notation(ABC, Generic[T]):
     def joined(self, parts: Sequence[T], sign: str) -> T:
         """Parts with a sign between them."""
         return self.row(*parts[:1], *(self.row(self.sign(sign), part) for part in parts[1:]))
-
-
-def gradient_named(path: str) -> str:
-    """The symbol of a gradient that is kept under a path: dx_down for "down.input", dW_up for "up.weight"."""
-    part, _, leaf = path.rpartition(".")
-    symbols = {"input": "x"} if "norm" in part else {"input": "x", "weight": "W", "bias": "b"}
-    stem, below = (symbols.get(leaf, leaf), part) if part else ("x", "" if leaf == "input" else leaf)
-    return f"d{stem}_{below}" if below else f"d{stem}"
 
 
 def is_everything(entry: ast.expr) -> bool:

@@ -5,7 +5,7 @@ No line is copied into a lesson, so that a lesson cannot quote old code: if the 
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -40,34 +40,30 @@ def assignment(source: Source, target: str) -> Excerpt:
     return _only(found, source, f"assign to {target}")
 
 
-def containing(source: Source, fragment: str, *, assigned: bool = False) -> Excerpt:
+def containing(source: Source, fragment: str) -> Excerpt:
     """The only simple statement of a function that contains a piece of text.
 
-    With `assigned`, the text must be on the left side of an assignment. Raises LookupError unless there is exactly one.
+    Raises LookupError unless there is exactly one.
     """
-
-    def text(node: ast.stmt) -> str:
-        code = _only([node], source, "").code
-        return code.partition(" = ")[0] if assigned else code
-
     simple = [node for node in _statements(source) if not hasattr(node, "body")]
-    return _only([node for node in simple if fragment in text(node)], source, f"hold {fragment}")
+    found = [node for node in simple if fragment in _only([node], source, "").code]
+    return _only(found, source, f"hold {fragment}")
 
 
-def leading_to(source: Source, fragment: str) -> list[Excerpt]:
-    """The only statement with a piece of text on its left side, preceded by the statements that compute its operands.
+def leading_to(source: Source, target: str, steps: Collection[str] = ()) -> list[Excerpt]:
+    """The only statement that assigns to the name `target`, preceded by the statements that compute its operands.
 
-    A statement without a call only renames something, and is left out.
+    A statement without a call only renames something, and is left out. So is one that assigns to a name in `steps`,
+    because it is shown in a step of its own.
     """
     _, _, (definition,) = parsed(source)
-    last = containing(source, fragment, assigned=True)
+    last = assignment(source, target)
     simple = [_only([node], source, "") for node in definition.body if isinstance(node, ast.Assign)]
     found, wanted = [last], _read(last)
     for excerpt in reversed(simple[: simple.index(last)]):
         (node,) = ast.parse(excerpt.code).body
-        assert isinstance(node, ast.Assign)
-        names = not any(isinstance(part, ast.Subscript) for target in node.targets for part in ast.walk(target))
-        if names and wanted & _targets(node) and any(isinstance(part, ast.Call) for part in ast.walk(node)):
+        shown_elsewhere = not _targets(node).isdisjoint(steps)
+        if wanted & _targets(node) and not shown_elsewhere and any(isinstance(p, ast.Call) for p in ast.walk(node)):
             found.insert(0, excerpt)
             wanted |= _read(excerpt)
     return found

@@ -58,11 +58,10 @@ def _body_backward(dx: Stream, dtable: np.ndarray, cache: TransformerCache, inte
     seen["norm.input"] = dx
     dblocks: list[Parameters] = []
     while cache.blocks:
-        inputs, dblock = _block_backward(dx, cache.blocks.pop(), ops)
-        dx = inputs["input"]
+        dx, dblock, dinputs = _block_backward(dx, cache.blocks.pop(), ops)
         dblocks.append(dblock)
         if intermediates is not None:
-            seen |= {f"blocks.{len(cache.blocks)}.{name}": value for name, value in inputs.items()}
+            seen |= {f"blocks.{len(cache.blocks)}.{name}": value for name, value in dinputs.items()}
     if intermediates is not None:
         intermediates |= seen
     dpositions = ops.layers.embedding_backward(np.sum(dx, axis=0), cache.positions)

@@ -91,7 +91,7 @@ def textbook(name, fault=None):
             dh = dy[:, t] + dh
             da_n = dh * (1 - z[:, t]) * (1 - n[:, t] ** 2)
             da_z = dh * (before[:, t] - n[:, t]) * z[:, t] * (1 - z[:, t])
-            da_r = da_n * c.recalled[:, t] * r[:, t] * (1 - r[:, t])
+            da_r = da_n * c.u_n[:, t] * r[:, t] * (1 - r[:, t])
             from_x[:, t] = np.concatenate([da_r, da_z, da_n], axis=1)
             da_recalled = da_n if fault == "candidate without r" else da_n * r[:, t]
             from_h[:, t] = np.concatenate([da_r, da_z, da_recalled], axis=1)

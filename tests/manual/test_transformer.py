@@ -225,8 +225,8 @@ FAULTS = {
     "tied embedding without its use as the first layer": (
         mutated(
             "apply_backward",
-            "ops.layers.embedding_backward(dx, cache.tokens) + dtable_as_head.T",
-            "np.array(dtable_as_head.T)",
+            "ops.layers.embedding_backward(dx, cache.tokens) + dW_head.T",
+            "np.array(dW_head.T)",
         ),
         ["token_embedding"],
     ),
@@ -247,11 +247,11 @@ FAULTS = {
         ["norm.input", "blocks.0.norm2.input", "blocks.0.norm1.input"],
     ),
     "no stream past the hidden layer": (
-        mutated("_hidden_layer_backward", 'dy + d["norm2.input"]', 'd["norm2.input"]'),
+        mutated("_hidden_layer_backward", "dy + dx_norm2", "dx_norm2"),
         ["blocks.0.middle"],
     ),
     "no stream past attention": (
-        mutated("_attention_backward", 'dy + d["norm1.input"]', 'd["norm1.input"]'),
+        mutated("_attention_backward", "dy + dx_norm1", "dx_norm1"),
         ["blocks.0.input"],
     ),
     "key and value exchanged": (

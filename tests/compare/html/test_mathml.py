@@ -50,7 +50,7 @@ def said(markup):
         ("f(x, y) == 0.5", "f(x,y)=0.5"),
         ("dy * (y > 0)", "dy⊙[y>0]"),
         ("c_before[t] + p[b, k]", "(c_{before})_{t}+p_{bk}"),
-        ("Phi_prime + d['down.input'] + d['up.weight']", "Φ^{′}+dx_{down}+dW_{up}"),
+        ("Phi_prime + dx_down + dW_up", "Φ^{′}+dx_{down}+dW_{up}"),
         ("y = x[:, i * d : h]", "y=x[·,i×d:h]"),
         ("y = concatenate([a_i, b], axis=1)", "y=[a_{i},b]_{axis 1}"),
         ("x[ids] += dy", "x_{ids}+=dy"),

@@ -23,8 +23,8 @@ def test_a_gpt_is_taught_by_every_line_of_its_backward():
     source = "".join(map(inspect.getsource, halves))
     places = [source.index(f"    {line}\n") for line in lines]
     assert places == sorted(places)
-    assert len(blocks) == len(re.findall(r"^    d\[.*? = ", source, flags=re.MULTILINE)) == 10
-    assert len(lines) == len(re.findall(r"^    d.*? = .*\(|^    d\[.*? = ", source, flags=re.MULTILINE)) == 12
+    assert len(blocks) == len(re.findall(r"^    dx.*? = ", source, flags=re.MULTILINE)) == 10
+    assert len(lines) == len(re.findall(r"^    dq.*? = |^    dx.*? = |^    do = ", source, flags=re.MULTILINE)) == 12
     paths = {quantity.path for step in backward for quantity in step.quantities}
     assert set(found.backward_mode.inputs[:-2]) <= paths  # every parameter
     program = [equation.text.partition(" = ")[2].split()[0] for equation in found.backward_mode.gradient]
