@@ -1,8 +1,9 @@
 """Attention, with every derivative by hand.
 
 Symbols: q, k, v are query, key and value; s are the scores, p is the softmax of each row of s, and o is the output.
-dq is the gradient of the loss with respect to q. Arrays are (batch, tokens, heads, depth). In sums, b counts the
-batch, q queries, k keys, h key heads, g the query heads that share a key head, d features of keys, v those of values.
+dq is the gradient of the loss with respect to q. Arrays are (batch, tokens, heads, depth). In the formulas, each of
+these is a matrix for every example and key head, whose rows are tokens; the rows of q, s, p and o are the queries of
+all heads that share the key head. Shapes that do not fit raise ValueError.
 """
 
 import math
@@ -16,27 +17,26 @@ from manual._rules import Rules
 from manual.activations import SoftmaxCache, softmax_backward
 from manual.layers import DenseCache, dense, dense_backward
 
+Query = Float[np.ndarray, "batch queries heads depth"]
+Key = Float[np.ndarray, "batch keys key_heads depth"]
+Value = Float[np.ndarray, "batch keys key_heads value_depth"]
+Output = Float[np.ndarray, "batch queries heads value_depth"]
 Mask = Bool[np.ndarray, "..."] | None
 
 
 class AttentionCache(NamedTuple):
     """q, k and v, because each is a factor of another's gradient, and p, because it costs a matrix product."""
 
-    query: Float[np.ndarray, "batch queries heads depth"]
-    key: Float[np.ndarray, "batch keys key_heads depth"]
-    value: Float[np.ndarray, "batch keys key_heads value_depth"]
+    query: Query
+    key: Key
+    value: Value
     p: Float[np.ndarray, "batch key_heads group queries keys"]
     causal: bool  # the zeros of p imply it; as a flag it lets `manual.fast` skip the masked keys
 
 
 def attention(
-    query: Float[np.ndarray, "batch queries heads depth"],
-    key: Float[np.ndarray, "batch keys key_heads depth"],
-    value: Float[np.ndarray, "batch keys key_heads value_depth"],
-    mask: Mask = None,
-    *,
-    causal: bool = False,
-) -> tuple[Float[np.ndarray, "batch queries heads value_depth"], AttentionCache]:
+    query: Query, key: Key, value: Value, mask: Mask = None, *, causal: bool = False
+) -> tuple[Output, AttentionCache]:
     """Scaled dot-product attention: each query receives an average of the values, weighted by its match with the keys.
 
         s = q k^T / sqrt(depth)      p = softmax(s)  over the keys that may be attended      o = p v
@@ -46,66 +46,63 @@ def attention(
 
     Args:
         query: the number of heads must be a multiple of key_heads; query head n uses key head n // (heads / key_heads).
-        key: has the tokens and heads of value.
-        value: may have another depth than query and key.
+        key, value: have the same tokens and heads; the depth of value may differ.
         mask: broadcastable to (batch, heads, queries, keys); True where a key may be attended.
         causal: query i may attend to the keys j <= i + (keys - queries), so that the last query attends to all keys.
             This is needed when earlier keys come from a cache. (FlashAttention since 2.1 does the same; `is_causal` of
             PyTorch and of JAX aligns the first query with the first key instead.)
 
-    Returns:
-        The outputs (batch, queries, heads, value_depth), and the cache.
-
-    Raises:
-        ValueError: if the shapes do not fit or the mask is not boolean.
-
     Source: Vaswani et al., "Attention is all you need" (2017), 3.2.1; grouped heads: Ainslie et al., "GQA" (2023).
     """
     check_attention(query, key, value, mask)
-    q = _in_groups(query, key.shape[2])
-    s = np.einsum("bqhgd,bkhd->bhgqk", q, key, optimize=True) / math.sqrt(query.shape[3])
-    p = _softmax_of_allowed(s, _allowed(mask, causal, s.shape))
-    o = np.einsum("bhgqk,bkhv->bqhgv", p, value, optimize=True)
-    return o.reshape(*query.shape[:3], value.shape[3]), AttentionCache(query, key, value, p, causal)
+    (batch, queries, heads, depth), (_, keys, key_heads, _) = query.shape, key.shape
+    q, k, v = _matrices(query, key_heads), _matrices(key, key_heads), _matrices(value, key_heads)
+    s = q @ k.mT / math.sqrt(depth)
+    p = _softmax_of_allowed(s, _allowed(mask, causal, (batch, heads, queries, keys)).reshape(s.shape))
+    o = p @ v
+    by_head = p.reshape(batch, key_heads, heads // key_heads, queries, keys)
+    return _from_matrices(o, (*query.shape[:3], value.shape[3])), AttentionCache(query, key, value, by_head, causal)
 
 
-def attention_backward(
-    output_gradient: Float[np.ndarray, "batch queries heads value_depth"], cache: AttentionCache
-) -> tuple[
-    Float[np.ndarray, "batch queries heads depth"],
-    Float[np.ndarray, "batch keys key_heads depth"],
-    Float[np.ndarray, "batch keys key_heads value_depth"],
-]:
+def attention_backward(output_gradient: Output, cache: AttentionCache) -> tuple[Query, Key, Value]:
     """Two products are the adjoint of o = p v, two are that of s = q k^T / sqrt(depth), with softmax's in between:
 
         dv = p^T do      dp = do v^T      ds as in `softmax_backward`, over keys
         dq = ds k / sqrt(depth)           dk = ds^T q / sqrt(depth)
 
-    Keys that may not be attended have p = 0, and therefore ds = 0: the mask is not needed again. The query heads of a
-    group share a key head, so dk and dv are sums over the group.
+    Keys that may not be attended have p = 0, and therefore ds = 0: the mask is not needed again. The query heads that
+    share a key head are rows of the same matrices, so that dk and dv are sums over these heads.
     """
     query, key, value, p, _ = cache
     key_heads, depth = key.shape[2:]
-    q, do = _in_groups(query, key_heads), _in_groups(output_gradient, key_heads)
-    dv = np.einsum("bhgqk,bqhgv->bkhv", p, do, optimize=True)
-    dp = np.einsum("bqhgv,bkhv->bhgqk", do, value, optimize=True)
+    q, k, v = _matrices(query, key_heads), _matrices(key, key_heads), _matrices(value, key_heads)
+    do, p = _matrices(output_gradient, key_heads), p.reshape(*q.shape[:3], key.shape[1])
+    dv = p.mT @ do
+    dp = do @ v.mT
     ds = softmax_backward(dp, SoftmaxCache(p, axis=-1))
-    dq = np.einsum("bhgqk,bkhd->bqhgd", ds, key, optimize=True) / math.sqrt(depth)
-    dk = np.einsum("bhgqk,bqhgd->bkhd", ds, q, optimize=True) / math.sqrt(depth)
-    return dq.reshape(query.shape), dk, dv
+    dq = ds @ k / math.sqrt(depth)
+    dk = ds.mT @ q / math.sqrt(depth)
+    return _from_matrices(dq, query.shape), _from_matrices(dk, key.shape), _from_matrices(dv, value.shape)
 
 
-def _in_groups(x: np.ndarray, key_heads: int) -> np.ndarray:
-    """(batch, tokens, heads, depth) -> (batch, tokens, key_heads, group, depth)."""
-    return x.reshape(*x.shape[:2], key_heads, x.shape[2] // key_heads, x.shape[3])
+def _matrices(x: np.ndarray, key_heads: int) -> np.ndarray:
+    """(batch, tokens, heads, depth) -> (batch, key_heads, heads / key_heads x tokens, depth)."""
+    batch, tokens, heads, depth = x.shape
+    by_head = np.moveaxis(x.reshape(batch, tokens, key_heads, heads // key_heads, depth), 1, 3)
+    return by_head.reshape(batch, key_heads, heads // key_heads * tokens, depth)
 
 
-def _allowed(mask: np.ndarray | None, causal: bool, scores: tuple[int, ...]) -> np.ndarray:
-    """True where a key may be attended, in the shape of the scores."""
-    batch, key_heads, group, queries, keys = scores
+def _from_matrices(m: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The inverse of `_matrices`, for an array of this shape."""
+    by_head = m.reshape(shape[0], m.shape[1], shape[2] // m.shape[1], shape[1], shape[3])
+    return np.moveaxis(by_head, 3, 1).reshape(shape)
+
+
+def _allowed(mask: np.ndarray | None, causal: bool, scores: tuple[int, int, int, int]) -> np.ndarray:
+    """True where a key may be attended, as (batch, heads, queries, keys)."""
+    _, _, queries, keys = scores
     seen = np.tri(queries, keys, keys - queries, dtype=bool) if causal else np.bool_(True)
-    allowed = seen if mask is None else seen & mask
-    return np.broadcast_to(allowed, (batch, key_heads * group, queries, keys)).reshape(scores)
+    return np.broadcast_to(seen if mask is None else seen & mask, scores)
 
 
 def _softmax_of_allowed(s: np.ndarray, allowed: np.ndarray) -> np.ndarray:
@@ -142,15 +139,7 @@ def rotary_embedding(
     paper and in GPT-J. Weights that were trained with one layout do not work with the other. The angles are computed
     in float64 for every dtype of x, because float32 angles are off by almost 0.01 near position 100 000.
 
-    Args:
-        x: (batch, time, heads, depth).
-        positions: integers of shape (time,), or (batch, time) if examples differ.
-        base: the ratio between the largest and the smallest angle is about this number.
-        interleaved: which features form a pair.
-
-    Raises:
-        ValueError: if depth is odd, or positions are not integers of shape (time,) or (batch, time).
-
+    The depth is even. base is about the ratio between the largest and the smallest angle.
     Source: Su et al., "RoFormer" (2021), 3.2.2.
     """
     check_rotary(x, positions)
@@ -207,23 +196,12 @@ def multi_head_attention(
         q = x Wq + bq      k = c Wk + bk      v = c Wv + bv      y = attention(q, k, v) Wo + bo
 
     Args:
-        x: the tokens that the queries are computed from.
         context: c, the tokens that keys and values are computed from; None for x itself (self-attention).
         query_weight: its columns are `heads` blocks of depth columns.
-        key_weight: its columns are `key_heads` blocks of depth columns.
-        value_weight: its columns are `key_heads` blocks; their width may differ from depth.
+        key_weight, value_weight: their columns are `key_heads` blocks; those of value may have another width.
         output_weight: has a row for each feature of each head.
-        query_bias, key_bias, value_bias, output_bias: vectors, or None for no bias.
-        mask: as for `attention`.
-        heads: the number of query heads.
+        mask, causal: as for `attention`.
         key_heads: the number of heads of key and value, each shared by a group of query heads; None for `heads`.
-        causal: as for `attention`.
-
-    Returns:
-        The outputs (batch, queries, outputs), and the cache.
-
-    Raises:
-        ValueError: if the weights do not divide into heads.
 
     Source: Vaswani et al. (2017), 3.2.2, without biases; GPT-2 and `torch.nn.MultiheadAttention` add them.
     """
@@ -245,10 +223,7 @@ def multi_head_attention_backward(
     """Backward through the output's dense layer, the attention, and the dense layers of query, key and value.
 
     The context is an input of two dense layers, so dc is the sum of the gradients from both. In self-attention, dx is
-    the sum of all three.
-
-    Returns:
-        The gradients of x, the context, the four weights and the four biases; None for an argument that was None.
+    the sum of all three. An argument that was None has the gradient None.
     """
     heads = cache.attention.query.shape[2]
     do, dWo, dbo = dense_backward(output_gradient, cache.output)

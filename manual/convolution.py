@@ -64,17 +64,14 @@ def _kernel_gradient(x: Images, dy: NewImages, geometry: Geometry) -> Kernel2d:
 
 def _matrices(a: np.ndarray, groups: int) -> np.ndarray:
     """A matrix for each group of channels. Its rows are the first three axes, and its columns the other ones."""
-    return _by_group(widened(a), groups).reshape(groups, math.prod(a.shape[:3]), math.prod(a.shape[3:]) // groups)
-
-
-def _by_group(a: np.ndarray, groups: int) -> np.ndarray:
-    """(..., channels) -> (groups, ..., channels / groups)."""
-    return np.moveaxis(a.reshape(*a.shape[:-1], groups, a.shape[-1] // groups), -2, 0)
+    by_group = np.moveaxis(widened(a).reshape(*a.shape[:-1], groups, a.shape[-1] // groups), -2, 0)
+    return by_group.reshape(groups, math.prod(a.shape[:3]), math.prod(a.shape[3:]) // groups)
 
 
 def _from_matrices(matrices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The inverse of `_matrices`, for an array of this shape."""
-    return np.moveaxis(matrices.reshape(len(matrices), *shape[:-1], shape[-1] // len(matrices)), 0, -2).reshape(shape)
+    by_group = matrices.reshape(len(matrices), *shape[:-1], shape[-1] // len(matrices))
+    return np.moveaxis(by_group, 0, -2).reshape(shape)
 
 
 class Conv2dCache(NamedTuple):

@@ -518,22 +518,23 @@ class _Reader:
     def inlined(self) -> ast.expr | None:
         """The function's one formula in terms of its parameters; None if the function is more than one formula."""
         known: dict[str, ast.expr] = {}
+        lengths: set[str] = set()
         body = [node for node in self.chosen(self.definition.body) if not (is_text(node) or is_guard(node))]
         used = {name.id for node in body for name in ast.walk(node) if isinstance(name, ast.Name) and _is_read(name)}
         for node in body[:-1]:
             match node:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value) if name not in used:
                     pass  # only a check of the arguments uses it
-                case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    value = self.simplified(value)
-                    if not isinstance(value, ast.Name):
-                        return None
-                    known[name] = value
+                case ast.Assign(targets=[target], value=value) if _only_lengths(value):
+                    lengths |= _words_of(target)
+                case ast.Assign(targets=[ast.Name(id=name)], value=value) if _is_name(self.arranged(value)[0]):
+                    known[name] = _Substitution(known).visit(self.simplified(value))
                 case _:
                     return None
         match body[-1]:
             case ast.Return(value=ast.expr() as value) if not isinstance(value, ast.Tuple):
-                return _Substitution(known).visit(self.simplified(value))
+                one = _Substitution(known).visit(self.simplified(value))
+                return one if lengths.isdisjoint(_words_of(one)) else None
         return None
 
 

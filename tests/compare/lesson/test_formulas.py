@@ -14,6 +14,7 @@ from compare.lesson.source import body
 from compare.suite.cases import all_cases
 from compare.suite.ops import catalog
 from manual.activations import SoftmaxCache, softmax_backward
+from manual.attention import _matrices
 from tests.compare.lesson.taught import subject_of
 
 COUNTS = {"shallow": 7, "mlp": 4, "convnet": 9, "rnn": 4, "lstm": 4, "gru": 4, "gpt": 14}
@@ -116,10 +117,11 @@ def test_formulas_compute_what_the_backward_computes(name):
     if name == "dense":
         names |= {"dy": dy.reshape(-1, features), "ones": np.ones((len(names["x"]), 1))}
     if name == "attention":
-        batch, tokens, heads, depth = names["query"].shape
-        key_heads = names["key"].shape[2]
-        names |= {"depth": depth, "q": names["query"].reshape(batch, tokens, key_heads, heads // key_heads, depth)}
-        names["do"] = dy.reshape(batch, tokens, key_heads, heads // key_heads, dy.shape[3])
+        keys, key_heads, depth = names["key"].shape[1:]
+        arrays = {"q": names["query"], "k": names["key"], "v": names["value"], "do": dy}
+        names |= {symbol: _matrices(array, key_heads) for symbol, array in arrays.items()}
+        names |= {"depth": depth, "p": names["p"].reshape(*names["q"].shape[:3], keys)}
+        gradients = tuple(_matrices(gradient, key_heads) for gradient in gradients)
     part, *called = formulas(op.backward, inputs_of(op.forward))
     assert [inner.title.partition("(")[0] for inner in called] == ["softmax_backward"] * (name == "attention")
     found = computed(part.lines, names)
