@@ -25,22 +25,6 @@ from jaxtyping import Array, Float, Int32
 
 from autodiff._dtype import keeps_dtype
 
-__all__ = [
-    "Cache",
-    "compute_loss",
-    "forward_propagation",
-    "hessian_vector_product",
-    "initialize_parameters",
-    "jvp",
-    "layer_structure",
-    "loss_and_gradients",
-    "neural_net",
-    "predict",
-    "sigmoid",
-    "train",
-    "update_parameters",
-]
-
 Parameters = Mapping[str, Array]  # W1 (n_h, n_x), b1 (n_h, 1), W2 (n_y, n_h), b2 (n_y, 1)
 
 # The number of steps per call of the compiled loop. The number of iterations is an argument of the loop, so that one

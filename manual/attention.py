@@ -22,6 +22,8 @@ Key = Float[np.ndarray, "batch keys key_heads depth"]
 Value = Float[np.ndarray, "batch keys key_heads value_depth"]
 Output = Float[np.ndarray, "batch queries heads value_depth"]
 Mask = Bool[np.ndarray, "..."] | None
+Tokens = Float[np.ndarray, "batch time heads depth"]
+Positions = Int[np.ndarray, " time"] | Int[np.ndarray, "batch time"]
 
 
 class AttentionCache(NamedTuple):
@@ -125,12 +127,8 @@ class RotaryEmbeddingCache(NamedTuple):
 
 
 def rotary_embedding(
-    x: Float[np.ndarray, "batch time heads depth"],
-    positions: Int[np.ndarray, " time"] | Int[np.ndarray, "batch time"],
-    *,
-    base: float = 10000.0,
-    interleaved: bool = False,
-) -> tuple[Float[np.ndarray, "batch time heads depth"], RotaryEmbeddingCache]:
+    x: Tokens, positions: Positions, *, base: float = 10000.0, interleaved: bool = False
+) -> tuple[Tokens, RotaryEmbeddingCache]:
     """Rotates pairs of features by angles proportional to the position, so that q k^T depends on relative positions.
 
         (a, b) -> (a cos t - b sin t, b cos t + a sin t)    t_i = position base^(-2 i / depth),  i < depth / 2
@@ -149,9 +147,7 @@ def rotary_embedding(
     return _turned(x, cache.cosine, cache.sine, interleaved), cache
 
 
-def rotary_embedding_backward(
-    output_gradient: Float[np.ndarray, "batch time heads depth"], cache: RotaryEmbeddingCache
-) -> Float[np.ndarray, "batch time heads depth"]:
+def rotary_embedding_backward(output_gradient: Tokens, cache: RotaryEmbeddingCache) -> Tokens:
     """The transpose of a rotation is its inverse: dx is dy rotated by minus the angle."""
     return _turned(output_gradient, cache.cosine, -cache.sine, cache.interleaved)
 

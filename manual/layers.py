@@ -1,7 +1,8 @@
 """Layers without statistics: dense, embedding, dropout and flatten, with every derivative by hand.
 
 dy is the output gradient, dx the gradient of the input x, and so on. There may be any number of leading (batch) axes.
-All arrays of a call share a dtype, and the value has it too.
+All arrays of a call share a dtype, and the value has it too. Shapes that do not fit raise ValueError, and so do ids
+outside of the table, a rate outside of [0, 1), and a mask that holds other numbers than 0 and 1.
 """
 
 import math
@@ -14,6 +15,13 @@ from manual._precision import widened
 from manual._rules import Rules
 
 Array = Float[np.ndarray, "*shape"]
+Inputs = Float[np.ndarray, "*batch inputs"]
+Outputs = Float[np.ndarray, "*batch outputs"]
+Weight = Float[np.ndarray, "inputs outputs"]
+Bias = Float[np.ndarray, " outputs"] | None
+Ids = Integer[np.ndarray, "*ids"]
+Table = Float[np.ndarray, "vocabulary features"]
+Rows = Float[np.ndarray, "*ids features"]
 
 
 class DenseCache(NamedTuple):
@@ -23,27 +31,14 @@ class DenseCache(NamedTuple):
     """
 
     x: Float[np.ndarray, "rows inputs"]
-    weight: Float[np.ndarray, "inputs outputs"]
-    bias: Float[np.ndarray, " outputs"] | None
+    weight: Weight
+    bias: Bias
 
 
-def dense(
-    x: Float[np.ndarray, "*batch inputs"],
-    weight: Float[np.ndarray, "inputs outputs"],
-    bias: Float[np.ndarray, " outputs"] | None,
-) -> tuple[Float[np.ndarray, "*batch outputs"], DenseCache]:
+def dense(x: Inputs, weight: Weight, bias: Bias) -> tuple[Outputs, DenseCache]:
     """y = x W + b for every example; b is left out if it is None.
 
     PyTorch, and the literature that follows it, store W transposed.
-
-    Args:
-        x: (..., inputs).
-        weight: W, (inputs, outputs).
-        bias: b, (outputs,), or None.
-
-    Raises:
-        ValueError: if the shapes do not fit.
-
     Source: Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors" (1986), equation 1.
     """
     _check_dense(x, weight, bias)
@@ -54,11 +49,7 @@ def dense(
     return y.reshape(*x.shape[:-1], weight.shape[1]), DenseCache(rows, weight, bias)
 
 
-def dense_backward(
-    output_gradient: Float[np.ndarray, "*batch outputs"], cache: DenseCache
-) -> tuple[
-    Float[np.ndarray, "*batch inputs"], Float[np.ndarray, "inputs outputs"], Float[np.ndarray, " outputs"] | None
-]:
+def dense_backward(output_gradient: Outputs, cache: DenseCache) -> tuple[Inputs, Weight, Bias]:
     """y_kj = sum over i of x_ki W_ij, plus b_j, for example k. Each factor receives dy times the other factor:
 
     dx = dy W^T          x_ki affects every output j of its own example, with factor W_ij
@@ -90,21 +81,12 @@ def _check_dense(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> 
 class EmbeddingCache(NamedTuple):
     """The ids, because dW is nonzero in these rows only, and the number of rows. W is not needed: y is linear in W."""
 
-    ids: Integer[np.ndarray, "*ids"]
+    ids: Ids
     vocabulary: int
 
 
-def embedding(
-    weight: Float[np.ndarray, "vocabulary features"], ids: Integer[np.ndarray, "*ids"]
-) -> tuple[Float[np.ndarray, "*ids features"], EmbeddingCache]:
+def embedding(weight: Table, ids: Ids) -> tuple[Rows, EmbeddingCache]:
     """y = W[ids]: one row of the table for every id, which is a dense layer applied to one-hot rows.
-
-    Args:
-        weight: W, the table (vocabulary, features).
-        ids: integers of any shape.
-
-    Raises:
-        ValueError: for ids that are negative or beyond the table, or not integers.
 
     Source: Bengio et al., "A neural probabilistic language model" (2003), section 2.
     """
@@ -112,9 +94,7 @@ def embedding(
     return np.take(weight, ids, axis=0), EmbeddingCache(ids, len(weight))
 
 
-def embedding_backward(
-    output_gradient: Float[np.ndarray, "*ids features"], cache: EmbeddingCache
-) -> Float[np.ndarray, "vocabulary features"]:
+def embedding_backward(output_gradient: Rows, cache: EmbeddingCache) -> Table:
     """dW_v = sum of dy over all positions whose id is v, so repeated ids add up. Ids have no gradient."""
     ids, vocabulary = cache
     dy = widened(output_gradient)
@@ -151,17 +131,7 @@ def dropout(
 
     As in PyTorch, a dropped entry that is not finite becomes NaN. This is inverted dropout, as in most frameworks:
     nothing changes at test time. The original paper instead leaves out the division, and multiplies the weights by
-    1 - rate at test time.
-
-    Args:
-        x: any shape.
-        mask: 0 and 1, or booleans, in the shape of x; `dropout_mask` draws one.
-        rate: the probability that an entry is dropped.
-
-    Raises:
-        ValueError: unless rate is in [0, 1), and mask has the shape of x and holds only 0 and 1.
-
-    Source: Srivastava et al., "Dropout" (2014).
+    1 - rate at test time. `dropout_mask` draws a mask. Source: Srivastava et al., "Dropout" (2014).
     """
     rate = _checked_rate(rate)
     kept = _checked_mask(x, mask)
@@ -174,16 +144,7 @@ def dropout_backward(output_gradient: Array, cache: DropoutCache) -> Array:
 
 
 def dropout_mask(shape: tuple[int, ...], *, rate: float, seed: int) -> Bool[np.ndarray, "..."]:
-    """A mask whose entries are independently True (kept) with probability 1 - rate. `autodiff` draws the same mask.
-
-    Args:
-        shape: of the mask.
-        rate: the probability that an entry is dropped.
-        seed: of the random numbers.
-
-    Raises:
-        ValueError: unless rate is in [0, 1).
-    """
+    """A mask whose entries are independently True (kept) with probability 1 - rate. `autodiff` draws the same mask."""
     return np.random.default_rng(seed).random(shape) >= _checked_rate(rate)
 
 
@@ -219,10 +180,6 @@ def flatten(x: Float[np.ndarray, "batch ..."]) -> tuple[Float[np.ndarray, "batch
     """y = x with all axes but the first merged into one, in C order.
 
     y is a view of x where the memory layout allows it, as with `np.reshape`.
-
-    Raises:
-        ValueError: if x has no axes.
-
     Source: the vec operator of Magnus and Neudecker, "Matrix differential calculus" (1988), chapter 2, here by rows.
     """
     if x.ndim == 0:

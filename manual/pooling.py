@@ -101,12 +101,7 @@ def global_average_pool(
     """y[n, c] = mean of x[n, ..., c] over all axes between batch and channels: for sequences, images and volumes.
 
     The mean is computed in float64 and rounded to the dtype of x, because NumPy adds row after row: over 50 000 pixels,
-    a float32 sum would lose several digits.
-
-    Raises:
-        ValueError: if there is nothing to average.
-
-    Source: Lin, Chen and Yan, "Network in network" (ICLR 2014).
+    a float32 sum would lose several digits. Source: Lin, Chen and Yan, "Network in network" (ICLR 2014).
     """
     _check_averaged(x)
     y = x.mean(axis=tuple(range(1, x.ndim - 1)), dtype=np.float64)

@@ -23,23 +23,6 @@ from numpy.typing import ArrayLike, DTypeLike
 import manual
 from manual._trees import check_alike, leaves_by_path
 
-__all__ = [
-    "Cache",
-    "backpropagation",
-    "compute_loss",
-    "forward_propagation",
-    "hessian_vector_product",
-    "initialize_parameters",
-    "jvp",
-    "layer_structure",
-    "loss_and_gradients",
-    "neural_net",
-    "predict",
-    "sigmoid",
-    "train",
-    "update_parameters",
-]
-
 Parameters = dict[str, np.ndarray]  # W1 (n_h, n_x), b1 (n_h, 1), W2 (n_y, n_h), b2 (n_y, 1)
 Features = Float[np.ndarray, "n_x m"]
 Outputs = Float[np.ndarray, "n_y m"]
