@@ -32,7 +32,7 @@ class AttentionCache(NamedTuple):
     query: Query
     key: Key
     value: Value
-    p: Float[np.ndarray, "batch key_heads group queries keys"]
+    p: Float[np.ndarray, "batch key_heads rows keys"]
     causal: bool  # the zeros of p imply it; as a flag it lets `manual.fast` skip the masked keys
 
 
@@ -57,13 +57,12 @@ def attention(
     Source: Vaswani et al., "Attention is all you need" (2017), 3.2.1; grouped heads: Ainslie et al., "GQA" (2023).
     """
     check_attention(query, key, value, mask)
-    (batch, queries, heads, depth), (_, keys, key_heads, _) = query.shape, key.shape
+    key_heads, depth = key.shape[2:]
     q, k, v = _matrices(query, key_heads), _matrices(key, key_heads), _matrices(value, key_heads)
     s = q @ k.mT / math.sqrt(depth)
-    p = _softmax_of_allowed(s, _allowed(mask, causal, (batch, heads, queries, keys)).reshape(s.shape))
+    p = _softmax_of_allowed(s, _allowed(query, key, mask, causal).reshape(s.shape))
     o = p @ v
-    by_head = p.reshape(batch, key_heads, heads // key_heads, queries, keys)
-    return _from_matrices(o, (*query.shape[:3], value.shape[3])), AttentionCache(query, key, value, by_head, causal)
+    return _from_matrices(o, (*query.shape[:3], value.shape[3])), AttentionCache(query, key, value, p, causal)
 
 
 def attention_backward(output_gradient: Output, cache: AttentionCache) -> tuple[Query, Key, Value]:
@@ -78,7 +77,7 @@ def attention_backward(output_gradient: Output, cache: AttentionCache) -> tuple[
     query, key, value, p, _ = cache
     key_heads, depth = key.shape[2:]
     q, k, v = _matrices(query, key_heads), _matrices(key, key_heads), _matrices(value, key_heads)
-    do, p = _matrices(output_gradient, key_heads), p.reshape(*q.shape[:3], key.shape[1])
+    do = _matrices(output_gradient, key_heads)
     dv = p.mT @ do
     dp = do @ v.mT
     ds = softmax_backward(dp, SoftmaxCache(p, axis=-1))
@@ -100,11 +99,11 @@ def _from_matrices(m: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.moveaxis(by_head, 3, 1).reshape(shape)
 
 
-def _allowed(mask: np.ndarray | None, causal: bool, scores: tuple[int, int, int, int]) -> np.ndarray:
+def _allowed(query: Query, key: Key, mask: Mask, causal: bool) -> np.ndarray:
     """True where a key may be attended, as (batch, heads, queries, keys)."""
-    _, _, queries, keys = scores
+    (batch, queries, heads, _), keys = query.shape, key.shape[1]
     seen = np.tri(queries, keys, keys - queries, dtype=bool) if causal else np.bool_(True)
-    return np.broadcast_to(seen if mask is None else seen & mask, scores)
+    return np.broadcast_to(seen if mask is None else seen & mask, (batch, heads, queries, keys))
 
 
 def _softmax_of_allowed(s: np.ndarray, allowed: np.ndarray) -> np.ndarray:

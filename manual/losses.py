@@ -67,12 +67,7 @@ class CrossEntropyCache(NamedTuple):
 
 
 def cross_entropy(
-    logits: Rows,
-    targets: Targets,
-    *,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-    ignore_index: int = -100,
+    logits: Rows, targets: Targets, *, reduction: str = "mean", label_smoothing: float = 0.0, ignore_index: int = -100
 ) -> tuple[Value, CrossEntropyCache]:
     """-sum_c q_c log softmax(z)_c = T log(sum_c exp(z_c)) - sum_c q_c z_c for each row of logits, with T = sum_c q_c.
 

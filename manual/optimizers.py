@@ -191,8 +191,8 @@ def adam(
 
     def formula(p, g, m, v, *, t, rate):
         g = g + weight_decay * p
-        m, v, step = _adam_step(g, m, v, t, beta1, beta2, epsilon)
-        return p - rate * step, m, v
+        m, v, direction = _adam_step(g, m, v, t, beta1, beta2, epsilon)
+        return p - rate * direction, m, v
 
     return Optimizer(*update_rule(learning_rate, AdamState, formula, epsilon=epsilon))
 
@@ -217,8 +217,8 @@ def adamw(
     epsilon, weight_decay = not_negative(epsilon=epsilon, weight_decay=weight_decay)
 
     def formula(p, g, m, v, *, t, rate):
-        m, v, step = _adam_step(g, m, v, t, beta1, beta2, epsilon)
-        return p - rate * (step + weight_decay * p), m, v
+        m, v, direction = _adam_step(g, m, v, t, beta1, beta2, epsilon)
+        return p - rate * (direction + weight_decay * p), m, v
 
     return Optimizer(*update_rule(learning_rate, AdamState, formula, epsilon=epsilon))
 

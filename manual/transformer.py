@@ -156,8 +156,8 @@ def _hidden_layer(x: Stream, p: Parameters, ops: ModuleType) -> tuple[Stream, tu
     normed, norm2 = ops.normalization.layer_norm(x, **p["norm2"])
     hidden, up = ops.layers.dense(normed, **p["up"])
     active, gelu = ops.activations.gelu(hidden, approximate=True)
-    lowered, down = ops.layers.dense(active, **p["down"])
-    return x + lowered, (norm2, up, gelu, down)
+    added, down = ops.layers.dense(active, **p["down"])
+    return x + added, (norm2, up, gelu, down)
 
 
 def apply_backward(

@@ -49,7 +49,7 @@ def attention(
         np.exp(s, out=s)
         s /= np.maximum(np.sum(s, axis=-1, keepdims=True), 1)
         np.matmul(s, v[..., seen, :], out=out[..., rows, :])
-    return o, AttentionCache(query, key, value, p, causal)
+    return o, AttentionCache(query, key, value, _stacked(p), causal)
 
 
 def attention_backward(
@@ -63,6 +63,7 @@ def attention_backward(
     d_query, d_key, d_value = (np.zeros(x.shape, x.dtype) for x in (query, key, value))
     q, k, v, do = (_by_key_head(x, key.shape[2]) for x in (query, key, value, output_gradient))
     dq, dk, dv = (_by_key_head(x, key.shape[2]) for x in (d_query, d_key, d_value))
+    p = p.reshape(*q.shape[:4], k.shape[3])
     for rows, seen in _blocks(q.shape[3], k.shape[3], causal):
         here, g = p[..., rows, seen], do[..., rows, :]
         dv[..., 0, seen, :] += _stacked(here).swapaxes(-1, -2) @ _stacked(g)

@@ -117,10 +117,10 @@ def test_formulas_compute_what_the_backward_computes(name):
     if name == "dense":
         names |= {"dy": dy.reshape(-1, features), "ones": np.ones((len(names["x"]), 1))}
     if name == "attention":
-        keys, key_heads, depth = names["key"].shape[1:]
+        key_heads, depth = names["key"].shape[2:]
         arrays = {"q": names["query"], "k": names["key"], "v": names["value"], "do": dy}
         names |= {symbol: _matrices(array, key_heads) for symbol, array in arrays.items()}
-        names |= {"depth": depth, "p": names["p"].reshape(*names["q"].shape[:3], keys)}
+        names["depth"] = depth
         gradients = tuple(_matrices(gradient, key_heads) for gradient in gradients)
     part, *called = formulas(op.backward, inputs_of(op.forward))
     assert [inner.title.partition("(")[0] for inner in called] == ["softmax_backward"] * (name == "attention")
