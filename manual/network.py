@@ -155,17 +155,15 @@ def apply_backward(
     layer but the first under names such as "2.conv2d.input". If one of them is wrong and the one that the backward pass
     computes just before it is right, the error is in the backward pass of the layer in the name.
     """
-    dy = output_gradient
-    marks, gradients = {"logits": dy}, []
-    for name, inputs, own, backward, layer_cache in reversed(cache):
-        found = backward(dy, layer_cache)
-        found = dict(zip(inputs, found if isinstance(found, tuple) else (found,), strict=True))
-        gradients.append({key: found[key] for key in own})
-        dy = marks[f"{name}.input"] = found.get("x", dy)
-    marks.popitem()  # the gradient of the network's input
-    if intermediates is not None:
-        intermediates |= marks
-    return gradients[::-1]
+    dy, output, gradients = output_gradient, "logits", []
+    for layer in reversed(cache):
+        if intermediates is not None:
+            intermediates[output] = dy
+        returned = layer.backward(dy, layer.cache)
+        by_name = dict(zip(layer.inputs, returned if isinstance(returned, tuple) else (returned,), strict=True))
+        gradients.insert(0, {name: by_name[name] for name in layer.parameters})
+        dy, output = by_name.get("x", dy), f"{layer.name}.input"  # ids, the input of a first layer, have no gradient
+    return gradients
 
 
 def compute_loss(

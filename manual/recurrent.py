@@ -211,15 +211,15 @@ def gru(
     from_x, inputs = dense(x, input_weight, input_bias)
     h = initial_state
     gates = np.zeros_like(from_x)
-    every_u_n, outputs = np.zeros((2, *x.shape[:2], h.shape[1]), x.dtype)
+    all_u_n, outputs = np.zeros((2, *x.shape[:2], h.shape[1]), x.dtype)
     for t in range(x.shape[1]):
         x_r, x_z, x_n = np.split(from_x[:, t], 3, axis=1)
         u_r, u_z, u_n = np.split(h @ hidden_weight + hidden_bias, 3, axis=1)
         (r, _), (z, _) = sigmoid(x_r + u_r), sigmoid(x_z + u_z)
         n = np.tanh(x_n + r * u_n)
         h = (1 - z) * n + z * h
-        gates[:, t], every_u_n[:, t], outputs[:, t] = np.concatenate([r, z, n], axis=1), u_n, h
-    return outputs, GruCache(inputs, initial_state, hidden_weight, gates, every_u_n, outputs)
+        gates[:, t], all_u_n[:, t], outputs[:, t] = np.concatenate([r, z, n], axis=1), u_n, h
+    return outputs, GruCache(inputs, initial_state, hidden_weight, gates, all_u_n, outputs)
 
 
 def gru_backward(output_gradient: States, cache: GruCache) -> Gradients:
@@ -246,22 +246,22 @@ def gru_backward(output_gradient: States, cache: GruCache) -> Gradients:
 def _gru_step_backward(
     dh: State, gates: np.ndarray, u_n: State, h_before: State
 ) -> tuple[np.ndarray, np.ndarray, State]:
-    """The gradients of one step, which is h = (1 - z) n + z h_before with a = ... + (u_r, u_z, r u_n):
+    """The gradients of one step, h = (1 - z) n + z h_before, whose pre-activations contain u_r, u_z and r u_n:
 
-        dn = dh (1 - z)         dz = dh (h_before - n)      h_before receives dh z directly
-        da_n = dn (1 - n^2)     da_z = dz z (1 - z)         tanh' = 1 - tanh^2, sigmoid' = sigmoid (1 - sigmoid)
-        dr = da_n u_n           da_r = dr r (1 - r)         r is a factor of u_n in a_n, and so du_n = da_n r
+        dn = dh (1 - z)            da_n = dn (1 - n^2)
+        dz = dh (h_before - n)     da_z = dz z (1 - z)
+        dr = da_n u_n              da_r = dr r (1 - r)        du = (da_r, da_z, da_n r)
 
-    Returns da, du, and what h_before receives directly.
+    tanh' = 1 - tanh^2 and sigmoid' = sigmoid (1 - sigmoid). Returns da, du and dh z, the direct gradient of h_before.
     """
     r, z, n = np.split(gates, 3, axis=1)
     dn = dh * (1 - z)
-    dz = dh * (h_before - n)
-    dh_direct = dh * z
     da_n = dn * (1 - n**2)
+    dz = dh * (h_before - n)
     da_z = dz * z * (1 - z)
     dr = da_n * u_n
     da_r = dr * r * (1 - r)
+    dh_direct = dh * z
     da = np.concatenate([da_r, da_z, da_n], axis=1)
     du = np.concatenate([da_r, da_z, da_n * r], axis=1)
     return da, du, dh_direct
