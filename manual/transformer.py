@@ -81,8 +81,8 @@ def initialize_parameters(
     The weights of projection and down, whose outputs are added to the stream, are smaller by sqrt(2 layers), the number
     of these sums, so that the stream does not grow with depth: section 2.3 of the paper. (OpenAI's code has 0.01 for
     positions.) Weights are drawn in float64, in the order of the dict, and then cast, so that a seed gives the same
-    network in every dtype, in `manual` and in `autodiff`. All sizes are positive, and heads divides width: PRESETS has
-    those of the paper.
+    network in every dtype, in `manual` and in `autodiff`. All sizes are positive, and heads divides width. PRESETS
+    has the sizes of the paper.
     """
     sizes = {"vocabulary": vocabulary, "context": context, "layers": layers, "heads": heads, "width": width}
     if min(sizes.values()) < 1:
