@@ -72,7 +72,14 @@ class LeakyReluCache(NamedTuple):
 
 
 def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> tuple[Array, LeakyReluCache]:
-    """y = max(x, 0) + negative_slope min(x, 0). Source: Maas, Hannun and Ng (2013)."""
+    """y = max(x, 0) + negative_slope min(x, 0).
+
+    Args:
+        x: any shape.
+        negative_slope: the slope where x <= 0.
+
+    Source: Maas, Hannun and Ng (2013).
+    """
     negative_slope = float(negative_slope)  # a NumPy scalar would promote float32 to float64
     y = np.maximum(x, 0) + negative_slope * np.minimum(x, 0)
     return y, LeakyReluCache(x, negative_slope)
@@ -95,9 +102,17 @@ class EluCache(NamedTuple):
 
 
 def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, EluCache]:
-    """y = max(x, 0) + alpha (exp(min(x, 0)) - 1), which falls to -alpha on the left; alpha is at least 0.
+    """y = max(x, 0) + alpha (exp(min(x, 0)) - 1).
 
     exp cannot overflow, because its argument is never positive, and expm1 keeps the digits of a small difference.
+
+    Args:
+        x: any shape.
+        alpha: minus the limit of y for very negative x; at least 0.
+
+    Raises:
+        ValueError: if alpha is negative.
+
     Source: Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning by exponential linear units
     (ELUs)" (2016).
     """
@@ -162,7 +177,13 @@ def gelu(x: Array, *, approximate: bool = False) -> tuple[Array, GeluCache]:
         approximate    Phi = (1 + tanh(u)) / 2,  u = sqrt(2 / pi) (x + 0.044715 x^3)
 
     GPT-2 uses the approximate form. The default here is the exact form, as in PyTorch; the default of `jax.nn.gelu` is
-    the approximate one. Source: Hendrycks and Gimpel, "Gaussian error linear units" (2016).
+    the approximate one.
+
+    Args:
+        x: any shape.
+        approximate: whether to use the tanh approximation.
+
+    Source: Hendrycks and Gimpel, "Gaussian error linear units" (2016).
     """
     if approximate:
         t = _tail_cut_off(x)
@@ -232,6 +253,14 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
     """y_i = exp(x_i) / sum_j exp(x_j) along `axis`. The largest x is subtracted first, so that exp cannot overflow.
 
     An entry of -inf (a mask) has y = 0. If all entries are -inf, y is NaN.
+
+    Args:
+        x: any shape with at least one axis.
+        axis: the axis that y sums to 1 along.
+
+    Raises:
+        ValueError: if x has no such axis, or no entry along it.
+
     Source: Bridle, "Probabilistic interpretation of feedforward classification network outputs, with relationships to
     statistical pattern recognition" (1990).
     """
@@ -253,7 +282,16 @@ def softmax_backward(output_gradient: Array, cache: SoftmaxCache) -> Array:
 def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, SoftmaxCache]:
     """y_i = x_i - log sum_j exp(x_j) along `axis`, which stays finite where softmax_i rounds to 0.
 
-    An entry of -inf (a mask) has y = -inf. If all entries are -inf, y is NaN. Source: Bridle (1990).
+    An entry of -inf (a mask) has y = -inf. If all entries are -inf, y is NaN.
+
+    Args:
+        x: any shape with at least one axis.
+        axis: the axis that exp(y) sums to 1 along.
+
+    Raises:
+        ValueError: as `softmax`.
+
+    Source: Bridle (1990).
     """
     _check_axis(x, axis)
     shifted = x - np.max(x, axis=axis, keepdims=True)
@@ -282,6 +320,13 @@ class SwigluCache(NamedTuple):
 
 def swiglu(gate: Array, value: Float[np.ndarray, "*values"]) -> tuple[Array, SwigluCache]:
     """y = silu(gate) value, for two arrays of the same shape.
+
+    Args:
+        gate: any shape.
+        value: an array of the shape of gate.
+
+    Raises:
+        ValueError: if the shapes differ.
 
     Source: Shazeer, "GLU variants improve Transformer" (2020), where the op includes the two linear maps before it.
     """

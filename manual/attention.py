@@ -48,11 +48,18 @@ def attention(
 
     Args:
         query: the number of heads must be a multiple of key_heads; query head n uses key head n // (heads / key_heads).
-        key, value: have the same tokens and heads; the depth of value may differ.
+        key: has the tokens and heads of value.
+        value: may have another depth than query and key.
         mask: broadcastable to (batch, heads, queries, keys); True where a key may be attended.
         causal: query i may attend to the keys j <= i + (keys - queries), so that the last query attends to all keys.
             This is needed when earlier keys come from a cache. (FlashAttention since 2.1 does the same; `is_causal` of
             PyTorch and of JAX aligns the first query with the first key instead.)
+
+    Returns:
+        The outputs (batch, queries, heads, value_depth), and the cache.
+
+    Raises:
+        ValueError: if the shapes do not fit or the mask is not boolean.
 
     Source: Vaswani et al., "Attention is all you need" (2017), 3.2.1; grouped heads: Ainslie et al., "GQA" (2023).
     """
@@ -136,7 +143,15 @@ def rotary_embedding(
     paper and in GPT-J. Weights that were trained with one layout do not work with the other. The angles are computed
     in float64 for every dtype of x, because float32 angles are off by almost 0.01 near position 100 000.
 
-    The depth is even. base is about the ratio between the largest and the smallest angle.
+    Args:
+        x: (batch, time, heads, depth).
+        positions: integers of shape (time,), or (batch, time) if examples differ.
+        base: the ratio between the largest and the smallest angle is about this number.
+        interleaved: which features form a pair.
+
+    Raises:
+        ValueError: if depth is odd, or positions are not integers of shape (time,) or (batch, time).
+
     Source: Su et al., "RoFormer" (2021), 3.2.2.
     """
     check_rotary(x, positions)
@@ -191,12 +206,23 @@ def multi_head_attention(
         q = x Wq + bq      k = c Wk + bk      v = c Wv + bv      y = attention(q, k, v) Wo + bo
 
     Args:
+        x: the tokens that the queries are computed from.
         context: c, the tokens that keys and values are computed from; None for x itself (self-attention).
         query_weight: its columns are `heads` blocks of depth columns.
-        key_weight, value_weight: their columns are `key_heads` blocks; those of value may have another width.
+        key_weight: its columns are `key_heads` blocks of depth columns.
+        value_weight: its columns are `key_heads` blocks; their width may differ from depth.
         output_weight: has a row for each feature of each head.
-        mask, causal: as for `attention`.
+        query_bias, key_bias, value_bias, output_bias: vectors, or None for no bias.
+        mask: as for `attention`.
+        heads: the number of query heads.
         key_heads: the number of heads of key and value, each shared by a group of query heads; None for `heads`.
+        causal: as for `attention`.
+
+    Returns:
+        The outputs (batch, queries, outputs), and the cache.
+
+    Raises:
+        ValueError: if the weights do not divide into heads.
 
     Source: Vaswani et al. (2017), 3.2.2, without biases; GPT-2 and `torch.nn.MultiheadAttention` add them.
     """
@@ -218,7 +244,10 @@ def multi_head_attention_backward(
     """Backward through the output's dense layer, the attention, and the dense layers of query, key and value.
 
     The context is an input of two dense layers, so dc is the sum of the gradients from both. In self-attention, dx is
-    the sum of all three. An argument that was None has the gradient None.
+    the sum of all three.
+
+    Returns:
+        The gradients of x, the context, the four weights and the four biases; None for an argument that was None.
     """
     heads = cache.attention.query.shape[2]
     do, dWo, dbo = dense_backward(output_gradient, cache.output)

@@ -99,6 +99,15 @@ def conv2d(
     inputs in the group of o. The height of y is floor((height + 2 p - d (kernel - 1) - 1) / s) + 1, and the width
     likewise.
 
+    Args:
+        x: images (batch, height, width, inputs).
+        weight: the kernel (height, width, inputs / groups, outputs).
+        bias: (outputs,), or None.
+        stride, padding, dilation, groups: as described for the module.
+
+    Raises:
+        ValueError: if channels, groups and bias do not fit, if an option is out of range, or if no window fits.
+
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition" (1998), II;
     groups: Krizhevsky, Sutskever and Hinton (2012); dilation: Yu and Koltun (2016).
     """
@@ -147,6 +156,17 @@ def conv1d(
     groups: int = 1,
 ) -> tuple[NewSequences, Conv1dCache]:
     """y[n, t, o] = b[o] + sum over i, c of  x[n, t s + i d - p, c] W[i, c, o]: `conv2d` of images with a width of 1.
+
+    The length of y is floor((length + 2 p - d (kernel - 1) - 1) / s) + 1.
+
+    Args:
+        x: sequences (batch, length, inputs).
+        weight: the kernel (length, inputs / groups, outputs).
+        bias: (outputs,), or None.
+        stride, padding, dilation, groups: as described for the module.
+
+    Raises:
+        ValueError: as conv2d.
 
     Source: Waibel et al., "Phoneme recognition using time-delay neural networks" (1989).
     """
@@ -202,6 +222,16 @@ def conv_transpose2d(
     The height of y is (height - 1) s - 2 p + d (kernel - 1) + output_padding + 1, as in PyTorch. With a stride above 1,
     several heights have the same number of windows. output_padding, which must be less than the stride or the
     dilation, chooses one of them by adding rows at the end.
+
+    Args:
+        x: images (batch, height, width, inputs).
+        weight: the kernel (height, width, outputs / groups, inputs).
+        bias: (outputs,), or None.
+        stride, padding, dilation, groups: those of the conv2d that this is the adjoint of.
+        output_padding: the number of rows and columns to add at the end.
+
+    Raises:
+        ValueError: as conv2d, and if output_padding is too large.
 
     Source: Dumoulin and Visin (2016), chapter 4.
     """

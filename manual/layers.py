@@ -39,6 +39,15 @@ def dense(x: Inputs, weight: Weight, bias: Bias) -> tuple[Outputs, DenseCache]:
     """y = x W + b for every example; b is left out if it is None.
 
     PyTorch, and the literature that follows it, store W transposed.
+
+    Args:
+        x: (..., inputs).
+        weight: W, (inputs, outputs).
+        bias: b, (outputs,), or None.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+
     Source: Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors" (1986), equation 1.
     """
     _check_dense(x, weight, bias)
@@ -88,6 +97,13 @@ class EmbeddingCache(NamedTuple):
 def embedding(weight: Table, ids: Ids) -> tuple[Rows, EmbeddingCache]:
     """y = W[ids]: one row of the table for every id, which is a dense layer applied to one-hot rows.
 
+    Args:
+        weight: W, the table (vocabulary, features).
+        ids: integers of any shape.
+
+    Raises:
+        ValueError: for ids that are negative or beyond the table, or not integers.
+
     Source: Bengio et al., "A neural probabilistic language model" (2003), section 2.
     """
     _check_embedding(weight, ids)
@@ -131,7 +147,17 @@ def dropout(
 
     As in PyTorch, a dropped entry that is not finite becomes NaN. This is inverted dropout, as in most frameworks:
     nothing changes at test time. The original paper instead leaves out the division, and multiplies the weights by
-    1 - rate at test time. `dropout_mask` draws a mask. Source: Srivastava et al., "Dropout" (2014).
+    1 - rate at test time.
+
+    Args:
+        x: any shape.
+        mask: 0 and 1, or booleans, in the shape of x; `dropout_mask` draws one.
+        rate: the probability that an entry is dropped.
+
+    Raises:
+        ValueError: unless rate is in [0, 1), and mask has the shape of x and holds only 0 and 1.
+
+    Source: Srivastava et al., "Dropout" (2014).
     """
     rate = _checked_rate(rate)
     kept = _checked_mask(x, mask)
@@ -144,7 +170,16 @@ def dropout_backward(output_gradient: Array, cache: DropoutCache) -> Array:
 
 
 def dropout_mask(shape: tuple[int, ...], *, rate: float, seed: int) -> Bool[np.ndarray, "..."]:
-    """A mask whose entries are independently True (kept) with probability 1 - rate. `autodiff` draws the same mask."""
+    """A mask whose entries are independently True (kept) with probability 1 - rate. `autodiff` draws the same mask.
+
+    Args:
+        shape: of the mask.
+        rate: the probability that an entry is dropped.
+        seed: of the random numbers.
+
+    Raises:
+        ValueError: unless rate is in [0, 1).
+    """
     return np.random.default_rng(seed).random(shape) >= _checked_rate(rate)
 
 
@@ -180,6 +215,10 @@ def flatten(x: Float[np.ndarray, "batch ..."]) -> tuple[Float[np.ndarray, "batch
     """y = x with all axes but the first merged into one, in C order.
 
     y is a view of x where the memory layout allows it, as with `np.reshape`.
+
+    Raises:
+        ValueError: if x has no axes.
+
     Source: the vec operator of Magnus and Neudecker, "Matrix differential calculus" (1988), chapter 2, here by rows.
     """
     if x.ndim == 0:

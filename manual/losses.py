@@ -36,6 +36,15 @@ def binary_cross_entropy(logits: Array, targets: Targets, *, reduction: str = "m
 
     Targets are labels 0 and 1, or probabilities, whose range is not checked. The mean is over all entries, as in
     PyTorch. `shallow.compute_loss` instead sums over the outputs of an example, and optax returns the terms.
+
+    Args:
+        logits: z, any shape.
+        targets: t, in the shape of the logits.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ValueError: if the shapes differ, or the reduction is unknown.
+
     Source: Bishop, "Pattern recognition and machine learning" (2006), 4.3.2.
     """
     z, t = logits, checked_targets("logits", logits, targets, reduction)
@@ -78,10 +87,17 @@ def cross_entropy(
         logits: z, (..., classes).
         targets: class indices t of shape logits.shape[:-1], so that q = [c = t]; or probabilities q in a floating dtype
             and the shape of the logits, with 0 log 0 = 0.
+        reduction: "mean", "sum" or "none".
         label_smoothing: a, which mixes q with the uniform distribution: (1 - a) q + a / classes (Szegedy et al. (2016),
             section 7).
         ignore_index: rows with this index have a term of 0, for any logits, and are not counted in a mean. If all rows
-            are ignored, the mean is 0 (PyTorch: NaN). Other indices outside of the classes raise ValueError.
+            are ignored, the mean is 0 (PyTorch: NaN).
+
+    Returns:
+        The value, and the cache.
+
+    Raises:
+        ValueError: for other indices outside of the classes, and for shapes or dtypes that do not fit.
 
     Source: Bishop (2006), 4.3.4.
     """
@@ -157,6 +173,14 @@ class ErrorCache(NamedTuple):
 def mean_squared_error(predictions: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, ErrorCache]:
     """d^2 with d = p - t, without the 1/2 that `optax.l2_loss` and the source have.
 
+    Args:
+        predictions: p, any shape.
+        targets: t, in the shape of the predictions.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ValueError: if the shapes differ, or the reduction is unknown.
+
     Source: Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors" (1986), equation 3.
     """
     d = predictions - checked_targets("predictions", predictions, targets, reduction)
@@ -171,7 +195,18 @@ def mean_squared_error_backward(output_gradient: Value, cache: ErrorCache) -> Ar
 
 
 def mean_absolute_error(predictions: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, ErrorCache]:
-    """|d| with d = p - t. Source: Koenker and Bassett, "Regression quantiles" (1978), at the median."""
+    """|d| with d = p - t.
+
+    Args:
+        predictions: p, any shape.
+        targets: t, in the shape of the predictions.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ValueError: if the shapes differ, or the reduction is unknown.
+
+    Source: Koenker and Bassett, "Regression quantiles" (1978), at the median.
+    """
     d = predictions - checked_targets("predictions", predictions, targets, reduction)
     return reduced(np.abs(d), reduction, d.size), ErrorCache(d, reduction)
 
@@ -194,9 +229,19 @@ class HuberCache(NamedTuple):
 def huber(
     predictions: Array, targets: Targets, *, delta: float = 1.0, reduction: str = "mean"
 ) -> tuple[Value, HuberCache]:
-    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = p - t and delta > 0.
+    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = p - t.
 
     With m = min(|d|, delta), both are m (|d| - m / 2). PyTorch's smooth_l1_loss is this loss divided by delta.
+
+    Args:
+        predictions: p, any shape.
+        targets: t, in the shape of the predictions.
+        delta: where the quadratic part ends.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ValueError: unless delta is positive, and if the shapes differ.
+
     Source: Huber, "Robust estimation of a location parameter" (1964).
     """
     if not delta > 0:
@@ -223,7 +268,16 @@ class HingeCache(NamedTuple):
 
 
 def hinge(scores: Array, targets: Targets, *, margin: float = 1.0, reduction: str = "mean") -> tuple[Value, HingeCache]:
-    """max(0, margin - t s), for scores s and targets t of -1 and 1. Other targets raise ValueError.
+    """max(0, margin - t s), for scores s and targets t of -1 and 1.
+
+    Args:
+        scores: s, any shape.
+        targets: t, -1 or 1, in the shape of the scores.
+        margin: scores with t s at or above it have no loss.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ValueError: for other targets, and if the shapes differ.
 
     Source: Cortes and Vapnik, "Support-vector networks" (1995), with margin 1.
     """
@@ -252,10 +306,19 @@ class KlDivergenceCache(NamedTuple):
 def kl_divergence(
     log_predictions: Rows, targets: Targets, *, reduction: str = "mean"
 ) -> tuple[Value, KlDivergenceCache]:
-    """sum_c t_c (log t_c - log p_c) for each row, as a function of log p, with 0 log 0 = 0. t are probabilities.
+    """sum_c t_c (log t_c - log p_c) for each row, as a function of log p, with 0 log 0 = 0.
 
     The mean is over rows. PyTorch's "mean" divides by the number of all entries instead, and its "batchmean" by the
     size of the first axis, which is the mean here if there are no further axes of rows. optax returns the terms.
+
+    Args:
+        log_predictions: log p, (..., classes).
+        targets: t, probabilities in the shape of log p.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ValueError: if the shapes differ, or there are no classes.
+
     Source: Kullback and Leibler, "On information and sufficiency" (1951).
     """
     t = checked_targets("log_predictions", log_predictions, targets, reduction)

@@ -57,9 +57,20 @@ def initialize_parameters(
 
     The variance is 1 / fan_in (LeCun et al., "Efficient BackProp", 1998), and 2 / fan_in in a layer that is directly
     followed by one of RELU_LIKE (He et al., "Delving deep into rectifiers", 2015). fan_in is the number of inputs of an
-    output: 1 for an embedding, and the number of features for the hidden weight of a recurrence. Random numbers are
-    drawn in float64, layer by layer, and then cast, so that a seed gives the same network in every dtype, in `manual`
-    and in `autodiff`. Returns a dict of arrays for each layer.
+    output: 1 for an embedding, and the number of features for the hidden weight of a recurrence.
+
+    Args:
+        description: the layers.
+        input_shape: the shape of the input, without the batch axis.
+        seed: of the random numbers. They are drawn in float64, layer by layer, and then cast, so that a seed gives the
+            same network in every dtype, in `manual` and in `autodiff`.
+        dtype: of the parameters.
+
+    Returns:
+        A dict of arrays for each layer.
+
+    Raises:
+        ValueError: if an option or a shape does not fit. The message names the layer.
     """
     random = np.random.default_rng(seed)
     plan = _plan(description, input_shape)
@@ -79,7 +90,13 @@ def initialize_parameters(
 def initialize_statistics(
     description: Description, input_shape: Sequence[int], *, dtype: DTypeLike = np.float64
 ) -> dict[int, dict[str, np.ndarray]]:
-    """The running statistics of every batch normalization before the first batch, by layer: mean 0 and variance 1."""
+    """The running statistics of every batch normalization before the first batch, by layer: mean 0 and variance 1.
+
+    Args:
+        description: the layers.
+        input_shape: the shape of the input, without the batch axis.
+        dtype: of the statistics.
+    """
     found = {place.layer.index: place.statistics for place in _plan(description, input_shape)}
     return {i: constants(leaves, dtype) for i, leaves in found.items() if leaves}
 
@@ -87,7 +104,14 @@ def initialize_statistics(
 def draw_masks(
     description: Description, input_shape: Sequence[int], batch_size: int, *, seed: int = 0
 ) -> dict[int, np.ndarray]:
-    """A mask for every dropout layer, with its rate, by layer number. `autodiff` draws the same masks from a seed."""
+    """A mask for every dropout layer, with its rate, by layer number. `autodiff` draws the same masks from a seed.
+
+    Args:
+        description: the layers.
+        input_shape: the shape of the input, without the batch axis.
+        batch_size: the number of examples.
+        seed: of the random numbers.
+    """
     random = np.random.default_rng(seed)
     return {
         layer.index: dropout_mask((batch_size, *shape), rate=layer.options["rate"], seed=int(random.integers(2**63)))
@@ -97,7 +121,15 @@ def draw_masks(
 
 
 def describe(description: Description, input_shape: Sequence[int]) -> list[str]:
-    """One line for each layer: number, kind, options, output shape without the batch axis, and number of parameters."""
+    """One line for each layer: number, kind, options, output shape without the batch axis, and number of parameters.
+
+    Args:
+        description: the layers.
+        input_shape: the shape of the input, without the batch axis.
+
+    Raises:
+        ValueError: if an option or a shape does not fit. The message names the layer.
+    """
     cells = [
         (
             f"{layer.index}",
@@ -135,9 +167,21 @@ def apply(
     statistics: Statistics | None = None,
     ops: ModuleType = manual,
 ) -> tuple[Value, list[LayerCache]]:
-    """The output of the last layer, and the caches of all layers.
+    """The output of the last layer.
 
-    x has the dtype of the parameters, or is integer ids for an embedding.
+    Args:
+        parameters: a dict for each layer, as from `initialize_parameters`.
+        x: the input (batch, ...), with the dtype of the parameters, or integer ids for an embedding.
+        description: the layers.
+        masks: by layer number, for some or all dropout layers.
+        statistics: running mean and variance by layer number, for some or all batch normalizations.
+        ops: `manual` or `manual.fast`.
+
+    Returns:
+        The output, and the caches of the layers.
+
+    Raises:
+        ValueError: if an option, a shape or a dtype does not fit. The message names the layer.
     """
     steps = list(_forward(parameters, x, description, masks, statistics, ops))
     value = steps[-1].value
@@ -149,11 +193,17 @@ def apply_backward(
 ) -> Parameters:
     """The chain rule: each layer maps the gradient of its output to those of its parameters and of its input.
 
-    The gradient of its input is that of the output of the layer before. Returns the gradients of all parameters.
+    The gradient of its input is the gradient of the output of the layer before.
 
-    A dict given as `intermediates` receives the output gradient as "logits", and the gradient of the input of every
-    layer but the first under names such as "2.conv2d.input". If one of them is wrong and the one that the backward pass
-    computes just before it is right, the error is in the backward pass of the layer in the name.
+    Args:
+        output_gradient: the gradient of the loss with respect to the output of the last layer.
+        cache: from `apply`.
+        intermediates: a dict that receives the output gradient as "logits", and the gradient of the input of every
+            layer but the first under names such as "2.conv2d.input". If one of them is wrong and the one that the
+            backward pass computes just before it is right, the error is in the backward pass of the layer in the name.
+
+    Returns:
+        The gradients, with the structure of the parameters.
     """
     dy, output, gradients = output_gradient, "logits", []
     for layer in reversed(cache):
@@ -221,7 +271,10 @@ def update_statistics(
 ) -> dict[int, dict[str, np.ndarray]]:
     """The running statistics after one more batch, for which one forward pass is computed as in training.
 
-    momentum is the weight of the batch, as for `update_running_statistics`.
+    Args:
+        parameters, x, masks, description, ops: as for `apply`.
+        statistics: the statistics before the batch, by layer number.
+        momentum: the weight of the batch, as for `update_running_statistics`.
     """
     layers = layers_of(description)
     extra_arguments(layers, None, statistics)

@@ -40,7 +40,13 @@ def conjugate_gradients(gradient: Vector, product: Product, radius: float) -> tu
     superlinearly (equation 7.3). Along a direction of negative curvature m decreases without bound, so that direction
     is followed to the border. m decreases along the whole path, so the path also ends where it leaves the region.
 
-    `product` computes H v from v. Returns p, and the number of products with H.
+    Args:
+        gradient: g.
+        product: v -> H v.
+        radius: the radius of the trust region, positive.
+
+    Returns:
+        p, and the number of products with H.
 
     Source: Steihaug, "The conjugate gradient method and trust regions in large scale optimization" (1983), which is
     algorithm 7.2 of Nocedal and Wright. At negative curvature, theirs takes the better of the two points where the line
@@ -97,6 +103,13 @@ def newton_step(
         batch: the further arguments of both functions: all of the data, or enough that H is not dominated by noise.
         radius: the radius of the trust region: the one returned by the previous step, or the longest first step.
         largest_radius: an upper bound of the radius.
+
+    Returns:
+        The new parameters, or the old ones if the step is rejected; the radius for the next step; the loss at the
+        returned parameters; and the number of products with H.
+
+    Raises:
+        ValueError: unless 0 < radius <= largest_radius.
     """
     if not 0 < radius <= largest_radius:
         raise ValueError(f"radius must be positive and at most largest_radius, got {radius} and {largest_radius}.")

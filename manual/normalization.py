@@ -44,7 +44,18 @@ def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
     """y = weight x_hat + bias, where each example is normalized over its own last axis.
 
     A constant example has x_hat = 0, unless its mean is rounded. epsilon is inside the root, as in PyTorch. Its default
-    in Flax is 1e-6. Source: Ba, Kiros and Hinton, "Layer normalization" (2016).
+    in Flax is 1e-6.
+
+    Args:
+        x: (..., features).
+        weight: (features,).
+        bias: (features,).
+        epsilon: added to the variance; at least 0.
+
+    Raises:
+        ValueError: if shapes do not fit, or the last axis is empty.
+
+    Source: Ba, Kiros and Hinton, "Layer normalization" (2016).
     """
     check_normalization("layer_norm", x, x.shape[-1:], epsilon, weight=weight, bias=bias)
     mean, s = _statistics(widened(x), -1, epsilon)
@@ -91,6 +102,15 @@ def rms_norm(x: Array, weight: Vector, *, epsilon: float = 1e-5) -> tuple[Array,
     """y = weight x / r with r = sqrt(mean of x^2 + epsilon) over the last axis. There is no centering and no bias.
 
     epsilon is inside the root, as in LLaMA; the source has none. Gemma stores weight - 1.
+
+    Args:
+        x: (..., features).
+        weight: (features,).
+        epsilon: added to the mean square; at least 0.
+
+    Raises:
+        ValueError: if shapes do not fit, or the last axis is empty.
+
     Source: Zhang and Sennrich, "Root mean square layer normalization" (2019).
     """
     check_normalization("rms_norm", x, x.shape[-1:], epsilon, weight=weight)
@@ -119,6 +139,16 @@ def batch_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
 
     These are the statistics of training; see `batch_norm_inference` for evaluation. A constant channel has x_hat = 0,
     unless its mean is rounded, and so has a batch of one example without spatial axes, where PyTorch raises an error.
+
+    Args:
+        x: (batch, ..., channels).
+        weight: (channels,).
+        bias: (channels,).
+        epsilon: added to the variance; at least 0.
+
+    Raises:
+        ValueError: if shapes do not fit, or there is nothing to average over.
+
     Source: Ioffe and Szegedy, "Batch normalization" (2015), Alg. 1.
     """
     check_normalization("batch_norm", x, x.shape[:-1], epsilon, axes=2, weight=weight, bias=bias)
@@ -148,9 +178,20 @@ def batch_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradien
 def batch_norm_inference(
     x: Array, weight: Vector, bias: Vector, mean: Vector, variance: Vector, *, epsilon: float = 1e-5
 ) -> tuple[Array, CenteredCache]:
-    """y = weight (x - mean) / sqrt(variance + epsilon) + bias, with running statistics, which are at least 0.
+    """y = weight (x - mean) / sqrt(variance + epsilon) + bias. The statistics are data, and have no gradient.
 
-    The statistics are data, and have no gradient. Source: Ioffe and Szegedy (2015), Alg. 2.
+    Args:
+        x: (batch, ..., channels).
+        weight: (channels,).
+        bias: (channels,).
+        mean: the running mean (channels,).
+        variance: the running variance (channels,).
+        epsilon: added to the variance; at least 0.
+
+    Raises:
+        ValueError: if shapes do not fit, or a variance is negative.
+
+    Source: Ioffe and Szegedy (2015), Alg. 2.
     """
     vectors = {"weight": weight, "bias": bias, "mean": mean, "variance": variance}
     check_normalization("batch_norm_inference", x, (), epsilon, axes=2, **vectors)
@@ -191,6 +232,17 @@ def group_norm(
 
     A group is channels / groups adjacent channels, averaged over together with all spatial axes. groups = channels is
     instance normalization (Ulyanov, Vedaldi and Lempitsky, 2016).
+
+    Args:
+        x: (batch, ..., channels).
+        weight: (channels,).
+        bias: (channels,).
+        groups: the number of groups, a divisor of channels.
+        epsilon: added to the variance; at least 0.
+
+    Raises:
+        ValueError: if shapes do not fit, if an example is empty, or if groups does not divide the channels.
+
     Source: Wu and He, "Group normalization" (2018).
     """
     check_normalization("group_norm", x, x.shape[1:], epsilon, axes=2, weight=weight, bias=bias)
@@ -227,7 +279,19 @@ def update_running_statistics(
 
     The variance of the batch is the unbiased one here, n / (n - 1) times that of batch_norm, as in Ioffe and Szegedy
     (Alg. 2) and PyTorch. For n = 1 it is the biased one, 0. Keras 3 and Flax always use the biased one, and their
-    momentum is 1 minus this one: their 0.99 is 0.01 here. It is the weight of the new batch, in [0, 1].
+    momentum is 1 minus this one: their 0.99 is 0.01 here.
+
+    Args:
+        mean: the running mean (channels,).
+        variance: the running variance (channels,).
+        x: the input of the batch normalization.
+        momentum: the weight of the new batch, in [0, 1].
+
+    Returns:
+        The updated mean and variance.
+
+    Raises:
+        ValueError: if shapes do not fit, if x is empty, or if momentum is out of range.
     """
     check_normalization("update_running_statistics", x, x.shape[:-1], 0.0, axes=2, mean=mean, variance=variance)
     if not 0 <= momentum <= 1:

@@ -256,7 +256,18 @@ def clip_by_global_norm(gradients: Any, maximum: float) -> Any:
     """g min(1, maximum / global_norm): the norm becomes at most `maximum`, and the direction is unchanged.
 
     If the norm is not finite, every entry of the result is NaN, so that an overflow is not taken for a small step.
-    Gradients within the limit are copied. PyTorch adds 1e-6 to the norm. ValueError is raised unless maximum > 0.
+    Gradients within the limit are copied. PyTorch adds 1e-6 to the norm.
+
+    Args:
+        gradients: a tree of floating-point arrays.
+        maximum: the largest norm, positive.
+
+    Returns:
+        The clipped gradients.
+
+    Raises:
+        ValueError: unless maximum is positive.
+
     Source: Pascanu, Mikolov and Bengio (2013), algorithm 1.
     """
     return _scaled(gradients, _clipping_factor(gradients, maximum))

@@ -35,6 +35,13 @@ def max_pool2d(
 ) -> tuple[NewImages, MaxPool2dCache]:
     """y[n, h, w, c] = max over i, j of  x[n, h s + i - p, w s + j - p, c], with -inf outside of x.
 
+    Args:
+        x: images (batch, height, width, channels).
+        window, stride, padding: as described for the module.
+
+    Raises:
+        ValueError: if an option is out of range, or no window fits.
+
     Source: Scherer, Müller and Behnke, "Evaluation of pooling operations in convolutional architectures for object
     recognition" (2010).
     """
@@ -74,6 +81,14 @@ def average_pool2d(
 
     Padding is zeros, which are counted: a window at the border is divided by its full size, as with PyTorch's default
     count_include_pad=True (TensorFlow and Keras divide by the number of entries of x in the window).
+
+    Args:
+        x: images (batch, height, width, channels).
+        window, stride, padding: as described for the module.
+
+    Raises:
+        ValueError: as max_pool2d.
+
     Source: LeCun et al. (1998), II.B, where each channel has a gain and a bias in addition.
     """
     geometry = _geometry(x, window, stride, padding)
@@ -101,7 +116,12 @@ def global_average_pool(
     """y[n, c] = mean of x[n, ..., c] over all axes between batch and channels: for sequences, images and volumes.
 
     The mean is computed in float64 and rounded to the dtype of x, because NumPy adds row after row: over 50 000 pixels,
-    a float32 sum would lose several digits. Source: Lin, Chen and Yan, "Network in network" (ICLR 2014).
+    a float32 sum would lose several digits.
+
+    Raises:
+        ValueError: if there is nothing to average.
+
+    Source: Lin, Chen and Yan, "Network in network" (ICLR 2014).
     """
     _check_averaged(x)
     y = x.mean(axis=tuple(range(1, x.ndim - 1)), dtype=np.float64)

@@ -48,7 +48,20 @@ def rnn(
 
         h_t = f(x_t W + h_{t-1} U + b)      f = tanh or relu
 
-    Returns h_t for all t, of which the last is the final state, and the cache.
+    Args:
+        x: (batch, time, inputs).
+        initial_state: h_0, (batch, hidden).
+        input_weight: W.
+        hidden_weight: U.
+        bias: b.
+        activation: f, "tanh" or "relu".
+
+    Returns:
+        h_t for all t (batch, time, hidden), of which the last is the final state, and the cache.
+
+    Raises:
+        ValueError: if shapes do not fit, or the activation is unknown.
+
     Source: Elman, "Finding structure in time" (1990).
     """
     check_recurrent(x, (initial_state,), input_weight, hidden_weight, (bias,), gates=1)
@@ -111,7 +124,20 @@ def lstm(
     The blocks are in the order of PyTorch and Keras. PyTorch has a second bias, which is added to the first. There are
     no peepholes, that is, no gate depends on the cell state.
 
-    Returns ((h_t for all t, the last c_t), cache). The last h_t is the final hidden state.
+    Args:
+        x: (batch, time, inputs).
+        initial_hidden: h_0, (batch, hidden).
+        initial_cell: c_0, (batch, hidden).
+        input_weight: W.
+        hidden_weight: U.
+        bias: b.
+
+    Returns:
+        ((h_t for all t, the last c_t), cache). The last h_t is the final hidden state.
+
+    Raises:
+        ValueError: if shapes do not fit.
+
     Source: Hochreiter and Schmidhuber, "Long short-term memory" (1997), with the forget gate of Gers, Schmidhuber and
     Cummins, "Learning to forget" (2000).
     """
@@ -204,7 +230,20 @@ def gru(
     Cho et al., and Keras with reset_after=False, apply r before the matrix: (r h_{t-1}) U. Chung et al. (2014)
     exchange z and 1 - z.
 
-    Returns h_t for all t, of which the last is the final state, and the cache.
+    Args:
+        x: (batch, time, inputs).
+        initial_state: h_0, (batch, hidden).
+        input_weight: W.
+        hidden_weight: U.
+        input_bias: b_x.
+        hidden_bias: b_h.
+
+    Returns:
+        h_t for all t (batch, time, hidden), of which the last is the final state, and the cache.
+
+    Raises:
+        ValueError: if shapes do not fit.
+
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014), 2.3.
     """
     check_recurrent(x, (initial_state,), input_weight, hidden_weight, (input_bias, hidden_bias), gates=3)

@@ -10,7 +10,11 @@ Schedule = Callable[[int], float]
 
 
 def constant(learning_rate: float | int) -> Schedule:
-    """The same rate at every update."""
+    """The same rate at every update.
+
+    Raises:
+        ValueError: unless the rate is finite and not negative.
+    """
     _check_rates(learning_rate=learning_rate)
     rate = float(learning_rate)
     return lambda count: rate
@@ -25,6 +29,19 @@ def cosine_with_warmup(peak: float, *, warmup_steps: int, total_steps: int, fina
 
     The first rate is 0 if there is a warm-up, the rate at warmup_steps is the peak, and from total_steps on it is
     `final`. optax and Hugging Face's transformers do the same; nanoGPT starts its line at one step, not at 0.
+
+    Args:
+        peak: the largest rate.
+        warmup_steps: the number of updates before the peak.
+        total_steps: the number of updates after which the rate is `final`.
+        final: the last rate.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError: unless 0 <= warmup_steps < total_steps and the rates are finite and not negative.
+
     Source: Loshchilov and Hutter, "SGDR" (2017), without the restarts.
     """
     _check_rates(peak=peak, final=final)
@@ -43,7 +60,16 @@ def cosine_with_warmup(peak: float, *, warmup_steps: int, total_steps: int, fina
 
 
 def step_decay(learning_rate: float, *, every: int, factor: float) -> Schedule:
-    """The rate learning_rate factor^floor(count / every)."""
+    """The rate learning_rate factor^floor(count / every).
+
+    Args:
+        learning_rate: the first rate.
+        every: the number of updates at one rate, at least 1.
+        factor: multiplies the rate after this number of updates.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
     _check_rates(learning_rate=learning_rate, factor=factor)
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}; it is the number of updates at one rate.")

@@ -94,7 +94,12 @@ def sigmoid(z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
 
 
 def forward_propagation(x: Features, parameters: Parameters) -> tuple[Outputs, Cache]:
-    """The prediction A2, and the cache for the backward pass."""
+    """The prediction A2, and the cache for the backward pass.
+
+    Args:
+        x: (n_x, m).
+        parameters: W1, b1, W2 and b2.
+    """
     W1, b1, W2, b2 = (parameters[name] for name in ("W1", "b1", "W2", "b2"))
     Z1 = W1 @ x + b1
     A1 = np.tanh(Z1)
@@ -112,6 +117,10 @@ def compute_loss(Z2: Outputs, y: Outputs) -> np.floating:
 
     which is finite for every finite logit. The form with A2 computes log 0 as soon as A2 rounds to 0 or 1.
     The terms are divided by m before they are summed, so that the sum overflows only if the loss does.
+
+    Args:
+        Z2: logits (n_y, m).
+        y: labels (n_y, m).
     """
     m = Z2.shape[1]
     terms = np.maximum(Z2, 0) - y * Z2 + np.log1p(np.exp(-np.abs(Z2)))
@@ -181,8 +190,17 @@ def jvp(parameters: Parameters, vector: Parameters, x: Features, y: Labels) -> t
 
         RJ = sum of dJ/dZ2 RZ2 = (1/m) sum of (A2 - y) RZ2
 
-    Returns (J, RJ). The vector has the keys and shapes of the parameters. The name jvp is for Jacobian-vector product;
-    the Jacobian of the loss has a single row.
+    Args:
+        parameters: the point at which the derivative is taken.
+        vector: the direction, with the keys and shapes of `parameters`.
+        x: (n_x, m).
+        y: labels (n_y, m).
+
+    Returns:
+        (J, RJ). The name jvp is for Jacobian-vector product; the Jacobian of the loss has a single row.
+
+    Raises:
+        ValueError: as `loss_and_gradients` does, and unless the vector has the structure of the parameters.
     """
     y = _checked(parameters, vector, x, y)
     m = x.shape[1]
@@ -199,9 +217,20 @@ def hessian_vector_product(
 
         H v = R(gradient), the derivative of the gradient along v
 
-    The Hessian itself, a matrix with a row and a column for every parameter, is never formed. v and H v have the keys
-    and shapes of the parameters. A dict given as `intermediates` also receives R of the gradients dZ2, dA1 and dZ1,
-    under the names Z2, A1 and Z1.
+    The Hessian itself, a matrix with a row and a column for every parameter, is never formed.
+
+    Args:
+        parameters: the point at which the Hessian is taken.
+        vector: v, with the keys and shapes of `parameters`.
+        x: (n_x, m).
+        y: labels (n_y, m).
+        intermediates: a dict that also receives R of the gradients dZ2, dA1 and dZ1, under the names Z2, A1 and Z1.
+
+    Returns:
+        H v, with the keys, shapes and dtypes of `parameters`.
+
+    Raises:
+        ValueError: as `loss_and_gradients` does, and unless the vector has the structure of the parameters.
 
     Source: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6(1) (1994), section 4.
     """
@@ -261,7 +290,21 @@ def update_parameters(parameters: Parameters, gradients: Parameters, learning_ra
 def train(
     parameters: Parameters, x: Features, y: Labels, *, iterations: int, learning_rate: float
 ) -> tuple[Parameters, Float[np.ndarray, " iterations"]]:
-    """Full-batch gradient descent. Returns the last parameters, and the losses: `losses[i]` is that before update i."""
+    """Full-batch gradient descent. `losses[i]` is the loss before update i.
+
+    Args:
+        parameters: the initial ones.
+        x: (n_x, m).
+        y: labels (n_y, m).
+        iterations: the number of updates.
+        learning_rate: of gradient descent.
+
+    Returns:
+        The parameters after the last update, and the losses (iterations,).
+
+    Raises:
+        ValueError: unless `iterations` and `learning_rate` are positive, and if the shapes do not fit.
+    """
     if iterations < 1 or not learning_rate > 0:
         raise ValueError(f"iterations and learning_rate must be positive, got {iterations} and {learning_rate}.")
     layer_structure(x, y, parameters["W1"].shape[0])
@@ -283,7 +326,7 @@ def neural_net(
     seed: int = 0,
     ops: ModuleType = manual,
 ) -> tuple[Parameters, np.ndarray]:
-    """Initialize and train: the last cell of the notebook. Returns the parameters, and the loss of each iteration.
+    """Initialize and train: the last cell of the notebook.
 
     Args:
         x: features (n_x, m). The computation has the dtype of x if that is floating, else float64.
@@ -293,6 +336,12 @@ def neural_net(
         learning_rate: of gradient descent.
         seed: of the initial weights.
         ops: `manual` or `manual.fast`, whose `shallow.train` is used.
+
+    Returns:
+        The parameters, and the loss of each iteration.
+
+    Raises:
+        ValueError: if shapes do not fit, or if a number is not positive.
     """
     x_array: Any = np.asarray(x)
     if not np.issubdtype(x_array.dtype, np.floating):

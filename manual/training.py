@@ -25,8 +25,20 @@ def minibatches(
     """Batches of `batch_size` examples, drawn without replacement. Every epoch has a new order of all examples.
 
     The last batch of an epoch holds the remaining examples, or is left out with `drop_last`. The order depends only on
-    the seed and the number of examples, and is the same in `manual` and `autodiff`. ValueError is raised at the call,
-    not at the first batch, if the arrays do not fit together, or if there would be no batch.
+    the seed and the number of examples, and is the same in `manual` and `autodiff`.
+
+    Args:
+        arrays: a tuple of arrays with equal first axes.
+        batch_size: the number of examples in a batch.
+        seed: of the order.
+        epochs: the number of passes over the examples.
+        drop_last: whether a last batch that is smaller is left out.
+
+    Returns:
+        An iterator over batches, each a tuple of arrays.
+
+    Raises:
+        ValueError: at the call, if the arrays do not fit together, or if there would be no batch.
     """
     if not isinstance(arrays, tuple | list) or not arrays or any(np.ndim(array) == 0 for array in arrays):
         raise ValueError(
@@ -71,10 +83,19 @@ def accumulate(
     Statistics over the batch (batch norm) are computed for each part separately.
 
     Args:
+        loss_and_gradients: a function of the parameters and a part.
+        parameters: any tree.
+        parts: tuples of arrays.
         weights: w_i, by default the number of examples in part i, which is right for a loss that is a mean over
             examples, also if parts are unequal. For a mean over something else, pass the numbers of that: for a
             cross-entropy that ignores some targets, the number of targets that are not ignored. For a loss that is a
             sum, pass equal weights and multiply the results by the number of parts. A part of weight 0 is skipped.
+
+    Returns:
+        (loss, gradients).
+
+    Raises:
+        ValueError: if there are no parts, or if the weights do not fit.
     """
     shares = _shares(parts, weights)
     if len(parts) == 1:
@@ -100,15 +121,23 @@ def train(
     parts: int = 1,
     ops: ModuleType = manual,
 ) -> tuple[Any, Any, np.ndarray]:
-    """Trains with one update per batch. Returns (parameters, state, losses); `losses[i]` is the loss before update i.
+    """Trains with one update per batch.
 
     Args:
+        loss_and_gradients: a function of the parameters and a batch.
         parameters: the initial ones. They are copied.
+        batches: tuples of arrays.
         optimizer: from `manual.optimizers` or `manual.fast.optimizers`.
         state: the state of the optimizer, to continue an earlier run. It is copied.
         parts: the number of nearly equal micro-batches that each batch is cut into along its first axis. They are
             weighted as by the default of `accumulate`.
         ops: `manual` or `manual.fast`, whose `training.accumulate` is used.
+
+    Returns:
+        (parameters, state, losses), where `losses[i]` is the loss before update i.
+
+    Raises:
+        ValueError: if there are no batches, or a batch has fewer examples than parts.
     """
     parameters = tree_map(_copy, parameters)
     state = optimizer.initialize(parameters) if state is None else tree_map(_copy, state)

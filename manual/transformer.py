@@ -81,8 +81,18 @@ def initialize_parameters(
     The weights of projection and down, whose outputs are added to the stream, are smaller by sqrt(2 layers), the number
     of these sums, so that the stream does not grow with depth: section 2.3 of the paper. (OpenAI's code has 0.01 for
     positions.) Weights are drawn in float64, in the order of the dict, and then cast, so that a seed gives the same
-    network in every dtype, in `manual` and in `autodiff`. All sizes are positive, and heads divides width. PRESETS
-    has the sizes of the paper.
+    network in every dtype, in `manual` and in `autodiff`.
+
+    Args:
+        vocabulary, context, layers, heads, width: sizes, as in PRESETS.
+        seed: of the random numbers.
+        dtype: of the parameters.
+
+    Returns:
+        The parameters.
+
+    Raises:
+        ValueError: unless all sizes are positive and heads divides width.
     """
     sizes = {"vocabulary": vocabulary, "context": context, "layers": layers, "heads": heads, "width": width}
     if min(sizes.values()) < 1:
@@ -119,7 +129,21 @@ def initialize_parameters(
 
 
 def apply(parameters: Parameters, ids: Ids, *, heads: int, ops: ModuleType = manual) -> tuple[Logits, TransformerCache]:
-    """The logits of the next token at every position, and the cache. The context is the longest time."""
+    """The logits of the next token at every position.
+
+    Args:
+        parameters: from `initialize_parameters`.
+        ids: token ids (batch, time).
+        heads: the number of heads.
+        ops: `manual` or `manual.fast`.
+
+    Returns:
+        The logits (batch, time, vocabulary), and the cache.
+
+    Raises:
+        ValueError: if ids are not in the vocabulary, if sequences are longer than the context, or if heads does not
+            divide the width.
+    """
     _check_ids(ids, parameters["position_embedding"], heads)
     table = parameters["token_embedding"]
     x_tokens, tokens = ops.layers.embedding(table, ids)
@@ -169,10 +193,17 @@ def apply_backward(
     addition to the gradient from its use as the embedding. The position embedding is shared by all examples, so its
     gradient is a sum over them.
 
-    A dict given as `intermediates` receives `output_gradient` as "logits", and the gradient with respect to the input
-    of each op by name, as in "blocks.0.gelu.input" or "head.input". The gradient of a norm's input is that of this use
-    alone. The full gradients of the stream are "blocks.0.input", and "blocks.0.middle" between attention and the hidden
-    layer.
+    Args:
+        output_gradient: the gradient of the loss with respect to the logits.
+        cache: from `apply`.
+        intermediates: a dict that receives `output_gradient` as "logits", and the gradient with respect to the input of
+            each op by name, as in "blocks.0.gelu.input" or "head.input". The gradient of a norm's input is that of this
+            use alone. The full gradients of the stream are "blocks.0.input", and "blocks.0.middle" between attention
+            and the hidden layer.
+        ops: `manual` or `manual.fast`.
+
+    Returns:
+        The gradients, with the structure of the parameters.
     """
     dx_head, dW_head, _ = ops.layers.dense_backward(output_gradient, cache.head)
     dx_norm, *dnorm = ops.normalization.layer_norm_backward(dx_head, cache.norm)
@@ -244,6 +275,9 @@ def compute_loss(
     """The cross-entropy of the targets, which are the next tokens, averaged over all targets but -100.
 
     If all targets are -100, it is 0.
+
+    Raises:
+        ValueError: for other targets outside of the vocabulary, and as `apply` does.
     """
     _check_targets(ids, targets)
     logits, _ = apply(parameters, ids, heads=heads, ops=ops)
