@@ -21,6 +21,7 @@ def test_six_functions_leave_nothing_behind(tmp_path, capsys, monkeypatch):
     assert "6 different functions in one process" in capsys.readouterr().out
 
 
+@pytest.mark.campaign
 def test_a_wrong_verdict_a_kept_loss_and_a_dropped_program_are_noticed(monkeypatch, capsys):
     kept = []
 

@@ -106,6 +106,7 @@ def adagrad_in_the_papers_order(p, g, s, t, rate):
     return p - rate * g / (np.sqrt(s) + 1e-10)
 
 
+@pytest.mark.campaign
 def test_planted_faults_are_found():
     faults = {
         "adam": uncorrected_adam,

@@ -77,6 +77,7 @@ def test_intermediates_are_the_gradients_of_the_intermediates():
     np.testing.assert_allclose(steps["Z1"], np.asarray(d_a1) / np.cosh(cache.Z1) ** 2, rtol=1e-12)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_everything_stays_in_its_dtype_and_on_both_sides(dtype):
     parameters, x, y = network(2, 3, 4, 2, 6, dtype=dtype)

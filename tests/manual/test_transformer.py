@@ -54,6 +54,7 @@ def test_both_sides_agree_in_every_gradient_and_intermediate(dtype, side):
 LEAVES = ("weight", "bias")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_both_sides_keep_their_dtype_and_the_parameters_structure(dtype):
     parameters, ids, targets = example(dtype)
@@ -294,6 +295,7 @@ def test_a_fault_of_every_block_is_named_in_the_one_that_comes_first_on_the_way_
 RATE = 0.01
 
 
+@pytest.mark.campaign
 def test_three_steps_of_adamw_are_the_same():
     """In float64: the gradient of a key's bias is rounding alone, of which Adam makes whole steps in float32."""
     parameters, ids, targets = example()

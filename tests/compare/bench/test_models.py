@@ -23,6 +23,7 @@ def test_everybody_trains_the_same_model(name, options):
         assert distance(outcome_of(workload, contestant), right) < 5e-3, contestant
 
 
+@pytest.mark.campaign
 def test_pytorchs_adamw_is_ours():
     """It has one of our models only, which takes JAX long to compile."""
     pytest.importorskip("torch")

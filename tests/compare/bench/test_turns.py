@@ -37,6 +37,7 @@ def test_those_who_do_the_work_are_timed_in_every_round(measured):
     assert said[-1] == "round 3 of 3"
 
 
+@pytest.mark.campaign
 def test_who_does_other_work_fails_or_dies_is_named_and_the_others_go_on(measured):
     _, found, _ = measured
     assert re.fullmatch(

@@ -57,6 +57,7 @@ def test_it_prints_a_table_for_each_size_and_writes_what_it_found(finished):
     assert (folder / "run.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.campaign
 def test_it_fails_when_told_to_if_something_is_slower_and_never_of_noise(tmp_path, monkeypatch):
     seconds = 1.0
 

@@ -122,6 +122,7 @@ def test_ctrl_c_while_jax_is_being_loaded_is_an_interruption_too(tmp_path):
     assert ended.stderr.splitlines()[-1].startswith("backproof: interrupted while ")
 
 
+@pytest.mark.campaign
 def test_an_interruption_that_somebody_swallowed_is_noticed_at_the_next_step():
     """Python drops an exception from a destructor or from a hook of its garbage collector, and JAX has such a hook."""
     script = """

@@ -34,6 +34,7 @@ def test_the_command_prints_the_lesson(monkeypatch, found):
     assert result.stdout.rstrip("\n") == as_text(found)
 
 
+@pytest.mark.campaign
 @pytest.mark.usefixtures("brief_lessons")
 def test_a_fault_by_hand_is_said_and_ends_with_status_1(monkeypatch, tmp_path):
     right = manual.backpropagation

@@ -84,7 +84,7 @@ def test_a_browser_that_was_named_and_is_not_there_is_not_passed_over(monkeypatc
 
 @pytest.mark.sweep
 @pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
-@pytest.mark.parametrize("name", ["museum", "run"])
+@pytest.mark.parametrize("name", ["run", pytest.param("museum", marks=pytest.mark.campaign)])
 def test_nothing_keeps_anybody_out_and_nothing_overflows(visit, museum, run, name, viewport, scheme):
     path = museum if name == "museum" else run["page"]
     shown = visit(path, viewport=viewport, color_scheme=scheme)

@@ -206,6 +206,7 @@ def test_linear_functions_agree_and_their_sign_does_not(rows, columns, seed, ent
     assert check_jacobian(lambda x: -matrix, lambda x: matrix @ x, x, entries=entries).verdict is Verdict.DISAGREE
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("wrong", [False, True])
 def test_a_hundred_thousand_unknowns_are_judged_by_products(wrong):
     n = 100_000

@@ -369,6 +369,7 @@ def test_a_run_that_diverges_on_both_sides_is_no_fault():
     assert lost.verdict is Verdict.DISAGREE
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("error", [0.0, 1e-3])
 def test_a_bias_below_the_last_place_is_not_called_agreement(error):
     """Steps so small that one of them is hardly stored: only the drift tells that the rate is wrong."""

@@ -30,6 +30,7 @@ def test_a_network_of_the_catalog_is_taught_by_its_own_ops(model):
     assert {f"d {len(kinds) - 1}.dense.weight", "logits", "loss", "d logits"} <= matched
 
 
+@pytest.mark.campaign
 def test_a_fault_in_an_op_is_found_in_its_lesson(monkeypatch):
     from manual.network import KINDS
 

@@ -59,6 +59,7 @@ def test_the_numbers_of_second_order_are_differences_of_those_of_first_order(fou
                 assert entry.value is None
 
 
+@pytest.mark.campaign
 def test_a_fault_of_second_order_is_found_in_the_lesson(monkeypatch):
     """The second derivative of tanh is left out."""
     right = manual.hessian_vector_product

@@ -46,6 +46,7 @@ def test_the_bar_counts_to_its_end(iterations, monkeypatch):
     assert np.all(np.diff(recorded) > 0)
 
 
+@pytest.mark.campaign
 def test_a_run_that_diverges_gives_no_warnings():
     found = lesson(learning_rate=1e300, iterations=2)  # here a warning is an error
     assert found.verdict is not Verdict.AGREE

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from compare.judge.evaluation.side_effects import HARMLESS
 from compare.judge.reports.gradient_report import SIDE_EFFECTS, GradientReport
@@ -50,6 +51,7 @@ class ExhibitTests:
     def test_its_repair_agrees(self, name):
         assert seen(name).corrected.verdict is Verdict.AGREE, str(seen(name).corrected)
 
+    @pytest.mark.sweep
     def test_its_repair_agrees_at_other_points_too(self, name):
         """Other data, sizes of parameters and random numbers; a step is followed over several batches anyway."""
         if isinstance(report := seen(name).corrected, GradientReport):
@@ -62,6 +64,7 @@ class ExhibitTests:
         assert seen(name).check_passes is (True if exhibit.check else None)
         assert exhibit.check is None or exhibit.check(exhibit.sound)
 
+    @pytest.mark.sweep
     def test_it_trains_plausibly_and_the_same_again(self, name):
         """Losses come from seeds and embedded data; a version keeps nothing from one run to the next."""
         assert EXHIBITS[name].training_curves() == seen(name).curves

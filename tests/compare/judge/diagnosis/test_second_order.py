@@ -60,6 +60,7 @@ def deep(x):
     return jnp.sum(jnp.exp(jnp.sin(x) * jnp.cosh(x[::-1])))
 
 
+@pytest.mark.campaign
 @settings(max_examples=4, deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=3, max_size=3), st.integers(0, 10))
 def test_the_terms_of_any_function_add_up(x, seed):

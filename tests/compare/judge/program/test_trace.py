@@ -299,6 +299,7 @@ def keys_in_a_loop(w, key):
     )
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("loss", [shuffled, keys_in_a_loop])
 def test_keys_go_where_numbers_go(loss):
     value, gradient = traced(loss, W, 3).gradient(W, 3)

@@ -126,6 +126,7 @@ def programs(dtype):
         return values, [traced(as_loss(function), *args).gradient for function in DIFFERENTIABLE]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_programs_inside_are_done_as_jax_does_them(dtype):
     @settings(max_examples=5, deadline=None)

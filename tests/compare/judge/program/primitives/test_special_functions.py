@@ -115,6 +115,7 @@ def test_the_errors_of_jax_are_those_of_the_table(name):
     assert error >= RELATIVE_ERROR[name] / 20, "the table says more than is true"
 
 
+@pytest.mark.campaign
 def test_jax_s_log_beta_function_is_as_inexact_as_the_table_says():
     a, b = log_uniform(8, 100, 2000), log_uniform(0.01, 100, 2000)
     with jax.enable_x64(True):
