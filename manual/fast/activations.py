@@ -185,14 +185,16 @@ def gelu(x: Array, *, approximate: bool = False) -> tuple[Array, GeluCache]:
 
 def gelu_backward(output_gradient: Array, cache: GeluCache) -> Array:
     def gradient(dy: np.ndarray, x: np.ndarray, Phi: np.ndarray, dx: np.ndarray) -> None:
-        np.clip(x, -_GELU_TAIL, _GELU_TAIL, out=dx)
-        np.square(dx, out=dx)
         if cache.approximate:
+            np.clip(x, -_GELU_TAIL, _GELU_TAIL, out=dx)
+            np.square(dx, out=dx)
             dx *= 6 * _GELU_C * _GELU_A
             dx += 2 * _GELU_C
             dx *= Phi
             dx *= 1 - Phi
         else:
+            with np.errstate(over="ignore"):  # exp(-inf) is the correct 0
+                np.square(x, out=dx)
             dx *= -0.5
             np.exp(dx, out=dx)
             dx *= 1 / sqrt(2 * pi)
