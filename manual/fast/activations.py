@@ -26,6 +26,7 @@ from manual.activations import (
     SoftmaxCache,
     SwigluCache,
     _check_axis,
+    relu_backward,
     tanh,
     tanh_backward,
 )
@@ -51,14 +52,6 @@ def sigmoid_backward(output_gradient: Array, cache: OutputCache) -> Array:
 def relu(x: Array) -> tuple[Array, OutputCache]:
     y = np.clip(x, 0, inf, out=np.empty_like(x))
     return y, OutputCache(y)
-
-
-def relu_backward(output_gradient: Array, cache: OutputCache) -> Array:
-    def gradient(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
-        np.greater(y, 0, out=dx, casting="unsafe")
-        dx *= dy
-
-    return elementwise(gradient, output_gradient, cache.y)
 
 
 def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> tuple[Array, LeakyReluCache]:

@@ -1,8 +1,6 @@
 """`manual.losses` in fewer passes over memory. Each formula is computed in the memory of its result."""
 
-from collections.abc import Callable
 from math import inf
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +20,7 @@ from manual.losses import (
     hinge,
     hinge_backward,
     kl_divergence_backward,
+    mean_absolute_error,
     mean_squared_error_backward,
 )
 
@@ -95,13 +94,13 @@ def cross_entropy_backward(output_gradient: Value, cache: CrossEntropyCache) -> 
 
 
 def mean_squared_error(predictions: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, ErrorCache]:
-    value, d = _of_difference(predictions, targets, reduction, np.square, lambda d: row_products(d, d))
-    return value, ErrorCache(d, reduction)
-
-
-def mean_absolute_error(predictions: Array, targets: Targets, *, reduction: str = "mean") -> tuple[Value, ErrorCache]:
-    value, d = _of_difference(predictions, targets, reduction, np.abs, lambda d: np.sum(np.abs(d)))
-    return value, ErrorCache(d, reduction)
+    d = predictions - checked_targets("predictions", predictions, targets, reduction)
+    if reduction == "none" or d.dtype.itemsize < 4:
+        terms = d**2
+    else:
+        flat = d.reshape(-1)
+        terms = row_products(flat, flat)
+    return reduced(terms, reduction, d.size), ErrorCache(d, reduction)
 
 
 def mean_absolute_error_backward(output_gradient: Value, cache: ErrorCache) -> Array:
@@ -120,41 +119,17 @@ def mean_absolute_error_backward(output_gradient: Value, cache: ErrorCache) -> A
 def huber(
     predictions: Array, targets: Targets, *, delta: float = 1.0, reduction: str = "mean"
 ) -> tuple[Value, HuberCache]:
-    """The terms are m (d - m / 2), with m = d clipped to [-delta, delta]."""
     if not delta > 0:
         raise ValueError(f"delta must be positive, got {delta}.")
-
-    def terms(d: np.ndarray) -> np.ndarray:
-        m = np.clip(d, -delta, delta, out=np.empty_like(d))
-        return m * (d - 0.5 * m)
-
-    def total(d: np.ndarray) -> np.ndarray:
-        m = np.clip(d, -delta, delta, out=np.empty_like(d))
-        return row_products(m, d) - 0.5 * row_products(m, m)
-
-    value, d = _of_difference(predictions, targets, reduction, terms, total)
-    return value, HuberCache(d, float(delta), reduction)
-
-
-def _of_difference(
-    predictions: Array,
-    targets: Targets,
-    reduction: str,
-    terms: Callable[[np.ndarray], np.ndarray],
-    total: Callable[[np.ndarray], Any],
-) -> tuple[Value, np.ndarray]:
-    """The loss whose terms are `terms(d)`, and their sum `total(d)` for a vector d, with d = p - t; and d."""
-    p, t = predictions, checked_targets("predictions", predictions, targets, reduction)
-    if reduction == "none" or p.dtype.itemsize < 4:
-        d = p - t
-        return reduced(terms(d), reduction, d.size), d
-
-    def sums(p: np.ndarray, t: np.ndarray, d: np.ndarray) -> tuple[Any]:
-        return (total(np.subtract(p, t, out=d)),)
-
-    d = np.empty(p.shape, p.dtype)
-    (whole,) = in_parts(sums, [p, t], [d])
-    return reduced(whole.astype(p.dtype), reduction, d.size), d
+    d = predictions - checked_targets("predictions", predictions, targets, reduction)
+    m = np.clip(d, -delta, delta, out=np.empty_like(d))  # the terms are m (d - m / 2)
+    if reduction == "none" or d.dtype.itemsize < 4:
+        terms = d - 0.5 * m
+        terms *= m
+    else:
+        flat_m, flat_d = m.reshape(-1), d.reshape(-1)
+        terms = row_products(flat_m, flat_d) - 0.5 * row_products(flat_m, flat_m)
+    return reduced(terms, reduction, d.size), HuberCache(d, float(delta), reduction)
 
 
 def huber_backward(output_gradient: Value, cache: HuberCache) -> Array:
