@@ -187,7 +187,7 @@ def compare_leaf(
         The row.
     """
 
-    size = norm(reference)
+    size = float(parts[0].norm) if parts and parts[0].axis is None else norm(reference)
 
     def row(verdict: Verdict, message: str = "", **values: Any) -> Row:
         return Row(path, verdict, expected.shape, str(expected.dtype), size, message=message, **values)
