@@ -16,6 +16,7 @@ A check passes through these rooms from top to bottom. Each room imports only fr
          |          matrices.py second_order.py   the cause of a wrong matrix; missing terms of second derivatives
          |
     evaluation/     point.py         both sides at one point
+         |          reading.py       what the caller passes, as both sides' functions of the same inputs
          |          side_effects.py static_arguments.py complex_parts.py   how the code under test is called
          |          wider.py         the same in a wider dtype, to tell a rounding error from a wrong derivation
          |          perturbed_points.py domain.py elsewhere.py   other points, their domain, what they prove
@@ -28,7 +29,8 @@ A check passes through these rooms from top to bottom. Each room imports only fr
          |          whole.py         the same for whole arrays, rows and columns
          |          perturbation.py error_model.py   the perturbation of each operation's result by its rounding error
          |
-    program/        trace.py         the loss and its gradient, traced once by JAX
+    program/        inputs.py        parameters and arguments, which are carried as one thing from reading to report
+                    trace.py         the loss and its gradient, traced once by JAX
                     numpy_tracing.py numpy_names.py   the same for a function in NumPy
                     plan.py line.py blocks.py   evaluation in NumPy: step by step, along a line, in blocks
                     evaluated.py     evaluation with all values kept, and again with a few operations changed

@@ -11,29 +11,22 @@ import numpy as np
 from compare.errors import BadInput, CodeUnderTestFailed, Untraceable
 from compare.judge.diagnosis.attribution import explain, fits_its_loss, intended, reference_at_fault, side_at_fault
 from compare.judge.evaluation import perturbed_points as probing
-from compare.judge.evaluation.complex_parts import (
-    CONVENTIONS,
-    by_hand_of_parts,
-    has_complex,
-    loss_of_parts,
-    split,
-    whole_report,
-)
+from compare.judge.evaluation.complex_parts import whole_report
 from compare.judge.evaluation.domain import checked, kept
 from compare.judge.evaluation.elsewhere import convicted
 from compare.judge.evaluation.intermediates import backward_order, find_taps, not_compared
 from compare.judge.evaluation.nonsmooth import beside, nonsmooth_reason
-from compare.judge.evaluation.point import Check, Point, swapped
+from compare.judge.evaluation.point import Check, Point
+from compare.judge.evaluation.reading import argument_names, read
 from compare.judge.evaluation.side_effects import HARMLESS, Watched, apart
-from compare.judge.evaluation.static_arguments import as_hand_has_it, as_loss_has_it, bind, places, positional_names
 from compare.judge.own_loss import check_by_differences
-from compare.judge.program.numpy_names import traceable
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.trace import Program, traced
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Diagnosis, Verdict
 from compare.judge.roundoff.tolerance import DEVIATIONS
 from compare.platform import precise
-from compare.pytrees import LOSS, GradientFunction, Loss, Pytree, as_input, is_key, leaves_by_path
+from compare.pytrees import LOSS, GradientFunction, Loss, Pytree
 
 
 def check_gradients(
@@ -112,7 +105,7 @@ def check_gradients(
     )
     if not jax.tree_util.all_leaves([parameters]):
         return report
-    return replace(report, parameter=_argument_names(loss_and_gradients, 0)[0])
+    return replace(report, parameter=argument_names(loss_and_gradients, 0)[0])
 
 
 def check(
@@ -157,40 +150,23 @@ def check(
         TypeError, BadInput: as `check_gradients`.
     """
     chosen = _chosen(probes)  # invalid ones are rejected before any function is called
-    parameters = jax.tree.map(as_input, parameters)
-    names = _argument_names(loss_and_gradients, len(args))
     called = getattr(loss_and_gradients, "__name__", "")
-    fixed = places(args, static, names)
+    by_hand, reference, inputs = read(
+        loss_and_gradients, loss, parameters, args, convention=convention, static=static, labels=labels
+    )
     own = own or loss is None
-    reference = of_its_own(loss_and_gradients) if loss is None else loss
-    if any(fixed):
-        reference = bind(reference, args, fixed, as_loss_has_it)
-        loss_and_gradients = bind(loss_and_gradients, args, fixed, as_hand_has_it)
-        names = [names[0], *(name for name, still in zip(names[1:], fixed, strict=True) if not still)]
-        args = tuple(argument for argument, still in zip(args, fixed, strict=True) if not still)
-    args = jax.tree.map(argument, args)
-    _refuse_what_is_no_parameter(parameters)
-    if convention not in CONVENTIONS:
-        raise BadInput(f"convention must be {' or '.join(map(repr, CONVENTIONS))}, got {convention!r}.")
-    whole = parameters
-    if has_complex(parameters):
-        reference = loss_of_parts(reference)
-        loss_and_gradients = by_hand_of_parts(loss_and_gradients, convention)
-        parameters = split(parameters)
-    with jax.enable_x64(True):
-        dtype = np.dtype(jax.numpy.result_type(*jax.tree.leaves(parameters)))
-    with precise(parameters, args):
-        watched = Watched(loss_and_gradients, names, labels, called if called.isidentifier() else "loss_and_gradients")
+    with precise(inputs.parameters, inputs.args):
+        watched = Watched(by_hand, called if called.isidentifier() else "loss_and_gradients")
         try:
-            current = traced(reference, parameters, *args)
+            current = traced(reference, inputs.parameters, *inputs.args)
             refuse_what_is_no_number(current.output)
             _differentiable(current, own)
         except Untraceable as untraceable:
-            report = check_by_differences(watched, parameters, args, dtype, seed, str(untraceable), outputs)
-            report = whole_report(report, whole, convention) if has_complex(whole) else report
+            report = check_by_differences(watched, inputs, seed, str(untraceable), outputs)
+            report = whole_report(report, inputs.parameters, convention)
             return _strictly(report) if strict else report
         taps = find_taps(current)
-        twice = sorted(taps.keys() & {LOSS, *leaves_by_path(parameters)})
+        twice = sorted(taps.keys() & {LOSS, *inputs.leaves})
         if twice:
             raise BadInput(
                 f"the name {twice[0]!r} marks a value in the loss, and is also that of "
@@ -199,22 +175,20 @@ def check(
         known = Check(
             watched,
             current,
-            dtype,
-            backward_order(current, parameters, by_use=not outputs),  # a single operation's inputs keep their order
+            inputs.dtype,
+            backward_order(current, by_use=not outputs),  # a single operation's inputs keep their order
             taps,
-            names,
             seed,
             outputs=outputs,
             given=given,
-            at_least=_relative(at_least, parameters),
-            domain=checked(domain, names, parameters, args),
+            at_least=_relative(at_least, inputs),
+            domain=checked(domain, inputs),
             accumulate=accumulate,
             hidden=hidden,
-            labels=labels,
             own=own,
         )
         try:
-            report = _check(known, parameters, args, chosen, references)
+            report = _check(known, inputs, chosen, references)
             report = replace(report, intermediates=tuple(taps.keys() - set(outputs)))
             report = (
                 replace(report, notes=[*report.notes, _traced_from_numpy("forward pass" if outputs else "loss")])
@@ -223,8 +197,7 @@ def check(
             )
         except CodeUnderTestFailed as failure:  # at the caller's own point
             raise failure.error from None
-    if has_complex(whole):
-        report = whole_report(report, whole, convention)
+    report = whole_report(report, inputs.parameters, convention)
     return _strictly(report) if strict else report
 
 
@@ -272,34 +245,6 @@ def _traced_from_numpy(what: str) -> str:
     )
 
 
-def of_its_own(loss_and_gradients: GradientFunction) -> Loss:
-    """The hand-written function's own loss, as a function for JAX to trace.
-
-    Args:
-        loss_and_gradients: the hand-written side.
-
-    Returns:
-        `(parameters, *args) -> loss`, which raises Untraceable when it is traced if JAX cannot trace it.
-    """
-    function = traceable(loss_and_gradients)
-
-    def loss(parameters: Pytree, *args: Pytree) -> Any:
-        try:
-            result = function(parameters, *args)
-        except Untraceable:
-            raise
-        except Exception as error:  # raised by the code under test, perhaps because a traced array is no NumPy array
-            raise Untraceable(
-                f"JAX cannot trace it ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
-            ) from error
-        value = result[0] if isinstance(result, tuple | list) and len(result) in (2, 3) else None
-        if value is None or isinstance(value, str | Mapping | tuple | list) or swapped(result, parameters):
-            raise Untraceable("it returns no loss")
-        return jax.numpy.asarray(value)
-
-    return loss
-
-
 def _strictly(report: GradientReport) -> GradientReport:
     """The report of a strict check: DISAGREE also if digits are lost, or values overflow or are clipped."""
     if report.verdict is not Verdict.AGREE or not report.arithmetic:
@@ -308,48 +253,16 @@ def _strictly(report: GradientReport) -> GradientReport:
     return replace(report, verdict=Verdict.DISAGREE, diagnoses=causes + report.diagnoses, wrong_side="manual")
 
 
-def _relative(at_least: Any, parameters: Pytree) -> Any:
+def _relative(at_least: Any, inputs: Inputs) -> Any:
     """Returns `at_least`. Raises BadInput if it names no leaf or is not from 0 to 1."""
     named = at_least if isinstance(at_least, Mapping) else {LOSS: at_least}
-    known = {LOSS, *leaves_by_path(parameters)}
+    known = {LOSS, *inputs.leaves}
     for name, share in named.items():
         if name not in known:
             raise BadInput(f"at_least names {name!r}, which is not among {', '.join(sorted(known))}.")
         if not isinstance(share, int | float) or not 0 <= share < 1:
             raise BadInput(f"at_least must be a relative tolerance from 0 to 1, got {share!r}.")
     return at_least
-
-
-def _refuse_what_is_no_parameter(parameters: Pytree) -> None:
-    if not jax.tree.leaves(parameters):
-        raise BadInput("parameters holds no arrays: there is nothing to differentiate.")
-    for path, leaf in leaves_by_path(parameters).items():
-        if not jax.numpy.issubdtype(leaf.dtype, np.inexact):
-            raise BadInput(
-                f"parameters must be floating-point numbers, got {leaf.dtype} at {path}. Make it an argument."
-            )
-
-
-def argument(leaf: Any) -> Any:
-    """Converts one leaf of the arguments.
-
-    Args:
-        leaf: the leaf.
-
-    Returns:
-        An array as a NumPy array; a number or one of JAX's random keys unchanged.
-
-    Raises:
-        TypeError: if it is none of these.
-    """
-    if is_key(leaf) or type(leaf) in (bool, int, float, complex):
-        return leaf
-    if not hasattr(leaf, "__array__") and not hasattr(leaf, "__dlpack__"):
-        raise TypeError(
-            f"args must be arrays, numbers or trees of them, got {leaf!r:.60}; name it in static=[...], or bind it "
-            "with functools.partial."
-        )
-    return as_input(leaf)
 
 
 def _chosen(probes: Any) -> Sequence[probing.Probe]:
@@ -367,15 +280,14 @@ def _chosen(probes: Any) -> Sequence[probing.Probe]:
 
 def _check(
     check: Check,
-    parameters: Pytree,
-    args: tuple[Pytree, ...],
+    inputs: Inputs,
     probes: Sequence[probing.Probe],
     references: bool,
 ) -> GradientReport:
-    here = check.at(parameters, args)
+    here = check.at(inputs)
     lost = not_compared(check.loss, check.taps, set(here.answer.offered)) + _not_known(check.loss)
     if here.verdict is Verdict.DISAGREE or not probes:
-        check.by_hand.same_again(here.answer.given, parameters, *args, after="at once", tolerance=here.tolerance)
+        check.by_hand.same_again(here.answer.given, inputs, after="at once", tolerance=here.tolerance)
     if here.verdict is Verdict.DISAGREE:
         note = nonsmooth_reason(check, here)
         if note:
@@ -389,9 +301,7 @@ def _check(
     # cores busy for a while.
     report = _confirmed(check, point, references) if point.verdict is Verdict.AGREE else None
     if seen.showed:
-        check.by_hand.same_again(
-            here.answer.given, parameters, *args, after="after other calls", tolerance=here.tolerance
-        )
+        check.by_hand.same_again(here.answer.given, inputs, after="after other calls", tolerance=here.tolerance)
     unfit = [note for note in check.by_hand.diagnoses if note.kind not in HARMLESS]
     if point.verdict is Verdict.DISAGREE:
         report = _blamed(check, point, bool(unfit), references)
@@ -417,7 +327,7 @@ def _check(
         probes=seen.showed,
         notes=[*seen.notes, *notes, *check.by_hand.remarks, *_about_the_loss(check, here), *not_judged],
         arithmetic=[*here.arithmetic.values(), *seen.arithmetic],
-        changed=[called for some in _changed(check, here, point).values() for called in some],
+        changed=[called for some in _changed(here, point).values() for called in some],
         tolerance_source=_tolerance_source(check, point),
     )
 
@@ -441,11 +351,12 @@ def _about_the_loss(check: Check, here: Point) -> list[str]:
 def _why_undecided(check: Check, point: Point) -> str:
     """The reason why there is no verdict, and what to do about it."""
     row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
-    for name, argument in zip(check.names, (point.parameters, *point.args), strict=True):
-        for path, leaf in leaves_by_path(argument).items():
+    inputs = point.inputs
+    for name in inputs.names:
+        for path, leaf in inputs.leaves_of(name).items():
             if jax.numpy.issubdtype(leaf.dtype, np.inexact) and not np.isfinite(leaf).all():
                 where = tuple(int(i) for i in np.argwhere(~np.isfinite(leaf))[0])
-                label = check.label(name, path) if name in check.labels or path == "value" else f"{name}: {path}"
+                label = inputs.label(name, path) if name in inputs.labels or path == "value" else f"{name}: {path}"
                 place = f" at [{', '.join(map(str, where))}]" if where else ""
                 return f"the input {label} holds {leaf[where]}{place}: nothing computed from it can be compared."
     if row.visible is not None:
@@ -474,15 +385,14 @@ def _tolerance_source(check: Check, point: Point) -> str:
     return f"{DEVIATIONS:g} standard deviations of rounding in {check.dtype} ({how}), plus 2 ulp."
 
 
-def _changed(check: Check, here: Point, point: Point) -> dict[str, list[str]]:
+def _changed(here: Point, point: Point) -> dict[str, list[str]]:
     """The arguments that differ between two points: by name, the label of each, or those of its leaves."""
-    pairs = zip((here.parameters, *here.args), (point.parameters, *point.args), strict=True)
     found = {}
-    for name, (a, b) in zip(check.names, pairs, strict=True):
-        leaves = [path for path, distance in apart(a, b).items() if distance]
+    for name, before in here.inputs.by_name.items():
+        leaves = [path for path, distance in apart(before, point.inputs.by_name[name]).items() if distance]
         if leaves:
-            called = check.label(name, "value")
-            found[name] = [called] if called else [check.label(name, path) for path in leaves]
+            called = here.inputs.label(name, "value")
+            found[name] = [called] if called else [here.inputs.label(name, path) for path in leaves]
     return found
 
 
@@ -532,19 +442,19 @@ def _with_given_arguments(check: Check, here: Point, other: Point) -> tuple[Poin
     An error there is more convincing, because the perturbed arguments may be impossible values. If both sides agree
     there, the result is the perturbed point itself, with a note.
     """
-    changed = _changed(check, here, other)
-    if check.names[0] not in changed or len(changed) == 1:
+    changed, first = _changed(here, other), here.inputs.names[0]
+    if first not in changed or len(changed) == 1:
         return other, []
     try:
         with np.errstate(all="ignore"):
-            alone = check.at(other.parameters, here.args, elsewhere=True)
+            alone = check.at(replace(here.inputs, parameters=other.inputs.parameters), elsewhere=True)
     except CodeUnderTestFailed:  # the code under test may reject values that its caller never uses
         return other, []
     alone, _ = convicted(check, here, alone, "")
     if alone.verdict is Verdict.DISAGREE and not nonsmooth_reason(check, alone):
         return alone, []
     agree = (
-        [f"if only {' and '.join(changed[check.names[0]])} is changed, both sides agree."]
+        [f"if only {' and '.join(changed[first])} is changed, both sides agree."]
         if alone.verdict is Verdict.AGREE
         else []
     )
@@ -602,14 +512,12 @@ def _probe(
     check: Check, here: Point, probe: probing.Probe, random: np.random.Generator
 ) -> tuple[Point | None, str, list[str]]:
     """The perturbed point, a description of the result there, and sentences about the arithmetic."""
-    moved = probe.move(here.parameters, here.args, random)
-    if moved is None:
+    there = here.inputs.moved(probe.move, random)
+    if there is None:
         return None, "does not apply", []
-    parameters, args = moved
-    parameters, *args = kept(check.domain, check.names, (here.parameters, *here.args), (parameters, *args), random)
     try:
         with np.errstate(all="ignore"):  # overflow is expected here, and is reported
-            point = check.at(parameters, tuple(args), elsewhere=True)
+            point = check.at(kept(check.domain, here.inputs, there, random), elsewhere=True)
     except CodeUnderTestFailed as failure:  # the code under test may reject values that its caller never uses
         return None, f"the code under test raised {failure}", []
     point, arithmetic = convicted(check, here, point, probe.name, clips=probe in probing.DEFAULT and not probe.advisory)
@@ -617,12 +525,6 @@ def _probe(
         row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
         return point, f"{row.path}: {row.message}", arithmetic
     return point, point.verdict.value, arithmetic
-
-
-def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
-    """The names of a function's arguments, for messages."""
-    found = positional_names(function, count + 1)
-    return found + ["parameters", *(f"argument {i}" for i in range(1, count + 1))][len(found) :]
 
 
 def assert_gradients_agree(*args: Any, **options: Any) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 from compare.errors import BadInput
 from compare.judge.evaluation.complex_parts import refuse_complex
 from compare.judge.evaluation.intermediates import tap
-from compare.judge.gradients import argument, check
+from compare.judge.evaluation.reading import argument
+from compare.judge.gradients import check
 from compare.judge.program.trace import in_words
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport
 from compare.judge.reports.verdict import Verdict

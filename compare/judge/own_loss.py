@@ -11,9 +11,7 @@ differences, which is about 1e-10 of the loss in float64 and 1e-3 in float32.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
-import jax
 import numpy as np
 
 from compare.errors import BadInput, CodeUnderTestFailed
@@ -23,9 +21,11 @@ from compare.judge.evaluation.finite_differences import (
     LARGEST,
     MARGIN,
     STEPS,
+    Losses,
+    both_ways,
     derivative,
     hand_losses,
-    moved,
+    only_in,
     random_direction,
     ridders,
 )
@@ -33,12 +33,13 @@ from compare.judge.evaluation.perturbed_points import DEFAULT, scaled
 from compare.judge.evaluation.point import ONE_DIGIT, Answer, read_answer
 from compare.judge.evaluation.side_effects import HARMLESS, Watched
 from compare.judge.evaluation.wider import GONE, widened_once
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.trace import widened
 from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.verdict import Derivative, Diagnosis, Row, Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import norm
-from compare.pytrees import LOSS, Leaves, Pytree, all_finite, as_array, copies, leaves_by_path
+from compare.pytrees import LOSS, Leaves, all_finite, leaves_by_path
 
 DIRECTIONS = 2  # the number of random directions for each leaf, because an error may be invisible along one of them
 SMALL = 256  # the largest number of entries of a wrong leaf that is differentiated entry by entry
@@ -48,52 +49,52 @@ ELSEWHERE = {NEARBY: scaled(1.0), DEFAULT[0].name: DEFAULT[0].move}  # the pertu
 SIZES = (*LARGEST, 2.0**-22)  # the largest steps of the extrapolations that are compared with each other
 SHOWN = 8  # the number of wrong entries at which bisection stops
 
+Slope = Callable[[np.ndarray], tuple[float, float]]  # direction of one leaf -> (slope of the loss, its rounding error)
+
 
 @dataclass(frozen=True)
 class OwnLoss:
-    """The hand-written loss as a function of the parameters, in the widest dtype in which it works.
+    """The hand-written loss along lines through a point, in the widest dtype in which it works.
 
     Attributes:
-        loss: the function.
+        losses: the loss along a direction.
         unit: its unit roundoff.
-        start: the parameters, in that dtype.
-        here: whether `start` is the caller's point. At other points, a noisy loss leads to no verdict.
+        value: its value at the point.
+        here: whether the point is the caller's. At other points, a noisy loss leads to no verdict.
     """
 
-    loss: Callable[[Pytree], float]
+    losses: Losses
     unit: float
-    start: Pytree
+    value: float
     here: bool = True
 
-    def along(self, direction: Pytree, gradient: Pytree, value: float, own: float) -> Derivative:
+    def along(self, direction: Leaves, gradient: Leaves, own: float) -> Derivative:
         """Compares a gradient with finite differences along a direction.
 
         If they disagree, the noise of the loss is measured. A loss that is sampled, or computed by iteration, is not
         smooth, and Ridders' error estimate, which compares a few differences, may miss that.
 
         Args:
-            direction: a pytree like the parameters.
-            gradient: a pytree like the parameters.
-            value: the loss at the point.
+            direction: the direction, by path.
+            gradient: the gradient, by path.
             own: the unit roundoff of the gradient.
 
         Returns:
             The slope by the gradient, the slope by finite differences, and the error estimate of the latter.
         """
-        losses = hand_losses(self.loss)
-        found = derivative(losses, self.start, direction, gradient, self.unit, value, own)
+        found = derivative(self.losses, direction, gradient, self.unit, self.value, own)
         if found.consistent:
             return found
         noise = self.noise(direction)
-        if noise <= 16 * self.unit * abs(value):
+        if noise <= 16 * self.unit * abs(self.value):
             return replace(found, error=found.error + MARGIN * self._apart(direction))
         if not self.here:
             return replace(found, error=np.inf)
         steps = LARGEST[0] * 2.0 ** -np.arange(STEPS)
-        slope, error = ridders(losses(self.start, direction, np.concatenate([steps, -steps])).reshape(2, -1), steps)
+        slope, error = ridders(both_ways(self.losses, direction, steps), steps)
         return Derivative(found.by_gradient, slope, found.error + MARGIN * (error + noise / float(steps[-1])))
 
-    def _apart(self, direction: Pytree) -> float:
+    def _apart(self, direction: Leaves) -> float:
         """The amount by which the two best extrapolations, from steps of different sizes, disagree beyond their errors.
 
         If a loss has jumps or kinks that are close together, Ridders' error estimate of one extrapolation may be too
@@ -102,7 +103,7 @@ class OwnLoss:
         tried = []
         for largest in SIZES:
             steps = largest * 2.0 ** -np.arange(STEPS)
-            values = hand_losses(self.loss)(self.start, direction, np.concatenate([steps, -steps])).reshape(2, -1)
+            values = both_ways(self.losses, direction, steps)
             slope, error = ridders(values, steps)
             error += 8 * self.unit * float(np.abs(values).max(initial=0.0)) / float(steps[STEPS // 2])
             if np.isfinite([slope, error]).all():
@@ -110,42 +111,34 @@ class OwnLoss:
         (_, best), (error, second) = sorted(tried)[:2] if len(tried) > 1 else [(np.inf, 0.0)] * 2
         return max(abs(best - second) - error, 0.0) if len(tried) > 1 else np.inf
 
-    def noise(self, direction: Pytree) -> float:
+    def noise(self, direction: Leaves) -> float:
         """The standard deviation of the loss's noise along a direction, from fourth differences with tiny steps.
 
         Source: Moré and Wild, "Estimating computational noise", SIAM Journal on Scientific Computing 33, 2011.
         """
-        values = hand_losses(self.loss)(self.start, direction, 2.0**-24 * np.arange(9))
+        values = self.losses(direction, 2.0**-24 * np.arange(9))
         return float(np.sqrt(np.mean(np.diff(values, 4) ** 2) / 70))  # 70 = 8! / (4!)^2
 
-    def size_along(self, direction: Pytree, value: float) -> float:
+    def size_along(self, direction: Leaves) -> float:
         """The larger |loss| of two points: the point itself and one near it along a direction."""
-        return max(abs(value), abs(self.loss(moved(self.start, direction, LARGEST[0]))))
+        return max(abs(self.value), abs(float(self.losses(direction, np.array([LARGEST[0]]))[0])))
 
-    def slope(self, direction: Pytree) -> tuple[float, float]:
+    def slope(self, direction: Leaves) -> tuple[float, float]:
         """A central difference along a direction, and an estimate of its rounding error."""
         step = STEP if self.unit < 1e-12 else self.unit ** (1 / 3)
-        there, back = (self.loss(moved(self.start, direction, h)) for h in (step, -step))
+        there, back = map(float, self.losses(direction, np.array([step, -step])))
         size = max(abs(there), abs(back))
         return (there - back) / (2 * step), 4 * self.unit * size / step
 
 
 def check_by_differences(
-    watched: Watched,
-    parameters: Pytree,
-    args: tuple[Pytree, ...],
-    dtype: np.dtype,
-    seed: int,
-    why: str,
-    outputs: tuple[str, ...] = (),
+    watched: Watched, inputs: Inputs, seed: int, why: str, outputs: tuple[str, ...] = ()
 ) -> GradientReport:
     """Compares gradients with finite differences of the hand-written loss.
 
     Args:
         watched: the function under test.
-        parameters: a pytree of floating-point arrays.
-        args: further arguments of the function.
-        dtype: the widest dtype of the parameters.
+        inputs: its parameters and arguments.
         seed: the seed of the directions.
         why: the reason why there is no other reference, for the note in the report.
         outputs: the names of outputs that the function returns last, which are not compared here.
@@ -157,24 +150,24 @@ def check_by_differences(
         BadInput: a ValueError, if the function returns no loss.
     """
     try:
-        answer = read_answer(watched(parameters, *args), parameters, dtype, outputs=outputs, called=watched.called)
+        answer = _answer(watched, inputs, outputs)
     except CodeUnderTestFailed as failure:  # at the caller's own point
         raise failure.error from None
     if answer.without_loss:
         raise BadInput(
             f"there is no loss to compare with: pass one that JAX can trace, or return one from {watched.called}."
         )
-    watched.same_again(answer.given, parameters, *args, after="at once")
-    report = _at(watched, answer, parameters, args, dtype, seed)
+    watched.same_again(answer.given, inputs, after="at once")
+    report = _at(watched, answer, inputs, seed)
     probe, arithmetic = None, list(report.arithmetic)
     for name, move in ELSEWHERE.items():
         if report.verdict is not Verdict.AGREE:
             break
-        there = _elsewhere(watched, move, parameters, args, dtype, seed, outputs)
+        there = _elsewhere(watched, inputs.moved(move, np.random.default_rng(seed)), seed, outputs)
         arithmetic += [f"at the perturbed point {name!r}, {words}" for words in there.arithmetic if name != NEARBY]
         if there.verdict is Verdict.DISAGREE:
             report, probe = there, name
-    watched.same_again(answer.given, parameters, *args, after="after other calls")
+    watched.same_again(answer.given, inputs, after="after other calls")
     unfit = [note for note in watched.diagnoses if note.kind not in HARMLESS]
     notes = [
         f"the reference is finite differences of the hand-written loss, because {why}. They cannot detect an error "
@@ -198,64 +191,51 @@ def check_by_differences(
     )
 
 
-def _elsewhere(
-    watched: Watched,
-    move: Callable[..., Any],
-    parameters: Pytree,
-    args: tuple[Pytree, ...],
-    dtype: np.dtype,
-    seed: int,
-    outputs: tuple[str, ...],
-) -> GradientReport:
+def _answer(watched: Watched, inputs: Inputs, outputs: tuple[str, ...]) -> Answer:
+    return read_answer(watched(inputs), inputs, inputs.dtype, outputs=outputs, called=watched.called)
+
+
+def _elsewhere(watched: Watched, inputs: Inputs | None, seed: int, outputs: tuple[str, ...]) -> GradientReport:
     """The report at a perturbed point, where only a gradient that is finite and wrong counts as an error."""
-    there = move(parameters, args, np.random.default_rng(seed))
     nothing = GradientReport(Verdict.AGREE, [])
+    if inputs is None:
+        return nothing
     try:
         with np.errstate(all="ignore"):
-            answer = read_answer(watched(there[0], *there[1]), there[0], dtype, outputs=outputs)
+            answer = _answer(watched, inputs, outputs)
             if not np.isfinite(answer.actual[LOSS]).all():
                 return nothing
             lost = [path for path, value in answer.actual.items() if not all_finite(value)]
             if lost:
                 words = [f"the hand-written gradient of {path} is not finite." for path in lost]
                 return replace(nothing, arithmetic=words)
-            return _at(watched, answer, there[0], there[1], dtype, seed, np.inf)
+            return _at(watched, answer, inputs, seed, np.inf)
     except CodeUnderTestFailed:  # the code under test may reject values that its caller never passes
         return nothing
 
 
-def _at(
-    watched: Watched,
-    answer: Answer,
-    parameters: Pytree,
-    args: tuple[Pytree, ...],
-    dtype: np.dtype,
-    seed: int,
-    most: float = ONE_DIGIT,
-) -> GradientReport:
-    own = replace(_own_loss(watched, parameters, args, dtype), here=np.isfinite(most))
-    value = float(answer.actual[LOSS])
+def _at(watched: Watched, answer: Answer, inputs: Inputs, seed: int, most: float = ONE_DIGIT) -> GradientReport:
+    own = OwnLoss(*hand_losses(watched, inputs, inputs.dtype), float(answer.actual[LOSS]), bool(np.isfinite(most)))
     rows, causes, opinions, arithmetic = [], [], {}, []
     wide: Leaves | None = None
-    for path, leaf in leaves_by_path(parameters).items():
+    for path, leaf in inputs.leaves.items():
         misfit = _misfit(path, leaf, answer)
-        if not np.isfinite(value):
-            message = f"the hand-written loss is {value}"
+        if not np.isfinite(own.value):
+            message = f"the hand-written loss is {own.value}"
             row = Row(path, Verdict.INCONCLUSIVE, leaf.shape, str(leaf.dtype), float("nan"), message=message)
         elif misfit is not None:
             row, cause = misfit
             causes.append(cause)
         else:
             gradient = answer.actual[path]
-            found = [
-                own.along(direction, _alone(parameters, path, gradient), value, 64 * unit_roundoff(leaf.dtype))
-                for direction in (random_direction(parameters, seed + 7 * k, {path}) for k in range(DIRECTIONS))
-            ]
+            directions = [random_direction(inputs.leaves, seed + 7 * k, {path}) for k in range(DIRECTIONS)]
+            alone = only_in(inputs.leaves, path, gradient)
+            found = [own.along(drawn, alone, 64 * unit_roundoff(leaf.dtype)) for drawn in directions]
             opinions |= {f"manual, {path}, {k}": opinion for k, opinion in enumerate(found)}
-            row = _judged(path, leaf, gradient, found, value, own)
+            row = _judged(own, inputs, path, gradient, found)
             if row.verdict is Verdict.DISAGREE:
-                wide = _wider(watched, parameters, args) if wide is None else wide
-                lost = _lost_digits(path, parameters, wide.get(path), found, seed)
+                wide = _wider(watched, inputs) if wide is None else wide
+                lost = _lost_digits(wide.get(path), leaf.shape, [drawn[path] for drawn in directions], found)
                 if lost is not None and lost <= most:
                     row = replace(row, verdict=Verdict.AGREE, message="")
                     arithmetic.append(f"{path} loses digits in {leaf.dtype}. It is correct in a wider dtype.")
@@ -263,7 +243,7 @@ def _at(
                     words = f"it has no correct digit in {leaf.dtype}, and is correct in a wider dtype"
                     row = replace(row, verdict=Verdict.INCONCLUSIVE, message=words)
             if row.verdict is Verdict.DISAGREE:
-                causes += _causes(own, path, parameters, args, gradient, found, seed, dtype)
+                causes += _causes(own, inputs, path, gradient, found[0], directions[0][path])
         rows.append(row)
     wrong = [row.path for row in rows if row.verdict is Verdict.DISAGREE]
     verdict = Verdict.of([row.verdict for row in rows])
@@ -279,29 +259,34 @@ def _at(
     )
 
 
-def _wider(watched: Watched, parameters: Pytree, args: tuple[Pytree, ...]) -> Leaves:
+def _wider(watched: Watched, inputs: Inputs) -> Leaves:
     """The gradients of the function under test in a wider dtype, by path; empty if it does not work in one."""
     try:
         with np.errstate(all="ignore"):
-            _, gradients, *_ = watched.function(*copies(widened_once((parameters, *args))))
+            _, gradients, *_ = watched.unwatched(widened_once(inputs))
         return leaves_by_path(gradients)
     except Exception:  # whatever it raises, the code under test does not work in the wider dtype
         return {}
 
 
 def _lost_digits(
-    path: str, parameters: Pytree, wide: np.ndarray | None, opinions: list[Derivative], seed: int
+    wide: np.ndarray | None, shape: tuple[int, ...], directions: list[np.ndarray], opinions: list[Derivative]
 ) -> float | None:
     """The largest relative error along a direction, if it disappears in a wider dtype, as only rounding errors do.
+
+    Args:
+        wide: the gradient in the wider dtype; None if there is none.
+        shape: the shape that it must have.
+        directions: the directions along which the gradient was compared.
+        opinions: the results of these comparisons.
 
     Returns:
         The relative error; None if it does not disappear, or if there is no gradient in a wider dtype.
     """
-    if wide is None or wide.shape != leaves_by_path(parameters)[path].shape:
+    if wide is None or wide.shape != shape:
         return None
     lost = 0.0
-    for k, opinion in enumerate(opinions):
-        direction = leaves_by_path(random_direction(parameters, seed + 7 * k, {path}))[path]
+    for direction, opinion in zip(directions, opinions, strict=True):
         left = abs(float(np.sum(wide * direction)) - opinion.by_differences)
         before = abs(opinion.by_gradient - opinion.by_differences)
         if not left <= max(opinion.error, GONE * before):
@@ -336,36 +321,8 @@ def _misfit(path: str, leaf: np.ndarray, answer: Answer) -> tuple[Row, Diagnosis
     return None
 
 
-def _own_loss(watched: Watched, parameters: Pytree, args: tuple[Pytree, ...], dtype: np.dtype) -> OwnLoss:
-    """The loss in float64 if the function works in float64, else in its own dtype."""
-    function, wide = watched.function, widened(args)
-    try:
-        value = as_array(function(*copies((widened(parameters), *wide)))[0])
-        if value.dtype == np.float64:
-            return OwnLoss(
-                lambda p: float(function(p, *copies(wide))[0]), unit_roundoff(np.float64), widened(parameters)
-            )
-    except Exception:  # whatever it raises, the code under test does not work in float64
-        pass
-
-    def narrow(p: Pytree) -> float:
-        cast = jax.tree.map(lambda leaf, like: np.asarray(leaf).astype(like.dtype), p, parameters)
-        return float(function(cast, *copies(args))[0])
-
-    return OwnLoss(narrow, unit_roundoff(dtype), widened(parameters))
-
-
-def _alone(parameters: Pytree, path: str, gradient: np.ndarray) -> Pytree:
-    """A pytree like the parameters that contains the gradient of one leaf, and 0 for the other leaves."""
-    leaves, tree = jax.tree.flatten(parameters)
-    names = leaves_by_path(parameters)
-    values = [gradient if name == path else np.zeros(np.shape(leaf)) for name, leaf in zip(names, leaves, strict=True)]
-    return jax.tree.unflatten(tree, values)
-
-
-def _judged(
-    path: str, leaf: np.ndarray, gradient: np.ndarray, opinions: list[Derivative], value: float, own: OwnLoss
-) -> Row:
+def _judged(own: OwnLoss, inputs: Inputs, path: str, gradient: np.ndarray, opinions: list[Derivative]) -> Row:
+    leaf = inputs.leaves[path]
     worst = max(opinions, key=lambda o: abs(o.by_gradient - o.by_differences) / max(o.error, 1e-300))
     size = norm(np.asarray(gradient, np.float64))
 
@@ -389,7 +346,9 @@ def _judged(
         words = f"along a random direction, the slope is {worst.by_gradient:.9g} by the gradient, and "
         return row(Verdict.DISAGREE, f"{words}{worst.by_differences:.9g} +- {worst.error:.1g} by finite differences")
     largest = max(max(abs(o.by_gradient), abs(o.by_differences)) for o in opinions)
-    size_there = own.size_along(random_direction(own.start, 0), value) if worst.error > 0.5 * largest else 0.0
+    size_there = (
+        own.size_along(random_direction(inputs.converted(widened).leaves, 0)) if worst.error > 0.5 * largest else 0.0
+    )
     # For a gradient of 0, the error is compared with the loss instead.
     if worst.error > 0.5 * largest and not worst.error <= own.unit**0.5 * size_there:
         return row(
@@ -400,78 +359,68 @@ def _judged(
 
 
 def _causes(
-    own: OwnLoss,
-    path: str,
-    parameters: Pytree,
-    args: tuple[Pytree, ...],
-    gradient: np.ndarray,
-    opinions: list[Derivative],
-    seed: int,
-    dtype: np.dtype,
+    own: OwnLoss, inputs: Inputs, path: str, gradient: np.ndarray, whole: Derivative, signs: np.ndarray
 ) -> list[Diagnosis]:
     """The causes of a wrong leaf, from its entries if it is small, else from the wrong entries that bisection finds."""
+
+    def slope(direction: np.ndarray) -> tuple[float, float]:
+        return own.slope(only_in(inputs.leaves, path, direction))
+
     if gradient.size <= SMALL:
-        expected, allowed = _entry_by_entry(own, path, parameters, gradient.shape)
+        expected, allowed = _entry_by_entry(slope, gradient.shape)
         allowed += 64 * unit_roundoff(gradient.dtype) * np.abs(expected).max(initial=0.0)
         evidence = Evidence(
             path,
             np.asarray(gradient, np.float64),
             expected,
             allowed,
-            sizes=_sizes(parameters, args),
-            parameter=np.asarray(leaves_by_path(parameters)[path], np.float64),
-            dtype=dtype,
+            sizes=_sizes(inputs),
+            parameter=np.asarray(inputs.leaves[path], np.float64),
+            dtype=inputs.dtype,
         )
         with np.errstate(all="ignore"):
             return diagnose(evidence)
-    signs = random_direction(parameters, seed, {path})
-    found = _bisected(own, path, parameters, gradient, leaves_by_path(signs)[path], opinions[0])
+    found = _bisected(slope, gradient, signs, whole)
     if not found:
         return []
     places = ", ".join(f"[{', '.join(map(str, index))}]" for index in found)
     if len(found) == 1:
-        expected, _ = own.slope(_entry(parameters, path, found[0]))
+        expected, _ = slope(_entry(gradient.shape, found[0]))
         actual = float(gradient[found[0]])
         words = f"one entry of {gradient.size} is wrong: {places} is {actual:.9g}, where {expected:.9g} is expected."
         return [Diagnosis(path, "single-entry", words)]
     return [Diagnosis(path, "single-entry", f"entries such as {places} are wrong.")] if len(found) < SHOWN else []
 
 
-def _sizes(parameters: Pytree, args: tuple[Pytree, ...]) -> dict[str, int]:
+def _sizes(inputs: Inputs) -> dict[str, int]:
     sizes: dict[str, int] = {}
-    for number, tree in enumerate((parameters, *args)):
-        for path, leaf in leaves_by_path(tree).items():
+    for number, name in enumerate(inputs.names):
+        for path, leaf in inputs.leaves_of(name).items():
             for axis, n in enumerate(leaf.shape):
                 label = "parameters" if not number else f"argument {number}"
                 sizes.setdefault(f"{label}{'' if path == 'value' else '.' + path}.shape[{axis}]", n)
     return sizes
 
 
-def _entry(parameters: Pytree, path: str, index: tuple[int, ...]) -> Pytree:
-    one = np.zeros(leaves_by_path(parameters)[path].shape)
+def _entry(shape: tuple[int, ...], index: tuple[int, ...]) -> np.ndarray:
+    one = np.zeros(shape)
     one[index] = 1.0
-    return _alone(parameters, path, one)
+    return one
 
 
-def _entry_by_entry(
-    own: OwnLoss, path: str, parameters: Pytree, shape: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
+def _entry_by_entry(slope: Slope, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     expected, allowed = np.zeros(shape), np.zeros(shape)
     for index in np.ndindex(shape):
-        expected[index], error = own.slope(_entry(parameters, path, index))
+        expected[index], error = slope(_entry(shape, index))
         allowed[index] = 4 * error + 1e-7 * abs(expected[index])
     return expected, allowed
 
 
-def _bisected(
-    own: OwnLoss, path: str, parameters: Pytree, gradient: np.ndarray, signs: np.ndarray, whole: Derivative
-) -> list[tuple[int, ...]]:
+def _bisected(slope: Slope, gradient: np.ndarray, signs: np.ndarray, whole: Derivative) -> list[tuple[int, ...]]:
     """The indices of wrong entries, at most SHOWN, found by bisection.
 
     Args:
-        own: the loss.
-        path: the wrong leaf.
-        parameters: the parameters.
+        slope: the slope of the loss along a direction of the wrong leaf.
         gradient: the hand-written gradient of the leaf.
         signs: the direction along which the gradient was compared.
         whole: the result of that comparison.
@@ -481,7 +430,7 @@ def _bisected(
     def error_along(part: np.ndarray) -> float:
         direction = np.zeros(flat.size)
         direction[part] = flat[part]
-        expected, _ = own.slope(_alone(parameters, path, direction.reshape(gradient.shape)))
+        expected, _ = slope(direction.reshape(gradient.shape))
         return float(products[part].sum()) - expected
 
     total = whole.by_gradient - whole.by_differences

@@ -17,9 +17,10 @@ import numpy as np
 
 from compare.errors import BadInput, Untraceable
 from compare.judge.evaluation.intermediates import tap
+from compare.judge.evaluation.reading import argument
 from compare.judge.evaluation.side_effects import apart
 from compare.judge.evaluation.static_arguments import positional_names
-from compare.judge.gradients import argument, check
+from compare.judge.gradients import check
 from compare.judge.program.numpy_names import traceable
 from compare.judge.program.trace import in_words
 from compare.judge.reports.gradient_report import GradientMismatch, GradientReport

@@ -25,13 +25,12 @@ from compare.judge.evaluation.finite_differences import (
 )
 from compare.judge.evaluation.intermediates import rules_of_its_own
 from compare.judge.evaluation.nonsmooth import a_little_away
-from compare.judge.evaluation.perturbed_points import is_symmetric, scaled
+from compare.judge.evaluation.perturbed_points import is_symmetric, scaled_by
 from compare.judge.evaluation.point import Check, Point
-from compare.judge.program.trace import widened
 from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.verdict import Diagnosis, Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
-from compare.pytrees import LOSS, Leaves, Pytree, all_finite, copies, leaves_by_path
+from compare.pytrees import LOSS, Leaves, all_finite
 
 # A change of an entry by more than this share of the largest entry, between points next to each other, shows a
 # nonsmooth point.
@@ -81,7 +80,7 @@ def _beside(check: Check, point: Point) -> Point | None:
 
 def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[Diagnosis]]:
     alone, effort = judge_alone(check, point), Effort()
-    actual, expected = point.actual, leaves_by_path(point.parameters)
+    actual, expected = point.actual, point.inputs.leaves
     # A gradient that was judged right is not wrong because a returned intermediate is wrong, from which it could have
     # been computed. And rows that are inconclusive at this point need no explanation.
     settled = {row.path for row in point.rows if row.verdict is not Verdict.DISAGREE}
@@ -120,7 +119,7 @@ def _explained(check: Check, point: Point, side: str) -> tuple[str | None, list[
         # No other quantity is computed from a parameter's gradient, so that one with a known cause says more.
         explained = {cause.path for cause in causes}
         first = next((path for path in wrong if path in explained), first)
-        whole = jax.tree.leaves(point.parameters, is_leaf=lambda part: isinstance(part, Parts))
+        whole = jax.tree.leaves(point.inputs.parameters, is_leaf=lambda part: isinstance(part, Parts))
         common = _one_for_all(causes, expected.keys()) if len(whole) > 1 and not point.intermediates else []
         causes = common or causes
     # Causes that concern no single quantity come first, then those of the first wrong quantity.
@@ -182,7 +181,7 @@ def _constant_in_the_loss(check: Check, point: Point, evidence: Evidence) -> lis
     here, slack = _gap(point), 0.0
     for times in (1.5, 0.6):
         try:
-            elsewhere = check.at(*scaled(times)(point.parameters, point.args, np.random.default_rng(check.seed)))
+            elsewhere = check.at(scaled_by(times, point.inputs, np.random.default_rng(check.seed)))
         except CodeUnderTestFailed:  # the code under test may reject values that its caller never passes
             return []
         slack = max(slack, 2 * float(point.tolerance[LOSS] + elsewhere.tolerance[LOSS]))
@@ -213,7 +212,7 @@ def judge_alone(check: Check, point: Point) -> Point:
         The same values with other rows and references.
     """
     upstream = point.upstream(check.taps)
-    alone = check.compared(point.parameters, point.args, point.answer, upstream=upstream)
+    alone = check.compared(point.inputs, point.answer, upstream=upstream)
     as_it_was = {row.path: row for row in point.rows if row.path == LOSS or row.path in check.taps.keys() - upstream}
     return replace(alone, rows=[as_it_was.get(row.path, row) for row in alone.rows])
 
@@ -232,7 +231,7 @@ def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[
     Returns:
         The side, "manual", "autodiff", "loss" or None if it is not known; the finite differences; and notes.
     """
-    parameters = leaves_by_path(point.parameters)
+    parameters = point.inputs.leaves
     wrong = {path for path in point.wrong if path in parameters}
     loss_wrong = not point.wrong.isdisjoint({LOSS, *check.outputs})
     manual = gradients_of(check, point)
@@ -252,9 +251,9 @@ def side_at_fault(check: Check, point: Point, first_wrong: str | None) -> tuple[
         note = f"the gradients agree with each other and with JAX's {what}, so the hand-written {what} is wrong."
         return "loss", opinions, [note] if fits else []
     row = next(row for row in point.rows if row.path == (first_wrong if first_wrong in wrong else min(wrong)))
-    directions = {"random": random_direction(point.parameters, check.seed, wrong)}
+    directions = {"random": random_direction(parameters, check.seed, wrong)}
     if row.worst_index is not None:
-        directions["worst entry"] = along_entry(point.parameters, row.path, row.worst_index)
+        directions["worst entry"] = along_entry(parameters, row.path, row.worst_index)
     opinions = opinions_on(check, point, directions)
     fits = {
         side: all(o.consistent for name, o in opinions.items() if name.startswith(side))
@@ -281,69 +280,41 @@ def gradients_of(check: Check, point: Point) -> Leaves:
     return {name: value for name, value in point.actual.items() if name not in others}
 
 
-def _tree(point: Point, values: Leaves) -> Pytree:
-    """The pytree of the parameters, filled with gradients by path."""
-    return jax.tree.unflatten(
-        jax.tree.structure(point.parameters), [values[path] for path in leaves_by_path(point.parameters)]
-    )
-
-
 def opinions_on(
-    check: Check, point: Point, directions: dict[str, Any], sides: Any = ("manual", "autodiff")
+    check: Check, point: Point, directions: dict[str, Leaves], sides: Any = ("manual", "autodiff")
 ) -> dict[str, Derivative]:
     """Compares each side's gradient with finite differences of its loss along directions.
 
     Args:
         check: the check.
         point: the point.
-        directions: pytrees like the parameters, by name.
+        directions: the directions, by name.
         sides: the sides to compare.
 
     Returns:
         The derivatives by gradient and by finite differences, by "side, name of the direction".
     """
-    opinions = {}
-    start, exact = widened(point.parameters), unit_roundoff(np.float64)
+    opinions, exact = {}, unit_roundoff(np.float64)
     for name, direction in directions.items():
         if "autodiff" in sides:
-            losses, value = reference_losses(check.loss, point.args), float(point.expected[LOSS])
+            losses, value = reference_losses(check.loss, point.inputs), float(point.expected[LOSS])
             # The constants of a float32 loss are rounded to float32, so that 0.9 + 0.1 is 1 only to that precision.
             own = unit_roundoff(check.dtype)
-            opinion = derivative(losses, start, direction, _tree(point, point.expected), exact, value, own)
-            opinions[f"autodiff, {name}"] = opinion
+            opinions[f"autodiff, {name}"] = derivative(losses, direction, point.expected, exact, value, own)
         if "manual" in sides:
-            unit, losses = (
-                (exact, reference_losses(check.loss, point.args))
+            losses, unit = (
+                (reference_losses(check.loss, point.inputs), exact)
                 if point.answer.without_loss
-                else _hand_side(check, point)
+                else hand_losses(check.by_hand, point.inputs, check.dtype)
             )
-            noise = 64 * max(unit_roundoff(leaf.dtype) for leaf in jax.tree.leaves(point.parameters))
-            gradients, value = _tree(point, point.actual), float(point.actual[LOSS])
-            opinion = derivative(losses, start, direction, gradients, unit, value, noise)
-            opinions[f"manual, {name}"] = opinion
+            noise = 64 * max(unit_roundoff(leaf.dtype) for leaf in point.inputs.leaves.values())
+            value = float(point.actual[LOSS])
+            opinions[f"manual, {name}"] = derivative(losses, direction, point.actual, unit, value, noise)
     return opinions
 
 
-def _hand_side(check: Check, point: Point) -> tuple[float, Any]:
-    """The unit roundoff of the hand-written loss, and the loss as a function: in float64 if it works in float64."""
-    function = check.by_hand.function
-    wide_args = widened(point.args)
-    try:
-        value = np.asarray(function(copies(widened(point.parameters)), *copies(wide_args))[0])
-        if value.dtype == np.float64:
-            return unit_roundoff(np.float64), hand_losses(lambda p: float(function(p, *copies(wide_args))[0]))
-    except Exception:  # whatever it raises, the code under test does not work in float64
-        pass
-
-    def narrow(p: Any) -> float:
-        cast = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), p, point.parameters)
-        return float(function(cast, *copies(point.args))[0])
-
-    return unit_roundoff(check.dtype), hand_losses(narrow)
-
-
 def _by_complex_step(
-    check: Check, point: Point, directions: dict[str, Any], opinions: Any
+    check: Check, point: Point, directions: dict[str, Leaves], opinions: Any
 ) -> tuple[Any, Any, list[str]]:
     """Finds the wrong side if the error is too small for finite differences of the hand-written loss.
 
@@ -351,9 +322,9 @@ def _by_complex_step(
     float64 are used. Returns the side, the finite differences as given, and notes.
     """
     for name, direction in directions.items():
-        exact = complex_step(check.loss, widened(point.parameters), direction, *point.args)
+        exact = complex_step(check.loss, point.inputs, direction)
         rough = opinions[f"autodiff, {name}"]
-        ours, theirs = (slope_along(_tree(point, g), direction) for g in (point.actual, point.expected))
+        ours, theirs = (slope_along(g, direction) for g in (point.actual, point.expected))
         if exact is None and rough.error < 0.1 * abs(ours - theirs):
             exact = rough.by_differences
         if exact is None or not abs(exact - rough.by_differences) <= rough.error:
@@ -381,8 +352,8 @@ def fits_its_loss(check: Check, point: Point) -> dict[str, Derivative]:
     def symmetrized(leaf: np.ndarray, direction: np.ndarray) -> np.ndarray:
         return (direction + np.swapaxes(direction, -1, -2)) / 2 if is_symmetric(leaf) else direction
 
-    drawn = random_direction(point.parameters, check.seed)
-    drawn = jax.tree.map(symmetrized, point.parameters, drawn)
+    leaves = point.inputs.leaves
+    drawn = {path: symmetrized(leaves[path], d) for path, d in random_direction(leaves, check.seed).items()}
     return opinions_on(check, point, {"random": drawn}, sides=("autodiff",))
 
 
@@ -399,10 +370,10 @@ def intended(check: Check, point: Point) -> str:
     words = rules_of_its_own(check.loss)
     if not words:
         return ""
-    plain = check.loss.plain_gradient(point.parameters, *point.args)
+    plain = check.loss.plain_gradient(point.inputs.parameters, *point.inputs.args)
     if plain is None:
         return ""
-    opinions = fits_its_loss(check, replace(point, expected=point.expected | leaves_by_path(plain)))
+    opinions = fits_its_loss(check, replace(point, expected=point.expected | plain))
     return words if all(opinion.consistent for opinion in opinions.values()) else ""
 
 
@@ -423,18 +394,17 @@ def reference_at_fault(check: Check, point: Point) -> GradientReport | None:
         return None
     if {row.path for row in point.rows if row.verdict is not Verdict.AGREE} != set(lost):
         return None
-    parameters = leaves_by_path(point.parameters)
+    parameters = point.inputs.leaves
     if not set(lost) <= parameters.keys():
         return None
-    directions = {"random": random_direction(point.parameters, check.seed, set(lost))}
+    directions = {"random": random_direction(parameters, check.seed, set(lost))}
     for path in lost:
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(point.expected[path]))[0])
-        directions[f"entry of {path}"] = random_direction(point.parameters, check.seed, {path}, where)
-    losses, value = reference_losses(check.loss, point.args), float(point.expected[LOSS])
-    start, exact, own = widened(point.parameters), unit_roundoff(np.float64), unit_roundoff(check.dtype)
-    by_hand = _tree(point, point.actual)
+        directions[f"entry of {path}"] = random_direction(parameters, check.seed, {path}, where)
+    losses, value = reference_losses(check.loss, point.inputs), float(point.expected[LOSS])
+    exact, own = unit_roundoff(np.float64), unit_roundoff(check.dtype)
     opinions = {
-        f"manual, {name}": derivative(losses, start, direction, by_hand, exact, value, 64 * own)
+        f"manual, {name}": derivative(losses, direction, point.actual, exact, value, 64 * own)
         for name, direction in directions.items()
     }
     if not all(opinion.consistent for opinion in opinions.values()):

@@ -297,14 +297,14 @@ def gather(
         departure: the whole or the line that exceeds its tolerance.
         effort: the limit on the evaluations of edited programs, which all quantities of a report share.
     """
-    arguments = dict(zip(check.names, (point.parameters, *point.args), strict=True))
+    inputs = point.inputs
     sizes: dict[str, int] = {}
     scalars: dict[str, float] = {}
     ids: dict[str, np.ndarray] = {}
     known: dict[str, np.ndarray] = {}
-    for name, argument in arguments.items():
+    for name, argument in inputs.by_name.items():
         for leaf_path, leaf in _readable_leaves(argument).items():
-            label = check.label(name, leaf_path)
+            label = inputs.label(name, leaf_path)
             if leaf.ndim == 0 and leaf.dtype.kind in "fiu":
                 scalars[label] = float(leaf)
             for axis, n in enumerate(leaf.shape):
@@ -312,11 +312,11 @@ def gather(
                     sizes[f"shape[{axis}] of {label}" if " " in label else f"{label}.shape[{axis}]"] = n
             if leaf.dtype.kind in "iu" and leaf.ndim:
                 ids[label] = leaf
-            if leaf.dtype.kind == "f" and leaf.ndim and not (name == check.names[0] and leaf_path == path):
+            if leaf.dtype.kind == "f" and leaf.ndim and not (name == inputs.names[0] and leaf_path == path):
                 known[label] = np.asarray(leaf, np.float64)
-    marked = tapped_values(check.loss, point.parameters, *point.args)
+    marked = tapped_values(check.loss, inputs)
     values = {name: np.asarray(value) for name, value in marked.items() if not np.iscomplexobj(value)}
-    parameters = leaves_by_path(point.parameters)
+    parameters = inputs.leaves
     given = dict(known)
     # A loss with an elementwise function of the parameter has a gradient with a factor that is a function of it.
     own = {path: parameters[path]} if path in parameters and parameters[path].size <= MOST_OF_ITS_OWN else {}

@@ -6,7 +6,7 @@ the name of the quantity that is predicted.
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -17,10 +17,11 @@ from compare.judge.diagnosis.edits import MOST_ENTRIES, Effort, Traced
 from compare.judge.evaluation.perturbed_points import is_symmetric
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.program.evaluated import Evaluated
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.plan import Plan, Step, as_it_is, is_narrow
 from compare.judge.program.primitives.indexing import scatter
 from compare.judge.program.trace import Taps
-from compare.pytrees import LOSS, Pytree, copies, leaves_by_path
+from compare.pytrees import LOSS
 
 # The largest number of terms of sums that are left out one by one: those nearest to the parameters.
 MOST_TERMS = 32
@@ -43,10 +44,10 @@ def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str],
     """
     if path == LOSS:
         return {}
-    upstream, parameters = point.upstream(check.taps), point.parameters
+    upstream = point.upstream(check.taps)
 
-    def value(parameters: Pytree, upstream: Any) -> np.ndarray:
-        return _gradient(check, point, path, parameters, Taps(upstream))
+    def value(inputs: Inputs, upstream: Any) -> np.ndarray:
+        return _gradient(check, inputs, path, Taps(upstream))
 
     found: dict[tuple[str, str], np.ndarray] = {}
     for name, gradient in upstream.items():
@@ -61,26 +62,26 @@ def alternatives(check: Check, point: Point, path: str) -> dict[tuple[str, str],
                 mask = np.zeros_like(gradient)
                 mask[(slice(None),) * axis + (list(kept),)] = 1
                 message = f"it is computed from {words} index of d{name} along axis {axis}, and should sum over all."
-                found["missing-sum", message] = value(parameters, upstream | {name: gradient * mask})
+                found["missing-sum", message] = value(point.inputs, upstream | {name: gradient * mask})
         for other, swapped in upstream.items():
             if other != name and swapped.shape == gradient.shape and other != path:
                 message = f"it is computed from d{other}, and should be computed from d{name}."
-                found["wrong-factor", message] = value(parameters, upstream | {name: swapped})
-    leaves, tree = jax.tree.flatten(parameters)
-    for i, (name, leaf) in enumerate(leaves_by_path(parameters).items()):
+                found["wrong-factor", message] = value(point.inputs, upstream | {name: swapped})
+    leaves, tree = jax.tree.flatten(point.inputs.parameters)
+    for i, (name, leaf) in enumerate(point.inputs.leaves.items()):
         if leaf.ndim == 2 and leaf.shape[0] == leaf.shape[1] > 1:
             # The gradients upstream are given, so that only the last part of the backward pass uses the transpose.
             turned = jax.tree.unflatten(tree, [*leaves[:i], leaf.T, *leaves[i + 1 :]])
-            found["transpose", f"it is computed with the transpose of {name}."] = value(turned, upstream)
+            found["transpose", f"it is computed with the transpose of {name}."] = value(
+                replace(point.inputs, parameters=turned), upstream
+            )
     return found
 
 
-def _gradient(
-    check: Check, point: Point, path: str, parameters: Pytree, taps: Taps, rule: Rule = as_it_is
-) -> np.ndarray:
+def _gradient(check: Check, inputs: Inputs, path: str, taps: Taps, rule: Rule = as_it_is) -> np.ndarray:
     """One quantity's gradient, with the upstream gradients in `taps`, and with each step evaluated by `rule`."""
-    _, gradients = check.loss.gradient(parameters, *point.args, taps=taps, rule=rule)
-    found = taps.gradients | leaves_by_path(gradients)
+    _, gradients = check.loss.gradient(inputs.parameters, *inputs.args, taps=taps, rule=rule)
+    found = taps.gradients | gradients
     return np.asarray(found[path] if path in found else np.zeros(check.taps[path].shape))
 
 
@@ -92,7 +93,7 @@ def paths(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
 
     def value(upstream: Any, without: str | None = None) -> np.ndarray:
         weights = {} if without is None or without in cut else {without: 0.0}
-        return _gradient(check, point, path, point.parameters, Taps(upstream, weights))
+        return _gradient(check, point.inputs, path, Taps(upstream, weights))
 
     whole = value(cut)
     parts = {
@@ -129,7 +130,7 @@ def terms(check: Check, point: Point, path: str) -> list[Term]:
         return []
     upstream = point.upstream(check.taps)
     words = _Words(plan, adding)
-    whole = _gradient(check, point, path, point.parameters, Taps(upstream), words.rule)
+    whole = _gradient(check, point.inputs, path, Taps(upstream), words.rule)
 
     def without(number: int, operand: int) -> np.ndarray:
         def rule(step: Step, inputs: list[Any]) -> list[Any]:
@@ -141,7 +142,7 @@ def terms(check: Check, point: Point, path: str) -> list[Term]:
                 inputs = [np.zeros_like(value) if i == operand else value for i, value in enumerate(inputs)]
             return step.run(inputs, as_it_is)
 
-        return _gradient(check, point, path, point.parameters, Taps(upstream), rule)
+        return _gradient(check, point.inputs, path, Taps(upstream), rule)
 
     found = []
     for number in range(len(adding)):
@@ -309,8 +310,7 @@ def overwriting(check: Check, point: Point, path: str) -> dict[str, np.ndarray]:
 
     upstream = point.upstream(check.taps)
     return {
-        name: _gradient(check, point, path, point.parameters, Taps(upstream), rule(name == "first"))
-        for name in ("last", "first")
+        name: _gradient(check, point.inputs, path, Taps(upstream), rule(name == "first")) for name in ("last", "first")
     }
 
 
@@ -320,8 +320,7 @@ def accumulated(check: Check, point: Point, path: str) -> tuple[np.ndarray, int]
     Returns:
         None if the quantity is no parameter's gradient in 16 bits, or is not computed by a sum.
     """
-    plan = _plan(check, point)
-    names = list(leaves_by_path(point.parameters))
+    plan, names = _plan(check, point), check.loss.names
     if plan is None or path not in names or not is_narrow(check.dtype):
         return None
     producers = {place: step for step in plan for place in step.outputs}
@@ -344,7 +343,7 @@ def accumulated(check: Check, point: Point, path: str) -> tuple[np.ndarray, int]
             total = (total.astype(np.float32) + summand.astype(check.dtype).astype(np.float32)).astype(check.dtype)
         return [total.astype(step.dtypes[0])]
 
-    value = _gradient(check, point, path, point.parameters, Taps(point.upstream(check.taps)), rule)
+    value = _gradient(check, point.inputs, path, Taps(point.upstream(check.taps)), rule)
     return value, count
 
 
@@ -399,11 +398,11 @@ def _nearby(check: Check, point: Point, path: str, count: int) -> Iterator[tuple
     for there in points_nearby(check, point, count):
         if path not in there.actual or path == LOSS:
             return
-        expected = _gradient(check, there, path, there.parameters, Taps(there.upstream(check.taps)))
+        expected = _gradient(check, there.inputs, path, Taps(there.upstream(check.taps)))
         actual = there.actual[path]
         if actual.shape != expected.shape:
             return
-        yield leaves_by_path(there.parameters).get(path), np.asarray(actual, np.float64) - expected
+        yield there.inputs.leaves.get(path), np.asarray(actual, np.float64) - expected
 
 
 def traced_gradient(check: Check, point: Point, path: str, effort: Effort) -> Traced | None:
@@ -419,19 +418,14 @@ def traced_gradient(check: Check, point: Point, path: str, effort: Effort) -> Tr
     target = None if plan is None else _place(check, point, plan, path)
     if plan is None or target is None or plan.entries() > MOST_ENTRIES:
         return None
-    leaves = jax.tree.leaves(point.parameters)
-    names = dict(zip(plan.inputs, [*leaves_by_path(point.parameters), "origin"], strict=False))
-    rest = [
-        check.label(name, label)
-        for name, argument in zip(check.names[1:], point.args, strict=True)
-        for label in leaves_by_path(argument)
-    ]
-    names |= dict(zip(plan.inputs[len(leaves) + 1 :], rest, strict=True))
-    given = check.given(*point.args) if check.given else {}
+    inputs = point.inputs
+    rest = [inputs.label(name, label) for name in inputs.names[1:] for label in inputs.leaves_of(name)]
+    names = dict(zip(plan.inputs, [*inputs.leaves, "origin", *rest], strict=True))
+    given = check.given(*inputs.args) if check.given else {}
 
     def evaluated(at: Point) -> Evaluated:
-        inputs = [*jax.tree.leaves(at.parameters), np.float64(0), *jax.tree.leaves(at.args)]
-        return Evaluated(plan, inputs, Taps(given | at.upstream(check.taps)).around)
+        values = [*jax.tree.leaves(at.inputs.parameters), np.float64(0), *jax.tree.leaves(at.inputs.args)]
+        return Evaluated(plan, values, Taps(given | at.upstream(check.taps)).around)
 
     def elsewhere() -> list[tuple[Evaluated, np.ndarray, float]]:
         found = []
@@ -458,7 +452,7 @@ def _place(check: Check, point: Point, plan: Plan, path: str) -> int | None:
     """The index of a quantity among the values of the gradient's program; None if it is not there."""
     if path == LOSS:
         return plan.outputs[0]
-    names = list(leaves_by_path(point.parameters))
+    names = check.loss.names
     if path in names:
         return plan.outputs[1 + names.index(path)]
     mark = "marked" if path in check.outputs else "arrives"
@@ -475,17 +469,17 @@ def points_nearby(check: Check, point: Point, count: int) -> Iterator[Point]:
         return (leaf * (1 + 1e-2 * by)).astype(leaf.dtype)
 
     for _ in range(count):
-        parameters = jax.tree.map(moved, point.parameters)
+        there = replace(point.inputs, parameters=jax.tree.map(moved, point.inputs.parameters))
         try:
-            answer = check.answer(check.by_hand.function(*copies((parameters, *point.args))), parameters)
+            answer = check.answer(check.by_hand.unwatched(there), there)
         except Exception:  # whatever it raises, the code under test does not work at that point
             return
-        yield Point(parameters, point.args, answer, {}, {}, [], 0)
+        yield Point(there, answer, {}, {}, [], 0)
 
 
 def _plan(check: Check, point: Point) -> Plan | None:
     try:
-        return check.loss.at(point.parameters, *point.args).gradient_plan
+        return check.loss.at(point.inputs.parameters, *point.inputs.args).gradient_plan
     except CodeUnderTestFailed:
         return None
 

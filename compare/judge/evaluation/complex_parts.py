@@ -15,7 +15,7 @@ import numpy as np
 from compare.errors import BadInput
 from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.verdict import Diagnosis, Row, Verdict
-from compare.pytrees import Pytree, as_array, leaves_by_path
+from compare.pytrees import Pytree, as_array, paths
 
 CONVENTIONS = ("jax", "conjugate")
 
@@ -69,10 +69,19 @@ def split(tree: Pytree, sign: float = 1.0) -> Any:
 def joined(tree: Pytree) -> Any:
     """The tree with each `Parts` replaced by a complex array, in JAX: the inverse of `split`."""
     return jax.tree.map(
-        lambda part: part.real + part.imag * 1j if isinstance(part, Parts) else part,
+        lambda part: part.real + part.imag * 1j if _is_split(part) else part,
         tree,
-        is_leaf=lambda part: isinstance(part, Parts),
+        is_leaf=_is_split,
     )
+
+
+def _is_split(part: Any) -> bool:
+    return isinstance(part, Parts)
+
+
+def _dtype_of_both(parts: Parts) -> np.dtype:
+    """The complex dtype that corresponds to the parts."""
+    return np.result_type(parts.real.dtype, np.complex64)
 
 
 def by_hand_of_parts(function: Callable[..., Any], convention: str) -> Callable[..., Any]:
@@ -100,11 +109,9 @@ def _joined_like(tree: Pytree) -> Any:
     """`joined` in NumPy, in the complex dtype that corresponds to the parts."""
 
     def whole(part: Any) -> Any:
-        if not isinstance(part, Parts):
-            return part
-        return (part.real + 1j * part.imag).astype(np.result_type(part.real.dtype, np.complex64))
+        return (part.real + 1j * part.imag).astype(_dtype_of_both(part)) if _is_split(part) else part
 
-    return jax.tree.map(whole, tree, is_leaf=lambda part: isinstance(part, Parts))
+    return jax.tree.map(whole, tree, is_leaf=_is_split)
 
 
 def loss_of_parts(loss: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,27 +128,31 @@ def whole_report(report: GradientReport, parameters: Pytree, convention: str) ->
 
     Args:
         report: the report on the parts.
-        parameters: the complex parameters.
+        parameters: the parameters, split.
         convention: the convention of the gradients.
 
     Returns:
-        The report, which has the row of the worse part for each complex leaf.
+        The report, which has the row of the worse part for each complex leaf; unchanged if there are no complex leaves.
     """
-    named = leaves_by_path(parameters)
-    parts = leaves_by_path(split(parameters))
-    owners, places = {}, iter(parts)
-    for path, leaf in named.items():
-        for _ in range(2 if is_complex(leaf) else 1):
-            owners[next(places)] = path
+    leaves, structure = jax.tree.flatten(parameters, is_leaf=_is_split)
+    if not any(map(_is_split, leaves)):
+        return report
+    dtypes, owners = {}, {}
+    names = iter(paths(jax.tree.structure(parameters)))
+    for path, leaf in zip(paths(structure), leaves, strict=True):
+        if _is_split(leaf):
+            dtypes[path] = str(_dtype_of_both(leaf))
+        for _ in range(2 if path in dtypes else 1):
+            owners[next(names)] = path
     rows: dict[str, Row] = {}
     for row in report.rows:
         owner = owners.get(row.path, row.path)
-        if owner not in named or not is_complex(named[owner]):
+        if owner not in dtypes:
             rows[owner] = row
             continue
         which = "imaginary" if row.path.endswith("imag") else "real"
         message = row.message and f"in its {which} part, {row.message}"
-        row = replace(row, path=owner, dtype=str(named[owner].dtype), message=message)
+        row = replace(row, path=owner, dtype=dtypes[owner], message=message)
         rows[owner] = _worse(rows[owner], row) if owner in rows else row
     causes = []
     wrong = {row.path for row in report.rows if row.verdict is Verdict.DISAGREE}

@@ -5,6 +5,7 @@ under test is wrong. With `domain={"p": "unit interval"}`, perturbed points chan
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from scipy import special
 
 from compare.errors import BadInput
 from compare.judge.evaluation.perturbed_points import cast
-from compare.pytrees import Pytree, leaves_by_path
+from compare.judge.program.inputs import Inputs
 
 Array = np.ndarray
 # (leaf at the caller's point, perturbed leaf, random) -> a perturbed leaf inside the domain
@@ -58,14 +59,12 @@ DOMAINS: dict[str, Move] = {
 }
 
 
-def checked(domain: Mapping[str, str], names: list[str], parameters: Pytree, args: Pytree) -> dict[str, str]:
+def checked(domain: Mapping[str, str], inputs: Inputs) -> dict[str, str]:
     """Checks that each domain is known and belongs to an argument or a leaf.
 
     Args:
         domain: domains by the name of an argument or a leaf: `p`, `W1`, `options.scale`.
-        names: the names of the parameters and the arguments.
-        parameters: the parameters.
-        args: the arguments.
+        inputs: the parameters and the arguments.
 
     Returns:
         The domains as a dict.
@@ -73,9 +72,9 @@ def checked(domain: Mapping[str, str], names: list[str], parameters: Pytree, arg
     Raises:
         BadInput: a ValueError, for an unknown domain or name.
     """
-    known = {*names, *leaves_by_path(parameters)}
-    for name, argument in zip(names, (parameters, *args), strict=True):
-        known |= {f"{name}.{path}" for path in leaves_by_path(argument)} if not _is_leaf(argument) else set()
+    known = {*inputs.names, *inputs.leaves}
+    for name, argument in inputs.by_name.items():
+        known |= {f"{name}.{path}" for path in inputs.leaves_of(name)} if not _is_leaf(argument) else set()
     for name, kind in domain.items():
         if kind not in DOMAINS:
             raise BadInput(f"the domain of {name!r} must be one of {', '.join(map(repr, DOMAINS))}, got {kind!r}.")
@@ -88,31 +87,25 @@ def _is_leaf(argument: Any) -> bool:
     return jax.tree_util.all_leaves([argument])
 
 
-def kept(
-    domain: Mapping[str, str],
-    names: list[str],
-    before: tuple[Any, ...],
-    after: tuple[Any, ...],
-    random: np.random.Generator,
-) -> tuple[Any, ...]:
+def kept(domain: Mapping[str, str], before: Inputs, after: Inputs, random: np.random.Generator) -> Inputs:
     """Moves the leaves of a perturbed point into their domains.
 
     Args:
         domain: the domains by name.
-        names: the names of the parameters and the arguments.
-        before: (parameters, *args) at the caller's point.
-        after: (parameters, *args) at the perturbed point.
+        before: the caller's point.
+        after: the perturbed point.
         random: the random generator.
 
     Returns:
-        (parameters, *args) with each leaf inside its domain. Arguments whose structure has changed are not moved.
+        The perturbed point with each leaf inside its domain. Arguments whose structure has changed are not moved.
     """
     if not domain:
         return after
     found = []
-    for place, (name, old, new) in enumerate(zip(names, before, after, strict=True)):
+    for place, (name, old) in enumerate(before.by_name.items()):
+        new = after.by_name[name]
         leaves, tree = jax.tree.flatten(new)
-        paths = list(leaves_by_path(old))
+        paths = list(before.leaves_of(name))
         same = tree == jax.tree.structure(old)
         olds = jax.tree.leaves(old) if same else leaves
         moved = []
@@ -126,4 +119,4 @@ def kept(
                 leaf = was
             moved.append(leaf)
         found.append(jax.tree.unflatten(tree, moved) if same else new)
-    return tuple(found)
+    return replace(after, parameters=found[0], args=tuple(found[1:]))

@@ -7,7 +7,7 @@ is code that clips a probability away from 0. Both are reported as notes and do 
 import numpy as np
 
 from compare.errors import CodeUnderTestFailed
-from compare.judge.evaluation.perturbed_points import scaled
+from compare.judge.evaluation.perturbed_points import scaled_by
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.evaluation.wider import keeps_most_digits
 from compare.judge.program.plan import is_narrow
@@ -67,7 +67,7 @@ def _also_differ_nearby(check: Check, here: Point) -> bool:
     random = np.random.default_rng(check.seed)
     try:
         with np.errstate(all="ignore"):
-            near = check.at(*scaled(1.0)(here.parameters, here.args, random))
+            near = check.at(scaled_by(1.0, here.inputs, random))
     except CodeUnderTestFailed:  # it may reject values that its caller never passes
         return False
     return bool(near.wrong) and near.loss_is_finite

@@ -13,16 +13,20 @@ Each method uses derivatives along a random direction d. An error is missed only
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
 import numpy as np
 
+from compare.judge.evaluation.side_effects import Watched
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.plan import Step
 from compare.judge.program.trace import Program, widened
 from compare.judge.reports.verdict import Derivative
+from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import norm
-from compare.pytrees import Pytree, laid_out, paths
+from compare.pytrees import Leaves, as_array
 
 STEPS = 6  # the number of steps h of an extrapolation
 SHRINK = 2.0  # the factor between two steps
@@ -30,29 +34,29 @@ LARGEST = (2.0**-5, 2.0**-15)  # the largest step, relative to the parameters' s
 MARGIN = 10.0  # the tolerance, in multiples of the error estimate
 
 
-Loss = Callable[[Any], float]  # parameters -> loss
+# (direction, steps) -> the losses at the point + step * direction, where a direction has an array for each leaf
+Losses = Callable[[Leaves, np.ndarray], np.ndarray]
 
 
 def random_direction(
-    parameters: Pytree, seed: int, only: set[str] | None = None, entry: tuple[int, ...] | None = None
-) -> Any:
+    leaves: Leaves, seed: int, only: set[str] | None = None, entry: tuple[int, ...] | None = None
+) -> Leaves:
     """A random direction in the space of the parameters.
 
     Args:
-        parameters: the parameters.
+        leaves: the parameters, by path.
         seed: the seed of the random signs.
         only: the paths of the leaves in which the direction is not zero; None for all floating-point leaves.
         entry: the index of the only entry of each leaf in which the direction is not zero; None for all entries.
 
     Returns:
-        A tree like the parameters. Its entries are random signs times the root mean square of the leaf.
+        An array for each leaf, by path. Its entries are random signs times the root mean square of the leaf.
     """
     random = np.random.default_rng(seed)
-    leaves, structure = jax.tree.flatten(parameters)
 
     def direction(name: str, leaf: np.ndarray) -> np.ndarray:
         signs = random.choice((-1.0, 1.0), leaf.shape)
-        if (only is not None and name not in only) or not np.issubdtype(np.asarray(leaf).dtype, np.floating):
+        if (only is not None and name not in only) or not np.issubdtype(leaf.dtype, np.floating):
             return np.zeros(leaf.shape)
         if entry is not None:
             alone = np.zeros(leaf.shape)
@@ -60,31 +64,29 @@ def random_direction(
             signs = alone
         return signs * max(float(np.sqrt(np.mean(np.square(leaf, dtype=np.float64)))) if leaf.size else 0.0, 1e-3)
 
-    return jax.tree.unflatten(structure, map(direction, paths(structure), leaves))
+    return {path: direction(path, leaf) for path, leaf in leaves.items()}
 
 
-def along_entry(parameters: Pytree, path: str, index: tuple[int, ...]) -> Any:
+def along_entry(leaves: Leaves, path: str, index: tuple[int, ...]) -> Leaves:
     """The direction of one entry of one leaf, scaled to the root mean square of the leaf."""
-    direction = random_direction(parameters, 0, {path})
-
-    def keep(leaf: np.ndarray) -> np.ndarray:
-        result = np.zeros_like(leaf)
-        if leaf.any():
-            result[index] = np.abs(leaf[index])
-        return result
-
-    return jax.tree.map(keep, direction)
+    direction = random_direction(leaves, 0, {path})[path]
+    return only_in(leaves, path, _only_at(direction, index, np.abs(direction[index])))
 
 
-def moved(parameters: Pytree, direction: Pytree, step: float) -> Any:
-    """`parameters + step * direction`, in float64 and in the memory layouts of the parameters."""
-    return jax.tree.map(lambda p, d: laid_out(np.asarray(p, np.float64) + step * d, p), parameters, direction)
+def only_in(leaves: Leaves, path: str, values: np.ndarray) -> Leaves:
+    """A direction with the given values in one leaf, and zeros in all others."""
+    return {name: values if name == path else np.zeros(leaf.shape) for name, leaf in leaves.items()}
 
 
-def slope_along(gradient: Pytree, direction: Pytree) -> float:
+def _only_at(like: np.ndarray, index: tuple[int, ...], value: Any) -> np.ndarray:
+    result = np.zeros_like(like)
+    result[index] = value
+    return result
+
+
+def slope_along(gradient: Leaves, direction: Leaves) -> float:
     """The directional derivative: the inner product of the gradient and the direction."""
-    products = jax.tree.map(lambda g, d: float(np.sum(np.asarray(g, np.float64) * d)), gradient, direction)
-    return float(sum(jax.tree.leaves(products)))
+    return float(sum(float(np.sum(np.asarray(gradient[path], np.float64) * d)) for path, d in direction.items()))
 
 
 def ridders(values: np.ndarray, steps: np.ndarray) -> tuple[float, float]:
@@ -113,23 +115,16 @@ def ridders(values: np.ndarray, steps: np.ndarray) -> tuple[float, float]:
 
 
 def derivative(
-    losses: Callable[[Any, Any, np.ndarray], np.ndarray],
-    parameters: Pytree,
-    direction: Pytree,
-    gradient: Pytree,
-    unit: float,
-    start: float,
-    gradient_unit: float,
+    losses: Losses, direction: Leaves, gradient: Leaves, unit: float, start: float, gradient_unit: float
 ) -> Derivative:
-    """Compare `gradient` with finite differences of a loss along `direction`.
+    """Compare a gradient with finite differences of a loss along a direction.
 
     Args:
-        losses: `(parameters, direction, steps) -> values`: the loss at `parameters + step * direction` for each step.
-        parameters: the point.
-        direction: a tree like the parameters.
-        gradient: a tree like the parameters.
+        losses: the loss along lines through the point.
+        direction: the direction.
+        gradient: the gradient, by path; may have more values.
         unit: the unit roundoff of the loss.
-        start: the loss at the parameters.
+        start: the loss at the point.
         gradient_unit: the unit roundoff of the gradient.
 
     Returns:
@@ -139,18 +134,23 @@ def derivative(
     tried = []
     for largest in LARGEST:
         steps = largest * SHRINK ** -np.arange(STEPS)
-        values = losses(parameters, direction, np.concatenate([steps, -steps])).reshape(2, STEPS)
+        values = both_ways(losses, direction, steps)
         tried.append(_judged(values, steps, direction, gradient, unit, start, gradient_unit))
         if tried[-1].consistent:
             return tried[-1]
     return min(tried, key=lambda opinion: opinion.error)
 
 
+def both_ways(losses: Losses, direction: Leaves, steps: np.ndarray) -> np.ndarray:
+    """The losses at positive and at negative steps along a direction, (2, steps)."""
+    return losses(direction, np.concatenate([steps, -steps])).reshape(2, -1)
+
+
 def _judged(
     values: np.ndarray,
     steps: np.ndarray,
-    direction: Pytree,
-    gradient: Pytree,
+    direction: Leaves,
+    gradient: Leaves,
     unit: float,
     start: float,
     gradient_unit: float,
@@ -159,7 +159,7 @@ def _judged(
     by_gradient = slope_along(gradient, direction)
     # Ridders' estimate does not include the rounding error of the loss. Its effect at the middle step is added.
     rounding = 8 * unit * float(np.nanmax(np.abs(values), initial=abs(start))) / float(steps[STEPS // 2])
-    size = math.hypot(*jax.tree.leaves(jax.tree.map(lambda g, d: norm(g * d), gradient, direction)))
+    size = math.hypot(*(norm(gradient[path] * d) for path, d in direction.items()))
     tolerance = MARGIN * (error + rounding + gradient_unit * size) + 1e-9 * abs(by_differences)
     miss = min(1.0, float(np.sqrt(2 / np.pi)) * tolerance / size) if size > 0 else None
     return Derivative(by_gradient, by_differences, tolerance, _taylor_slope(values, steps, start, by_gradient), miss)
@@ -175,42 +175,62 @@ def _taylor_slope(values: np.ndarray, steps: np.ndarray, start: float, slope: fl
     return float(np.polyfit(np.log(steps[seen]), np.log(remainders[seen]), 1)[0])
 
 
-def reference_losses(loss: Program, args: tuple[Pytree, ...]) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
-    """A function that evaluates the reference's loss along a direction, in float64."""
+def reference_losses(loss: Program, inputs: Inputs) -> Losses:
+    """The reference's loss along lines through a point, in float64."""
 
-    def losses(parameters: Pytree, direction: Pytree, steps: np.ndarray) -> np.ndarray:
-        return np.array(loss.along(parameters, direction, steps, *args), np.float64)
-
-    return losses
-
-
-def hand_losses(loss: Loss) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
-    """A function that evaluates the hand-written loss along a direction, with one call for each step."""
-
-    def losses(parameters: Pytree, direction: Pytree, steps: np.ndarray) -> np.ndarray:
-        return np.array([loss(moved(parameters, direction, float(h))) for h in steps], np.float64)
+    def losses(direction: Leaves, steps: np.ndarray) -> np.ndarray:
+        return np.array(loss.along(inputs.parameters, direction, steps, *inputs.args), np.float64)
 
     return losses
 
 
-def complex_step(loss: Program, parameters: Pytree, direction: Pytree, *args: Pytree) -> float | None:
+def hand_losses(by_hand: Watched, inputs: Inputs, dtype: np.dtype) -> tuple[Losses, float]:
+    """The hand-written loss along lines through a point, with one call for each step.
+
+    Args:
+        by_hand: the hand-written side.
+        inputs: the point.
+        dtype: the dtype under test.
+
+    Returns:
+        The losses, in float64 if the function works in float64, else in its own dtype; and their unit roundoff.
+    """
+    wide = inputs.converted(widened)
+    try:
+        in_float64 = as_array(by_hand.unwatched(wide)[0]).dtype == np.float64
+    except Exception:  # whatever it raises, the code under test does not work in float64
+        in_float64 = False
+
+    def at(direction: Leaves, step: float) -> Inputs:
+        there = inputs.along(direction, step)
+        if in_float64:
+            return replace(there, args=wide.args)
+        narrow = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), there.parameters, inputs.parameters)
+        return replace(there, parameters=narrow)
+
+    def losses(direction: Leaves, steps: np.ndarray) -> np.ndarray:
+        return np.array([float(by_hand.unwatched(at(direction, float(h)))[0]) for h in steps], np.float64)
+
+    return losses, unit_roundoff(np.float64) if in_float64 else unit_roundoff(dtype)
+
+
+def complex_step(loss: Program, inputs: Inputs, direction: Leaves) -> float | None:
     """The derivative along a direction by a complex step, Im f(p + i h d) / h.
 
     Args:
         loss: the traced loss.
-        parameters: the point p.
+        inputs: the point, with the parameters p.
         direction: the direction d.
-        *args: the other arguments of the loss.
 
     Returns:
         The derivative; None if an operation of the loss has no analytic continuation.
     """
     h = 1e-30
-    turned = jax.tree.map(lambda p, d: np.asarray(p) + 1j * h * d, parameters, direction)
-    leaves = [*jax.tree.leaves(turned), *jax.tree.leaves(widened(args))]
+    turned = [np.asarray(leaf, np.float64) + 1j * h * direction[path] for path, leaf in inputs.leaves.items()]
+    leaves = [*turned, *map(widened, jax.tree.leaves(inputs.args))]
     try:
         with np.errstate(all="ignore"):
-            (value,) = loss.at(parameters, *args).plan(leaves, _continued, as_given=True)
+            (value,) = loss.at(inputs.parameters, *inputs.args).plan(leaves, _continued, as_given=True)
     except NotContinued:
         return None
     return float(np.imag(value)) / h

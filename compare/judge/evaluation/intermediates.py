@@ -17,10 +17,11 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.core import Tracer
 from jax.extend import core
 
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.numpy_tracing import TracedArray
 from compare.judge.program.plan import Step, as_it_is, called_program, equations, inner_programs
 from compare.judge.program.trace import Program
-from compare.pytrees import LOSS, Pytree, paths
+from compare.pytrees import LOSS
 
 
 def tap(name: str, value: Any) -> Any:
@@ -102,7 +103,7 @@ def _listed(what: str, names: list[str]) -> str:
     return f"{what}{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))} {'are' if len(names) > 1 else 'is'}"
 
 
-def backward_order(loss: Program, parameters: Pytree, *, by_use: bool = True) -> list[str]:
+def backward_order(loss: Program, *, by_use: bool = True) -> list[str]:
     """The names of the loss, the taps and the parameters, in the order in which a backward pass reaches them.
 
     A parameter comes after the last tap that a part of its gradient passes through. Between two taps, a parameter that
@@ -114,11 +115,10 @@ def backward_order(loss: Program, parameters: Pytree, *, by_use: bool = True) ->
 
     Args:
         loss: the traced loss.
-        parameters: its parameters.
         by_use: whether parameters are ordered by their first use. If not, those between two taps keep their order.
     """
     program = loss.closed.jaxpr
-    names = paths(jax.tree.structure(parameters))
+    names = loss.names
     position: dict[str, float] = {LOSS: float("inf")}
     nearest: dict[str, list[str]] = {path: [] for path in names}
     first_use: dict[str, int] = {}
@@ -197,7 +197,7 @@ SAME_PLACE = {
 }
 
 
-def tapped_values(loss: Program, parameters: Pytree, *args: Pytree) -> dict[str, np.ndarray]:
+def tapped_values(loss: Program, inputs: Inputs) -> dict[str, np.ndarray]:
     """The values at the taps, sorted by name."""
     seen: dict[str, np.ndarray] = {}
 
@@ -206,7 +206,7 @@ def tapped_values(loss: Program, parameters: Pytree, *args: Pytree) -> dict[str,
             seen.setdefault(step.params["name"], inputs[0])
         return step.run(inputs, as_it_is)
 
-    loss(parameters, *args, rule=keep)
+    loss(inputs.parameters, *inputs.args, rule=keep)
     return dict(sorted(seen.items()))
 
 

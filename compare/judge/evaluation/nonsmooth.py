@@ -1,5 +1,6 @@
 """Nonsmooth points, at which a function has several generalized derivatives. Each of them is correct."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from compare.judge.program.plan import Step
 from compare.judge.program.trace import Taps, widened
 from compare.judge.reports.verdict import Verdict
 from compare.judge.roundoff.perturbation import unit_roundoff
-from compare.pytrees import LOSS, Leaves, Pytree, leaves_by_path
+from compare.pytrees import LOSS, Leaves, Pytree
 
 
 def nonsmooth_reason(check: Check, point: Point) -> str | None:
@@ -69,7 +70,8 @@ def a_little_away(check: Check, point: Point, random: np.random.Generator) -> Po
         return leaf if is_floating(leaf) and structured(leaf) else _jittered(leaf, random)
 
     try:
-        return check.at(_jittered(point.parameters, random), jax.tree.map(jitter, point.args))
+        parameters = _jittered(point.inputs.parameters, random)
+        return check.at(replace(point.inputs, parameters=parameters, args=jax.tree.map(jitter, point.inputs.args)))
     except CodeUnderTestFailed:  # it may reject values that its caller never passes
         return None
 
@@ -125,15 +127,15 @@ def _generalized(check: Check, point: Point, wrong: set[str]) -> bool:
         return False
 
     def beside(sample: int, times: float) -> Leaves:
-        start = widened(point.parameters)
+        start = widened(point.inputs.parameters)
         random = np.random.default_rng([check.seed, sample])  # the same draws for both neighborhoods
         if sample % 2:
             start = _jittered(start, random, times * 1e-7)  # for operations whose inputs are not marked
         taps = Taps()
         nudges = _Nudges(sample, sample % 4 == 0, times)
-        _, right = check.loss.gradient(start, *point.args, rule=nudges, taps=taps)
+        _, right = check.loss.gradient(start, *point.inputs.args, rule=nudges, taps=taps)
         none = {name: np.zeros(check.taps[name].shape) for name in point.intermediates}
-        return leaves_by_path(right) | none | taps.gradients
+        return right | none | taps.gradients
 
     near = [beside(sample, 1.0) for sample in range(48)]
     actual = point.actual

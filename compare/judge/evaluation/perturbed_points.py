@@ -12,13 +12,14 @@ are not changed.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compare.judge.program.inputs import Inputs
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.pytrees import Pytree, laid_out
 
@@ -74,6 +75,12 @@ def scaled(factor: float) -> Callable[..., Any]:
         return jax.tree.map(moved, parameters), args
 
     return move
+
+
+def scaled_by(factor: float, inputs: Inputs, random: np.random.Generator) -> Inputs:
+    """The inputs moved by `scaled`."""
+    parameters, args = scaled(factor)(inputs.parameters, inputs.args, random)
+    return replace(inputs, parameters=parameters, args=args)
 
 
 def is_symmetric(leaf: np.ndarray) -> bool:

@@ -13,6 +13,7 @@ from compare.errors import CodeUnderTestFailed
 from compare.judge.evaluation.perturbed_points import typical_size
 from compare.judge.evaluation.side_effects import Watched
 from compare.judge.evaluation.wider import decided, is_widened, keeps_most_digits, widened_once
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.plan import is_narrow
 from compare.judge.program.trace import Program
 from compare.judge.reports.verdict import Row, Verdict, compare_leaves
@@ -24,7 +25,6 @@ from compare.pytrees import (
     Leaves,
     Pytree,
     as_array,
-    copies,
     leaves_by_path,
     like,
     number_like,
@@ -49,7 +49,7 @@ class Point:
     The dicts contain the loss, outputs, gradients of intermediates and gradients of parameters by name.
 
     Attributes:
-        parameters, args: the point.
+        inputs: the parameters and arguments.
         answer: the result of the hand-written side.
         expected: the reference values, in float64.
         tolerance: the rounding tolerance of each entry.
@@ -59,8 +59,7 @@ class Point:
         wider: the quantities that the code under test returned in a wider dtype in the run that decided about them.
     """
 
-    parameters: Pytree
-    args: tuple[Pytree, ...]
+    inputs: Inputs
     answer: "Answer"
     expected: Leaves
     tolerance: Leaves
@@ -141,7 +140,6 @@ class Check:
         dtype: the dtype under test.
         order: the names of all quantities, in backward order.
         taps: the shapes and dtypes of the marked values, by name.
-        names: the names of the parameters and the arguments.
         seed: the seed of all random numbers.
         outputs: the names of the marked values that are compared themselves, and not only their gradients. The
             hand-written side returns them last.
@@ -152,7 +150,6 @@ class Check:
         accumulate: the dtype in which 16-bit numbers are summed; float32 if None.
         hidden: quantities that are compared but have no row in the report, such as the artificial loss that a check of
             a forward and a backward pass uses.
-        labels: replacements for some of `names` in messages. An empty label means that the paths of the leaves suffice.
         own: whether the loss is derived from the hand-written side.
     """
 
@@ -161,7 +158,6 @@ class Check:
     dtype: np.dtype
     order: list[str]
     taps: dict[str, jax.ShapeDtypeStruct]
-    names: list[str]
     seed: int
     outputs: tuple[str, ...] = ()
     given: Callable[..., Leaves] | None = None
@@ -169,22 +165,16 @@ class Check:
     domain: Mapping[str, str] = field(default_factory=dict)
     accumulate: Any = None
     hidden: frozenset[str] = frozenset()
-    labels: Mapping[str, str] = field(default_factory=dict)
     own: bool = False
 
-    def label(self, name: str, path: str) -> str:
-        """The name of a leaf of an argument in messages."""
-        called = self.labels.get(name, name)
-        return ".".join(part for part in (called, "" if path == "value" else path) if part)
-
-    def at(self, parameters: Pytree, args: tuple[Pytree, ...], *, elsewhere: bool = False) -> Point:
+    def at(self, inputs: Inputs, *, elsewhere: bool = False) -> Point:
         """Evaluate both sides and compare them.
 
         A disagreement must be confirmed by more perturbed runs. Then the code under test is run in a wider dtype, if it
         works in one: an error of the derivation remains as large, while a rounding error disappears.
 
         Args:
-            parameters, args: the point.
+            inputs: the point.
             elsewhere: whether this is a perturbed point, where all digits may be lost. At the caller's point, one digit
                 must be correct.
 
@@ -194,12 +184,12 @@ class Check:
         Raises:
             CodeUnderTestFailed: if the code under test raises an exception or does not return gradients.
         """
-        answer = self.answer(self.by_hand(parameters, *args), parameters)
-        point = self.compared(parameters, args, answer, CONFIRMED[0] if is_narrow(self.dtype) else SAMPLES)
+        answer = self.answer(self.by_hand(inputs), inputs)
+        point = self.compared(inputs, answer, CONFIRMED[0] if is_narrow(self.dtype) else SAMPLES)
         for more in CONFIRMED:
             if point.verdict is not Verdict.DISAGREE:
                 break
-            point = self.compared(parameters, args, answer, more, steady=False)
+            point = self.compared(inputs, answer, more, steady=False)
         if point.verdict is Verdict.AGREE:
             return point
         point = self._confirmed_in_wider_dtype(point, np.inf if elsewhere else ONE_DIGIT)
@@ -213,8 +203,8 @@ class Check:
         """
         try:
             with np.errstate(all="ignore"):
-                given = self.by_hand.function(*copies(widened_once((point.parameters, *point.args))))
-                wide = self.answer(given, point.parameters).actual
+                given = self.by_hand.unwatched(widened_once(point.inputs))
+                wide = self.answer(given, point.inputs).actual
         except Exception:  # any exception shows that it does not work in the wider dtype
             return point
         rows, arithmetic = decided(point.rows, point.actual, point.expected, wide, most)
@@ -242,12 +232,11 @@ class Check:
 
     def stored(self, point: Point) -> Point:
         """The point, compared with the tolerance for a kernel that stores intermediate results in 16 bits."""
-        return self.compared(point.parameters, point.args, point.answer, point.samples, intermediates=self.dtype)
+        return self.compared(point.inputs, point.answer, point.samples, intermediates=self.dtype)
 
     def compared(
         self,
-        parameters: Pytree,
-        args: tuple[Pytree, ...],
+        inputs: Inputs,
         answer: Answer,
         samples: int = SAMPLES,
         upstream: Leaves | None = None,
@@ -258,7 +247,7 @@ class Check:
         """Compare a result of the hand-written side with the reference.
 
         Args:
-            parameters, args: the point.
+            inputs: the point.
             answer: the result of the hand-written side.
             samples: the number of perturbed runs.
             upstream: gradients, by tap, that replace those of the reference's backward pass.
@@ -274,12 +263,11 @@ class Check:
         outputs = {name: self.like(self.taps[name]) for name in self.outputs}
         measured = measure_gradient(
             self.loss,
-            parameters,
-            args,
+            inputs,
             taps=taps,
             outputs=outputs,
             dtype=self.dtype if dtype is None else dtype,
-            upstream=(self.given(*args) if self.given else {}) | (upstream or {}),
+            upstream=(self.given(*inputs.args) if self.given else {}) | (upstream or {}),
             samples=samples,
             seed=self.seed,
             steady=steady,
@@ -291,17 +279,17 @@ class Check:
         expected, tolerance, parts = measured.values, dict(measured.tolerances), dict(measured.parts)
         for name, value in expected.items():
             tolerance[name], parts[name] = self._at_least(name, value, tolerance[name], parts[name])
-        model = {LOSS: self.like(self.loss.output), **outputs, **taps, **leaves_by_path(parameters)}
+        model = {LOSS: self.like(self.loss.output), **outputs, **taps, **inputs.leaves}
         wider = {LOSS, *outputs, *taps}
         rows = compare_leaves(answer.actual, model, expected, tolerance, answer.mismatched, parts, wider)
         rows = [self._unless_loss_overflows(row, answer.actual, float(expected[LOSS])) for row in rows]
         rows = [self._unless_reference_is_inexact(row) for row in rows]
-        rows = self._unless_tolerance_is_large(rows, parameters, expected, tolerance)
+        rows = self._unless_tolerance_is_large(rows, inputs, expected, tolerance)
         hidden = self.hidden | {LOSS} if answer.without_loss else self.hidden
         rows = [row for row in rows if row.path not in hidden]
         order = {name: i for i, name in enumerate(dict.fromkeys([LOSS, *self.outputs, *self.order]))}
         rows.sort(key=lambda row: order.get(row.path, len(order)))
-        return Point(parameters, args, answer, expected, tolerance, rows, samples)
+        return Point(inputs, answer, expected, tolerance, rows, samples)
 
     def like(self, traced: jax.ShapeDtypeStruct) -> np.ndarray:
         """An array of zeros with a traced shape and the dtype that the hand-written side must return.
@@ -329,7 +317,7 @@ class Check:
         return np.maximum(tolerance, share * sizes), wide
 
     def _unless_tolerance_is_large(
-        self, rows: list[Row], parameters: Pytree, expected: Leaves, tolerance: Leaves
+        self, rows: list[Row], inputs: Inputs, expected: Leaves, tolerance: Leaves
     ) -> list[Row]:
         """The rows, with INCONCLUSIVE in place of AGREE if the tolerance is as large as the gradient.
 
@@ -338,7 +326,7 @@ class Check:
         """
         unit = unit_roundoff(self.dtype)
         terms = max(float(tolerance[LOSS]) / (DEVIATIONS * unit), abs(float(expected[LOSS])))
-        sizes = {path: typical_size(leaf) for path, leaf in leaves_by_path(parameters).items()}
+        sizes = {path: typical_size(leaf) for path, leaf in inputs.leaves.items()}
         decided = []
         for row in rows:
             # A gradient of 0 agrees: a wrong factor would not change it.
@@ -377,14 +365,14 @@ class Check:
                 return replace(row, verdict=Verdict.INCONCLUSIVE, message=message)
         return row
 
-    def answer(self, given: Any, parameters: Pytree) -> Answer:
+    def answer(self, given: Any, inputs: Inputs) -> Answer:
         """`read_answer` for this check."""
-        return read_answer(given, parameters, self.dtype, self.taps, self.outputs, self.by_hand.called)
+        return read_answer(given, inputs, self.dtype, self.taps, self.outputs, self.by_hand.called)
 
 
 def read_answer(
     given: Any,
-    parameters: Pytree,
+    inputs: Inputs,
     dtype: np.dtype,
     taps: Mapping[str, Any] = MappingProxyType({}),
     outputs: tuple[str, ...] = (),
@@ -395,7 +383,7 @@ def read_answer(
     Args:
         given: the result: (loss, gradients) or (loss, gradients, intermediates), with a dict of output values added at
             the end if there are `outputs`.
-        parameters: the parameters, whose structure the gradients must have.
+        inputs: the inputs, whose parameters have the structure that the gradients must have.
         dtype: the dtype that Python numbers in the result get.
         taps: the shapes of the marked values, by name.
         outputs: the names of the output values.
@@ -407,7 +395,7 @@ def read_answer(
     Raises:
         CodeUnderTestFailed: with a TypeError, if the result does not have this form.
     """
-    shown: Leaves = {}
+    parameters, shown = inputs.parameters, dict[str, np.ndarray]()
     if outputs:
         *given, last = given
         shown = {name: as_array(last[name]) for name in outputs if name in last}

@@ -5,6 +5,7 @@ results, depends on earlier calls, or is not deterministic.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from compare.errors import CodeUnderTestFailed
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.plan import is_narrow
 from compare.judge.reports.verdict import Diagnosis
-from compare.pytrees import LOSS, Leaves, Pytree, copies, leaves_by_path, own
+from compare.pytrees import LOSS, Leaves, Pytree, leaves_by_path, own
 
 Tolerance = Mapping[str, np.ndarray]  # the tolerance of the difference of two results for the same arguments, by path
 
@@ -24,8 +26,6 @@ class Watched:
 
     Args:
         function: the code under test.
-        names: the names of its arguments, for messages.
-        labels: replacements for some of these names. An empty label means that the paths of the leaves suffice.
         called: the function's own name, for messages.
 
     Attributes:
@@ -33,33 +33,24 @@ class Watched:
         remarks: notes on behavior that is not an error.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        names: list[str],
-        labels: Mapping[str, str] | None = None,
-        called: str = "loss_and_gradients",
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], called: str = "loss_and_gradients") -> None:
         self.function = function
-        self.names = names
-        self.labels = labels or {}
         self.called = called
         self.notes: dict[tuple[str, str], Diagnosis] = {}
         self.remarks: list[str] = []
         self._last: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = {}, {}  # the last result, and its copy
         self._reuses = False  # whether two results had the same memory, even if no earlier result has changed so far
 
-    def __call__(self, parameters: Pytree, *args: Any) -> Any:
-        kept = (parameters, *args)
-        given = copies(kept)
+    def __call__(self, inputs: Inputs) -> Any:
+        given = inputs.copies()
         try:
             result = self.function(*given)
         except Exception as error:
             raise CodeUnderTestFailed(error) from error
-        for name, before, after in zip(self.names, kept, given, strict=True):
+        for name, before, after in zip(inputs.names, (inputs.parameters, *inputs.args), given, strict=True):
             changed = [path for path, distance in apart(before, after).items() if distance]
             if changed:
-                called, leaves = self.labels.get(name, f"its argument {name}"), ", ".join(changed)
+                called, leaves = inputs.labels.get(name, f"its argument {name}"), ", ".join(changed)
                 where = (
                     called if changed == ["value"] else f"{called}: {leaves}" if called else f"its argument {leaves}"
                 )
@@ -72,6 +63,10 @@ class Watched:
             raise CodeUnderTestFailed(error) from error
         self._look_at_memory(result, copied, given[0])
         return copied
+
+    def unwatched(self, inputs: Inputs) -> Any:
+        """The function's own result on copies of its arguments, without looking for side effects."""
+        return self.function(*inputs.copies())
 
     def _look_at_memory(self, result: Any, copied: Any, parameters: Pytree) -> None:
         arrays = {path: array for path, array in leaves_by_path(result).items() if array.ndim}
@@ -94,22 +89,20 @@ class Watched:
                         f"its result {name} is a view of the parameter {path}: an update in place would change both.",
                     )
 
-    def same_again(
-        self, first: Any, parameters: Pytree, *args: Any, after: str, tolerance: Leaves | None = None
-    ) -> None:
+    def same_again(self, first: Any, inputs: Inputs, after: str, tolerance: Leaves | None = None) -> None:
         """Call the function again and compare the result with that of an earlier call.
 
         Args:
             first: the result of the earlier call.
-            parameters, args: the arguments of both calls.
+            inputs: the arguments of both calls.
             after: the words in the message that say what happened between the calls.
             tolerance: the tolerance of the difference, by name; None if the results must be equal.
         """
         if ("depends-on-earlier-calls", "") in self.notes:
             return
         limits = None if tolerance is None else _by_place(tolerance)
-        again = self(parameters, *args)
-        self._call_at_other_parameters(parameters, args)
+        again = self(inputs)
+        self._call_at_other_parameters(inputs)
         distance = max(apart(first, again, limits).values(), default=0.0)
         if 0 < distance <= 1:
             self.remarks = [
@@ -117,7 +110,7 @@ class Watched:
             ]
         if distance <= 1:
             return
-        third, fourth = self(parameters, *args), self(parameters, *args)
+        third, fourth = self(inputs), self(inputs)
         ratio = _common_ratio(first, again)
         steady = _alike(again, third, limits) or _alike(first, third, limits)
         if steady or ratio is not None or _grows_evenly(again, third, fourth):
@@ -141,13 +134,13 @@ class Watched:
                 "and set memory before you read it (np.zeros in place of np.empty).",
             )
 
-    def _call_at_other_parameters(self, parameters: Pytree, args: Any) -> None:
+    def _call_at_other_parameters(self, inputs: Inputs) -> None:
         """Call the function with other parameters, which shows whether it overwrites memory that it returned twice."""
         if not self._reuses or ("shared-buffer", "") in self.notes:
             return
         try:
             with np.errstate(all="ignore"):
-                self(jax.tree.map(_other_values, parameters), *args)
+                self(replace(inputs, parameters=jax.tree.map(_other_values, inputs.parameters)))
         except CodeUnderTestFailed:  # it may reject values that its caller never passes
             return
 

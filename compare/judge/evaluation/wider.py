@@ -8,14 +8,14 @@ the wider dtype, because it calls a C function or has a float32 constant, the ru
 from dataclasses import replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.plan import is_narrow
 from compare.judge.reports.verdict import Row, Verdict
 from compare.judge.roundoff.tolerance import norm
-from compare.pytrees import Leaves, Pytree, leaves_by_path
+from compare.pytrees import Leaves
 
 WIDER = {"f2": np.float32, "f4": np.float64, "f8": np.longdouble, "c8": np.complex128, "c16": np.clongdouble}
 GONE = 1 / 16  # an error that falls to this share or less in the wider dtype was a rounding error
@@ -97,7 +97,7 @@ def keeps_most_digits(row: Row, point: Any) -> bool:
         return False
     if actual.dtype.kind != expected.dtype.kind or (row.worst_index is None and row.departure is None):
         return False  # it disagrees because of its dtype or structure
-    if str(actual.dtype) != row.dtype and row.path in leaves_by_path(point.parameters):
+    if str(actual.dtype) != row.dtype and row.path in point.inputs.leaves:
         return False
     if not jnp.issubdtype(actual.dtype, jnp.inexact):
         return False
@@ -111,8 +111,8 @@ def _eps(dtype: Any) -> float:
     return float(np.finfo(dtype).eps) if dtype in (np.longdouble, np.clongdouble) else float(jnp.finfo(dtype).eps)
 
 
-def widened_once(tree: Pytree) -> Any:
-    """The tree with its floating-point arrays in the next wider dtype, and all other leaves unchanged."""
+def widened_once(inputs: Inputs) -> Inputs:
+    """The inputs with their floating-point arrays in the next wider dtype, and all other leaves unchanged."""
 
     def wide(leaf: Any) -> Any:
         if not isinstance(leaf, np.ndarray | np.generic):
@@ -121,4 +121,4 @@ def widened_once(tree: Pytree) -> Any:
             return leaf.astype(WIDER[leaf.dtype.str[1:]])
         return leaf.astype(np.float32) if is_narrow(leaf.dtype) else leaf
 
-    return jax.tree.map(wide, tree)
+    return inputs.converted(wide)

@@ -37,7 +37,7 @@ from compare.judge.program.primitives.control_flow import fixed_and_carried
 from compare.judge.program.primitives.markers import bent_p, marked_p, nudged_p
 from compare.judge.program.primitives.row import UNKNOWN, Kind
 from compare.judge.program.primitives.special_functions import INEXACT_FUNCTIONS
-from compare.pytrees import Pytree
+from compare.pytrees import Leaves, Pytree, paths
 
 # The prefix of the entry in the name stack that says which operation of the function JAX derived an operation of the
 # gradient from. The operation's number follows.
@@ -64,7 +64,7 @@ class Program:
         self.x64 = jnp.result_type(float) == np.float64  # the gradient is traced later, under the same setting
         self.closed, self.output = jax.make_jaxpr(anew, return_shape=True)(*args)
         self.avals = self.closed.in_avals
-        self.count = len(jax.tree.leaves(args[0]))
+        self.names = paths(jax.tree.structure(args[0]))
         self.structure = jax.tree.structure(self.output)
         floating = [aval.dtype for aval in self.avals if jnp.issubdtype(aval.dtype, jnp.floating)]
         pick = min if narrow_stays else max
@@ -92,12 +92,12 @@ class Program:
         values = quietly(self.at(*args).plan, jax.tree.leaves(args), rule)
         return jax.tree.unflatten(self.structure, values)
 
-    def along(self, parameters: Pytree, direction: Pytree, steps: Iterable[float], *args: Pytree) -> list[Pytree]:
+    def along(self, parameters: Pytree, direction: Leaves, steps: Iterable[float], *args: Pytree) -> list[Pytree]:
         """The function's values along a line, in float64.
 
         Args:
             parameters: the function's first argument at step 0.
-            direction: a tree like the parameters, their change per unit step.
+            direction: the change of each leaf of the parameters per unit step, by path.
             steps: the steps.
             *args: the function's other arguments.
 
@@ -106,7 +106,7 @@ class Program:
         """
         fixed = jax.tree.leaves(args)
         start = [*jax.tree.leaves(parameters), *fixed]
-        changes = [*jax.tree.leaves(direction), *(None for _ in fixed)]
+        changes = [*(direction[name] for name in self.names), *(None for _ in fixed)]
         values = along(self.at(parameters, *args).plan, start, changes, steps)
         return [jax.tree.unflatten(self.structure, value) for value in values]
 
@@ -120,30 +120,30 @@ class Program:
     def gradient_plan(self) -> Plan:
         """The plan of JAX's gradient with respect to the first argument, with markers."""
         with jax.enable_x64(self.x64):
-            return Plan(_differentiated(self.closed, self.count), self.widening)
+            return Plan(_differentiated(self.closed, len(self.names)), self.widening)
 
     @functools.cached_property
     def plain_gradient_plan(self) -> Plan:
         """The plan of the gradient without custom rules and stop_gradient."""
         with jax.enable_x64(self.x64):
-            return Plan(_differentiated(self.closed, self.count, plainly=True), self.widening)
+            return Plan(_differentiated(self.closed, len(self.names), plainly=True), self.widening)
 
-    def plain_gradient(self, parameters: Pytree, *args: Pytree) -> Pytree | None:
-        """The gradient of the forward pass, without custom rules and stop_gradient.
+    def plain_gradient(self, parameters: Pytree, *args: Pytree) -> Leaves | None:
+        """The gradient of the forward pass, by path, without custom rules and stop_gradient.
 
         None if JAX cannot derive it, because a custom rule replaces the derivative of a while loop or of a callback.
         """
-        leaves, structure = jax.tree.flatten(parameters)
         try:
             plan = self.at(parameters, *args).plain_gradient_plan
         except (ValueError, TypeError, NotImplementedError):
             return None
-        values = quietly(plan, [*leaves, np.float64(0), *jax.tree.leaves(args)], Taps().around(as_it_is))
-        return jax.tree.unflatten(structure, values[1:])
+        inputs = [*jax.tree.leaves(parameters), np.float64(0), *jax.tree.leaves(args)]
+        values = quietly(plan, inputs, Taps().around(as_it_is))
+        return dict(zip(self.names, values[1:], strict=True))
 
     def gradient(
         self, parameters: Pytree, *args: Pytree, rule: Rule = as_it_is, taps: "Taps | None" = None
-    ) -> tuple[Any, Pytree]:
+    ) -> tuple[Any, Leaves]:
         """The loss and its gradient.
 
         Args:
@@ -153,13 +153,12 @@ class Program:
             taps: changes and records the gradients at marked values; None for no changes.
 
         Returns:
-            (loss, gradients), in float64.
+            (loss, gradients by path), in float64.
         """
-        leaves, structure = jax.tree.flatten(parameters)
         plan = self.at(parameters, *args).gradient_plan
-        inputs = [*leaves, np.float64(0), *jax.tree.leaves(args)]
+        inputs = [*jax.tree.leaves(parameters), np.float64(0), *jax.tree.leaves(args)]
         values = quietly(plan, inputs, (taps or Taps()).around(rule))
-        return values[0], jax.tree.unflatten(structure, values[1:])
+        return values[0], dict(zip(self.names, values[1:], strict=True))
 
     @functools.cached_property
     def has_nonsmooth_points(self) -> bool:

@@ -31,11 +31,12 @@ import numpy as np
 
 from compare.judge.program.blocks import blockwise
 from compare.judge.program.decisions import Decisions
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.plan import Rule
 from compare.judge.program.trace import Program, Taps
 from compare.judge.roundoff.perturbation import Noise, RoundingNoise, unit_roundoff, working_dtype
 from compare.judge.roundoff.whole import ACROSS, ALONE, Part, axes_of, components, summed
-from compare.pytrees import LOSS, Leaves, Pytree, leaves_by_path
+from compare.pytrees import LOSS, Leaves, Pytree
 
 SAMPLES = 1  # the number of perturbed runs for the first comparison
 CONFIRMED = (4, 16)  # the numbers of runs that confirm a disagreement; the first one refutes most false ones
@@ -99,8 +100,7 @@ class Measured:
 
 def measure_gradient(
     program: Program,
-    parameters: Pytree,
-    args: tuple[Pytree, ...],
+    inputs: Inputs,
     *,
     taps: Mapping[str, Any],
     dtype: Any,
@@ -116,7 +116,7 @@ def measure_gradient(
 
     Args:
         program: the traced loss.
-        parameters, args: the point.
+        inputs: the parameters and the arguments.
         taps: for each marked value whose gradient is measured, an array of the gradient's shape and dtype, by name.
         dtype: the widest dtype of the parameters. Each gradient is rounded to the dtype of its parameter.
         outputs: for each marked value that is measured itself, an array of its shape and dtype, by name.
@@ -131,19 +131,18 @@ def measure_gradient(
     Returns:
         Values, tolerances and parts by name.
     """
-    program = program.at(parameters, *args)
-    own = leaves_by_path(parameters)
+    program = program.at(inputs.parameters, *inputs.args)
     stored = {LOSS: dtype}
-    stored |= {name: like.dtype for name, like in (*outputs.items(), *taps.items(), *own.items())}
+    stored |= {name: like.dtype for name, like in (*outputs.items(), *taps.items(), *inputs.leaves.items())}
     decisions = Decisions(steady)
 
     def evaluate(rule: Rule) -> Leaves:
         at_taps = Taps(upstream=dict(upstream or {}))
-        loss, gradients = program.gradient(parameters, *args, rule=rule, taps=at_taps)
+        loss, gradients = program.gradient(inputs.parameters, *inputs.args, rule=rule, taps=at_taps)
         arrived = at_taps.gradients
         found = {name: arrived[name] if name in arrived else np.zeros(like.shape) for name, like in taps.items()}
         shown = {name: at_taps.values[name] for name in outputs}
-        return {LOSS: loss, **shown, **found, **dict(zip(own, jax.tree.leaves(gradients), strict=True))}
+        return {LOSS: loss, **shown, **found, **gradients}
 
     values = evaluate(decisions.recording())
     scatters = {name: Scatter(value) for name, value in values.items()}

@@ -11,6 +11,7 @@ import scipy.special
 from compare import Verdict, check_gradients, check_vjp
 from compare.judge import own_loss
 from compare.judge.evaluation.side_effects import Watched
+from compare.judge.program.inputs import Inputs
 
 N = 10_000
 
@@ -206,8 +207,8 @@ def test_what_a_gradient_does_to_its_input_is_said():
 
 
 def test_the_reason_why_there_is_no_better_reference_is_given():
-    watched = Watched(lambda w: (float(np.sum(w**2)), 2 * w), ["w"])
-    report = own_loss.check_by_differences(watched, np.ones(3), (), np.dtype(float), 0, "it is written in C")
+    watched = Watched(lambda w: (float(np.sum(w**2)), 2 * w))
+    report = own_loss.check_by_differences(watched, Inputs(np.ones(3), names=("w",)), 0, "it is written in C")
     assert report.verdict is Verdict.AGREE
     assert any("because it is written in C" in note for note in report.notes)
 

@@ -9,6 +9,7 @@ from compare.judge.diagnosis.evidence import Evidence, gather, in_words
 from compare.judge.evaluation.intermediates import backward_order, find_taps
 from compare.judge.evaluation.point import Check
 from compare.judge.evaluation.side_effects import Watched
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.trace import traced
 from compare.suite.shallow import shallow_loss
 from tests.helpers import network
@@ -65,10 +66,9 @@ def test_what_is_known_of_a_network():
     function, args = by_hand(dZ1=lambda v: v.dA1), (x, y)
     with jax.enable_x64(True):
         program = traced(shallow_loss, parameters, *args)
-        taps, order = find_taps(program), backward_order(program, parameters)
-        names = ["parameters", "x", "y"]
-        check = Check(Watched(function, names), program, np.dtype("float64"), order, taps, names, seed=0)
-        point = check.at(parameters, args)
+        taps, order = find_taps(program), backward_order(program)
+        check = Check(Watched(function), program, np.dtype("float64"), order, taps, seed=0)
+        point = check.at(Inputs(parameters, args, ("parameters", "x", "y")))
         came = np.asarray(point.actual["W1"])
         e = gather(check, point, "W1", came, np.asarray(point.expected["W1"]), np.full(came.shape, 1e-15))
     assert set(e.sizes.values()) == {n_x, n_h, n_y, m, 1}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from compare import Probe, Verdict, check_gradients
 from compare.judge.evaluation.domain import DOMAINS, checked, kept
 from compare.judge.evaluation.perturbed_points import DEFAULT
+from compare.judge.program.inputs import Inputs
 
 
 def definite(n, seed=0):
@@ -30,6 +31,13 @@ START = {
     "positive definite": definite(4),
     "fixed": np.array([1.0, -2.0, 3.0]),
 }
+
+
+def alone(domain, before, after):
+    """Moved parameters `p`, without arguments, in their domain."""
+    return kept(domain, Inputs(before, names=("p",)), Inputs(after, names=("p",)), np.random.default_rng(0)).parameters
+
+
 POINTS = [probe for probe in DEFAULT if probe.name != "repeated ids"]
 
 
@@ -45,18 +53,19 @@ def test_each_domain_has_its_test():
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_domain_is_kept_and_its_leaf_is_moved_in_it(probe, kind, place, seed):
     random, start = np.random.default_rng(seed), START[kind]
-    before = ({"q": start, "w": np.ones(2)}, np.ones(3)) if place == "parameters" else (np.ones(2), start)
-    moved = probe.move(before[0], before[1:], random)
+    given = ({"q": start, "w": np.ones(2)}, np.ones(3)) if place == "parameters" else (np.ones(2), start)
+    before = Inputs(given[0], given[1:], ("p", "data"))
+    moved = before.moved(probe.move, random)
     if moved is None:
         return
     domain = {"q" if place == "parameters" else "data": kind}
-    after = kept(domain, ["p", "data"], before, (moved[0], *moved[1]), random)
-    leaf = after[0]["q"] if place == "parameters" else after[1]
+    after = kept(domain, before, moved, random)
+    leaf = after.parameters["q"] if place == "parameters" else after.args[0]
     assert leaf.dtype == start.dtype
     assert leaf.shape == start.shape
     assert INSIDE[kind](leaf)
     assert np.array_equal(leaf, start) == (kind == "fixed")
-    other, as_moved = (after[1], moved[1][0]) if place == "parameters" else (after[0], moved[0])
+    other, as_moved = (after.args, moved.args) if place == "parameters" else (after.parameters, moved.parameters)
     np.testing.assert_array_equal(other, as_moved)  # of which nothing was said
 
 
@@ -64,41 +73,39 @@ def test_a_domain_is_kept_and_its_leaf_is_moved_in_it(probe, kind, place, seed):
 @pytest.mark.parametrize("kind", DOMAINS)
 def test_a_domain_is_kept_in_other_dtypes(kind, dtype):
     start = START[kind].astype(dtype)
-    after = kept({"q": kind}, ["p"], ({"q": start},), ({"q": 10 * start},), np.random.default_rng(0))
-    assert after[0]["q"].dtype == dtype
-    assert np.isfinite(after[0]["q"]).all()
-    assert kind == "positive definite" or INSIDE[kind](after[0]["q"])
+    after = alone({"q": kind}, {"q": start}, {"q": 10 * start})["q"]
+    assert after.dtype == dtype
+    assert np.isfinite(after).all()
+    assert kind == "positive definite" or INSIDE[kind](after)
 
 
 def test_what_is_positive_grows_as_the_point_does():
-    before, random = np.array([1.0, 2.0]), np.random.default_rng(0)
-    (after,) = kept({"p": "positive"}, ["p"], (before,), (1000 * before,), random)
+    before = np.array([1.0, 2.0])
+    after = alone({"p": "positive"}, before, 1000 * before)
     assert 300 < np.linalg.norm(after) / np.linalg.norm(before) < 3000
 
 
 def test_stacks_of_definite_matrices_stay_stacks_of_them():
     before = np.stack([definite(3, seed) for seed in range(4)])
-    (after,) = kept({"p": "positive definite"}, ["p"], (before,), (-before,), np.random.default_rng(0))
+    after = alone({"p": "positive definite"}, before, -before)
     assert after.shape == before.shape
     assert all(INSIDE["positive definite"](matrix) for matrix in after)
 
 
 def test_names_are_those_of_arguments_leaves_and_leaves_of_arguments():
     parameters, args = {"W": np.ones(2), "q": np.full(2, 0.5)}, ({"scale": np.ones(3), "shift": np.ones(3)}, np.ones(2))
-    names = ["p", "options", "x"]
+    before = Inputs(parameters, args, ("p", "options", "x"))
     for name in ("p", "W", "p.W", "options", "options.scale", "x"):
-        assert checked({name: "fixed"}, names, parameters, args) == {name: "fixed"}
-        after = kept(
-            {name: "fixed"}, names, (parameters, *args), _doubled((parameters, *args)), np.random.default_rng()
-        )
+        assert checked({name: "fixed"}, before) == {name: "fixed"}
+        after = kept({name: "fixed"}, before, before.converted(lambda leaf: 2 * leaf), np.random.default_rng())
         still = [
             name
             for name, leaf in (
-                ("W", after[0]["W"]),
-                ("q", after[0]["q"] * 2),
-                ("scale", after[1]["scale"]),
-                ("shift", after[1]["shift"]),
-                ("x", after[2]),
+                ("W", after.parameters["W"]),
+                ("q", after.parameters["q"] * 2),
+                ("scale", after.args[0]["scale"]),
+                ("shift", after.args[0]["shift"]),
+                ("x", after.args[1]),
             )
             if np.array_equal(leaf, np.ones(leaf.shape))
         ]
@@ -111,11 +118,6 @@ def test_names_are_those_of_arguments_leaves_and_leaves_of_arguments():
             "x": ["x"],
         }
         assert still == expected[name]
-
-
-def _doubled(point):
-    parameters, options, x = point
-    return {k: 2 * v for k, v in parameters.items()}, {k: 2 * v for k, v in options.items()}, 2 * x
 
 
 @pytest.mark.parametrize(

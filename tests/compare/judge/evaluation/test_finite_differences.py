@@ -11,27 +11,34 @@ from compare.judge.evaluation.finite_differences import (
     complex_step,
     derivative,
     hand_losses,
-    moved,
     random_direction,
     reference_losses,
     ridders,
     slope_along,
 )
+from compare.judge.evaluation.side_effects import Watched
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.trace import traced
 from compare.judge.roundoff.tolerance import unit_roundoff
 
 UNIT = unit_roundoff(np.float64)
 W = np.array([0.3, -1.1, 0.7, 2.0])
 D = np.array([1.0, -1.0, 1.0, 1.0])
+POINT = Inputs(W)
 
 
 def cubic(w):
     return jnp.sum(w**3)
 
 
-def opinion(gradient, direction=D, unit=UNIT, gradient_unit=UNIT):
-    losses = hand_losses(lambda w: float(np.sum(w**3)))
-    return derivative(losses, W, direction, gradient, unit, float(np.sum(W**3)), gradient_unit)
+def by_hand(loss, inputs=POINT):
+    """A hand-written loss along lines through the point, and its unit roundoff."""
+    return hand_losses(Watched(lambda w: (loss(w), None)), inputs, inputs.dtype)
+
+
+def opinion(gradient, losses=None, unit=UNIT):
+    losses = losses or by_hand(lambda w: np.sum(w**3))[0]
+    return derivative(losses, {"value": D}, {"value": gradient}, unit, float(np.sum(W**3)), UNIT)
 
 
 # ---------------------------------------------------------------------------------------- Ridders
@@ -84,20 +91,35 @@ def test_the_probability_of_a_miss_is_stated_and_small():
 
 def test_a_coarse_loss_makes_a_coarse_opinion():
     """A loss known to seven digits cannot refute an error of a millionth."""
-    losses = hand_losses(lambda w: float(np.float32(np.sum(w**3))))
-    unit = unit_roundoff(np.float32)
-    start = float(np.sum(W**3))
-    assert derivative(losses, W, D, 3 * W**2, unit, start, UNIT).consistent
-    assert derivative(losses, W, D, 3 * W**2 * (1 + 1e-6), unit, start, UNIT).consistent
-    assert not derivative(losses, W, D, 6 * W**2, unit, start, UNIT).consistent
+    losses, unit = by_hand(lambda w: np.float32(np.sum(w**3))), unit_roundoff(np.float32)
+    assert opinion(3 * W**2, losses[0], unit).consistent
+    assert opinion(3 * W**2 * (1 + 1e-6), losses[0], unit).consistent
+    assert not opinion(6 * W**2, losses[0], unit).consistent
+
+
+@pytest.mark.parametrize("works_in_float64", [True, False])
+def test_a_float32_loss_is_evaluated_in_float64_if_it_works_there(works_in_float64):
+    def loss(w, x):
+        if not works_in_float64 and w.dtype != np.float32:
+            raise TypeError("float32 only")
+        asked.append((w.dtype, x.dtype))
+        return np.sum(w**3) + 0 * x, None
+
+    asked = []
+    narrow = Inputs(W.astype(np.float32), (np.array(1, np.float32),))
+    losses, unit = hand_losses(Watched(loss), narrow, narrow.dtype)
+    dtype = np.dtype(np.float64 if works_in_float64 else np.float32)
+    assert unit == unit_roundoff(dtype)
+    np.testing.assert_allclose(losses({"value": D}, np.array([0.0])), np.sum(W**3), rtol=1e-6)
+    assert set(asked) == {(dtype, dtype)}
 
 
 def test_the_losses_of_both_sides_are_the_same_function():
     steps = np.array([0.1, -0.1, 0.01])
     with jax.enable_x64(True):
-        by_jax = reference_losses(traced(cubic, W), ())(W, D, steps)
-    by_hand = hand_losses(lambda w: float(np.sum(w**3)))(W, D, steps)
-    np.testing.assert_allclose(by_jax, by_hand, rtol=1e-14)
+        by_jax = reference_losses(traced(cubic, W), POINT)({"value": D}, steps)
+    losses, _ = by_hand(lambda w: np.sum(w**3))
+    np.testing.assert_allclose(by_jax, losses({"value": D}, steps), rtol=1e-14)
 
 
 # ------------------------------------------------------------------------------------- directions
@@ -131,7 +153,6 @@ def test_the_direction_of_one_entry():
     assert not direction["b"].any()
     gradient = jax.tree.map(lambda leaf: np.full(leaf.shape, 2.0), PARAMETERS)
     assert slope_along(gradient, direction) == 2 * direction["a"][1, 0]
-    assert moved(PARAMETERS, direction, 0.5)["a"][1, 0] == 0.5 + 0.5 * direction["a"][1, 0]
 
 
 # ----------------------------------------------------------------------------------- complex steps
@@ -145,9 +166,13 @@ def relu_network(w, x):
     return jnp.sum(jnp.maximum(w * x, 0) + jnp.abs(w) + jnp.where(w > 0, w**2, w))
 
 
+def slope(gradient):
+    return slope_along(gradient, {"value": D})
+
+
 def stepped(loss, *args):
     with jax.enable_x64(True):
-        return complex_step(traced(loss, W, *args), W, D, *args)
+        return complex_step(traced(loss, W, *args), Inputs(W, args), {"value": D})
 
 
 def counting_network(w, x):
@@ -161,7 +186,7 @@ def counting_network(w, x):
 def test_complex_steps_are_exact_to_rounding(loss):
     args = () if loss is cubic else (np.array([0.4, -0.2, 1.5, 0.9]),)
     with jax.enable_x64(True):
-        right = slope_along(jax.grad(loss)(W, *args), D)
+        right = slope({"value": jax.grad(loss)(W, *args)})
     assert stepped(loss, *args) == pytest.approx(right, rel=1e-14)
 
 
@@ -184,6 +209,6 @@ def test_complex_steps_see_a_fault_that_differences_cannot():
     right = 3 * W**2
     exact = stepped(cubic)
     assert exact is not None
-    assert abs(slope_along(right, D) - exact) < 1e-14
-    assert abs(slope_along(right * (1 + 1e-12), D) - exact) > 1e-12
+    assert abs(slope({"value": right}) - exact) < 1e-14
+    assert abs(slope({"value": right * (1 + 1e-12)}) - exact) > 1e-12
     assert opinion(right * (1 + 1e-12)).consistent

@@ -14,6 +14,7 @@ from compare.judge.evaluation.intermediates import (
     not_compared,
     tapped_values,
 )
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.trace import traced
 from compare.suite.shallow import shallow_loss
 from tests.helpers import network
@@ -60,7 +61,7 @@ def test_taps_are_found_in_the_order_of_the_forward_pass():
 @pytest.mark.parametrize("wrap", [jax.jit, jax.checkpoint], ids=["jit", "checkpoint"])
 def test_taps_are_found_inside_of_calls(wrap):
     assert list(find_taps(traced(wrap(two_layers), W, X))) == ["hidden", "output"]
-    assert backward_order(traced(wrap(two_layers), W, X), W) == backward_order(traced(two_layers, W, X), W)
+    assert backward_order(traced(wrap(two_layers), W, X)) == backward_order(traced(two_layers, W, X))
 
 
 def test_taps_inside_of_loops_and_branches_are_not_seen():
@@ -73,7 +74,7 @@ def test_taps_inside_of_loops_and_branches_are_not_seen():
         return jnp.sum(tap("end", carry))
 
     assert list(find_taps(traced(looping, W, X))) == ["end"]
-    assert backward_order(traced(looping, W, X), W) == ["loss", "end", "value"]
+    assert backward_order(traced(looping, W, X)) == ["loss", "end", "value"]
 
 
 def test_a_name_that_marks_two_values_is_an_error():
@@ -88,17 +89,17 @@ def test_a_name_that_marks_two_values_is_an_error():
 
 def test_the_backward_order_of_our_network():
     parameters, *args = network(0, *OBLONG)
-    assert backward_order(traced(shallow_loss, parameters, *args), parameters) == list(BACKWARD_ORDER)
+    assert backward_order(traced(shallow_loss, parameters, *args)) == list(BACKWARD_ORDER)
 
 
 def test_a_parameter_follows_the_tap_through_which_the_last_of_its_gradient_arrives():
-    assert backward_order(traced(two_layers, W, X), W) == ["loss", "output", "hidden", "value"]
+    assert backward_order(traced(two_layers, W, X)) == ["loss", "output", "hidden", "value"]
 
     def skipping(p, x):
         return jnp.sum(tap("late", p["b"] * tap("early", p["a"] * x))) + jnp.sum(p["c"])
 
     parameters = {name: np.ones(2) for name in "abcd"}
-    order = backward_order(traced(skipping, parameters, X), parameters)
+    order = backward_order(traced(skipping, parameters, X))
     assert order == ["loss", "c", "late", "b", "early", "a", "d"]  # d is used nowhere
 
 
@@ -113,11 +114,11 @@ def test_without_taps_parameters_come_in_the_opposite_order_of_their_first_use(n
 
     parameters = dict(zip(names, (W, X, W, X), strict=True))
     for wrap in (lambda f: f, jax.jit):
-        order = backward_order(traced(wrap(loss), parameters, X), parameters)
+        order = backward_order(traced(wrap(loss), parameters, X))
         assert order == ["loss", *sorted([late, last]), *sorted([early, its_bias])]
-    held = backward_order(traced(lambda p: loss(p, X), parameters), parameters)
+    held = backward_order(traced(lambda p: loss(p, X), parameters))
     assert held == order
-    as_given = backward_order(traced(loss, parameters, X), parameters, by_use=False)
+    as_given = backward_order(traced(loss, parameters, X), by_use=False)
     assert as_given == ["loss", *sorted(names)]
 
 
@@ -127,7 +128,7 @@ def test_parameters_that_are_used_at_the_same_place_keep_their_order():
     def squares(p, x):
         return sum(jnp.sum(p[name] ** 2) for name in "bca") + jnp.sum(x)
 
-    assert backward_order(traced(squares, parameters, X), parameters) == ["loss", "a", "b", "c"]
+    assert backward_order(traced(squares, parameters, X)) == ["loss", "a", "b", "c"]
 
 
 def test_an_error_of_the_last_layer_is_placed_there_without_taps():
@@ -148,7 +149,7 @@ def test_an_error_of_the_last_layer_is_placed_there_without_taps():
 
 def test_marked_values_are_found_by_name():
     with jax.enable_x64(True):
-        values = tapped_values(traced(two_layers, W, X), W, X)
+        values = tapped_values(traced(two_layers, W, X), Inputs(W, (X,)))
     hidden = np.tanh(W @ X)
     np.testing.assert_allclose(values["hidden"], hidden, rtol=1e-14)
     np.testing.assert_allclose(values["output"], W @ hidden, rtol=1e-14)
@@ -156,7 +157,7 @@ def test_marked_values_are_found_by_name():
 
 def test_values_marked_in_float32_are_found_in_float64():
     narrow = W.astype(np.float32), X.astype(np.float32)
-    values = tapped_values(traced(two_layers, *narrow), *narrow)
+    values = tapped_values(traced(two_layers, *narrow), Inputs(narrow[0], narrow[1:]))
     np.testing.assert_allclose(values["hidden"], np.tanh(narrow[0].astype(float) @ narrow[1].astype(float)), rtol=1e-14)
 
 

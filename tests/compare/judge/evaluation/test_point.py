@@ -11,6 +11,7 @@ from compare import Verdict, check_gradients
 from compare.judge.evaluation.intermediates import backward_order, find_taps
 from compare.judge.evaluation.point import Check, swapped
 from compare.judge.evaluation.side_effects import Watched
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.trace import traced
 from compare.platform import precise
 from compare.suite.shallow import shallow_loss
@@ -20,12 +21,12 @@ PARAMETERS, *ARGS = network(0, *OBLONG)
 
 
 def at(function):
-    names = ["parameters", "x", "y"]
     with precise(PARAMETERS, *ARGS):
         program = traced(shallow_loss, PARAMETERS, *ARGS)
-        taps, order = find_taps(program), backward_order(program, PARAMETERS)
-        check = Check(Watched(function, names), program, np.dtype("float64"), order, taps, names, seed=0)
-        return check.at(PARAMETERS, tuple(ARGS))
+        check = Check(
+            Watched(function), program, np.dtype("float64"), backward_order(program), find_taps(program), seed=0
+        )
+        return check.at(Inputs(PARAMETERS, tuple(ARGS), ("parameters", "x", "y")))
 
 
 def test_everything_is_compared_in_backward_order():

@@ -6,9 +6,10 @@ import pytest
 
 from compare import Verdict, check_gradients
 from compare.judge.evaluation.side_effects import Watched
+from compare.judge.program.inputs import Inputs
 from tests.helpers import network
 
-NAMES = ["parameters", "x"]
+NAMES = ("parameters", "x")
 
 
 def clean(parameters, x):
@@ -18,12 +19,13 @@ def clean(parameters, x):
 
 def asked(function):
     """The kinds noted while a function is asked, asked again, asked something else and asked the first again."""
-    watched = Watched(function, NAMES)
+    watched = Watched(function)
     parameters, x = {"w": np.array([1.0, -2.0, 3.0])}, np.array([0.5, 2.0, -1.0])
-    first = watched(parameters, x)
-    watched.same_again(first, parameters, x, after="at once")
-    watched({"w": 10 * parameters["w"]}, -x)
-    watched.same_again(first, parameters, x, after="after other calls")
+    inputs = Inputs(parameters, (x,), NAMES)
+    first = watched(inputs)
+    watched.same_again(first, inputs, after="at once")
+    watched(Inputs({"w": 10 * parameters["w"]}, (-x,), NAMES))
+    watched.same_again(first, inputs, after="after other calls")
     np.testing.assert_array_equal(x, [0.5, 2.0, -1.0])  # whatever it does, the caller's arrays are safe
     np.testing.assert_array_equal(parameters["w"], [1.0, -2.0, 3.0])
     return {note.kind: note for note in watched.diagnoses}
@@ -50,8 +52,8 @@ def test_nan_in_another_place_of_a_narrow_answer_is_another_answer():
 
 
 def test_nan_in_a_narrow_argument_is_no_change_of_it():
-    watched = Watched(lambda parameters, x: (np.float32(0), parameters + 1), NAMES)
-    watched(np.array([np.nan, 1], jnp.bfloat16), np.array([np.nan, 2], jnp.float8_e4m3fn))
+    watched = Watched(lambda parameters, x: (np.float32(0), parameters + 1))
+    watched(Inputs(np.array([np.nan, 1], jnp.bfloat16), (np.array([np.nan, 2], jnp.float8_e4m3fn),), NAMES))
     assert watched.diagnoses == []
 
 

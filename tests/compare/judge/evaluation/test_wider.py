@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from compare import Verdict, check_gradients
 from compare.judge.evaluation.wider import decided, widened_once
+from compare.judge.program.inputs import Inputs
 from compare.judge.reports.verdict import Row
 
 # ----------------------------------------------------------------------------- which code is right, and which is not
@@ -181,7 +182,7 @@ def test_the_caller_s_own_arrays_are_not_those_that_are_widened():
 )
 def test_each_dtype_has_a_wider_one(dtype, wide):
     tree = {"a": np.ones(3, dtype), "n": 2, "none": None}
-    found = widened_once(tree)
+    found = widened_once(Inputs(tree)).parameters
     assert found["a"].dtype == wide
     np.testing.assert_array_equal(found["a"].astype(dtype), tree["a"])
     assert (found["n"], found["none"]) == (2, None)

@@ -48,13 +48,13 @@ def test_the_products_of_a_first_layer_are_formed_at_both_ends_of_the_line_only(
     run = Step.run
     monkeypatch.setattr(Step, "run", lambda step, *given: done.append(step.name) or run(step, *given))
     with jax.enable_x64(True):
-        Program(lambda w, v, x: (v * jnp.tanh(w @ x)).sum(), W, B, X).along(W, W, STEPS, B, X)
+        Program(lambda w, v, x: (v * jnp.tanh(w @ x)).sum(), W, B, X).along(W, {"value": W}, STEPS, B, X)
     assert done.count("dot_general") == 2
     assert done.count("tanh") == len(STEPS)
 
 
 def test_an_overflow_on_the_line_is_infinite_there_and_not_before():
     with jax.enable_x64(True):
-        values = Program(lambda w, x: jnp.exp(w @ x).sum(), W, X).along(W, 1e4 * W, [0.0, 1.0], X)
+        values = Program(lambda w, x: jnp.exp(w @ x).sum(), W, X).along(W, {"value": 1e4 * W}, [0.0, 1.0], X)
     assert np.isfinite(values[0])
     assert np.isposinf(values[1])

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import manual
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.trace import Program, traced
 from compare.judge.roundoff.tolerance import (
     CONFIRMED,
@@ -36,7 +37,7 @@ def measured(function, *args, **options):
 def measured_gradient(loss, *args, **options):
     """(loss, gradient), and what rounding may do to them."""
     with precise(args):
-        measured = measure_gradient(traced(loss, *args), args[0], args[1:], taps={}, **options)
+        measured = measure_gradient(traced(loss, *args), Inputs(args[0], args[1:]), taps={}, **options)
     structure, both = jax.tree.structure(args[0]), (measured.values, measured.tolerances)
     pairs = ((named["loss"], [named[path] for path in leaves_by_path(args[0])]) for named in both)
     return tuple((loss, jax.tree.unflatten(structure, gradients)) for loss, gradients in pairs)

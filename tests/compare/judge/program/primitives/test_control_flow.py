@@ -144,7 +144,7 @@ def test_programs_inside_are_done_as_jax_does_them(dtype):
                     np.testing.assert_allclose(actual, leaf, rtol=1e-11, atol=1e-12, err_msg=function.__name__)
         for function, gradient, expected in zip(DIFFERENTIABLE, gradients, right_gradients, strict=True):
             tolerance = 1e-10 if dtype == "float64" else 1e-5
-            actual = gradient(v, x)[1]
+            actual = gradient(v, x)[1]["value"]
             assert actual.dtype == np.float64
             np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance, err_msg=function.__name__)
 

@@ -32,7 +32,8 @@ def in_a_branch(function):
 
 def gradient_of(loss, x=X, rule=as_it_is, **taps):
     with jax.enable_x64(True):
-        return traced(loss, x).gradient(x, rule=rule, taps=Taps(**taps))
+        value, gradients = traced(loss, x).gradient(x, rule=rule, taps=Taps(**taps))
+        return value, gradients["value"]
 
 
 def steps_of(loss, x=X):

@@ -13,6 +13,7 @@ from jax.interpreters import ad, mlir
 
 from compare import Verdict, check_gradients
 from compare.judge.evaluation.finite_differences import complex_step
+from compare.judge.program.inputs import Inputs
 from compare.judge.program.primitives import TABLE
 from compare.judge.program.primitives.row import UNKNOWN, Kind, Moves, Primitive, Rounds
 from compare.judge.program.trace import Program, traced
@@ -91,9 +92,9 @@ def test_complex_steps_through_a_row_are_its_derivative(name):
     with jax.enable_x64(True):
         program = traced(lambda x: jnp.sum(function(x) * jnp.arange(1.0, 4.0)), x)
         assert name in {step.name for step in program.plan}
-        stepped = complex_step(program, x, direction)
+        stepped = complex_step(program, Inputs(x), {"value": direction})
         _, gradient = program.gradient(x)
-    assert stepped == pytest.approx(gradient @ direction, rel=1e-12)
+    assert stepped == pytest.approx(gradient["value"] @ direction, rel=1e-12)
 
 
 # --------------------------------------------------------------------------------- an operation without a row
@@ -152,8 +153,9 @@ def test_a_check_judges_what_it_does_not_know():
 
 def test_no_complex_step_goes_through_it():
     with jax.enable_x64(True):
-        assert complex_step(traced(lambda x: jnp.sum(cubed(x)), X), X, X) is None
-        assert complex_step(traced(lambda x: jnp.sum(x * cubed(jnp.ones(3))), X), X, X) == pytest.approx(X.sum())
+        assert complex_step(traced(lambda x: jnp.sum(cubed(x)), X), Inputs(X), {"value": X}) is None
+        program = traced(lambda x: jnp.sum(x * cubed(jnp.ones(3))), X)
+        assert complex_step(program, Inputs(X), {"value": X}) == pytest.approx(X.sum())
 
 
 def test_a_row_taken_out_of_the_table_leaves_a_right_answer(monkeypatch):
