@@ -9,11 +9,12 @@ import jax
 import numpy as np
 
 from compare.errors import BadInput, CodeUnderTestFailed, Untraceable
-from compare.judge.diagnosis.attribution import explain, fits_its_loss, intended, reference_at_fault, side_at_fault
+from compare.judge.diagnosis.attribution import explain, intended, reference_at_fault, side_at_fault
 from compare.judge.evaluation import perturbed_points as probing
 from compare.judge.evaluation.complex_parts import whole_report
 from compare.judge.evaluation.domain import checked, kept
 from compare.judge.evaluation.elsewhere import convicted
+from compare.judge.evaluation.finite_differences import fits_its_loss
 from compare.judge.evaluation.intermediates import backward_order, find_taps, not_compared
 from compare.judge.evaluation.nonsmooth import beside, nonsmooth_reason
 from compare.judge.evaluation.point import Check, Point
@@ -163,8 +164,7 @@ def check(
             _differentiable(current, own)
         except Untraceable as untraceable:
             report = check_by_differences(watched, inputs, seed, str(untraceable), outputs)
-            report = whole_report(report, inputs.parameters, convention)
-            return _strictly(report) if strict else report
+            return _finished(report, inputs, convention, strict)
         taps = find_taps(current)
         twice = sorted(taps.keys() & {LOSS, *inputs.leaves})
         if twice:
@@ -197,8 +197,7 @@ def check(
             )
         except CodeUnderTestFailed as failure:  # at the caller's own point
             raise failure.error from None
-    report = whole_report(report, inputs.parameters, convention)
-    return _strictly(report) if strict else report
+    return _finished(report, inputs, convention, strict)
 
 
 def _differentiable(loss: Program, own: bool) -> None:
@@ -245,9 +244,14 @@ def _traced_from_numpy(what: str) -> str:
     )
 
 
-def _strictly(report: GradientReport) -> GradientReport:
-    """The report of a strict check: DISAGREE also if digits are lost, or values overflow or are clipped."""
-    if report.verdict is not Verdict.AGREE or not report.arithmetic:
+def _finished(report: GradientReport, inputs: Inputs, convention: str, strict: bool) -> GradientReport:
+    """The report for the caller's own parameters.
+
+    The parts of a complex parameter are joined in it. In a strict check, the verdict is DISAGREE also if digits are
+    lost, or values overflow or are clipped.
+    """
+    report = whole_report(report, inputs.parameters, convention)
+    if not strict or report.verdict is not Verdict.AGREE or not report.arithmetic:
         return report
     causes = [Diagnosis(None, "arithmetic", words) for words in report.arithmetic]
     return replace(report, verdict=Verdict.DISAGREE, diagnoses=causes + report.diagnoses, wrong_side="manual")
@@ -287,7 +291,7 @@ def _check(
     here = check.at(inputs)
     lost = not_compared(check.loss, check.taps, set(here.answer.offered)) + _not_known(check.loss)
     if here.verdict is Verdict.DISAGREE or not probes:
-        check.by_hand.same_again(here.answer.given, inputs, after="at once", tolerance=here.tolerance)
+        check.by_hand.same_again(here.answer.leaves, inputs, after="at once", tolerance=here.tolerance)
     if here.verdict is Verdict.DISAGREE:
         note = nonsmooth_reason(check, here)
         if note:
@@ -301,7 +305,7 @@ def _check(
     # cores busy for a while.
     report = _confirmed(check, point, references) if point.verdict is Verdict.AGREE else None
     if seen.showed:
-        check.by_hand.same_again(here.answer.given, inputs, after="after other calls", tolerance=here.tolerance)
+        check.by_hand.same_again(here.answer.leaves, inputs, after="after other calls", tolerance=here.tolerance)
     unfit = [note for note in check.by_hand.diagnoses if note.kind not in HARMLESS]
     if point.verdict is Verdict.DISAGREE:
         report = _blamed(check, point, bool(unfit), references)
@@ -352,8 +356,8 @@ def _why_undecided(check: Check, point: Point) -> str:
     """The reason why there is no verdict, and what to do about it."""
     row = next(row for row in point.rows if row.verdict is Verdict.INCONCLUSIVE)
     inputs = point.inputs
-    for name in inputs.names:
-        for path, leaf in inputs.leaves_of(name).items():
+    for name, leaves in inputs.by_argument.items():
+        for path, leaf in leaves.items():
             if jax.numpy.issubdtype(leaf.dtype, np.inexact) and not np.isfinite(leaf).all():
                 where = tuple(int(i) for i in np.argwhere(~np.isfinite(leaf))[0])
                 label = inputs.label(name, path) if name in inputs.labels or path == "value" else f"{name}: {path}"
@@ -388,8 +392,8 @@ def _tolerance_source(check: Check, point: Point) -> str:
 def _changed(here: Point, point: Point) -> dict[str, list[str]]:
     """The arguments that differ between two points: by name, the label of each, or those of its leaves."""
     found = {}
-    for name, before in here.inputs.by_name.items():
-        leaves = [path for path, distance in apart(before, point.inputs.by_name[name]).items() if distance]
+    for name, before in here.inputs.by_argument.items():
+        leaves = [path for path, distance in apart(before, point.inputs.by_argument[name]).items() if distance]
         if leaves:
             called = here.inputs.label(name, "value")
             found[name] = [called] if called else [here.inputs.label(name, path) for path in leaves]

@@ -157,7 +157,7 @@ def check_by_differences(
         raise BadInput(
             f"there is no loss to compare with: pass one that JAX can trace, or return one from {watched.called}."
         )
-    watched.same_again(answer.given, inputs, after="at once")
+    watched.same_again(answer.leaves, inputs, after="at once")
     report = _at(watched, answer, inputs, seed)
     probe, arithmetic = None, list(report.arithmetic)
     for name, move in ELSEWHERE.items():
@@ -167,7 +167,7 @@ def check_by_differences(
         arithmetic += [f"at the perturbed point {name!r}, {words}" for words in there.arithmetic if name != NEARBY]
         if there.verdict is Verdict.DISAGREE:
             report, probe = there, name
-    watched.same_again(answer.given, inputs, after="after other calls")
+    watched.same_again(answer.leaves, inputs, after="after other calls")
     unfit = [note for note in watched.diagnoses if note.kind not in HARMLESS]
     notes = [
         f"the reference is finite differences of the hand-written loss, because {why}. They cannot detect an error "
@@ -394,8 +394,8 @@ def _causes(
 
 def _sizes(inputs: Inputs) -> dict[str, int]:
     sizes: dict[str, int] = {}
-    for number, name in enumerate(inputs.names):
-        for path, leaf in inputs.leaves_of(name).items():
+    for number, leaves in enumerate(inputs.by_argument.values()):
+        for path, leaf in leaves.items():
             for axis, n in enumerate(leaf.shape):
                 label = "parameters" if not number else f"argument {number}"
                 sizes.setdefault(f"{label}{'' if path == 'value' else '.' + path}.shape[{axis}]", n)

@@ -190,7 +190,7 @@ def check_vjp(
         value, cache = _pair(forward(*_merged(places, inputs, others)))
         shown = copies(value)  # a copy from before the backward pass, which may modify the output
         given = backward(_conjugated(cotangent) if conjugate else cotangent, cache)
-        if any(apart(shown, value).values()):
+        if any(apart(leaves_by_path(shown), leaves_by_path(value)).values()):
             overwritten.append(True)
         if not isinstance(given, tuple | list):
             given = (given,)

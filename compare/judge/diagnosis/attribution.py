@@ -18,14 +18,14 @@ from compare.judge.evaluation.finite_differences import (
     along_entry,
     complex_step,
     derivative,
-    hand_losses,
+    fits_its_loss,
+    opinions_on,
     random_direction,
     reference_losses,
-    slope_along,
 )
 from compare.judge.evaluation.intermediates import rules_of_its_own
 from compare.judge.evaluation.nonsmooth import a_little_away
-from compare.judge.evaluation.perturbed_points import is_symmetric, scaled_by
+from compare.judge.evaluation.perturbed_points import scaled_by
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.reports.gradient_report import GradientReport
 from compare.judge.reports.verdict import Diagnosis, Verdict
@@ -280,41 +280,8 @@ def gradients_of(check: Check, point: Point) -> Leaves:
     return {name: value for name, value in point.actual.items() if name not in others}
 
 
-def opinions_on(
-    check: Check, point: Point, directions: dict[str, Leaves], sides: Any = ("manual", "autodiff")
-) -> dict[str, Derivative]:
-    """Compares each side's gradient with finite differences of its loss along directions.
-
-    Args:
-        check: the check.
-        point: the point.
-        directions: the directions, by name.
-        sides: the sides to compare.
-
-    Returns:
-        The derivatives by gradient and by finite differences, by "side, name of the direction".
-    """
-    opinions, exact = {}, unit_roundoff(np.float64)
-    for name, direction in directions.items():
-        if "autodiff" in sides:
-            losses, value = reference_losses(check.loss, point.inputs), float(point.expected[LOSS])
-            # The constants of a float32 loss are rounded to float32, so that 0.9 + 0.1 is 1 only to that precision.
-            own = unit_roundoff(check.dtype)
-            opinions[f"autodiff, {name}"] = derivative(losses, direction, point.expected, exact, value, own)
-        if "manual" in sides:
-            losses, unit = (
-                (reference_losses(check.loss, point.inputs), exact)
-                if point.answer.without_loss
-                else hand_losses(check.by_hand, point.inputs, check.dtype)
-            )
-            noise = 64 * max(unit_roundoff(leaf.dtype) for leaf in point.inputs.leaves.values())
-            value = float(point.actual[LOSS])
-            opinions[f"manual, {name}"] = derivative(losses, direction, point.actual, unit, value, noise)
-    return opinions
-
-
 def _by_complex_step(
-    check: Check, point: Point, directions: dict[str, Leaves], opinions: Any
+    check: Check, point: Point, directions: dict[str, Leaves], opinions: dict[str, Derivative]
 ) -> tuple[Any, Any, list[str]]:
     """Finds the wrong side if the error is too small for finite differences of the hand-written loss.
 
@@ -324,7 +291,7 @@ def _by_complex_step(
     for name, direction in directions.items():
         exact = complex_step(check.loss, point.inputs, direction)
         rough = opinions[f"autodiff, {name}"]
-        ours, theirs = (slope_along(g, direction) for g in (point.actual, point.expected))
+        ours, theirs = opinions[f"manual, {name}"].by_gradient, rough.by_gradient
         if exact is None and rough.error < 0.1 * abs(ours - theirs):
             exact = rough.by_differences
         if exact is None or not abs(exact - rough.by_differences) <= rough.error:
@@ -335,26 +302,6 @@ def _by_complex_step(
             return "autodiff", opinions, []
     note = "both gradients agree with finite differences of the loss, which cannot resolve their difference."
     return None, opinions, [note]
-
-
-def fits_its_loss(check: Check, point: Point) -> dict[str, Derivative]:
-    """Compares a gradient on which both sides agree with the loss, along one random direction of all parameters.
-
-    Args:
-        check: the check.
-        point: the point.
-
-    Returns:
-        The derivatives by gradient and by finite differences.
-    """
-
-    # Some functions read one triangle of a symmetric matrix, while JAX gives each triangle half of the gradient.
-    def symmetrized(leaf: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        return (direction + np.swapaxes(direction, -1, -2)) / 2 if is_symmetric(leaf) else direction
-
-    leaves = point.inputs.leaves
-    drawn = {path: symmetrized(leaves[path], d) for path, d in random_direction(leaves, check.seed).items()}
-    return opinions_on(check, point, {"random": drawn}, sides=("autodiff",))
 
 
 def intended(check: Check, point: Point) -> str:

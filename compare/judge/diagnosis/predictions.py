@@ -419,7 +419,7 @@ def traced_gradient(check: Check, point: Point, path: str, effort: Effort) -> Tr
     if plan is None or target is None or plan.entries() > MOST_ENTRIES:
         return None
     inputs = point.inputs
-    rest = [inputs.label(name, label) for name in inputs.names[1:] for label in inputs.leaves_of(name)]
+    rest = [inputs.label(name, path) for name in inputs.names[1:] for path in inputs.by_argument[name]]
     names = dict(zip(plan.inputs, [*inputs.leaves, "origin", *rest], strict=True))
     given = check.given(*inputs.args) if check.given else {}
 

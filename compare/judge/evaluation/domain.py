@@ -74,7 +74,7 @@ def checked(domain: Mapping[str, str], inputs: Inputs) -> dict[str, str]:
     """
     known = {*inputs.names, *inputs.leaves}
     for name, argument in inputs.by_name.items():
-        known |= {f"{name}.{path}" for path in inputs.leaves_of(name)} if not _is_leaf(argument) else set()
+        known |= {f"{name}.{path}" for path in inputs.by_argument[name]} if not _is_leaf(argument) else set()
     for name, kind in domain.items():
         if kind not in DOMAINS:
             raise BadInput(f"the domain of {name!r} must be one of {', '.join(map(repr, DOMAINS))}, got {kind!r}.")
@@ -105,7 +105,7 @@ def kept(domain: Mapping[str, str], before: Inputs, after: Inputs, random: np.ra
     for place, (name, old) in enumerate(before.by_name.items()):
         new = after.by_name[name]
         leaves, tree = jax.tree.flatten(new)
-        paths = list(before.leaves_of(name))
+        paths = list(before.by_argument[name])
         same = tree == jax.tree.structure(old)
         olds = jax.tree.leaves(old) if same else leaves
         moved = []

@@ -19,6 +19,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from compare.judge.evaluation.perturbed_points import is_symmetric
+from compare.judge.evaluation.point import Check, Point
 from compare.judge.evaluation.side_effects import Watched
 from compare.judge.program.inputs import Inputs
 from compare.judge.program.plan import Step
@@ -26,7 +28,7 @@ from compare.judge.program.trace import Program, widened
 from compare.judge.reports.verdict import Derivative
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import norm
-from compare.pytrees import Leaves, as_array
+from compare.pytrees import LOSS, Leaves, as_array
 
 STEPS = 6  # the number of steps h of an extrapolation
 SHRINK = 2.0  # the factor between two steps
@@ -212,6 +214,59 @@ def hand_losses(by_hand: Watched, inputs: Inputs, dtype: np.dtype) -> tuple[Loss
         return np.array([float(by_hand.unwatched(at(direction, float(h)))[0]) for h in steps], np.float64)
 
     return losses, unit_roundoff(np.float64) if in_float64 else unit_roundoff(dtype)
+
+
+def opinions_on(
+    check: Check, point: Point, directions: dict[str, Leaves], sides: Any = ("manual", "autodiff")
+) -> dict[str, Derivative]:
+    """Compares each side's gradient with finite differences of its loss along directions.
+
+    Args:
+        check: the check.
+        point: the point.
+        directions: the directions, by name.
+        sides: the sides to compare.
+
+    Returns:
+        The derivatives by gradient and by finite differences, by "side, name of the direction".
+    """
+    opinions, exact = {}, unit_roundoff(np.float64)
+    for name, direction in directions.items():
+        if "autodiff" in sides:
+            losses, value = reference_losses(check.loss, point.inputs), float(point.expected[LOSS])
+            # The constants of a float32 loss are rounded to float32, so that 0.9 + 0.1 is 1 only to that precision.
+            own = unit_roundoff(check.dtype)
+            opinions[f"autodiff, {name}"] = derivative(losses, direction, point.expected, exact, value, own)
+        if "manual" in sides:
+            losses, unit = (
+                (reference_losses(check.loss, point.inputs), exact)
+                if point.answer.without_loss
+                else hand_losses(check.by_hand, point.inputs, check.dtype)
+            )
+            noise = 64 * max(unit_roundoff(leaf.dtype) for leaf in point.inputs.leaves.values())
+            value = float(point.actual[LOSS])
+            opinions[f"manual, {name}"] = derivative(losses, direction, point.actual, unit, value, noise)
+    return opinions
+
+
+def fits_its_loss(check: Check, point: Point) -> dict[str, Derivative]:
+    """Compares a gradient on which both sides agree with the loss, along one random direction of all parameters.
+
+    Args:
+        check: the check.
+        point: the point.
+
+    Returns:
+        The derivatives by gradient and by finite differences.
+    """
+
+    # Some functions read one triangle of a symmetric matrix, while JAX gives each triangle half of the gradient.
+    def symmetrized(leaf: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        return (direction + np.swapaxes(direction, -1, -2)) / 2 if is_symmetric(leaf) else direction
+
+    leaves = point.inputs.leaves
+    drawn = {path: symmetrized(leaves[path], d) for path, d in random_direction(leaves, check.seed).items()}
+    return opinions_on(check, point, {"random": drawn}, sides=("autodiff",))
 
 
 def complex_step(loss: Program, inputs: Inputs, direction: Leaves) -> float | None:

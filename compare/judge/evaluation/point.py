@@ -114,7 +114,7 @@ class Answer:
     """The result of the hand-written side.
 
     Attributes:
-        given: the result, unchanged.
+        leaves: the leaves of the result, by path.
         actual: its values by name.
         intermediates: the gradients of intermediates that have a tap, by name.
         mismatched: how the structure of the gradients differs from that of the parameters, by parameter.
@@ -122,7 +122,7 @@ class Answer:
         without_loss: whether the loss is None, and therefore not compared.
     """
 
-    given: Pytree
+    leaves: Leaves
     actual: Leaves
     intermediates: Leaves
     mismatched: dict[str, str]
@@ -414,7 +414,7 @@ def read_answer(
     loss = {} if given[0] is None else {LOSS: as_array(number_like(given[0], zero))}
     actual = loss | {**shown, **intermediates, **gradients}
     differently = structure_mismatches(parameters, given[1])
-    return Answer(given, actual, intermediates, differently, frozenset(offered), given[0] is None)
+    return Answer(leaves_by_path(given), actual, intermediates, differently, frozenset(offered), given[0] is None)
 
 
 def _by_name(intermediates: Any) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Watched:
             result = self.function(*given)
         except Exception as error:
             raise CodeUnderTestFailed(error) from error
-        for name, before, after in zip(inputs.names, (inputs.parameters, *inputs.args), given, strict=True):
+        for (name, before), after in zip(inputs.by_argument.items(), map(leaves_by_path, given), strict=True):
             changed = [path for path, distance in apart(before, after).items() if distance]
             if changed:
                 called, leaves = inputs.labels.get(name, f"its argument {name}"), ", ".join(changed)
@@ -89,11 +89,11 @@ class Watched:
                         f"its result {name} is a view of the parameter {path}: an update in place would change both.",
                     )
 
-    def same_again(self, first: Any, inputs: Inputs, after: str, tolerance: Leaves | None = None) -> None:
+    def same_again(self, first: Leaves, inputs: Inputs, after: str, tolerance: Leaves | None = None) -> None:
         """Call the function again and compare the result with that of an earlier call.
 
         Args:
-            first: the result of the earlier call.
+            first: the leaves of the result of the earlier call, by path.
             inputs: the arguments of both calls.
             after: the words in the message that say what happened between the calls.
             tolerance: the tolerance of the difference, by name; None if the results must be equal.
@@ -101,7 +101,7 @@ class Watched:
         if ("depends-on-earlier-calls", "") in self.notes:
             return
         limits = None if tolerance is None else _by_place(tolerance)
-        again = self(inputs)
+        again = self._leaves(inputs)
         self._call_at_other_parameters(inputs)
         distance = max(apart(first, again, limits).values(), default=0.0)
         if 0 < distance <= 1:
@@ -110,7 +110,7 @@ class Watched:
             ]
         if distance <= 1:
             return
-        third, fourth = self(inputs), self(inputs)
+        third, fourth = self._leaves(inputs), self._leaves(inputs)
         ratio = _common_ratio(first, again)
         steady = _alike(again, third, limits) or _alike(first, third, limits)
         if steady or ratio is not None or _grows_evenly(again, third, fourth):
@@ -133,6 +133,10 @@ class Watched:
                 "it returns different results at each call with the same arguments: pass random numbers as arguments, "
                 "and set memory before you read it (np.zeros in place of np.empty).",
             )
+
+    def _leaves(self, inputs: Inputs) -> Leaves:
+        """The leaves of the function's result, by path."""
+        return leaves_by_path(self(inputs))
 
     def _call_at_other_parameters(self, inputs: Inputs) -> None:
         """Call the function with other parameters, which shows whether it overwrites memory that it returned twice."""
@@ -172,20 +176,19 @@ def _other_values(leaf: np.ndarray) -> np.ndarray:
     return np.where(leaf == 0, 0.1, 1.1 * leaf).astype(leaf.dtype)
 
 
-def apart(first: Any, second: Any, tolerance: Tolerance | None = None) -> dict[str, float]:
+def apart(first: Leaves, second: Leaves, tolerance: Tolerance | None = None) -> dict[str, float]:
     """The difference of each leaf of two trees, in multiples of its tolerance.
 
     Args:
-        first: a tree of arrays.
-        second: a tree of arrays.
-        tolerance: the tolerance by path; None if the trees must be equal.
+        first: arrays by path.
+        second: arrays by path.
+        tolerance: the tolerance by path; None if the arrays must be equal.
 
     Returns:
         The differences by path: 0 for equal leaves; infinity for another shape or dtype, and for any difference
         without a tolerance.
     """
-    ours, theirs = leaves_by_path(first), leaves_by_path(second)
-    return {path: _multiple(a, theirs.get(path), path, tolerance) for path, a in ours.items()}
+    return {path: _multiple(a, second.get(path), path, tolerance) for path, a in first.items()}
 
 
 def _multiple(a: np.ndarray, b: np.ndarray | None, path: str, tolerance: Tolerance | None) -> float:
@@ -214,7 +217,7 @@ def _by_place(tolerance: Leaves) -> Leaves:
     return placed
 
 
-def _alike(first: Any, second: Any, tolerance: Tolerance | None) -> bool:
+def _alike(first: Leaves, second: Leaves, tolerance: Tolerance | None) -> bool:
     """Whether two results agree within the tolerance."""
     return all(distance <= 1 for distance in apart(first, second, tolerance).values())
 
@@ -229,18 +232,17 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
     return np.array_equal(a, b, equal_nan=True)  # takes four times as long as the comparison above
 
 
-def _grows_evenly(second: Any, third: Any, fourth: Any) -> bool:
+def _grows_evenly(second: Leaves, third: Leaves, fourth: Leaves) -> bool:
     """Whether the result grows by the same amount at each call, like an accumulated gradient."""
-    series = zip(*(leaves_by_path(result).values() for result in (second, third, fourth)), strict=True)
+    series = zip(*(result.values() for result in (second, third, fourth)), strict=True)
     return all(a.shape == b.shape == c.shape and np.allclose(b - a, c - b, rtol=1e-3, atol=1e-12) for a, b, c in series)
 
 
-def _common_ratio(first: Any, again: Any) -> float | None:
+def _common_ratio(first: Leaves, again: Leaves) -> float | None:
     """The ratio of two results, if it is the same for every leaf that changed; None if not."""
     ratios: set[float] = set()
-    a, b = leaves_by_path(first), leaves_by_path(again)
-    for path, before in a.items():
-        after = b.get(path)
+    for path, before in first.items():
+        after = again.get(path)
         if after is None or after.shape != before.shape or not before.size or _equal(before, after):
             continue
         scale = float(np.vdot(before, after) / np.vdot(before, before)) if before.any() else float("nan")

@@ -47,9 +47,11 @@ class Inputs:
         """The parameters and the arguments, by name."""
         return dict(zip(self.names, (self.parameters, *self.args), strict=True))
 
-    def leaves_of(self, name: str) -> Leaves:
-        """The leaves of the parameters or of an argument, by path."""
-        return self.leaves if name == self.names[0] else leaves_by_path(self.by_name[name])
+    @functools.cached_property
+    def by_argument(self) -> dict[str, Leaves]:
+        """The leaves of the parameters and of each argument, by path, by the argument's name."""
+        others = zip(self.names[1:], self.args, strict=True)
+        return {self.names[0]: self.leaves} | {name: leaves_by_path(argument) for name, argument in others}
 
     def label(self, name: str, path: str) -> str:
         """The name of a leaf of an argument in messages."""

@@ -7,6 +7,7 @@ import pytest
 from compare import Verdict, check_gradients
 from compare.judge.evaluation.side_effects import Watched
 from compare.judge.program.inputs import Inputs
+from compare.pytrees import leaves_by_path
 from tests.helpers import network
 
 NAMES = ("parameters", "x")
@@ -22,7 +23,7 @@ def asked(function):
     watched = Watched(function)
     parameters, x = {"w": np.array([1.0, -2.0, 3.0])}, np.array([0.5, 2.0, -1.0])
     inputs = Inputs(parameters, (x,), NAMES)
-    first = watched(inputs)
+    first = leaves_by_path(watched(inputs))
     watched.same_again(first, inputs, after="at once")
     watched(Inputs({"w": 10 * parameters["w"]}, (-x,), NAMES))
     watched.same_again(first, inputs, after="after other calls")

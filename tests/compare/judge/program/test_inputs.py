@@ -13,9 +13,11 @@ def test_leaves_have_names_and_dtypes():
     assert list(INPUTS.leaves) == ["b.0", "w"]
     assert INPUTS.dtype == np.float32
     assert INPUTS.by_name["n"] == 3
-    assert INPUTS.leaves_of("parameters") is INPUTS.leaves
-    assert list(INPUTS.leaves_of("data")) == ["x"]
-    assert list(INPUTS.leaves_of("n")) == ["value"]
+    assert {name: list(leaves) for name, leaves in INPUTS.by_argument.items()} == {
+        "parameters": ["b.0", "w"],
+        "data": ["x"],
+        "n": ["value"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -32,7 +34,7 @@ def test_copies_protect_the_arrays():
     data["x"] += 1
     assert n == 3
     assert INPUTS.leaves["w"][0, 0] == 0
-    assert INPUTS.leaves_of("data")["x"][0] == 1
+    assert INPUTS.args[0]["x"][0] == 1
 
 
 def test_at_another_point_the_names_stay():
