@@ -574,3 +574,35 @@ def test_the_picture_of_the_judge_names_its_files():
     }
     named = set(re.findall(r"\b(\w+\.py)\b", picture))
     assert named == files
+
+
+# The files of the judge with functions of (parameters, args): the caller's functions and what stands in for them, the
+# checks that callers call, and the moves of `Probe`. All other functions take both together, as `Inputs` or a point.
+AS_THE_CALLER_HAS_THEM = {"gradients", "hessian", "reading", "complex_parts", "perturbed_points", "trace"}
+
+
+def with_parameters_beside_arguments(source):
+    """The names of the functions that take both `parameters` and `args`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg]
+            if {"parameters", "args"} <= {argument.arg for argument in taken if argument is not None}:
+                yield node.name
+
+
+def test_parameters_and_arguments_go_together_through_the_judge():
+    """A reader who follows the parameters of a check has one name to look for, `inputs`, and one file that reads them.
+
+    A function that takes the parameters and the arguments side by side must be named in AS_THE_CALLER_HAS_THEM.
+    """
+    found = {path: set(with_parameters_beside_arguments(path.read_text())) for path in OUR_MODULES}
+    judge = {path.stem: names for path, names in found.items() if "judge" in path.parts and names}
+    assert judge.keys() == AS_THE_CALLER_HAS_THEM, judge
+    assert judge["gradients"] == {"check_gradients", "check"}
+
+
+def test_a_function_that_takes_both_side_by_side_is_found():
+    source = (
+        "class A:\n    def f(self, parameters, *args): ...\ndef g(inputs, args): ...\ndef h(args, *, parameters): ..."
+    )
+    assert set(with_parameters_beside_arguments(source)) == {"f", "h"}

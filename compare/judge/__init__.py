@@ -37,5 +37,18 @@ A check passes through these rooms from top to bottom. Each room imports only fr
                     decisions.py     floor, comparisons and the like, repeated from run to run
                     primitives/      one table with the rules of each operation
 
+The parameters of a check go this way. They are never without the arguments beside them:
+
+    check_gradients(..., parameters, *args)   the door; the other checks enter by `check`, below it
+    read(...) -> inputs                       reading.py converts and checks them, once; now they are `Inputs`
+    traced(loss, ...)                         trace.py: their shapes alone; if the loss cannot be traced, own_loss.py
+                                              gets the inputs instead, and moves them along directions
+    Check.at(inputs) -> point                 point.py: side_effects.py calls the hand-written side on copies of them,
+                                              tolerance.py evaluates the reference; from now on they are `point.inputs`
+    Check.at(moved inputs) -> point           the same at perturbed and nearby points: perturbed_points.py, domain.py,
+                                              nonsmooth.py, elsewhere.py
+    explain(check, point), and others         diagnosis/ and finite_differences.py: everything from the point
+    report                                    rows, causes and sentences hold the names of the leaves, not the leaves
+
 Nothing is compiled, and when a report is returned, its check holds neither the caller's functions nor data.
 """
