@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from compare.judge.evaluation.perturbed_points import is_symmetric
@@ -58,7 +59,7 @@ def random_direction(
 
     def direction(name: str, leaf: np.ndarray) -> np.ndarray:
         signs = random.choice((-1.0, 1.0), leaf.shape)
-        if (only is not None and name not in only) or not np.issubdtype(leaf.dtype, np.floating):
+        if (only is not None and name not in only) or not jnp.issubdtype(leaf.dtype, jnp.floating):
             return np.zeros(leaf.shape)
         if entry is not None:
             alone = np.zeros(leaf.shape)

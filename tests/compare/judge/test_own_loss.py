@@ -4,6 +4,7 @@ import ctypes
 import ctypes.util
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
@@ -211,6 +212,16 @@ def test_the_reason_why_there_is_no_better_reference_is_given():
     report = own_loss.check_by_differences(watched, Inputs(np.ones(3), names=("w",)), 0, "it is written in C")
     assert report.verdict is Verdict.AGREE
     assert any("because it is written in C" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(("dtype", "verdict"), [(np.float32, Verdict.DISAGREE), (jnp.bfloat16, Verdict.INCONCLUSIVE)])
+def test_a_gradient_that_a_rough_loss_cannot_refute_is_not_agreed_with(dtype, verdict):
+    def by_hand(w):
+        squares = [float(str(x)) ** 2 for x in w.tolist()]  # whose values a trace does not have
+        return np.asarray(sum(squares)).astype(w.dtype), 5 * w
+
+    report = check_gradients(by_hand, None, np.arange(1.0, 5.0).astype(dtype))
+    assert report.verdict is verdict, str(report)
 
 
 def saturated(w):

@@ -139,6 +139,14 @@ def test_a_random_direction_has_the_size_of_each_leaf_and_spares_what_is_not_ask
     assert only["b"].all()
 
 
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, jnp.float8_e4m3fn, jnp.float8_e5m2])
+def test_narrow_leaves_are_moved_as_well(dtype):
+    leaf = np.array([1.0, -2.0, 0.5]).astype(dtype)
+    size = np.sqrt(np.mean(np.square(leaf.astype(np.float64))))
+    np.testing.assert_allclose(np.abs(random_direction({"w": leaf}, seed=3)["w"]), size)
+    assert along_entry({"w": leaf}, "w", (1,))["w"].tolist() == pytest.approx([0, size, 0])
+
+
 def test_directions_are_fresh_for_every_leaf_and_seed_and_can_be_had_again():
     twins = {"a": np.ones(64), "b": np.ones(64)}
     first, again, other = (random_direction(twins, seed) for seed in (0, 0, 1))
