@@ -56,6 +56,7 @@ class Watched:
                 )
                 self._note("modifies-arguments", name, f"it modifies {where}; work on a copy.")
         if not isinstance(result, tuple | list):
+            self._last = {}, {}
             return result  # the function that reads the result raises the error
         try:
             copied = jax.tree.map(_number, result)
@@ -135,8 +136,9 @@ class Watched:
             )
 
     def _leaves(self, inputs: Inputs) -> Leaves:
-        """The leaves of the function's result, by path."""
-        return leaves_by_path(self(inputs))
+        """The leaves of the function's result, by path; empty if that is no tuple."""
+        self(inputs)
+        return self._last[1]
 
     def _call_at_other_parameters(self, inputs: Inputs) -> None:
         """Call the function with other parameters, which shows whether it overwrites memory that it returned twice."""
@@ -234,6 +236,8 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
 
 def _grows_evenly(second: Leaves, third: Leaves, fourth: Leaves) -> bool:
     """Whether the result grows by the same amount at each call, like an accumulated gradient."""
+    if not second.keys() == third.keys() == fourth.keys():
+        return False
     series = zip(*(result.values() for result in (second, third, fourth)), strict=True)
     return all(a.shape == b.shape == c.shape and np.allclose(b - a, c - b, rtol=1e-3, atol=1e-12) for a, b, c in series)
 

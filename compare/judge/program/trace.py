@@ -64,7 +64,7 @@ class Program:
         self.x64 = jnp.result_type(float) == np.float64  # the gradient is traced later, under the same setting
         self.closed, self.output = jax.make_jaxpr(anew, return_shape=True)(*args)
         self.avals = self.closed.in_avals
-        self.names = paths(jax.tree.structure(args[0]))
+        self.differentiated = jax.tree.structure(args[0])
         self.structure = jax.tree.structure(self.output)
         floating = [aval.dtype for aval in self.avals if jnp.issubdtype(aval.dtype, jnp.floating)]
         pick = min if narrow_stays else max
@@ -82,6 +82,11 @@ class Program:
             except Exception as error:  # the function may not accept other shapes
                 raise CodeUnderTestFailed(error) from error
         return self._others[shapes]
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """The names of the leaves of the first argument, in order."""
+        return paths(self.differentiated)
 
     @functools.cached_property
     def plan(self) -> Plan:

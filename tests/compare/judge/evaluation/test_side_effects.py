@@ -52,6 +52,13 @@ def test_nan_in_another_place_of_a_narrow_answer_is_another_answer():
     assert "not-deterministic" in asked(moving) or "depends-on-earlier-calls" in asked(moving)
 
 
+@pytest.mark.parametrize("other", [None, np.ones(3), (np.float64(0), {})])
+def test_a_result_of_another_form_at_some_calls_is_another_result(other):
+    turns = iter(range(100))
+    kinds = asked(lambda parameters, x: clean(parameters, x) if next(turns) % 3 == 0 else other)
+    assert kinds.keys() & {"not-deterministic", "depends-on-earlier-calls"}
+
+
 def test_nan_in_a_narrow_argument_is_no_change_of_it():
     watched = Watched(lambda parameters, x: (np.float32(0), parameters + 1))
     watched(Inputs(np.array([np.nan, 1], jnp.bfloat16), (np.array([np.nan, 2], jnp.float8_e4m3fn),), NAMES))
