@@ -13,7 +13,6 @@ Each method uses derivatives along a random direction d. An error is missed only
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -29,7 +28,7 @@ from compare.judge.program.trace import Program, widened
 from compare.judge.reports.verdict import Derivative
 from compare.judge.roundoff.perturbation import unit_roundoff
 from compare.judge.roundoff.tolerance import norm
-from compare.pytrees import LOSS, Leaves, as_array
+from compare.pytrees import LOSS, Leaves, as_array, copies
 
 STEPS = 6  # the number of steps h of an extrapolation
 SHRINK = 2.0  # the factor between two steps
@@ -204,15 +203,16 @@ def hand_losses(by_hand: Watched, inputs: Inputs, dtype: np.dtype) -> tuple[Loss
     except Exception:  # whatever it raises, the code under test does not work in float64
         in_float64 = False
 
-    def at(direction: Leaves, step: float) -> Inputs:
-        there = inputs.along(direction, step)
-        if in_float64:
-            return replace(there, args=wide.args)
-        narrow = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), there.parameters, inputs.parameters)
-        return replace(there, parameters=narrow)
+    args = wide.args if in_float64 else inputs.args
+
+    def loss(direction: Leaves, step: float) -> float:
+        parameters = inputs.along(direction, step).parameters  # new arrays, which need not be copied
+        if not in_float64:
+            parameters = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), parameters, inputs.parameters)
+        return float(by_hand.function(parameters, *copies(args))[0])
 
     def losses(direction: Leaves, steps: np.ndarray) -> np.ndarray:
-        return np.array([float(by_hand.unwatched(at(direction, float(h)))[0]) for h in steps], np.float64)
+        return np.array([loss(direction, float(h)) for h in steps], np.float64)
 
     return losses, unit_roundoff(np.float64) if in_float64 else unit_roundoff(dtype)
 
