@@ -196,15 +196,20 @@ def test_the_picture_of_the_judge_names_its_rooms_and_checks_that_exist():
 
 
 def test_the_map_of_the_code_is_included_whole():
-    """From the lines that the page names, which stand in the source."""
+    """The map, and the way of the parameters, from the lines that the page names, which stand in the source."""
     page = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
     source = (ROOT / "compare" / "judge" / "__init__.py").read_text(encoding="utf-8")
-    start, end = (re.search(rf":{name}: (.+)", page)[1].strip('"') for name in ("start-at", "end-at"))  # type: ignore[index]
-    before, _, rest = source.partition(start)
-    included, _, after = rest.partition(end)
-    for room in ("diagnosis/", "evaluation/", "reports/", "roundoff/", "program/"):
-        assert room in included
-    assert not re.search(r"\w\.py\b|\w/", before + after.partition("\n")[2].partition('"""')[0])
+    left, included = source.split('"""')[1], ""
+    for start, end in re.findall(r':start-at: "(.+)"\n:end-at: "(.+)"', page):
+        before, found, rest = left.partition(start)
+        block, ends, after = rest.partition(end)
+        assert found, start
+        assert ends, end
+        included += found + block + ends
+        left = before + after.partition("\n")[2]
+    for word in ("diagnosis/", "evaluation/", "reports/", "roundoff/", "program/", "check_gradients(", "read(...)"):
+        assert word in included
+    assert not re.search(r"\w\.py\b|\w/", left)
 
 
 @pytest.fixture
