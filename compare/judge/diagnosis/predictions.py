@@ -472,7 +472,7 @@ def points_nearby(check: Check, point: Point, count: int) -> Iterator[Point]:
         there = replace(point.inputs, parameters=jax.tree.map(moved, point.inputs.parameters))
         try:
             answer = check.answer(check.by_hand.unwatched(there), there)
-        except Exception:  # whatever it raises, the code under test does not work at that point
+        except CodeUnderTestFailed:  # the code under test does not work at that point
             return
         yield Point(there, answer, {}, {}, [], 0)
 

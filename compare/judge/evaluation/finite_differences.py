@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compare.errors import CodeUnderTestFailed
 from compare.judge.evaluation.perturbed_points import is_symmetric
 from compare.judge.evaluation.point import Check, Point
 from compare.judge.evaluation.side_effects import Watched
@@ -200,7 +201,7 @@ def hand_losses(by_hand: Watched, inputs: Inputs, dtype: np.dtype) -> tuple[Loss
     wide = inputs.converted(widened)
     try:
         in_float64 = as_array(by_hand.unwatched(wide)[0]).dtype == np.float64
-    except Exception:  # whatever it raises, the code under test does not work in float64
+    except CodeUnderTestFailed:  # it does not work in float64
         in_float64 = False
 
     args = wide.args if in_float64 else inputs.args

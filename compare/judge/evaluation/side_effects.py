@@ -58,16 +58,24 @@ class Watched:
         if not isinstance(result, tuple | list):
             self._last = {}, {}
             return result  # the function that reads the result raises the error
-        try:
-            copied = jax.tree.map(_number, result)
-        except TypeError as error:
-            raise CodeUnderTestFailed(error) from error
+        copied = _copied(result)
         self._look_at_memory(result, copied, given[0])
         return copied
 
     def unwatched(self, inputs: Inputs) -> Any:
-        """The function's own result on copies of its arguments, without looking for side effects."""
-        return self.function(*inputs.copies())
+        """A copy of the function's result on copies of its arguments, without looking for side effects.
+
+        Raises:
+            CodeUnderTestFailed: if the function raises an exception or does not return a tuple of numbers.
+        """
+        try:
+            with np.errstate(all="ignore"):
+                result = self.function(*inputs.copies())
+        except Exception as error:
+            raise CodeUnderTestFailed(error) from error
+        if not isinstance(result, tuple | list):
+            raise CodeUnderTestFailed(TypeError(f"{self.called} returns {type(result).__name__} there, not a tuple"))
+        return _copied(result)
 
     def _look_at_memory(self, result: Any, copied: Any, parameters: Pytree) -> None:
         arrays = {path: array for path, array in leaves_by_path(result).items() if array.ndim}
@@ -159,6 +167,14 @@ class Watched:
         # A function that modifies its arguments returns different results for that reason.
         hidden = {"depends-on-earlier-calls"} if kinds & {"modifies-arguments"} else set()
         return [note for (kind, _), note in self.notes.items() if kind not in hidden]
+
+
+def _copied(result: Any) -> Any:
+    """The result with a copy of each array. Raises CodeUnderTestFailed if a leaf is no number."""
+    try:
+        return jax.tree.map(_number, result)
+    except TypeError as error:
+        raise CodeUnderTestFailed(error) from error
 
 
 def _number(leaf: Any) -> Any:

@@ -178,7 +178,21 @@ class Careful:
     def whole(self, both: Pytree, *batch: Pytree, some: Callable[[np.ndarray], np.ndarray] = lambda leaf: leaf) -> Any:
         """Calls the step and returns all entries of its result, or those that `some` selects."""
         given = (*owned(both), *owned(batch))
-        result = settled(self.step(given[:2], *given[2:]), both)
+        return self._read(self.step(given[:2], *given[2:]), both, batch, given, some)
+
+    def if_possible(self, both: Pytree, *batch: Pytree) -> Any:
+        """All entries of the step's result; None if the step raises an exception, so that it cannot be taken there."""
+        given = (*owned(both), *owned(batch))
+        try:
+            result = self.step(given[:2], *given[2:])
+        except Exception:  # whatever it raises
+            return None
+        return self._read(result, both, batch, given, lambda leaf: leaf)
+
+    def _read(
+        self, result: Any, both: Pytree, batch: tuple[Pytree, ...], given: tuple[Any, ...], some: Callable[..., Any]
+    ) -> Any:
+        result = settled(result, both)
         leaves, structure = jax.tree.flatten(result)
         models, asked = jax.tree.flatten(both)
         if paths(structure) == paths(asked):  # a leaf of another shape is kept whole, so that it is reported

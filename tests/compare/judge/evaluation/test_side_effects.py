@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from compare import Verdict, check_gradients
+from compare.errors import CodeUnderTestFailed
 from compare.judge.evaluation.side_effects import Watched
 from compare.judge.program.inputs import Inputs
 from compare.pytrees import leaves_by_path
@@ -248,3 +249,12 @@ def test_repeats_that_differ_in_the_last_bits_are_a_remark():
 def test_repeats_that_differ_by_more_than_rounding_are_a_fault():
     report = drifting(1e-9)
     assert report.verdict is Verdict.DISAGREE
+
+
+@pytest.mark.parametrize("result", [lambda p: 1 / 0, lambda p: "no tuple", lambda p: (p, "no number")])
+def test_a_trial_call_that_fails_in_any_way_is_a_failure_of_the_code_under_test(result):
+    inputs = Inputs(np.ones(3), names=("p",))
+    with pytest.raises(CodeUnderTestFailed):
+        Watched(result).unwatched(inputs)
+    value, gradient = Watched(lambda p: (p.sum(), p)).unwatched(inputs)
+    assert (value, gradient.tolist()) == (3.0, [1.0, 1.0, 1.0])

@@ -8,6 +8,7 @@ import pytest
 
 from compare import Verdict, check_trajectory
 from compare.errors import BadInput
+from compare.judge.evaluation.steps import Careful
 
 RANDOM = np.random.default_rng(0)
 W = RANDOM.standard_normal(5)
@@ -169,3 +170,10 @@ def test_a_float32_step_that_names_its_dtype_is_judged():
     start, batches = W.astype(np.float32), [(x,)] * 5
     assert check(step, reference, start, batches).verdict is Verdict.AGREE
     assert check(lambda w, x: step(w, x, 0.0101), reference, start, batches).verdict is Verdict.DISAGREE
+
+
+def test_a_step_that_raises_elsewhere_is_not_possible_there():
+    before = {"w": np.ones(2)}, {}
+    assert Careful(lambda both, x: 1 / 0).if_possible(before, np.ones(2)) is None
+    (after, _) = Careful(lambda both, x: ({"w": both[0]["w"] + x}, {})).if_possible(before, np.ones(2))
+    assert after["w"].tolist() == [2.0, 2.0]
