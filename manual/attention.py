@@ -2,8 +2,8 @@
 
 Symbols: q, k, v are query, key and value; s are the scores, p is the softmax of each row of s, and o is the output.
 dq is the gradient of the loss with respect to q. Arrays are (batch, tokens, heads, depth). In the formulas, each of
-these is a matrix for every example and key head, whose rows are tokens; the rows of q, s, p and o are the queries of
-all heads that share the key head. Shapes that do not fit raise ValueError.
+these is a matrix for every example and key head. The rows of k and v are the keys, and the rows of q, s, p and o are
+the queries of all heads that share the key head. Shapes that do not fit raise ValueError.
 """
 
 import math
@@ -33,7 +33,7 @@ class AttentionCache(NamedTuple):
     key: Key
     value: Value
     p: Float[np.ndarray, "batch key_heads rows keys"]
-    causal: bool  # the zeros of p imply it; as a flag it lets `manual.fast` skip the masked keys
+    causal: bool  # with it, `manual.fast` skips the keys that are masked
 
 
 def attention(
@@ -125,7 +125,7 @@ def _softmax_of_allowed(s: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 
 
 class RotaryEmbeddingCache(NamedTuple):
-    """The cosines and sines, because recomputing them costs more than the rotation. x is not needed: it is linear."""
+    """The cosines and sines, because recomputing them costs more than the rotation. The rotation is linear in x."""
 
     cosine: Float[np.ndarray, "*batch time 1 pairs"]
     sine: Float[np.ndarray, "*batch time 1 pairs"]
@@ -139,9 +139,10 @@ def rotary_embedding(
 
         (a, b) -> (a cos t - b sin t, b cos t + a sin t)    t_i = position base^(-2 i / depth),  i < depth / 2
 
-    Pair i is (x_i, x_{i + depth / 2}), as in GPT-NeoX and LLaMA, or (x_{2 i}, x_{2 i + 1}) if `interleaved`, as in the
-    paper and in GPT-J. Weights that were trained with one layout do not work with the other. The angles are computed
-    in float64 for every dtype of x, because float32 angles are off by almost 0.01 near position 100 000.
+    Pair i is (x_i, x_{i + depth / 2}), as in GPT-NeoX and Hugging Face's LLaMA, or (x_{2 i}, x_{2 i + 1}) if
+    `interleaved`, as in the paper, in GPT-J and in Meta's LLaMA. Weights that were trained with one layout do not work
+    with the other. The angles are computed in float64 for every dtype of x, because float32 angles are off by about
+    0.01 near position 100 000.
 
     Args:
         x: (batch, time, heads, depth).

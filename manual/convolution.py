@@ -12,8 +12,9 @@ has it for stride 1 only). Windows that would extend beyond the end are dropped.
 channels are divided into that number of blocks, and a block of outputs depends on its own block of inputs only.
 
 A convolution is a dense layer applied to every window, Y = X W: the rows of X are the windows of x, each with its taps
-and channels side by side, and those of Y are the outputs at each position. y, dx and dW are the three products of a
-dense layer, X W, dY W^T and X^T dY, computed by `_correlation`, `_transposed_correlation` and `_kernel_gradient`.
+and channels side by side, and those of Y are the outputs at each position. Y, dX and dW are the three products of a
+dense layer, X W, dY W^T and X^T dY, computed by `_correlation`, `_transposed_correlation` and `_kernel_gradient`. An
+entry of x has a copy in each window that contains it, so its gradient is the sum of several entries of dX.
 
 All arrays of a call share a dtype, and the value has it too. Every op raises ValueError if channels, groups and bias do
 not fit, if an option is out of range, or if no window fits. A guide to the arithmetic is Dumoulin and Visin, "A guide
@@ -48,7 +49,7 @@ def _correlation(x: Images, weight: Kernel2d, geometry: Geometry) -> NewImages:
 
 
 def _transposed_correlation(dy: NewImages, weight: Kernel2d, geometry: Geometry) -> Images:
-    """dX = dY W^T for each group. dx adds up the entries of dX that are copies of one entry of x."""
+    """dX = dY W^T for each group. dx adds up the entries of dX that belong to copies of the same entry of x."""
     dY, W = _matrices(dy, geometry.groups), _matrices(weight, geometry.groups)
     dX = dY @ W.mT
     dwindows = _from_matrices(dX, (*dy.shape[:3], *geometry.kernel, weight.shape[2] * geometry.groups))
@@ -56,7 +57,7 @@ def _transposed_correlation(dy: NewImages, weight: Kernel2d, geometry: Geometry)
 
 
 def _kernel_gradient(x: Images, dy: NewImages, geometry: Geometry) -> Kernel2d:
-    """dW = X^T dY for each group, because every window is multiplied by the same W."""
+    """dW = X^T dY for each group."""
     X, dY = _matrices(windows_of(x, geometry), geometry.groups), _matrices(dy, geometry.groups)
     dW = X.mT @ dY
     return _from_matrices(dW, (*geometry.kernel, x.shape[3] // geometry.groups, dy.shape[3])).astype(dy.dtype)
@@ -95,9 +96,9 @@ def conv2d(
 ) -> tuple[NewImages, Conv2dCache]:
     """y[n, h, w, o] = b[o] + sum over i, j, c of  x[n, h s + i d - p, w s + j d - p, c] W[i, j, c, o].
 
-    s, d and p are stride, dilation and padding, for each axis, and x is 0 beyond its ends. With groups, c runs over the
-    inputs in the group of o. The height of y is floor((height + 2 p - d (kernel - 1) - 1) / s) + 1, and the width
-    likewise.
+    s, d and p are stride, dilation and the padding before x, for each axis, and x is 0 beyond its ends. With groups, c
+    runs over the inputs in the group of o. With P zeros added on both sides together, the height of y is
+    floor((height + P - d (kernel - 1) - 1) / s) + 1, and the width likewise.
 
     Args:
         x: images (batch, height, width, inputs).
@@ -122,14 +123,15 @@ def conv2d(
 
 
 def conv2d_backward(output_gradient: NewImages, cache: Conv2dCache) -> tuple[Images, Kernel2d, Bias | None]:
-    """A dense layer applied to every window, Y = X W + b, whose gradients are those of `dense_backward`:
+    """The gradients are those of `dense_backward` for Y = X W + b, because every window is multiplied by the same W:
 
         dX = dY W^T      dx[n, h s + i d - p, w s + j d - p, c] += sum over o of        dy[n, h, w, o] W[i, j, c, o]
         dW = X^T dY      dW[i, j, c, o] = sum over n, h, w of  x[n, h s + i d - p, w s + j d - p, c] dy[n, h, w, o]
         db = 1^T dY      db[o]          = sum over n, h, w of  dy[n, h, w, o]
 
     dx sums over all windows that contain an entry. It is 0 for an entry in no window (a stride larger than the kernel,
-    or a remainder at the end), and gradients of padding are dropped. dx is `conv_transpose2d` of dy.
+    or a remainder at the end), and gradients of padding are dropped. dx is `conv_transpose2d` of dy, with the
+    `output_padding` that restores the size of x.
     """
     x, W, has_bias, geometry = cache
     dy = _checked(output_gradient, (len(x), *geometry.out, W.shape[3]))
@@ -157,7 +159,7 @@ def conv1d(
 ) -> tuple[NewSequences, Conv1dCache]:
     """y[n, t, o] = b[o] + sum over i, c of  x[n, t s + i d - p, c] W[i, c, o]: `conv2d` of images with a width of 1.
 
-    The length of y is floor((length + 2 p - d (kernel - 1) - 1) / s) + 1.
+    The length of y is floor((length + P - d (kernel - 1) - 1) / s) + 1, with P zeros added on both sides together.
 
     Args:
         x: sequences (batch, length, inputs).

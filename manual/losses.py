@@ -115,7 +115,7 @@ def cross_entropy(
 
 
 def cross_entropy_backward(output_gradient: Value, cache: CrossEntropyCache) -> Rows:
-    """dz_c = dy (T p_c - q_c) with p = softmax(z), because d log(sum exp z)/dz_c = exp(z_c) / sum exp z = p_c.
+    """dz_c = dy (T p_c - q_c) with p = softmax(z), because ∂log(sum exp z)/∂z_c = exp(z_c) / sum exp z = p_c.
 
     Ignored rows have dz = 0. T is 1 for a class index, and for probabilities that sum to 1.
     """

@@ -11,7 +11,7 @@ fit, if there is nothing to average over, or if an option is out of range.
 The variance is the biased one, divided by n and not by n - 1. It is computed in two passes, because E[x^2] - E[x]^2
 cancels. Means and sums are computed in float64 and rounded to the dtype of x, because NumPy adds row after row: over
 100 000 rows around 1e4, sums in float32 change the mean by 7. float16 is computed in float32, where squares do not
-overflow, and is rounded once, at the end; `rounded_once` does this for gradients. Statistics keep the reduced axes,
+overflow, and is rounded once, at the end; `rounded_once` does this for gradients. Means over axes of x keep these axes,
 with size 1.
 """
 
@@ -32,7 +32,7 @@ Axes = int | tuple[int, ...]
 
 
 class CenteredCache(NamedTuple):
-    """x and its statistics, for each example or channel. x_hat is recomputed, to save memory."""
+    """x, its mean and s, for each example or channel. x_hat is recomputed, to save memory."""
 
     x: Float[np.ndarray, "*batch n"]
     mean: Float[np.ndarray, "..."]
@@ -68,14 +68,14 @@ def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
 def layer_norm_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
     """Every x_j affects each x_hat_i of its example: through the mean, through s, and directly if i = j.
 
-        d mean / dx_j    = 1/n
-        d s / dx_j       = (1 / 2s) (2/n) sum_i (x_i - mean) ([i = j] - 1/n) = (x_j - mean) / (n s) = x_hat_j / n
-        d x_hat_i / dx_j = ([i = j] - 1/n) / s - (x_i - mean) / s^2 (x_hat_j / n)
-                         = ([i = j] - 1/n - x_hat_i x_hat_j / n) / s
+        ∂mean / ∂x_j    = 1/n
+        ∂s / ∂x_j       = (1 / 2s) (2/n) sum_i (x_i - mean) ([i = j] - 1/n) = (x_j - mean) / (n s) = x_hat_j / n
+        ∂x_hat_i / ∂x_j = ([i = j] - 1/n) / s - (x_i - mean) / s^2 (x_hat_j / n)
+                        = ([i = j] - 1/n - x_hat_i x_hat_j / n) / s
 
-    (In d s, the sum of x_i - mean is 0.) The gradient with respect to x_hat_i is g_i = weight_i dy_i, so that
+    (In ∂s, the sum of x_i - mean is 0.) The gradient with respect to x_hat_i is g_i = weight_i dy_i, so that
 
-        dx_j = sum_i g_i d x_hat_i / dx_j = (g_j - mean(g) - x_hat_j mean(g x_hat)) / s
+        dx_j = sum_i g_i ∂x_hat_i / ∂x_j = (g_j - mean(g) - x_hat_j mean(g x_hat)) / s
 
     dx is orthogonal to a shift of x and, up to epsilon, to x_hat, because the value does not change along either.
     weight and bias are shared by all examples, so dweight is the sum of dy x_hat over examples, and dbias that of dy.
@@ -115,7 +115,7 @@ def rms_norm(x: Array, weight: Vector, *, epsilon: float = 1e-5) -> tuple[Array,
     """
     check_normalization("rms_norm", x, x.shape[-1:], epsilon, weight=weight)
     r = np.sqrt(_mean(widened(x) ** 2, -1) + float(epsilon))
-    y = weight * x / r
+    y = weight * (x / r)
     return y.astype(x.dtype), RmsNormCache(x, r, weight)
 
 
@@ -123,7 +123,7 @@ def rms_norm(x: Array, weight: Vector, *, epsilon: float = 1e-5) -> tuple[Array,
 def rms_norm_backward(output_gradient: Array, cache: RmsNormCache) -> tuple[Array, Vector]:
     """dx = (g - x_hat mean(g x_hat)) / r with g = weight dy and x_hat = x / r: two of the three terms of layer_norm.
 
-    There is no mean, and dr/dx_j = x_j / (n r) = x_hat_j / n. dweight is the sum of dy x_hat over examples.
+    There is no mean, and ∂r/∂x_j = x_j / (n r) = x_hat_j / n. dweight is the sum of dy x_hat over examples.
     """
     x, r, weight = cache
     dy = output_gradient
@@ -300,8 +300,8 @@ def update_running_statistics(
     rows = widened(x).reshape(n, x.shape[-1])
     of_batch = _mean(rows, 0)
     unbiased = _variance(rows, of_batch, 0) * (n / max(n - 1, 1))
-    updated_mean = (1 - share) * mean + share * of_batch[0]
-    updated_variance = (1 - share) * variance + share * unbiased[0]
+    updated_mean = (1 - share) * widened(mean) + share * of_batch[0]
+    updated_variance = (1 - share) * widened(variance) + share * unbiased[0]
     return updated_mean.astype(mean.dtype), updated_variance.astype(variance.dtype)
 
 

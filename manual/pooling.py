@@ -2,9 +2,10 @@
 
 Images are (batch, height, width, channels), and every channel is pooled separately. Each option is an integer or a
 pair (height, width): `window`; `stride`, the step between windows, by default the window; and `padding`, the number of
-rows and columns added on each side, at most half the window, so that no window contains padding only. Windows that
-would extend beyond the end are dropped, as in PyTorch, and entries in no window have a gradient of 0. ValueError is
-raised if an option is out of range, or if no window fits. dy is the output gradient, and dx the gradient with respect
+rows and columns added on each side, at most half the window. Windows that would extend beyond the end are dropped, as
+in PyTorch, and entries in no window have a gradient of 0. ValueError is raised if an option is out of range, or if no
+window fits. In formulas, s is the stride and p the padding of an axis, n counts examples and c channels, y has its
+entries at (h, w), and (i, j) is a position in the window. dy is the output gradient, and dx the gradient with respect
 to x. The value has the dtype of x.
 """
 

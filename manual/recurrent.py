@@ -5,8 +5,8 @@ pre-activations, and da_t the gradient with respect to a_t; W is the input weigh
 Arrays are (batch, time, features), and weights are (inputs, gates x hidden), with the gates side by side.
 
 x_t W + b does not depend on the state. So it is one dense layer for all steps at once, before the loop over time; in
-the backward pass it comes after the loop. A sequence without steps leaves the states unchanged. Every layer raises
-ValueError if shapes do not fit.
+the backward pass it comes after the loop, in which the terms of step t + 1 are 0 at the last step. A sequence without
+steps leaves the states unchanged. Every layer raises ValueError if shapes do not fit.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -22,7 +22,7 @@ from manual.layers import DenseCache, dense, dense_backward
 Inputs = Float[np.ndarray, "batch time inputs"]
 State = Float[np.ndarray, "batch hidden"]
 States = Float[np.ndarray, "batch time hidden"]
-Gradients = tuple[Any, ...]  # arrays, though dense_backward may return None for a bias: every layer here has one
+Gradients = tuple[Any, ...]
 
 
 class RnnCache(NamedTuple):
@@ -158,11 +158,11 @@ def lstm(
 def lstm_backward(output_gradient: tuple[States, State], cache: LstmCache) -> Gradients:
     """Two gradients are propagated back through time, of the hidden state and of the cell state:
 
-        dh_t = dy_t + da_{t+1} U^T      dc_t = f_{t+1} dc_{t+1} + dh_t o (1 - tanh^2 c_t)
+        dh_t = dy_t + da_{t+1} U^T      dc_t = f_{t+1} dc_{t+1} + dh_t o_t (1 - tanh^2 c_t)
 
     `_lstm_step_backward` computes da_t from them. dW, dU and db are those of `rnn_backward`. `output_gradient` is the
     pair (dy, gradient of the final cell), and dc starts with the latter. Returns the gradients of x, the initial hidden
-    state, the initial cell (f_1 dc_1), both weights and the bias.
+    state (da_1 U^T), the initial cell (f_1 dc_1), both weights and the bias.
     """
     inputs, initial_hidden, initial_cell, U, gates, c, h = cache
     dy, dc_final = output_gradient
@@ -267,7 +267,8 @@ def gru_backward(output_gradient: States, cache: GruCache) -> Gradients:
         dh_t = dy_t + z_{t+1} dh_{t+1} + du_{t+1} U^T
 
     `_gru_step_backward` computes da_t and du_t. dW and db_x are those of `rnn_backward`; dU = sum of h_{t-1}^T du_t and
-    db_h = sum of du_t. Returns the gradients of x, the initial state, both weights and both biases.
+    db_h = sum of du_t. Returns the gradients of x, the initial state (z_1 dh_1 + du_1 U^T), both weights and both
+    biases.
     """
     inputs, initial_state, U, gates, u_n, h = cache
     h_before = _before(initial_state, h)

@@ -12,7 +12,7 @@ transposed token embedding ("tied"). Source: Radford et al., "Language models ar
 
 The backward pass goes through the same lines in reverse. A value that is used twice has a gradient of two terms: the
 stream x is the input of a norm and of a sum, and the token embedding is the weight of the first layer and of the last.
-Every line is an op of `ops`, which is `manual` or `manual.fast`.
+All ops are those of `ops`, which is `manual` or `manual.fast`.
 
 Parameters are {"token_embedding": (vocabulary, width), "position_embedding": (context, width), "blocks": [...],
 "norm": {"weight", "bias"}}, each block {"norm1", "qkv", "projection", "norm2", "up", "down"} of {"weight", "bias"},

@@ -99,7 +99,7 @@ def mean_squared_error(predictions: Array, targets: Targets, *, reduction: str =
         terms = d**2
     else:
         flat = d.reshape(-1)
-        terms = row_products(flat, flat)
+        terms = row_products(flat, flat).astype(d.dtype)
     return reduced(terms, reduction, d.size), ErrorCache(d, reduction)
 
 
@@ -128,7 +128,7 @@ def huber(
         terms *= m
     else:
         flat_m, flat_d = m.reshape(-1), d.reshape(-1)
-        terms = row_products(flat_m, flat_d) - 0.5 * row_products(flat_m, flat_m)
+        terms = (row_products(flat_m, flat_d) - 0.5 * row_products(flat_m, flat_m)).astype(d.dtype)
     return reduced(terms, reduction, d.size), HuberCache(d, float(delta), reduction)
 
 

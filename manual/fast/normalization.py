@@ -32,7 +32,7 @@ def layer_norm(x: Array, weight: Vector, bias: Vector, *, epsilon: float = 1e-5)
         mean[...] = _mean_of_products(x, ones)
         np.subtract(x, mean, out=y)
         variance = _mean_of_products(y, y)
-        if (np.square(mean) > variance).any():
+        if (np.abs(mean) > np.sqrt(variance)).any():
             left = _mean_of_products(y, ones)  # the error of a mean that was summed in the dtype of the work
             left[np.abs(left) <= np.finfo(x.dtype).eps * np.sqrt(variance)] = 0
             mean += left

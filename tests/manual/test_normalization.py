@@ -523,3 +523,16 @@ def test_numbers_of_any_magnitude(ops, name, scale):
 
     for narrow, wide in zip(gradients("float32"), gradients("float64"), strict=True):
         np.testing.assert_allclose(narrow, wide, rtol=1e-3, atol=1e-5 * np.abs(wide).max())
+
+
+def test_float16_is_rounded_once():
+    x, weight = np.array([[6e4, 6e4], [1e-4, 2e-4]], np.float16), np.array([1.5, 1e-3], np.float16)
+    for op in (rms_norm, manual.fast.normalization.rms_norm):
+        y, _ = op(x, weight, epsilon=0.0)
+        expected, _ = op(x.astype(np.float64), weight.astype(np.float64), epsilon=0.0)
+        np.testing.assert_array_equal(y, expected.astype(np.float16))
+    mean, x = np.array([0.123], np.float16), np.full((7, 1), 3.21, np.float16)
+    for share in (0.1, 0.3, 0.77):
+        (updated, _) = manual.normalization.update_running_statistics(mean, mean, x, momentum=share)
+        wide = (1 - share) * float(mean[0]) + share * float(x[0, 0])
+        assert updated[0] == np.float16(wide)

@@ -6,7 +6,7 @@ import pytest
 from manual import activations as page_activations
 from manual import attention as page_attention
 from manual import normalization as page
-from manual.fast import _sums, _threads, activations, attention, normalization
+from manual.fast import _sums, _threads, activations, attention, losses, normalization
 
 
 def normal(*shape, seed=0):
@@ -81,3 +81,18 @@ def test_a_slope_of_any_size_leaves_the_other_side_alone(slope):
     _, cache = activations.leaky_relu(x, negative_slope=slope)
     expected = page_activations.leaky_relu_backward(dy, page_activations.leaky_relu(x, negative_slope=slope)[1])
     np.testing.assert_array_equal(activations.leaky_relu_backward(dy, cache), expected)
+
+
+def test_a_mean_whose_square_overflows_gives_no_warning():
+    x, one = np.float32(1e20) * (1 + np.float32(1e-3) * normal(4, 30)), np.ones(30, np.float32)
+    with np.errstate(over="raise"):
+        actual, _ = normalization.layer_norm(x, one, 0 * one)
+    np.testing.assert_allclose(actual, page.layer_norm(x, one, 0 * one)[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("loss", [losses.mean_squared_error, losses.huber])
+@pytest.mark.parametrize("predictions", [[1, np.inf], [np.nan, 0.0], [2e19, 2e38]])
+def test_a_loss_that_is_not_finite_stays_in_its_dtype(loss, predictions):
+    with np.errstate(all="ignore"):
+        value, _ = loss(np.array(predictions, np.float32), np.zeros(2, np.float32))
+    assert value.dtype == np.float32
