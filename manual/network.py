@@ -17,11 +17,7 @@ A dropout layer drops entries if it has a mask, and is the identity without one.
 of the batch, unless running statistics are passed. So training passes `masks` and no `statistics`, and evaluation
 passes `statistics` and no `masks`.
 
-Arguments of several functions: `description` is the list of layers, `input_shape` the shape of the input without the
-batch axis, and `seed` that of the random numbers. `masks` are for some or all dropout layers, by layer number, and
-`statistics` are running means and variances, for some or all batch normalizations. `ops` is the package that provides
-the ops of the layers and the loss: `manual`, or `manual.fast`. If an option, a shape or a dtype does not fit, a
-ValueError names the layer.
+`ops` is the package that provides the ops of the layers and the loss: `manual`, or `manual.fast`.
 """
 
 import math
