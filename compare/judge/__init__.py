@@ -37,7 +37,7 @@ A check passes through these rooms from top to bottom. Each room imports only fr
                     decisions.py     floor, comparisons and the like, repeated from run to run
                     primitives/      one table with the rules of each operation
 
-The parameters of a check go this way. They are never without the arguments beside them:
+The parameters of a check go this way:
 
     check_gradients(..., parameters, *args)   the door; the other checks enter by `check`, below it
     read(...) -> inputs                       reading.py converts and checks them, once; now they are `Inputs`

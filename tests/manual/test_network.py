@@ -176,7 +176,7 @@ FAULTS = {
     "embedding": ("words", embedding_overwriting_repeated_ids, "0.embedding.weight"),
     "dropout": ("conv", dropout_without_its_mask, "4.dropout.input"),
     "conv2d": ("conv", conv2d_without_its_stride, "5.conv2d.weight"),  # the other one has stride 1
-    "lstm": ("words", functools.partial(lstm_by_steps, through_forget=0), "1.lstm.bias"),
+    "lstm": ("words", functools.partial(lstm_by_steps, through_forget=0), "1.lstm.hidden_weight"),
 }
 
 

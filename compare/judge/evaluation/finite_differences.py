@@ -203,7 +203,6 @@ def hand_losses(by_hand: Watched, inputs: Inputs, dtype: np.dtype) -> tuple[Loss
         in_float64 = as_array(by_hand.unwatched(wide)[0]).dtype == np.float64
     except CodeUnderTestFailed:  # it does not work in float64
         in_float64 = False
-
     args = wide.args if in_float64 else inputs.args
 
     def loss(direction: Leaves, step: float) -> float:
@@ -284,7 +283,10 @@ def complex_step(loss: Program, inputs: Inputs, direction: Leaves) -> float | No
     """
     h = 1e-30
     turned = [np.asarray(leaf, np.float64) + 1j * h * direction[path] for path, leaf in inputs.leaves.items()]
-    leaves = [*turned, *map(widened, jax.tree.leaves(inputs.args))]
+    others = (
+        np.asarray(leaf) if isinstance(leaf, complex | float | int) else leaf for leaf in jax.tree.leaves(inputs.args)
+    )
+    leaves = [*turned, *map(widened, others)]
     try:
         with np.errstate(all="ignore"):
             (value,) = loss.at(inputs.parameters, *inputs.args).plan(leaves, _continued, as_given=True)

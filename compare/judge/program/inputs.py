@@ -74,8 +74,12 @@ class Inputs:
             move: `(parameters, args, random) -> (parameters, args)`, or None if it does not apply to them.
             random: the random generator.
         """
-        there = move(self.parameters, self.args, random)
-        return None if there is None else replace(self, parameters=there[0], args=tuple(there[1]))
+        parameters, *args = self.copies()  # which the move may modify
+        there = move(parameters, tuple(args), random)
+        if there is None:
+            return None
+        parameters, args = there
+        return replace(self, parameters=parameters, args=tuple(args))
 
     def along(self, direction: Leaves, step: float) -> "Inputs":
         """The inputs with the parameters moved along a direction, in float64 and in their memory layouts.

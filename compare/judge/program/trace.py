@@ -92,6 +92,13 @@ class Program:
     def plan(self) -> Plan:
         return Plan(self.closed, self.widening)
 
+    @functools.cached_property
+    def plan_along(self) -> Plan:
+        """The plan in which all parameters are float64: narrow ones would change in steps along a line."""
+        dtypes = [aval.dtype for aval in self.avals[: len(self.names)] if jnp.issubdtype(aval.dtype, jnp.floating)]
+        widening = Widening(max([self.widening.coarsest, *(float(jnp.finfo(dtype).eps) for dtype in dtypes)]))
+        return self.plan if widening == self.widening else Plan(self.closed, widening)
+
     def __call__(self, *args: Pytree, rule: Rule = as_it_is) -> Pytree:
         """The function's value in float64, with each step evaluated by `rule`."""
         values = quietly(self.at(*args).plan, jax.tree.leaves(args), rule)
@@ -112,7 +119,7 @@ class Program:
         fixed = jax.tree.leaves(args)
         start = [*jax.tree.leaves(parameters), *fixed]
         changes = [*(direction[name] for name in self.names), *(None for _ in fixed)]
-        values = along(self.at(parameters, *args).plan, start, changes, steps)
+        values = along(self.at(parameters, *args).plan_along, start, changes, steps)
         return [jax.tree.unflatten(self.structure, value) for value in values]
 
     @functools.cached_property

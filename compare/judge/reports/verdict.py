@@ -187,7 +187,9 @@ def compare_leaf(
         The row.
     """
 
-    size = float(parts[0].norm) if parts and parts[0].axis is None else norm(reference)
+    size = float(parts[0].norm) if parts and parts[0].axis is None else 0.0
+    if not 1e-150 < size < 1e150:  # a square may have overflowed or underflowed
+        size = norm(reference)
 
     def row(verdict: Verdict, message: str = "", **values: Any) -> Row:
         return Row(path, verdict, expected.shape, str(expected.dtype), size, message=message, **values)
@@ -285,7 +287,7 @@ def _visible(reference: np.ndarray, tolerance: np.ndarray, parts: list[Part]) ->
 
     with np.errstate(all="ignore"):
         entries = [least(tolerance[block], reference[block]) for block in blocks(reference.shape)]
-    return min([*entries, *(part.visible() for part in parts)])
+    return float(np.fmin.reduce([*entries, *(part.visible() for part in parts)]))
 
 
 def _part_message(left: Departure) -> str:

@@ -156,7 +156,8 @@ def measure_gradient(
     for name in values:
         scatter = scatters.pop(name)
         # A float32 gradient among float64 parameters is computed in float32.
-        narrower = stored[name] != dtype and np.dtype(stored[name]).itemsize > 2
+        rounds = jnp.issubdtype(stored[name], jnp.inexact)
+        narrower = rounds and stored[name] != dtype and np.dtype(stored[name]).itemsize > 2
         times = max(1.0, unit_roundoff(stored[name]) / unit_roundoff(dtype)) if narrower else 1.0
         tolerances[name] = scatter.tolerance(stored[name], times)
         parts[name] = scatter.parts(stored[name], times)
@@ -258,12 +259,13 @@ class Scatter:
             weights = np.square(self.value)
             squares = np.square(self.deviation)
             of_runs = summed(self.axes, squares, weights)
-            of_storing = summed(self.axes, weights, weights)
             total = summed(self.axes, squares)
+            weights *= unit  # before they are squared, which might overflow
+            of_storing = summed(self.axes, weights, weights)
             for i, (axis, norm, along) in enumerate(zip(self.axes, self.norms, self.along, strict=True)):
-                scatter = np.where(norm > 0, np.square(times / norm) * of_runs[i], 0.0)
+                scatter = np.where(norm > 0, np.square(times) * of_runs[i] / np.square(norm), 0.0)
                 # Each entry is rounded independently when it is stored.
-                alone = scatter + np.where(norm > 0, np.square(unit / norm) * of_storing[i], 0.0)
+                alone = scatter + np.where(norm > 0, of_storing[i] / np.square(norm), 0.0)
                 common = np.maximum(np.square(times) * along / self.samples - scatter, 0.0)
                 common = common + SHARED**2 * common.mean()
                 times_alone = ALONE if axis is None else DEVIATIONS

@@ -1,10 +1,14 @@
 """The independent opinions, held to derivatives that are known."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 
+from compare import Verdict, check_gradients
 from compare.judge.evaluation.finite_differences import (
     STEPS,
     along_entry,
@@ -220,3 +224,31 @@ def test_complex_steps_see_a_fault_that_differences_cannot():
     assert abs(slope({"value": right}) - exact) < 1e-14
     assert abs(slope({"value": right * (1 + 1e-12)}) - exact) > 1e-12
     assert opinion(right * (1 + 1e-12)).consistent
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16])
+@pytest.mark.parametrize("c", [3.0, np.float32(3), np.ones(1)])
+def test_narrow_parameters_beside_a_wider_argument_change_smoothly(dtype, c):
+    """Rounded at every step, the loss would be a staircase, and its differences would contradict the gradient."""
+    w = np.random.default_rng(0).normal(size=8).astype(dtype)
+
+    def by_hand(p, c, factor=1.0):
+        wide = p.astype(np.float32)
+        return np.float32(np.sum(c * np.sin(wide))), (factor * c * np.cos(wide)).astype(p.dtype)
+
+    def loss(p, c):
+        return jnp.sum(c * jnp.sin(p.astype(jnp.float32)))
+
+    assert check_gradients(by_hand, loss, w, c).verdict is Verdict.AGREE
+    wrong = check_gradients(functools.partial(by_hand, factor=-1.0), loss, w, c)
+    assert (wrong.verdict, wrong.wrong_side) == (Verdict.DISAGREE, "manual")
+
+
+@pytest.mark.parametrize("c", [2, 2.0])
+def test_a_number_as_argument_beside_a_kernel_of_float32(c):
+    def by_hand(p, c):
+        assert p.dtype == np.float32
+        return np.float32(np.sum(p**2)) * np.float32(c), np.float32(2.2) * p * np.float32(c)
+
+    report = check_gradients(by_hand, lambda p, c: jnp.sum(p**2) * c, np.linspace(1, 2, 9, dtype=np.float32), c)
+    assert (report.verdict, report.wrong_side) == (Verdict.DISAGREE, "manual")

@@ -41,7 +41,8 @@ def test_at_another_point_the_names_stay():
     there = INPUTS.moved(lambda p, args, random: ({**p, "w": 2 * p["w"]}, [args[0], 4]), np.random.default_rng(0))
     assert there is not None
     assert there.leaves["w"][1, 2] == 10
-    assert there.args == (INPUTS.args[0], 4)
+    np.testing.assert_array_equal(there.args[0]["x"], INPUTS.args[0]["x"])
+    assert there.args[1] == 4
     assert (there.names, there.labels) == (INPUTS.names, INPUTS.labels)
     assert INPUTS.leaves["w"][1, 2] == 5  # leaves that were named before are not those of the other point
     assert INPUTS.moved(lambda p, args, random: None, np.random.default_rng(0)) is None
@@ -61,3 +62,19 @@ def test_every_leaf_is_converted():
     assert there.args[1] == 4
     assert there.leaves["b.0"].tolist() == [2, 2]
     assert there.names == INPUTS.names
+
+
+def test_a_move_may_modify_what_it_gets_and_returns_a_pair():
+    inputs = Inputs({"w": np.ones(2)}, (np.zeros(3),), ("p", "x"))
+
+    def move(parameters, args, random):
+        parameters["w"] *= 3
+        parameters["b"] = np.zeros(1)
+        return parameters, args
+
+    there = inputs.moved(move, np.random.default_rng(0))
+    assert there.leaves.keys() == {"w", "b"}
+    assert inputs.parameters["w"].tolist() == [1.0, 1.0]
+    assert list(inputs.parameters) == ["w"]
+    with pytest.raises(ValueError, match="unpack"):
+        inputs.moved(lambda *given: (*given[:2], 1), np.random.default_rng(0))

@@ -1,10 +1,12 @@
 """Trees against trees: structure, shape, dtype, finiteness, then values, each with its own words."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compare import check_gradients
 from compare.judge.program import blocks
 from compare.judge.reports.verdict import Verdict, compare_leaf, compare_leaves, plain
 from compare.pytrees import leaves_by_path
@@ -139,3 +141,10 @@ def test_paths_name_leaves_in_any_tree():
 def test_reports_become_plain_json():
     value = {"v": Verdict.AGREE, "n": np.float32(2), "t": (1, float("nan")), "a": np.array([True])}
     assert plain(value) == {"v": "agree", "n": 2.0, "t": [1, "nan"], "a": [True]}
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e160])
+def test_a_norm_whose_squares_overflow_or_vanish(scale):
+    x = scale * np.linspace(1, 2, 9)
+    report = check_gradients(lambda p: (np.sum(p * x), x.copy()), lambda p: jnp.sum(p * x), np.ones(9))
+    np.testing.assert_allclose(report.rows[-1].norm / scale, np.linalg.norm(np.linspace(1, 2, 9)))

@@ -189,3 +189,11 @@ def test_what_entries_do_alone_is_no_part_of_what_they_have_in_common(seed):
     whole = measured(value, samples=64, seed=seed).parts(np.float64)[0]
     alone = NOISE * np.sqrt(np.sum(value**4)) / np.sum(value**2)
     assert 7 * alone < whole.along / whole.norm < 20 * alone
+
+
+@pytest.mark.parametrize("scale", [1e-158, 1e80])
+def test_lines_are_compared_at_any_scale(scale):
+    value = scale * drawn(0)
+    scatter = Scatter(value)
+    scatter.add(value)
+    assert departures(value, value, scatter.parts(np.float64))[0].factor == 2.0
