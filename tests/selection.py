@@ -1,7 +1,7 @@
 """Which tests a run takes. `python -m pytest --all` takes all; without it, a run leaves out
 
 - the tests that are marked as campaigns, each of which takes a second or more;
-- of sweeps, which are tests with many rows, all but about an eighth of the rows.
+- of sweeps, which are tests with many rows, all but about a sixteenth of the rows.
 
 Rows are chosen by a hash of their names, so that every run takes the same ones, from all ops, dtypes and layouts. The
 first row is always taken. Tests that are named on the command line run with all their rows.
@@ -10,7 +10,7 @@ first row is always taken. Tests that are named on the command line run with all
 import zlib
 from collections.abc import Iterable
 
-SHARE = 8  # one row of a sweep in this many
+SHARE = 16  # one row of a sweep in this many
 
 
 def left_out(items: Iterable) -> list:
