@@ -73,6 +73,7 @@ def test_a_move_may_modify_what_it_gets_and_returns_a_pair():
         return parameters, args
 
     there = inputs.moved(move, np.random.default_rng(0))
+    assert there is not None
     assert there.leaves.keys() == {"w", "b"}
     assert inputs.parameters["w"].tolist() == [1.0, 1.0]
     assert list(inputs.parameters) == ["w"]
