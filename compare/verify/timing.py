@@ -11,7 +11,7 @@ import jax
 from compare.judge.reports.tables import readable
 
 ROUNDS = 5
-ROUND_SECONDS = 0.03
+ROUND_SECONDS = 0.02
 # A step of a huge model takes seconds. A step longer than LONG seconds needs no warm-up, and if the first FEW rounds
 # take more than ENOUGH seconds together, there are no more rounds.
 LONG, FEW, ENOUGH = 2.0, 3, 20.0
