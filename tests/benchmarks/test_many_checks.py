@@ -9,6 +9,7 @@ from benchmarks import many_checks
 from compare import Verdict
 
 
+@pytest.mark.campaign
 def test_six_functions_leave_nothing_behind(tmp_path, capsys, monkeypatch):
     # So few functions do not fill what is kept of shapes and rules, and other tests have what they have.
     monkeypatch.setattr(many_checks, "MOST", {"memory, MiB": 256.0, "maps": 1024})

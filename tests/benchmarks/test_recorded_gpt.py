@@ -41,7 +41,7 @@ def test_a_sound_recording_agrees(recorded):
     assert report.notes == []
 
 
-@pytest.mark.sweep
+@pytest.mark.campaign
 def test_a_fault_in_one_tensor_of_the_second_step_is_named(recorded, request):
     part = {"c": "gradients/blocks.1.qkv.weight", "torch": "next/token.weight"}[
         request.node.callspec.params["recorded"]

@@ -60,6 +60,7 @@ def assert_shows(page, moment, steps):
     assert page.locator("output").inner_text() == f"step {moment['step']} of {steps}, loss {moment['loss']:.4g}"
 
 
+@pytest.mark.campaign
 def test_the_numbers_at_every_place_of_the_slider_are_those_of_the_json(opened, made):
     page, (_, run) = opened(), made
     slider = page.get_by_label("Training", exact=True).and_(page.locator("input"))

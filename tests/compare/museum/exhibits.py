@@ -41,6 +41,7 @@ class ExhibitTests:
     def test_every_exhibit_of_the_module_is_here(self):
         assert self.EXHIBITS.keys() <= self.FOUND.keys()
 
+    @pytest.mark.sweep
     def test_the_bug_is_caught_located_and_explained(self, name):
         report = seen(name).report
         assert report.verdict is Verdict.DISAGREE
@@ -48,6 +49,7 @@ class ExhibitTests:
         assert (report.first_wrong, first.kind) == self.FOUND[name], str(report)
         assert first.path == report.first_wrong or first.kind in SIDE_EFFECTS - HARMLESS
 
+    @pytest.mark.sweep
     def test_its_repair_agrees(self, name):
         assert seen(name).corrected.verdict is Verdict.AGREE, str(seen(name).corrected)
 
@@ -58,6 +60,7 @@ class ExhibitTests:
             report = EXHIBITS[name].judge(EXHIBITS[name].sound, probes=True)
         assert report.verdict is Verdict.AGREE, str(report)
 
+    @pytest.mark.sweep
     def test_the_check_that_its_project_relied_on_passes_it_and_the_repair(self, name):
         """One that refuses right code is not what anybody relied on."""
         exhibit = EXHIBITS[name]
