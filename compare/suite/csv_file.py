@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from compare.errors import BadInput
+from compare.suite.labels import is_number
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the byte-order marks with which a file in UTF-16 begins
@@ -43,7 +44,7 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     header = [name.strip() for name in header]
     if len(header) < 2:
         raise BadInput(f"{path}: one column only; at least one feature and one label column are needed.")
-    if all(_is_number(cell) for cell in header):
+    if all(is_number(cell) for cell in header):
         raise BadInput(f"{path}: the first line holds numbers only; it must be a header that names the columns.")
     if header.count("y") > 1:
         raise BadInput(f"{path}: {header.count('y')} columns are called 'y'; only one can hold the labels.")
@@ -96,14 +97,14 @@ def _has_decimal_commas(examples: Sequence[tuple[int, Sequence[str]]]) -> bool:
     """
     cells = [cell for _, row in examples for cell in row]
     commas = any(re.fullmatch(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*", cell) for cell in cells)
-    return commas and not any("." in cell and _is_number(cell.replace(",", "")) for cell in cells)
+    return commas and not any("." in cell and is_number(cell.replace(",", "")) for cell in cells)
 
 
 def _labels(cells: Sequence[tuple[int, str]], path: Path, name: str) -> np.ndarray:
     for line, cell in cells:
         if not cell:
             raise BadInput(f"{path}, line {line}, column {name!r}: there is no label.")
-    if all(_is_number(cell) for _, cell in cells):
+    if all(is_number(cell) for _, cell in cells):
         return np.array([float(cell) for _, cell in cells])
     return np.array([cell for _, cell in cells])
 
@@ -116,17 +117,9 @@ def _number(cell: str, where: str, *, named: bool) -> float:
     if cell.strip().lower() in MISSING:
         what = f"the value is missing ({cell.strip()!r})" if cell.strip() else "the cell is empty"
         raise BadInput(f"{where}: {what}. Fill in a number, or remove the row.")
-    if not _is_number(cell):
+    if not is_number(cell):
         cure = "Encode text as numbers, or drop the column."
         if not named:
             cure = f"If the column holds the labels, name it y or move it to the end. Else: {cure}"
         raise BadInput(f"{where}: {cell!r} is not a number. {cure}")
     return float(cell)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

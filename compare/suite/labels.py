@@ -62,12 +62,13 @@ def told(found: Labels) -> list[str]:
     if len(found.classes) == 2:
         return [f"the label {found.classes[0]} is 0, and {found.classes[1]} is 1"]
     told = [f"each of the {len(found.classes)} classes has an output: {', '.join(found.classes)}"]
-    if len(found.classes) > FEW and all(map(_is_number, found.classes)):
+    if len(found.classes) > FEW and all(map(is_number, found.classes)):
         told.append("if y is a quantity and no class, this network does not suit it: it cannot learn a regression")
     return told
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether Python reads the text as a floating-point number."""
     try:
         float(text)
     except ValueError:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from compare.errors import BadInput
-from compare.judge.evaluation.wider import decided
+from compare.judge.evaluation.wider import decided, in_last_third
 from compare.judge.reports.verdict import Row, Verdict, compare_leaves
 from compare.judge.roundoff.tolerance import Scatter
 from compare.pytrees import Leaves
@@ -171,9 +171,4 @@ def _keeps_most_digits(row: Row, point: Point) -> bool:
     actual, expected = point.actual.get(row.path), point.expected.get(row.path)
     if actual is None or expected is None or actual.shape != expected.shape or str(actual.dtype) != row.dtype:
         return False
-    if actual.dtype != np.float32:
-        return False
-    typical = np.sqrt(np.mean(np.square(expected))) if expected.size else 0.0
-    with np.errstate(all="ignore"):
-        largest = np.max(np.abs(actual - expected), initial=0.0)
-    return bool(largest <= np.finfo(actual.dtype).eps ** (2 / 3) * typical)
+    return actual.dtype == np.float32 and in_last_third(actual, expected)

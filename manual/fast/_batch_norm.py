@@ -51,12 +51,22 @@ def _flat(cache: CenteredCache) -> CenteredCache:
     return cache._replace(mean=cache.mean.reshape(-1), deviation=cache.deviation.reshape(-1))
 
 
-def _vector_gradients(output_gradient: Array, cache: CenteredCache) -> tuple[np.ndarray, np.ndarray]:
-    """dweight and dbias in float64, for statistics per channel."""
+def _vector_gradients(
+    output_gradient: Array,
+    cache: CenteredCache,
+    formula: Callable[..., Any] | None = None,
+    results: Sequence[np.ndarray] = (),
+    vectors: Sequence[np.ndarray] = (),
+) -> tuple[np.ndarray, np.ndarray]:
+    """dweight and dbias in float64, for statistics per channel.
+
+    A formula with `results` and further `vectors` writes the results, and returns what `_products_and_sum` returns.
+    """
     x, mean, s, _ = _flat(cache)
     subtracted = _origin(mean, s)
     dy = widened(check_output_gradient(output_gradient, x))
-    products, dbias = _channel_sums(_products_and_sum, dy, widened(x), vectors=[subtracted])
+    formula, of_channels = formula or _products_and_sum, [subtracted, *vectors]
+    products, dbias = _channel_sums(formula, dy, widened(x), results=results, vectors=of_channels)
     return (products - remainder(mean, subtracted) * dbias) / s, dbias
 
 
@@ -151,15 +161,12 @@ def batch_norm_inference(
 
 
 def batch_norm_inference_backward(output_gradient: Array, cache: CenteredCache) -> Gradients:
-    x, mean, s, weight = _flat(cache)
-    subtracted = _origin(mean, s)
+    x, _, s, weight = _flat(cache)
 
     def gradients(dy: np.ndarray, x: np.ndarray, dx: np.ndarray, far: Any, scale: np.ndarray) -> tuple[Any, ...]:
         np.multiply(dy, scale, out=dx)
         return _products_and_sum(dy, x, far)
 
-    dy = widened(check_output_gradient(output_gradient, x))
-    dx, scale = np.empty(dy.shape, np.result_type(dy, s)), (weight / s).astype(s.dtype)
-    products, dbias = _channel_sums(gradients, dy, widened(x), results=[dx], vectors=[subtracted, scale])
-    dweight = (products - remainder(mean, subtracted) * dbias) / s
+    dx, scale = np.empty(x.shape, np.result_type(widened(output_gradient), s)), (weight / s).astype(s.dtype)
+    dweight, dbias = _vector_gradients(output_gradient, cache, gradients, [dx], [scale])
     return dx.astype(output_gradient.dtype, copy=False), dweight.astype(weight.dtype), dbias.astype(weight.dtype)
